@@ -1,0 +1,75 @@
+"""halloo: an echo server and client that show what really happened to your bytes.
+
+>>> import halloo
+>>> with halloo.serving() as server, halloo.connect(server.address) as connection:
+...     connection.send(b"hello")
+...     connection.receive_exactly(5)
+b'hello'
+
+Importing it costs nothing: each name below is fetched when it is first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from halloo.commands.connect import client
+    from halloo.commands.serve import serve, server, serving
+    from halloo.core.addresses import Address
+    from halloo.errors import HallooError, LocalError, PeerError, UsageError
+    from halloo.net.connection import Connection, connect
+    from halloo.net.listening import Listener, listen
+    from halloo.net.server import Server
+    from halloo.net.table import Snapshot
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Address",
+    "Connection",
+    "HallooError",
+    "Listener",
+    "LocalError",
+    "PeerError",
+    "Server",
+    "Snapshot",
+    "UsageError",
+    "client",
+    "connect",
+    "listen",
+    "serve",
+    "server",
+    "serving",
+]
+
+_HOMES = {
+    "Address": "core.addresses",
+    "Connection": "net.connection",
+    "HallooError": "errors",
+    "Listener": "net.listening",
+    "LocalError": "errors",
+    "PeerError": "errors",
+    "Server": "net.server",
+    "Snapshot": "net.table",
+    "UsageError": "errors",
+    "client": "commands.connect",
+    "connect": "net.connection",
+    "listen": "net.listening",
+    "serve": "commands.serve",
+    "server": "commands.serve",
+    "serving": "commands.serve",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Fetch a public name from the module that defines it (PEP 562)."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'halloo' has no attribute {name!r}")
+    value = getattr(import_module(f"halloo.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """List the public names, fetched or not."""
+    return sorted({*globals(), *__all__})

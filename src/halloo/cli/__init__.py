@@ -1,0 +1,1 @@
+"""What a person types: argv becomes a verb, its report, a text and an exit code."""

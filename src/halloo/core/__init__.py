@@ -1,0 +1,1 @@
+"""Policy: bytes, integers and values in, values out. No I/O, no clock, no randomness."""

@@ -1,0 +1,1 @@
+"""Mechanism: the only place with descriptors, processes, clocks and randomness."""

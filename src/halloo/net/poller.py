@@ -1,0 +1,133 @@
+"""Say which descriptors are ready, and read, write and close them: on Linux by number, elsewhere by socket object.
+
+Knows what the system offers. Knows nothing of what a descriptor is for. Both pollers have one shape, so one loop runs
+on either; `poll(seconds)` gives pairs of a descriptor and the bits READ and WRITE (or others, after an error).
+"""
+
+import errno
+import os
+import select
+import selectors
+import socket
+from collections.abc import Sequence
+from typing import Protocol
+
+READ = 0x1  # EPOLLIN and EPOLLOUT, written out for systems that lack the names
+WRITE = 0x4
+
+_SOCKETS_OF_SELECT = 500  # of 512: the listeners are watched too
+_NUMBERS_OF_SELECT = 1024
+
+
+class Poller(Protocol):
+    """What a loop needs of the system. A descriptor is watched from `watch` on until `forget` or `shut`."""
+
+    def poll(self, timeout: float | None, /) -> list[tuple[int, int]]:
+        """Wait for `timeout` seconds, for ever when it is None, and give what is ready."""
+
+    def watch(self, fd: int, events: int, /) -> None:
+        """Begin to report a descriptor."""
+
+    def change(self, fd: int, events: int, /) -> None:
+        """Report it for something else from now on."""
+
+    def forget(self, fd: int, /) -> None:
+        """Report it no more."""
+
+    def adopt(self, sock: socket.socket, /) -> int:
+        """Take a socket over and give its descriptor; from now on it is closed by `shut` alone."""
+
+    def readv(self, fd: int, buffers: Sequence[memoryview], /) -> int:
+        """Read into the one buffer; 0 is the end of the stream."""
+
+    def write(self, fd: int, data: memoryview | bytes, /) -> int:
+        """Write what goes without waiting, and say how much that was."""
+
+    def shut(self, fd: int, /) -> None:
+        """Close a descriptor that was adopted and watched."""
+
+    def close(self) -> None:
+        """Close the poller itself."""
+
+
+class Epoll:
+    """Linux: epoll, and sockets detached to bare descriptors, which cost no object each (epoll(7), readv(2))."""
+
+    def __init__(self) -> None:
+        """Open an epoll descriptor; make it after a fork, not before."""
+        epoll = select.epoll()
+        self.poll = epoll.poll
+        self.watch = epoll.register
+        self.change = epoll.modify
+        self.forget = epoll.unregister
+        self.readv = os.readv
+        self.write = os.write
+        self.shut = os.close  # close(2) also takes it out of the epoll set
+        self.close = epoll.close
+
+    def adopt(self, sock: socket.socket) -> int:
+        """Detach the socket."""
+        return sock.detach()
+
+
+class Selector:
+    """Everywhere: the best of `selectors`, and socket objects, since on Windows a socket is no file descriptor."""
+
+    def __init__(self) -> None:
+        """Open a selector."""
+        self._selector = selectors.DefaultSelector()
+        self._sockets: dict[int, socket.socket] = {}
+        self.close = self._selector.close
+
+    def adopt(self, sock: socket.socket) -> int:
+        """Keep the socket under its number. Raises OSError (EMFILE) when `select` could not watch it."""
+        fd = sock.fileno()
+        if isinstance(self._selector, selectors.SelectSelector) and self._beyond_select(fd):
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        self._sockets[fd] = sock
+        return fd
+
+    def poll(self, timeout: float | None) -> list[tuple[int, int]]:
+        """Wait for `timeout` seconds, for ever when it is None."""
+        return [
+            (key.fd, (READ if events & selectors.EVENT_READ else 0) | (WRITE if events & selectors.EVENT_WRITE else 0))
+            for key, events in self._selector.select(timeout)
+        ]
+
+    def watch(self, fd: int, events: int) -> None:
+        """Begin to report a descriptor."""
+        self._selector.register(fd, self._translated(events))
+
+    def change(self, fd: int, events: int) -> None:
+        """Report it for something else from now on."""
+        self._selector.modify(fd, self._translated(events))
+
+    def forget(self, fd: int) -> None:
+        """Report it no more."""
+        self._selector.unregister(fd)
+
+    def readv(self, fd: int, buffers: Sequence[memoryview]) -> int:
+        """Read into the one buffer."""
+        return self._sockets[fd].recv_into(buffers[0])
+
+    def write(self, fd: int, data: memoryview | bytes) -> int:
+        """Write what goes without waiting."""
+        return self._sockets[fd].send(data)
+
+    def shut(self, fd: int) -> None:
+        """Forget the descriptor and close its socket."""
+        self._selector.unregister(fd)
+        self._sockets.pop(fd).close()
+
+    def _beyond_select(self, fd: int) -> bool:
+        # On Windows FD_SETSIZE counts sockets, elsewhere it is the first number too high (select(2)).
+        return len(self._sockets) >= _SOCKETS_OF_SELECT if os.name == "nt" else fd >= _NUMBERS_OF_SELECT
+
+    @staticmethod
+    def _translated(events: int) -> int:
+        return (selectors.EVENT_READ if events & READ else 0) | (selectors.EVENT_WRITE if events & WRITE else 0)
+
+
+def best() -> Poller:
+    """Make the fastest poller that this system has."""
+    return Epoll() if hasattr(select, "epoll") and hasattr(os, "readv") else Selector()

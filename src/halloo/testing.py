@@ -1,0 +1,15 @@
+"""Help to test what reads a stream."""
+
+from collections.abc import Iterator
+
+
+def every_split(data: bytes) -> Iterator[list[bytes]]:
+    """Give the ways a stream may arrive: whole, byte by byte, and in every pair of pieces.
+
+    >>> list(every_split(b"ab"))
+    [[b'ab'], [b'a', b'b'], [b'a', b'b']]
+    """
+    yield [data]
+    yield [data[i : i + 1] for i in range(len(data))]
+    for cut in range(1, len(data)):
+        yield [data[:cut], data[cut:]]

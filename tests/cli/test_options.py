@@ -1,0 +1,58 @@
+"""The options that several verbs share: what a person writes, and what a command gets."""
+
+import pytest
+from cyclopts import App, CycloptsError
+
+from halloo.cli.options import Four, Quiet, Six, Wait, family
+from halloo.errors import UnitError
+
+
+def told(*arguments: str) -> tuple[float, bool, int | None]:
+    """Read the options as a verb would."""
+    app = App(print_error=False, exit_on_error=False, result_action="return_value")
+
+    @app.default
+    def verb(
+        *, wait: Wait = 5, quiet: Quiet = False, ipv4: Four = False, ipv6: Six = False
+    ) -> tuple[float, bool, int | None]:
+        return wait, quiet, family(ipv4, ipv6)
+
+    got: tuple[float, bool, int | None] = app(arguments)
+    return got
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("300ms", 0.3), ("1.5s", 1.5), ("2", 2), ("1m30s", 90), ("250us", 0.00025), ("0", 0)]
+)
+def test_a_duration_is_read_into_seconds(text: str, seconds: float) -> None:
+    assert told("-W", text)[0] == seconds
+
+
+@pytest.mark.parametrize("text", ["soon", "-1", "5 parsecs", "1e3", "nan", ""])
+def test_what_is_no_duration_is_refused(text: str) -> None:
+    with pytest.raises((CycloptsError, UnitError)):
+        told(f"--wait={text}")
+
+
+def test_a_duration_has_a_default() -> None:
+    assert told()[0] == 5
+
+
+@pytest.mark.parametrize("flag", ["-q", "--quiet"])
+def test_a_switch_is_turned_on(flag: str) -> None:
+    assert told(flag)[1]
+
+
+@pytest.mark.parametrize("flag", ["--no-quiet", "--no-ipv4"])
+def test_a_switch_is_never_turned_off(flag: str) -> None:
+    with pytest.raises(CycloptsError):
+        told(flag)
+
+
+@pytest.mark.parametrize(
+    ("flags", "version"),
+    [([], None), (["-4"], 4), (["-6"], 6), (["--ipv4"], 4), (["--ipv6"], 6), (["-4", "-6"], None)],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else str(value),
+)
+def test_the_family_is_the_one_asked_for(flags: list[str], version: int | None) -> None:
+    assert told(*flags)[2] == version

@@ -1,0 +1,84 @@
+"""`halloo receive`, as a process of its own, and the pair that it makes with `halloo send`."""
+
+import hashlib
+import socket
+import struct
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+from tests.programs import PYTHON, Terminal, listening_port, run, started
+
+RECEIVE = (PYTHON, "-m", "halloo", "receive")
+SEND = (PYTHON, "-m", "halloo", "send")
+RANDOM = hashlib.shake_256(b"halloo").digest(5_000_000)
+
+
+def test_what_was_sent_is_printed() -> None:
+    with started(*RECEIVE, "0") as receiver:
+        sender = run(*SEND, str(listening_port(receiver)), "Hello world")
+        output, errors = receiver.communicate(timeout=10)
+    assert (sender.returncode, sender.stdout, sender.stderr) == (0, b"", b"")
+    assert (receiver.returncode, output.splitlines()) == (0, [b"Received:  Hello world"])
+    assert all(line.startswith(b"listening on tcp://") for line in errors.splitlines())
+
+
+def test_the_address_is_told_on_standard_error_before_anybody_comes() -> None:
+    with started(*RECEIVE, "127.0.0.1:0") as receiver:
+        assert receiver.stderr
+        said = receiver.stderr.readline().decode()
+        assert said == f"listening on tcp://127.0.0.1:{listening_port(receiver)}\n"
+
+
+def test_nothing_of_a_long_message_is_lost() -> None:
+    with started(*RECEIVE, "127.0.0.1:0") as receiver, ThreadPoolExecutor() as pool:
+        sender = pool.submit(run, *SEND, f"127.0.0.1:{listening_port(receiver)}", input=RANDOM)
+        output, _ = receiver.communicate(timeout=10)
+        assert sender.result().returncode == 0
+    identical = output == b"Received:  " + RANDOM + b"\n"
+    assert (receiver.returncode, identical) == (0, True)
+
+
+def test_a_client_that_sends_nothing_is_a_client() -> None:
+    with started(*RECEIVE, "127.0.0.1:0") as receiver:
+        with socket.create_connection(("127.0.0.1", listening_port(receiver))):
+            pass
+        output, _ = receiver.communicate(timeout=10)
+    assert (receiver.returncode, output) == (0, b"Received:  \n")
+
+
+def test_what_came_before_a_reset_is_printed_before_the_error() -> None:
+    with started(*RECEIVE, "127.0.0.1:0") as receiver:
+        assert receiver.stdout
+        with socket.create_connection(("127.0.0.1", listening_port(receiver))) as client:
+            client.sendall(b"Hello")
+            said = b"".join(receiver.stdout.read(1) for _ in range(16))
+            assert said == b"Received:  Hello"
+            linger_not_at_all = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger_not_at_all)
+        output, errors = receiver.communicate(timeout=10)
+    assert (receiver.returncode, output) == (1, b"\n")
+    assert errors.splitlines()[-1].startswith(b"halloo: ")
+    assert b" ended the connection with a reset" in errors.splitlines()[-1]
+
+
+def test_nobody_coming_is_an_error_after_w() -> None:
+    result = run(*RECEIVE, "127.0.0.1:0", "-W", "50ms")
+    assert (result.returncode, result.stdout) == (1, b"")
+    assert result.stderr.splitlines()[-1].startswith(b"halloo: nobody connected to 127.0.0.1:")
+
+
+def test_what_is_received_cannot_command_the_terminal() -> None:
+    with Terminal(*RECEIVE, "127.0.0.1:0") as terminal:
+        terminal.read_until(b"\r\n")
+        with socket.create_connection(("127.0.0.1", listening_port(terminal.process))) as client:
+            client.sendall(b"\x1b[2Jred")
+        assert terminal.read_to_end() == rb"Received:  \x1b[2Jred" + b"\r\n"
+        assert terminal.wait() == 0
+
+
+def test_ctrl_c_ends_the_wait_without_a_traceback() -> None:
+    with Terminal(*RECEIVE, "127.0.0.1:0") as terminal:
+        terminal.read_until(b"\r\n")
+        terminal.interrupt()
+        assert terminal.read_to_end().strip() in (b"^C", b"")
+        assert terminal.wait() in (0, 130)

@@ -1,0 +1,157 @@
+"""Everything once more without what Windows lacks: the contract, the loop's own tests and the public functions.
+
+Each runs in a process of its own, in which `windows` hides it all before halloo is there.
+"""
+
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.programs import PYTHON, run, started
+
+TOP = Path(__file__).resolve().parent.parent.parent
+PATIENCE = 20  # seconds without a byte after which a client gives up, and its test has failed
+HIDE = f"import sys; sys.path.insert(0, {str(TOP)!r}); import tests.contract.windows\n"
+
+
+def python(program: str) -> tuple[str, ...]:
+    """Write the command that runs a program there."""
+    return (PYTHON, "-c", HIDE + program)
+
+
+def output(program: str) -> str:
+    """Run a program there to its end, and give what it printed."""
+    done = run(*python(program))
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout.decode()
+
+
+def passed(*argv: str) -> int:
+    """Run tests there; say how many passed, all of them having done so."""
+    command = [PYTHON, "-m", "pytest", "-p", "tests.contract.windows", "-p", "no:cacheprovider", *argv]
+    done = subprocess.run(command, cwd=TOP, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    assert "as on Windows: SelectSelector" in done.stdout
+    return int(re.findall(r"(\d+) passed", done.stdout)[-1])
+
+
+# The suites.
+
+
+@pytest.mark.timeout(120)
+def test_the_contract_is_kept() -> None:
+    assert passed("tests/contract/test_echo_contract.py", "-k", "not asyncio") > 120
+
+
+@pytest.mark.timeout(120)
+def test_the_loop_passes_its_own_tests() -> None:
+    rooms = ["poller", "tcp", "answering", "server"]
+    assert passed(*(f"tests/net/test_{room}.py" for room in rooms)) > 90
+
+
+@pytest.mark.timeout(120)
+def test_the_public_functions_pass_their_own_tests() -> None:
+    assert passed("tests/commands/test_serve.py", "-k", "test_serving or test_server") > 10
+
+
+# What is hidden, and what is used instead.
+
+
+def test_what_windows_lacks_is_not_there() -> None:
+    program = (
+        "import os, select, signal, socket\n"
+        "print([hasattr(*each) for each in ((os, 'fork'), (os, 'readv'), (select, 'epoll'), (socket, 'AF_UNIX'),\n"
+        "    (socket, 'SO_REUSEPORT'), (socket.socket, 'recvmsg'), (socket.socket, 'sendmsg'), (signal, 'SIGHUP'))])\n"
+        "try:\n"
+        "    import readline\n"
+        "except ImportError:\n"
+        "    print('no readline')\n"
+    )
+    assert output(program) == f"{[False] * 8}\nno readline\n"
+
+
+def test_the_portable_poller_is_the_best_there_is() -> None:
+    program = "from halloo.net.poller import best; print(type(best()).__name__, type(best()._selector).__name__)"
+    assert output(program) == "Selector SelectSelector\n"
+
+
+# The public functions, as somebody uses them.
+
+
+def test_serving_and_connect_work() -> None:
+    program = (
+        "import halloo\n"
+        "with halloo.serving() as server, halloo.connect(server.address, timeout=20) as connection:\n"
+        "    connection.send(bytes(5_000_000))\n"
+        "    print(connection.receive_exactly(5_000_000) == bytes(5_000_000))\n"
+        "    connection.finish()\n"
+        "    print(connection.receive())\n"
+    )
+    assert output(program) == "True\nb''\n"
+
+
+def test_server_and_client_work() -> None:
+    program = (
+        "import halloo, socket, threading\n"
+        "with socket.create_server(('127.0.0.1', 0)) as s:\n"
+        "    port = s.getsockname()[1]\n"
+        "    thread = threading.Thread(target=halloo.client, args=('127.0.0.1', port))\n"
+        "    thread.start()\n"
+        "    snapshot = halloo.server(s, clients=1)\n"
+        "    thread.join()\n"
+        "    print(snapshot.sent_bytes)\n"
+    )
+    done = run(*python(program), input=b"hello\n")
+    assert done.returncode == 0, done.stderr.decode()
+    lines = done.stdout.splitlines()
+    assert sorted(line.partition(b" (")[0] for line in lines) == [b"6", b"Connected by", b"hello"]
+
+
+def test_listen_and_connect_work() -> None:
+    program = (
+        "import halloo\n"
+        "with halloo.listen(0) as listener, halloo.connect(listener.address) as client, listener.accept() as served:\n"
+        "    client.send(b'hello')\n"
+        "    print(served.receive(timeout=20))\n"
+    )
+    assert output(program) == "b'hello'\n"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no process can be sent these signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_serve_and_the_client_as_a_filter_work(number: signal.Signals) -> None:
+    data = bytes(range(256)) * 20_000
+    with started(*python("import halloo; halloo.serve('127.0.0.1:0')")) as server:
+        assert server.stdout
+        port = int(server.stdout.readline().rpartition(b":")[2])
+        done = run(*python(f"import halloo; halloo.client('127.0.0.1', {port})"), input=data)
+        assert done.returncode == 0, done.stderr.decode()
+        assert done.stdout == data
+        server.send_signal(number)
+        assert server.wait(PATIENCE) == 0
+
+
+def test_more_clients_than_select_can_watch_do_not_end_the_server() -> None:
+    program = (
+        "import os, resource\n" + HIDE + "import halloo, socket\n"
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (2000, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))\n"
+        "server = halloo.serving('127.0.0.1:0')\n"
+        "address = server.__enter__().address\n"
+        "first = socket.create_connection((address.host, address.port), 5)\n"
+        "numbers = [os.dup(0) for _ in range(1100)]\n"
+        "one_too_many = socket.create_connection((address.host, address.port), 5)\n"
+        "for _ in range(100):\n"
+        "    first.sendall(b'hello')\n"
+        "    assert first.recv(5) == b'hello'\n"
+        "print('served', flush=True)\n"
+        "os._exit(0)\n"
+    )
+    resource = pytest.importorskip("resource")
+    if 0 <= resource.getrlimit(resource.RLIMIT_NOFILE)[1] < 2000:
+        pytest.skip("needs more descriptors than select(2) can watch")
+    done = run(PYTHON, "-c", program)
+    assert done.stdout == b"served\n", done.stderr.decode()

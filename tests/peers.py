@@ -1,0 +1,89 @@
+"""Peers that a client may meet, good and bad: each takes one connection, does as its name says, and closes it.
+
+Knows raw sockets and one thread. Knows nothing of halloo: a server that is wrong must not depend on the right one.
+"""
+
+import os
+import socket
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+PATIENCE = 20  # seconds; a peer that waits longer than that waits for nothing
+
+
+@contextmanager
+def peer(act: Callable[[socket.socket], object]) -> Iterator[int]:
+    """Give the port on which a thread takes one client, acts, and closes."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(PATIENCE)
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.settimeout(PATIENCE)
+                act(connection)
+
+        thread = threading.Thread(target=serve, name="peer")
+        thread.start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            thread.join()
+
+
+@contextmanager
+def silent() -> Iterator[int]:
+    """Give the port of a peer that says nothing: clients reach its queue, but nobody takes them from it."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        yield listener.getsockname()[1]
+
+
+def unused_port() -> int:
+    """Give a port on which nothing listens: it was free a moment ago, and the system hands out others first."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def everything(connection: socket.socket) -> bytes:
+    """Read to the client's end."""
+    pieces = bytearray()
+    while piece := connection.recv(65536):
+        pieces += piece
+    return bytes(pieces)
+
+
+def echoing(connection: socket.socket) -> None:
+    """Send back each piece, and close after the client's end."""
+    while piece := connection.recv(65536):
+        connection.sendall(piece)
+
+
+def halving(connection: socket.socket) -> None:
+    """Send back half of what the client sent."""
+    data = everything(connection)
+    connection.sendall(data[: len(data) // 2])
+
+
+def closing(connection: socket.socket) -> None:
+    """Close as soon as something came."""
+    connection.recv(65536)
+
+
+def resetting(connection: socket.socket) -> None:
+    """Read to the client's end, and answer with a reset."""
+    everything(connection)
+    linger_not_at_all = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger_not_at_all)
+
+
+def answering(answer: bytes) -> Callable[[socket.socket], None]:
+    """Send the answer after the client's end, whatever it sent."""
+
+    def act(connection: socket.socket) -> None:
+        everything(connection)
+        connection.sendall(answer)
+
+    return act

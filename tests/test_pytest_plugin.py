@@ -1,0 +1,76 @@
+"""The fixture as a suite of somebody else's meets it: pytest runs such a suite, in a process of its own."""
+
+import pytest
+
+pytest_plugins = ["pytester"]
+
+
+def test_the_fixture_is_a_running_echo(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import socket
+
+        def test_echo(halloo_server):
+            with socket.create_connection((halloo_server.address.host, halloo_server.address.port), 20) as client:
+                client.sendall(b"hello")
+                assert client.recv(5) == b"hello"
+        """
+    )
+    pytester.runpytest_subprocess().assert_outcomes(passed=1)
+
+
+def test_every_test_has_a_server_of_its_own(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import halloo, pytest
+
+        @pytest.mark.parametrize("turn", [1, 2])
+        def test_count(halloo_server, turn):
+            with halloo.connect(halloo_server.address) as connection:
+                connection.send(b"hello")
+                assert connection.receive_exactly(5) == b"hello"
+            assert halloo_server.snapshot().accepted == 1
+        """
+    )
+    pytester.runpytest_subprocess().assert_outcomes(passed=2)
+
+
+def test_the_fixture_leaves_nothing_behind(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import psutil, threading
+
+        def held():
+            process = psutil.Process()
+            return process.num_fds() if hasattr(process, "num_fds") else 0, threading.active_count()
+
+        before = []
+
+        def test_without():
+            before.append(held())
+
+        def test_with(halloo_server):
+            assert threading.active_count() == before[0][1] + 1
+
+        def test_without_again():
+            assert held() == before[0]
+        """
+    )
+    pytester.runpytest_subprocess("-p", "no:timeout").assert_outcomes(passed=3)
+
+
+def test_a_suite_that_does_not_use_it_imports_nothing_more(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import sys
+
+        def test_imports():
+            assert {name for name in sys.modules if name.startswith("halloo")} == {"halloo", "halloo.pytest_plugin"}
+        """
+    )
+    pytester.runpytest_subprocess().assert_outcomes(passed=1)
+
+
+def test_pytest_names_the_fixture_and_says_what_it_is(pytester: pytest.Pytester) -> None:
+    result = pytester.runpytest_subprocess("--fixtures")
+    result.stdout.fnmatch_lines(["halloo_server -- *", "*Serve the echo on a free loopback port*"])
