@@ -7,19 +7,28 @@ else
 BIN := $(VENV)/bin
 endif
 
-.PHONY: demo test check format clean
+.PHONY: demo test check check-all bench format clean
 
 demo: $(VENV)/.runtime
 	$(BIN)/halloo demo
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_architecture.py
+
+# Every case of the conformance suite, those that wait or load the machine too: some minutes.
+check-all: check $(VENV)/.dev
+	$(BIN)/python -m pytest -m "" tests/conformance
+
+# Side by side with other servers, on this machine; needs a C compiler. See bench/README.md.
+bench: $(VENV)/.bench
+	$(BIN)/python -m bench.tcp
+	$(BIN)/python -m bench.plot
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format
@@ -37,6 +46,10 @@ $(VENV)/.runtime: $(VENV)/.pip pyproject.toml
 
 $(VENV)/.dev: $(VENV)/.runtime
 	$(BIN)/python -m pip install --quiet --group dev
+	@touch $@
+
+$(VENV)/.bench: $(VENV)/.runtime
+	$(BIN)/python -m pip install --quiet --group bench
 	@touch $@
 
 clean:

@@ -16,6 +16,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 HALLOO = [PYTHON, "-m", "halloo"]
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
 CONSOLES: list[str] = [text for language, text in BLOCKS if language == "console"]
+LEFT_RUNNING = next(text.splitlines()[0].removeprefix("$ ") for text in CONSOLES if "--workers" in text)
 PROGRAMS: list[str] = [text for language, text in BLOCKS if language == "python"]
 
 
@@ -65,6 +66,22 @@ def talk(command: list[str]) -> str:
     return f"Send:{screen.decode()}".replace("\r\n", "\n")
 
 
+@pytest.mark.parametrize("command", ["halloo serve tls://localhost:0", LEFT_RUNNING])
+def test_a_server_says_where_it_listens(command: str) -> None:
+    shown = console(command)[1:]
+    with started(*HALLOO, *shlex.split(command)[1:]) as server:
+        assert server.stdout is not None
+        out = [server.stdout.readline().decode().rstrip() for line in shown if line.startswith("listening on ")]
+        server.terminate()
+        _, err = server.communicate(timeout=10)
+    assert {alike(line) for line in shown} <= {alike(line) for line in [*out, *err.decode().splitlines()]}
+
+
+def alike(line: str) -> str:
+    """Give a line without what differs from run to run: ports and fingerprints."""
+    return re.sub(r"\b([0-9a-f]{64}|\d{4,5})\b", "X", line)
+
+
 def test_the_pipe(port: int, tmp_path: Path) -> None:
     make, pipe = (line.removeprefix("$ ") for line in console("head -c 1000000 /dev/urandom > big.bin"))
     command = pipe.replace("halloo connect localhost", f"{shlex.join(HALLOO)} connect localhost:{port}")
@@ -111,7 +128,8 @@ def test_every_console_block_is_run_above() -> None:
     source = Path(__file__).read_text(encoding="utf-8")
     for text in CONSOLES:
         first = text.splitlines()[0].removeprefix("$ ")
-        assert f'console("{first}"' in source, f"no test runs the block of {first!r}"
+        named = f'"{first}"' in source or first == LEFT_RUNNING
+        assert named, f"no test runs the block of {first!r}"
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ KIN: dict[type[HallooError], tuple[type[HallooError], type[Exception]]] = {
     errors.Unsupported: (UsageError, NotImplementedError),
     errors.UnknownHost: (PeerError, OSError),
     errors.Unreachable: (PeerError, OSError),
+    errors.Untrusted: (PeerError, OSError),
     errors.Refused: (PeerError, ConnectionRefusedError),
     errors.Reset: (PeerError, ConnectionResetError),
     errors.TimedOut: (PeerError, TimeoutError),

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from halloo.commands.connect import client
     from halloo.commands.serve import serve, server, serving
     from halloo.core.addresses import Address
+    from halloo.core.limits import Limits
     from halloo.errors import HallooError, LocalError, PeerError, UsageError
+    from halloo.net.certificates import Certificates, Trust
     from halloo.net.connection import Connection, connect
     from halloo.net.listening import Listener, listen
     from halloo.net.server import Server
@@ -26,13 +28,16 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Address",
+    "Certificates",
     "Connection",
     "HallooError",
+    "Limits",
     "Listener",
     "LocalError",
     "PeerError",
     "Server",
     "Snapshot",
+    "Trust",
     "UsageError",
     "client",
     "connect",
@@ -44,13 +49,16 @@ __all__ = [
 
 _HOMES = {
     "Address": "core.addresses",
+    "Certificates": "net.certificates",
     "Connection": "net.connection",
     "HallooError": "errors",
+    "Limits": "core.limits",
     "Listener": "net.listening",
     "LocalError": "errors",
     "PeerError": "errors",
     "Server": "net.server",
     "Snapshot": "net.table",
+    "Trust": "net.certificates",
     "UsageError": "errors",
     "client": "commands.connect",
     "connect": "net.connection",

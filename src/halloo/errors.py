@@ -91,6 +91,10 @@ class CutShort(PeerError, EOFError):  # noqa: N818 - as above
     partial: bytes = b""
 
 
+class Untrusted(PeerError):  # noqa: N818 - as above
+    """One end does not believe the other's certificate, or was shown none (TLS)."""
+
+
 class Oversized(PeerError):  # noqa: N818 - as above
     """The peer's message is longer than the framing allows."""
 

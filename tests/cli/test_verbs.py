@@ -47,7 +47,7 @@ def test_serve_sums_up_when_it_is_stopped(number: signal.Signals) -> None:
         server.send_signal(number)
         _, errors = server.communicate(timeout=10)
     assert server.returncode == 0
-    assert re.fullmatch(r"halloo: 1 clients?, 11 bytes in, 11 bytes out", errors.decode().splitlines()[-1])
+    assert re.fullmatch(r"halloo: 1 clients? in \S+, 11 bytes in, 11 bytes out", errors.decode().splitlines()[-1])
 
 
 def test_serve_tells_of_each_client_on_a_terminal() -> None:
@@ -75,7 +75,7 @@ def test_serve_tells_machines_of_each_client_in_json() -> None:
         assert server.stderr
         lines = iter(server.stderr.readline, b"")
         event = json.loads(next(line for line in lines if line.startswith(b"{")))
-        assert event == {"event": "connected", "data": {"peer": list(client.getsockname())}}
+        assert event == {"event": "connected", "data": {"peer": list(client.getsockname()), "reason": None}}
 
 
 @pytest.mark.parametrize(("flag", "host"), [("-4", "127.0.0.1"), ("-6", "[::1]")])

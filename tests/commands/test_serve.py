@@ -1,17 +1,24 @@
 """Serving as a user meets it: in the background, until interrupted, and on the tutorial's own socket."""
 
 import json
+import os
+import re
 import signal
 import socket
+import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
+from http.client import HTTPConnection
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
 import halloo
 from halloo.core.addresses import Address
-from tests.programs import PYTHON, started
+from halloo.net.certificates import Trust
+from tests.programs import PYTHON, run, started
 
 PATIENCE = 20  # seconds without a byte after which a client gives up, and its test has failed
 
@@ -220,7 +227,10 @@ def test_serve_logs_for_machines_in_json() -> None:
         with dialled(int(process.stdout.readline().rpartition(b":")[2])) as client:
             assert asked(client, b"hello") == b"hello"
             line = next(line for line in iter(process.stderr.readline, b"") if line.startswith(b"{"))
-            assert json.loads(line) == {"event": "connected", "data": {"peer": list(client.getsockname())}}
+            peer = list(client.getsockname())
+            assert json.loads(line) == {"event": "connected", "data": {"peer": peer, "reason": None}}
+            line = process.stderr.readline()
+            assert json.loads(line) == {"event": "closed", "data": {"peer": peer, "reason": None}}
 
 
 @posix
@@ -238,3 +248,175 @@ def test_serve_goes_on_when_nobody_reads_what_it_logs() -> None:
 def test_serve_refuses_a_port_that_is_taken(s: socket.socket) -> None:
     with pytest.raises(OSError, match=f"port {s.getsockname()[1]} on 127.0.0.1 is taken"):
         halloo.serve(Address("tcp", *s.getsockname()))
+
+
+# The command with its options.
+
+
+SERVE = (PYTHON, "-m", "halloo", "serve", "127.0.0.1:0")
+
+
+@contextmanager
+def serving(*options: str) -> Iterator[tuple[subprocess.Popen[bytes], int]]:
+    """Start the command; give its process and its port."""
+    with started(*SERVE, *options) as process:
+        assert process.stdout
+        yield process, int(process.stdout.readline().rpartition(b":")[2])
+
+
+def stopped(process: subprocess.Popen[bytes]) -> list[str]:
+    """End it with SIGTERM, as it should; give the lines that it said since."""
+    process.terminate()
+    _, errors = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0
+    return errors.decode().splitlines()
+
+
+@posix
+@pytest.mark.parametrize("options", [(), ("--workers", "2")], ids=["alone", "workers"])
+def test_serve_says_every_so_often_how_things_stand(options: tuple[str, ...]) -> None:
+    with serving("--stats", "50ms", *options) as (process, port), dialled(port) as client:
+        assert process.stderr
+        client.sendall(b"hello")
+        assert client.recv(5) == b"hello"
+        line = next(line for line in iter(process.stderr.readline, b"") if line.startswith(b"1 open"))
+        assert re.fullmatch(rb"1 open, \d+ clients/s, \d+ echoes/s, .*/s in, .*/s out\n", line)
+
+
+@posix
+@pytest.mark.parametrize("options", [(), ("--workers", "2")], ids=["alone", "workers"])
+def test_serve_gives_its_metrics_to_prometheus(options: tuple[str, ...]) -> None:
+    with serving("--metrics", "127.0.0.1:0", *options) as (process, port):
+        assert process.stderr
+        place = re.match(rb"halloo: metrics at http://([\d.]+):(\d+)/metrics\n", process.stderr.readline())
+        assert place
+        with dialled(port) as client:
+            assert asked(client, b"hello") == b"hello"
+        pages = {}
+        for path in ("/metrics", "/healthz"):
+            connection = HTTPConnection("127.0.0.1", int(place[2]), timeout=PATIENCE)
+            connection.request("GET", path)
+            pages[path] = connection.getresponse().read()
+            connection.close()
+        assert b"halloo_received_bytes_total 5.0\n" in pages["/metrics"]
+        assert pages["/healthz"] == b"ok\n"
+
+
+@posix
+def test_serve_logs_who_was_refused_and_who_was_ended_in_json() -> None:
+    with (
+        serving("--log", "json", "--max-connections", "1", "--max-bytes", "5") as (process, port),
+        dialled(port) as first,
+    ):
+        first.sendall(b"hello")
+        assert first.recv(5) == b"hello"
+        with dialled(port) as second:
+            assert second.recv(1) == b""
+            refused = ["127.0.0.1", second.getsockname()[1]]
+        first.sendall(b"x")
+        assert first.recv(1) == b""
+        ended = ["127.0.0.1", first.getsockname()[1]]
+        first.close()
+        events = [json.loads(line) for line in stopped(process) if line.startswith("{")]
+    assert events == [
+        {"event": "connected", "data": {"peer": ended, "reason": None}},
+        {"event": "refused", "data": {"peer": refused, "reason": "max_connections"}},
+        {"event": "closed", "data": {"peer": ended, "reason": "max_bytes"}},
+    ]
+
+
+@posix
+def test_serve_says_at_the_end_what_it_did_and_whom_it_turned_away() -> None:
+    with serving("--deny", "127.0.0.0/8") as (process, port):
+        with dialled(port) as client:
+            assert client.recv(1) == b""
+        said = stopped(process)[-1]
+    assert re.fullmatch(r"halloo: 0 clients in \S+, 0 bytes in, 0 bytes out, refused: denied 1", said)
+
+
+@posix
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--deny", "nowhere"), "'nowhere' is not a network"),
+        (("--workers", "2", "--deny", "nowhere"), "'nowhere' is not a network"),
+        (("--max-connections", "0"), "max connections must be more than 0"),
+        (("--workers", "0"), "'0' is no number of workers"),
+        (("tls://127.0.0.1:0", "--key", "key.pem"), "a key without its certificate"),
+    ],
+)
+def test_serve_refuses_what_cannot_be(options: tuple[str, ...], said: str) -> None:
+    done = run(*SERVE, *options)
+    assert done.returncode == 2
+    assert said in done.stderr.decode()
+    assert done.stderr.count(b"\n") == 1
+
+
+@posix
+def test_serve_shows_the_fingerprint_of_a_certificate_that_it_made() -> None:
+    with started(PYTHON, "-m", "halloo", "serve", "tls://127.0.0.1:0") as process:
+        assert process.stdout
+        assert process.stderr
+        said = re.fullmatch(rb".*--fingerprint ([0-9a-f]{64})\n", process.stderr.readline())
+        assert said
+        address = process.stdout.readline().decode().split()[-1]
+        with halloo.connect(address, trust=Trust(fingerprint=said[1].decode())) as connection:
+            connection.send(b"hello")
+            assert connection.receive_exactly(5) == b"hello"
+
+
+# Sockets that systemd has opened.
+
+
+ACTIVATED = (
+    "import os, sys\n"
+    "os.dup2(int(sys.argv[1]), 3)\n"
+    "os.environ |= {'LISTEN_FDS': '1', 'LISTEN_PID': str(os.getpid())}\n"
+    "os.execvp(sys.argv[2], sys.argv[2:])\n"
+)
+
+
+@contextmanager
+def activated(sock: socket.socket, *options: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Start the command as systemd does, with a socket that listens already."""
+    argv = (PYTHON, "-c", ACTIVATED, str(sock.fileno()), PYTHON, "-m", "halloo", "serve", *options)
+    pipe = subprocess.PIPE
+    with subprocess.Popen(argv, stdout=pipe, stderr=pipe, pass_fds=[sock.fileno()], bufsize=0) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@posix
+@pytest.mark.parametrize("options", [(), ("--workers", "2")], ids=["alone", "workers"])
+def test_serve_takes_over_the_socket_that_systemd_has_opened(s: socket.socket, options: tuple[str, ...]) -> None:
+    with activated(s, *options) as process:
+        assert process.stdout
+        port = s.getsockname()[1]
+        assert process.stdout.readline() == f"listening on tcp://127.0.0.1:{port}\n".encode()
+        with dialled(port) as client:
+            assert asked(client, b"hello") == b"hello"
+        assert "1 clients in" in stopped(process)[-1]
+
+
+@posix
+def test_serve_leaves_systemd_its_file() -> None:
+    with TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as sock:
+        path = Path(folder) / "halloo"
+        sock.bind(str(path))
+        sock.listen()
+        with activated(sock) as process:
+            assert process.stdout
+            assert process.stdout.readline() == f"listening on unix:{path}\n".encode()
+            stopped(process)
+        assert path.exists()
+
+
+@posix
+def test_serve_ignores_sockets_meant_for_another_process(s: socket.socket) -> None:
+    with started(
+        "env", "LISTEN_FDS=1", f"LISTEN_PID={os.getpid()}", PYTHON, "-m", "halloo", "serve", "127.0.0.1:0"
+    ) as process:
+        assert process.stdout
+        assert not process.stdout.readline().endswith(f":{s.getsockname()[1]}\n".encode())

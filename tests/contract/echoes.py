@@ -5,40 +5,121 @@ An echo is a context manager that gives its `connect`; a new one is one more lin
 """
 
 import asyncio
+import os
 import select
 import socket
+import ssl
+import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, MutableSequence
 from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
 from functools import partial
+from typing import cast
+
+import trustme
 
 import halloo
+from halloo.core.limits import Limits
+from halloo.net.accepting import Post
 from halloo.net.answering import Answering
-from halloo.net.listening import BACKLOG, listen
-from halloo.net.poller import Epoll, Poller, Selector
-from halloo.net.server import Server
-from halloo.net.tcp import Conversation, Loop
+from halloo.net.listening import BACKLOG, Listener, listen
+from halloo.net.poller import FLOW, Epoll, Poller, Selector
+from halloo.net.roles import Conversation
+from halloo.net.server import Server, Service
+from halloo.net.tcp import Loop
+from tests.contract.encrypted import Encrypted
+from tests.programs import PYTHON, started
 
 PATIENCE = 20  # seconds without a byte after which a client gives up, and its test has failed
+LARGE = 1 << 40
+
+# Every limit there is, each larger than anything that a client does here.
+LIMITS = Limits(
+    idle_timeout=3600,
+    max_lifetime=3600,
+    stall_timeout=3600,
+    max_connections=LARGE,
+    max_per_host=LARGE,
+    max_bytes=LARGE,
+    rate_limit=LARGE,
+    max_memory=LARGE,
+    deny=("192.0.2.0/24",),
+)
 
 Connect = Callable[[], socket.socket]
 
 
 class Stuttering(Selector):
-    """Reports everything twice, so that each second event is stale: for a number closed, or already given anew."""
+    """Reports everything but FLOW twice, so that each second event is stale: for a number closed, or given anew."""
 
     def poll(self, timeout: float | None) -> list[tuple[int, int]]:
-        return 2 * super().poll(timeout)
+        ready = super().poll(timeout)
+        return ready + [(fd, events) for fd, events in ready if events != FLOW]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choosing(Service):
+    """Serves with a poller of one's choice."""
+
+    poller: Callable[[], Poller]
+
+    def loop(self, listener: Listener, *, row: MutableSequence[int] | None = None, shared: bool = False) -> Loop:
+        posts = [Post(sock, self.conversation) for sock in listener.sockets]
+        return Loop(posts, poller=self.poller(), limits=self.limits, row=row, shared=shared)
 
 
 @contextmanager
 def looping(
-    poller: Callable[[], Poller], conversation: Callable[[], Conversation | None] = lambda: None
+    poller: Callable[[], Poller],
+    conversation: Callable[[], Conversation | None] = lambda: None,
+    limits: Limits | None = None,
 ) -> Iterator[Connect]:
     """Run halloo's own loop."""
-    with Server(listen("127.0.0.1:0"), partial(Loop, poller=poller(), conversation=conversation())) as server:
+    service = Choosing(poller=poller, conversation=conversation(), limits=limits or Limits())
+    with Server(listen("127.0.0.1:0"), service) as server:
         server.start()
         yield partial(connected, server.address.host, server.address.port)
+
+
+@contextmanager
+def unix() -> Iterator[Connect]:
+    """Run the loop on a Unix socket."""
+    with tempfile.TemporaryDirectory() as folder, halloo.serving(f"unix:{folder}/halloo") as server:
+
+        def connect() -> socket.socket:
+            sock = socket.socket(socket.AF_UNIX)
+            sock.settimeout(PATIENCE)
+            sock.connect(cast("str", server.address.path))
+            return sock
+
+        yield connect
+
+
+@contextmanager
+def encrypted(limits: Limits | None = None) -> Iterator[Connect]:
+    """Run the loop with TLS."""
+    ca = trustme.CA()
+    served, trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
+    served.num_tickets = 0
+    ca.issue_cert("localhost").configure_cert(served)
+    ca.configure_trust(trusting)
+    with Server(listen("tls://127.0.0.1:0"), Service(context=served, limits=limits or Limits())) as server:
+        server.start()
+
+        def connect() -> socket.socket:
+            sock = connected(server.address.host, server.address.port)
+            return cast("socket.socket", Encrypted(sock, trusting))  # it has all that is used
+
+        yield connect
+
+
+@contextmanager
+def workers(*options: str) -> Iterator[Connect]:
+    """Run the command, with several processes."""
+    with started(PYTHON, "-m", "halloo", "serve", "127.0.0.1:0", "-q", "--workers", "2", *options) as process:
+        assert process.stdout
+        yield partial(connected, "127.0.0.1", int(process.stdout.readline().rpartition(b":")[2]))
 
 
 @contextmanager
@@ -88,11 +169,28 @@ def connected(host: str | None, port: int) -> socket.socket:
 
 ECHOES: dict[str, Callable[[], AbstractContextManager[Connect]]] = {
     "selectors": partial(looping, Selector),
+    "selectors, metered": partial(looping, Selector, limits=LIMITS),
     "stale events": partial(looping, Stuttering),
     "answering raw": partial(looping, Selector, lambda: Answering(bytes, "raw", b"")),
     "serving": public,
+    "tls": encrypted,
+    "tls, metered": partial(encrypted, LIMITS),
     "asyncio": reference,
 }
 if hasattr(select, "epoll"):
     ECHOES["epoll"] = partial(looping, Epoll)
+    ECHOES["epoll, metered"] = partial(looping, Epoll, limits=LIMITS)
     ECHOES["answering raw, epoll"] = partial(looping, Epoll, lambda: Answering(bytes, "raw", b""))
+    ECHOES["answering raw, epoll, metered"] = partial(looping, Epoll, lambda: Answering(bytes, "raw", b""), LIMITS)
+if hasattr(socket, "AF_UNIX"):
+    ECHOES["unix"] = unix
+if hasattr(os, "fork"):
+    ECHOES["workers"] = workers
+    ECHOES["workers, a port for each"] = partial(workers, "--reuse-port")
+
+# What an echo cannot be asked, and why.
+INAPPLICABLE = {
+    ("test_the_bytes_around_an_urgent_one_come_back", "unix"): "urgent data is TCP's",
+    ("test_the_bytes_around_an_urgent_one_come_back", "tls"): "urgent data is TCP's, and a record knows none",
+    ("test_the_bytes_around_an_urgent_one_come_back", "tls, metered"): "urgent data is TCP's, and a record knows none",
+}

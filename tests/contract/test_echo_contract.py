@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from halloo.testing import every_split
-from tests.contract.echoes import ECHOES, Connect
+from tests.contract.echoes import ECHOES, INAPPLICABLE, Connect
 
 KIB, MIB = 1024, 1024 * 1024
 FLOOD = 192 * MIB  # far more than the kernel keeps for the two of them
@@ -28,6 +28,8 @@ QUIET = 0.1  # seconds without room after which a flood is taken to have been st
 @pytest.fixture(params=ECHOES)
 def connect(request: pytest.FixtureRequest) -> Iterator[Connect]:
     """Start an echo, and give what makes clients of it, each closed after the test."""
+    if reason := INAPPLICABLE.get((request.node.originalname, request.param)):
+        pytest.skip(reason)
     with ECHOES[request.param]() as connect, ExitStack() as clients:
         yield lambda: clients.enter_context(connect())
 
@@ -88,7 +90,7 @@ def test_a_message_comes_back_however_it_is_split(client: socket.socket) -> None
 
 
 def test_messages_sent_ahead_of_their_answers_come_back(client: socket.socket) -> None:
-    data = payload(64 * 1000)
+    data = payload(64 * 200)  # a Unix socket holds fewer than three hundred of them, however small
     for start in range(0, len(data), 64):
         client.sendall(data[start : start + 64])
     assert_same(received(client, len(data)), data)

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from halloo.core.timers import Timers
+from halloo.core.timers import Deadlines, Timers
 
 PARTY = ["wake", "dress", "dance"]
 
@@ -73,3 +73,55 @@ def test_an_act_planned_for_now_by_another_happens_at_once() -> None:
     timers.at(1, lambda: timers.at(1, lambda: called.append(1)))
     ring(timers, now=1)
     assert called == [1]
+
+
+# Deadlines.
+
+
+def test_without_deadlines_there_is_nothing_to_miss() -> None:
+    deadlines = Deadlines()
+    assert not deadlines
+    assert deadlines.missed(now=10**9) == []
+
+
+def test_a_deadline_is_missed_at_its_time_and_not_before() -> None:
+    deadlines = Deadlines()
+    deadlines.set(5, 20, "late")
+    assert deadlines.missed(now=19) == []
+    assert deadlines.missed(now=20) == [(5, "late")]
+
+
+def test_a_deadline_is_missed_once() -> None:
+    deadlines = Deadlines()
+    deadlines.set(5, 20, "late")
+    deadlines.missed(now=20)
+    assert deadlines.missed(now=21) == []
+    assert not deadlines
+
+
+def test_a_lifted_deadline_is_not_missed() -> None:
+    deadlines = Deadlines()
+    deadlines.set(5, 20, "late")
+    deadlines.lift(5)
+    assert deadlines.missed(now=20) == []
+
+
+def test_what_has_no_deadline_can_be_lifted_too() -> None:
+    Deadlines().lift(5)
+
+
+def test_a_later_deadline_takes_the_place_of_an_earlier() -> None:
+    deadlines = Deadlines()
+    deadlines.set(5, 20, "late")
+    deadlines.set(5, 30, "very late")
+    assert deadlines.missed(now=20) == []
+    assert deadlines.missed(now=30) == [(5, "very late")]
+
+
+def test_the_next_is_the_soonest() -> None:
+    deadlines = Deadlines()
+    for key, when in ((5, 30), (6, 20), (7, 40)):
+        deadlines.set(key, when, "late")
+    assert deadlines.next == 20
+    deadlines.missed(now=25)
+    assert deadlines.next == 30

@@ -5,16 +5,17 @@ import logging
 import socket
 import struct
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 
 import pytest
 
 from halloo.core.framing import LONGEST
 from halloo.errors import Refused, UsageError
+from halloo.net.accepting import Post
 from halloo.net.answering import BATCH, Answering, Respond
 from halloo.net.listening import listen
-from halloo.net.server import Server
+from halloo.net.server import Server, Service
 from halloo.net.tcp import BUFFER, Loop
 from halloo.testing import every_split
 
@@ -37,15 +38,12 @@ def answer(cleanup: ExitStack) -> Answer:
     """Start a server in the background that answers so; give what makes clients of it."""
 
     def answer(respond: Respond | None = None, framing: str = "lines", greeting: bytes = b"") -> Dial:
-        server = cleanup.enter_context(Server(listen("127.0.0.1:0"), lambda s: looped(s, respond, framing, greeting)))
+        service = Service(conversation=Answering(respond, framing, greeting))
+        server = cleanup.enter_context(Server(listen("127.0.0.1:0"), service))
         server.start()
         return lambda: cleanup.enter_context(dialled(server.address.port))
 
     return answer
-
-
-def looped(sockets: Sequence[socket.socket], respond: Respond | None, framing: str, greeting: bytes) -> Loop:
-    return Loop(sockets, conversation=Answering(respond, framing, greeting))
 
 
 def dialled(port: int) -> socket.socket:
@@ -226,7 +224,7 @@ def stepping(cleanup: ExitStack) -> Callable[[Respond, str], tuple[Loop, socket.
 
     def stepping(respond: Respond, framing: str) -> tuple[Loop, socket.socket]:
         listener = cleanup.enter_context(listen("127.0.0.1:0"))
-        loop = looped(listener.sockets, respond, framing, b"")
+        loop = Loop([Post(sock, Answering(respond, framing, b"")) for sock in listener.sockets])
         cleanup.callback(loop.shutdown)
         client = cleanup.enter_context(dialled(listener.address.port))
         client.setblocking(False)
@@ -250,7 +248,7 @@ def test_a_slow_reader_costs_one_batch_of_answers(stepping: Stepping) -> None:
     flood(loop, client, b"0123456789\n" * 100_000)
     [debt] = loop.table.debts.values()
     assert len(debt) <= BATCH + 10_001
-    assert loop.table.received <= 2 * BUFFER  # nor is more read than the answers that are owed belong to
+    assert loop.snapshot().received_bytes <= 2 * BUFFER  # nor is more read than the answers that are owed belong to
 
 
 def test_a_slow_reader_costs_no_answer_before_its_time(stepping: Stepping) -> None:
@@ -284,7 +282,7 @@ def test_a_slow_reader_that_resets_is_forgotten(stepping: Stepping) -> None:
             break
         loop.turn(1)
     assert loop.table.debts == {}
-    assert sum(loop.table.errors.values()) == 1
+    assert sum(loop.snapshot().errors.values()) == 1
 
 
 def test_a_client_that_finished_gets_all_its_answers_slowly(answer: Answer) -> None:

@@ -163,10 +163,9 @@ def test_a_name_that_nobody_has_cannot_be_listened_on(host: str) -> None:
         listen((host, 0))
 
 
-@pytest.mark.parametrize("address", ["udp://localhost:0", "tls://localhost:0", "unix:/a"])
-def test_a_scheme_that_does_not_exist_yet_is_unsupported(address: str) -> None:
+def test_a_scheme_that_does_not_exist_yet_is_unsupported() -> None:
     with pytest.raises(Unsupported, match="use tcp://"):
-        listen(address)
+        listen("udp://localhost:0")
 
 
 def test_what_is_no_address_is_not_listened_on() -> None:

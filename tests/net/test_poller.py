@@ -9,7 +9,7 @@ from contextlib import suppress
 import pytest
 
 from halloo.net import poller as pollers
-from halloo.net.poller import READ, WRITE, Poller, Selector, best
+from halloo.net.poller import FLOW, READ, WRITE, Poller, Selector, best
 
 MAKERS: list[Callable[[], Poller]] = [Selector]
 if hasattr(select, "epoll"):
@@ -54,6 +54,42 @@ def test_nothing_is_ready_at_first(poller: Poller, fd: int) -> None:
 def test_what_can_be_read_is_reported(poller: Poller, fd: int, peer: socket.socket) -> None:
     peer.sendall(b"hello")
     assert poller.poll(SOON) == [(fd, READ)]
+
+
+def test_what_flows_is_told_from_all_others(poller: Poller, fd: int, peer: socket.socket) -> None:
+    peer.sendall(b"hello")
+    poller.change(fd, FLOW)
+    assert poller.poll(SOON) == [(fd, FLOW)]
+    poller.change(fd, READ)
+    assert poller.poll(SOON) == [(fd, READ)]
+
+
+def test_what_rests_is_not_reported(poller: Poller, fd: int, peer: socket.socket) -> None:
+    peer.sendall(b"hello")
+    poller.change(fd, 0)
+    assert poller.poll(0) == []
+    poller.change(fd, READ)
+    assert poller.poll(SOON) == [(fd, READ)]
+
+
+def test_what_is_on_its_way_is_counted_until_both_sides_have_read(poller: Poller, fd: int, peer: socket.socket) -> None:
+    assert poller.in_flight(fd) == 0
+    peer.sendall(b"hello")
+    poller.poll(SOON)
+    if not poller.in_flight(fd):
+        pytest.skip("this system does not tell")
+    assert poller.in_flight(fd) == 5
+    assert poller.read(fd, 9) == b"hello"
+    assert poller.in_flight(fd) == 0
+
+
+def test_our_end_is_sent_and_reading_goes_on(poller: Poller, fd: int, peer: socket.socket) -> None:
+    poller.farewell(fd)
+    poller.hang_up(fd)
+    assert peer.recv(1) == b""
+    peer.sendall(b"hello")
+    poller.poll(SOON)
+    assert poller.read(fd, 9) == b"hello"
 
 
 def test_it_is_reported_again_until_it_is_read(poller: Poller, fd: int, peer: socket.socket) -> None:

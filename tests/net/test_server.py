@@ -3,17 +3,15 @@
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
-from functools import partial
 
 import pytest
 
 from halloo.net.answering import Answering
 from halloo.net.listening import Listener, listen
-from halloo.net.server import STOPPING, Server
-from halloo.net.table import Snapshot
-from halloo.net.tcp import Loop, Peer
+from halloo.net.roles import Peer
+from halloo.net.server import STOPPING, Server, Service
 
 PATIENCE = 20  # seconds without a byte after which a client gives up, and its test has failed
 
@@ -38,20 +36,20 @@ def assert_served(server: Server) -> None:
 
 
 def test_it_listens_before_it_is_started(listener: Listener) -> None:
-    with Server(listener, Loop) as server, dialled(server) as client:
+    with Server(listener, Service()) as server, dialled(server) as client:
         client.sendall(b"hello")
         server.start()
         assert client.recv(5) == b"hello"
 
 
 def test_it_has_a_real_port_at_once(listener: Listener) -> None:
-    with Server(listener, Loop) as server:
+    with Server(listener, Service()) as server:
         assert server.address == listener.address
         assert server.address.port > 0
 
 
 def test_both_families_have_the_same_port() -> None:
-    with Server(listen(0), Loop) as server:
+    with Server(listen(0), Service()) as server:
         server.start()
         if len(server.addresses) == 1:
             pytest.skip("needs IPv6")
@@ -64,14 +62,15 @@ def test_both_families_have_the_same_port() -> None:
 
 
 def test_it_counts_what_it_did(listener: Listener) -> None:
-    with Server(listener, Loop) as server:
+    with Server(listener, Service()) as server:
         server.start()
         assert_served(server)
-    assert server.snapshot() == Snapshot(accepted=1, open=0, received_bytes=5, sent_bytes=5)
+    seen = server.snapshot()
+    assert (seen.accepted, seen.open, seen.received_bytes, seen.sent_bytes, seen.messages) == (1, 0, 5, 5, 1)
 
 
 def test_closing_ends_every_connection_and_frees_the_port(listener: Listener) -> None:
-    with Server(listener, Loop) as server:
+    with Server(listener, Service()) as server:
         server.start()
         client = dialled(server)
         client.sendall(b"hello")
@@ -83,43 +82,57 @@ def test_closing_ends_every_connection_and_frees_the_port(listener: Listener) ->
 
 
 def test_it_may_be_closed_before_it_was_started(listener: Listener) -> None:
-    Server(listener, Loop).close()
+    Server(listener, Service()).close()
     assert [sock.fileno() for sock in listener.sockets] == [-1]
 
 
 def test_it_may_be_closed_twice(listener: Listener) -> None:
-    server = Server(listener, Loop)
+    server = Server(listener, Service())
     server.start()
     server.close()
     server.close()
 
 
-def test_a_loop_that_cannot_be_made_leaves_no_listener(listener: Listener) -> None:
-    def impossible(_: Sequence[socket.socket]) -> Loop:
-        raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        Server(listener, impossible)
-    assert [sock.fileno() for sock in listener.sockets] == [-1]
+def test_a_loop_that_cannot_be_made_leaves_no_listener() -> None:
+    listener = listen("127.0.0.1:0", "127.0.0.1:0")
+    listener.sockets[0].close()
+    with pytest.raises((OSError, ValueError)):
+        Server(listener, Service())
+    assert [sock.fileno() for sock in listener.sockets] == [-1, -1]
 
 
 # Errors in the loop's own thread.
 
 
-class Failing:
+class Acting:
+    """A witness that does as it is told for each client."""
+
+    def __init__(self, act: Callable[[], object]) -> None:
+        self._act = act
+
+    def opened(self, fd: int, peer: Peer) -> None:  # noqa: ARG002 - the shape is Witness's
+        self._act()
+
+    def refused(self, peer: Peer, reason: str) -> None: ...
+
+    def closed(self, fd: int, reason: str) -> None: ...
+
+
+class Failing(Acting):
     """Fails at the first client, and tells that it has."""
 
     def __init__(self) -> None:
+        super().__init__(self.fail)
         self.failed = threading.Event()
 
-    def __call__(self, _: Peer) -> None:
+    def fail(self) -> None:
         self.failed.set()
         raise ZeroDivisionError
 
 
 def test_what_ended_the_background_thread_is_raised_by_closing(listener: Listener) -> None:
     failing = Failing()
-    server = Server(listener, partial(Loop, on_open=failing))
+    server = Server(listener, Service(witness=failing))
     server.start()
     with dialled(server):
         failing.failed.wait(PATIENCE)
@@ -129,7 +142,7 @@ def test_what_ended_the_background_thread_is_raised_by_closing(listener: Listene
 
 def test_what_ended_a_thread_that_answers_is_raised_by_closing(listener: Listener) -> None:
     failing = Failing()
-    server = Server(listener, partial(Loop, on_open=failing, conversation=Answering(bytes.upper, "lines", b"")))
+    server = Server(listener, Service(witness=failing, conversation=Answering(bytes.upper, "lines", b"")))
     server.start()
     with ExitStack() as cleanup:
         cleanup.enter_context(dialled(server))
@@ -142,10 +155,10 @@ def test_what_ended_a_thread_that_answers_is_raised_by_closing(listener: Listene
 def shut(server: Server) -> None:
     """Close what closing left open when it failed itself."""
     server._listener.close()
-    for sock in (server._loop._waking, server._loop.waker):
+    for sock in (server.loop._waking, server.loop.waker):
         sock.close()
     with suppress(ValueError):
-        server._loop.poller.close()
+        server.loop.poller.close()
 
 
 # In this thread, until a signal.
@@ -157,7 +170,7 @@ def run(listener: Listener) -> Iterator[Callable[[Callable[[], None]], Server]]:
     with ExitStack() as cleanup:
 
         def run(act: Callable[[], None]) -> Server:
-            server = cleanup.enter_context(Server(listener, partial(Loop, on_open=lambda _: act())))
+            server = cleanup.enter_context(Server(listener, Service(witness=Acting(act))))
             cleanup.enter_context(dialled(server))
             server.run()
             return server
@@ -212,11 +225,11 @@ def test_the_wakeup_descriptor_is_what_it_was(run: Run) -> None:
 def test_in_another_thread_it_leaves_signals_alone(listener: Listener) -> None:
     handler = signal.getsignal(signal.SIGINT)
     seen: list[object] = []
-    with Server(
-        listener, partial(Loop, clients=1, on_open=lambda _: seen.append(signal.getsignal(signal.SIGINT)))
-    ) as s:
+    witness = Acting(lambda: seen.append(signal.getsignal(signal.SIGINT)))
+    with Server(listener, Service(witness=witness)) as s:
         thread = threading.Thread(target=s.run)
         thread.start()
-        dialled(s).close()
+        assert_served(s)
+        s.loop.stop()
         thread.join()
     assert seen == [handler]

@@ -4,10 +4,11 @@ Knows cyclopts's entries. What is said comes from signatures and docstrings; thi
 """
 
 import textwrap
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from cyclopts.help import HelpEntry, HelpPanel
-from rich.console import Console, ConsoleOptions
+if TYPE_CHECKING:  # slow to import, and help is seldom asked for
+    from cyclopts.help import HelpEntry, HelpPanel
+    from rich.console import Console, ConsoleOptions
 
 COLUMN = 30  # where descriptions begin
 NARROW = 50  # characters of width below which they get lines of their own
@@ -16,7 +17,7 @@ NARROW = 50  # characters of width below which they get lines of their own
 class Columns:
     """A formatter for cyclopts: names on the left, what they mean on the right."""
 
-    def __call__(self, console: Console, options: ConsoleOptions, panel: HelpPanel) -> None:
+    def __call__(self, console: "Console", options: "ConsoleOptions", panel: "HelpPanel") -> None:
         """Write one group of entries."""
         if not panel.entries:
             return
@@ -25,11 +26,11 @@ class Columns:
             lines += _entry(", ".join(entry.display_labels_with_metavar), _described(entry), options.max_width)
         _write(console, "\n".join(lines))
 
-    def render_usage(self, console: Console, options: ConsoleOptions, usage: Any) -> None:  # noqa: ANN401, ARG002 - cyclopts's shape
+    def render_usage(self, console: "Console", options: "ConsoleOptions", usage: Any) -> None:  # noqa: ANN401, ARG002 - cyclopts's shape
         """Write the first line."""
         _write(console, f"Usage: {_plain(usage)}")
 
-    def render_description(self, console: Console, options: ConsoleOptions, description: Any) -> None:  # noqa: ANN401 - as above
+    def render_description(self, console: "Console", options: "ConsoleOptions", description: Any) -> None:  # noqa: ANN401 - as above
         """Write what the verb does."""
         paragraphs = _plain(description).split("\n\n")
         _write(console, "\n\n".join(textwrap.fill(" ".join(text.split()), options.max_width) for text in paragraphs))
@@ -44,7 +45,7 @@ def _entry(label: str, text: str, width: int) -> list[str]:
     return [first, *(" " * indent + line for line in wrapped)]
 
 
-def _described(entry: HelpEntry) -> str:
+def _described(entry: "HelpEntry") -> str:
     words = " ".join(_plain(entry.description).split())
     if entry.choices:
         words += f" [{'|'.join(entry.choices)}]"
@@ -58,6 +59,6 @@ def _plain(text: Any) -> str:  # noqa: ANN401 - a str, rich's Text, or cyclopts'
     return str(getattr(inner, "plain", inner) or "").strip()
 
 
-def _write(console: Console, text: str) -> None:
+def _write(console: "Console", text: str) -> None:
     if text:
         console.print(text, markup=False, highlight=False, soft_wrap=True, end="\n\n")

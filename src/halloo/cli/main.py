@@ -25,8 +25,8 @@ VERBS = ("serve", "connect", "send", "receive", "demo")
 PEER_FAILED, LOCAL, INTERRUPTED = 1, 2, 128 + signal.SIGINT
 
 
-def application() -> App:
-    """Make the parser; its help comes from the signatures and docstrings of `verbs`."""
+def application(*, verbs_only: bool = False) -> App:
+    """Make the parser; its help comes from the signatures and docstrings of `verbs`, which load sooner alone."""
     app = App(
         name="halloo",
         help="An echo server and client that show what really happened to your bytes.\n\n"
@@ -39,7 +39,8 @@ def application() -> App:
         suppress_keyboard_interrupt=False,
         result_action="return_value",
     )
-    app.register_install_completion_command()
+    if not verbs_only:
+        app.register_install_completion_command()
     for place, verb in enumerate(VERBS):
         app.command(getattr(verbs, verb), sort_key=place)
     return app
@@ -55,7 +56,7 @@ def main(argv: list[str] | None = None) -> NoReturn:
     if arguments[:1] == ["help"]:
         arguments = [*arguments[1:], "--help"]
     try:
-        code = application()(arguments) or 0
+        code = application(verbs_only=arguments[:1] != [] and arguments[0] in VERBS)(arguments) or 0
         sys.stdout.flush()
     except KeyboardInterrupt:
         code = INTERRUPTED

@@ -8,13 +8,16 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from halloo.core.addresses import PORT, Address, parse
 from halloo.core.escape import Shown, quoted
 from halloo.errors import CutShort, Reset, TimedOut
 from halloo.net.connection import CHUNK, Connection, connect
 from halloo.net.exchange import exchange
+
+if TYPE_CHECKING:  # ssl is slow to import, and tcp:// does not need it
+    from halloo.net.certificates import Trust
 
 WAIT = 5.0  # seconds without progress after which an answer that is owed will not come
 PAUSE = 0.5  # seconds after which an answer without a newline is taken to be whole
@@ -32,17 +35,22 @@ class ConnectReport:
 
 
 def client(
-    host: str | Address = "localhost", port: int = PORT, *, wait: float = WAIT, family: int | None = None
+    host: str | Address = "localhost",
+    port: int = PORT,
+    *,
+    wait: float = WAIT,
+    family: int | None = None,
+    trust: "Trust | None" = None,
 ) -> ConnectReport:
     """Ask for a line with `Send:`, send it, print `Received 'text'`, until a blank line; filter where input is piped.
 
-    `wait` is how many seconds may pass without progress while an answer is owed.
-    Raises UnknownHost, Refused, Reset, TimedOut, CutShort; what was received is printed before.
+    `wait` is how many seconds may pass without progress while an answer is owed; `trust` is as for connect.
+    Raises UnknownHost, Refused, Untrusted, Reset, TimedOut, CutShort; what was received is printed before.
     """
     address = parse(host)
     if port != PORT:
         address = replace(address, port=parse(port).port)
-    with connect(address, family=family) as connection:
+    with connect(address, family=family, trust=trust) as connection:
         tell_slow_family(connection)
         if sys.stdin.isatty():
             return _converse(connection, wait)

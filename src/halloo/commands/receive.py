@@ -5,10 +5,14 @@ Knows a listener and the standard streams.
 
 import sys
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from halloo.commands.connect import Printer
-from halloo.core.addresses import Address
-from halloo.net.listening import AddressLike, listen
+from halloo.core.addresses import Address, AddressLike
+from halloo.net.listening import listen
+
+if TYPE_CHECKING:  # ssl is slow to import, and tcp:// does not need it
+    from halloo.net.certificates import Certificates
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,13 +23,22 @@ class ReceiveReport:
     received_bytes: int
 
 
-def receive(address: AddressLike, *, wait: float | None = None, family: int | None = None) -> ReceiveReport:
+def receive(
+    address: AddressLike,
+    *,
+    wait: float | None = None,
+    family: int | None = None,
+    certificates: "Certificates | None" = None,
+) -> ReceiveReport:
     """Wait for one client, `wait` seconds or for ever, and print `Received: ` and all that it sends.
 
     The address goes to standard error, so that standard output holds what was received and nothing else.
-    Raises PortTaken, NotPermitted, TimedOut, Reset; what was received is printed before.
+    `certificates` are for `tls://`; without them one is made, and its fingerprint told there too.
+    Raises PortTaken, NotPermitted, TimedOut, Untrusted, Reset, CutShort; what was received is printed before.
     """
-    with listen(address, family=family) as listener:
+    with listen(address, family=family, certificates=certificates) as listener:
+        if listener.fingerprint and not (certificates and certificates.cert):
+            print(f"halloo: made a certificate; clients add: --fingerprint {listener.fingerprint}", file=sys.stderr)
         for place in listener.addresses:
             print(f"listening on {place}", file=sys.stderr, flush=True)
         with listener.accept(timeout=wait) as connection:

@@ -5,11 +5,15 @@ would reset the connection, and a reset destroys what the peer had not read yet.
 """
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from halloo.commands.connect import WAIT, ConnectReport, Printer, standard_input, tell_slow_family
+from halloo.core.addresses import AddressLike
 from halloo.net.connection import connect
 from halloo.net.exchange import exchange
-from halloo.net.listening import AddressLike
+
+if TYPE_CHECKING:  # ssl is slow to import, and tcp:// does not need it
+    from halloo.net.certificates import Trust
 
 LINGER = 1.0  # seconds to wait for the peer's end when no answer is wanted
 
@@ -21,13 +25,15 @@ def send(
     reply: bool = False,
     wait: float = WAIT,
     family: int | None = None,
+    trust: "Trust | None" = None,
 ) -> ConnectReport:
     """Send `message`, or standard input when it is None, and half-close; `reply` prints the answer.
 
-    Raises UnknownHost, Refused, Reset, TimedOut, CutShort; what was received is printed before.
+    `trust` is as for connect.
+    Raises UnknownHost, Refused, Untrusted, Reset, TimedOut, CutShort; what was received is printed before.
     """
     source: Iterable[bytes] = standard_input() if message is None else [message]
-    with connect(address, family=family) as connection:
+    with connect(address, family=family, trust=trust) as connection:
         tell_slow_family(connection)
         if not reply:
             done = exchange(connection, source, len, wait=wait, linger=LINGER)

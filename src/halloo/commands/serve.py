@@ -1,29 +1,39 @@
 """Serve the echo: until interrupted, in the background, or on a listening socket of one's own.
 
-Knows servers and what they report. Prints what a person who starts one wants to see, and nothing else.
+Knows servers, and what a person who starts one wants to see.
 """
 
-import json
 import os
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from halloo.core.addresses import Address
+from halloo.core.addresses import Address, AddressLike
+from halloo.core.limits import Limits
+from halloo.errors import UsageError
+from halloo.net.accepting import Post
 from halloo.net.answering import Answering, Respond
 from halloo.net.lines import Lines
-from halloo.net.listening import AddressLike, listen
-from halloo.net.server import Server, interruptible
+from halloo.net.listening import Listener, inherited, listen
+from halloo.net.pages import Pages
+from halloo.net.roles import Witness
+from halloo.net.server import Server, Service, interruptible
 from halloo.net.table import Snapshot
-from halloo.net.tcp import Loop, Peer
+from halloo.net.tcp import Loop
+from halloo.net.workers import Fleet
+from halloo.report.log import JsonLog, TextLog
+from halloo.report.stats import line
+
+if TYPE_CHECKING:
+    from halloo.net.certificates import Certificates
 
 Log = Literal["text", "json"]
+DRAIN = 10.0  # seconds to finish what is owed
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,19 +51,35 @@ def serve(
     framing: str = "lines",
     greeting: bytes = b"",
     family: int | None = None,
+    limits: Limits | None = None,
+    certificates: "Certificates | None" = None,
+    drain: float = DRAIN,
+    workers: int = 1,
+    reuse_port: bool = False,
+    stats: float | None = None,
+    metrics: AddressLike | None = None,
     quiet: bool = False,
     log: Log = "text",
 ) -> ServeReport:
     """Serve all clients at once until SIGINT or SIGTERM, on loopback port 8888 when no address is given.
 
     Prints `listening on ADDRESS` for each address on standard output, and on a terminal `Connected by` for each client
-    on standard error. The answers are the echo, or `respond(message)`; see `serving`.
+    on standard error. The answers are the echo, or `respond(message)`; see `serving`. At the end everything received is
+    answered first, within `drain` seconds. More than one of `workers` are processes of their own. Every `stats` seconds
+    a line on standard error says how things stand; `metrics` is an address to serve them on for Prometheus.
     Raises PortTaken, NotPermitted, NotLocal, AddressError.
     """
-    began = time.monotonic()
-    note = _note(log, quiet=quiet)
-    with _server(addresses, family, respond, framing, greeting, note) as server:
-        server.run(ready=lambda: _announce(server.addresses))
+    began, tell = time.monotonic(), Lines(2)
+    limits = limits or Limits()
+    listeners = _listeners(addresses, family, limits, workers if reuse_port else 1)
+    with _closed_on_failure(listeners):
+        witness = _witness(tell, log, quiet=quiet)
+        service = _service(listeners[0], respond, framing, greeting, limits, certificates, witness)
+    server = Server(listeners[0], service) if workers == 1 else Fleet(listeners, service, workers)
+    with server, _published(server, metrics):
+        if stats:
+            _tell_regularly(server, stats, tell)
+        server.run(drain, ready=lambda: _announce(server.addresses))
         return ServeReport(server.addresses, time.monotonic() - began, server.snapshot())
 
 
@@ -64,6 +90,8 @@ def serving(
     framing: str = "lines",
     greeting: bytes = b"",
     family: int | None = None,
+    limits: Limits | None = None,
+    certificates: "Certificates | None" = None,
 ) -> Iterator[Server]:
     """Serve in the background while a `with` block runs, listening before it begins, closed when it ends.
 
@@ -77,7 +105,11 @@ def serving(
     ...     connection.receive_exactly(5)
     b'hello'
     """
-    with _server(addresses or (0,), family, respond, framing, greeting, None) as running:
+    limits = limits or Limits()
+    (listener,) = _listeners(addresses or (0,), family, limits, 1)
+    with _closed_on_failure([listener]):
+        service = _service(listener, respond, framing, greeting, limits, certificates, None)
+    with Server(listener, service) as running:
         running.start()
         yield running
 
@@ -92,7 +124,7 @@ def server(s: socket.socket, clients: int | None = None) -> Snapshot:
     """
     timeout = s.gettimeout()
     s.setblocking(False)
-    loop = Loop([s], clients=clients, on_open=lambda peer: print("Connected by", peer[:2], flush=True))
+    loop = Loop([Post(s)], clients=clients, witness=TextLog(lambda line: print(line, flush=True)))
     try:
         with interruptible(loop):
             loop.run()
@@ -102,17 +134,91 @@ def server(s: socket.socket, clients: int | None = None) -> Snapshot:
         s.settimeout(timeout)
 
 
-def _server(  # noqa: PLR0917 - the public functions hand their keywords on
-    addresses: tuple[AddressLike, ...],
-    family: int | None,
+def _listeners(addresses: tuple[AddressLike, ...], family: int | None, limits: Limits, separate: int) -> list[Listener]:
+    """Open one listener, or as many `separate` ones on the same port."""
+    if not addresses and (passed := inherited()):
+        return [passed]
+    first = listen(*addresses, family=family, buffer=limits.buffer)
+    if separate == 1:
+        return [first]
+    first.close()  # it was opened alone so that a second copy is told that the port is taken
+    return [listen(*first.addresses, family=family, buffer=limits.buffer, reuse_port=True) for _ in range(separate)]
+
+
+@contextmanager
+def _closed_on_failure(listeners: list[Listener]) -> Iterator[None]:
+    """Close what is open already when what comes next fails."""
+    try:
+        yield
+    except BaseException:
+        for listener in listeners:
+            listener.close()
+        raise
+
+
+def _service(  # noqa: PLR0917 - the public functions hand their keywords on
+    listener: Listener,
     respond: Respond | None,
     framing: str,
     greeting: bytes,
-    note: Callable[[Peer], None] | None,
-) -> Server:
-    plain = respond is None and not greeting
-    conversation = None if plain else Answering(respond, framing, greeting)
-    return Server(listen(*addresses, family=family), partial(Loop, conversation=conversation, on_open=note))
+    limits: Limits,
+    certificates: "Certificates | None",
+    witness: Witness | None,
+) -> Service:
+    context = None
+    answering = Answering(respond, framing, greeting)
+    if not any(address.scheme == "tls" for address in listener.addresses):
+        if certificates and (certificates.cert or certificates.key or certificates.client_ca):
+            raise UsageError("certificates are for tls:// addresses, and none is named", "write tls:// before the port")
+    else:
+        from halloo.net.certificates import Certificates, server_context  # noqa: PLC0415 - ssl is slow to import
+
+        context, fingerprint = server_context(certificates or Certificates())
+        if not (certificates and certificates.cert):
+            print(f"halloo: made a certificate; clients add: --fingerprint {fingerprint}", file=sys.stderr, flush=True)
+    conversation = answering if respond or greeting else None
+    return Service(conversation=conversation, limits=limits, context=context, witness=witness)
+
+
+@contextmanager
+def _published(server: Server | Fleet, metrics: AddressLike | None) -> Iterator[None]:
+    """Serve /metrics and /healthz: in a fleet's own loop, or in a thread beside the one loop that there is."""
+    if metrics is None:
+        yield
+        return
+    from halloo.report.metrics import KIND, prometheus  # noqa: PLC0415 - an extra
+
+    pages = Pages(
+        {
+            "/metrics": lambda: (KIND, prometheus(server.snapshot())),
+            "/healthz": lambda: ("text/plain", b"ok\n"),
+        }
+    )
+    listener = listen(metrics)
+    for address in listener.addresses:
+        print(f"halloo: metrics at http://{address.place}/metrics", file=sys.stderr, flush=True)
+    if isinstance(server, Fleet):
+        server.publish(listener, pages)
+        yield
+    else:
+        with Server(listener, Service(conversation=pages)) as publisher:
+            publisher.start()
+            yield
+
+
+def _tell_regularly(server: Server | Fleet, seconds: float, tell: Lines) -> None:
+    """Have a line on standard error every so many seconds; on a terminal it stays in its place."""
+    loop, before = server.loop, server.snapshot()
+    write = tell.replace if sys.stderr is not None and sys.stderr.isatty() else tell
+
+    def look() -> None:
+        nonlocal before
+        now = server.snapshot()
+        write(line(now, before))
+        before = now
+        loop.timers.at(loop.clock() + seconds, look)
+
+    loop.timers.at(loop.clock() + seconds, look)
 
 
 def _announce(addresses: tuple[Address, ...]) -> None:
@@ -123,14 +229,11 @@ def _announce(addresses: tuple[Address, ...]) -> None:
             print(_HINT, file=sys.stderr, flush=True)
 
 
-def _note(log: Log, *, quiet: bool) -> Callable[[Peer], None] | None:
-    """Choose how a client's coming is told, if it is."""
-    write = Lines(2)
+def _witness(tell: Lines, log: Log, *, quiet: bool) -> Witness | None:
+    """Choose how clients' coming and going is told, if it is."""
     if log == "json":
-        return lambda peer: write(json.dumps({"event": "connected", "data": {"peer": list(peer[:2])}}))
-    if quiet or not sys.stderr.isatty():
-        return None
-    return lambda peer: write(f"Connected by {peer[:2]}")
+        return JsonLog(tell)
+    return None if quiet or sys.stderr is None or not sys.stderr.isatty() else TextLog(tell)
 
 
 _HINT = "halloo: this is loopback inside a container; to be reached from outside it: halloo serve :8888"

@@ -40,7 +40,9 @@ class Address:
 
     @property
     def place(self) -> str:
-        """Host and port without the scheme: `127.0.0.1:8888`, `[::1]:8888`."""
+        """Host and port, or the path, without the scheme: `127.0.0.1:8888`, `[::1]:8888`, `/run/echo`."""
+        if self.path is not None:
+            return self.path
         if self.host is None:
             return str(self.port)
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
@@ -53,7 +55,10 @@ class Address:
         return is_ip(self.host or "") and ipaddress.ip_address(self.host or "").is_loopback
 
 
-def parse(text: str | int | tuple[str, int] | Address) -> Address:
+AddressLike = str | int | tuple[str, int] | Address
+
+
+def parse(text: AddressLike) -> Address:
     """Read an address as the command line spells it; a port number and a (host, port) pair will do too.
 
     >>> parse("udp://[::1]:9000")

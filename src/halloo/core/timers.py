@@ -28,3 +28,34 @@ class Timers:
         """Take out and give what is due at `now`, in the order of its times."""
         while self._heap and self._heap[0][0] <= now:
             yield heapq.heappop(self._heap)[2]
+
+
+class Deadlines:
+    """Until when each of some things may go on as it is, and what its end is then called."""
+
+    def __init__(self) -> None:
+        """Start with none."""
+        self._deadlines: dict[int, tuple[float, str]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._deadlines)
+
+    def set(self, key: int, when: float, reason: str) -> None:
+        """Give one a deadline, instead of the one that it had."""
+        self._deadlines[key] = (when, reason)
+
+    def lift(self, key: int) -> None:
+        """Let one go on for ever."""
+        self._deadlines.pop(key, None)
+
+    def missed(self, now: float) -> list[tuple[int, str]]:
+        """Take out those that are over, with their reasons."""
+        over = [(key, reason) for key, (when, reason) in self._deadlines.items() if when <= now]
+        for key, _ in over:
+            del self._deadlines[key]
+        return over
+
+    @property
+    def next(self) -> float:
+        """The soonest of them; ask only when there is one."""
+        return min(self._deadlines.values())[0]

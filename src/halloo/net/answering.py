@@ -25,9 +25,9 @@ class Talk:
     framing: Framing
     frames: Iterator[bytes] = field(default_factory=lambda: iter(()))
     finished: bool = False
-    failure: Exception | None = None
+    failure: str | None = None
 
-    def fail(self, failure: Exception) -> None:
+    def fail(self, failure: str) -> None:
         """Answer nothing more; what is answered already is sent."""
         self.frames, self.failure = iter(()), failure
 
@@ -52,9 +52,10 @@ class Answering:
 
     def hear(self, loop: Loop, fd: int) -> None:
         """Read, and answer what the reading completed."""
-        data = loop.receive(fd)
-        if data is None:
+        piece = loop.receive(fd)
+        if piece is None:
             return
+        data = bytes(piece)
         talk = self._talks[fd]
         talk.finished = not data
         talk.frames = talk.framing.feed(data) if data else talk.framing.finish()
@@ -67,10 +68,12 @@ class Answering:
             if not loop.send(fd, answers):
                 return
         if talk.failure:
-            loop.table.count_error(talk.failure)
-            loop.close(fd)
+            loop.table.count(talk.failure)
+            loop.endings.leave(fd, talk.failure)
         elif talk.finished:
-            loop.close(fd)
+            loop.endings.finish(fd)
+        else:
+            loop.limiter.overdrawn(fd)
 
     def end(self, fd: int) -> None:
         """Forget the connection."""
@@ -88,14 +91,14 @@ class Answering:
                 if talk.failure or collected >= BATCH:
                     break
         except HallooError as error:  # the client's framing
-            talk.fail(error)
+            talk.fail(type(error).__name__)
         return b"".join(answers)
 
     def _answer(self, talk: Talk, frame: bytes) -> bytes | None:
         try:
             answer = self._respond(talk.framing.body(frame))
             return None if answer is None else talk.framing.like(frame, answer)
-        except Exception as error:
+        except Exception:
             log.exception("respond failed; its connection is closed, the others go on")
-            talk.fail(error)
+            talk.fail("respond")
             return None

@@ -10,14 +10,19 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from halloo.core.addresses import LOOPBACK, Address, is_ip, parse
 from halloo.errors import CutShort, HallooError, TimedOut, Unsupported, UsageError
-from halloo.net import failures
+from halloo.net import failures, unix
 from halloo.net.waiting import until_readable, until_writable
 
+if TYPE_CHECKING:  # ssl takes as long to import as all the rest here, and tcp:// does not need it
+    from halloo.net.certificates import Trust
+    from halloo.net.secure import Client
+
 CHUNK = 64 * 1024  # bytes received at a time
+INTERNET = (socket.AF_INET, socket.AF_INET6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +50,8 @@ class Connection:
     ) -> None:
         """Take over a socket that is connected."""
         sock.setblocking(False)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if sock.family in INTERNET:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket = sock
         self.address = address
         self.timeout = timeout
@@ -58,12 +64,7 @@ class Connection:
             try:
                 rest = rest[self.socket.send(rest) :]
             except BlockingIOError:
-                if not until_writable(self.socket, self._patience(timeout)):
-                    raise TimedOut(
-                        f"{self.address.place} takes no more bytes ({len(rest)} of {len(data)} left)",
-                        "it may be waiting to be read from",
-                        address=str(self.address),
-                    ) from None
+                self._until_writable(timeout, f"{len(rest)} of {len(data)}")
             except OSError as error:
                 raise failures.connecting(self.address, error) from error
 
@@ -89,26 +90,33 @@ class Connection:
     def receive_exactly(self, size: int, *, timeout: float | None = None) -> bytes:
         """Receive `size` bytes. Raises CutShort, whose `partial` holds what came, when the peer ends before."""
         pieces = bytearray()
-        while len(pieces) < size:
-            piece = self.receive(min(size - len(pieces), CHUNK), timeout=timeout)
-            if not piece:
-                error = CutShort(
-                    f"{self.address.place} closed the connection after {len(pieces)} of {size} bytes",
-                    "look at the server's own messages",
-                    address=str(self.address),
-                )
-                error.partial = bytes(pieces)
-                raise error
-            pieces += piece
+        try:
+            while len(pieces) < size and (piece := self.receive(min(size - len(pieces), CHUNK), timeout=timeout)):
+                pieces += piece
+        except CutShort as cut:  # TLS noticed it
+            cut.partial = bytes(pieces)
+            raise
+        if len(pieces) < size:
+            fact = f"{self.address.place} closed the connection after {len(pieces)} of {size} bytes"
+            error = CutShort(fact, failures.LOOK, address=str(self.address))
+            error.partial = bytes(pieces)
+            raise error
         return bytes(pieces)
 
     def finish(self) -> None:
-        """Say that nothing more will be sent; receiving goes on (the half-close, shutdown(2))."""
-        try:
-            self.socket.shutdown(socket.SHUT_WR)
-        except OSError as error:
-            if error.errno != errno.ENOTCONN:  # the peer's reset came first; receiving will say so
-                raise failures.connecting(self.address, error) from error
+        """Say that nothing more will be sent; receiving goes on (the half-close, shutdown(2)).
+
+        Over TLS that is a message of its own (close_notify), which may have to wait like any other. Raises TimedOut.
+        """
+        while True:
+            try:
+                return self.socket.shutdown(socket.SHUT_WR)
+            except BlockingIOError:
+                self._until_writable(None, "the end")
+            except OSError as error:
+                if error.errno != errno.ENOTCONN:  # the peer's reset came first; receiving will say so
+                    raise failures.connecting(self.address, error) from error
+                return None
 
     def abandon(self) -> None:
         """End both directions at once, also for a thread that waits in another call."""
@@ -130,6 +138,11 @@ class Connection:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _until_writable(self, timeout: float | None, left: str) -> None:
+        if not until_writable(self.socket, self._patience(timeout)):
+            fact = f"{self.address.place} takes no more bytes ({left} left)"
+            raise TimedOut(fact, "it may be waiting to be read from", address=str(self.address)) from None
+
     def _patience(self, timeout: float | None) -> float | None:
         return self.timeout if timeout is None else timeout
 
@@ -139,32 +152,50 @@ def connect(
     *,
     timeout: float | None = 10,
     family: int | None = None,
+    trust: "Trust | None" = None,
 ) -> Connection:
-    """Connect to a server, trying the addresses of its name in the resolver's order.
+    """Connect to a server, trying the addresses of its name in the resolver's order; or to a `unix:/path`.
 
-    `timeout` seconds are for each address, and then the default of the connection's calls; `family` is 4 or 6 for one
-    alone. Raises UnknownHost, Refused, Unreachable, TimedOut, AddressError.
+    `timeout` seconds are for each address, with the handshake of `tls://`, and then the default of the connection's
+    calls; `family` is 4 or 6 for one alone. A `tls://` server has to prove its name, unless `trust` says otherwise.
+    Raises UnknownHost, Refused, Unreachable, TimedOut, Untrusted, AddressError.
 
     >>> with connect("localhost") as connection:
     ...     connection.send(b"hello")
     ...     connection.receive_exactly(5)
     """
     wanted = parse(address)
-    if wanted.scheme != "tcp":
-        raise Unsupported(f"{wanted.scheme}: cannot be connected to yet", "use tcp://", address=str(wanted))
+    client = _client(wanted, trust)
+    if wanted.path is not None:
+        return Connection(_connected_to_file(wanted), wanted, timeout=timeout)
     if wanted.port == 0:
         raise UsageError("port 0 is for servers, which then take a free one", "name the port that the server printed")
     attempts: list[Attempt] = []
     for kind, sockaddr in _resolve(wanted, family):
         began = time.monotonic()
-        here = Address("tcp", str(sockaddr[0]), int(sockaddr[1]))
+        here = Address(wanted.scheme, str(sockaddr[0]), int(sockaddr[1]))
         try:
             sock = _connected(kind, sockaddr, timeout)
         except OSError as error:
             attempts.append(Attempt(here, time.monotonic() - began, failures.connecting(wanted, error)))
             continue
+        if client:
+            sock = client.shake(sock, None if timeout is None else max(timeout - (time.monotonic() - began), 0))
         return Connection(sock, here, timeout=timeout, attempts=tuple(attempts))
     raise attempts[-1].error
+
+
+def _client(address: Address, trust: "Trust | None") -> "Client | None":
+    """Make what shakes hands, where the address asks for it."""
+    if address.scheme == "udp":
+        raise Unsupported("udp: cannot be connected to yet", "use tcp://", address=str(address))
+    if address.scheme == "tls":
+        from halloo.net import certificates, secure  # noqa: PLC0415 - as at the top
+
+        return secure.Client(address, trust or certificates.Trust())
+    if trust is not None:
+        raise UsageError(f"{address.scheme}: knows no certificates", "write tls:// before the host")
+    return None
 
 
 def _resolve(address: Address, family: int | None) -> list[tuple[int, tuple[str | int, ...]]]:
@@ -179,6 +210,19 @@ def _resolve(address: Address, family: int | None) -> list[tuple[int, tuple[str 
             raise failures.wrong_family(address, family) from error
         raise failures.unknown(address, error) from error
     return [(int(family), (str(host), *rest)) for family, *_, (host, *rest) in found]
+
+
+def _connected_to_file(address: Address) -> socket.socket:
+    """Connect to a Unix socket, which never takes time (unix(7))."""
+    path = unix.checked(address)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        sock.connect(path)
+    except OSError as error:
+        sock.close()
+        raise failures.connecting(address, error) from error
+    return sock
 
 
 def _connected(family: int, sockaddr: tuple[str | int, ...], timeout: float | None) -> socket.socket:

@@ -1,15 +1,17 @@
 """Put the system's errors into halloo's words: an errno becomes a class, a sentence and a next step.
 
-Knows errno(3) and getaddrinfo(3). Knows no socket: the caller says which address it was about.
+Knows errno(3), getaddrinfo(3) and OpenSSL's reasons. Knows no socket: the caller says which address it was about.
 """
 
 import errno
 import os
 import socket
+from dataclasses import replace
 
 from halloo.core.addresses import Address
 from halloo.errors import (
     AddressError,
+    CutShort,
     HallooError,
     LocalError,
     NotLocal,
@@ -20,20 +22,46 @@ from halloo.errors import (
     TimedOut,
     UnknownHost,
     Unreachable,
+    Untrusted,
 )
 
-_CONNECTING: dict[int, tuple[type[HallooError], str, str]] = {
+Words = tuple[type[HallooError], str, str]
+
+LOOK = "look at the server's own messages"
+TRUST = "give --ca FILE, --fingerprint HEX, or --insecure"
+_CONNECTING: dict[int, Words] = {
     errno.ECONNREFUSED: (Refused, "nothing is listening on {place} (connection refused)", "{start}"),
-    errno.ECONNRESET: (Reset, "{place} ended the connection with a reset", "look at the server's own messages"),
-    errno.EPIPE: (Reset, "{place} has closed the connection", "look at the server's own messages"),
-    errno.ECONNABORTED: (Reset, "the connection to {place} was aborted", "look at the server's own messages"),
+    errno.ENOENT: (Refused, "nothing is listening on {place} (no such file)", "{start}"),
+    errno.EAGAIN: (TimedOut, "{place} lets nobody in (its queue is full)", LOOK),  # only connect(2) on a Unix socket
+    errno.ECONNRESET: (Reset, "{place} ended the connection with a reset", LOOK),
+    errno.EPIPE: (Reset, "{place} has closed the connection", LOOK),
+    errno.ECONNABORTED: (Reset, "the connection to {place} was aborted", LOOK),
     errno.ETIMEDOUT: (TimedOut, "{place} does not answer (timed out)", "check the address and any firewall between"),
     errno.EHOSTUNREACH: (Unreachable, "{place} cannot be reached (no route to host)", "check the address"),
     errno.ENETUNREACH: (Unreachable, "{place} cannot be reached (network is unreachable)", "{family}"),
     errno.EADDRNOTAVAIL: (Unreachable, "{place} cannot be reached from here (address not available)", "{family}"),
-    errno.EACCES: (NotPermitted, "connecting to {place} is not permitted", "check the local firewall"),
-    errno.EPERM: (NotPermitted, "connecting to {place} is not permitted", "check the local firewall"),
+    errno.EACCES: (NotPermitted, "connecting to {place} is not permitted", "{permission}"),
+    errno.EPERM: (NotPermitted, "connecting to {place} is not permitted", "{permission}"),
 }
+
+_PLAIN: Words = (PeerError, "{place} does not speak TLS", "use tcp://")
+_UNASKED: Words = (Untrusted, "{place} wants a certificate of ours", "add --cert FILE --key FILE")
+_UNBELIEVED: Words = (Untrusted, "{place} does not accept our certificate ({reason})", "ask which one it trusts")
+_SECURING: dict[str, Words] = {
+    "CERTIFICATE_VERIFY_FAILED": (Untrusted, "the certificate of {place} is not trusted ({reason})", "{trust}"),
+    "PEER_DID_NOT_RETURN_A_CERTIFICATE": (Untrusted, "{place} shows no certificate", "it has to"),
+    "UNEXPECTED_EOF_WHILE_READING": (CutShort, "{place} broke off without TLS's goodbye; bytes may be missing", LOOK),
+    "HTTP_REQUEST": _PLAIN,
+    "UNEXPECTED_MESSAGE": _PLAIN,  # our own ClientHello: a plain echo
+    "WRONG_VERSION_NUMBER": _PLAIN,
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED": _UNASKED,
+    "SSLV3_ALERT_HANDSHAKE_FAILURE": (PeerError, "{place} refuses our TLS", "perhaps it wants --cert FILE --key FILE"),
+    "SSLV3_ALERT_BAD_CERTIFICATE": _UNBELIEVED,
+    "SSLV3_ALERT_CERTIFICATE_EXPIRED": _UNBELIEVED,
+    "SSLV3_ALERT_CERTIFICATE_UNKNOWN": _UNBELIEVED,
+    "TLSV1_ALERT_UNKNOWN_CA": _UNBELIEVED,
+}
+_SSL_EOF = 8  # SSL_ERROR_EOF, Python's own: OpenSSL 1.1 gives no reason with it
 
 
 def unknown(address: Address, error: socket.gaierror | UnicodeError) -> UnknownHost:
@@ -47,18 +75,44 @@ def unknown(address: Address, error: socket.gaierror | UnicodeError) -> UnknownH
 
 def connecting(address: Address, error: OSError) -> HallooError:
     """Say why a connection failed, or ended."""
-    place = Address(address.scheme, address.host or "localhost", address.port, address.path).place
-    kind, fact, remedy = _CONNECTING.get(
-        error.errno or 0,
-        (TimedOut if isinstance(error, TimeoutError) else PeerError, "{place} failed: {reason}", ""),
-    )
-    words = {
-        "place": place,
-        "reason": (error.strerror or str(error)).lower(),
+    if hasattr(error, "library"):  # an ssl.SSLError, whose errno means something else
+        return _sentence(address, error, _secured(error))
+    kind = TimedOut if isinstance(error, TimeoutError) else PeerError
+    return _sentence(address, error, _CONNECTING.get(error.errno or 0, (kind, "{place} failed: {reason}", "")))
+
+
+def shaking(address: Address, error: OSError, *, trust: str = TRUST) -> HallooError:
+    """Say why a TLS handshake failed; `trust` is the next step where the peer's certificate was not believed."""
+    remedy = "perhaps it does not speak TLS: use tcp://"
+    if isinstance(error, TimeoutError):
+        return _sentence(address, error, (TimedOut, "{place} does not finish the TLS handshake in time", remedy))
+    if isinstance(error, ConnectionError):
+        return _sentence(address, error, (Reset, "{place} ended the connection in the TLS handshake", remedy))
+    kind, fact, step = _secured(error)
+    if kind is CutShort:
+        kind, fact, step = CutShort, "{place} ended the connection in the TLS handshake", remedy
+    return _sentence(address, error, (kind, fact, step), trust)
+
+
+def _secured(error: OSError) -> Words:
+    reason = "UNEXPECTED_EOF_WHILE_READING" if error.errno == _SSL_EOF else getattr(error, "reason", None)
+    return _SECURING.get(str(reason), (PeerError, "TLS with {place} failed ({reason})", LOOK))
+
+
+def _sentence(address: Address, error: OSError, words: Words, trust: str = "") -> HallooError:
+    kind, fact, remedy = words
+    unix = address.path is not None
+    number = None if hasattr(error, "library") else error.errno
+    reason = getattr(error, "verify_message", "") or getattr(error, "reason", "") or error.strerror or str(error)
+    values = {
+        "place": address.path or replace(address, host=address.host or "localhost").place,
+        "reason": reason.lower().replace("_", " ").rstrip("."),
         "start": f"start a server there with: halloo serve {_server(address)}".rstrip(),
         "family": "try the other family with -4 or -6" if address.host else "check the network",
+        "permission": "ask its owner, or see its rights with: ls -l" if unix else "check the local firewall",
+        "trust": trust,
     }
-    return kind(fact.format(**words), remedy.format(**words), address=str(address), errno=error.errno)
+    return kind(fact.format(**values), remedy.format(**values), address=str(address), errno=number)
 
 
 def not_local(address: Address) -> NotLocal:
@@ -86,10 +140,13 @@ def listening(address: Address, error: OSError) -> LocalError:
 
 def _server(address: Address) -> str:
     """Write the argument that makes `halloo serve` listen where a client looked."""
-    default = address.port == Address().port
+    if address.path is not None:
+        return str(address)
+    scheme = "" if address.scheme == "tcp" else f"{address.scheme}://"
+    default = address.port == Address().port and not scheme
     if address.loopback or not address.host:
-        return "" if default else str(address.port)
-    return f":{address.port}"
+        return "" if default else f"{scheme}{address.port}"
+    return f"{scheme}:{address.port}"
 
 
 def wrong_family(address: Address, family: int) -> AddressError:

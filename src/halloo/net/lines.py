@@ -16,15 +16,22 @@ class Lines:
     def __init__(self, fd: int) -> None:
         """Write to a descriptor that stays the caller's."""
         self._fd = fd
+        self._replaceable = False
         self.dropped = 0
 
     def __call__(self, line: str) -> None:
         """Write a line, or drop it."""
+        self._replaceable = False
         with suppress(OSError):
             if self._writable():
                 os.write(self._fd, f"{line}\n".encode(errors="backslashreplace")[-LONGEST:])
                 return
         self.dropped += 1
+
+    def replace(self, line: str) -> None:
+        """Write a line in the place of the one before, if that was written so too; for a terminal."""
+        self(f"\x1b[A\r\x1b[K{line}" if self._replaceable else line)
+        self._replaceable = True
 
     def _writable(self) -> bool:
         if not hasattr(select, "poll"):

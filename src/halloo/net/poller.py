@@ -1,7 +1,7 @@
 """Say which descriptors are ready, and read, write and close them: on Linux by number, elsewhere by socket object.
 
 Knows what the system offers. Knows nothing of what a descriptor is for. Both pollers have one shape, so one loop runs
-on either; `poll(seconds)` gives pairs of a descriptor and the bits READ and WRITE (or others, after an error).
+on either; `poll(seconds)` gives pairs of a descriptor and the bits that it was watched for, or others after an error.
 """
 
 import errno
@@ -9,11 +9,16 @@ import os
 import select
 import selectors
 import socket
+from array import array
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Protocol
 
-READ = 0x1  # EPOLLIN and EPOLLOUT, written out for systems that lack the names
+# EPOLLIN, EPOLLOUT and EPOLLRDNORM, written out for systems that lack the names. The kernel sets the first and the
+# third together, and reports what was asked for: so a plain echo, which asks for FLOW, is told from all others at once.
+READ = 0x1
 WRITE = 0x4
+FLOW = 0x40
 
 _SOCKETS_OF_SELECT = 500  # of 512: the listeners are watched too
 _NUMBERS_OF_SELECT = 1024
@@ -37,11 +42,28 @@ class Poller(Protocol):
     def adopt(self, sock: socket.socket, /) -> int:
         """Take a socket over and give its descriptor; from now on it is closed by `shut` alone."""
 
+    small: bool
+    """Whether `read` is quicker than `readv` for a small message."""
+    least: int
+    """How many bytes a read must have room for."""
+
+    def read(self, fd: int, size: int, /) -> bytes:
+        """Read into a new object; empty is the end of the stream."""
+
     def readv(self, fd: int, buffers: Sequence[memoryview], /) -> int:
         """Read into the one buffer; 0 is the end of the stream."""
 
     def write(self, fd: int, data: memoryview | bytes, /) -> int:
         """Write what goes without waiting, and say how much that was."""
+
+    def hang_up(self, fd: int, /) -> None:
+        """Send our end; reading goes on (shutdown(2))."""
+
+    def farewell(self, fd: int, /) -> None:
+        """Say what has to be said before our end: nothing, in the clear."""
+
+    def in_flight(self, fd: int, /) -> int:
+        """Count the bytes not yet read by us, and those not yet acknowledged by the peer, where the system tells."""
 
     def shut(self, fd: int, /) -> None:
         """Close a descriptor that was adopted and watched."""
@@ -53,6 +75,9 @@ class Poller(Protocol):
 class Epoll:
     """Linux: epoll, and sockets detached to bare descriptors, which cost no object each (epoll(7), readv(2))."""
 
+    small = True
+    least = 1
+
     def __init__(self) -> None:
         """Open an epoll descriptor; make it after a fork, not before."""
         epoll = select.epoll()
@@ -60,6 +85,7 @@ class Epoll:
         self.watch = epoll.register
         self.change = epoll.modify
         self.forget = epoll.unregister
+        self.read = os.read
         self.readv = os.readv
         self.write = os.write
         self.shut = os.close  # close(2) also takes it out of the epoll set
@@ -69,9 +95,27 @@ class Epoll:
         """Detach the socket."""
         return sock.detach()
 
+    def hang_up(self, fd: int) -> None:
+        """Borrow a socket object for the one call that needs it; its family plays no part in that."""
+        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, fd)
+        try:
+            sock.shutdown(socket.SHUT_WR)
+        finally:
+            sock.detach()
+
+    def farewell(self, fd: int) -> None:
+        """Nothing is to be said."""
+
+    def in_flight(self, fd: int) -> int:
+        """Ask the socket's two queues."""
+        return in_flight(fd)
+
 
 class Selector:
     """Everywhere: the best of `selectors`, and socket objects, since on Windows a socket is no file descriptor."""
+
+    small = False
+    least = 1
 
     def __init__(self) -> None:
         """Open a selector."""
@@ -89,22 +133,26 @@ class Selector:
 
     def poll(self, timeout: float | None) -> list[tuple[int, int]]:
         """Wait for `timeout` seconds, for ever when it is None."""
-        return [
-            (key.fd, (READ if events & selectors.EVENT_READ else 0) | (WRITE if events & selectors.EVENT_WRITE else 0))
-            for key, events in self._selector.select(timeout)
-        ]
+        return [(key.fd, key.data) for key, _ in self._selector.select(timeout)]
 
     def watch(self, fd: int, events: int) -> None:
         """Begin to report a descriptor."""
-        self._selector.register(fd, self._translated(events))
+        self._selector.register(fd, self._translated(events), events)
 
     def change(self, fd: int, events: int) -> None:
-        """Report it for something else from now on."""
-        self._selector.modify(fd, self._translated(events))
+        """Report it for something else from now on; for nothing at all, `selectors` knows no other word than none."""
+        if fd in self._selector.get_map():
+            self._selector.unregister(fd)
+        if events:
+            self._selector.register(fd, self._translated(events), events)
 
     def forget(self, fd: int) -> None:
         """Report it no more."""
         self._selector.unregister(fd)
+
+    def read(self, fd: int, size: int) -> bytes:
+        """Read into a new object."""
+        return self._sockets[fd].recv(size)
 
     def readv(self, fd: int, buffers: Sequence[memoryview]) -> int:
         """Read into the one buffer."""
@@ -114,9 +162,20 @@ class Selector:
         """Write what goes without waiting."""
         return self._sockets[fd].send(data)
 
+    def hang_up(self, fd: int) -> None:
+        """Send our end."""
+        self._sockets[fd].shutdown(socket.SHUT_WR)
+
+    def farewell(self, fd: int) -> None:
+        """Nothing is to be said."""
+
+    def in_flight(self, fd: int) -> int:
+        """Ask the socket's two queues."""
+        return in_flight(fd)
+
     def shut(self, fd: int) -> None:
         """Forget the descriptor and close its socket."""
-        self._selector.unregister(fd)
+        self.change(fd, 0)
         self._sockets.pop(fd).close()
 
     def _beyond_select(self, fd: int) -> bool:
@@ -125,7 +184,25 @@ class Selector:
 
     @staticmethod
     def _translated(events: int) -> int:
-        return (selectors.EVENT_READ if events & READ else 0) | (selectors.EVENT_WRITE if events & WRITE else 0)
+        return (selectors.EVENT_READ if events & (FLOW | READ) else 0) | (
+            selectors.EVENT_WRITE if events & WRITE else 0
+        )
+
+
+def in_flight(fd: int) -> int:
+    """Count what the kernel holds of a connection, unread or unacknowledged (tcp(7)); 0 where it does not tell."""
+    try:
+        import fcntl  # noqa: PLC0415 - Windows has neither
+        import termios  # noqa: PLC0415
+    except ImportError:
+        return 0
+    total = 0
+    for request in (termios.FIONREAD, termios.TIOCOUTQ):
+        answer = array("i", [0])
+        with suppress(OSError):
+            fcntl.ioctl(fd, request, answer)
+        total += answer[0]
+    return total
 
 
 def best() -> Poller:

@@ -4,33 +4,59 @@ Knows threads and signals, and how they wake the loop.
 """
 
 import signal
-import socket
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, MutableSequence, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from types import FrameType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from halloo.core.addresses import Address
+from halloo.core.limits import Limits
+from halloo.net import draining
+from halloo.net.accepting import Post
 from halloo.net.listening import Listener
+from halloo.net.roles import Conversation, Witness
 from halloo.net.table import Snapshot
 from halloo.net.tcp import Loop
 
+if TYPE_CHECKING:
+    from ssl import SSLContext
+
+COUNTING = 1.0  # seconds that a busy loop has to say what it has done
 STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """What clients find: the echo when there is no `conversation`, within limits, and over TLS where a listener is."""
+
+    conversation: Conversation | None = None
+    limits: Limits = field(default_factory=Limits)
+    context: "SSLContext | None" = None
+    witness: Witness | None = None
+
+    def loop(self, listener: Listener, *, row: MutableSequence[int] | None = None, shared: bool = False) -> Loop:
+        """Make the loop that serves a listener; see Loop for `row` and `shared`."""
+        posts = [
+            Post(sock, self.conversation, self.context if address.scheme == "tls" else None)
+            for sock, address in zip(listener.sockets, listener.addresses, strict=True)
+        ]
+        return Loop(posts, limits=self.limits, witness=self.witness, row=row, shared=shared)
 
 
 class Server:
     """An echo that is running, or about to: listening since before anybody got hold of it."""
 
-    def __init__(self, listener: Listener, loop: Callable[[Sequence[socket.socket]], Loop]) -> None:
+    def __init__(self, listener: Listener, service: Service) -> None:
         """Take over `listener` and make the loop that serves it."""
         self._listener = listener
         try:
-            self._loop = loop(listener.sockets)
+            self.loop = service.loop(listener)
         except BaseException:
             listener.close()
             raise
-        self._thread = threading.Thread(target=self._run, name=f"halloo {self.address.place}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"halloo {self.address}", daemon=True)
         self._error: BaseException | None = None
         self._closed = False
 
@@ -45,28 +71,39 @@ class Server:
         return self._listener.address
 
     def snapshot(self) -> Snapshot:
-        """Say what has been done so far."""
-        return self._loop.snapshot()
+        """Say what has been done so far; a background thread is waited for, to have finished its turn and counted."""
+        if self._thread.is_alive() and threading.current_thread() is not self._thread:
+            counted = threading.Event()
+            self.loop.woken = counted.set
+            self.loop.wake()
+            counted.wait(COUNTING)
+        return self.loop.snapshot()
 
     def start(self) -> None:
         """Serve in a thread of its own."""
         self._thread.start()
 
-    def run(self, ready: Callable[[], object] = int) -> None:
-        """Serve in this thread until SIGINT or SIGTERM; `ready` is called as soon as these are heeded."""
-        with interruptible(self._loop):
+    def run(self, drain: float = 0, *, ready: Callable[[], object] = int) -> None:
+        """Serve in this thread until SIGINT or SIGTERM, then finish what is owed, within `drain` seconds.
+
+        A second signal ends that at once. `ready` is called as soon as signals are heeded.
+        """
+        with interruptible(self.loop):
             ready()
-            self._loop.run()
+            self.loop.run()
+            if drain:
+                self._listener.turn_away()
+                draining.drain(self.loop, drain, closed=self._listener.close)
 
     def close(self) -> None:
         """Stop, and close everything. Raises what ended the background thread, if something did."""
         if self._closed:
             return
         self._closed = True
-        self._loop.stop()
+        self.loop.stop()
         if self._thread.ident is not None:
             self._thread.join()
-        self._loop.shutdown()
+        self.loop.shutdown()
         self._listener.close()
         if self._error:
             raise self._error
@@ -79,14 +116,16 @@ class Server:
 
     def _run(self) -> None:
         try:
-            self._loop.run()
+            self.loop.run()
         except BaseException as error:  # noqa: BLE001 - handed over to whoever closes the server
             self._error = error
 
 
 @contextmanager
-def interruptible(loop: Loop) -> Iterator[None]:
-    """Let SIGINT and SIGTERM stop the loop, between two turns and never inside one; in the main thread only.
+def interruptible(
+    loop: Loop, stop: Callable[[], None] | None = None, *, signals: Sequence[signal.Signals] = STOPPING
+) -> Iterator[None]:
+    """Have the loop stop, or `stop` called, at SIGINT and SIGTERM: between two turns, and in the main thread only.
 
     The descriptor makes a signal that arrives just before the wait end it (signal.set_wakeup_fd).
     """
@@ -94,10 +133,10 @@ def interruptible(loop: Loop) -> Iterator[None]:
         yield
         return
 
-    def stop(_signal: int, _frame: FrameType | None) -> None:
-        loop.stop()
+    def act(_signal: int, _frame: FrameType | None) -> None:
+        (stop or loop.stop)()
 
-    before = {number: signal.signal(number, stop) for number in STOPPING}
+    before = {number: signal.signal(number, act) for number in signals}
     wakeup = signal.set_wakeup_fd(loop.waker.fileno(), warn_on_full_buffer=False)
     try:
         yield

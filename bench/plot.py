@@ -1,0 +1,67 @@
+"""Draw a result: `python -m bench.plot [RESULT.json]` writes one HTML page that needs no network.
+
+Knows plotly and the result's schema, nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def page(result: dict[str, Any]) -> str:
+    """Return the page: for each row every server's rate beside the reference's, with its interval."""
+    import plotly.graph_objects as go  # type: ignore[import-untyped,import-not-found,unused-ignore]  # noqa: PLC0415  # heavy, an extra
+
+    parts: list[str] = []
+    for name, servers in result["results"].items():
+        about = result["rows"][name]
+        told = {server: one for server, one in servers.items() if one["rate_ratio"]}
+        names = sorted(told, key=lambda server: told[server]["rate_ratio"]["median"])
+        ratios = [told[server]["rate_ratio"] for server in names]
+        texts = [f"{told[server]['rate']['median']:,.0f} {about['unit']}" for server in names]
+        bars = go.Bar(
+            x=[ratio["median"] for ratio in ratios],
+            y=names,
+            orientation="h",
+            text=texts,
+            error_x={
+                "type": "data",
+                "symmetric": False,
+                "array": [ratio["high"] - ratio["median"] for ratio in ratios],
+                "arrayminus": [ratio["median"] - ratio["low"] for ratio in ratios],
+            },
+        )
+        figure = go.Figure(bars)
+        figure.update_layout(
+            title=name,
+            xaxis_title=f"ratio to {about['reference']}, median of paired rounds, 95 %",
+            height=140 + 32 * len(names),
+            template="plotly_white",
+        )
+        parts.append(figure.to_html(full_html=False, include_plotlyjs=not parts))
+    here = result["machine"]
+    line = f"{here['cpu']}, {here['cores']} cores, {here['kernel']}, {here['python']}, {result['date']}"
+    head = "<!doctype html><meta charset=utf-8><title>halloo: bench</title><style>body{font-family:sans-serif}</style>"
+    return f"{head}<h1>Echo servers, side by side</h1><p>{line}</p>{''.join(parts)}"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Draw the result that was named, or the newest."""
+    words = sys.argv[1:] if argv is None else argv
+    found = [Path(word) for word in words] or sorted(RESULTS.glob("*.json"))[-1:]
+    if not found:
+        print("no result yet; make one with: python -m bench.tcp --quick", file=sys.stderr)
+        return 2
+    target = found[0].with_suffix(".html")
+    target.write_text(page(json.loads(found[0].read_text())), encoding="utf-8")
+    print(f"written: {target}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

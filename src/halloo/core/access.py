@@ -1,0 +1,49 @@
+"""Decide which addresses may come in: networks allowed and networks denied, denial winning.
+
+Knows IP networks. Knows no socket and no resolver: a name could change between two looks at it.
+"""
+
+import ipaddress
+from collections.abc import Iterable
+from functools import lru_cache
+
+from halloo.errors import AddressError
+
+MAPPED = 96  # bits before the IPv4 address in ::ffff:10.0.0.1 (RFC 4291, 2.5.5.2)
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def network(text: str) -> Network:
+    """Read `10.0.0.0/8`, `fd00::/8` or a single address. Raises AddressError."""
+    try:
+        found = ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        raise AddressError(f"{text!r} is not a network", "write 10.0.0.0/8, fd00::/8 or one address") from None
+    if isinstance(found, ipaddress.IPv6Network) and found.prefixlen >= MAPPED and found[0].ipv4_mapped:
+        return ipaddress.ip_network(f"{found[0].ipv4_mapped}/{found.prefixlen - MAPPED}")
+    return found
+
+
+class Access:
+    """Who may come in: when `allow` names anything, only those; and never those of `deny`."""
+
+    def __init__(self, allow: Iterable[str] = (), deny: Iterable[str] = ()) -> None:
+        """Read both lists. Raises AddressError."""
+        self._allow = tuple(network(text) for text in allow)
+        self._deny = tuple(network(text) for text in deny)
+        self.permits = lru_cache(maxsize=1024)(self._permits)
+
+    def __bool__(self) -> bool:
+        return bool(self._allow or self._deny)
+
+    def _permits(self, host: str) -> bool:
+        """Judge one IP address as getpeername(2) writes it; an IPv4 address mapped into IPv6 is an IPv4 address."""
+        try:
+            address = ipaddress.ip_address(host.partition("%")[0])
+        except ValueError:
+            return not self._allow  # a Unix socket has no address; its file's mode says who may come in
+        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+            address = address.ipv4_mapped
+        if any(address in net for net in self._deny):
+            return False
+        return not self._allow or any(address in net for net in self._allow)

@@ -1,0 +1,102 @@
+"""State what one client may take, and decide whether it is too much.
+
+Knows numbers. Knows no socket and no clock: times are seconds on whatever clock the caller reads.
+"""
+
+from dataclasses import dataclass
+
+from halloo.core.access import Access
+from halloo.errors import UsageError
+
+STALL = 60.0  # seconds
+HANDSHAKE = 10.0  # seconds
+BURST = 0.25  # seconds of its rate that a connection may take at once after a pause
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a server puts up with; None is no limit. Times are seconds, sizes bytes, the rate bytes a second."""
+
+    idle_timeout: float | None = None  # without a byte either way
+    max_lifetime: float | None = None  # of a connection
+    stall_timeout: float | None = STALL  # without reading what it is owed
+    handshake_timeout: float = HANDSHAKE  # until TLS is agreed
+    max_connections: int | None = None
+    max_per_host: int | None = None
+    max_bytes: int | None = None  # received from one connection
+    rate_limit: int | None = None  # received from one connection
+    max_memory: int | None = None  # owed to all clients together
+    buffer: int | None = None  # of the kernel, each way, and of one read
+    allow: tuple[str, ...] = ()
+    deny: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in self.__slots__:
+            value = getattr(self, name)
+            if isinstance(value, int | float) and value <= 0:
+                raise UsageError(f"{name.replace('_', ' ')} must be more than 0, not {value:g}", "leave it out, or max")
+        Access(self.allow, self.deny)  # a network that is none is told at once, and not by each worker
+
+    @property
+    def metered(self) -> bool:
+        """Whether each connection has to be watched while it flows; the other limits cost a flowing one nothing."""
+        return any((self.idle_timeout, self.max_lifetime, self.max_bytes, self.rate_limit))
+
+    @property
+    def gated(self) -> bool:
+        """Whether somebody may be turned away at the door."""
+        return any((self.max_connections, self.max_per_host, self.allow, self.deny))
+
+
+class Gate:
+    """Decide who comes in, and count who is there by host."""
+
+    def __init__(self, limits: Limits) -> None:
+        """Start with nobody there."""
+        self._access = Access(limits.allow, limits.deny)
+        self._most = limits.max_connections
+        self._most_per_host = limits.max_per_host
+        self._here = 0
+        self._by_host: dict[str, int] = {}
+
+    def enter(self, host: str) -> str | None:
+        """Let a client in and give None, or the reason why not."""
+        if self._access and not self._access.permits(host):
+            return "denied"
+        if self._most is not None and self._here >= self._most:
+            return "max_connections"
+        if self._most_per_host is not None:
+            if self._by_host.get(host, 0) >= self._most_per_host:
+                return "max_per_host"
+            self._by_host[host] = self._by_host.get(host, 0) + 1
+        self._here += 1
+        return None
+
+    def leave(self, host: str) -> None:
+        """Note that a client that was let in has gone."""
+        self._here -= 1
+        if self._most_per_host is not None:
+            self._by_host[host] -= 1
+            if not self._by_host[host]:
+                del self._by_host[host]
+
+
+class Meter:
+    """A rate in bytes a second, kept as one number a connection: the time at which all it took would be paid for.
+
+    This is the virtual scheduling form of the token bucket (ITU-T I.371, GCRA).
+    """
+
+    def __init__(self, rate: int) -> None:
+        """Allow `rate` bytes a second, and BURST seconds of it at once, a byte at least."""
+        self.burst = max(BURST, 1 / rate)
+        self.burst_bytes = max(int(BURST * rate), 1)
+        self._second_a_byte = 1 / rate
+
+    def take(self, paid: float, now: float, size: int) -> float:
+        """Take `size` bytes and give the new `paid`."""
+        return (max(now, paid)) + size * self._second_a_byte
+
+    def pause(self, paid: float, now: float) -> float:
+        """Say after how many seconds another burst may be taken; 0 or less is at once."""
+        return paid - now - self.burst

@@ -1,0 +1,216 @@
+"""Speak TLS over one socket, in the shape of a socket: what cannot be done at once is a BlockingIOError.
+
+Knows ssl, threads, and how to wait. An ssl.SSLSocket would not do: it loses what is on its way when it ends its own
+direction (RFC 8446, 6.1), and two threads may not use it at once. Nobody who waits to read here waits for a write of
+OpenSSL's own: handshakes are waited for to their end, and renegotiation is off.
+"""
+
+import errno
+import hmac
+import re
+import socket
+import ssl
+import threading
+import time
+from contextlib import suppress
+from typing import cast
+
+from halloo.core.addresses import Address
+from halloo.errors import Untrusted, UsageError
+from halloo.net import failures
+from halloo.net.certificates import Certificates, Trust, client_context, fingerprint, server_context
+from halloo.net.waiting import until_readable, until_writable
+
+CHUNK = 64 * 1024  # bytes encrypted, or taken from the kernel, at a time
+
+
+class SecureSocket:
+    """A connected socket that does not block, encrypted: one thread may send while another receives.
+
+    A `send` that met a BlockingIOError is repeated with the same bytes: some are encrypted already, and on their way.
+    """
+
+    def __init__(self, sock: socket.socket, context: ssl.SSLContext, *, server_hostname: str | None = None) -> None:
+        """Take over a socket: as the client of the named server, or as the server where no name is given."""
+        self._sock = sock
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(
+            self._incoming, self._outgoing, server_side=server_hostname is None, server_hostname=server_hostname
+        )
+        self._lock = threading.Lock()  # never held while anybody waits
+        self._unsent = memoryview(b"")  # encrypted, and not yet taken by the kernel
+        self._accepted = 0  # how many of the sender's bytes that stands for
+        self._unread = bytearray()  # decrypted to make room for our end
+        self._failure: ssl.SSLError | None = None  # OpenSSL tells it once, and then pretends to a clean end
+        self.family = sock.family
+        self.fileno = sock.fileno
+        self.getpeername = sock.getpeername
+        self.getsockname = sock.getsockname
+        self.getsockopt = sock.getsockopt
+        self.setblocking = sock.setblocking
+        self.setsockopt = sock.setsockopt
+
+    def shake(self, timeout: float | None) -> None:
+        """Agree with the peer, within `timeout` seconds. Raises ssl.SSLError, TimeoutError, ConnectionError."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while not self._agreed():
+            left = None if deadline is None else max(deadline - time.monotonic(), 0)
+            if not (until_writable(self._sock, left) if self._unsent else until_readable([self._sock], left)):
+                raise TimeoutError(errno.ETIMEDOUT, "the TLS handshake takes too long")
+
+    def fingerprint(self) -> str:
+        """Give the SHA-256 of the peer's certificate, empty when it has shown none."""
+        shown = self._tls.getpeercert(binary_form=True)
+        return fingerprint(shown) if shown else ""
+
+    def send(self, data: bytes | memoryview, /) -> int:
+        """Encrypt some of it, and give how much once the kernel has all of that."""
+        with self._lock:
+            if not self._accepted:
+                self._accepted = self._tls.write(data[:CHUNK])
+            self._flush()
+            accepted, self._accepted = self._accepted, 0
+            return accepted
+
+    def recv(self, size: int, /) -> bytes:
+        """Give what has come, empty after the peer's close_notify. Raises ssl.SSLEOFError for an end without one."""
+        with self._lock:
+            with suppress(OSError):  # no room yet; or the peer has gone, and what it left can still be read
+                self._flush()
+            if self._unread:
+                piece = bytes(self._unread[:size])
+                del self._unread[:size]
+                return piece
+            while True:
+                try:
+                    return self._read(size)
+                except ssl.SSLWantReadError:
+                    self._feed()
+
+    def shutdown(self, how: int, /) -> None:
+        """End our direction with close_notify, and read on (SHUT_WR); or both without a word (SHUT_RDWR)."""
+        if how != socket.SHUT_WR:
+            self._sock.shutdown(how)
+            return
+        with self._lock:
+            with suppress(ssl.SSLError):  # nothing more has come
+                while piece := self._read(CHUNK):  # `unwrap` would throw it away
+                    self._unread += piece
+            with suppress(ssl.SSLError):  # ours is said; the peer's will be found by `recv`
+                self._tls.unwrap()
+            self._flush()
+
+    def close(self) -> None:
+        """Close it, with close_notify if there is room for one at once."""
+        with suppress(OSError):
+            self.recv(CHUNK)  # a session ticket left unread would turn the close into a reset
+        with suppress(OSError):
+            self.shutdown(socket.SHUT_WR)
+        self._sock.close()
+
+    def _agreed(self) -> bool:
+        """Take the handshake as far as it goes without waiting; whether that is its end."""
+        try:
+            while True:
+                try:
+                    self._tls.do_handshake()
+                except ssl.SSLWantReadError:
+                    self._flush()
+                    self._feed()
+                else:
+                    self._flush()
+                    return True
+        except BlockingIOError:
+            return False
+        except ssl.SSLError:
+            with suppress(OSError):
+                self._flush()  # the alert that tells the peer why
+            raise
+
+    def _read(self, size: int) -> bytes:
+        if self._failure:
+            raise self._failure
+        try:
+            return self._tls.read(size)
+        except ssl.SSLZeroReturnError:
+            return b""
+        except ssl.SSLWantReadError:
+            raise
+        except ssl.SSLError as error:
+            self._failure = error
+            raise
+
+    def _feed(self) -> None:
+        """Let OpenSSL have what has come, or the end. Raises BlockingIOError when nothing has."""
+        if data := self._sock.recv(CHUNK):
+            self._incoming.write(data)
+        else:
+            self._incoming.write_eof()
+
+    def _flush(self) -> None:
+        """Let the kernel have what is encrypted. Raises BlockingIOError when it does not take it all."""
+        while self._unsent or self._outgoing.pending:
+            if not self._unsent:
+                self._unsent = memoryview(self._outgoing.read())
+            self._unsent = self._unsent[self._sock.send(self._unsent) :]
+
+
+def secured(
+    sock: socket.socket, context: ssl.SSLContext, *, timeout: float | None, server_hostname: str | None = None
+) -> SecureSocket:
+    """Shake hands. The socket is closed when that fails: ssl.SSLError, TimeoutError, ConnectionError."""
+    stream = SecureSocket(sock, context, server_hostname=server_hostname)
+    try:
+        stream.shake(timeout)
+    except BaseException:
+        sock.close()
+        raise
+    return stream
+
+
+class Client:
+    """Shakes hands with the server at an address, as far as it is to be trusted."""
+
+    def __init__(self, address: Address, trust: Trust) -> None:
+        """Read the files first. Raises LocalError, UsageError."""
+        self._address = address
+        # An address of one's own network names the interface too (fe80::1%eth0), which no certificate can.
+        self._name = (address.host or "localhost").partition("%")[0]
+        self._context = client_context(trust)
+        self._expected = None if trust.fingerprint is None else _plain(trust.fingerprint)
+
+    def shake(self, sock: socket.socket, timeout: float | None) -> socket.socket:
+        """Give the socket, encrypted. It is closed when that fails: Untrusted, TimedOut, Reset, PeerError."""
+        try:
+            stream = secured(sock, self._context, timeout=timeout, server_hostname=self._name)
+        except OSError as error:
+            raise failures.shaking(self._address, error) from error
+        shown = stream.fingerprint()
+        if self._expected is not None and not hmac.compare_digest(shown, self._expected):
+            stream.close()
+            fact = f"the certificate of {self._address.place} has another fingerprint, {shown}"
+            raise Untrusted(fact, failures.TRUST, address=str(self._address))
+        return cast("socket.socket", stream)  # it has all of the shape that a Connection needs
+
+
+class Host:
+    """Shakes hands with clients."""
+
+    def __init__(self, certificates: Certificates) -> None:
+        """Read the files, or make a certificate. Raises LocalError, Unsupported."""
+        self._context, self.fingerprint = server_context(certificates)
+
+    def shake(self, sock: socket.socket, peer: Address, timeout: float | None) -> socket.socket:
+        """Give the socket, encrypted. It is closed when that fails: Untrusted, TimedOut, Reset, PeerError."""
+        try:
+            return cast("socket.socket", secured(sock, self._context, timeout=timeout))  # as above
+        except OSError as error:
+            raise failures.shaking(peer, error, trust="give --client-ca FILE") from error
+
+
+def _plain(text: str) -> str:
+    """Write a fingerprint as hashlib does: without colons, and small. Raises UsageError."""
+    digits = text.replace(":", "").lower()
+    if not re.fullmatch("[0-9a-f]{64}", digits):
+        raise UsageError(f"{text!r} is no fingerprint", "give the SHA-256 of the certificate, 64 hexadecimal digits")
+    return digits

@@ -1,0 +1,43 @@
+from halloo.net.table import Snapshot
+from halloo.report.stats import line, totals
+
+
+def test_a_line_says_how_things_stand_and_how_fast_they_went() -> None:
+    before = Snapshot(accepted=10, messages=100, received_bytes=1000, sent_bytes=1000, uptime_seconds=5)
+    now = Snapshot(
+        accepted=20,
+        open=3,
+        messages=600,
+        received_bytes=1000 + 10 * 1024,
+        sent_bytes=1000 + 5 * 1024,
+        uptime_seconds=10,
+    )
+    assert line(now, before) == "3 open, 2 clients/s, 100 echoes/s, 2KiB/s in, 1KiB/s out"
+
+
+def test_two_looks_at_one_moment_are_no_division_by_zero() -> None:
+    assert line(Snapshot(uptime_seconds=5), Snapshot(uptime_seconds=5)).startswith("0 open, 0 clients/s")
+
+
+def test_a_line_names_troubles() -> None:
+    now = Snapshot(
+        owed_bytes=2048,
+        slowest_debt_seconds=3,
+        refused={"denied": 2},
+        ended={"idle_timeout": 1},
+        errors={"EPIPE": 1, "ECONNRESET": 4},
+        uptime_seconds=1,
+    )
+    assert line(now, Snapshot()).endswith(
+        ", 2KiB owed for 3s, refused: denied 2, ended: idle_timeout 1, errors: EPIPE 1 ECONNRESET 4"
+    )
+
+
+def test_totals_say_what_was_done_in_all() -> None:
+    seen = Snapshot(accepted=2, received_bytes=11, sent_bytes=10, uptime_seconds=1.5)
+    assert totals(seen) == "2 clients in 1.5s, 11 bytes in, 10 bytes out"
+
+
+def test_totals_say_what_was_cut_off() -> None:
+    seen = Snapshot(accepted=1, lost_bytes=7, ended={"cut_off": 1}, uptime_seconds=1)
+    assert totals(seen) == "1 clients in 1s, 0 bytes in, 0 bytes out, 7 bytes cut off, ended: cut_off 1"
