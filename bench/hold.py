@@ -27,6 +27,8 @@ SPARE = 100
 PAIR_BYTES = 9 * 1024
 """Kernel memory of one loopback connection, both ends: 7.6 to 8.9 KiB of slab on Linux 6.18."""
 
+# Of a generator. Once half of one address's ports are taken, the kernel looks through that half for each next one.
+SOURCES = 2
 ROUND_SECONDS = 60
 
 
@@ -62,9 +64,9 @@ def limits(workers: int, generators: int) -> list[Limit]:
             "--generators; or ulimit -Hn as root, up to sysctl fs.nr_open",
         ),
         Limit(
-            f"ports {low}-{high} from {generators} source addresses",
-            generators * (int(high) - int(low) + 1),
-            "--generators (each has an address of its own); or sysctl -w net.ipv4.ip_local_port_range='1024 65535'",
+            f"ports {low}-{high} from {generators * SOURCES} source addresses",
+            generators * SOURCES * (int(high) - int(low) + 1),
+            "--generators (each has addresses of its own); or sysctl -w net.ipv4.ip_local_port_range='1024 65535'",
         ),
         Limit("open files of the system", number("fs/file-max", 2**62) // 2, "sysctl -w fs.file-max=4000000"),
         Limit("memory", available // PAIR_BYTES, "more memory, at about 9 KiB a loopback connection"),
@@ -84,9 +86,10 @@ def shares(connections: int, generators: int) -> list[int]:
 def hold(running: Running, counts: Iterable[int], generators: contextlib.ExitStack) -> tuple[list[Generator], int]:
     """Open the connections; return the generators that hold them, and how many those are."""
     held, total = [], 0
-    for index, count in enumerate(counts, 1):
+    for index, count in enumerate(counts):
         try:
-            generator = Generator("hold", running, "-c", str(count), "-n", "1", "-f", str(index))
+            first = str(1 + index * SOURCES)
+            generator = Generator("hold", running, "-c", str(count), "-n", str(SOURCES), "-f", first)
         except MissingError as error:
             print(f"stopped at {total}: {error}", file=sys.stderr)
             break

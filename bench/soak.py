@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 RESET = struct.pack("ii", 1, 0)
 CLIENT_SECONDS = 60
 SETTLE_SECONDS = 10
+QUIET_SECONDS = 1.0
 WARM_CLIENTS = 400
 GROWTH_BYTES = 2 * 2**20
 """Resident memory that may stay: arenas and caches; what each client leaves behind would show beyond it."""
@@ -182,24 +183,26 @@ def state(running: Running) -> State:
     return State(running.descriptors(), running.threads(), len(running.tree()), running.rss())
 
 
-def settled(running: Running, before: State) -> State:
-    """Return the state once the descriptors are as before, or when patience ends."""
-    end = time.monotonic() + SETTLE_SECONDS
-    while running.descriptors() != before.descriptors and time.monotonic() < end:
+def settled(running: Running) -> State:
+    """Return the state once the descriptors have stayed as they are for a second, or when patience ends."""
+    end, since, last = time.monotonic() + SETTLE_SECONDS, time.monotonic(), running.descriptors()
+    while time.monotonic() < min(end, since + QUIET_SECONDS):
         time.sleep(0.05)
+        if (now := running.descriptors()) != last:
+            since, last = time.monotonic(), now
     return state(running)
 
 
 def soak(running: Running, options: argparse.Namespace) -> bool:
     """Warm, soak, compare; True when nothing was lost and nothing is left."""
-    idle = state(running)
+    idle = settled(running)  # workers may still be at their own beginnings when the server says that it listens
     now = time.monotonic()
     warm = asyncio.run(crowd(running.port, 0, until=now + 60, most=WARM_CLIENTS, at_once=options.at_once))
-    before = settled(running, idle)
+    before = settled(running)
     now = time.monotonic()
     until = now + options.minutes * 60
     tally = asyncio.run(crowd(running.port, options.seed, until=until, most=sys.maxsize, at_once=options.at_once))
-    after = settled(running, before)
+    after = settled(running)
     failures = warm.failures + tally.failures
     kinds = ", ".join(f"{count} {name}" for name, count in sorted(tally.clients.items()))
     print(f"{tally.clients.total()} clients in {time.monotonic() - now:.0f} s: {kinds}")
