@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from halloo.commands.serve import serve, server, serving
     from halloo.core.addresses import Address
     from halloo.core.limits import Limits
+    from halloo.core.trust import Certificates, Trust
     from halloo.errors import HallooError, LocalError, PeerError, UsageError
-    from halloo.net.certificates import Certificates, Trust
     from halloo.net.connection import Connection, connect
     from halloo.net.listening import Listener, listen
     from halloo.net.server import Server
@@ -49,7 +49,7 @@ __all__ = [
 
 _HOMES = {
     "Address": "core.addresses",
-    "Certificates": "net.certificates",
+    "Certificates": "core.trust",
     "Connection": "net.connection",
     "HallooError": "errors",
     "Limits": "core.limits",
@@ -58,7 +58,7 @@ _HOMES = {
     "PeerError": "errors",
     "Server": "net.server",
     "Snapshot": "net.table",
-    "Trust": "net.certificates",
+    "Trust": "core.trust",
     "UsageError": "errors",
     "client": "commands.connect",
     "connect": "net.connection",

@@ -1,5 +1,6 @@
 """The command as a whole, as a process of its own: its errors, its help, its ends."""
 
+import dataclasses
 import inspect
 import os
 import shutil
@@ -252,7 +253,15 @@ def test_a_verb_s_help_names_all_its_parameters(verb: str) -> None:
     assert (result.returncode, result.stderr) == (0, b"")
     for parameter in inspect.signature(getattr(verbs, verb)).parameters.values():
         optional = parameter.kind is parameter.KEYWORD_ONLY
-        assert f"--{parameter.name.replace('_', '-')}" in said if optional else parameter.name.upper() in said
+        for name in words(parameter):
+            assert f"--{name.replace('_', '-')}" in said if optional else name.upper() in said
+
+
+def words(parameter: inspect.Parameter) -> list[str]:
+    """Give the names that a parameter goes by: a group's are those of its fields."""
+    if dataclasses.is_dataclass(parameter.annotation):
+        return [field.name for field in dataclasses.fields(parameter.annotation)]
+    return [parameter.name]
 
 
 def test_the_version_is_that_of_the_package() -> None:

@@ -3,8 +3,10 @@
 import pytest
 from cyclopts import App, CycloptsError
 
-from halloo.cli.options import Four, Quiet, Six, Wait, family
+from halloo.cli.options import Families, Quiet, Wait
 from halloo.errors import UnitError
+
+BOTH = Families()
 
 
 def told(*arguments: str) -> tuple[float, bool, int | None]:
@@ -12,10 +14,8 @@ def told(*arguments: str) -> tuple[float, bool, int | None]:
     app = App(print_error=False, exit_on_error=False, result_action="return_value")
 
     @app.default
-    def verb(
-        *, wait: Wait = 5, quiet: Quiet = False, ipv4: Four = False, ipv6: Six = False
-    ) -> tuple[float, bool, int | None]:
-        return wait, quiet, family(ipv4, ipv6)
+    def verb(*, wait: Wait = 5, quiet: Quiet = False, families: Families = BOTH) -> tuple[float, bool, int | None]:
+        return wait, quiet, families.one
 
     got: tuple[float, bool, int | None] = app(arguments)
     return got

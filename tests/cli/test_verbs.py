@@ -1,5 +1,6 @@
 """What the verbs add to their commands: summaries, exit codes and what the options mean."""
 
+import dataclasses
 import inspect
 import json
 import os
@@ -10,8 +11,10 @@ import threading
 
 import pytest
 
-from halloo.cli import verbs
+from halloo.cli import options, verbs
 from halloo.cli.main import VERBS
+from halloo.core.limits import Limits
+from halloo.core.trust import Certificates, Trust
 from tests.peers import peer
 from tests.programs import PYTHON, Terminal, listening_port, run, started
 
@@ -25,7 +28,22 @@ signals = pytest.mark.skipif(os.name == "nt", reason="needs signals")
 def test_every_parameter_is_explained(verb: str) -> None:
     function = getattr(verbs, verb)
     explained = re.findall(r"^(\w+)$", (inspect.getdoc(function) or "").partition("-----\n")[2], re.MULTILINE)
-    assert explained == list(inspect.signature(function).parameters)
+    parameters = inspect.signature(function).parameters
+    groups = [name for name, parameter in parameters.items() if dataclasses.is_dataclass(parameter.annotation)]
+    assert explained == [name for name in parameters if name not in groups]
+
+
+@pytest.mark.parametrize("group", [options.Families, options.Believed, options.Shown, options.Bounds])
+def test_every_option_of_a_group_is_explained(group: type) -> None:
+    explained = re.findall(r'^    (\w+): .*\n    """.+"""$', inspect.getsource(group), re.MULTILINE)
+    assert explained == [field.name for field in dataclasses.fields(group)]
+
+
+@pytest.mark.parametrize(
+    ("group", "value"), [(options.Believed, Trust), (options.Shown, Certificates), (options.Bounds, Limits)]
+)
+def test_a_group_has_the_fields_and_defaults_of_its_value(group: type, value: type) -> None:
+    assert dataclasses.asdict(group()) == dataclasses.asdict(value())
 
 
 @pytest.mark.parametrize("verb", VERBS)

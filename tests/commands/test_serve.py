@@ -17,7 +17,7 @@ import pytest
 
 import halloo
 from halloo.core.addresses import Address
-from halloo.net.certificates import Trust
+from halloo.core.trust import Trust
 from tests.programs import PYTHON, run, started
 
 PATIENCE = 20  # seconds without a byte after which a client gives up, and its test has failed

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import trustme
 
+from halloo.core.trust import Certificates, Trust
 from halloo.errors import LocalError, UsageError
-from halloo.net.certificates import Certificates, Trust, client_context, fingerprint, server_context
+from halloo.net.certificates import client_context, fingerprint, server_context
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,8 @@ import pytest
 
 from halloo.commands.serve import serving
 from halloo.core.addresses import Address
+from halloo.core.trust import Certificates, Trust
 from halloo.errors import CutShort, LocalError, PeerError, Reset, TimedOut, Untrusted, UsageError
-from halloo.net.certificates import Certificates, Trust
 from halloo.net.connection import Connection, connect
 from halloo.net.exchange import exchange
 from halloo.net.listening import Listener, listen
@@ -534,7 +534,7 @@ def test_a_listener_without_tls_has_no_fingerprint() -> None:
 
 
 def test_certificates_are_for_tls(papers: Papers) -> None:
-    with pytest.raises(UsageError, match="only tls:// has certificates"):
+    with pytest.raises(UsageError, match="certificates are for tls://, and no address is"):
         listen("127.0.0.1:0", certificates=Certificates(cert=papers.server))
 
 

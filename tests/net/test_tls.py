@@ -10,9 +10,10 @@ import pytest
 import trustme
 
 from halloo.core.limits import HANDSHAKE, Limits
+from halloo.core.trust import Certificates
 from halloo.net.accepting import Post
 from halloo.net.answering import Answering
-from halloo.net.certificates import Certificates, server_context
+from halloo.net.certificates import server_context
 from halloo.net.ending import GOODBYE
 from halloo.net.tls import RECORD
 from tests.stepping import IDLE, IDLE_TURNS, MAKERS, Notes, Stage, ended, pattern, reset

@@ -1,17 +1,20 @@
-"""The options that several verbs share, and how their text becomes a value."""
+"""The options of the verbs: how their text becomes a value, and those that belong together as one value.
+
+A group is a value that a command takes; its fields are options, and what stands below a field is their help.
+"""
 
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 from cyclopts import Parameter, Token
 
+from halloo.core.limits import HANDSHAKE, STALL, Limits
+from halloo.core.trust import Certificates, Trust
 from halloo.core.units import SECOND, count, duration, rate, size
-from halloo.errors import UnitError, UsageError
-
-if TYPE_CHECKING:
-    from halloo.net.certificates import Certificates, Trust
+from halloo.errors import UnitError
 
 
 def _seconds(_type: object, tokens: Sequence[Token]) -> float:
@@ -43,12 +46,8 @@ def _limit(read: Callable[[str], float | None], metavar: str) -> Parameter:
 Seconds = Annotated[float, _reader(_seconds, lambda value: f"{value:g}s")]
 Wait = Annotated[Seconds, Parameter(name=("--wait", "-W"))]
 Quiet = Annotated[bool, switch("--quiet", "-q")]
-Four = Annotated[bool, switch("-4", "--ipv4")]
-Six = Annotated[bool, switch("-6", "--ipv6")]
 Reply = Annotated[bool, switch("--reply")]
-Insecure = Annotated[bool, switch("--insecure")]
-
-
+ReusePort = Annotated[bool, switch("--reuse-port")]
 Most = Annotated[int | None, _limit(count, "COUNT")]
 Size = Annotated[int | None, _limit(size, "SIZE")]
 Rate = Annotated[int | None, _limit(rate, "RATE")]
@@ -56,6 +55,92 @@ Timeout = Annotated[float | None, _limit(_timeout, "DURATION")]
 Networks = Annotated[
     tuple[str, ...], Parameter(consume_multiple=True, negative=(), show_default=False, metavar="NETWORK")
 ]
+File = Annotated[str | None, Parameter(metavar="FILE")]
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Families:
+    """Which of the two families of addresses is meant."""
+
+    ipv4: Annotated[bool, switch("-4", "--ipv4")] = False
+    """IPv4 alone."""
+    ipv6: Annotated[bool, switch("-6", "--ipv6")] = False
+    """IPv6 alone."""
+
+    @property
+    def one(self) -> int | None:
+        """The version of the one family, 4 or 6; both are as good as none."""
+        if self.ipv4 == self.ipv6:
+            return None
+        return 4 if self.ipv4 else 6
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Believed(Trust):
+    """Trust, as options of a client."""
+
+    ca: File = None
+    """Believe a tls:// server whose certificate this CA has issued (PEM)."""
+    fingerprint: Annotated[str | None, Parameter(metavar="HEX")] = None
+    """Believe the tls:// server whose certificate has this SHA-256, and no other."""
+    insecure: Annotated[bool, switch("--insecure")] = False
+    """Believe any tls:// server."""
+    cert: File = None
+    """The certificate to show to a tls:// server that asks for one (PEM)."""
+    key: File = None
+    """Its key, when it is not in the same file."""
+
+    def warned(self) -> Trust:
+        """Give itself, after a warning when anybody is believed."""
+        if self.insecure and not self.fingerprint:
+            print("halloo: --insecure: nobody knows who answers; it may be anybody on the way", file=sys.stderr)
+        return self
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Shown(Certificates):
+    """Certificates, as options of a server."""
+
+    cert: File = None
+    """The certificate for tls:// (PEM); without one a throw-away certificate is made."""
+    key: File = None
+    """Its key, when it is not in the same file."""
+    client_ca: File = None
+    """Ask clients for a certificate that this CA has issued."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, kw_only=True)
+class Bounds(Limits):
+    """Limits, as options of a server."""
+
+    idle_timeout: Timeout = None
+    """End a connection on which no byte went either way for so long: 300ms, 1.5s, 1h30m, or seconds."""
+    max_lifetime: Timeout = None
+    """End a connection after so long."""
+    stall_timeout: Timeout = STALL
+    """End a connection whose client has not read for so long what it is owed."""
+    handshake_timeout: Seconds = HANDSHAKE
+    """End a connection that has not agreed on TLS after so long."""
+    max_connections: Most = None
+    """So many connections at once; the next one is closed, and counted."""
+    max_per_host: Most = None
+    """So many connections at once from one address."""
+    max_bytes: Size = None
+    """End a connection that has sent more than so much: 500, 64KiB, 1MB."""
+    rate_limit: Rate = None
+    """Read so much a second from each connection: 64KiB/s."""
+    max_memory: Size = None
+    """Owe so much to all clients together; beyond, the largest debtor is ended."""
+    buffer: Size = None
+    """Let the kernel hold so much of a connection each way, and read so much at a time."""
+    allow: Networks = ()
+    """Networks that may come in, and no others: 10.0.0.0/8, fd00::/8, one address."""
+    deny: Networks = ()
+    """Networks that may not, even if they are allowed."""
 
 
 def workers(text: str) -> int:
@@ -67,37 +152,3 @@ def workers(text: str) -> int:
     if not number:
         raise UnitError(f"{text!r} is no number of workers", "write 1, 4 or auto")
     return number
-
-
-def family(four: bool, six: bool) -> int | None:
-    """Choose the family of the switches -4 and -6; both are as good as none."""
-    if four == six:
-        return None
-    return 4 if four else 6
-
-
-def trust(ca: str | None, fingerprint: str | None, insecure: bool, cert: str | None, key: str | None) -> "Trust | None":
-    """Gather whom to believe, and warn of believing anybody; None when nothing is said."""
-    if not (ca or fingerprint or insecure or cert or key):
-        return None
-    from halloo.net.certificates import Trust  # noqa: PLC0415 - ssl is slow to import, and tcp:// does not need it
-
-    _owned(cert, key)
-    if insecure and not fingerprint:
-        print("halloo: --insecure: nobody knows who answers; it may be anybody on the way", file=sys.stderr)
-    return Trust(ca=ca, fingerprint=fingerprint, insecure=insecure, cert=cert, key=key)
-
-
-def certificates(cert: str | None, key: str | None, client_ca: str | None) -> "Certificates | None":
-    """Gather what clients are shown, and asked for; None when nothing is said."""
-    if not (cert or key or client_ca):
-        return None
-    from halloo.net.certificates import Certificates  # noqa: PLC0415 - as above
-
-    _owned(cert, key)
-    return Certificates(cert=cert, key=key, client_ca=client_ca)
-
-
-def _owned(cert: str | None, key: str | None) -> None:
-    if key and not cert:
-        raise UsageError("a key without its certificate", "add --cert FILE")

@@ -9,57 +9,26 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from halloo.cli.options import (
-    Four,
-    Insecure,
-    Most,
-    Networks,
-    Quiet,
-    Rate,
-    Reply,
-    Seconds,
-    Six,
-    Size,
-    Timeout,
-    Wait,
-    certificates,
-    family,
-    switch,
-    trust,
-)
+from halloo.cli.options import Believed, Bounds, Families, Quiet, Reply, ReusePort, Seconds, Shown, Wait
 from halloo.cli.options import workers as number_of_workers
 from halloo.commands.connect import WAIT, client
-from halloo.core.limits import HANDSHAKE, STALL, Limits
 
 DRAIN = 10.0  # seconds
+BOTH, NOTHING_SAID, NOTHING_SHOWN, UNBOUND = Families(), Believed(), Shown(), Bounds()
 
 
 def serve(
     *addresses: str,
-    idle_timeout: Timeout = None,
-    max_lifetime: Timeout = None,
-    stall_timeout: Timeout = STALL,
-    handshake_timeout: Seconds = HANDSHAKE,
-    max_connections: Most = None,
-    max_per_host: Most = None,
-    max_bytes: Size = None,
-    rate_limit: Rate = None,
-    max_memory: Size = None,
-    buffer: Size = None,
-    allow: Networks = (),
-    deny: Networks = (),
+    bounds: Bounds = UNBOUND,
     drain: Seconds = DRAIN,
     workers: str = "1",
-    reuse_port: Annotated[bool, switch("--reuse-port")] = False,
-    cert: str | None = None,
-    key: str | None = None,
-    client_ca: str | None = None,
+    reuse_port: ReusePort = False,
+    shown: Shown = NOTHING_SHOWN,
     stats: Annotated[Seconds | None, Parameter(show_default=False)] = None,
-    metrics: str | None = None,
+    metrics: Annotated[str | None, Parameter(metavar="ADDRESS")] = None,
     quiet: Quiet = False,
     log: Literal["text", "json"] = "text",
-    ipv4: Four = False,
-    ipv6: Six = False,
+    families: Families = BOTH,
 ) -> int:
     """Echo whatever clients send, until ^C or SIGTERM.
 
@@ -71,42 +40,12 @@ def serve(
     addresses
         Where to listen: 8888 (loopback, which is taken when nothing is named), :8888 (every interface), host:8888,
         [::1]:8888, tls://host:8888, unix:/path; port 0 takes a free one.
-    idle_timeout
-        End a connection on which no byte went either way for so long: 300ms, 1.5s, 1h30m, or seconds.
-    max_lifetime
-        End a connection after so long.
-    stall_timeout
-        End a connection whose client has not read for so long what it is owed.
-    handshake_timeout
-        End a connection that has not agreed on TLS after so long.
-    max_connections
-        So many connections at once; the next one is closed, and counted.
-    max_per_host
-        So many connections at once from one address.
-    max_bytes
-        End a connection that has sent so much: 500, 64KiB, 1MB.
-    rate_limit
-        Read so much a second from each connection: 64KiB/s.
-    max_memory
-        Owe so much to all clients together; beyond, the largest debtor is ended.
-    buffer
-        Let the kernel hold so much of a connection each way, and read so much at a time.
-    allow
-        Networks that may come in, and no others: 10.0.0.0/8, fd00::/8, one address.
-    deny
-        Networks that may not, even if they are allowed.
     drain
         How long the end may take for what is owed.
     workers
         Processes that serve; auto is one for each core.
     reuse_port
         A listening socket for each worker instead of one for all (SO_REUSEPORT).
-    cert
-        The certificate for tls:// (PEM); without one a throw-away certificate is made.
-    key
-        Its key, when it is not in the same file.
-    client_ca
-        Ask clients for a certificate that this CA has issued.
     stats
         A line on standard error every so often.
     metrics
@@ -115,33 +54,15 @@ def serve(
         No line for each client.
     log
         How clients' coming and going is told on standard error: as text on a terminal, or as JSON, an object a line.
-    ipv4
-        IPv4 alone.
-    ipv6
-        IPv6 alone.
     """
     from halloo.commands.serve import serve as run  # noqa: PLC0415 - the other verbs do not pay for it
-    from halloo.net.certificates import Certificates  # noqa: PLC0415 - nor for ssl
     from halloo.report.stats import totals  # noqa: PLC0415 - as above
 
     report = run(
         *addresses,
-        family=family(ipv4, ipv6),
-        limits=Limits(
-            idle_timeout=idle_timeout,
-            max_lifetime=max_lifetime,
-            stall_timeout=stall_timeout,
-            handshake_timeout=handshake_timeout,
-            max_connections=max_connections,
-            max_per_host=max_per_host,
-            max_bytes=max_bytes,
-            rate_limit=rate_limit,
-            max_memory=max_memory,
-            buffer=buffer,
-            allow=allow,
-            deny=deny,
-        ),
-        certificates=Certificates(cert=cert, key=key, client_ca=client_ca),
+        family=families.one,
+        limits=bounds,
+        certificates=shown,
         drain=drain,
         workers=number_of_workers(workers),
         reuse_port=reuse_port,
@@ -163,13 +84,8 @@ def connect(
     port: int = 8888,
     *,
     wait: Wait = WAIT,
-    ca: str | None = None,
-    fingerprint: str | None = None,
-    insecure: Insecure = False,
-    cert: str | None = None,
-    key: str | None = None,
-    ipv4: Four = False,
-    ipv6: Six = False,
+    trust: Believed = NOTHING_SAID,
+    families: Families = BOTH,
 ) -> int:
     """Talk to an echo: type lines, or pipe any bytes through it.
 
@@ -184,23 +100,8 @@ def connect(
         Its port, when it is not part of the address.
     wait
         How long an answer may take without any progress: 300ms, 1.5s, or seconds.
-    ca
-        Believe a tls:// server whose certificate this CA has issued (PEM).
-    fingerprint
-        Believe the tls:// server whose certificate has this SHA-256, and no other.
-    insecure
-        Believe any tls:// server.
-    cert
-        The certificate to show to a tls:// server that asks for one (PEM).
-    key
-        Its key, when it is not in the same file.
-    ipv4
-        IPv4 alone.
-    ipv6
-        IPv6 alone.
     """
-    believed = trust(ca, fingerprint, insecure, cert, key)
-    report = client(host, port, wait=wait, family=family(ipv4, ipv6), trust=believed)
+    report = client(host, port, wait=wait, family=families.one, trust=trust.warned())
     if not report.finished:
         print(f"halloo: all came back, but {report.address.place} did not close the connection", file=sys.stderr)
     return 0
@@ -213,13 +114,8 @@ def send(
     *,
     reply: Reply = False,
     wait: Wait = WAIT,
-    ca: str | None = None,
-    fingerprint: str | None = None,
-    insecure: Insecure = False,
-    cert: str | None = None,
-    key: str | None = None,
-    ipv4: Four = False,
-    ipv6: Six = False,
+    trust: Believed = NOTHING_SAID,
+    families: Families = BOTH,
 ) -> int:
     """Send one message and close, so that nothing of it is lost.
 
@@ -235,26 +131,11 @@ def send(
         Wait for the answer and print it.
     wait
         How long an answer may take without any progress: 300ms, 1.5s, or seconds.
-    ca
-        Believe a tls:// server whose certificate this CA has issued (PEM).
-    fingerprint
-        Believe the tls:// server whose certificate has this SHA-256, and no other.
-    insecure
-        Believe any tls:// server.
-    cert
-        The certificate to show to a tls:// server that asks for one (PEM).
-    key
-        Its key, when it is not in the same file.
-    ipv4
-        IPv4 alone.
-    ipv6
-        IPv6 alone.
     """
     from halloo.commands.send import send as run  # noqa: PLC0415 - as above
 
     data = None if message is None else os.fsencode(message)
-    believed = trust(ca, fingerprint, insecure, cert, key)
-    run(address, data, reply=reply, wait=wait, family=family(ipv4, ipv6), trust=believed)
+    run(address, data, reply=reply, wait=wait, family=families.one, trust=trust.warned())
     return 0
 
 
@@ -263,11 +144,8 @@ def receive(
     /,
     *,
     wait: Annotated[Wait | None, Parameter(show_default=False)] = None,
-    cert: str | None = None,
-    key: str | None = None,
-    client_ca: str | None = None,
-    ipv4: Four = False,
-    ipv6: Six = False,
+    shown: Shown = NOTHING_SHOWN,
+    families: Families = BOTH,
 ) -> int:
     """Wait for one client, print what it sends, and end.
 
@@ -277,21 +155,10 @@ def receive(
         Where to listen, as for serve.
     wait
         How long to wait for the client; for ever when left out.
-    cert
-        The certificate for tls:// (PEM); without one a throw-away certificate is made.
-    key
-        Its key, when it is not in the same file.
-    client_ca
-        Ask the client for a certificate that this CA has issued.
-    ipv4
-        IPv4 alone.
-    ipv6
-        IPv6 alone.
     """
     from halloo.commands.receive import receive as run  # noqa: PLC0415 - as above
 
-    shown = certificates(cert, key, client_ca)
-    run(address, wait=wait, family=family(ipv4, ipv6), certificates=shown)
+    run(address, wait=wait, family=families.one, certificates=shown)
     return 0
 
 

@@ -8,16 +8,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from halloo.core.addresses import PORT, Address, parse
 from halloo.core.escape import Shown, quoted
+from halloo.core.trust import Trust
 from halloo.errors import CutShort, Reset, TimedOut
 from halloo.net.connection import CHUNK, Connection, connect
 from halloo.net.exchange import exchange
-
-if TYPE_CHECKING:  # ssl is slow to import, and tcp:// does not need it
-    from halloo.net.certificates import Trust
 
 WAIT = 5.0  # seconds without progress after which an answer that is owed will not come
 PAUSE = 0.5  # seconds after which an answer without a newline is taken to be whole
@@ -40,7 +38,7 @@ def client(
     *,
     wait: float = WAIT,
     family: int | None = None,
-    trust: "Trust | None" = None,
+    trust: Trust | None = None,
 ) -> ConnectReport:
     """Ask for a line with `Send:`, send it, print `Received 'text'`, until a blank line; filter where input is piped.
 

@@ -5,14 +5,11 @@ Knows a listener and the standard streams.
 
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from halloo.commands.connect import Printer
 from halloo.core.addresses import Address, AddressLike
-from halloo.net.listening import listen
-
-if TYPE_CHECKING:  # ssl is slow to import, and tcp:// does not need it
-    from halloo.net.certificates import Certificates
+from halloo.core.trust import Certificates
+from halloo.net.listening import Listener, listen
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +25,7 @@ def receive(
     *,
     wait: float | None = None,
     family: int | None = None,
-    certificates: "Certificates | None" = None,
+    certificates: Certificates | None = None,
 ) -> ReceiveReport:
     """Wait for one client, `wait` seconds or for ever, and print `Received: ` and all that it sends.
 
@@ -37,8 +34,7 @@ def receive(
     Raises PortTaken, NotPermitted, TimedOut, Untrusted, Reset, CutShort; what was received is printed before.
     """
     with listen(address, family=family, certificates=certificates) as listener:
-        if listener.fingerprint and not (certificates and certificates.cert):
-            print(f"halloo: made a certificate; clients add: --fingerprint {listener.fingerprint}", file=sys.stderr)
+        tell_certificate(listener)
         for place in listener.addresses:
             print(f"listening on {place}", file=sys.stderr, flush=True)
         with listener.accept(timeout=wait) as connection:
@@ -53,3 +49,9 @@ def receive(
                 if not sys.stdout.isatty():
                     print(flush=True)
             return ReceiveReport(connection.address, received)
+
+
+def tell_certificate(listener: Listener) -> None:
+    """Say how clients can know the certificate that was made, if one was."""
+    if listener.made:
+        print(f"halloo: made a certificate; clients add: --fingerprint {listener.made}", file=sys.stderr, flush=True)

@@ -5,15 +5,12 @@ would reset the connection, and a reset destroys what the peer had not read yet.
 """
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from halloo.commands.connect import WAIT, ConnectReport, Printer, standard_input, tell_slow_family
 from halloo.core.addresses import AddressLike
+from halloo.core.trust import Trust
 from halloo.net.connection import connect
 from halloo.net.exchange import exchange
-
-if TYPE_CHECKING:  # ssl is slow to import, and tcp:// does not need it
-    from halloo.net.certificates import Trust
 
 LINGER = 1.0  # seconds to wait for the peer's end when no answer is wanted
 
@@ -25,7 +22,7 @@ def send(
     reply: bool = False,
     wait: float = WAIT,
     family: int | None = None,
-    trust: "Trust | None" = None,
+    trust: Trust | None = None,
 ) -> ConnectReport:
     """Send `message`, or standard input when it is None, and half-close; `reply` prints the answer.
 

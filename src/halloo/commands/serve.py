@@ -11,11 +11,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
+from halloo.commands.receive import tell_certificate
 from halloo.core.addresses import Address, AddressLike
 from halloo.core.limits import Limits
-from halloo.errors import UsageError
+from halloo.core.trust import Certificates
 from halloo.net.accepting import Post
 from halloo.net.answering import Answering, Respond
 from halloo.net.lines import Lines
@@ -28,9 +29,6 @@ from halloo.net.tcp import Loop
 from halloo.net.workers import Fleet
 from halloo.report.log import JsonLog, TextLog
 from halloo.report.stats import line
-
-if TYPE_CHECKING:
-    from halloo.net.certificates import Certificates
 
 Log = Literal["text", "json"]
 DRAIN = 10.0  # seconds to finish what is owed
@@ -52,7 +50,7 @@ def serve(
     greeting: bytes = b"",
     family: int | None = None,
     limits: Limits | None = None,
-    certificates: "Certificates | None" = None,
+    certificates: Certificates | None = None,
     drain: float = DRAIN,
     workers: int = 1,
     reuse_port: bool = False,
@@ -70,11 +68,9 @@ def serve(
     Raises PortTaken, NotPermitted, NotLocal, AddressError.
     """
     began, tell = time.monotonic(), Lines(2)
-    limits = limits or Limits()
-    listeners = _listeners(addresses, family, limits, workers if reuse_port else 1)
-    with _closed_on_failure(listeners):
-        witness = _witness(tell, log, quiet=quiet)
-        service = _service(listeners[0], respond, framing, greeting, limits, certificates, witness)
+    limits, answering = limits or Limits(), Answering(respond, framing, greeting)
+    listeners = _listeners(addresses, family, limits, certificates, workers if reuse_port else 1)
+    service = _service(listeners[0], answering, limits, _witness(tell, log, quiet=quiet))
     server = Server(listeners[0], service) if workers == 1 else Fleet(listeners, service, workers)
     with server, _published(server, metrics):
         if stats:
@@ -91,7 +87,7 @@ def serving(
     greeting: bytes = b"",
     family: int | None = None,
     limits: Limits | None = None,
-    certificates: "Certificates | None" = None,
+    certificates: Certificates | None = None,
 ) -> Iterator[Server]:
     """Serve in the background while a `with` block runs, listening before it begins, closed when it ends.
 
@@ -105,11 +101,9 @@ def serving(
     ...     connection.receive_exactly(5)
     b'hello'
     """
-    limits = limits or Limits()
-    (listener,) = _listeners(addresses or (0,), family, limits, 1)
-    with _closed_on_failure([listener]):
-        service = _service(listener, respond, framing, greeting, limits, certificates, None)
-    with Server(listener, service) as running:
+    limits, answering = limits or Limits(), Answering(respond, framing, greeting)
+    (listener,) = _listeners(addresses or (0,), family, limits, certificates)
+    with Server(listener, _service(listener, answering, limits, None)) as running:
         running.start()
         yield running
 
@@ -134,49 +128,35 @@ def server(s: socket.socket, clients: int | None = None) -> Snapshot:
         s.settimeout(timeout)
 
 
-def _listeners(addresses: tuple[AddressLike, ...], family: int | None, limits: Limits, separate: int) -> list[Listener]:
+def _listeners(
+    addresses: tuple[AddressLike, ...],
+    family: int | None,
+    limits: Limits,
+    certificates: Certificates | None,
+    separate: int = 1,
+) -> list[Listener]:
     """Open one listener, or as many `separate` ones on the same port."""
     if not addresses and (passed := inherited()):
         return [passed]
-    first = listen(*addresses, family=family, buffer=limits.buffer)
+    first = listen(*addresses, family=family, buffer=limits.buffer, certificates=certificates)
     if separate == 1:
         return [first]
     first.close()  # it was opened alone so that a second copy is told that the port is taken
-    return [listen(*first.addresses, family=family, buffer=limits.buffer, reuse_port=True) for _ in range(separate)]
+    return [
+        listen(*first.addresses, buffer=limits.buffer, certificates=certificates, reuse_port=True)
+        for _ in range(separate)
+    ]
 
 
-@contextmanager
-def _closed_on_failure(listeners: list[Listener]) -> Iterator[None]:
-    """Close what is open already when what comes next fails."""
+def _service(listener: Listener, answering: Answering, limits: Limits, witness: Witness | None) -> Service:
+    """Say what clients find; a listener that cannot be served is closed."""
     try:
-        yield
+        tell_certificate(listener)
+        context = listener.host.context if listener.secure else None
     except BaseException:
-        for listener in listeners:
-            listener.close()
+        listener.close()
         raise
-
-
-def _service(  # noqa: PLR0917 - the public functions hand their keywords on
-    listener: Listener,
-    respond: Respond | None,
-    framing: str,
-    greeting: bytes,
-    limits: Limits,
-    certificates: "Certificates | None",
-    witness: Witness | None,
-) -> Service:
-    context = None
-    answering = Answering(respond, framing, greeting)
-    if not any(address.scheme == "tls" for address in listener.addresses):
-        if certificates and (certificates.cert or certificates.key or certificates.client_ca):
-            raise UsageError("certificates are for tls:// addresses, and none is named", "write tls:// before the port")
-    else:
-        from halloo.net.certificates import Certificates, server_context  # noqa: PLC0415 - ssl is slow to import
-
-        context, fingerprint = server_context(certificates or Certificates())
-        if not (certificates and certificates.cert):
-            print(f"halloo: made a certificate; clients add: --fingerprint {fingerprint}", file=sys.stderr, flush=True)
-    conversation = answering if respond or greeting else None
+    conversation = None if answering.plain else answering
     return Service(conversation=conversation, limits=limits, context=context, witness=witness)
 
 

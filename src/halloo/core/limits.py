@@ -31,7 +31,7 @@ class Limits:
     deny: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in self.__slots__:
+        for name in Limits.__slots__:  # a subclass's would be its own alone
             value = getattr(self, name)
             if isinstance(value, int | float) and value <= 0:
                 raise UsageError(f"{name.replace('_', ' ')} must be more than 0, not {value:g}", "leave it out, or max")

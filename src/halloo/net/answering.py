@@ -39,6 +39,8 @@ class Answering:
         """Answer with the message itself where `respond` is None. Raises UsageError for an unknown framing."""
         if framing not in FRAMINGS:
             raise UsageError(f"{framing!r} is no framing", f"use one of {', '.join(FRAMINGS)}")
+        self.plain = respond is None and not greeting
+        """Whether this would answer like the echo itself, which is quicker at it."""
         self._respond: Respond = respond or bytes
         self._framing = FRAMINGS[framing]
         self._greeting = greeting

@@ -6,33 +6,13 @@ Knows ssl, and trustme where a certificate has to be made. TLS 1.2 and newer; AL
 import hashlib
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TypeVar
 
-from halloo.errors import LocalError, Unsupported, UsageError
+from halloo.core.trust import Certificates, Trust
+from halloo.errors import LocalError, Unsupported
 
 T = TypeVar("T")
 NAMES = ("localhost", "127.0.0.1", "::1")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Certificates:
-    """What a server shows, and what it asks of its clients: paths of PEM files; without `cert` one is made."""
-
-    cert: str | None = None
-    key: str | None = None
-    client_ca: str | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Trust:
-    """What a client believes, and what it shows: a CA's file, a fingerprint, or anything at all; a certificate."""
-
-    ca: str | None = None
-    fingerprint: str | None = None
-    insecure: bool = False
-    cert: str | None = None
-    key: str | None = None
 
 
 def server_context(files: Certificates) -> tuple[ssl.SSLContext, str]:
@@ -49,8 +29,6 @@ def server_context(files: Certificates) -> tuple[ssl.SSLContext, str]:
         _load(lambda: context.load_verify_locations(files.client_ca), files.client_ca)
         context.verify_mode = ssl.CERT_REQUIRED
     if files.cert is None:
-        if files.key:
-            raise UsageError("a key without its certificate", "add --cert FILE")
         return context, _throw_away(context)
     cert = files.cert
     _load(lambda: context.load_cert_chain(cert, files.key), cert)
@@ -64,8 +42,6 @@ def server_context(files: Certificates) -> tuple[ssl.SSLContext, str]:
 
 def client_context(trust: Trust) -> ssl.SSLContext:
     """Make a client's context; a fingerprint is compared after the handshake, by whoever shakes hands."""
-    if trust.key and not trust.cert:
-        raise UsageError("a key without its certificate", "add --cert FILE")
     context = _load(lambda: ssl.create_default_context(cafile=trust.ca), trust.ca or "the system's list of CAs")
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION

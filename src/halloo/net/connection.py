@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from halloo.core.addresses import LOOPBACK, Address, is_ip, parse
+from halloo.core.trust import Trust
 from halloo.errors import CutShort, HallooError, TimedOut, Unsupported, UsageError
 from halloo.net import failures, unix
 from halloo.net.waiting import until_readable, until_writable
 
 if TYPE_CHECKING:  # ssl takes as long to import as all the rest here, and tcp:// does not need it
-    from halloo.net.certificates import Trust
     from halloo.net.secure import Client
 
 CHUNK = 64 * 1024  # bytes received at a time
@@ -152,7 +152,7 @@ def connect(
     *,
     timeout: float | None = 10,
     family: int | None = None,
-    trust: "Trust | None" = None,
+    trust: Trust | None = None,
 ) -> Connection:
     """Connect to a server, trying the addresses of its name in the resolver's order; or to a `unix:/path`.
 
@@ -185,15 +185,15 @@ def connect(
     raise attempts[-1].error
 
 
-def _client(address: Address, trust: "Trust | None") -> "Client | None":
+def _client(address: Address, trust: Trust | None) -> "Client | None":
     """Make what shakes hands, where the address asks for it."""
     if address.scheme == "udp":
         raise Unsupported("udp: cannot be connected to yet", "use tcp://", address=str(address))
     if address.scheme == "tls":
-        from halloo.net import certificates, secure  # noqa: PLC0415 - as at the top
+        from halloo.net.secure import Client  # noqa: PLC0415 - as at the top
 
-        return secure.Client(address, trust or certificates.Trust())
-    if trust is not None:
+        return Client(address, Trust() if trust is None else trust)
+    if trust:
         raise UsageError(f"{address.scheme}: knows no certificates", "write tls:// before the host")
     return None
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Self
 
 from halloo.core.addresses import LOOPBACK, Address, AddressLike, parse
 from halloo.core.limits import HANDSHAKE
+from halloo.core.trust import Certificates
 from halloo.errors import PortTaken, TimedOut, Unsupported, UsageError
 from halloo.net import failures, unix
 from halloo.net.connection import INTERNET, Connection
@@ -23,7 +24,6 @@ from halloo.net.holders import holder
 from halloo.net.waiting import until_readable
 
 if TYPE_CHECKING:  # ssl is slow to import, and only tls:// needs it
-    from halloo.net.certificates import Certificates
     from halloo.net.secure import Host
 
 BACKLOG = 4096  # connections not yet accepted; the kernel takes it down to net.core.somaxconn
@@ -47,28 +47,40 @@ class Listener:
     """Sockets that listen, one for each family; `accept` gives the connections, in order of their coming."""
 
     def __init__(
-        self, sockets: Sequence[tuple[socket.socket, str]], host: "Host | None" = None, *, files: bool = True
+        self,
+        sockets: Sequence[tuple[socket.socket, str]],
+        certificates: Certificates | None = None,
+        *,
+        files: bool = True,
     ) -> None:
-        """Take over sockets that listen already, each with its scheme; `host` shakes hands with clients of `tls://`.
+        """Take over sockets that listen already, each with its scheme; `certificates` are for clients of `tls://`.
 
         `files` is whether those of Unix sockets are ours to remove.
         """
         self.sockets = tuple(sock for sock, _ in sockets)
         self.addresses = tuple(_address(sock, scheme) for sock, scheme in sockets)
         self._files = [(at.path, unix.identity(at.path)) for at in self.addresses if files and at.path]
-        self._given = host
+        self.secure = any(at.scheme == "tls" for at in self.addresses)
+        self._certificates = certificates or Certificates()
         for sock in self.sockets:
             sock.setblocking(False)
 
     @cached_property
-    def _host(self) -> "Host":
-        """What shakes hands; with a certificate made when it is needed and not before: servers have their own."""
-        return self._given or _host(None)
+    def host(self) -> "Host":
+        """What shakes hands with clients of `tls://`; without a file, its certificate is made now."""
+        from halloo.net.secure import Host  # noqa: PLC0415 - as at the top
+
+        return Host(self._certificates)
 
     @property
     def fingerprint(self) -> str | None:
         """The SHA-256 of the certificate that clients of `tls://` are shown, None when there is no such address."""
-        return self._host.fingerprint if any(at.scheme == "tls" for at in self.addresses) else None
+        return self.host.fingerprint if self.secure else None
+
+    @property
+    def made(self) -> str | None:
+        """The fingerprint again, when it is that of a throw-away certificate, which nobody can know otherwise."""
+        return None if self._certificates.cert else self.fingerprint
 
     @property
     def address(self) -> Address:
@@ -99,7 +111,7 @@ class Listener:
         address = Address(place.scheme, *peer[:2])
         if place.scheme == "tls":
             sock.setblocking(False)
-            sock = self._host.shake(sock, address, HANDSHAKE if timeout is None else timeout)
+            sock = self.host.shake(sock, address, HANDSHAKE if timeout is None else timeout)
         return Connection(sock, address)
 
     def close(self) -> None:
@@ -140,7 +152,7 @@ def listen(
     family: int | None = None,
     buffer: int | None = None,
     reuse_port: bool = False,
-    certificates: "Certificates | None" = None,
+    certificates: Certificates | None = None,
 ) -> Listener:
     """Listen on the addresses, on loopback port 8888 when there is none; port 0 takes a free one.
 
@@ -154,24 +166,19 @@ def listen(
     """
     options = _options(buffer, reuse_port=reuse_port)
     places = [parse(address) for address in addresses or (Address(),)]
-    if certificates is not None and all(place.scheme != "tls" for place in places):
-        raise UsageError("only tls:// has certificates", "write tls:// before the host")
-    host = _host(certificates) if certificates else None
+    if certificates and all(place.scheme != "tls" for place in places):
+        raise UsageError("certificates are for tls://, and no address is", "write tls:// before the host or the port")
     sockets: list[tuple[socket.socket, str]] = []
     try:
         for place in places:
             sockets += [(sock, place.scheme) for sock in _open(place, family, options)]
+        listener = Listener(sockets, certificates)
+        if certificates:
+            listener.host  # noqa: B018 - so that a file that cannot be used is told now
     except BaseException:
         _close(sock for sock, _ in sockets)
         raise
-    return Listener(sockets, host)
-
-
-def _host(certificates: "Certificates | None") -> "Host":
-    from halloo.net.certificates import Certificates  # noqa: PLC0415 - as at the top
-    from halloo.net.secure import Host  # noqa: PLC0415 - as at the top
-
-    return Host(certificates or Certificates())
+    return listener
 
 
 def _options(buffer: int | None, *, reuse_port: bool) -> Options:

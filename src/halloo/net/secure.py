@@ -16,9 +16,10 @@ from contextlib import suppress
 from typing import cast
 
 from halloo.core.addresses import Address
+from halloo.core.trust import Certificates, Trust
 from halloo.errors import Untrusted, UsageError
 from halloo.net import failures
-from halloo.net.certificates import Certificates, Trust, client_context, fingerprint, server_context
+from halloo.net.certificates import client_context, fingerprint, server_context
 from halloo.net.waiting import until_readable, until_writable
 
 CHUNK = 64 * 1024  # bytes encrypted, or taken from the kernel, at a time
@@ -198,12 +199,12 @@ class Host:
 
     def __init__(self, certificates: Certificates) -> None:
         """Read the files, or make a certificate. Raises LocalError, Unsupported."""
-        self._context, self.fingerprint = server_context(certificates)
+        self.context, self.fingerprint = server_context(certificates)
 
     def shake(self, sock: socket.socket, peer: Address, timeout: float | None) -> socket.socket:
         """Give the socket, encrypted. It is closed when that fails: Untrusted, TimedOut, Reset, PeerError."""
         try:
-            return cast("socket.socket", secured(sock, self._context, timeout=timeout))  # as above
+            return cast("socket.socket", secured(sock, self.context, timeout=timeout))  # as above
         except OSError as error:
             raise failures.shaking(peer, error, trust="give --client-ca FILE") from error
 
