@@ -28,6 +28,7 @@ check-all: check $(VENV)/.dev
 # Side by side with other servers, on this machine; needs a C compiler. See bench/README.md.
 bench: $(VENV)/.bench
 	$(BIN)/python -m bench.tcp
+	$(BIN)/python -m bench.udp
 	$(BIN)/python -m bench.plot
 
 format: $(VENV)/.dev

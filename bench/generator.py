@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from bench.servers import Running
 
 
+SOURCES = {"tcp": ("load.c",), "tls": ("load_tls.c", "ssl", "crypto"), "udp": ("load_udp.c",)}
+"""By what is spoken: the generator's source, and the libraries that it needs."""
+
+
 @dataclass(frozen=True, slots=True)
 class Round:
     """What one round showed: verified messages and bytes only."""
@@ -24,6 +28,8 @@ class Round:
     bytes: int
     seconds: float
     errors: int
+    lost: int
+    """Datagrams that did not come back; where nothing may get lost, what is missing is an error."""
     p50_us: float
     p99_us: float
     generator_cpu: float
@@ -50,8 +56,8 @@ class Round:
 class Generator:
     """The generator, connected to one server and waiting for its turn."""
 
-    def __init__(self, mode: str, running: Running, *words: str, core: int | None = None, tls: bool = False) -> None:
-        program = build("load_tls.c", "ssl", "crypto") if tls else build("load.c")
+    def __init__(self, mode: str, running: Running, *words: str, core: int | None = None, speaks: str = "tcp") -> None:
+        program = build(*SOURCES[speaks])
         self.running = running
         with on_core(core):
             self.process = subprocess.Popen(
@@ -77,13 +83,14 @@ class Generator:
         line = self._line()
         spent = self.running.cpu_ns() - before
         if not line:
-            return Round(0, 0, seconds, 1, 0, 0, 0, 0, spent)
+            return Round(0, 0, seconds, 1, 0, 0, 0, 0, 0, spent)
         told = json.loads(line)
         return Round(
             messages=told["messages"],
             bytes=told["bytes"],
             seconds=told["seconds"],
-            errors=told["errors"],
+            errors=told["errors"] or int(not told["messages"]),  # a server that answers nothing is no slow one
+            lost=told["lost"],
             p50_us=told["p50_us"],
             p99_us=told["p99_us"],
             generator_cpu=told["cpu_seconds"] / told["seconds"],

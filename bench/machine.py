@@ -15,6 +15,8 @@ SYSCTLS = (
     "net/ipv4/tcp_rmem",
     "net/ipv4/tcp_wmem",
     "net/core/somaxconn",
+    "net/core/rmem_default",
+    "net/core/rmem_max",
     "net/ipv4/ip_local_port_range",
 )
 

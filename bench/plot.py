@@ -1,4 +1,4 @@
-"""Draw a result: `python -m bench.plot [RESULT.json]` writes one HTML page that needs no network.
+"""Draw results: `python -m bench.plot [RESULT.json ...]` writes for each an HTML page that needs no network.
 
 Knows plotly and the result's schema, nothing else.
 """
@@ -23,7 +23,7 @@ def page(result: dict[str, Any]) -> str:
         told = {server: one for server, one in servers.items() if one["rate_ratio"]}
         names = sorted(told, key=lambda server: told[server]["rate_ratio"]["median"])
         ratios = [told[server]["rate_ratio"] for server in names]
-        texts = [f"{told[server]['rate']['median']:,.0f} {about['unit']}" for server in names]
+        texts = [f"{told[server]['rate']['median']:,.0f} {about['unit']}{loss(told[server])}" for server in names]
         bars = go.Bar(
             x=[ratio["median"] for ratio in ratios],
             y=names,
@@ -50,16 +50,28 @@ def page(result: dict[str, Any]) -> str:
     return f"{head}<h1>Echo servers, side by side</h1><p>{line}</p>{''.join(parts)}"
 
 
+def loss(one: dict[str, Any]) -> str:
+    """Return how much got lost, where something did."""
+    share = one.get("lost_share", 0)
+    return f", {share:.1%} lost" if share else ""
+
+
+def newest() -> list[Path]:
+    """Return the last result of each comparison: `DATE-WHAT.json` begins with its date."""
+    return list({path.stem.rpartition("-")[2]: path for path in sorted(RESULTS.glob("*.json"))}.values())
+
+
 def main(argv: list[str] | None = None) -> int:
-    """Draw the result that was named, or the newest."""
+    """Draw the results that were named, or the newest of each comparison."""
     words = sys.argv[1:] if argv is None else argv
-    found = [Path(word) for word in words] or sorted(RESULTS.glob("*.json"))[-1:]
+    found = [Path(word) for word in words] or newest()
     if not found:
-        print("no result yet; make one with: python -m bench.tcp --quick", file=sys.stderr)
+        print("no result yet; make one with: python -m bench.tcp --quick, or bench.udp", file=sys.stderr)
         return 2
-    target = found[0].with_suffix(".html")
-    target.write_text(page(json.loads(found[0].read_text())), encoding="utf-8")
-    print(f"written: {target}")
+    for result in found:
+        target = result.with_suffix(".html")
+        target.write_text(page(json.loads(result.read_text())), encoding="utf-8")
+        print(f"written: {target}")
     return 0
 
 

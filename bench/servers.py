@@ -5,6 +5,7 @@ Knows processes and /proc. Knows nothing of rounds, rows or results: the caller 
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import importlib.util
 import os
@@ -63,21 +64,28 @@ class Server:
 def build(source: str, *libraries: str) -> Path:
     """Compile `bench/peers/SOURCE` into `bench/build/`, unless what is there is newer; return the program."""
     path = SOURCES / source
-    program = BUILD / path.stem
+    program = built(source)
     newest = max(file.stat().st_mtime for file in (path, *SOURCES.glob("*.h")))
     if program.exists() and program.stat().st_mtime > newest:
         return program
     BUILD.mkdir(exist_ok=True)
+    unfinished = program.with_name(f"{path.stem}.{os.getpid()}")  # another process may be about to do the same
     if path.suffix == ".go":
-        command = ["go", "build", "-o", str(program), str(path)]
+        command = ["go", "build", "-o", str(unfinished), str(path)]
     else:
-        command = [CC, *CFLAGS, "-o", str(program), str(path), *(f"-l{name}" for name in libraries)]
+        command = [CC, *CFLAGS, "-o", str(unfinished), str(path), *(f"-l{name}" for name in libraries)]
     if shutil.which(command[0]) is None:
         raise MissingError(f"{source}: {command[0]} is not installed")
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise MissingError(f"{source}: {first_error(done.stderr)}")
+    unfinished.replace(program)
     return program
+
+
+def built(source: str) -> Path:
+    """Return where the program made of `bench/peers/SOURCE` is: `udp.c` and `udp.go` are two."""
+    return BUILD / source.replace(".", "_")
 
 
 def first_error(text: str) -> str:
@@ -110,14 +118,14 @@ def python(name: str, *arguments: str, modules: tuple[str, ...] = (), tls: bool 
 
 def compiled(name: str, source: str, *arguments: str, programs: tuple[str, ...] = ()) -> Server:
     """Return the peer built from `bench/peers/SOURCE`."""
-    return Server(name, (str(BUILD / Path(source).stem), *arguments), programs=programs, builds=(source,))
+    return Server(name, (str(built(source)), *arguments), programs=programs, builds=(source,))
 
 
-def halloo(*flags: str, name: str = "halloo", scheme: str = "") -> Server:
+def halloo(*flags: str, name: str = "halloo", scheme: str = "", host: str = "127.0.0.1") -> Server:
     """Return halloo itself, from this interpreter's environment."""
     beside = Path(sys.executable).with_name("halloo")
     program = str(beside) if beside.exists() else "halloo"
-    address = f"{scheme}127.0.0.1:0"
+    address = f"{scheme}{host}:0"
     return Server(name, (program, "serve", address, "--quiet", *flags), programs=(program,), tls=scheme == "tls://")
 
 
@@ -137,6 +145,18 @@ TCP = (
     Server("socat fork", (sys.executable, str(SOURCES / "forking.py"), "socat"), programs=("socat",), most=64),
     Server("ncat --exec", (sys.executable, str(SOURCES / "forking.py"), "ncat"), programs=("ncat",), most=64),
 )
+C_PLAIN = compiled("C recvfrom/sendto", "udp.c", "plain")
+C_BATCH = compiled("C recvmmsg", "udp.c", "batch")
+UDP = (
+    C_PLAIN,
+    C_BATCH,
+    halloo(scheme="udp://"),
+    python("uvloop", "asyncio_datagram.py", "uvloop", modules=("uvloop",)),
+    python("asyncio", "asyncio_datagram.py"),
+    python("asyncio warmed up", "asyncio_datagram.py", "warm"),
+    compiled("Go net", "udp.go", programs=("go",)),
+)
+SOCAT_UDP = Server("socat fork", (sys.executable, str(SOURCES / "forking.py"), "socat-udp"), programs=("socat",))
 TLS = (
     python("uvloop Protocol", "asyncio_protocol.py", "uvloop", modules=("uvloop",), tls=True),
     python("asyncio Protocol", "asyncio_protocol.py", "asyncio", tls=True),
@@ -179,6 +199,7 @@ class Running:
 
     def stop(self) -> None:
         """End it by id: politely, then not."""
+        atexit.unregister(self.stop)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGTERM)
         try:
@@ -199,8 +220,9 @@ class Running:
 
 
 def start(server: Server, *, core: int | None = None) -> Running:
-    """Start a server and return once it has said where it listens."""
+    """Start a server and return once it has said where it listens. It ends with us, if we are not killed."""
     server.prepare()
+    signal.signal(signal.SIGTERM, leave)
     with on_core(core):
         process = subprocess.Popen(
             server.argv,
@@ -211,6 +233,7 @@ def start(server: Server, *, core: int | None = None) -> Running:
             start_new_session=True,
         )
     running = Running(server, process, 0)
+    atexit.register(running.stop)  # for where no `with` has it yet
     assert process.stdout is not None  # noqa: S101  # a pipe was asked for
     for line in process.stdout:
         running.said.append(line)
@@ -219,6 +242,12 @@ def start(server: Server, *, core: int | None = None) -> Running:
             return running
     running.stop()
     raise MissingError(f"{server.name}: ended before it listened: {' '.join(server.argv)}")
+
+
+def leave(number: int, _frame: object) -> None:
+    """End as after ^C, every `with` being left, where SIGTERM would end us at once."""
+    signal.signal(number, signal.SIG_IGN)  # another one must not break that off
+    sys.exit(128 + number)
 
 
 @contextlib.contextmanager

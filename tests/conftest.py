@@ -5,6 +5,7 @@ Knows what this process holds, before a test and after it. Knows nothing of hall
 
 import gc
 import os
+import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -13,6 +14,9 @@ from contextlib import suppress
 import psutil
 import pytest
 from hypothesis import settings
+
+# Not os's own, which `tests.contract.windows` hides: from halloo, and not from those who look after the tests.
+waitid = getattr(sys.modules.get("posix"), "waitid", None)
 
 # The same examples in every run, so that a failure can be repeated; and no deadline, which a busy machine would miss.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
@@ -73,10 +77,10 @@ def children() -> Iterator[str]:
 
 def any_children() -> bool:
     """Ask the system in one call whether there may be children: psutil would read all of the machine's processes."""
-    if not hasattr(os, "waitid"):
+    if waitid is None:
         return True
     try:
-        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:
         return False
     return True

@@ -1,5 +1,7 @@
 """Peers that a client may meet, good and bad: each takes one connection, does as its name says, and closes it.
 
+Those of datagrams take as many as come, from anybody.
+
 Knows raw sockets and one thread. Knows nothing of halloo: a server that is wrong must not depend on the right one.
 """
 
@@ -7,7 +9,7 @@ import os
 import socket
 import struct
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 PATIENCE = 20  # seconds; a peer that waits longer than that waits for nothing
@@ -44,6 +46,48 @@ def unused_port() -> int:
     """Give a port on which nothing listens: it was free a moment ago, and the system hands out others first."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
+        return port
+
+
+def mailbox() -> socket.socket:
+    """Open a socket for datagrams, on a free port of this machine."""
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.settimeout(PATIENCE)
+    sock.bind(("127.0.0.1", 0))
+    return sock
+
+
+@contextmanager
+def correspondent(answers: Callable[[bytes], Iterable[bytes]]) -> Iterator[int]:
+    """Give the port on which a thread sends back, for each datagram, what `answers` makes of it."""
+    with mailbox() as sock, mailbox() as caller:
+
+        def serve() -> None:
+            while True:
+                data, sender = sock.recvfrom(65536)
+                if sender == caller.getsockname():
+                    return
+                for answer in answers(data):
+                    sock.sendto(answer, sender)
+
+        thread = threading.Thread(target=serve, name="correspondent")
+        thread.start()
+        try:
+            yield sock.getsockname()[1]
+        finally:
+            caller.sendto(b"that is all", sock.getsockname())
+            thread.join()
+
+
+def once(datagram: bytes) -> list[bytes]:
+    """Answer a datagram as an echo does."""
+    return [datagram]
+
+
+def unused_datagram_port() -> int:
+    """Give a port that no datagram reaches anybody on: it was free a moment ago, as for `unused_port`."""
+    with mailbox() as sock:
+        port: int = sock.getsockname()[1]
         return port
 
 

@@ -8,7 +8,7 @@ import os
 import select
 import socket
 import struct
-from collections.abc import Callable, MutableSequence
+from collections.abc import Callable, MutableSequence, Sequence
 from contextlib import ExitStack
 from functools import cache
 from ssl import SSLContext
@@ -17,10 +17,12 @@ from typing import Self
 from halloo.core.limits import Limits
 from halloo.net import poller as pollers
 from halloo.net.accepting import Post
+from halloo.net.datagrams import QUEUE, WHOLE
 from halloo.net.poller import Poller, Selector
-from halloo.net.roles import Conversation, Peer, Witness
+from halloo.net.roles import Conversation, Peer, Respond, Witness
 from halloo.net.table import SLOT, Snapshot
 from halloo.net.tcp import BUFFER, Loop
+from halloo.net.udp import UDP_SEGMENT
 
 MAKERS: list[Callable[[], Poller]] = [Selector]
 if hasattr(select, "epoll"):
@@ -42,36 +44,25 @@ class Clock:
         return self.now
 
 
-class Stage:
-    """One loop and one listening socket, the clients that a test lets appear, and a clock of its own."""
+class Turns:
+    """One loop, and a clock of its own; it closes the sockets of its posts."""
 
     def __init__(
         self,
-        limits: Limits | None = None,
+        posts: Sequence[Post],
+        limits: Limits | None,
         *,
         poller: Poller | None = None,
-        conversation: Conversation | None = None,
-        context: SSLContext | None = None,
         witness: Witness | None = None,
         row: MutableSequence[int] | None = None,
         clients: int | None = None,
-        buffer: int | None = None,
     ) -> None:
         self._cleanup = ExitStack()
-        self.listener = self._cleanup.enter_context(socket.create_server(("127.0.0.1", 0), backlog=100))
-        self.listener.setblocking(False)
-        if buffer:
-            for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
-                self.listener.setsockopt(socket.SOL_SOCKET, option, buffer)
+        for post in posts:
+            self._cleanup.enter_context(post.sock)
         self.clock = Clock()
         self.loop = Loop(
-            [Post(self.listener, conversation, context)],
-            poller=poller,
-            limits=limits,
-            clients=clients,
-            witness=witness,
-            row=row,
-            clock=self.clock,
+            posts, poller=poller, limits=limits, clients=clients, witness=witness, row=row, clock=self.clock
         )
         self._cleanup.callback(lambda: None if self.loop.waker.fileno() < 0 else self.loop.shutdown())
 
@@ -89,26 +80,6 @@ class Stage:
     def count(self, name: str) -> int:
         """How often something was counted."""
         return self.loop.table.row[SLOT[name]]
-
-    def dial(self, host: str = "127.0.0.1", *, buffer: int | None = None) -> socket.socket:
-        """Connect a client that never blocks; the kernel answers it, accepted or not."""
-        client = self._cleanup.enter_context(socket.socket())
-        if buffer:
-            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
-        client.bind((host, 0))
-        client.connect(self.listener.getsockname())
-        client.setblocking(False)
-        return client
-
-    def arrive(self, host: str = "127.0.0.1", *, buffer: int | None = None) -> socket.socket:
-        """Connect a client, and take turns until it has been taken in or turned away."""
-        before = self._met()
-        client = self.dial(host, buffer=buffer)
-        self.until(lambda: self._met() > before)
-        return client
-
-    def _met(self) -> int:
-        return self.seen.accepted + sum(self.seen.refused.values())
 
     def until(self, condition: Callable[[], bool]) -> None:
         """Take turns until it is so."""
@@ -137,6 +108,51 @@ class Stage:
         while self.clock.now < end:
             self.elapse(min(step, end - self.clock.now))
             self.settle()
+
+
+class Stage(Turns):
+    """A loop with one listening socket, and the clients that a test lets appear."""
+
+    def __init__(
+        self,
+        limits: Limits | None = None,
+        *,
+        poller: Poller | None = None,
+        conversation: Conversation | None = None,
+        context: SSLContext | None = None,
+        witness: Witness | None = None,
+        row: MutableSequence[int] | None = None,
+        clients: int | None = None,
+        buffer: int | None = None,
+    ) -> None:
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=100)
+        self.listener.setblocking(False)
+        self.listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as that of a server
+        if buffer:
+            for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+                self.listener.setsockopt(socket.SOL_SOCKET, option, buffer)
+        posts = [Post(self.listener, conversation, context)]
+        super().__init__(posts, limits, poller=poller, witness=witness, row=row, clients=clients)
+
+    def dial(self, host: str = "127.0.0.1", *, buffer: int | None = None) -> socket.socket:
+        """Connect a client that never blocks; the kernel answers it, accepted or not."""
+        client = self._cleanup.enter_context(socket.socket())
+        if buffer:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+        client.bind((host, 0))
+        client.connect(self.listener.getsockname())
+        client.setblocking(False)
+        return client
+
+    def arrive(self, host: str = "127.0.0.1", *, buffer: int | None = None) -> socket.socket:
+        """Connect a client, and take turns until it has been taken in or turned away."""
+        before = self._met()
+        client = self.dial(host, buffer=buffer)
+        self.until(lambda: self._met() > before)
+        return client
+
+    def _met(self) -> int:
+        return self.seen.accepted + sum(self.seen.refused.values())
 
     def echo(self, client: socket.socket, message: bytes = b"still there?\n") -> bytes:
         """Send a message and give as many bytes as come back for it, fewer at an end."""
@@ -173,6 +189,74 @@ class Stage:
         raise AssertionError(f"{sent} bytes were taken")
 
 
+class Hearing(Turns):
+    """A loop with sockets for datagrams, one for each host, and the senders that a test lets appear."""
+
+    def __init__(
+        self,
+        limits: Limits | None = None,
+        *,
+        hosts: Sequence[str] = ("127.0.0.1",),
+        poller: Poller | None = None,
+        respond: Respond | None = None,
+        witness: Witness | None = None,
+        row: MutableSequence[int] | None = None,
+        buffer: int = QUEUE,
+    ) -> None:
+        self.socks = [unconnected(host, buffer) for host in hosts]
+        posts = [Post(sock, respond=respond) for sock in self.socks]
+        super().__init__(posts, limits, poller=poller, witness=witness, row=row)
+
+    @property
+    def port(self) -> int:
+        """That of the first socket."""
+        return int(self.socks[0].getsockname()[1])
+
+    def sender(self, host: str = "127.0.0.1") -> socket.socket:
+        """Make somebody who can send, and never blocks."""
+        return self._cleanup.enter_context(unconnected(host))
+
+    def send(self, sender: socket.socket, datagram: bytes, to: str | None = None, *, segment: int = 0) -> None:
+        """Send a datagram, or a train of them cut into segments: where the sender is at home, or `to` another host."""
+        place = (to or sender.getsockname()[0], self.port)
+        sender.sendmsg([datagram], [train(segment)] if segment else [], 0, place)
+
+    def ask(self, sender: socket.socket, datagram: bytes, to: str | None = None) -> bytes:
+        """Send a datagram and give what comes back."""
+        self.send(sender, datagram, to)
+        return self.answers(sender, 1)[0]
+
+    def answers(self, sender: socket.socket, count: int) -> list[bytes]:
+        """Take turns until so many have come back."""
+        came: list[bytes] = []
+        while len(came) < count:
+            self.until(lambda: readable(sender))
+            came.append(sender.recv(WHOLE))
+        return came
+
+    def hear(self, count: int) -> None:
+        """Take turns until so many datagrams have come in all, answered or not, and nothing is left."""
+        self.until(lambda: self.seen.datagrams >= count)
+        self.settle()
+        assert self.seen.datagrams == count
+
+
+def unconnected(host: str, buffer: int = QUEUE) -> socket.socket:
+    """Make a socket for datagrams that does not block."""
+    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
+    if sock.family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
+    sock.bind((host, 0))
+    sock.setblocking(False)
+    return sock
+
+
+def train(segment: int) -> tuple[int, int, bytes]:
+    """Say beside a sendmsg that it is a train of so large datagrams (UDP_SEGMENT; udp(7))."""
+    return socket.IPPROTO_UDP, UDP_SEGMENT, struct.pack("=H", segment)
+
+
 class Notes:
     """A witness that remembers what it was told."""
 
@@ -181,6 +265,9 @@ class Notes:
 
     def opened(self, fd: int, peer: Peer) -> None:  # noqa: ARG002 - the shape is Witness's
         self.told.append(("opened", peer))
+
+    def heard(self, peer: Peer) -> None:
+        self.told.append(("heard", peer))
 
     def refused(self, peer: Peer, reason: str) -> None:
         self.told.append((f"refused: {reason}", peer))

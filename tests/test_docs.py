@@ -31,6 +31,12 @@ def port() -> Iterator[int]:
         yield listening_port(server)
 
 
+@pytest.fixture
+def datagram_port() -> Iterator[int]:
+    with started(*HALLOO, "serve", "udp://0", "-4", "-q") as server:
+        yield listening_port(server, "udp")
+
+
 @pytest.mark.parametrize("program", [text for text in PROGRAMS if "def test_" not in text])
 def test_a_program_prints_what_its_comments_say(program: str, capsys: pytest.CaptureFixture[str]) -> None:
     exec(compile(program, "README.md", "exec"), {})  # noqa: S102 - that a reader can run it is the fact
@@ -66,7 +72,7 @@ def talk(command: list[str]) -> str:
     return f"Send:{screen.decode()}".replace("\r\n", "\n")
 
 
-@pytest.mark.parametrize("command", ["halloo serve tls://localhost:0", LEFT_RUNNING])
+@pytest.mark.parametrize("command", ["halloo serve tls://localhost:0", "halloo serve 0 udp://0", LEFT_RUNNING])
 def test_a_server_says_where_it_listens(command: str) -> None:
     shown = console(command)[1:]
     with started(*HALLOO, *shlex.split(command)[1:]) as server:
@@ -87,6 +93,26 @@ def test_the_pipe(port: int, tmp_path: Path) -> None:
     command = pipe.replace("halloo connect localhost", f"{shlex.join(HALLOO)} connect localhost:{port}")
     done = subprocess.run(f"{make} && {command}", shell=True, cwd=tmp_path, capture_output=True, check=False)  # noqa: S602
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+def test_the_pipe_of_datagrams(datagram_port: int, tmp_path: Path) -> None:
+    (tmp_path / "big.bin").write_bytes(bytes(range(256)) * 4000)
+    pipe = console("halloo connect udp://localhost --size 1KiB < big.bin | cmp - big.bin")[0].removeprefix("$ ")
+    command = pipe.replace(
+        "halloo connect udp://localhost", f"{shlex.join(HALLOO)} connect udp://localhost:{datagram_port}"
+    )
+    done = subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True, check=False)  # noqa: S602
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+
+
+def test_what_the_table_says_of_datagrams(datagram_port: int) -> None:
+    assert "`halloo send udp://localhost 'Hello world' --reply`" in README
+    done = run(*HALLOO, "send", f"udp://localhost:{datagram_port}", "Hello world", "--reply")
+    assert done.stdout == b"Hello world"
+    with started(*HALLOO, "receive", "udp://0", "-4") as receiver:
+        run(*HALLOO, "send", f"udp://localhost:{listening_port(receiver, 'udp')}", "Hello world")
+        out, _ = receiver.communicate(timeout=10)
+    assert out.decode().splitlines() == console("halloo receive")[1:]
 
 
 def test_one_message_and_its_answer(port: int) -> None:

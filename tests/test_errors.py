@@ -20,6 +20,7 @@ KIN: dict[type[HallooError], tuple[type[HallooError], type[Exception]]] = {
     errors.TimedOut: (PeerError, TimeoutError),
     errors.CutShort: (PeerError, EOFError),
     errors.Oversized: (PeerError, OSError),
+    errors.Truncated: (PeerError, OSError),
     errors.PortTaken: (LocalError, OSError),
     errors.NotPermitted: (LocalError, PermissionError),
     errors.NotLocal: (LocalError, OSError),

@@ -21,12 +21,12 @@
 enum { BATCH = 512, MARKS = 64 * 32 };
 
 struct options {
-    int port, connections, size, sources, source, echoes, reset, tls12;
+    int port, connections, size, sources, source, echoes, reset, tls12, batched;
     uint64_t window; /* stream: bytes under way on a connection at most, 0: as many as the kernel takes */
     double seconds; /* 0: a round for every line on standard input */
 };
 
-struct round { uint64_t messages, bytes, errors, nanoseconds, cpu; uint32_t marks[MARKS]; };
+struct round { uint64_t messages, bytes, errors, lost, nanoseconds, cpu; uint32_t marks[MARKS]; };
 
 static inline uint64_t now_ns(void) {
     struct timespec t;
@@ -64,8 +64,8 @@ static inline double percentile_us(const struct round *r, double p) {
 }
 
 static inline void report(const struct round *r) {
-    printf("{\"messages\": %lu, \"bytes\": %lu, \"seconds\": %.6f, \"errors\": %lu, \"cpu_seconds\": %.6f, \"p50_us\": %.3f, \"p99_us\": %.3f}\n",
-           r->messages, r->bytes, r->nanoseconds / 1e9, r->errors, r->cpu / 1e9, percentile_us(r, .5), percentile_us(r, .99));
+    printf("{\"messages\": %lu, \"bytes\": %lu, \"seconds\": %.6f, \"errors\": %lu, \"lost\": %lu, \"cpu_seconds\": %.6f, \"p50_us\": %.3f, \"p99_us\": %.3f}\n",
+           r->messages, r->bytes, r->nanoseconds / 1e9, r->errors, r->lost, r->cpu / 1e9, percentile_us(r, .5), percentile_us(r, .99));
     fflush(stdout);
 }
 
@@ -73,7 +73,7 @@ static inline void fail(const char *what) { fprintf(stderr, "load: %s: %s\n", wh
 
 static inline struct options parse(int argc, char **argv) {
     struct options o = {.connections = 1, .size = 64, .source = 1};
-    for (int c; (c = getopt(argc, argv, "p:c:s:d:n:f:w:erv")) > 0;)
+    for (int c; (c = getopt(argc, argv, "p:c:s:d:n:f:w:ervb")) > 0;)
         switch (c) {
         case 'p': o.port = atoi(optarg); break;
         case 'c': o.connections = atoi(optarg); break;
@@ -85,6 +85,7 @@ static inline struct options parse(int argc, char **argv) {
         case 'e': o.echoes = 1; break;
         case 'r': o.reset = 1; break;
         case 'v': o.tls12 = 1; break;
+        case 'b': o.batched = 1; break;
         default: exit(2);
         }
     if (o.port <= 0 || o.connections <= 0 || o.size <= 0) fprintf(stderr, "load: -p PORT, and sizes above 0\n"), exit(2);

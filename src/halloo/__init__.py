@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from halloo.core.limits import Limits
     from halloo.core.trust import Certificates, Trust
     from halloo.errors import HallooError, LocalError, PeerError, UsageError
-    from halloo.net.connection import Connection, connect
+    from halloo.net.connecting import connect
+    from halloo.net.connection import Connection
     from halloo.net.listening import Listener, listen
     from halloo.net.server import Server
     from halloo.net.table import Snapshot
@@ -61,7 +62,7 @@ _HOMES = {
     "Trust": "core.trust",
     "UsageError": "errors",
     "client": "commands.connect",
-    "connect": "net.connection",
+    "connect": "net.connecting",
     "listen": "net.listening",
     "serve": "commands.serve",
     "server": "commands.serve",

@@ -91,6 +91,12 @@ class CutShort(PeerError, EOFError):  # noqa: N818 - as above
     partial: bytes = b""
 
 
+class Truncated(PeerError):  # noqa: N818 - as above
+    """The peer's datagram is longer than there was room for. `partial` holds its beginning."""
+
+    partial: bytes = b""
+
+
 class Untrusted(PeerError):  # noqa: N818 - as above
     """One end does not believe the other's certificate, or was shown none (TLS)."""
 

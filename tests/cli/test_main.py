@@ -16,7 +16,7 @@ import pytest
 import halloo
 from halloo.cli import verbs
 from halloo.cli.main import VERBS
-from tests.peers import unused_port
+from tests.peers import unused_datagram_port, unused_port
 from tests.programs import PYTHON, run
 
 HALLOO = (PYTHON, "-m", "halloo")
@@ -61,8 +61,22 @@ USAGE = [
         ["connect", "-W", "soon"],
         "'soon' is not a duration; write 300ms, 1.5s, 1h30m, or seconds as a bare number",
     ),
-    (["connect", "udp://localhost"], "udp: cannot be connected to yet; use tcp://"),
-    (["serve", "udp://localhost"], "udp: is not served yet; use tcp://, tls:// or unix:/path"),
+    (
+        ["connect", "localhost", "--size", "1KiB"],
+        "--size is for datagrams; write udp:// before the host, or leave it out",
+    ),
+    (
+        ["connect", "udp://localhost", "--size", "64KiB"],
+        "--size is 1 to 65507 bytes, not 65536; a datagram carries no more; or use tcp://",
+    ),
+    (
+        ["serve", "udp://0", "--max-connections", "5"],
+        "--max-connections is for connections, and udp:// has none; leave it out, or serve tcp:// as well",
+    ),
+    (
+        ["serve", "0", "--any-port"],
+        "--any-port is for udp://, and no address is; leave it out",
+    ),
 ]
 
 
@@ -107,6 +121,15 @@ def test_nothing_listening_is_the_peer_s_error(verb: list[str]) -> None:
     port = unused_port()
     fact = f"halloo: nothing is listening on 127.0.0.1:{port} (connection refused)"
     assert failed(*verb, f"127.0.0.1:{port}") == (1, f"{fact}; start a server there with: halloo serve {port}")
+
+
+@pytest.mark.parametrize("verb", [["connect"], ["send"], ["send", "--reply"]], ids=" ".join)
+def test_nobody_to_hear_a_datagram_is_the_peer_s_error(verb: list[str]) -> None:
+    port = unused_datagram_port()
+    result = run(*HALLOO, *verb, f"udp://localhost:{port}", input=b"hello")
+    fact = f"halloo: nothing is listening on localhost:{port} (connection refused)"
+    said = f"{fact}; start a server there with: halloo serve udp://{port}\n"
+    assert (result.returncode, result.stdout, result.stderr.decode()) == (1, b"", said)
 
 
 # Longer than any name may be: this is known without asking a name server.

@@ -15,7 +15,7 @@ from halloo.cli import options, verbs
 from halloo.cli.main import VERBS
 from halloo.core.limits import Limits
 from halloo.core.trust import Certificates, Trust
-from tests.peers import peer
+from tests.peers import correspondent, peer
 from tests.programs import PYTHON, Terminal, listening_port, run, started
 
 HALLOO = (PYTHON, "-m", "halloo")
@@ -135,3 +135,25 @@ def test_connect_says_that_the_server_stayed() -> None:
         over.set()
     said = f"halloo: all came back, but 127.0.0.1:{port} did not close the connection\n"
     assert (result.returncode, result.stdout, result.stderr.decode()) == (0, b"Hello world", said)
+
+
+def test_connect_says_how_many_datagrams_were_lost() -> None:
+    with correspondent(lambda datagram: [datagram] if b"o" in datagram else []) as port:
+        result = run(*HALLOO, "connect", f"udp://127.0.0.1:{port}", "-W", "50ms", input=b"one\ntwo\nthree\n")
+    said = "halloo: 1 of 3 datagrams did not come back (33.3 %)\n"
+    assert (result.returncode, result.stdout, result.stderr.decode()) == (0, b"one\ntwo\n", said)
+
+
+@pytest.mark.parametrize(
+    ("answered", "said", "code"), [("one", "1 of 2 datagrams", 0), ("none", "2 of 2 datagrams", 1)]
+)
+def test_connect_says_after_a_conversation_how_many_datagrams_were_lost(answered: str, said: str, code: int) -> None:
+    with (
+        correspondent(lambda line: [line] if line.decode() == f"{answered}\n" else []) as port,
+        Terminal(*HALLOO, "connect", f"udp://127.0.0.1:{port}", "-W", "50ms") as terminal,
+    ):
+        for line in ("one\n", "two\n", "\n"):
+            terminal.read_until(b"Send:")
+            terminal.type(line)
+        assert f"\r\nhalloo: {said} did not come back".encode() in terminal.read_to_end()
+        assert terminal.wait() == code

@@ -12,7 +12,18 @@ from contextlib import contextmanager
 import pytest
 
 import halloo
-from tests.peers import answering, closing, halving, peer, resetting, silent
+from tests.peers import (
+    answering,
+    closing,
+    correspondent,
+    halving,
+    mailbox,
+    once,
+    peer,
+    resetting,
+    silent,
+    unused_datagram_port,
+)
 from tests.programs import PYTHON, Terminal, run, started
 
 CONNECT = (PYTHON, "-m", "halloo", "connect")
@@ -26,8 +37,8 @@ def echo() -> Iterator[str]:
 
 
 @contextmanager
-def typing_to(port: int, *options: str) -> Iterator[Terminal]:
-    with Terminal(*CONNECT, f"127.0.0.1:{port}", *options) as terminal:
+def typing_to(port: int, *options: str, scheme: str = "tcp") -> Iterator[Terminal]:
+    with Terminal(*CONNECT, f"{scheme}://127.0.0.1:{port}", *options) as terminal:
         assert terminal.read_until(b"Send:") == b"Send:"
         yield terminal
 
@@ -149,6 +160,70 @@ def test_an_answer_cannot_command_the_terminal() -> None:
         assert terminal.read_until(b"Send:") == rb"Received b'\x1b[31mred\x9b'" + b"\r\nSend:"
 
 
+# Typed, a datagram a line
+
+
+def test_a_datagram_comes_back_and_a_blank_line_ends() -> None:
+    with correspondent(once) as port, typing_to(port, scheme="udp") as terminal:
+        terminal.type("hello\n")
+        assert terminal.read_until(b"Send:") == b"hello\r\nReceived 'hello'\r\nSend:"
+        terminal.type("\n")
+        assert (terminal.read_to_end(), terminal.wait()) == (b"\r\n", 0)
+
+
+def test_an_empty_datagram_is_an_answer_and_so_is_one_of_several_lines() -> None:
+    with (
+        correspondent(lambda line: [b"one\ntwo\n"] if line == b"more\n" else [b""]) as port,
+        typing_to(port, scheme="udp") as terminal,
+    ):
+        terminal.type("nothing\n")
+        assert terminal.read_until(b"Send:") == b"nothing\r\nReceived ''\r\nSend:"
+        terminal.type("more\n")
+        assert terminal.read_until(b"Send:") == b"more\r\nReceived 'one'\r\nReceived 'two'\r\nSend:"
+
+
+def test_an_answer_that_is_late_is_shown_before_the_next_line_is_sent() -> None:
+    with mailbox() as far, typing_to(far.getsockname()[1], "-W", "50ms", scheme="udp") as terminal:
+        terminal.type("one\n")
+        said = b"one\r\nhalloo: no answer within 0.05 seconds; a datagram may be lost\r\nSend:"
+        assert terminal.read_until(b"Send:") == said
+        far.sendto(*far.recvfrom(100))
+        terminal.type("two\n")
+        assert far.recv(100) == b"two\n"
+        assert terminal.read_until(b"Received 'one'\r\n") == b"two\r\nReceived 'one'\r\n"
+
+
+def test_a_copy_of_an_earlier_answer_is_not_taken_for_that_of_the_next_line() -> None:
+    with mailbox() as far, typing_to(far.getsockname()[1], scheme="udp") as terminal:
+        terminal.type("one\n")
+        far.sendto(*far.recvfrom(100))
+        terminal.read_until(b"Send:")
+        terminal.type("two\n")
+        answer, client = far.recvfrom(100)
+        for data in (b"one\n", answer):
+            far.sendto(data, client)
+        assert terminal.read_until(b"Send:") == b"two\r\nReceived 'one'\r\nReceived 'two'\r\nSend:"
+
+
+def test_where_nobody_hears_a_line_the_conversation_ends() -> None:
+    port = unused_datagram_port()
+    with typing_to(port, scheme="udp") as terminal:
+        terminal.type("hello\n")
+        said = f"halloo: nothing is listening on 127.0.0.1:{port} (connection refused); "
+        remedy = f"start a server there with: halloo serve udp://{port}\r\n"
+        assert terminal.read_to_end().decode() == f"hello\r\n{said}{remedy}"
+        assert terminal.wait() == 1
+
+
+def test_ctrl_c_ends_the_wait_for_a_datagram() -> None:
+    with mailbox() as far, typing_to(far.getsockname()[1], scheme="udp") as terminal:
+        terminal.type("hello\n")
+        terminal.read_until(b"hello\r\n")
+        assert far.recv(100) == b"hello\n"
+        terminal.interrupt()
+        assert (terminal.read_to_end(), terminal.wait()) == (b"^C\r\n", 0)
+
+
 # As a filter
 
 
@@ -252,5 +327,94 @@ def test_a_reader_that_has_enough_ends_it_quietly(echo: str) -> None:
         assert read(client, 10) == b"0123456789"
         client.stdout.close()
         client.stdin.write(b"more")
+        assert client.stderr.read() == b""
+        assert client.wait(timeout=10) == 1
+
+
+# As a filter, in datagrams
+
+
+LONG = b"x" * 200_000  # more than one datagram holds
+
+
+@pytest.mark.parametrize(
+    ("data", "options"),
+    [(b"", ()), (b"\n\xff\r\n\0", ()), (LONG + b"\nlast", ()), (RANDOM[:500_000], ()), (RANDOM, ("--size", "16KiB"))],
+    ids=["0 B", "binary", "long line", "500 kB in lines", "5 MB in pieces"],
+)
+def test_what_is_piped_in_as_datagrams_comes_out(data: bytes, options: tuple[str, ...]) -> None:
+    with correspondent(once) as port:
+        result = run(*CONNECT, f"udp://127.0.0.1:{port}", *options, input=data)
+    assert (result.returncode, result.stderr) == (0, b"")
+    identical = result.stdout == data
+    assert identical
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [((), [b"one\n", b"\n", b"three"]), (("--size", "4"), [b"one\n", b"\nthr", b"ee"])],
+    ids=["lines", "size"],
+)
+def test_a_datagram_is_a_line_or_so_many_bytes(options: tuple[str, ...], expected: list[bytes]) -> None:
+    came: list[bytes] = []
+
+    def answers(datagram: bytes) -> list[bytes]:
+        came.append(datagram)
+        return [datagram]
+
+    with correspondent(answers) as port:
+        assert run(*CONNECT, f"udp://127.0.0.1:{port}", *options, input=b"one\n\nthree").returncode == 0
+    assert came == expected
+
+
+def test_where_the_first_family_of_localhost_has_nobody_the_other_one_answers() -> None:
+    with correspondent(once) as port:
+        result = run(*CONNECT, f"udp://localhost:{port}", input=b"one\ntwo\n")
+    assert (result.returncode, result.stdout, result.stderr) == (0, b"one\ntwo\n", b"")
+
+
+def test_datagrams_come_back_while_the_input_stays_open() -> None:
+    with correspondent(once) as port, started(*CONNECT, f"udp://127.0.0.1:{port}", "-W", "100ms") as client:
+        assert client.stdin
+        client.stdin.write(b"one\n")
+        assert read(client, 4) == b"one\n"
+        with pytest.raises(subprocess.TimeoutExpired):
+            client.wait(timeout=0.2)
+        client.stdin.write(b"two")
+        client.stdin.close()
+        assert read(client, 3) == b"two"
+        assert client.wait(timeout=10) == 0
+
+
+def test_no_answer_to_any_datagram_is_one_line() -> None:
+    with mailbox() as far:
+        port = far.getsockname()[1]
+        result = run(*CONNECT, f"udp://127.0.0.1:{port}", "-W", "50ms", input=b"one\ntwo\n")
+    said = f"halloo: 127.0.0.1:{port} did not answer any of 2 datagrams within 0.05 seconds; "
+    remedy = "check that an echo is there, and any firewall between; or allow more time with -W\n"
+    assert (result.returncode, result.stdout, result.stderr.decode()) == (1, b"", said + remedy)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there a signal is sent to whole groups of processes")
+def test_ctrl_c_ends_a_filter_of_datagrams_without_a_word() -> None:
+    with correspondent(once) as port, started(*CONNECT, f"udp://127.0.0.1:{port}") as client:
+        assert client.stdin
+        assert client.stderr
+        client.stdin.write(b"x\n")
+        assert read(client, 2) == b"x\n"
+        client.send_signal(signal.SIGINT)
+        assert client.stderr.read() == b""
+        assert client.wait(timeout=10) in (0, 130)
+
+
+def test_a_reader_that_has_enough_of_datagrams_ends_it_quietly() -> None:
+    with correspondent(once) as port, started(*CONNECT, f"udp://127.0.0.1:{port}") as client:
+        assert client.stdin
+        assert client.stdout
+        assert client.stderr
+        client.stdin.write(b"one\n")
+        assert read(client, 4) == b"one\n"
+        client.stdout.close()
+        client.stdin.write(b"more\n")
         assert client.stderr.read() == b""
         assert client.wait(timeout=10) == 1

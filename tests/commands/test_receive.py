@@ -6,6 +6,8 @@ import struct
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
 from tests.programs import PYTHON, Terminal, listening_port, run, started
 
 RECEIVE = (PYTHON, "-m", "halloo", "receive")
@@ -82,3 +84,20 @@ def test_ctrl_c_ends_the_wait_without_a_traceback() -> None:
         terminal.interrupt()
         assert terminal.read_to_end().strip() in (b"^C", b"")
         assert terminal.wait() in (0, 130)
+
+
+@pytest.mark.parametrize("message", ["Hello world", ""])
+def test_over_udp_one_datagram_is_printed(message: str) -> None:
+    with started(*RECEIVE, "udp://127.0.0.1:0") as receiver:
+        port = listening_port(receiver, "udp")
+        sender = run(*SEND, f"udp://127.0.0.1:{port}", message)
+        output, errors = receiver.communicate(timeout=10)
+    assert (sender.returncode, sender.stderr) == (0, b"")
+    assert (receiver.returncode, output) == (0, f"Received:  {message}\n".encode())
+    assert errors.decode() == f"listening on udp://127.0.0.1:{port}\n"
+
+
+def test_nobody_writing_is_an_error_after_w() -> None:
+    result = run(*RECEIVE, "udp://127.0.0.1:0", "-W", "50ms")
+    assert (result.returncode, result.stdout) == (1, b"")
+    assert result.stderr.splitlines()[-1].startswith(b"halloo: nobody wrote to 127.0.0.1:")

@@ -8,7 +8,17 @@ from collections.abc import Iterator
 import pytest
 
 import halloo
-from tests.peers import answering, everything, halving, peer, silent, unused_port
+from tests.peers import (
+    answering,
+    correspondent,
+    everything,
+    halving,
+    mailbox,
+    once,
+    peer,
+    silent,
+    unused_port,
+)
 from tests.programs import PYTHON, Terminal, run
 
 SEND = (PYTHON, "-m", "halloo", "send")
@@ -109,3 +119,51 @@ def test_a_reply_cannot_command_the_terminal() -> None:
     ):
         assert terminal.read_to_end() == rb"\x1b[2Jred" + b"\r\n"
         assert terminal.wait() == 0
+
+
+# Over UDP
+
+
+@pytest.mark.parametrize(
+    ("arguments", "data", "sent"),
+    [
+        (("Hello world",), b"", b"Hello world"),
+        (("",), b"", b""),
+        ((), b"two\nlines \xff\0", b"two\nlines \xff\0"),
+    ],
+    ids=["text", "empty", "from standard input"],
+)
+def test_a_message_is_one_datagram(arguments: tuple[str, ...], data: bytes, sent: bytes) -> None:
+    with mailbox() as far:
+        result = run(*SEND, f"udp://127.0.0.1:{far.getsockname()[1]}", *arguments, input=data)
+        assert (result.returncode, result.stdout, result.stderr) == (0, b"", b"")
+        assert far.recv(100) == sent
+
+
+def test_the_reply_is_the_datagram_that_comes() -> None:
+    with correspondent(lambda datagram: [datagram.upper(), b"another"]) as port:
+        result = run(*SEND, f"udp://127.0.0.1:{port}", "hello", "--reply")
+    assert (result.returncode, result.stdout.rstrip(b"\n"), result.stderr) == (0, b"HELLO", b"")
+
+
+def test_the_longest_datagram_comes_back() -> None:
+    with correspondent(once) as port:
+        result = run(*SEND, f"udp://127.0.0.1:{port}", "--reply", input=RANDOM[:65507])
+    identical = result.stdout == RANDOM[:65507]
+    assert (result.returncode, identical) == (0, True)
+
+
+def test_a_message_too_long_for_a_datagram_is_an_error_of_usage() -> None:
+    with mailbox() as far:
+        result = run(*SEND, f"udp://127.0.0.1:{far.getsockname()[1]}", input=bytes(70_000))
+    said = b"halloo: 70000 bytes are too many for a datagram; 65507 are the most; or use tcp://\n"
+    assert (result.returncode, result.stdout, result.stderr) == (2, b"", said)
+
+
+def test_a_datagram_that_is_never_answered_is_an_error() -> None:
+    with mailbox() as far:
+        port = far.getsockname()[1]
+        result = run(*SEND, f"udp://127.0.0.1:{port}", "hello", "--reply", "-W", "50ms")
+    said = f"halloo: nothing came from 127.0.0.1:{port} within 0.05 seconds; "
+    assert (result.returncode, result.stdout) == (1, b"")
+    assert result.stderr.decode().startswith(said)

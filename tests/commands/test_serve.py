@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 
@@ -101,6 +102,59 @@ def test_serving_closes_when_its_block_fails() -> None:
         raise ZeroDivisionError
     with pytest.raises(ConnectionRefusedError):
         dialled(server.address.port)
+
+
+# Of datagrams.
+
+
+VAIN = [
+    ({"idle_timeout": 5}, "--idle-timeout"),
+    ({"max_lifetime": 5}, "--max-lifetime"),
+    ({"stall_timeout": None}, "--stall-timeout"),
+    ({"handshake_timeout": 5}, "--handshake-timeout"),
+    ({"max_connections": 5}, "--max-connections"),
+    ({"max_per_host": 5}, "--max-per-host"),
+    ({"max_memory": 5}, "--max-memory"),
+]
+
+
+@pytest.mark.parametrize(("limit", "option"), VAIN, ids=[option for _, option in VAIN])
+def test_serving_datagrams_refuses_a_limit_of_connections(limit: dict[str, Any], option: str) -> None:
+    said = f"^{option} is for connections, and udp:// has none; leave it out, or serve tcp:// as well$"
+    with pytest.raises(halloo.UsageError, match=said), halloo.serving("udp://0", limits=halloo.Limits(**limit)):
+        pass
+
+
+def test_serving_datagrams_beside_connections_takes_limits_for_either() -> None:
+    limits = halloo.Limits(max_connections=5, max_bytes=100, any_port=True)
+    with halloo.serving("tcp://127.0.0.1:0", "udp://127.0.0.1:0", limits=limits) as server:
+        for address in server.addresses:
+            with halloo.connect(address) as connection:
+                connection.send(b"hello")
+                assert connection.receive(timeout=PATIENCE) == b"hello"
+
+
+def test_serving_connections_refuses_a_limit_of_datagrams() -> None:
+    said, limits = "^--any-port is for udp://, and no address is; leave it out$", halloo.Limits(any_port=True)
+    with pytest.raises(halloo.UsageError, match=said), halloo.serving("tcp://127.0.0.1:0", limits=limits):
+        pass
+
+
+def test_serving_datagrams_cannot_greet() -> None:
+    said = "^a greeting is for connections, and udp:// has none"
+    with pytest.raises(halloo.UsageError, match=said), halloo.serving("udp://127.0.0.1:0", greeting=b"hi"):
+        pass
+
+
+@pytest.mark.parametrize("framing", ["lines", "raw", "length"])
+def test_serving_answers_each_datagram_whatever_the_framing(framing: str) -> None:
+    with (
+        halloo.serving("udp://127.0.0.1:0", respond=bytes.upper, framing=framing) as server,
+        halloo.connect(server.address) as connection,
+    ):
+        for data in (b"two\nlines\n", b"", b"no end"):
+            connection.send(data)
+            assert connection.receive(timeout=PATIENCE) == data.upper()
 
 
 # The tutorial's server.
@@ -363,6 +417,17 @@ def test_serve_shows_the_fingerprint_of_a_certificate_that_it_made() -> None:
         with halloo.connect(address, trust=Trust(fingerprint=said[1].decode())) as connection:
             connection.send(b"hello")
             assert connection.receive_exactly(5) == b"hello"
+
+
+@posix
+@pytest.mark.parametrize(("scheme", "place"), [("tcp", ":"), ("udp", "udp://:")])
+def test_serve_says_in_a_container_how_to_be_reached_from_outside(scheme: str, place: str) -> None:
+    with started("env", "container=test", PYTHON, "-m", "halloo", "serve", f"{scheme}://127.0.0.1:0") as process:
+        assert process.stdout
+        assert process.stderr
+        port = process.stdout.readline().decode().rpartition(":")[2]
+        hint = "halloo: this is loopback inside a container; to be reached from outside it: halloo serve"
+        assert process.stderr.readline().decode() == f"{hint} {place}{port}"
 
 
 # Sockets that systemd has opened.

@@ -1,12 +1,14 @@
 """Name every echo that the contract holds for: how to start it, and how to connect to it.
 
-Knows loops, pollers and one foreign echo, the reference, which proves the contract itself. Knows no test.
-An echo is a context manager that gives its `connect`; a new one is one more line in ECHOES.
+Knows loops, pollers and two foreign echoes: the reference, which proves the contract itself, and the C program that
+speeds are measured by, which has to be right to be a measure. Knows no test.
+An echo is a context manager that gives its `connect`; a new one is one more line in ECHOES, or in PROGRAMS.
 """
 
 import asyncio
 import os
 import select
+import shutil
 import socket
 import ssl
 import tempfile
@@ -17,13 +19,16 @@ from dataclasses import dataclass
 from functools import partial
 from typing import cast
 
+import pytest
 import trustme
 
 import halloo
+from bench import servers
 from halloo.core.limits import Limits
 from halloo.net.accepting import Post
 from halloo.net.answering import Answering
-from halloo.net.listening import BACKLOG, Listener, listen
+from halloo.net.binding import BACKLOG
+from halloo.net.listening import Listener, listen
 from halloo.net.poller import FLOW, Epoll, Poller, Selector
 from halloo.net.roles import Conversation
 from halloo.net.server import Server, Service
@@ -100,7 +105,8 @@ def unix() -> Iterator[Connect]:
 def encrypted(limits: Limits | None = None) -> Iterator[Connect]:
     """Run the loop with TLS."""
     ca = trustme.CA()
-    served, trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
+    # Not the default context: it would read the system's list of CAs, which takes longer than the rest of most tests.
+    served, trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     served.num_tickets = 0
     ca.issue_cert("localhost").configure_cert(served)
     ca.configure_trust(trusting)
@@ -115,11 +121,24 @@ def encrypted(limits: Limits | None = None) -> Iterator[Connect]:
 
 
 @contextmanager
-def workers(*options: str) -> Iterator[Connect]:
-    """Run the command, with several processes."""
-    with started(PYTHON, "-m", "halloo", "serve", "127.0.0.1:0", "-q", "--workers", "2", *options) as process:
+def program(*argv: str) -> Iterator[Connect]:
+    """Run a program that says where it listens."""
+    with started(*argv) as process:
         assert process.stdout
         yield partial(connected, "127.0.0.1", int(process.stdout.readline().rpartition(b":")[2]))
+
+
+def workers(*options: str) -> AbstractContextManager[Connect]:
+    """Run the command, with several processes."""
+    return program(PYTHON, "-m", "halloo", "serve", "127.0.0.1:0", "-q", "--workers", "2", *options)
+
+
+def measure() -> AbstractContextManager[Connect]:
+    """Run the C program of the benchmark, as the benchmark builds it."""
+    if shutil.which(servers.CC) is None:
+        pytest.skip(f"needs a C compiler: {servers.CC} is not installed")
+    servers.C.prepare()
+    return program(*servers.C.argv)
 
 
 @contextmanager
@@ -184,9 +203,17 @@ if hasattr(select, "epoll"):
     ECHOES["answering raw, epoll, metered"] = partial(looping, Epoll, lambda: Answering(bytes, "raw", b""), LIMITS)
 if hasattr(socket, "AF_UNIX"):
     ECHOES["unix"] = unix
+
+# Echoes that are programs of their own. One that has started serves all the tests, as it would serve anybody.
+PROGRAMS: dict[str, Callable[[], AbstractContextManager[Connect]]] = {}
+if hasattr(select, "epoll"):
+    PROGRAMS["C"] = measure
 if hasattr(os, "fork"):
-    ECHOES["workers"] = workers
-    ECHOES["workers, a port for each"] = partial(workers, "--reuse-port")
+    PROGRAMS["workers"] = workers
+    PROGRAMS["workers, a port for each"] = partial(workers, "--reuse-port")
+
+# Of these, an answer does not tell that the process which has another client has taken a turn.
+SEVERAL = {"workers", "workers, a port for each"}
 
 # What an echo cannot be asked, and why.
 INAPPLICABLE = {

@@ -10,33 +10,66 @@ import socket
 import struct
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
-from functools import cache
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from functools import cache, partial
 
 import psutil
 import pytest
 
 from halloo.testing import every_split
-from tests.contract.echoes import ECHOES, INAPPLICABLE, Connect
+from tests.contract.echoes import ECHOES, INAPPLICABLE, PROGRAMS, SEVERAL, Connect
 
 KIB, MIB = 1024, 1024 * 1024
 FLOOD = 192 * MIB  # far more than the kernel keeps for the two of them
 GROWTH = 16 * MIB  # what one client may cost a whole process; with no pushing back it would be the flood
-QUIET = 0.1  # seconds without room after which a flood is taken to have been stopped
+TURNS = 100  # of a server without room after which a flood has been stopped: the kernel holds less than it could read
+QUIET = 0.1  # seconds without room after which it is taken to have been, where turns cannot be counted
+
+Start = Callable[[], AbstractContextManager[Connect]]
+Flood = Callable[..., int]  # `flooded`, without its witness
 
 
-@pytest.fixture(params=ECHOES)
-def connect(request: pytest.FixtureRequest) -> Iterator[Connect]:
+@pytest.fixture(scope="module", params=[*ECHOES, *PROGRAMS])
+def echo(request: pytest.FixtureRequest) -> str:
+    """Name an echo."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def start(echo: str) -> Iterator[Start]:
+    """Give what starts the echo: anew for each test, or, where it is a program, once for all of them."""
+    if echo in ECHOES:
+        yield ECHOES[echo]
+    else:
+        with PROGRAMS[echo]() as connect:
+            yield lambda: nullcontext(connect)
+
+
+@pytest.fixture
+def connect(request: pytest.FixtureRequest, echo: str, start: Start) -> Iterator[Connect]:
     """Start an echo, and give what makes clients of it, each closed after the test."""
-    if reason := INAPPLICABLE.get((request.node.originalname, request.param)):
+    if reason := INAPPLICABLE.get((request.node.originalname, echo)):
         pytest.skip(reason)
-    with ECHOES[request.param]() as connect, ExitStack() as clients:
+    with start() as connect, ExitStack() as clients:
         yield lambda: clients.enter_context(connect())
 
 
 @pytest.fixture
 def client(connect: Connect) -> socket.socket:
     return connect()
+
+
+@pytest.fixture
+def flood(echo: str, connect: Connect) -> Flood:
+    """Give `flooded`, with a client beside it whose answers tell that the server takes turns."""
+    return partial(flooded, None if echo in SEVERAL else connect())
+
+
+@pytest.fixture
+def processes() -> list[psutil.Process]:
+    """Name the processes of the echo, whichever it is: this one and its children."""
+    own = psutil.Process()
+    return [own, *own.children(recursive=True)]
 
 
 # Bytes come back.
@@ -131,14 +164,16 @@ def test_sixteen_mebibytes_come_back_before_the_end(client: socket.socket) -> No
     assert_same(exchanged(client, payload(16 * MIB)), payload(16 * MIB))
 
 
-def test_all_that_was_queued_comes_back_when_reading_begins_after_the_end_was_sent(client: socket.socket) -> None:
+def test_all_that_was_queued_comes_back_when_reading_begins_after_the_end_was_sent(
+    client: socket.socket, flood: Flood
+) -> None:
     data = payload(16 * MIB)
     sent = flood(client, data)
     client.shutdown(socket.SHUT_WR)
     assert_same(to_the_end(client), data[:sent])
 
 
-def test_a_client_that_stalls_goes_on_where_it_was(client: socket.socket) -> None:
+def test_a_client_that_stalls_goes_on_where_it_was(client: socket.socket, flood: Flood) -> None:
     data = payload(16 * MIB)
     sent = flood(client, data)
     assert_same(received(client, sent), data[:sent])
@@ -169,22 +204,23 @@ def test_the_next_client_is_served_after_one_has_left(connect: Connect) -> None:
             assert_served(client)
 
 
-def test_a_client_that_never_reads_harms_nobody(connect: Connect) -> None:
+def test_a_client_that_never_reads_harms_nobody(connect: Connect, flood: Flood) -> None:
     before = connect()
     flood(connect(), payload(MIB))
     for client in (before, *(connect() for _ in range(5))):
         assert_served(client)
 
 
-def test_a_client_that_never_reads_is_pushed_back(client: socket.socket) -> None:
+def test_a_client_that_never_reads_is_pushed_back(client: socket.socket, flood: Flood) -> None:
     assert flood(client, payload(MIB), FLOOD) < FLOOD
 
 
-def test_a_client_that_never_reads_costs_little_memory(client: socket.socket) -> None:
-    data, process = payload(MIB), psutil.Process()
-    before = process.memory_info().rss
+def test_a_client_that_never_reads_costs_little_memory(
+    client: socket.socket, flood: Flood, processes: list[psutil.Process]
+) -> None:
+    data, before = payload(MIB), resident(processes)
     flood(client, data, FLOOD)
-    assert process.memory_info().rss - before < GROWTH
+    assert resident(processes) - before < GROWTH
 
 
 def test_two_hundred_clients_are_held_and_served(connect: Connect) -> None:
@@ -207,7 +243,7 @@ def test_a_reset_amid_a_stream_harms_no_later_client(connect: Connect) -> None:
     assert_served(connect())
 
 
-def test_a_reset_harms_no_other_stream(connect: Connect) -> None:
+def test_a_reset_harms_no_other_stream(connect: Connect, flood: Flood) -> None:
     other, client = connect(), connect()
     sent = flood(other, payload(4 * MIB))
     client.sendall(payload(100_000))
@@ -230,14 +266,14 @@ def test_a_reset_before_it_is_accepted_harms_no_later_client(connect: Connect) -
     assert_served(connect())
 
 
-def test_a_reset_while_an_answer_is_owed_harms_no_later_client(connect: Connect) -> None:
+def test_a_reset_while_an_answer_is_owed_harms_no_later_client(connect: Connect, flood: Flood) -> None:
     client = connect()
     flood(client, payload(16 * MIB))
     reset(client)
     assert_served(connect())
 
 
-def test_a_reset_after_the_end_was_sent_harms_no_later_client(connect: Connect) -> None:
+def test_a_reset_after_the_end_was_sent_harms_no_later_client(connect: Connect, flood: Flood) -> None:
     client = connect()
     flood(client, payload(16 * MIB))
     client.shutdown(socket.SHUT_WR)
@@ -245,24 +281,24 @@ def test_a_reset_after_the_end_was_sent_harms_no_later_client(connect: Connect) 
     assert_served(connect())
 
 
-def test_clients_that_come_and_go_leave_no_descriptors(connect: Connect) -> None:
+def test_clients_that_come_and_go_leave_no_descriptors(connect: Connect, processes: list[psutil.Process]) -> None:
     witness = connect()
     assert_served(witness)
-    before = descriptors()
+    before = descriptors(processes)
     for _ in range(300):
         connect().close()
-    assert_settles(witness, lambda: descriptors() <= before)
+    assert_settles(witness, lambda: descriptors(processes) <= before)
 
 
-def test_clients_that_send_and_reset_leave_no_descriptors(connect: Connect) -> None:
+def test_clients_that_send_and_reset_leave_no_descriptors(connect: Connect, processes: list[psutil.Process]) -> None:
     witness = connect()
     assert_served(witness)
-    before = descriptors()
+    before = descriptors(processes)
     for _ in range(100):
         client = connect()
         client.sendall(payload(2000))
         reset(client)
-    assert_settles(witness, lambda: descriptors() <= before)
+    assert_settles(witness, lambda: descriptors(processes) <= before)
 
 
 def test_the_bytes_around_an_urgent_one_come_back(client: socket.socket) -> None:
@@ -314,17 +350,28 @@ def exchanged(client: socket.socket, data: bytes, piece: int = MIB) -> bytes:
         sender.join()
 
 
-def flood(client: socket.socket, data: bytes, limit: int | None = None) -> int:
+def flooded(witness: socket.socket | None, client: socket.socket, data: bytes, limit: int | None = None) -> int:
     """Send the data, over and over where the limit is beyond it, until no more is taken; say how much was."""
-    sent, limit = 0, limit or len(data)
+    sent, limit, turns = 0, limit or len(data), 0
     patience = client.gettimeout()
     client.setblocking(False)
     view = memoryview(data)
-    while sent < limit and select.select([], [client], [], QUIET)[1]:
-        with suppress(BlockingIOError):
+    while sent < limit and turns < TURNS:
+        try:
             sent += client.send(view[sent % len(data) :])
+            turns = 0
+        except BlockingIOError:
+            turns += taken(witness, client)
     client.settimeout(patience)
     return sent
+
+
+def taken(witness: socket.socket | None, client: socket.socket) -> int:
+    """Let the server take a turn, made sure of by an echo; without a witness, give it the time for all of them."""
+    if witness is None:
+        return 0 if select.select([], [client], [], QUIET)[1] else TURNS
+    assert_served(witness)
+    return 1
 
 
 def reset(client: socket.socket) -> None:
@@ -333,9 +380,17 @@ def reset(client: socket.socket) -> None:
     client.close()
 
 
-def descriptors() -> int:
-    """Count what this process has open."""
-    process = psutil.Process()
+def resident(processes: list[psutil.Process]) -> int:
+    """Count the bytes of memory that they have."""
+    return sum(process.memory_info().rss for process in processes)
+
+
+def descriptors(processes: list[psutil.Process]) -> int:
+    """Count what they have open."""
+    return sum(map(opened, processes))
+
+
+def opened(process: psutil.Process) -> int:
     return process.num_fds() if hasattr(process, "num_fds") else process.num_handles()  # type: ignore[attr-defined] # Windows
 
 

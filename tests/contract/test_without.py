@@ -48,6 +48,12 @@ def test_the_contract_is_kept() -> None:
 
 
 @pytest.mark.timeout(120)
+def test_the_contract_for_datagrams_is_kept() -> None:
+    # Nothing tells there which address was asked, and only Linux sends trains.
+    assert passed("tests/contract/test_datagram_contract.py", "-k", "not everywhere and not train") > 120
+
+
+@pytest.mark.timeout(120)
 def test_the_loop_passes_its_own_tests() -> None:
     rooms = ["poller", "tcp", "answering", "server"]
     assert passed(*(f"tests/net/test_{room}.py" for room in rooms)) > 90

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from halloo.core.limits import BURST, HANDSHAKE, STALL, Gate, Limits, Meter
 from halloo.errors import UsageError
 
-NUMBERS = [each.name for each in dataclasses.fields(Limits) if each.name not in ("allow", "deny")]
+NUMBERS = [each.name for each in dataclasses.fields(Limits) if each.name not in ("allow", "deny", "any_port")]
 
 # Limits.
 
@@ -26,6 +26,13 @@ def test_a_limit_of_nothing_is_refused_by_its_name(name: str, value: int) -> Non
     wrong: dict[str, Any] = {name: value}
     with pytest.raises(UsageError, match=f"{name.replace('_', ' ')} must be more than 0, not {value}"):
         Limits(**wrong)
+
+
+def test_what_only_connections_have_is_named() -> None:
+    assert Limits(max_bytes=1, rate_limit=1, buffer=1, allow=("::1",), any_port=True).of_connections == []
+    assert Limits(max_memory=1, idle_timeout=1, stall_timeout=1).of_connections == [
+        *("idle_timeout", "stall_timeout", "max_memory"),
+    ]
 
 
 @pytest.mark.parametrize("name", ["idle_timeout", "max_lifetime", "max_bytes", "rate_limit"])

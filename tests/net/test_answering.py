@@ -13,8 +13,9 @@ import pytest
 from halloo.core.framing import LONGEST
 from halloo.errors import Refused, UsageError
 from halloo.net.accepting import Post
-from halloo.net.answering import BATCH, Answering, Respond
+from halloo.net.answering import BATCH, Answering
 from halloo.net.listening import listen
+from halloo.net.roles import Respond
 from halloo.net.server import Server, Service
 from halloo.net.tcp import BUFFER, Loop
 from halloo.testing import every_split

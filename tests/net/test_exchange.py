@@ -10,7 +10,8 @@ import pytest
 
 import halloo
 from halloo.errors import CutShort, PeerError, TimedOut
-from halloo.net.connection import Connection, connect
+from halloo.net.connecting import connect
+from halloo.net.connection import Connection
 from halloo.net.exchange import Exchanged, exchange
 from halloo.net.listening import Listener, listen
 

@@ -1,14 +1,13 @@
-import errno
-import os
 import socket
+import sys
 from collections.abc import Iterator
-from pathlib import Path
+from contextlib import ExitStack
 
 import pytest
 
-from halloo.core.addresses import LOOPBACK, Address
-from halloo.errors import AddressError, NotLocal, PortTaken, TimedOut, Unsupported
-from halloo.net.connection import connect
+from halloo.core.addresses import Address
+from halloo.errors import AddressError, PortTaken, TimedOut
+from halloo.net.connecting import connect
 from halloo.net.listening import Listener, listen
 
 WAIT = 10.0  # seconds that no test takes
@@ -23,7 +22,6 @@ def has_ipv6() -> bool:
 
 
 needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="needs ::1")
-needs_proc = pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="needs proc(5)")
 
 
 @pytest.fixture(autouse=True)
@@ -41,46 +39,6 @@ def hosts(listener: Listener) -> list[str | None]:
     return [address.host for address in listener.addresses]
 
 
-def ports(listener: Listener) -> set[int]:
-    return {address.port for address in listener.addresses}
-
-
-# Where.
-
-
-@needs_ipv6
-def test_both_loopback_families_have_one_port() -> None:
-    with listen(0) as listener:
-        assert hosts(listener) == [*LOOPBACK]
-        assert len(ports(listener)) == 1
-
-
-@needs_ipv6
-@pytest.mark.parametrize(("family", "host"), [(4, "127.0.0.1"), (6, "::1")])
-def test_one_family_alone_can_be_had(family: int, host: str) -> None:
-    with listen(0, family=family) as listener:
-        assert hosts(listener) == [host]
-
-
-@needs_ipv6
-def test_localhost_is_both_families_whatever_the_resolver_says() -> None:
-    with listen("localhost:0") as listener:
-        assert hosts(listener) == [*LOOPBACK]
-
-
-@needs_ipv6
-@pytest.mark.parametrize("address", [":0", "[::]:0", ("", 0)])
-def test_every_interface_is_both_families_on_one_port(address: str | tuple[str, int]) -> None:
-    with listen(address) as listener:
-        assert hosts(listener) == ["0.0.0.0", "::"]
-        assert len(ports(listener)) == 1
-
-
-def test_an_ip_address_is_that_alone() -> None:
-    with listen("127.0.0.1:0") as listener:
-        assert hosts(listener) == ["127.0.0.1"]
-
-
 @needs_ipv6
 def test_several_addresses_are_listened_on_in_their_order() -> None:
     with listen("[::1]:0", "127.0.0.1:0") as listener:
@@ -92,80 +50,9 @@ def test_the_address_is_the_first_with_its_real_port(listener: Listener) -> None
     assert listener.address.port
 
 
-@needs_ipv6
-def test_the_environment_names_the_host_where_no_address_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HALLOO_BIND", "::1")
-    with listen(0) as listener:
-        assert hosts(listener) == ["::1"]
-
-
-@needs_ipv6
-def test_an_empty_host_in_the_environment_is_every_interface(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HALLOO_BIND", "")
-    with listen(0) as listener:
-        assert hosts(listener) == ["0.0.0.0", "::"]
-
-
-def test_a_named_host_is_stronger_than_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HALLOO_BIND", "203.0.113.1")
-    with listen("127.0.0.1:0") as listener:
-        assert hosts(listener) == ["127.0.0.1"]
-
-
-# Where not.
-
-
-def test_a_port_that_is_taken_is_named(listener: Listener) -> None:
-    port = listener.address.port
-    with pytest.raises(PortTaken, match=f"^port {port} on 127.0.0.1 is taken") as caught:
-        listen(port, family=4)
-    assert (caught.value.errno, caught.value.address) == (errno.EADDRINUSE, f"tcp://127.0.0.1:{port}")
-
-
-@needs_proc
-def test_who_holds_a_taken_port_is_named(listener: Listener) -> None:
-    name = Path("/proc/self/comm").read_text(encoding="utf-8").strip()
-    with pytest.raises(PortTaken) as caught:
-        listen(listener.address)
-    assert caught.value.fact.endswith(f" by {name} (pid {os.getpid()})")
-
-
-def test_instead_of_a_taken_port_another_is_offered(listener: Listener) -> None:
-    with pytest.raises(PortTaken) as caught:
-        listen(listener.address)
-    assert caught.value.remedy == "stop it, or choose another: halloo serve 9999"
-
-
-@needs_ipv6
-def test_a_port_that_is_taken_in_the_second_family_alone_is_taken() -> None:
-    with listen(0, family=6) as listener, pytest.raises(PortTaken, match="on ::1 is taken"):
-        listen(listener.address.port)
-
-
 def test_nothing_stays_open_when_one_of_several_addresses_is_taken(listener: Listener) -> None:
     with pytest.raises(PortTaken):
         listen("127.0.0.1:0", listener.address)
-
-
-def test_an_address_of_another_machine_cannot_be_listened_on() -> None:
-    with pytest.raises(NotLocal, match=r"cannot listen on 203\.0\.113\.1:0: it is no address of this machine"):
-        listen("203.0.113.1:0")
-
-
-def test_an_address_of_the_other_family_cannot_be_listened_on() -> None:
-    with pytest.raises(AddressError, match=r"127\.0\.0\.1 is no IPv6 address; leave -6 out"):
-        listen("127.0.0.1:0", family=6)
-
-
-@pytest.mark.parametrize("host", ["halloo.invalid", "a..b", "a" * 64])
-def test_a_name_that_nobody_has_cannot_be_listened_on(host: str) -> None:
-    with pytest.raises(NotLocal, match=f"no address is known for '{host}'"):
-        listen((host, 0))
-
-
-def test_a_scheme_that_does_not_exist_yet_is_unsupported() -> None:
-    with pytest.raises(Unsupported, match="use tcp://"):
-        listen("udp://localhost:0")
 
 
 def test_what_is_no_address_is_not_listened_on() -> None:
@@ -197,6 +84,21 @@ def test_accepting_ends_when_nobody_comes_in_time(listener: Listener, timeout: f
         listener.accept(timeout=timeout)
 
 
+def test_of_who_does_not_connect_it_is_said_that_nobody_wrote() -> None:
+    with listen("udp://127.0.0.1:0") as listener, pytest.raises(TimedOut, match="nobody wrote to 127"):
+        listener.accept(timeout=0)
+
+
+@needs_ipv6
+def test_who_writes_to_either_family_is_accepted() -> None:
+    with listen("udp://0") as listener:
+        for address in listener.addresses:
+            with connect(address) as client:
+                client.send(b"hello")
+                with listener.accept(timeout=WAIT) as served:
+                    assert (served.receive(), served.address.port) == (b"hello", client.socket.getsockname()[1])
+
+
 def test_who_has_come_is_accepted_without_waiting(listener: Listener) -> None:
     with connect(listener.address), listener.accept(timeout=0) as served:
         assert served.address.host == "127.0.0.1"
@@ -219,3 +121,80 @@ def test_a_port_can_be_taken_again_at_once_after_a_connection_was_served() -> No
         assert client.receive() == b""
     with listen(listener.address) as again:
         assert again.address == listener.address
+
+
+# For several processes.
+
+
+needs_linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere workers share one socket")
+PLACES = ["udp://127.0.0.1:0", "udp://[::1]:0", "udp://localhost:0", "udp://:0", "udp://[::]:0", "udp://0.0.0.0:0"]
+
+
+def for_workers(cleanup: ExitStack, *places: str, count: int = 3) -> list[Listener]:
+    first = cleanup.enter_context(listen(*places))
+    listeners = first.for_workers(count, buffer=None)
+    for listener in listeners:
+        cleanup.callback(listener.close)
+    return listeners
+
+
+@needs_linux
+@pytest.mark.parametrize("place", PLACES)
+def test_for_datagrams_each_worker_has_sockets_of_its_own_at_the_same_addresses(place: str) -> None:
+    with ExitStack() as cleanup:
+        listeners = for_workers(cleanup, place)
+        assert len({sock.fileno() for listener in listeners for sock in listener.sockets}) == 3 * len(
+            listeners[0].sockets
+        )
+        assert [listener.addresses for listener in listeners] == [listeners[0].addresses] * 3
+
+
+def test_streams_alone_are_shared() -> None:
+    with ExitStack() as cleanup:
+        listeners = for_workers(cleanup, "127.0.0.1:0")
+        assert listeners == [listeners[0]]
+
+
+@needs_linux
+def test_beside_datagrams_streams_are_shared_too() -> None:
+    with ExitStack() as cleanup:
+        listeners = for_workers(cleanup, "tcp://127.0.0.1:0", "udp://127.0.0.1:0")
+        with connect(listeners[0].address), listeners[2].accept(timeout=WAIT) as served:
+            assert served.address.scheme == "tcp"
+        assert [listener.addresses for listener in listeners] == [listeners[0].addresses] * 3
+
+
+@needs_linux
+def test_one_worker_shares_its_port_with_nobody() -> None:
+    with ExitStack() as cleanup:
+        (listener,) = for_workers(cleanup, "udp://127.0.0.1:0", count=1)
+        with pytest.raises(PortTaken):
+            listen(listener.address, reuse_port=True)
+
+
+@needs_linux
+@pytest.mark.parametrize("family", [4, 6, None])
+@pytest.mark.parametrize("scheme", ["tcp", "udp"])
+def test_again_it_listens_where_it_did_and_nowhere_else(scheme: str, family: int | None) -> None:
+    with listen(f"{scheme}://:0", family=family, reuse_port=True) as listener, listener.again(buffer=None) as again:
+        assert again.addresses == listener.addresses
+
+
+@needs_linux
+def test_again_is_refused_where_the_port_is_not_shared() -> None:
+    with listen("udp://:0") as listener, pytest.raises(PortTaken):
+        listener.again(buffer=None)
+
+
+# The end.
+
+
+@needs_linux
+def test_of_datagrams_what_comes_after_they_were_turned_away_is_dropped_and_counted() -> None:
+    with listen("udp://127.0.0.1:0") as listener, connect(listener.address) as client:
+        client.send(b"in time")
+        listener.turn_away()
+        client.send(b"too late")
+        with listener.accept(timeout=WAIT) as served:
+            assert served.receive(timeout=WAIT) == b"in time"
+        assert listener.dropped == 1

@@ -17,7 +17,8 @@ from halloo.commands.serve import serving
 from halloo.core.addresses import Address
 from halloo.core.trust import Certificates, Trust
 from halloo.errors import CutShort, LocalError, PeerError, Reset, TimedOut, Untrusted, UsageError
-from halloo.net.connection import Connection, connect
+from halloo.net.connecting import connect
+from halloo.net.connection import Connection
 from halloo.net.exchange import exchange
 from halloo.net.listening import Listener, listen
 from halloo.net.secure import SecureSocket

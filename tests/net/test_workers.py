@@ -10,13 +10,14 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from itertools import chain
+from pathlib import Path
 
 import psutil
 import pytest
 
 from halloo.net.workers import TRIES
 from tests.programs import PYTHON, run, started
-from tests.stepping import pattern, reset
+from tests.stepping import pattern, reset, unconnected
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork") or sys.platform == "win32", reason="needs fork")
 
@@ -64,6 +65,30 @@ class Fleet:
                         return pid
         raise AssertionError("nobody has it")
 
+    def senders(self, host: str = "127.0.0.1") -> list[socket.socket]:
+        """Make so many senders of datagrams that each worker is the one for some of them."""
+        return [self._sender(host) for _ in range(64)]
+
+    def _sender(self, host: str) -> socket.socket:
+        sender = self._cleanup.enter_context(unconnected(host))
+        sender.settimeout(PATIENCE)
+        sender.connect((host, self.port))
+        return sender
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Have the workers do nothing for the time of a block: what comes is in their queues."""
+        workers = [psutil.Process(pid) for pid in self.workers()]
+        for worker in workers:
+            worker.suspend()
+        assert_settles(lambda: all(worker.status() == psutil.STATUS_STOPPED for worker in workers))
+        try:
+            yield
+        finally:
+            for worker in workers:
+                with suppress(psutil.NoSuchProcess):
+                    worker.resume()
+
     def stop(self) -> tuple[int, str]:
         """End it with SIGTERM; give the exit code and what it said."""
         self.process.terminate()
@@ -72,8 +97,8 @@ class Fleet:
 
 
 @contextmanager
-def fleet(*options: str) -> Iterator[Fleet]:
-    with started(*SERVE, "127.0.0.1:0", "--workers", "2", *options) as process:
+def fleet(*options: str, place: str = "127.0.0.1:0") -> Iterator[Fleet]:
+    with started(*SERVE, place, "--workers", "2", *options) as process:
         running = Fleet(process)
         try:
             yield running
@@ -336,3 +361,122 @@ def test_a_worker_out_of_descriptors_goes_on_serving() -> None:
             assert_served(running.dial())
         finally:
             running.close()
+
+
+# Datagrams: each worker has a socket of its own.
+
+
+needs_linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere the workers share a socket")
+UDP = "udp://127.0.0.1:0"
+
+
+def assert_answered(senders: list[socket.socket]) -> None:
+    for number, sender in enumerate(senders):
+        sender.send(b"%d" % number)
+    assert_answers(senders)
+
+
+def assert_answers(senders: list[socket.socket]) -> None:
+    assert [sender.recv(100) for sender in senders] == [b"%d" % number for number in range(len(senders))]
+
+
+def queues(port: int) -> list[int]:
+    """Say how many bytes wait at each socket of a port (proc_net(5))."""
+    lines = [line.split() for line in Path("/proc/net/udp").read_text(encoding="ascii").splitlines()[1:]]
+    return [
+        int(line[4].partition(":")[2], 16) for line in lines if line[1].endswith(f":{port:04X}") and line[2][0] == "0"
+    ]
+
+
+def test_datagrams_of_every_sender_are_answered() -> None:
+    with fleet(place=UDP) as running:
+        assert_answered(running.senders())
+        assert "64 datagrams" in running.stop()[1]
+
+
+@needs_linux
+@pytest.mark.parametrize("options", [(), ("--reuse-port",)], ids=["", "reuse-port"])
+def test_datagrams_are_spread_over_the_workers(options: tuple[str, ...]) -> None:
+    with fleet(*options, place=UDP) as running:
+        senders = running.senders()
+        assert_answered(senders)
+        with running.frozen():
+            for number, sender in enumerate(senders):
+                sender.send(b"%d" % number)
+            assert len(queues(running.port)) == 2
+            assert all(queues(running.port))
+        assert_answers(senders)
+
+
+@needs_linux
+@pytest.mark.parametrize("options", [(), ("--reuse-port",)], ids=["", "reuse-port"])
+def test_workers_at_every_address_answer_from_the_one_that_was_asked(options: tuple[str, ...]) -> None:
+    with fleet(*options, place="udp://:0") as running:
+        assert running.process.stdout
+        assert running.process.stdout.readline() == f"listening on udp://[::]:{running.port}\n".encode()
+        for host in ("127.0.0.1", "127.0.0.2", "::1"):
+            assert_answered(running.senders(host))  # connected, they would hear from no other
+
+
+@needs_linux
+def test_a_killed_worker_s_datagrams_are_answered_by_the_next_one() -> None:
+    with fleet(place=UDP) as running:
+        senders = running.senders()
+        assert_answered(senders)
+        for victim in running.workers():
+            os.kill(victim, signal.SIGKILL)
+            assert_answered(senders)  # also what comes before there is one
+
+
+@needs_linux
+def test_what_waits_at_a_killed_worker_is_answered_by_the_next_one() -> None:
+    with fleet(place=UDP) as running:
+        senders = running.senders()
+        assert_answered(senders)
+        with running.frozen():
+            for number, sender in enumerate(senders):
+                sender.send(b"%d" % number)
+            os.kill(min(running.workers()), signal.SIGKILL)
+        assert_answers(senders)
+
+
+@pytest.mark.parametrize("options", [(), ("--reuse-port",)], ids=["", "reuse-port"])
+def test_a_second_copy_for_datagrams_is_told_that_the_port_is_taken(options: tuple[str, ...]) -> None:
+    with fleet(*options, place=UDP) as running:
+        for workers in (("--workers", "1"), ("--workers", "2", *options)):
+            second = run(*SERVE, f"udp://127.0.0.1:{running.port}", *workers)
+            assert second.returncode == 2
+            assert f"port {running.port} on 127.0.0.1 is taken".encode() in second.stderr
+        assert_answered(running.senders())
+
+
+@needs_linux
+def test_at_the_end_datagrams_that_have_come_are_answered() -> None:
+    with fleet(place=UDP) as running:
+        senders = running.senders()
+        assert_answered(senders)
+        with running.frozen():
+            for number, sender in enumerate(senders):
+                sender.send(b"%d" % number)
+            running.process.terminate()
+            moment = threading.Event()
+            while queues(running.port) and not all(map(pending, running.workers())):
+                moment.wait(0.01)
+        assert_answers(senders)
+        assert running.process.wait(PATIENCE) == 0
+
+
+def pending(pid: int) -> bool:
+    """Whether a process that does nothing has been told to stop (proc_pid_status(5))."""
+    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    found = re.search(r"ShdPnd:\s*(\w+)", status)
+    return bool(found and int(found[1], 16) >> (signal.SIGTERM - 1) & 1)
+
+
+@pytest.mark.parametrize("options", [(), ("--reuse-port",)], ids=["", "reuse-port"])
+def test_workers_of_one_family_serve_no_other(options: tuple[str, ...]) -> None:
+    with fleet("-6", *options, place=":0") as running:
+        with socket.create_connection(("::1", running.port), PATIENCE) as client:
+            assert_served(client)
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", running.port), PATIENCE)

@@ -23,6 +23,16 @@ def test_a_person_reads_who_was_turned_away_and_why(lines: list[str]) -> None:
     assert lines == ["Refused ('127.0.0.1', 51234): max per host"]
 
 
+def test_a_person_reads_who_sends_datagrams(lines: list[str]) -> None:
+    TextLog(lines.append).heard(PEER)
+    assert lines == ["Heard from ('127.0.0.1', 51234)"]
+
+
+def test_a_program_reads_who_sends_datagrams(lines: list[str]) -> None:
+    JsonLog(lines.append).heard(PEER)
+    assert json.loads(lines[0]) == {"event": "heard", "data": {"peer": ["127.0.0.1", 51234], "reason": None}}
+
+
 def test_that_somebody_leaves_is_no_news(lines: list[str]) -> None:
     TextLog(lines.append).closed(5, "idle_timeout")
     assert lines == []

@@ -1,3 +1,5 @@
+import pytest
+
 from halloo.net.table import Snapshot
 from halloo.report.stats import line, totals
 
@@ -41,3 +43,22 @@ def test_totals_say_what_was_done_in_all() -> None:
 def test_totals_say_what_was_cut_off() -> None:
     seen = Snapshot(accepted=1, lost_bytes=7, ended={"cut_off": 1}, uptime_seconds=1)
     assert totals(seen) == "1 clients in 1s, 0 bytes in, 0 bytes out, 7 bytes cut off, ended: cut_off 1"
+
+
+def test_datagrams_are_told_where_some_came() -> None:
+    now = Snapshot(datagrams=30, messages=20, dropped=4, uptime_seconds=10)
+    assert line(now, Snapshot(datagrams=10)) == (
+        "0 open, 0 clients/s, 2 datagrams/s, 2 echoes/s, 0B/s in, 0B/s out, 4 datagrams dropped by the kernel"
+    )
+
+
+@pytest.mark.parametrize(
+    ("seen", "came"),
+    [
+        (Snapshot(), "0 clients"),
+        (Snapshot(datagrams=5), "5 datagrams"),
+        (Snapshot(accepted=2, datagrams=5), "2 clients and 5 datagrams"),
+    ],
+)
+def test_totals_say_who_came(seen: Snapshot, came: str) -> None:
+    assert totals(seen).startswith(f"{came} in ")

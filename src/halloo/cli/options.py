@@ -130,9 +130,9 @@ class Bounds(Limits):
     max_per_host: Most = None
     """So many connections at once from one address."""
     max_bytes: Size = None
-    """End a connection that has sent more than so much: 500, 64KiB, 1MB."""
+    """End a connection that has sent more than so much, answer no datagram that is longer: 500, 64KiB, 1MB."""
     rate_limit: Rate = None
-    """Read so much a second from each connection: 64KiB/s."""
+    """Read so much a second from each connection, answer so much in datagrams of each host: 64KiB/s."""
     max_memory: Size = None
     """Owe so much to all clients together; beyond, the largest debtor is ended."""
     buffer: Size = None
@@ -141,6 +141,8 @@ class Bounds(Limits):
     """Networks that may come in, and no others: 10.0.0.0/8, fd00::/8, one address."""
     deny: Networks = ()
     """Networks that may not, even if they are allowed."""
+    any_port: Annotated[bool, switch("--any-port")] = False
+    """Answer datagrams from the ports of other services, too, which may answer back for ever."""
 
 
 def workers(text: str) -> int:

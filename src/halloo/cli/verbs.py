@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from halloo.cli.options import Believed, Bounds, Families, Quiet, Reply, ReusePort, Seconds, Shown, Wait
+from halloo.cli.options import Believed, Bounds, Families, Quiet, Reply, ReusePort, Seconds, Shown, Size, Wait
 from halloo.cli.options import workers as number_of_workers
 from halloo.commands.connect import WAIT, client
 
@@ -39,7 +39,7 @@ def serve(
     ----------
     addresses
         Where to listen: 8888 (loopback, which is taken when nothing is named), :8888 (every interface), host:8888,
-        [::1]:8888, tls://host:8888, unix:/path; port 0 takes a free one.
+        [::1]:8888, udp://8888, tls://host:8888, unix:/path; port 0 takes a free one.
     drain
         How long the end may take for what is owed.
     workers
@@ -84,24 +84,31 @@ def connect(
     port: int = 8888,
     *,
     wait: Wait = WAIT,
+    size: Annotated[Size, Parameter(show_default=False)] = None,
     trust: Believed = NOTHING_SAID,
     families: Families = BOTH,
 ) -> int:
     """Talk to an echo: type lines, or pipe any bytes through it.
 
     On a terminal a blank line, the end of input or ^C ends it. With piped input, what comes back is written exactly;
-    less than was sent is an error.
+    less than was sent is an error. Over udp:// each line is a datagram, and how many were lost is told.
 
     Parameters
     ----------
     host
-        The server: host, host:8888, [::1]:8888 or 8888; tls://host:8888, unix:/path.
+        The server: host, host:8888, [::1]:8888 or 8888; udp://host, tls://host:8888, unix:/path.
     port
         Its port, when it is not part of the address.
     wait
         How long an answer may take without any progress: 300ms, 1.5s, or seconds.
+    size
+        Over udp://, cut what is piped into datagrams of so many bytes, not into lines: 500, 1KiB.
     """
-    report = client(host, port, wait=wait, family=families.one, trust=trust.warned())
+    report = client(host, port, wait=wait, size=size, family=families.one, trust=trust.warned())
+    if report.lost_datagrams:
+        lost, sent = report.lost_datagrams, report.sent_datagrams
+        print(f"halloo: {lost} of {sent} datagrams did not come back ({100 * lost / sent:.3g} %)", file=sys.stderr)
+        return int(lost == sent)
     if not report.finished:
         print(f"halloo: all came back, but {report.address.place} did not close the connection", file=sys.stderr)
     return 0
@@ -119,12 +126,12 @@ def send(
 ) -> int:
     """Send one message and close, so that nothing of it is lost.
 
-    Waits for the far end to close too, a second at most.
+    Waits for the far end to close too, a second at most. Over udp:// the message is one datagram.
 
     Parameters
     ----------
     address
-        The server: host, host:8888, [::1]:8888 or 8888; tls://host:8888, unix:/path.
+        The server: host, host:8888, [::1]:8888 or 8888; udp://host, tls://host:8888, unix:/path.
     message
         What to send; standard input when it is left out.
     reply
@@ -148,6 +155,8 @@ def receive(
     families: Families = BOTH,
 ) -> int:
     """Wait for one client, print what it sends, and end.
+
+    Over udp:// that is one datagram.
 
     Parameters
     ----------

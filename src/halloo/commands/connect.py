@@ -11,11 +11,15 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 from halloo.core.addresses import PORT, Address, parse
+from halloo.core.cutting import lines, pieces
 from halloo.core.escape import Shown, quoted
 from halloo.core.trust import Trust
-from halloo.errors import CutShort, Reset, TimedOut
-from halloo.net.connection import CHUNK, Connection, connect
+from halloo.errors import CutShort, Reset, TimedOut, UsageError
+from halloo.net.connecting import connect
+from halloo.net.connection import CHUNK, Connection
+from halloo.net.datagrams import MOST
 from halloo.net.exchange import exchange
+from halloo.net.volley import volley
 
 WAIT = 5.0  # seconds without progress after which an answer that is owed will not come
 PAUSE = 0.5  # seconds after which an answer without a newline is taken to be whole
@@ -24,12 +28,14 @@ SLOW = 0.25  # seconds that a fruitless first family may take before it is named
 
 @dataclass(frozen=True, slots=True)
 class ConnectReport:
-    """Who was talked to, and how many bytes went and came."""
+    """Who was talked to, and how many bytes went and came; of datagrams, how many did not come back, too."""
 
     address: Address
     sent_bytes: int
     received_bytes: int
-    finished: bool = True
+    finished: bool = True  # whether the peer closed the connection
+    sent_datagrams: int = 0
+    lost_datagrams: int = 0
 
 
 def client(
@@ -37,42 +43,55 @@ def client(
     port: int = PORT,
     *,
     wait: float = WAIT,
+    size: int | None = None,
     family: int | None = None,
     trust: Trust | None = None,
 ) -> ConnectReport:
     """Ask for a line with `Send:`, send it, print `Received 'text'`, until a blank line; filter where input is piped.
 
-    `wait` is how many seconds may pass without progress while an answer is owed; `trust` is as for connect.
+    `wait` is how many seconds may pass without progress while an answer is owed; `trust` is as for connect. Over
+    `udp://` each line is a datagram, or each `size` bytes of what is piped, and what was lost is reported.
     Raises UnknownHost, Refused, Untrusted, Reset, TimedOut, CutShort; what was received is printed before.
     """
     address = parse(host)
     if port != PORT:
         address = replace(address, port=parse(port).port)
+    if size is not None and address.scheme != "udp":
+        raise UsageError("--size is for datagrams", "write udp:// before the host, or leave it out")
+    if size is not None and not 0 < size <= MOST:
+        raise UsageError(f"--size is 1 to {MOST} bytes, not {size}", "a datagram carries no more; or use tcp://")
     with connect(address, family=family, trust=trust) as connection:
         tell_slow_family(connection)
         if sys.stdin.isatty():
             return _converse(connection, wait)
+        if connection.datagrams:
+            return _volley(connection, wait, size)
         with Printer() as show:
             done = exchange(connection, standard_input(), show, wait=wait)
         return ConnectReport(connection.address, done.sent_bytes, done.received_bytes, done.finished)
 
 
+def _volley(connection: Connection, wait: float, size: int | None) -> ConnectReport:
+    datagrams = lines(standard_input(), MOST) if size is None else pieces(standard_input(), size)
+    with Printer() as show:
+        done = volley(connection, datagrams, show, wait=wait)
+    lost = max(done.sent - done.received, 0)
+    return ConnectReport(connection.address, done.sent_bytes, done.received_bytes, True, done.sent, lost)
+
+
 def _converse(connection: Connection, wait: float) -> ConnectReport:
     with suppress(ImportError):
         import readline  # noqa: F401, PLC0415 - importing it gives input() line editing and history, where it exists
-    sent = received = 0
+    talk = _Datagrams(connection, wait) if connection.datagrams else _Talk(connection, wait)
     try:
         for line in _lines():
-            received += _show_unasked(connection)
-            data = os.fsencode(line) + b"\n"
-            connection.send(data, timeout=wait)
-            sent += len(data)
-            received += _show_answer(connection, wait)
+            talk.show_unasked()
+            talk.ask(os.fsencode(line) + b"\n")
         connection.finish()
-        received += _show_unasked(connection)
+        talk.show_unasked()
     except KeyboardInterrupt:
         print(flush=True)
-    return ConnectReport(connection.address, sent, received)
+    return talk.report()
 
 
 def _lines() -> Iterator[str]:
@@ -89,32 +108,88 @@ def _lines() -> Iterator[str]:
         print(flush=True)
 
 
-def _show_unasked(connection: Connection) -> int:
-    """Print what came before anything was asked: a greeting, or an answer that was late."""
-    data = b""
-    with suppress(TimedOut, Reset):
-        while piece := connection.receive(timeout=0):
-            data += piece
-    _print_received(data)
-    return len(data)
+class _Talk:
+    """A conversation over a stream: an answer ends with its newline or, where it has none, with a pause."""
+
+    def __init__(self, connection: Connection, wait: float) -> None:
+        self._connection = connection
+        self._wait = wait
+        self._sent_bytes = self._received_bytes = 0
+
+    def ask(self, data: bytes) -> None:
+        """Send a line, and print the answer."""
+        self._connection.send(data, timeout=self._wait)
+        self._sent_bytes += len(data)
+        self._show_answer(data)
+
+    def show_unasked(self) -> None:
+        """Print what came before anything was asked: a greeting, or an answer that was late."""
+        data = b""
+        with suppress(TimedOut, Reset):
+            while piece := self._connection.receive(timeout=0):
+                data += piece
+        self._show(data)
+
+    def report(self) -> ConnectReport:
+        return ConnectReport(self._connection.address, self._sent_bytes, self._received_bytes)
+
+    def _show_answer(self, _data: bytes) -> None:
+        """Print the answer; an error only after what did come."""
+        answer = b""
+        try:
+            while not answer.endswith(b"\n"):
+                piece = self._connection.receive(timeout=PAUSE if answer else self._wait)
+                if not piece:
+                    fact = f"{self._connection.address.place} closed the connection"
+                    raise CutShort(fact, "look at the server's own messages", address=str(self._connection.address))
+                answer += piece
+        except TimedOut:
+            if not answer:
+                raise
+        finally:
+            self._show(answer)
+
+    def _show(self, data: bytes) -> None:
+        self._received_bytes += len(data)
+        _print_received(data)
 
 
-def _show_answer(connection: Connection, wait: float) -> int:
-    """Print the answer, up to its newline or, where it has none, a pause; an error only after what did come."""
-    answer = b""
-    try:
-        while not answer.endswith(b"\n"):
-            piece = connection.receive(timeout=PAUSE if answer else wait)
-            if not piece:
-                fact = f"{connection.address.place} closed the connection"
-                raise CutShort(fact, "look at the server's own messages", address=str(connection.address))
-            answer += piece
-    except TimedOut:
-        if not answer:
-            raise
-    finally:
-        _print_received(answer)
-    return len(answer)
+class _Datagrams(_Talk):
+    """A conversation in datagrams: one each way, any of which may be lost, late, or come twice."""
+
+    def __init__(self, connection: Connection, wait: float) -> None:
+        super().__init__(connection, wait)
+        self._asked: list[bytes] = []
+        self._came = 0
+
+    def show_unasked(self) -> None:
+        """Print the answers that were late."""
+        with suppress(TimedOut):
+            while True:
+                self._show(self._connection.receive(timeout=0))
+
+    def report(self) -> ConnectReport:
+        lost = max(len(self._asked) - self._came, 0)
+        return replace(super().report(), sent_datagrams=len(self._asked), lost_datagrams=lost)
+
+    def _show_answer(self, data: bytes) -> None:
+        """Print the answer; after one that belongs to an earlier line, wait a little more for that of this one."""
+        patience, answer = self._wait, None
+        try:
+            while answer is None or (answer != data and answer in self._asked):
+                answer = self._connection.receive(timeout=patience)
+                self._show(answer)
+                patience = min(PAUSE, patience)
+        except TimedOut:
+            if answer is None:
+                said = f"no answer within {patience:g} seconds; a datagram may be lost"
+                print(f"halloo: {said}", file=sys.stderr, flush=True)
+        self._asked.append(data)
+
+    def _show(self, data: bytes) -> None:
+        self._came += 1
+        self._received_bytes += len(data)
+        _print_received(data or b"\n")
 
 
 def _print_received(data: bytes) -> None:

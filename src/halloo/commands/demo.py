@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from halloo.commands.serve import serving
 from halloo.core.units import show_size
-from halloo.net.connection import connect
+from halloo.net.connecting import connect
 from halloo.net.exchange import exchange
 
 LINES = ("Hello world", "héllo, wörld", "a longer line: " + "la " * 20)

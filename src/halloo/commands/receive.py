@@ -29,6 +29,7 @@ def receive(
 ) -> ReceiveReport:
     """Wait for one client, `wait` seconds or for ever, and print `Received: ` and all that it sends.
 
+    Over `udp://` that is one datagram.
     The address goes to standard error, so that standard output holds what was received and nothing else.
     `certificates` are for `tls://`; without them one is made, and its fingerprint told there too.
     Raises PortTaken, NotPermitted, TimedOut, Untrusted, Reset, CutShort; what was received is printed before.
@@ -42,7 +43,7 @@ def receive(
             received = 0
             try:
                 with Printer() as show:
-                    for chunk in connection:
+                    for chunk in [connection.receive()] if connection.datagrams else connection:
                         show(chunk)
                         received += len(chunk)
             finally:

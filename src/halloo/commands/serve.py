@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -17,12 +17,13 @@ from halloo.commands.receive import tell_certificate
 from halloo.core.addresses import Address, AddressLike
 from halloo.core.limits import Limits
 from halloo.core.trust import Certificates
+from halloo.errors import UsageError
 from halloo.net.accepting import Post
-from halloo.net.answering import Answering, Respond
+from halloo.net.answering import Answering
 from halloo.net.lines import Lines
 from halloo.net.listening import Listener, inherited, listen
 from halloo.net.pages import Pages
-from halloo.net.roles import Witness
+from halloo.net.roles import Respond, Witness
 from halloo.net.server import Server, Service, interruptible
 from halloo.net.table import Snapshot
 from halloo.net.tcp import Loop
@@ -32,6 +33,8 @@ from halloo.report.stats import line
 
 Log = Literal["text", "json"]
 DRAIN = 10.0  # seconds to finish what is owed
+_OR_TCP = "leave it out, or serve tcp:// as well"
+_HINT = "halloo: this is loopback inside a container; to be reached from outside it: halloo serve"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +72,13 @@ def serve(
     """
     began, tell = time.monotonic(), Lines(2)
     limits, answering = limits or Limits(), Answering(respond, framing, greeting)
-    listeners = _listeners(addresses, family, limits, certificates, workers if reuse_port else 1)
+    listeners = _listeners(addresses, family, limits, certificates, workers, reuse_port=reuse_port)
     service = _service(listeners[0], answering, limits, _witness(tell, log, quiet=quiet))
-    server = Server(listeners[0], service) if workers == 1 else Fleet(listeners, service, workers)
+    server: Server | Fleet
+    if workers == 1:
+        server = Server(listeners[0], service)
+    else:
+        server = Fleet(listeners, service, workers, shared=not reuse_port)
     with server, _published(server, metrics):
         if stats:
             _tell_regularly(server, stats, tell)
@@ -93,8 +100,8 @@ def serving(
 
     `respond(message: bytes) -> bytes | None` answers instead of the echo: once a line (`framing="lines"`; the ending is
     taken off and put on the answer again), once a chunk (`"raw"`), or once a message with a length of four bytes before
-    it (`"length"`). None is no answer. An exception in it closes that one connection and is logged. `greeting` is sent
-    first. Without addresses a free loopback port is taken.
+    it (`"length"`); over `udp://` once a datagram, whatever the framing. None is no answer. An exception in it closes
+    that one connection and is logged. `greeting` is sent first. Without addresses a free loopback port is taken.
 
     >>> with serving() as server, connect(server.address) as connection:
     ...     connection.send(b"hello")
@@ -102,7 +109,7 @@ def serving(
     b'hello'
     """
     limits, answering = limits or Limits(), Answering(respond, framing, greeting)
-    (listener,) = _listeners(addresses or (0,), family, limits, certificates)
+    (listener,) = _listeners(addresses or (0,), family, limits, certificates, workers=1)
     with Server(listener, _service(listener, answering, limits, None)) as running:
         running.start()
         yield running
@@ -133,31 +140,50 @@ def _listeners(
     family: int | None,
     limits: Limits,
     certificates: Certificates | None,
-    separate: int = 1,
+    workers: int,
+    *,
+    reuse_port: bool = False,
 ) -> list[Listener]:
-    """Open one listener, or as many `separate` ones on the same port."""
-    if not addresses and (passed := inherited()):
-        return [passed]
-    first = listen(*addresses, family=family, buffer=limits.buffer, certificates=certificates)
-    if separate == 1:
-        return [first]
+    """Open one listener for all workers, or one for each, on the same ports."""
+    passed = None if addresses else inherited()
+    first = passed or listen(*addresses, family=family, buffer=limits.buffer, certificates=certificates)
+    try:
+        _check(first.addresses, limits)
+        if passed:
+            return [passed]
+        if workers == 1 or not reuse_port:
+            return first.for_workers(workers, buffer=limits.buffer)
+    except BaseException:
+        first.close()
+        raise
     first.close()  # it was opened alone so that a second copy is told that the port is taken
-    return [
-        listen(*first.addresses, buffer=limits.buffer, certificates=certificates, reuse_port=True)
-        for _ in range(separate)
-    ]
+    return [first.again(buffer=limits.buffer) for _ in range(workers)]
+
+
+def _check(addresses: tuple[Address, ...], limits: Limits) -> None:
+    """Refuse limits that none of the addresses could keep. Raises UsageError."""
+    schemes = {address.scheme for address in addresses}
+    if schemes == {"udp"} and (vain := limits.of_connections):
+        option = vain[0].replace("_", "-")
+        raise UsageError(f"--{option} is for connections, and udp:// has none", _OR_TCP)
+    if limits.any_port and "udp" not in schemes:
+        raise UsageError("--any-port is for udp://, and no address is", "leave it out")
 
 
 def _service(listener: Listener, answering: Answering, limits: Limits, witness: Witness | None) -> Service:
     """Say what clients find; a listener that cannot be served is closed."""
     try:
+        if answering.greeting and all(address.scheme == "udp" for address in listener.addresses):
+            raise UsageError("a greeting is for connections, and udp:// has none", _OR_TCP)  # noqa: TRY301 - closed below
         tell_certificate(listener)
         context = listener.host.context if listener.secure else None
     except BaseException:
         listener.close()
         raise
     conversation = None if answering.plain else answering
-    return Service(conversation=conversation, limits=limits, context=context, witness=witness)
+    return Service(
+        conversation=conversation, respond=answering.respond, limits=limits, context=context, witness=witness
+    )
 
 
 @contextmanager
@@ -206,7 +232,8 @@ def _announce(addresses: tuple[Address, ...]) -> None:
         for address in addresses:
             print(f"listening on {address}", flush=True)
         if inside_container() and all(address.loopback for address in addresses):
-            print(_HINT, file=sys.stderr, flush=True)
+            place = replace(addresses[0], host="")
+            print(f"{_HINT} {place.place if place.scheme == 'tcp' else place}", file=sys.stderr, flush=True)
 
 
 def _witness(tell: Lines, log: Log, *, quiet: bool) -> Witness | None:
@@ -214,9 +241,6 @@ def _witness(tell: Lines, log: Log, *, quiet: bool) -> Witness | None:
     if log == "json":
         return JsonLog(tell)
     return None if quiet or sys.stderr is None or not sys.stderr.isatty() else TextLog(tell)
-
-
-_HINT = "halloo: this is loopback inside a container; to be reached from outside it: halloo serve :8888"
 
 
 def inside_container() -> bool:

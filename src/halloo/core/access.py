@@ -10,6 +10,7 @@ from functools import lru_cache
 from halloo.errors import AddressError
 
 MAPPED = 96  # bits before the IPv4 address in ::ffff:10.0.0.1 (RFC 4291, 2.5.5.2)
+Host = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -22,6 +23,15 @@ def network(text: str) -> Network:
     if isinstance(found, ipaddress.IPv6Network) and found.prefixlen >= MAPPED and found[0].ipv4_mapped:
         return ipaddress.ip_network(f"{found[0].ipv4_mapped}/{found.prefixlen - MAPPED}")
     return found
+
+
+def plain(host: str) -> Host:
+    """Read a host as getpeername(2) writes it: without an interface, and as IPv4 where it is that, mapped into IPv6.
+
+    Raises ValueError.
+    """
+    address = ipaddress.ip_address(host.partition("%")[0])
+    return (address.version == 6 and address.ipv4_mapped) or address  # noqa: PLR2004 - the IP version
 
 
 class Access:
@@ -37,13 +47,22 @@ class Access:
         return bool(self._allow or self._deny)
 
     def _permits(self, host: str) -> bool:
-        """Judge one IP address as getpeername(2) writes it; an IPv4 address mapped into IPv6 is an IPv4 address."""
+        """Judge one IP address as getpeername(2) writes it."""
         try:
-            address = ipaddress.ip_address(host.partition("%")[0])
+            address = plain(host)
         except ValueError:
             return not self._allow  # a Unix socket has no address; its file's mode says who may come in
-        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
-            address = address.ipv4_mapped
         if any(address in net for net in self._deny):
             return False
         return not self._allow or any(address in net for net in self._allow)
+
+
+def is_near(host: str) -> bool:
+    """Whether an address is loopback, link-local or private; a name is not, except localhost."""
+    if host == "localhost":
+        return True
+    try:
+        address = plain(host)
+    except ValueError:
+        return False
+    return address.is_loopback or address.is_link_local or address.is_private

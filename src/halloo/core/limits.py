@@ -3,7 +3,7 @@
 Knows numbers. Knows no socket and no clock: times are seconds on whatever clock the caller reads.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from halloo.core.access import Access
 from halloo.errors import UsageError
@@ -23,19 +23,27 @@ class Limits:
     handshake_timeout: float = HANDSHAKE  # until TLS is agreed
     max_connections: int | None = None
     max_per_host: int | None = None
-    max_bytes: int | None = None  # received from one connection
-    rate_limit: int | None = None  # received from one connection
+    max_bytes: int | None = None  # received from one connection, or in one datagram
+    rate_limit: int | None = None  # received from one connection, or in datagrams from one host
     max_memory: int | None = None  # owed to all clients together
     buffer: int | None = None  # of the kernel, each way, and of one read
     allow: tuple[str, ...] = ()
     deny: tuple[str, ...] = ()
+    any_port: bool = False  # answer datagrams from the ports of other services, too
 
     def __post_init__(self) -> None:
         for name in Limits.__slots__:  # a subclass's would be its own alone
             value = getattr(self, name)
-            if isinstance(value, int | float) and value <= 0:
+            if isinstance(value, int | float) and value is not False and value <= 0:
                 raise UsageError(f"{name.replace('_', ' ')} must be more than 0, not {value:g}", "leave it out, or max")
         Access(self.allow, self.deny)  # a network that is none is told at once, and not by each worker
+
+    @property
+    def of_connections(self) -> list[str]:
+        """Name what is limited here that datagrams do not have."""
+        known = {field.name: field.default for field in fields(Limits)}
+        names = ("idle_timeout", "max_lifetime", "stall_timeout", "handshake_timeout", "max_connections")
+        return [name for name in (*names, "max_per_host", "max_memory") if getattr(self, name) != known[name]]
 
     @property
     def metered(self) -> bool:

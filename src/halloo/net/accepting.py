@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from halloo.core.limits import Gate
 from halloo.net import table as states
 from halloo.net.poller import READ
-from halloo.net.roles import Conversation, Peer
+from halloo.net.roles import Conversation, Peer, Respond
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -38,11 +38,17 @@ EXCLUSIVE = 1 << 28  # EPOLLEXCLUSIVE: of the workers that wait for one listener
 
 @dataclass(frozen=True, slots=True)
 class Post:
-    """A listening socket, and what its clients find: the echo or a conversation, in the clear or over TLS."""
+    """A socket that listens, and what its clients find: the echo or a conversation, in the clear or over TLS."""
 
     sock: socket.socket
     conversation: Conversation | None = None
     context: "SSLContext | None" = None
+    respond: Respond | None = None  # to datagrams
+
+    @property
+    def stream(self) -> bool:
+        """Whether its clients connect; otherwise they send datagrams."""
+        return self.sock.type == socket.SOCK_STREAM
 
 
 class Door:

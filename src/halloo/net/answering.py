@@ -5,14 +5,14 @@ message is not even looked at, so a client that does not read costs one batch of
 """
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from halloo.core.framing import FRAMINGS, Framing
 from halloo.errors import HallooError, UsageError
+from halloo.net.roles import Respond
 from halloo.net.tcp import Loop
 
-Respond = Callable[[bytes], bytes | None]
 BATCH = 64 * 1024  # bytes of answers collected before they are written
 
 log = logging.getLogger("halloo")
@@ -41,16 +41,16 @@ class Answering:
             raise UsageError(f"{framing!r} is no framing", f"use one of {', '.join(FRAMINGS)}")
         self.plain = respond is None and not greeting
         """Whether this would answer like the echo itself, which is quicker at it."""
-        self._respond: Respond = respond or bytes
+        self.respond = respond
         self._framing = FRAMINGS[framing]
-        self._greeting = greeting
+        self.greeting = greeting
         self._talks: dict[int, Talk] = {}
 
     def begin(self, loop: Loop, fd: int) -> None:
         """Greet."""
         self._talks[fd] = Talk(self._framing())
-        if self._greeting:
-            loop.send(fd, self._greeting)
+        if self.greeting:
+            loop.send(fd, self.greeting)
 
     def hear(self, loop: Loop, fd: int) -> None:
         """Read, and answer what the reading completed."""
@@ -98,7 +98,8 @@ class Answering:
 
     def _answer(self, talk: Talk, frame: bytes) -> bytes | None:
         try:
-            answer = self._respond(talk.framing.body(frame))
+            body = talk.framing.body(frame)
+            answer = self.respond(body) if self.respond else body
             return None if answer is None else talk.framing.like(frame, answer)
         except Exception:
             log.exception("respond failed; its connection is closed, the others go on")

@@ -19,10 +19,13 @@ def drain(loop: Loop, seconds: float, *, closed: Callable[[], None]) -> None:
     What the deadline, or a `stop` meanwhile, cuts off is counted.
     """
     loop.running = True
+    deadline = loop.clock() + seconds
     loop.door.shut()
+    if loop.datagrams:
+        loop.datagrams.finish(deadline)
     closed()
     now = loop.clock()
-    deadline, heard = now + seconds, dict.fromkeys(loop.table.within(*states.CONNECTED), now)
+    heard = dict.fromkeys(loop.table.within(*states.CONNECTED), now)
     while loop.running and loop.table.open and now < deadline:
         ready = loop.turn(STEP)
         now = loop.clock()

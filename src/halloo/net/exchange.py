@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from contextlib import closing, suppress
 from dataclasses import dataclass
 
-from halloo.errors import CutShort, HallooError, TimedOut
+from halloo.errors import CutShort, HallooError, Reset, TimedOut
 from halloo.net.connection import CHUNK, Connection
 from halloo.net.waiting import until_readable
 
@@ -89,7 +89,7 @@ def exchange(
     sender = _Sender(connection, source)
     received, moved = 0, time.monotonic()
     try:
-        while chunk := _next(connection):
+        while chunk := _next(connection, sender, received, owing=linger is None):
             if chunk is not _NOTHING:
                 received, moved = received + len(chunk), time.monotonic()
                 sink(chunk)
@@ -116,12 +116,16 @@ def exchange(
 _NOTHING = b"nothing yet"
 
 
-def _next(connection: Connection) -> bytes:
-    """Give what has come, empty at the peer's end, or _NOTHING."""
+def _next(connection: Connection, sender: _Sender, received: int, *, owing: bool) -> bytes:
+    """Give what has come, empty at the peer's end, or _NOTHING. A reset after the whole answer is an end as well."""
     try:
         return connection.receive(timeout=0)
     except TimedOut:
         return _NOTHING
+    except Reset:
+        if owing and sender.finished and 0 < sender.sent <= received:
+            return b""
+        raise
 
 
 def _patience(sender: _Sender, owed: int, moved: float, wait: float, linger: float | None) -> float | None:

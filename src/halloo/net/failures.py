@@ -28,6 +28,7 @@ from halloo.errors import (
 Words = tuple[type[HallooError], str, str]
 
 LOOK = "look at the server's own messages"
+SILENT = "check that an echo is there, and any firewall between; or allow more time with -W"
 TRUST = "give --ca FILE, --fingerprint HEX, or --insecure"
 _CONNECTING: dict[int, Words] = {
     errno.ECONNREFUSED: (Refused, "nothing is listening on {place} (connection refused)", "{start}"),

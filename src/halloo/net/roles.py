@@ -3,11 +3,13 @@
 Knows names only.
 """
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from halloo.net.tcp import Loop
 
+Respond = Callable[[bytes], bytes | None]  # what is answered to a message; None is no answer
 Peer = tuple[str, int] | tuple[str, int, int, int] | str  # as accept(2) reports it; of a Unix socket, its name or ""
 
 
@@ -32,6 +34,9 @@ class Witness(Protocol):
 
     def opened(self, fd: int, peer: Peer) -> None:
         """Take note of a client."""
+
+    def heard(self, peer: Peer) -> None:
+        """Take note of somebody who sends datagrams."""
 
     def refused(self, peer: Peer, reason: str) -> None:
         """Take note of a client that was turned away."""

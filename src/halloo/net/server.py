@@ -7,7 +7,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, MutableSequence, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import FrameType
 from typing import TYPE_CHECKING, Self
 
@@ -16,7 +16,7 @@ from halloo.core.limits import Limits
 from halloo.net import draining
 from halloo.net.accepting import Post
 from halloo.net.listening import Listener
-from halloo.net.roles import Conversation, Witness
+from halloo.net.roles import Conversation, Respond, Witness
 from halloo.net.table import Snapshot
 from halloo.net.tcp import Loop
 
@@ -29,9 +29,13 @@ STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGBRE
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """What clients find: the echo when there is no `conversation`, within limits, and over TLS where a listener is."""
+    """What clients find: the echo when there is no `conversation`, within limits, and over TLS where a listener is.
+
+    To datagrams the answer is the echo, or what `respond` makes of them.
+    """
 
     conversation: Conversation | None = None
+    respond: Respond | None = None
     limits: Limits = field(default_factory=Limits)
     context: "SSLContext | None" = None
     witness: Witness | None = None
@@ -39,7 +43,7 @@ class Service:
     def loop(self, listener: Listener, *, row: MutableSequence[int] | None = None, shared: bool = False) -> Loop:
         """Make the loop that serves a listener; see Loop for `row` and `shared`."""
         posts = [
-            Post(sock, self.conversation, self.context if address.scheme == "tls" else None)
+            Post(sock, self.conversation, self.context if address.scheme == "tls" else None, self.respond)
             for sock, address in zip(listener.sockets, listener.addresses, strict=True)
         ]
         return Loop(posts, limits=self.limits, witness=self.witness, row=row, shared=shared)
@@ -77,7 +81,7 @@ class Server:
             self.loop.woken = counted.set
             self.loop.wake()
             counted.wait(COUNTING)
-        return self.loop.snapshot()
+        return replace(self.loop.snapshot(), dropped=self._listener.dropped)
 
     def start(self) -> None:
         """Serve in a thread of its own."""

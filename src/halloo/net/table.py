@@ -20,30 +20,25 @@ SHAKING = 8  # TLS is being agreed
 PARTING = 9  # all is answered; TLS's own goodbye did not fit
 LEAVING = 10  # our end is sent; what still comes is read and thrown away, until the client's end
 ORPHANING = 11  # the end of the pipe that tells a worker of its parent's end
+HEARING = 12  # a datagram socket
 
 GROWTH = 4  # a table grows by so many parts of itself: the arrays beside it have its length
 
 CONNECTED = (FLOWING, OWING, METERED, RESTING, ANSWERING, SHAKING, PARTING, LEAVING)
 
 # What is counted, each in a slot of its own, so that the counts of a worker can lie in memory that others read.
-REFUSALS = ("denied", "max_connections", "max_per_host")
+REFUSALS = (
+    *("denied", "max_connections", "max_per_host"),
+    *("rate_limit", "too_long", "service_port", "own_port", "sender", "broadcast", "multicast"),  # of datagrams
+)
 ENDINGS = (
     *("idle_timeout", "max_lifetime", "stall_timeout", "handshake_timeout", "max_bytes", "max_memory"),
     *("drained", "cut_off"),
 )
 ERRORS = (
     *("ECONNRESET", "EPIPE", "ETIMEDOUT", "EHOSTUNREACH", "ENETUNREACH", "ECONNABORTED", "EMFILE", "ENFILE"),
-    *(
-        "ENOBUFS",
-        "ENOMEM",
-        "SSLError",
-        "SSLEOFError",
-        "SSLCertVerificationError",
-        "CutShort",
-        "Oversized",
-        "respond",
-        "other",
-    ),
+    *("ENOBUFS", "ENOMEM", "EAGAIN", "ECONNREFUSED", "EMSGSIZE", "EPERM", "EACCES", "EINVAL"),
+    *("SSLError", "SSLEOFError", "SSLCertVerificationError", "CutShort", "Oversized", "respond", "other"),
 )
 COUNTERS = (
     "accepted",
@@ -54,6 +49,7 @@ COUNTERS = (
     "lost",
     "owed",
     "oldest",
+    "datagrams",
     *REFUSALS,
     *ENDINGS,
     *ERRORS,
@@ -61,6 +57,7 @@ COUNTERS = (
 ACCEPTED, CLOSED, RECEIVED, SENT, MESSAGES, LOST = range(6)
 # Not counts but how things stand: bytes owed now, and the time in ms at which the oldest debt was made, 0 for none.
 OWED, OLDEST = 6, 7
+DATAGRAMS = 8
 SLOT = {name: slot for slot, name in enumerate(COUNTERS)}
 
 
@@ -74,6 +71,8 @@ class Snapshot:
     sent_bytes: int = 0
     messages: int = 0  # echoes: one for each time that something was read and written
     lost_bytes: int = 0  # owed or unread when a connection was cut off by the end of the server
+    datagrams: int = 0  # received
+    dropped: int = 0  # datagrams, by the kernel: its buffer was full, or they came round in a loop between echoes
     refused: dict[str, int] = field(default_factory=dict)  # by reason: {"max_per_host": 2}
     ended: dict[str, int] = field(default_factory=dict)  # by us, by reason: {"idle_timeout": 1}
     errors: dict[str, int] = field(default_factory=dict)  # by name: {"ECONNRESET": 2}
@@ -92,6 +91,7 @@ class Snapshot:
         return cls(
             accepted=row[ACCEPTED],
             open=row[ACCEPTED] - row[CLOSED],
+            datagrams=row[DATAGRAMS],
             received_bytes=row[RECEIVED],
             sent_bytes=row[SENT],
             messages=row[MESSAGES],
@@ -149,6 +149,6 @@ class Table:
             self.row[OWED] -= len(debt)
             del self.since[fd]
 
-    def count(self, name: str) -> None:
-        """Count one more of a name; an unknown one is `other`."""
-        self.row[SLOT.get(name, SLOT["other"])] += 1
+    def count(self, name: str, times: int = 1) -> None:
+        """Count more of a name; an unknown one is `other`."""
+        self.row[SLOT.get(name, SLOT["other"])] += times

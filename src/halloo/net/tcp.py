@@ -33,6 +33,7 @@ from halloo.net.table import FLOWING, Snapshot, Table
 
 if TYPE_CHECKING:
     from halloo.net.tls import Handshakes
+    from halloo.net.udp import Datagrams
 
 BUFFER = 256 * 1024  # bytes; 64 KiB moves two thirds as much in a stream, more gains nothing
 SMALL = 460  # bytes: with its header, what Python's own allocator (obmalloc) still serves
@@ -79,7 +80,8 @@ class Loop:
             for end in (self._waking, self.waker):
                 end.setblocking(False)
             self.watch(self._waking.fileno(), states.WAKING)
-            self.door = Door(self, posts, clients=clients, shared=shared)
+            self.door = Door(self, [post for post in posts if post.stream], clients=clients, shared=shared)
+            self.datagrams = _datagrams(self, [post for post in posts if not post.stream])
         except BaseException:
             self.release()
             raise
@@ -99,6 +101,7 @@ class Loop:
             states.PARTING: self.endings.finish,
             states.LEAVING: self.endings.left,
             states.ORPHANING: self._orphan,
+            states.HEARING: self.datagrams.hear if self.datagrams else self._ignore,
         }
         return tuple(acts[state] for state in range(len(acts)))
 
@@ -196,6 +199,8 @@ class Loop:
         for fd in self.table.within(*states.CONNECTED):
             self.close(fd)
         self.door.deafen()
+        if self.datagrams:
+            self.datagrams.deafen()
         self.poller.forget(self._waking.fileno())
         self.release()
 
@@ -375,3 +380,11 @@ def _handshakes(loop: Loop) -> "Handshakes":
     from halloo.net.tls import Handshakes  # noqa: PLC0415 - ssl is slow to import, and not for everybody
 
     return Handshakes(loop)
+
+
+def _datagrams(loop: Loop, posts: Sequence[Post]) -> "Datagrams | None":
+    if not posts:
+        return None
+    from halloo.net.udp import Datagrams  # noqa: PLC0415 - most servers are for streams alone
+
+    return Datagrams(loop, posts)

@@ -7,6 +7,7 @@ import errno
 import os
 import socket
 import stat
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from halloo.net import failures
 LONGEST = 107  # bytes of a path, sun_path less its final NUL
 
 
-def bound(address: Address, backlog: int, options: list[tuple[int, int, int]]) -> socket.socket:
+def bound(address: Address, backlog: int, options: Sequence[tuple[int, int, int]]) -> socket.socket:
     """Give a socket that listens on the address's path. Raises PortTaken when somebody answers there."""
     path = checked(address)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)

@@ -11,6 +11,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, MutableSequence, Sequence
+from dataclasses import replace
 from typing import Self, cast
 
 from halloo.core.addresses import Address
@@ -34,12 +35,16 @@ SLOT_SIZE = 8 * len(COUNTERS)
 class Fleet:
     """Worker processes that serve; the shape of a Server, without the thread."""
 
-    def __init__(self, listeners: Sequence[Listener], service: Service, workers: int) -> None:
-        """Take over the listeners: one that all share, or one for each worker. Nobody is forked before `run`."""
+    def __init__(self, listeners: Sequence[Listener], service: Service, workers: int, *, shared: bool) -> None:
+        """Take over the listeners: one that all share, or one for each worker. Nobody is forked before `run`.
+
+        `shared` is whether the workers have the same listening sockets of streams.
+        """
         if not hasattr(os, "fork"):
             raise Unsupported("this system cannot fork", "leave --workers out")
         self._listeners = listeners
         self._service = service
+        self._shared = shared
         self._memory = memoryview(mmap.mmap(-1, workers * SLOT_SIZE)).cast("Q")
         self._past = blank_row()  # what workers that are gone have counted
         self._pids: dict[int, int] = {}  # process -> slot
@@ -91,7 +96,8 @@ class Fleet:
         total[states.OLDEST] = min((row[states.OLDEST] for row in rows if row[states.OLDEST]), default=0)
         now = self.loop.clock()
         workers = tuple(Snapshot.of(row, began=born, now=now) for row, born in zip(rows, self._born, strict=True))
-        return Snapshot.of(total, began=self._began, now=now, workers=workers)
+        dropped = sum(listener.dropped for listener in self._listeners)
+        return replace(Snapshot.of(total, began=self._began, now=now, workers=workers), dropped=dropped)
 
     def close(self) -> None:
         """End the workers that are left, and close everything."""
@@ -201,7 +207,7 @@ class Fleet:
             for other in self._listeners:
                 if other is not listener:
                     other.release()
-            loop = self._service.loop(listener, row=self._row(slot), shared=len(self._listeners) == 1)
+            loop = self._service.loop(listener, row=self._row(slot), shared=self._shared)
             loop.watch(self._lifeline, states.ORPHANING)
             with interruptible(loop, signals=(signal.SIGTERM,)):
                 signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)

@@ -24,6 +24,10 @@ class TextLog:
         """Say who has come."""
         self._write(f"Connected by {shown(peer)}")
 
+    def heard(self, peer: Peer) -> None:
+        """Say who sends datagrams."""
+        self._write(f"Heard from {shown(peer)}")
+
     def refused(self, peer: Peer, reason: str) -> None:
         """Say who was turned away."""
         self._write(f"Refused {shown(peer)}: {reason.replace('_', ' ')}")
@@ -33,7 +37,7 @@ class TextLog:
 
 
 class JsonLog:
-    """An object a line: {"event": "connected" | "refused" | "closed", "data": {...}}."""
+    """An object a line: {"event": "connected" | "heard" | "refused" | "closed", "data": {...}}."""
 
     def __init__(self, write: Write) -> None:
         """Write lines to `write`."""
@@ -44,6 +48,10 @@ class JsonLog:
         """Say who has come."""
         self._peers[fd] = peer
         self._line("connected", peer, None)
+
+    def heard(self, peer: Peer) -> None:
+        """Say who sends datagrams."""
+        self._line("heard", peer, None)
 
     def refused(self, peer: Peer, reason: str) -> None:
         """Say who was turned away."""

@@ -40,11 +40,15 @@ class _Given(Collector):
         )
         yield GaugeMetricFamily("halloo_uptime_seconds", "Since the server began.", seen.uptime_seconds)
         yield CounterMetricFamily("halloo_accepted_connections", "Connections since the server began.", seen.accepted)
+        yield CounterMetricFamily("halloo_datagrams", "Datagrams received.", seen.datagrams)
+        yield CounterMetricFamily(
+            "halloo_dropped_datagrams", "Datagrams that the kernel dropped: no room, or a loop.", seen.dropped
+        )
         yield CounterMetricFamily("halloo_received_bytes", "Bytes received.", seen.received_bytes)
         yield CounterMetricFamily("halloo_sent_bytes", "Bytes sent.", seen.sent_bytes)
         yield CounterMetricFamily("halloo_messages", "Echoes: reads that were answered.", seen.messages)
         yield CounterMetricFamily("halloo_lost_bytes", "Bytes that the end of the server cut off.", seen.lost_bytes)
-        yield _by("halloo_refused", "reason", "Connections turned away.", seen.refused)
+        yield _by("halloo_refused", "reason", "Connections turned away, and datagrams not answered.", seen.refused)
         yield _by("halloo_ended", "reason", "Connections that the server ended.", seen.ended)
         yield _by("halloo_errors", "name", "Errors of connections and of accepting them.", seen.errors)
 

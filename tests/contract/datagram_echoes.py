@@ -1,0 +1,151 @@
+"""Name every echo of datagrams that the contract holds for: how to start it, and where it can be asked.
+
+Knows loops, pollers and two foreign echoes: the reference, which proves the contract itself, and the C program that
+speeds are measured by. Knows no test. A new one is one more line in ECHOES, or in PROGRAMS.
+"""
+
+import os
+import select
+import shutil
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+
+import pytest
+
+import halloo
+from bench import servers
+from halloo.core.limits import Limits
+from halloo.net.datagrams import QUEUE, WHOLE
+from halloo.net.listening import listen
+from halloo.net.poller import Epoll, Poller, Selector
+from halloo.net.server import Server
+from halloo.net.udp import UDP_GRO
+from tests.contract.echoes import LIMITS, Choosing
+from tests.programs import PYTHON, started
+
+LINUX = sys.platform.startswith("linux")
+FOUR, SIX = ("127.0.0.1",), ("::1",)
+MANY = ("127.0.0.1", "127.0.0.2", "127.3.2.1") if LINUX else FOUR  # all of 127/8 is this machine on Linux
+
+
+@dataclass(frozen=True, slots=True)
+class Echo:
+    """Where an echo can be asked: at each of the hosts, all of one family."""
+
+    hosts: tuple[str, ...]
+    port: int
+
+
+@contextmanager
+def looping(
+    poller: Callable[[], Poller],
+    place: str = "udp://127.0.0.1:0",
+    hosts: tuple[str, ...] = FOUR,
+    *,
+    limits: Limits | None = None,
+    trains: bool = True,
+) -> Iterator[Echo]:
+    """Run halloo's own loop."""
+    listener = listen(place)
+    with Server(listener, Choosing(poller=poller, limits=limits or Limits())) as server:
+        if not trains:
+            for sock in listener.sockets:
+                sock.setsockopt(socket.IPPROTO_UDP, UDP_GRO, 0)
+        server.start()
+        yield Echo(hosts, server.address.port)
+
+
+@contextmanager
+def public(place: str, hosts: tuple[str, ...], respond: Callable[[bytes], bytes] | None = None) -> Iterator[Echo]:
+    """Run what a user of the library gets."""
+    with halloo.serving(place, respond=respond) as server:
+        yield Echo(hosts, server.address.port)
+
+
+@contextmanager
+def reference() -> Iterator[Echo]:
+    """Run what the contract asks for in as few lines as sockets need."""
+    stopping = threading.Event()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, QUEUE)
+        sock.bind(("127.0.0.1", 0))
+
+        def serve() -> None:
+            while not stopping.is_set():
+                with suppress(ConnectionError):  # how Windows tells that an earlier sender has gone
+                    data, peer = sock.recvfrom(WHOLE)
+                    sock.sendto(data, peer)
+
+        thread = threading.Thread(target=serve, name="reference")
+        thread.start()
+        try:
+            yield Echo(FOUR, sock.getsockname()[1])
+        finally:
+            stopping.set()
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as last:
+                last.sendto(b"", sock.getsockname())
+                thread.join()
+
+
+@contextmanager
+def program(*argv: str, hosts: tuple[str, ...] = FOUR) -> Iterator[Echo]:
+    """Run a program that says where it listens."""
+    with started(*argv) as process:
+        assert process.stdout
+        yield Echo(hosts, int(process.stdout.readline().rpartition(b":")[2]))
+
+
+def command(place: str, hosts: tuple[str, ...], *options: str) -> AbstractContextManager[Echo]:
+    """Run the command."""
+    return program(PYTHON, "-m", "halloo", "serve", place, "-q", *options, hosts=hosts)
+
+
+def measure(form: str) -> AbstractContextManager[Echo]:
+    """Run the C program of the benchmark, as the benchmark builds it."""
+    if shutil.which(servers.CC) is None:
+        pytest.skip(f"needs a C compiler: {servers.CC} is not installed")
+    return program(str(servers.build("udp.c")), form)
+
+
+ECHOES: dict[str, Callable[[], AbstractContextManager[Echo]]] = {
+    "reference": reference,
+    "selectors": partial(looping, Selector),
+    "selectors, IPv6": partial(looping, Selector, "udp://[::1]:0", SIX),
+    "selectors, everywhere": partial(looping, Selector, "udp://:0", MANY),
+    "selectors, limits": partial(looping, Selector, limits=LIMITS),
+    "serving": partial(public, "udp://127.0.0.1:0", FOUR),
+    "serving, respond": partial(public, "udp://127.0.0.1:0", FOUR, bytes),
+    "serving, respond, everywhere": partial(public, "udp://:0", MANY, bytes),
+}
+if hasattr(select, "epoll"):
+    ECHOES |= {
+        "epoll": partial(looping, Epoll),
+        "epoll, IPv6": partial(looping, Epoll, "udp://[::1]:0", SIX),
+        "epoll, everywhere": partial(looping, Epoll, "udp://:0", MANY),
+        "epoll, everywhere, IPv6": partial(looping, Epoll, "udp://:0", SIX),
+        "epoll, limits": partial(looping, Epoll, limits=LIMITS),
+        "epoll, limits, everywhere": partial(looping, Epoll, "udp://:0", MANY, limits=LIMITS),
+    }
+if LINUX:
+    ECHOES |= {
+        "selectors, no trains": partial(looping, Selector, trains=False),
+        "epoll, no trains": partial(looping, Epoll, trains=False),
+        "epoll, no trains, everywhere": partial(looping, Epoll, "udp://:0", MANY, trains=False),
+        "epoll, no trains, IPv6": partial(looping, Epoll, "udp://[::1]:0", SIX, trains=False),
+    }
+
+# Echoes that are programs of their own. One that has started serves all the tests, as it would serve anybody.
+PROGRAMS: dict[str, Callable[[], AbstractContextManager[Echo]]] = {}
+if hasattr(os, "fork"):
+    PROGRAMS |= {
+        "workers": partial(command, "udp://127.0.0.1:0", FOUR, "--workers", "2"),
+        "workers, IPv6": partial(command, "udp://[::1]:0", SIX, "--workers", "2"),
+        "workers, everywhere": partial(command, "udp://:0", MANY, "--workers", "2", "--reuse-port"),
+    }
+if hasattr(select, "epoll"):
+    PROGRAMS |= {"C, plain": partial(measure, "plain"), "C, batch": partial(measure, "batch")}
