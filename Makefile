@@ -7,7 +7,7 @@ else
 BIN := $(VENV)/bin
 endif
 
-.PHONY: demo test check check-all bench format clean
+.PHONY: demo test check check-all bench matrix format clean
 
 demo: $(VENV)/.runtime
 	$(BIN)/halloo demo
@@ -21,15 +21,19 @@ check: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_architecture.py
 
-# Every case of the conformance suite, those that wait or load the machine too: some minutes.
+# halloo checked by itself, and the check by its mutants, those cases too that wait or load the machine: many minutes.
 check-all: check $(VENV)/.dev
-	$(BIN)/python -m pytest -m "" tests/conformance
+	$(BIN)/python -m pytest -m "" tests/check
 
 # Side by side with other servers, on this machine; needs a C compiler. See bench/README.md.
 bench: $(VENV)/.bench
 	$(BIN)/python -m bench.tcp
 	$(BIN)/python -m bench.udp
 	$(BIN)/python -m bench.plot
+
+# How well-known servers do in `halloo check`, written into docs/matrix.md; needs a C compiler, and takes half an hour.
+matrix: $(VENV)/.bench
+	$(BIN)/python -m bench.matrix
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format

@@ -127,6 +127,17 @@ def test_one_client_whose_message_is_printed() -> None:
     assert out.decode().splitlines() == console("halloo receive")[1:]
 
 
+def test_a_check_says_what_is_wrong() -> None:
+    command = "halloo check server --only T14 -- python examples/echoserver.py PORT"
+    places = {"python": PYTHON, "examples/echoserver.py": str(ROOT / "examples" / "echoserver.py")}
+    done = run(*HALLOO, *(places.get(word, word) for word in shlex.split(command)[1:]))
+    said = done.stdout.decode()
+    for short, long in places.items():
+        said = said.replace(long, short)
+    assert done.returncode == 1
+    assert "\n".join(console(command)[1:]) in said
+
+
 def test_the_error_without_a_server() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -148,6 +148,8 @@ def test_more_clients_than_select_can_watch_do_not_end_the_server() -> None:
         "server = halloo.serving('127.0.0.1:0')\n"
         "address = server.__enter__().address\n"
         "first = socket.create_connection((address.host, address.port), 5)\n"
+        "first.sendall(b'hello')\n"
+        "assert first.recv(5) == b'hello'\n"  # it has its number before the others are taken
         "numbers = [os.dup(0) for _ in range(1100)]\n"
         "one_too_many = socket.create_connection((address.host, address.port), 5)\n"
         "for _ in range(100):\n"

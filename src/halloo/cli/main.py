@@ -21,6 +21,7 @@ from halloo.core.escape import printable
 from halloo.errors import HallooError
 
 VERBS = ("serve", "connect", "send", "receive", "demo")
+CHECK = "check"
 
 PEER_FAILED, LOCAL, INTERRUPTED = 1, 2, 128 + signal.SIGINT
 
@@ -43,6 +44,10 @@ def application(*, verbs_only: bool = False) -> App:
         app.register_install_completion_command()
     for place, verb in enumerate(VERBS):
         app.command(getattr(verbs, verb), sort_key=place)
+    if not verbs_only:
+        from halloo.cli import checks  # noqa: PLC0415 - the other verbs do not pay for it
+
+        checks.add(app, sort_key=len(VERBS))
     return app
 
 
@@ -55,6 +60,9 @@ def main(argv: list[str] | None = None) -> NoReturn:
     arguments = arguments[debug:]
     if arguments[:1] == ["help"]:
         arguments = [*arguments[1:], "--help"]
+    if arguments[:1] == [CHECK] and "--" in arguments:
+        own = arguments.index("--")  # what follows is a command, whose options are none of ours
+        arguments = [*arguments[:own], *(f"--command={word}" for word in arguments[own + 1 :])]
     try:
         code = application(verbs_only=arguments[:1] != [] and arguments[0] in VERBS)(arguments) or 0
         sys.stdout.flush()

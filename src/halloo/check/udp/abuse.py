@@ -1,0 +1,136 @@
+"""Cases of abuse: nobody who can forge a sender makes the server talk to somebody else, or to itself, for ever.
+
+Knows clients' sockets and forged datagrams; those are sent on loopback alone, to a server started for this.
+"""
+
+import socket
+from contextlib import ExitStack, suppress
+
+from halloo.check import processes
+from halloo.check.case import Failed, Skipped, case
+from halloo.check.forged import forge, wire
+from halloo.check.letters import Letters
+from halloo.check.program import Program
+from halloo.check.subject import LOOPBACK
+from halloo.check.target import Target
+from halloo.check.udp.datagrams import UDP
+
+SERVICES = (7, 13, 19, 37, 53)
+LOOP = "VU#417980; CVE-2024-2169"
+QUIET = 0.3  # seconds
+FEW = 10  # datagrams that a loop may take to die
+HARSH = "forged datagrams are for a server that was started for this"
+
+
+def _v4(target: Target) -> tuple[str, int]:
+    if target.host != LOOPBACK:
+        raise Skipped("the server does not serve IPv4")
+    return LOOPBACK, target.port
+
+
+def _lives(target: Target) -> None:
+    with target.letters() as client:
+        client.ask(b"and now?\n")
+
+
+@case(passes="no reply", severity="SHOULD", source=f"inetd; {LOOP}", needs=("U01",), harsh=HARSH, schemes=UDP)
+def u12_service_ports(target: Target) -> str:
+    """Ask from the ports of services that answer whatever comes: 7, 13, 19, 37, 53."""
+    with ExitStack() as stack:
+        asking: dict[int, Letters] = {}
+        for port in SERVICES:
+            with suppress(Failed):
+                asking[port] = stack.enter_context(Letters(_v4(target), clock=target.clock, source=(LOOPBACK, port)))
+        if not asking:
+            raise Skipped("needs ports below 1024 to ask from (root)")
+        for client in asking.values():
+            client.send(b"hello\n")
+        if answered := [port for port, client in asking.items() if client.take(QUIET)]:
+            raise Failed(f"ports {', '.join(map(str, answered))} were answered", pattern="answered")
+        return f"asked from {', '.join(map(str, asking))}"
+
+
+@case(
+    passes="at most 30 % of a core, and it serves on",
+    severity="SHOULD",
+    source=LOOP,
+    needs=("U01",),
+    process=True,
+    alone=True,
+    schemes=UDP,
+)
+def u13_self_loop(target: Target) -> str:
+    """Forge a datagram from the server's own address."""
+    place = _v4(target)
+    forge(place, place, b"echo, echo\n")
+    load = target.program.load(1.0)
+    if load > 0.3:
+        raise Failed(f"it talks to itself, and keeps {load:.0%} of a core busy with it", pattern="busy")
+    _lives(target)
+    return f"{load:.0%} of a core"
+
+
+@case(
+    passes="the datagram dies out within 1 s",
+    severity="SHOULD",
+    source=LOOP,
+    needs=("U01",),
+    process=True,
+    alone=True,
+    schemes=UDP,
+)
+def u15_two_server_loop(target: Target) -> str:
+    """Forge a datagram between two copies of the server."""
+    if target.subject.port:
+        raise Skipped("a second copy cannot have the same fixed port")
+    second = Program(target.subject, target.clock)
+    try:
+        second.start()
+        with wire(target.clock) as seen:
+            forge((LOOPBACK, second.port), _v4(target), b"echo, echo\n")
+            seen.sent_from(target.port, 1.0)
+            more = seen.sent_from(target.port, 0.3)
+    finally:
+        second.close()
+    if more > FEW:
+        raise Failed(
+            f"after a second they still talk to each other: {more / 0.3:,.0f} datagrams a second", pattern="busy"
+        )
+    _lives(target)
+    return "it died out"
+
+
+@case(passes="survives, silent", severity="SHOULD", source="RFC 768", needs=("U01",), process=True, schemes=UDP)
+def u16_port_0(target: Target) -> None:
+    """Forge a datagram from port 0, where nobody can be."""
+    with wire(target.clock) as seen:
+        forge((LOOPBACK, 0), _v4(target), b"hello\n")
+        if count := seen.sent_from(target.port, QUIET):
+            raise Failed(f"{count} datagrams were sent to port 0", pattern="answered")
+    _lives(target)
+
+
+@case(passes="silent", severity="MUST", source="RFC 1122 4.1.3.6", needs=("U01",), process=True, schemes=UDP)
+def u17_bad_source(target: Target) -> None:
+    """Forge datagrams from broadcast and multicast addresses."""
+    with wire(target.clock) as seen:
+        for sender in ("255.255.255.255", "127.255.255.255", "224.0.0.1", "239.1.2.3"):
+            forge((sender, 4000), _v4(target), b"hello\n")
+        if count := seen.sent_from(target.port, QUIET):
+            raise Failed(f"{count} datagrams were sent to everybody", pattern="answered")
+    _lives(target)
+
+
+@case(
+    passes="silent", severity="SHOULD", source="'fraggle'; RFC 1122 4.1.3.6", needs=("U01",), process=True, schemes=UDP
+)
+def u18_bcast_dest(target: Target) -> None:
+    """Send to the broadcast address of loopback."""
+    if not processes.everywhere(target.program.tree(), target.port, "udp"):
+        raise Skipped("the server is bound to one address, and hears no broadcast")
+    with target.letters(source=LOOPBACK) as client:
+        client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+        client.sock.sendto(b"hello\n", ("127.255.255.255", target.port))
+        if client.take(QUIET):
+            raise Failed("a broadcast was answered", pattern="answered")
+    _lives(target)

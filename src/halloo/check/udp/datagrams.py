@@ -1,0 +1,215 @@
+"""Cases of datagrams: each comes back whole, once, to who sent it, from where it was sent to.
+
+Knows clients' sockets. Levels 1 and 2 of the catalogue, and what shows the quality of a server.
+"""
+
+from contextlib import ExitStack
+
+from halloo.check import processes
+from halloo.check.case import Failed, Skipped, case
+from halloo.check.payload import payload
+from halloo.check.target import Target
+
+UDP = frozenset({"udp"})
+RFC = "RFC 862"
+SMALL = (1, 2, 511, 512, 513, 1023, 1024, 1025, 1472)
+LARGE = (1473, 4096, 8191, 8192, 8193, 16_384, 32_768, 65_507)
+SOON = 1.0  # seconds for a datagram that may be lost
+ANOTHER = "127.0.0.2"
+
+
+@case(passes="identical", severity="MUST", source=RFC, schemes=UDP)
+def u01_echo(target: Target) -> None:
+    """Send a short line."""
+    with target.letters() as client:
+        client.ask(b"hello\n")
+
+
+@case(passes="identical", severity="MUST", source=RFC, needs=("U01",), schemes=UDP)
+def u02_bytes(target: Target) -> None:
+    """Send all 256 values."""
+    with target.letters() as client:
+        client.ask(bytes(range(256)))
+
+
+@case(
+    passes="an empty reply, and the server lives",
+    severity="SHOULD",
+    source="RFC 768; cpython#113812; uvloop#594",
+    needs=("U01",),
+    schemes=UDP,
+)
+def u03_empty(target: Target) -> None:
+    """Send a datagram of no bytes."""
+    with target.letters() as client:
+        client.send(b"")
+        answer = client.take(SOON)
+        with target.letters() as other:
+            try:
+                other.ask(b"and now?\n")
+            except Failed as failure:
+                raise failure.within("after an empty datagram the server serves nobody") from failure
+        if answer is None:
+            raise Failed("an empty datagram was not answered", pattern="silent")
+        client.compare(b"", answer[0])
+
+
+@case(passes="whole", severity="MUST", source="recvfrom(1024)", needs=("U01",), schemes=UDP)
+def u04_small(target: Target) -> None:
+    """Send datagrams of 1 to 1472 bytes, around the usual sizes of buffers."""
+    with target.letters() as client:
+        for size in SMALL:
+            client.ask(payload(size), surplus=0.05)
+
+
+@case(
+    passes="whole or no reply, never a part",
+    severity="SHOULD",
+    source="MSG_TRUNC, recv(2)",
+    needs=("U01",),
+    waits=True,
+    schemes=UDP,
+)
+def u05_large(target: Target) -> str:
+    """Send datagrams of 1473 to 65,507 bytes."""
+    answered = 0
+    with target.letters() as client:
+        for size in LARGE:
+            client.send(payload(size))
+            if answer := client.take(SOON):
+                client.compare(payload(size), answer[0])
+                answered = size
+    return f"the largest answered: {answered:,} bytes"
+
+
+@case(
+    passes="five back, none merged",
+    severity="MUST",
+    source='RFC 862: "an answering datagram"',
+    needs=("U01",),
+    schemes=UDP,
+)
+def u06_boundaries(target: Target) -> None:
+    """Send five datagrams at once."""
+    sent = [payload(20 + number, number) for number in range(5)]
+    with target.letters() as client:
+        for data in sent:
+            client.send(data)
+        came = [client.receive() for _ in sent]
+        if sorted(came) != sorted(map(client.expected, sent)):
+            sizes = ", ".join(str(len(data)) for data in came)
+            raise Failed(f"sent 20, 21, 22, 23 and 24 bytes; datagrams of {sizes} bytes came back", pattern="changed")
+        client.quiet()
+
+
+@case(passes="each its own", severity="MUST", source="—", needs=("U01",), schemes=UDP)
+def u07_two_clients(target: Target) -> None:
+    """Two clients send in turn."""
+    with target.letters() as one, target.letters() as other:
+        for number in range(5):
+            one.send(payload(32, number))
+            other.send(payload(32, 100 + number))
+        for number in range(5):
+            one.compare(payload(32, number), one.receive())
+            other.compare(payload(32, 100 + number), other.receive())
+        one.quiet(0.05)
+        other.quiet(0.05)
+
+
+@case(passes="exactly one reply", severity="MUST", source=RFC, needs=("U01",), schemes=UDP)
+def u08_once(target: Target) -> None:
+    """Send one datagram, and wait for more than one answer."""
+    with target.letters() as client:
+        client.ask(b"once\n", surplus=0.5)
+
+
+@case(
+    passes="the next one is served",
+    severity="MUST",
+    source="ICMP: cpython#91227, #127057, #156784; go#5834; SIO_UDP_CONNRESET",
+    needs=("U01",),
+    schemes=UDP,
+)
+def u09_vanished(target: Target) -> None:
+    """Twenty clients send and are gone before the reply."""
+    with target.letters() as next_one:
+        next_one.ask(b"I have a port already, and get none of theirs\n", surplus=0)
+        for number in range(20):
+            with target.letters() as client:
+                client.send(payload(32, number))
+        next_one.ask(b"and now?\n")
+
+
+@case(
+    passes="the reply comes from the address that was asked",
+    severity="SHOULD",
+    source="RFC 1122 4.1.3.5; xinetd PR#16; iperf#2077",
+    needs=("U01",),
+    process=True,
+    schemes=UDP,
+)
+def u10_source_addr(target: Target) -> None:
+    """Ask 127.0.0.2 of a server that serves every address."""
+    if not processes.everywhere(target.program.tree(), target.port, "udp"):
+        raise Skipped("the server is bound to one address")
+    with target.letters(host=ANOTHER) as client:
+        client.send(b"who are you?\n")
+        found = client.take(SOON)
+        if found is None:
+            raise Failed(f"no answer came from {ANOTHER}", pattern="silent")
+        if found[1][0] != ANOTHER:
+            raise Failed(f"asked {ANOTHER}, answered by {found[1][0]}", pattern="elsewhere")
+
+
+@case(passes="share returned", severity="INFO", source="SO_RCVBUF, socket(7)", needs=("U01",), schemes=UDP)
+def u11_burst(target: Target) -> str:
+    """Send 500 datagrams of 1000 bytes without a pause."""
+    came = 0
+    with target.letters() as client:
+        for number in range(500):
+            client.send(payload(1000, number))
+        while client.take(0.3):
+            came += 1
+    return f"{came} of 500 came back"
+
+
+@case(passes="the next client is served", severity="MUST", source="—", needs=("U01",), schemes=UDP)
+def u14_unread(target: Target) -> None:
+    """A client does not read the replies to 200 datagrams."""
+    with target.letters() as deaf, target.letters() as client:
+        for number in range(200):
+            deaf.send(payload(1000, number))
+        client.ask(b"and now?\n")
+
+
+@case(
+    passes="no reply is longer than what was asked",
+    severity="MUST",
+    source="amplification",
+    needs=("U01",),
+    schemes=UDP,
+)
+def u19_no_gain(target: Target) -> str:
+    """Send datagrams of all sizes, and add up what comes back."""
+    sent = came = 0
+    with target.letters() as client:
+        for size in (0, *SMALL, *LARGE):
+            client.send(payload(size))
+            sent += size
+            if answer := client.take(0.2):
+                came += len(answer[0])
+                if len(answer[0]) > size and not target.subject.expect:
+                    raise Failed(f"{size:,} bytes were answered with {len(answer[0]):,}", pattern="surplus")
+    return f"{came / sent:.0%} of the bytes came back"
+
+
+@case(passes="as over IPv4", severity="SHOULD", source="RFC 3493 3.7", needs=("U01",), process=True, schemes=UDP)
+def u20_v6(target: Target) -> None:
+    """Ask the same on ::1, where it is served."""
+    if not processes.hosts(target.program.tree(), target.port, "udp") & {"::1", "::"}:
+        raise Skipped("the server does not serve IPv6")
+    with ExitStack() as stack:
+        one, other = (stack.enter_context(target.letters(host="::1")) for _ in range(2))
+        for data in (b"hello\n", bytes(range(256)), payload(1472)):
+            one.ask(data, surplus=0.05)
+            other.ask(data, surplus=0.05)

@@ -1,0 +1,103 @@
+import socket
+
+import pytest
+
+from halloo.check import processes
+from halloo.check.case import Skipped, cases_in
+from halloo.check.clients import ROOMS, asking
+from halloo.check.clients.asking import ask_client
+from halloo.check.clients.case import case
+from halloo.check.clients.ports import take
+from halloo.check.clients.subject import ClientSubject, Stdin
+from halloo.check.clients.target import ClientTarget
+from halloo.check.results import Result
+from halloo.check.runner import Trial
+from halloo.errors import PortTaken
+from tests.programs import PYTHON
+
+CASES = {case.id: case for room in ROOMS for case in cases_in(vars(room).values())}
+
+
+def ask(id: str, program: str, *, stdin: Stdin | None = "none", verifying: bool = False, port: int = 0) -> Result:  # noqa: A002 - the id of a case
+    words = (PYTHON, "-c", program, "HOST", "PORT")
+    return ask_client(CASES[id], ClientSubject(command=words, stdin=stdin, verifying=verifying, port=port), Trial())
+
+
+def test_a_program_that_cannot_be_started_is_named() -> None:
+    result = ask_client(CASES["C01"], ClientSubject(command=("no-such-program", "PORT"), stdin="none"), Trial())
+    assert (result.verdict, result.text) == ("FAIL", "no-such-program: No such file or directory")
+
+
+def test_a_program_that_does_not_connect_is_quoted() -> None:
+    result = ask("C01", "print('not today')")
+    assert result.verdict == "FAIL"
+    assert "'not today'" in result.text
+    assert "exit code 0" in result.text
+
+
+def is_running(pid: int) -> bool:
+    return pid in processes.session(pid) and not processes.is_zombie(pid)
+
+
+def test_what_a_client_has_begun_ends_with_it() -> None:
+    begin = "p = subprocess.Popen(['sleep', '600'], start_new_session=True)"
+    result = ask("C13", f"import subprocess, sys; {begin}; sys.exit(f'pid {{p.pid}}.')")
+    begun = int(result.text.partition("pid ")[2].partition(".")[0])
+    assert not is_running(begun)
+
+
+def test_a_fault_of_ours_is_an_error() -> None:
+    @case(passes="never", severity="MUST", source="this test")
+    def c99_broken(_: ClientTarget) -> None:
+        """Divide by nothing."""
+        raise ZeroDivisionError
+
+    result = ask_client(c99_broken, ClientSubject(command=("true",)), Trial())
+    assert (result.verdict, "ZeroDivisionError" in result.text) == ("ERROR", True)
+
+
+def test_what_cannot_be_asked_is_skipped() -> None:
+    @case(passes="never", severity="MUST", source="this test")
+    def c98_skipped(_: ClientTarget) -> None:
+        """Skip."""
+        raise Skipped("not of this one")
+
+    result = ask_client(c98_skipped, ClientSubject(command=("true",)), Trial())
+    assert (result.verdict, result.text) == ("SKIP", "not of this one")
+
+
+def test_a_client_that_takes_too_much_memory_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asking, "MEMORY", 1 << 20)
+    result = ask("C01", "import time; [None for _ in iter(lambda: time.monotonic(), 0)]")
+    assert (result.verdict, result.pattern) == ("FAIL", "memory")
+
+
+@pytest.mark.parametrize(("verifying", "severity"), [(False, "INFO"), (True, "MUST")])
+def test_a_client_that_claims_to_compare_must(*, verifying: bool, severity: str) -> None:
+    assert ask("C10", "", verifying=verifying).case.severity == severity
+
+
+def test_a_fixed_port_is_the_port() -> None:
+    free = take("tcp")
+    port = int(free[4].getsockname()[1])
+    for sock in free.values():
+        sock.close()
+    result = ask("C01", f"import socket; s = socket.create_connection(('127.0.0.1', {port})); "
+                 "s.sendall(b'x'); print(s.recv(9).decode())", port=port)  # fmt: skip
+    assert result.verdict == "PASS"
+
+
+def test_a_fixed_port_that_somebody_has_is_not_to_be_had() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other, pytest.raises(PortTaken):
+        take("tcp", other.getsockname()[1], patience=0)
+
+
+def test_a_port_is_had_in_one_step() -> None:
+    ours = take("udp")
+    port = ours[4].getsockname()[1]
+    try:
+        with pytest.raises(PortTaken):
+            take("udp", port, patience=0)
+    finally:
+        for sock in ours.values():
+            sock.close()

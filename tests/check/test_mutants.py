@@ -1,0 +1,154 @@
+"""The checker is checked: every deliberately wrong server fails exactly the cases that its mistake is about.
+
+Each is asked every MUST and SHOULD of level 4; a case that needs a failed one is BLOCKED, and only such a one. The
+right servers pass everything. That takes half an hour (`make check-all`); `make test` asks what fails at once.
+"""
+
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from halloo.check.case import Case
+from halloo.check.catalogue import cases
+from halloo.check.results import Result
+from halloo.check.runner import Trial, ask, ask_all
+from halloo.check.subject import Subject
+
+HERE = Path(__file__).parent
+SERVERS = "tests.check.mutants.servers"
+RIGHT = ("reference", "threaded")
+JOBS = 2
+CASES = [case for case in cases() if case.id[0] == "T" and "tcp" in case.schemes]
+ASKED = [case for case in CASES if case.severity != "INFO"]
+# What is failed within moments; others are failed by what does not come, which takes seconds.
+QUICK = {"T01", "T04", "T05", "T09", "T12", "T18", "T19", "T20", "T22", "T28", "T35", "T44", "T48"}
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """What a mutant fails, and the likeliest cause of the first of its failures; empty when none is known.
+
+    `perhaps` may fail as well, as chance has it, and `warns` are passed with a warning.
+    """
+
+    fails: str
+    cause: str = ""
+    perhaps: str = ""
+    warns: str = ""
+
+
+ACCEPT = "a failing accept() ends the server, or spins"
+BUSY = "the program asks again and again instead of waiting"
+CLOSED_EARLY = "the connection is closed before everything was sent"
+CLOSED_UNREAD = "the connection is closed with bytes unread"
+ERROR_ENDS = "one client's error ends the server"
+IGNORED_SEND = "the result of send() is ignored"
+LINES = "lines are waited for, stripped or added"
+NEVER_CLOSED = "the connection is not closed when the client has finished"
+PLACES = "only so many clients have a place"
+WAITS = "one client's wait stops the loop that serves everybody"
+
+MUTANTS = {
+    "asks_for_the_name": Wrong("T20", ACCEPT),
+    "closes_with_bytes_unread": Wrong("T34", CLOSED_UNREAD),
+    "decodes": Wrong("T04", "bytes are decoded before they are echoed"),
+    # In the others it is chance whether there is room: they read while they write.
+    "drops_what_does_not_fit": Wrong("T11 T16 T17 T33", IGNORED_SEND, perhaps="T08 T41"),
+    "ends_after_the_end": Wrong("T48", ERROR_ENDS),
+    "ends_at_an_error": Wrong("T18 T19 T20 T22", ERROR_ENDS),
+    "ends_out_of_descriptors": Wrong("T29", ACCEPT),
+    "ends_with_a_traceback": Wrong("T44", "Ctrl-C ends in a traceback"),
+    # In the others the end comes with the last bytes, or while the server is still sending.
+    "forgets_at_the_end": Wrong("T09 T11 T12 T17 T33 T49 T50", CLOSED_EARLY, perhaps="T08"),
+    "has_a_short_queue": Wrong("T24", "the queue of waiting connections is short"),
+    "has_few_threads": Wrong("T39 T40", PLACES),
+    "ignores_send": Wrong("T33", IGNORED_SEND),
+    "keeps_the_port": Wrong("T28", "the port cannot be taken again after a restart"),
+    "leaks_after_an_error": Wrong("T22", "a connection is not closed after an error"),
+    "leaks_descriptors": Wrong("T21", NEVER_CLOSED),
+    "leaves_zombies": Wrong("T21", "a child process that has ended is not taken note of"),
+    # What a client that has gone had sent may reach the next one.
+    "mixes_clients_up": Wrong("T13", "what belongs to one client is kept for all", perhaps="T18 T19 T20 T22"),
+    "never_closes": Wrong("T09 T10", NEVER_CLOSED),
+    "polls_without_waiting": Wrong("T36 T37", BUSY),
+    "prints_each_message": Wrong("T46 T47", "each message is printed"),
+    "reads_little": Wrong("T26", "small writes wait for the peer's acknowledgement"),
+    "serves_a_hundred": Wrong("T23 T24", PLACES),
+    "serves_one": Wrong("T35", "the server ends after its first client"),
+    "serves_one_at_a_time": Wrong("T14", "one client at a time"),
+    "shares_the_port": Wrong("T43", "two servers share the port"),
+    "sleeps_in_its_loop": Wrong("T41", WAITS),
+    "spins_at_the_end": Wrong("T37", BUSY),
+    "spins_out_of_descriptors": Wrong("", warns="T29"),
+    "stands_still_while_it_sends": Wrong("T15", WAITS),
+    "stops_at_once": Wrong("T34", CLOSED_UNREAD),
+    "strips_lines": Wrong("T03 T04", LINES),
+    "takes_one_recv_for_a_message": Wrong("T01 T02 T03 T04 T05 T06 T07 T08", "one recv() is taken for one message"),
+    "waits_for_lines": Wrong("T03", LINES),
+    "wears_out": Wrong("T51"),
+    "writes_without_looking": Wrong("T16", "writing without looking whether anybody reads"),
+}
+
+
+def asked(module: str, questions: Sequence[Case]) -> tuple[Result, ...]:
+    subject = Subject(command=(sys.executable, "-m", module, "PORT"))
+    return ask_all(questions, lambda case: ask(case, subject, Trial()), jobs=JOBS)
+
+
+def told(results: Iterable[Result], *verdicts: str) -> dict[str, str]:
+    """Give what was said of those with these verdicts."""
+    return {result.case.id: result.text for result in results if result.verdict in verdicts}
+
+
+def needing(failed: Iterable[str]) -> set[str]:
+    """Give the cases that need one of these, if only by way of another."""
+    found = set(failed)
+    while more := {case.id for case in ASKED if found.intersection(case.needs)} - found:
+        found |= more
+    return found - set(failed)
+
+
+def servers() -> set[str]:
+    return {path.stem for path in (HERE / "mutants" / "servers").glob("*.py")}
+
+
+def test_every_mutant_is_asked() -> None:
+    assert servers() == set(MUTANTS)
+
+
+def test_every_case_that_matters_is_failed_by_a_mutant() -> None:
+    failed = {case for wrong in MUTANTS.values() for case in wrong.fails.split()}
+    assert failed == {case.id for case in ASKED}
+
+
+QUICKLY = {name: sorted(QUICK.intersection(wrong.fails.split())) for name, wrong in MUTANTS.items()}
+
+
+@pytest.mark.parametrize("name", [name for name, fails in QUICKLY.items() if fails])
+def test_a_mutant_fails_at_once(name: str) -> None:
+    """It echoes a line, unless that is its mistake, and fails what can be failed at once."""
+    results = asked(f"{SERVERS}.{name}", [case for case in ASKED if case.id in {"T01", *QUICKLY[name]}])
+    assert set(told(results, "FAIL")) == set(QUICKLY[name])
+
+
+@pytest.mark.conformance
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("name", MUTANTS)
+def test_a_mutant_fails_exactly_what_its_mistake_is_about(name: str) -> None:
+    wrong, results = MUTANTS[name], asked(f"{SERVERS}.{name}", ASKED)
+    failed, perhaps = told(results, "FAIL", "ERROR"), set(wrong.perhaps.split())
+    assert set(failed) - perhaps == set(wrong.fails.split()), failed
+    assert set(told(results, "WARN")) == set(wrong.warns.split()), told(results, "WARN")
+    assert set(told(results, "BLOCKED")) - perhaps == needing(failed) - perhaps
+    likeliest = [result.causes[0].name for result in results if result.verdict == "FAIL" and result.causes]
+    assert (wrong.cause in likeliest[:1]) if wrong.cause else not likeliest
+
+
+@pytest.mark.conformance
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("name", RIGHT)
+def test_a_right_server_passes_everything(name: str) -> None:
+    assert told(asked(f"tests.check.{name}", CASES), "FAIL", "ERROR", "WARN", "BLOCKED") == {}

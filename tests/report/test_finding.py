@@ -1,0 +1,116 @@
+import pytest
+
+from halloo.report.finding import WIDTH, Hints, finding, findings, headline, in_python, one_line, plain, worst_first
+from tests.report.invented import (
+    FAILED,
+    HALF_CLOSE,
+    HOSTILE,
+    HOSTILE_REPORT,
+    MISTAKE,
+    RESULTS,
+    SHORT,
+    TRACE,
+    report,
+    result,
+)
+
+
+def test_a_finding_says_what_came_of_it_and_what_to_do() -> None:
+    assert plain(finding(FAILED, target="./echo")) == (
+        "FAIL tcp/T09 half-close (MUST, level 1)\n"
+        "  done      Send 4 bytes, then half-close.\n"
+        "  expected  the reply, then the end within 3 s\n"
+        "  found     the end came after 34 of 84 bytes\n"
+        "    at offset 34\n"
+        "    expected:\n"
+        "     2  41 41 41 41 41 41 41 41 41 41 41 41 41 41 41 41 |AAAAAAAAAAAAAAAA|\n"
+        "    18  41 41 41 41 41 41 41 41 41 41 41 41 41 41 41 41 |AAAAAAAAAAAAAAAA|\n"
+        "    34  1b 5b 33 31 6d 3c 62 3e 26 7c 5a 5a 5a 5a 5a 5a |.[31m<b>&|ZZZZZZ|\n"
+        "        ^^\n"
+        "    50  5a 5a 5a 5a 5a 5a 5a 5a 5a 5a 5a 5a 5a 5a 5a 5a |ZZZZZZZZZZZZZZZZ|\n"
+        "    came:\n"
+        "     2  41 41 41 41 41 41 41 41 41 41 41 41 41 41 41 41 |AAAAAAAAAAAAAAAA|\n"
+        "    18  41 41 41 41 41 41 41 41 41 41 41 41 41 41 41 41 |AAAAAAAAAAAAAAAA|\n"
+        "    34  (nothing more came)\n"
+        "  rule      MUST: RFC 9293 3.6; nmap#962\n"
+        "  likely    the connection is closed before everything was sent\n"
+        "            The client's end means only that it has finished sending.\n"
+        "            In Python:\n"
+        "                if not data:\n"
+        "                    writer.write_eof()\n"
+        "            In C:\n"
+        "                shutdown(fd, SHUT_WR);\n"
+        "  repeat    halloo check server --only T09 --seed 7 -- python echo.py PORT"
+    )
+
+
+@pytest.mark.parametrize(("hints", "said"), [("none", (False, False)), ("cause", (True, False)), ("fix", (True, True))])
+def test_hints_leave_out_the_fix_or_the_cause_too(hints: Hints, said: tuple[bool, bool]) -> None:
+    text = plain(finding(FAILED, hints=hints))
+    assert (MISTAKE.why in text, "write_eof" in text) == said
+    assert "halloo check server --only T09" in text
+
+
+@pytest.mark.parametrize(
+    ("target", "python"),
+    [
+        ("python echoserver.py PORT", True),
+        ("/usr/bin/python3.12 -m echo {port}", True),
+        ("./server.py {port}", True),
+        ("pypy3 x 8888", True),
+        ("./echo {port}", False),
+        ("/home/python/echo {port}", False),
+        ("java -cp out EchoServer PORT", False),
+        ("tcp://127.0.0.1:8888", False),
+        ("", False),
+    ],
+)
+def test_a_python_program_is_known_by_its_command(target: str, *, python: bool) -> None:
+    assert in_python(target) is python
+    assert ("In C:" in plain(finding(FAILED, target=target))) is not python
+
+
+def test_a_cause_that_is_known_is_only_named() -> None:
+    text = plain(finding(FAILED), known={MISTAKE.name})
+    assert f"likely    {MISTAKE.name} (see above)" in text
+    assert MISTAKE.why not in text
+
+
+def test_the_gravest_and_simplest_come_first() -> None:
+    found = [(each.verdict, each.case.id) for each in worst_first(report())]
+    assert found == [("FAIL", "T09"), ("FAIL", "T35"), ("ERROR", "T14"), ("WARN", "T24")]
+
+
+def test_what_is_well_is_not_told() -> None:
+    assert findings(report((result(SHORT, "PASS"), result(HALF_CLOSE, "SKIP", "no")))) == ()
+
+
+def test_a_fault_of_ours_is_called_so() -> None:
+    text = plain(finding(RESULTS[3]))
+    assert "halloo's own" in text
+    assert '              File "x.py", line 1\n' in text
+
+
+def test_long_texts_are_wrapped_but_commands_stay_whole() -> None:
+    text = plain(finding(result(SHORT, "FAIL", "word " * 60)))
+    assert max(map(len, text.splitlines()[:-1])) <= WIDTH
+
+
+def test_no_text_of_a_target_reaches_a_terminal_as_it_is() -> None:
+    for _, found in findings(HOSTILE_REPORT):
+        text = plain(found)
+        assert all(character.isprintable() or character == "\n" for character in text)
+        assert "\\x1b[31m" in text
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [("one\ntwo", "one"), ("", ""), (TRACE, "halloo.errors.Oops: <b>ours</b>"), (" a \t b\x1b", "a b\\x1b")],
+)
+def test_a_headline_is_the_line_that_says_it(text: str, line: str) -> None:
+    assert headline(text) == line
+
+
+def test_one_line_is_one_line() -> None:
+    assert one_line("a\nb\tc") == "a\\nb\\tc"
+    assert one_line(HOSTILE).isprintable()
