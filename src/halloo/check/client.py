@@ -246,6 +246,8 @@ class Client:
         """Send our end; reading goes on."""
         try:
             self.sock.shutdown(socket.SHUT_WR)
+        except BlockingIOError:
+            return  # TLS has no room for its goodbye now: it goes before the next read
         except OSError as error:
             fact = f"the connection was gone at the half-close, after {self._so_far()}: {error}"
             raise Failed(fact, pattern="reset") from error

@@ -67,6 +67,18 @@ def worked(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / TICK if fields else 0.0
 
 
+def wanted(pid: int) -> float:
+    """Count the seconds of processor time that it has used or waited for: on a busy machine it gets less than it wants.
+
+    Where the system does not count the waiting (/proc/PID/task/TID/schedstat), these are the seconds used.
+    """
+    try:
+        lines = [task.joinpath("schedstat").read_text() for task in (PROC / str(pid) / "task").iterdir()]
+    except OSError:
+        return worked(pid)
+    return sum(int(number) for line in lines for number in line.split()[:2]) / 1e9
+
+
 def descriptors(pid: int) -> int:
     """Count its open descriptors."""
     with suppress(*_GONE):

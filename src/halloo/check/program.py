@@ -283,12 +283,13 @@ class Program:
         """Count the open descriptors of all its processes."""
         return sum(map(processes.descriptors, self.tree()))
 
-    def load(self, seconds: float) -> float:
-        """Watch it for so long, and say how many cores it kept busy."""
+    def load(self, seconds: float, *, wanted: bool = False) -> float:
+        """Watch it for so long, and say how many cores it kept busy, or `wanted` to if nobody else had been there."""
         tree, began = self.tree(), self._clock()
-        before = sum(map(processes.worked, tree))
+        count = processes.wanted if wanted else processes.worked
+        before = sum(map(count, tree))
         self.pause(seconds)
-        return (sum(map(processes.worked, tree)) - before) / (self._clock() - began)
+        return (sum(map(count, tree)) - before) / (self._clock() - began)
 
 
 def located(subject: Subject) -> Subject:

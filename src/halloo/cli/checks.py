@@ -178,14 +178,8 @@ def cases() -> int:
     return 0
 
 
-def add(app: App, *, sort_key: int) -> None:
+def add(check: App) -> None:
     """Put them below `halloo check`."""
-    check = App(
-        name="check",
-        help="Ask an echo server or client case after case, and say what is wrong with it.",
-        sort_key=sort_key,
-    )
     check.command(server, sort_key=0)
     check.command(client, sort_key=1)
     check.command(cases, name="list", sort_key=2)
-    app.command(check)

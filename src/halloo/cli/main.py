@@ -21,13 +21,16 @@ from halloo.core.escape import printable
 from halloo.errors import HallooError
 
 VERBS = ("serve", "connect", "send", "receive", "demo")
-CHECK = "check"
+CHECK, CHECKING = "check", "Ask an echo server or client case after case, and say what is wrong with it."
 
 PEER_FAILED, LOCAL, INTERRUPTED = 1, 2, 128 + signal.SIGINT
 
 
-def application(*, verbs_only: bool = False) -> App:
-    """Make the parser; its help comes from the signatures and docstrings of `verbs`, which load sooner alone."""
+def application(*, verbs_only: bool = False, checking: bool = True) -> App:
+    """Make the parser; its help comes from the signatures and docstrings of `verbs`, which load sooner alone.
+
+    `checking` is whether the verbs of `halloo check` are wanted, and not its name alone.
+    """
     app = App(
         name="halloo",
         help="An echo server and client that show what really happened to your bytes.\n\n"
@@ -44,10 +47,12 @@ def application(*, verbs_only: bool = False) -> App:
         app.register_install_completion_command()
     for place, verb in enumerate(VERBS):
         app.command(getattr(verbs, verb), sort_key=place)
-    if not verbs_only:
+    check = App(name=CHECK, help=CHECKING, sort_key=len(VERBS))
+    if checking:
         from halloo.cli import checks  # noqa: PLC0415 - the other verbs do not pay for it
 
-        checks.add(app, sort_key=len(VERBS))
+        checks.add(check)
+    app.command(check)
     return app
 
 
@@ -64,7 +69,12 @@ def main(argv: list[str] | None = None) -> NoReturn:
         own = arguments.index("--")  # what follows is a command, whose options are none of ours
         arguments = [*arguments[:own], *(f"--command={word}" for word in arguments[own + 1 :])]
     try:
-        code = application(verbs_only=arguments[:1] != [] and arguments[0] in VERBS)(arguments) or 0
+        code = (
+            application(verbs_only=arguments[:1] != [] and arguments[0] in VERBS, checking=arguments[:1] == [CHECK])(
+                arguments
+            )
+            or 0
+        )
         sys.stdout.flush()
     except KeyboardInterrupt:
         code = INTERRUPTED

@@ -13,6 +13,9 @@ MAPPED = 96  # bits before the IPv4 address in ::ffff:10.0.0.1 (RFC 4291, 2.5.5.
 Host = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
+# RFC 1918, RFC 4193. Not `is_private`: which networks that names differs between versions of Python.
+PRIVATE = tuple(map(ipaddress.ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")))
+
 
 def network(text: str) -> Network:
     """Read `10.0.0.0/8`, `fd00::/8` or a single address. Raises AddressError."""
@@ -65,4 +68,4 @@ def is_near(host: str) -> bool:
         address = plain(host)
     except ValueError:
         return False
-    return address.is_loopback or address.is_link_local or address.is_private
+    return address.is_loopback or address.is_link_local or any(address in net for net in PRIVATE)

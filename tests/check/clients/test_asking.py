@@ -46,6 +46,26 @@ def test_what_a_client_has_begun_ends_with_it() -> None:
     assert not is_running(begun)
 
 
+TALKS = "import socket, sys; s = socket.create_connection((sys.argv[1], int(sys.argv[2])), 5); "
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_what_is_printed_before_the_answer_is_no_answer(stream: str) -> None:
+    said = f"print('sending hello', file=sys.{stream}, flush=True); "
+    assert ask("C01", f"{TALKS}{said}s.sendall(b'hello'); s.recv(9)").verdict == "FAIL"
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_an_answer_may_be_shown_on_either_stream(stream: str) -> None:
+    show = f"print(s.recv(9), file=sys.{stream})"
+    assert ask("C01", f"{TALKS}s.sendall(b'hello'); {show}").verdict == "PASS"
+
+
+def test_a_client_that_a_signal_without_a_name_has_ended_is_judged() -> None:
+    result = ask("C13", "import os; os.kill(os.getpid(), 40)")
+    assert (result.verdict, result.pattern) == ("FAIL", "crash")
+
+
 def test_a_fault_of_ours_is_an_error() -> None:
     @case(passes="never", severity="MUST", source="this test")
     def c99_broken(_: ClientTarget) -> None:

@@ -52,7 +52,7 @@ class Peer:
 
     def give(self, data: bytes | bytearray | memoryview) -> None:
         """Send this, as soon as the client takes it."""
-        if not self.given:
+        if data and not self.given:
             self._hear()
         self.given += data
         self._write()

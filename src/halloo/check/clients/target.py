@@ -49,7 +49,9 @@ class ClientTarget:
     typed: int = 0  # lines that were typed
     left: str = ""  # how a typing person had to end it: by a blank line, by the end of input
     _prompt: bytes = b""
-    _mark: int = 0  # what it printed before it got an answer shows none
+    _mark: int = 0  # what it printed before it got an answer shows none; and on standard error:
+    _error_mark: int = 0
+    _heard: bool = False
     _open: list[_Closable] = field(default_factory=list)
 
     # What is asked of whom.
@@ -147,7 +149,8 @@ class ClientTarget:
     def _person(self, lines: Sequence[str]) -> Script:
         """Type the lines, each when the one before has been dealt with; leaving is decided by the case."""
         yield self.loop.soon(self._expects_input, LATE)
-        self._prompt = self._printed.rpartition(b"\n")[2].strip()
+        lasts = (bytes(each).rpartition(b"\n")[2].strip() for each in (self.program.out, self.program.err))
+        self._prompt = next(filter(None, lasts), b"")  # Python asks on standard error, others on standard output
         for line in lines:
             self.typed += 1
             self.program.type(f"{line}\n".encode())
@@ -200,12 +203,15 @@ class ClientTarget:
 
     def shows(self, answer: bytes) -> bool:
         """Whether it shows this, printed after it was first answered."""
-        return shown(bytes(self.program.out[self._mark :] + b"\n" + self.program.err), answer)
+        program = self.program
+        return shown(bytes(program.out[self._mark :] + b"\n" + program.err[self._error_mark :]), answer)
 
     def hear(self) -> None:
-        """Note what it has printed up to now: a message that it repeats as it is typed is no answer."""
-        self.program.read_now()
-        self._mark = self._mark or len(self.program.out)
+        """Note what it has printed up to its first answer: a message that it repeats as it is typed is none."""
+        if not self._heard:
+            self._heard = True
+            self.program.read_now()
+            self._mark, self._error_mark = len(self.program.out), len(self.program.err)
 
     @property
     def said(self) -> str:
@@ -224,7 +230,10 @@ class ClientTarget:
     def ending(self) -> str:
         """Say how it ended."""
         code = self.program.code or 0
-        return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        if code >= 0:
+            return f"ended with exit code {code}"
+        known = {*signal.Signals}  # those of real time have no names
+        return f"was ended by {signal.Signals(-code).name if -code in known else f'signal {-code}'}"
 
     # What is seen to.
 

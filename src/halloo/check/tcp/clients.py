@@ -106,10 +106,13 @@ def t24_burst_500(target: Target) -> str:
 
 
 def _greet(sock: socket.socket) -> None:
-    if error := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
-        raise Failed(f"a connect of the burst failed with error {error}")
-    refuse_oneself(sock)
-    sock.send(b"burst %4d\n" % (sock.fileno() % 10000))
+    if number := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+        raise Failed(f"a connect of the burst failed with error {number}")
+    try:
+        refuse_oneself(sock)
+        sock.send(b"burst %4d\n" % (sock.fileno() % 10000))
+    except OSError as error:
+        raise Failed(f"a client of the burst could send nothing: {error}", pattern="reset") from error
 
 
 def _unanswered(target: Target, burst: list[socket.socket]) -> int:
@@ -118,9 +121,12 @@ def _unanswered(target: Target, burst: list[socket.socket]) -> int:
         poll.register(sock, select.POLLIN)
     while waiting and (left := deadline - target.clock()) > 0:
         for fd, _ in poll.poll(left * 1000):
-            came = waiting[fd].recv(64)
+            try:
+                came = waiting[fd].recv(64)
+            except OSError as error:
+                raise Failed(f"a client of the burst got no echo: {error}", pattern="reset") from error
             if came != b"burst %4d\n" % (fd % 10000):
-                raise Failed(f"a client of the burst got {came!r}")
+                raise Failed(f"a client of the burst got {came!r}", pattern="changed" if came else "cut")
             poll.unregister(waiting.pop(fd))
     return len(waiting)
 
