@@ -80,7 +80,9 @@ def halloo(name: str, *words: str) -> Known:
 
 def servers(scheme: str, built: Path) -> list[Known]:
     """Return those of a scheme; what is compiled lies in `built`."""
-    xinetd = Known("xinetd", (sys.executable, str(HERE / "matrix.py"), "--xinetd", scheme, "PORT"), (), ("xinetd",))
+    xinetd = Known(
+        "xinetd", (sys.executable, "-m", "bench.matrix", "--xinetd", scheme, "PORT", str(built)), (), ("xinetd",)
+    )
     if scheme == "udp":
         kinds = ("plain", "small", "asyncio", "uvloop", "twisted", "gevent", "socketserver")
         return [
@@ -131,8 +133,8 @@ def build(folder: Path) -> None:
         subprocess.run(command, check=True)
 
 
-def become_xinetd(scheme: str, port: str) -> None:
-    """Become xinetd with its own echo on a port."""
+def become_xinetd(scheme: str, port: str, folder: str) -> None:
+    """Become xinetd with its own echo on a port, and its files in a folder."""
     udp = scheme == "udp"
     text = XINETD.format(
         kind="dgram" if udp else "stream",
@@ -141,16 +143,16 @@ def become_xinetd(scheme: str, port: str) -> None:
         user=os.environ.get("USER", "root"),
         port=port,
     )
-    with tempfile.NamedTemporaryFile("w", suffix=".conf", delete=False) as file:
-        file.write(text)
-    words = ["xinetd", "-dontfork", "-f", file.name, "-pidfile", f"{file.name}.pid"]
+    file = Path(folder) / f"xinetd-{port}.conf"
+    file.write_text(text, encoding="utf-8")
+    words = ["xinetd", "-dontfork", "-f", str(file), "-pidfile", f"{file}.pid"]
     os.execvp(words[0], words)  # noqa: S606 - the very program
 
 
 def main(argv: list[str] | None = None) -> int:
     """Check them all, and write the page."""
     parser = argparse.ArgumentParser(prog="python -m bench.matrix", description=__doc__)
-    parser.add_argument("--xinetd", nargs=2, metavar=("SCHEME", "PORT"), help=argparse.SUPPRESS)
+    parser.add_argument("--xinetd", nargs=3, metavar=("SCHEME", "PORT", "FOLDER"), help=argparse.SUPPRESS)
     parser.add_argument("--only", default="", help="servers whose name holds this")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("-o", "--output", type=Path, default=PAGE)

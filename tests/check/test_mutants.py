@@ -4,41 +4,17 @@ Each is asked every MUST and SHOULD of level 4; a case that needs a failed one i
 right servers pass everything. That takes half an hour (`make check-all`); `make test` asks what fails at once.
 """
 
-import sys
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-
 import pytest
 
-from halloo.check.case import Case
 from halloo.check.catalogue import cases
-from halloo.check.results import Result
-from halloo.check.runner import Trial, ask, ask_all
-from halloo.check.subject import Subject
+from tests.check.accusing import Wrong, asked, failed_by, fails_exactly, mutants, told
 
-HERE = Path(__file__).parent
 SERVERS = "tests.check.mutants.servers"
 RIGHT = ("reference", "threaded")
-JOBS = 2
 CASES = [case for case in cases() if case.id[0] == "T" and "tcp" in case.schemes]
 ASKED = [case for case in CASES if case.severity != "INFO"]
 # What is failed within moments; others are failed by what does not come, which takes seconds.
 QUICK = {"T01", "T04", "T05", "T09", "T12", "T18", "T19", "T20", "T22", "T28", "T35", "T44", "T48"}
-
-
-@dataclass(frozen=True)
-class Wrong:
-    """What a mutant fails, and the likeliest cause of the first of its failures; empty when none is known.
-
-    `perhaps` may fail as well, as chance has it, and `warns` are passed with a warning.
-    """
-
-    fails: str
-    cause: str = ""
-    perhaps: str = ""
-    warns: str = ""
-
 
 ACCEPT = "a failing accept() ends the server, or spins"
 BUSY = "the program asks again and again instead of waiting"
@@ -93,35 +69,12 @@ MUTANTS = {
 }
 
 
-def asked(module: str, questions: Sequence[Case]) -> tuple[Result, ...]:
-    subject = Subject(command=(sys.executable, "-m", module, "PORT"))
-    return ask_all(questions, lambda case: ask(case, subject, Trial()), jobs=JOBS)
-
-
-def told(results: Iterable[Result], *verdicts: str) -> dict[str, str]:
-    """Give what was said of those with these verdicts."""
-    return {result.case.id: result.text for result in results if result.verdict in verdicts}
-
-
-def needing(failed: Iterable[str]) -> set[str]:
-    """Give the cases that need one of these, if only by way of another."""
-    found = set(failed)
-    while more := {case.id for case in ASKED if found.intersection(case.needs)} - found:
-        found |= more
-    return found - set(failed)
-
-
-def servers() -> set[str]:
-    return {path.stem for path in (HERE / "mutants" / "servers").glob("*.py")}
-
-
 def test_every_mutant_is_asked() -> None:
-    assert servers() == set(MUTANTS)
+    assert mutants("servers") == set(MUTANTS)
 
 
 def test_every_case_that_matters_is_failed_by_a_mutant() -> None:
-    failed = {case for wrong in MUTANTS.values() for case in wrong.fails.split()}
-    assert failed == {case.id for case in ASKED}
+    assert failed_by(MUTANTS.values()) == {case.id for case in ASKED}
 
 
 QUICKLY = {name: sorted(QUICK.intersection(wrong.fails.split())) for name, wrong in MUTANTS.items()}
@@ -138,13 +91,7 @@ def test_a_mutant_fails_at_once(name: str) -> None:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", MUTANTS)
 def test_a_mutant_fails_exactly_what_its_mistake_is_about(name: str) -> None:
-    wrong, results = MUTANTS[name], asked(f"{SERVERS}.{name}", ASKED)
-    failed, perhaps = told(results, "FAIL", "ERROR"), set(wrong.perhaps.split())
-    assert set(failed) - perhaps == set(wrong.fails.split()), failed
-    assert set(told(results, "WARN")) == set(wrong.warns.split()), told(results, "WARN")
-    assert set(told(results, "BLOCKED")) - perhaps == needing(failed) - perhaps
-    likeliest = [result.causes[0].name for result in results if result.verdict == "FAIL" and result.causes]
-    assert (wrong.cause in likeliest[:1]) if wrong.cause else not likeliest
+    fails_exactly(MUTANTS[name], asked(f"{SERVERS}.{name}", ASKED))
 
 
 @pytest.mark.conformance

@@ -81,3 +81,11 @@ def test_a_mark_is_found_in_the_environment() -> None:
     variable = next(iter(Path(f"/proc/{US}/environ").read_text(errors="replace").split("\0")))
     assert US in processes.marked(variable)
     assert processes.marked("HALLOO_CHECK=nobody") == []
+
+
+@pytest.mark.parametrize(("only", "found"), [(False, True), (True, False)], ids=["both families", "IPv6 alone"])
+def test_a_socket_on_every_address_serves_ipv4_unless_it_is_of_ipv6_alone(only: bool, found: bool) -> None:
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only)
+        sock.bind(("::", 0))
+        assert processes.everywhere([US], sock.getsockname()[1], "udp") == found

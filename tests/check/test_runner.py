@@ -1,6 +1,9 @@
 """Tests of the runner: each case gets a fresh program, within its time and means, in an order that makes sense."""
 
+import signal
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -289,3 +292,13 @@ def test_a_failure_is_given_its_likely_causes_once_all_is_known() -> None:
     with_others = ask_all(numbered(20, 18, 19, 22), one)
     assert alone[0].causes[0].name == "a failing accept() ends the server, or spins"
     assert with_others[0].causes[0].name == "one client's error ends the server"
+
+
+def test_a_program_heeds_interrupts_even_when_the_check_runs_in_the_background() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell does with a job in the background
+    try:
+        ask_all([], lambda case: Result(case, "PASS"))
+        code = "import signal; print(signal.getsignal(signal.SIGINT) == signal.default_int_handler)"
+        assert subprocess.check_output([sys.executable, "-c", code]) == b"True\n"
+    finally:
+        signal.signal(signal.SIGINT, before)

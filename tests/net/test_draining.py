@@ -232,6 +232,8 @@ def test_who_goes_on_sending_beyond_the_deadline_is_cut_off_and_counted(house: H
             try:
                 client.sendall(b"and another thing\n")
                 client.recv(1000)
+            except TimeoutError:
+                continue  # a busy machine; it goes on talking all the same
             except OSError:
                 return
 

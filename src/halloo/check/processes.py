@@ -1,10 +1,11 @@
 """What the system tells of a server from outside: its processes, memory, descriptors, work, and its sockets.
 
-Knows Linux's /proc (proc(5)). A server is all processes of a session, so that what its children begin is seen as well,
-and is still seen when the parent has died.
+Knows Linux's /proc (proc(5)), and whether a port can be had. A server is all processes of a session, so that what its
+children begin is seen as well, and is still seen when the parent has died.
 """
 
 import os
+import socket
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -170,9 +171,19 @@ def hosts(pids: Iterable[int], port: int, kind: str) -> set[str]:
 
 
 def everywhere(pids: Iterable[int], port: int, kind: str) -> bool:
-    """Whether processes have a port on every address of IPv4."""
+    """Whether processes have a port on every address of IPv4, perhaps by a socket for both families (ipv6(7))."""
     found = hosts(pids, port, kind)
-    return "0.0.0.0" in found or ("::" in found and "0.0.0.0" not in found)
+    return "0.0.0.0" in found or ("::" in found and not _free(port, kind))
+
+
+def _free(port: int, kind: str) -> bool:
+    """Whether a port could be had on every address of IPv4: a socket of IPv6 alone does not show that it is one."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM if kind == "udp" else socket.SOCK_STREAM) as sock:
+        try:
+            sock.bind(("", port))
+        except OSError:
+            return False
+    return True
 
 
 def listens_at(path: str) -> bool:

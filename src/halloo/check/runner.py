@@ -3,6 +3,7 @@
 Knows programs, threads and the clock. Whoever watches is given each result as soon as it is there.
 """
 
+import signal
 import threading
 import time
 import traceback
@@ -124,6 +125,7 @@ def _excess(program: Program, trial: Trial) -> str:
 
 def ask_all(cases: Sequence[Case], ask_one: Ask, *, jobs: int = 1, watch: Watch = repr) -> tuple[Result, ...]:
     """Ask all of them, up to `jobs` at a time; those that need one that failed are BLOCKED, timing ones run alone."""
+    heed_interrupts()
     order = _in_order(cases)
     results: dict[str, Result] = {}
     telling = threading.Lock()  # whoever watches need not know of the jobs
@@ -151,6 +153,15 @@ def ask_all(cases: Sequence[Case], ask_one: Ask, *, jobs: int = 1, watch: Watch 
             if case.alone:
                 settle(case)
     return ranked(tuple(results[case.id] for case in cases))
+
+
+def heed_interrupts() -> None:
+    """Have the programs that are started from now on end at ^C, even if we do not.
+
+    A shell has ^C ignored by what it puts in the background, and a program inherits that, but no handler (exec(2)).
+    """
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, lambda _number, _frame: None)
 
 
 def _together(cases: Sequence[Case], settle: Ask, jobs: int) -> None:

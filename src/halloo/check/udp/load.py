@@ -11,7 +11,7 @@ from halloo.check.case import Failed, Skipped, case
 from halloo.check.client import Client
 from halloo.check.payload import payload
 from halloo.check.target import Target
-from halloo.check.udp.datagrams import UDP
+from halloo.check.udp.datagrams import UDP, insist
 
 RATE, SECONDS = 50_000, 5.0
 FLOOD = 64  # datagrams at a time
@@ -63,7 +63,7 @@ def u21_both(target: Target) -> str:
     passes="what is lost; others are served",
     severity="INFO",
     source="—",
-    needs=("U01",),
+    needs=("U07",),
     waits=True,
     harsh=HARSH,
     alone=True,
@@ -79,7 +79,7 @@ def u22_rate(target: Target) -> str:
                 sent += 1
             while client.take(0.0005):
                 came += 1
-        other.ask(b"and me?\n")
+        insist(other, b"and me?\n")
         while client.take(0.3):
             came += 1
     return f"{sent / SECONDS:,.0f}/s sent, {1 - came / sent:.2%} lost"
