@@ -29,6 +29,7 @@ check-all: check $(VENV)/.dev
 bench: $(VENV)/.bench
 	$(BIN)/python -m bench.tcp
 	$(BIN)/python -m bench.udp
+	$(BIN)/python -m bench.ping
 	$(BIN)/python -m bench.plot
 
 # How well-known servers do in `halloo check`, written into docs/matrix.md; needs a C compiler, and takes half an hour.

@@ -20,6 +20,7 @@ from halloo.net.accepting import Post
 from halloo.net.datagrams import QUEUE, WHOLE
 from halloo.net.poller import Poller, Selector
 from halloo.net.roles import Conversation, Peer, Respond, Witness
+from halloo.net.stamping import Stamper
 from halloo.net.table import SLOT, Snapshot
 from halloo.net.tcp import BUFFER, Loop
 from halloo.net.udp import UDP_SEGMENT
@@ -199,12 +200,13 @@ class Hearing(Turns):
         hosts: Sequence[str] = ("127.0.0.1",),
         poller: Poller | None = None,
         respond: Respond | None = None,
+        stamper: Stamper | None = None,
         witness: Witness | None = None,
         row: MutableSequence[int] | None = None,
         buffer: int = QUEUE,
     ) -> None:
         self.socks = [unconnected(host, buffer) for host in hosts]
-        posts = [Post(sock, respond=respond) for sock in self.socks]
+        posts = [Post(sock, respond=respond, stamper=stamper) for sock in self.socks]
         super().__init__(posts, limits, poller=poller, witness=witness, row=row)
 
     @property

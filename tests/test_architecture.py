@@ -54,8 +54,8 @@ LINES_OF_A_FILE = 400
 LINES_OF_A_FUNCTION = 40
 
 PUBLIC = [
-    *("client", "connect", "listen", "serve", "server", "serving"),
-    *("Address", "Certificates", "Connection", "Limits", "Listener", "Server", "Snapshot", "Trust"),
+    *("client", "connect", "listen", "ping", "serve", "server", "serving"),
+    *("Address", "Certificates", "Connection", "Limits", "Listener", "PingReport", "Server", "Snapshot", "Trust"),
     *("HallooError", "LocalError", "PeerError", "UsageError"),
 ]
 

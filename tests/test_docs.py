@@ -127,6 +127,19 @@ def test_one_client_whose_message_is_printed() -> None:
     assert out.decode().splitlines() == console("halloo receive")[1:]
 
 
+def test_a_ping_says_where_the_time_goes(port: int) -> None:
+    command = "halloo ping localhost -c 3 -i 0.2"
+    done = run(*HALLOO, *command.replace("localhost", f"localhost:{port}").split()[1:])
+    assert done.returncode == 0, done.stderr
+    shown, said = console(command)[1:], done.stdout.decode().splitlines()
+    assert [timeless(line) for line in shown] == [timeless(line) for line in said if not line.startswith("pace")]
+
+
+def timeless(line: str) -> str:
+    """Give a line without ports and times, and without what its columns are aligned by."""
+    return " ".join(re.sub(r"\b(\d{4,5}\b|\d+(\.\d+)?[num]?s\b)|(?<=window )\d+", "X", line).split())
+
+
 def test_a_check_says_what_is_wrong() -> None:
     command = "halloo check server --only T14 -- python examples/echoserver.py PORT"
     places = {"python": PYTHON, "examples/echoserver.py": str(ROOT / "examples" / "echoserver.py")}

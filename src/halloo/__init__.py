@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from halloo.commands.connect import client
+    from halloo.commands.ping import ping
     from halloo.commands.serve import serve, server, serving
     from halloo.core.addresses import Address
     from halloo.core.limits import Limits
+    from halloo.core.roundtrips import PingReport
     from halloo.core.trust import Certificates, Trust
     from halloo.errors import HallooError, LocalError, PeerError, UsageError
     from halloo.net.connecting import connect
@@ -36,6 +38,7 @@ __all__ = [
     "Listener",
     "LocalError",
     "PeerError",
+    "PingReport",
     "Server",
     "Snapshot",
     "Trust",
@@ -43,6 +46,7 @@ __all__ = [
     "client",
     "connect",
     "listen",
+    "ping",
     "serve",
     "server",
     "serving",
@@ -57,6 +61,7 @@ _HOMES = {
     "Listener": "net.listening",
     "LocalError": "errors",
     "PeerError": "errors",
+    "PingReport": "core.roundtrips",
     "Server": "net.server",
     "Snapshot": "net.table",
     "Trust": "core.trust",
@@ -64,6 +69,7 @@ _HOMES = {
     "client": "commands.connect",
     "connect": "net.connecting",
     "listen": "net.listening",
+    "ping": "commands.ping",
     "serve": "commands.serve",
     "server": "commands.serve",
     "serving": "commands.serve",

@@ -3,8 +3,8 @@
 import pytest
 from cyclopts import App, CycloptsError
 
-from halloo.cli.options import Families, Quiet, Wait
-from halloo.errors import UnitError
+from halloo.cli.options import Families, File, Quiet, Wait
+from halloo.errors import UnitError, UsageError
 
 BOTH = Families()
 
@@ -56,3 +56,28 @@ def test_a_switch_is_never_turned_off(flag: str) -> None:
 )
 def test_the_family_is_the_one_asked_for(flags: list[str], version: int | None) -> None:
     assert told(*flags)[2] == version
+
+
+def written_to(*arguments: str) -> str | None:
+    """Read where a verb would write."""
+    app = App(print_error=False, exit_on_error=False, result_action="return_value")
+
+    @app.default
+    def verb(*, json: File = None, quiet: Quiet = False) -> str | None:
+        assert not quiet
+        return json
+
+    place: str | None = app(arguments)
+    return place
+
+
+@pytest.mark.parametrize("arguments", [["--json", "-"], ["--json=-"]], ids=" ".join)
+def test_a_hyphen_alone_is_standard_output(arguments: list[str]) -> None:
+    assert written_to(*arguments) == "-"
+
+
+def test_an_option_where_a_file_belongs_is_refused() -> None:
+    with pytest.raises((CycloptsError, UsageError)) as met:
+        written_to("--json", "-q")
+    said = str(met.value.__cause__ if isinstance(met.value, CycloptsError) else met.value)
+    assert said == "'-q' is an option, and a file was expected; write ./-q if it is one"

@@ -8,20 +8,23 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from http.client import HTTPConnection
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import psutil
 import pytest
 
 import halloo
 from halloo.core.addresses import Address
+from halloo.core.probe import Probes, read_stamp
 from halloo.core.trust import Trust
 from tests.programs import PYTHON, run, started
 
 PATIENCE = 20  # seconds without a byte after which a client gives up, and its test has failed
+PROBE = Probes(run=7, size=200).make(0, 0)
 
 
 def dialled(port: int, host: str = "127.0.0.1") -> socket.socket:
@@ -102,6 +105,28 @@ def test_serving_closes_when_its_block_fails() -> None:
         raise ZeroDivisionError
     with pytest.raises(ConnectionRefusedError):
         dialled(server.address.port)
+
+
+def test_serving_stamps_probes_when_told_to() -> None:
+    for place in ("127.0.0.1:0", "udp://127.0.0.1:0"):
+        with halloo.serving(place, stamp=True) as server, halloo.connect(server.address) as connection:
+            connection.send(PROBE)
+            assert read_stamp(connection.receive(timeout=PATIENCE))
+
+
+@pytest.mark.parametrize("instead", [{"respond": bytes.upper}, {"greeting": b"hi\n"}], ids=["respond", "greeting"])
+def test_serving_stamps_nothing_but_the_echo(instead: dict[str, Any]) -> None:
+    said = "^stamp is for the echo, and respond or a greeting replaces it; leave one of them out$"
+    with pytest.raises(halloo.UsageError, match=said), halloo.serving(stamp=True, **instead):
+        pass
+
+
+def test_serving_may_spin() -> None:
+    with halloo.serving("127.0.0.1:0", "udp://127.0.0.1:0", spin=True, stamp=True) as server:
+        for address in server.addresses:
+            with halloo.connect(address) as connection:
+                connection.send(PROBE)
+                assert read_stamp(connection.receive(timeout=PATIENCE))
 
 
 # Of datagrams.
@@ -377,6 +402,46 @@ def test_serve_logs_who_was_refused_and_who_was_ended_in_json() -> None:
         {"event": "refused", "data": {"peer": refused, "reason": "max_connections"}},
         {"event": "closed", "data": {"peer": ended, "reason": "max_bytes"}},
     ]
+
+
+@posix
+@pytest.mark.parametrize("options", [(), ("--workers", "2")], ids=["alone", "workers"])
+def test_serve_stamps_probes(options: tuple[str, ...]) -> None:
+    with serving("--stamp", *options) as (process, port), dialled(port) as client:
+        for number in range(3):
+            client.sendall(Probes(run=7, size=200).make(number, 0))
+            stamp = read_stamp(client.recv(200))
+            assert stamp
+            assert (stamp.arrived, stamp.window) == (number + 1, (2 << number) - 1)
+        assert stopped(process)[-1].startswith("halloo: 1 clients in ")
+
+
+@posix
+@pytest.mark.parametrize("options", [(), ("--workers", "2")], ids=["alone", "workers"])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_serve_spins_until_a_signal_and_answers_first_what_it_owes(
+    options: tuple[str, ...], number: signal.Signals
+) -> None:
+    with serving("--spin", *options) as (process, port), dialled(port) as client:
+        client.sendall(b"hello")
+        assert client.recv(5) == b"hello"
+        assert_busy(process)
+        client.sendall(b"and one more")
+        process.send_signal(number)
+        assert client.recv(100) == b"and one more"
+        assert client.recv(1) == b""
+        assert process.wait(PATIENCE) == 0
+
+
+def assert_busy(process: subprocess.Popen[bytes]) -> None:
+    """Wait until each process that serves has worked for a while, as none does that waits to be asked."""
+    parent = psutil.Process(process.pid)
+    for server in parent.children() or [parent]:
+        begun = server.cpu_times().user
+        while server.cpu_times().user < begun + 0.2:
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=0.02)
+                raise AssertionError("it has ended")
 
 
 @posix

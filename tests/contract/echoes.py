@@ -71,7 +71,7 @@ class Choosing(Service):
 
     def loop(self, listener: Listener, *, row: MutableSequence[int] | None = None, shared: bool = False) -> Loop:
         posts = [Post(sock, self.conversation) for sock in listener.sockets]
-        return Loop(posts, poller=self.poller(), limits=self.limits, row=row, shared=shared)
+        return Loop(posts, poller=self.poller(), limits=self.limits, row=row, shared=shared, spin=self.spin)
 
 
 @contextmanager
@@ -79,9 +79,11 @@ def looping(
     poller: Callable[[], Poller],
     conversation: Callable[[], Conversation | None] = lambda: None,
     limits: Limits | None = None,
+    *,
+    spin: bool = False,
 ) -> Iterator[Connect]:
     """Run halloo's own loop."""
-    service = Choosing(poller=poller, conversation=conversation(), limits=limits or Limits())
+    service = Choosing(poller=poller, conversation=conversation(), limits=limits or Limits(), spin=spin)
     with Server(listen("127.0.0.1:0"), service) as server:
         server.start()
         yield partial(connected, server.address.host, server.address.port)
@@ -102,7 +104,7 @@ def unix() -> Iterator[Connect]:
 
 
 @contextmanager
-def encrypted(limits: Limits | None = None) -> Iterator[Connect]:
+def encrypted(limits: Limits | None = None, *, stamp: bool = False) -> Iterator[Connect]:
     """Run the loop with TLS."""
     ca = trustme.CA()
     # Not the default context: it would read the system's list of CAs, which takes longer than the rest of most tests.
@@ -110,7 +112,8 @@ def encrypted(limits: Limits | None = None) -> Iterator[Connect]:
     served.num_tickets = 0
     ca.issue_cert("localhost").configure_cert(served)
     ca.configure_trust(trusting)
-    with Server(listen("tls://127.0.0.1:0"), Service(context=served, limits=limits or Limits())) as server:
+    service = Service(context=served, limits=limits or Limits(), stamp=stamp)
+    with Server(listen("tls://127.0.0.1:0"), service) as server:
         server.start()
 
         def connect() -> socket.socket:
@@ -142,9 +145,9 @@ def measure() -> AbstractContextManager[Connect]:
 
 
 @contextmanager
-def public() -> Iterator[Connect]:
+def public(limits: Limits | None = None, *, stamp: bool = False) -> Iterator[Connect]:
     """Run what a user of the library gets."""
-    with halloo.serving() as server:
+    with halloo.serving(limits=limits, stamp=stamp) as server:
         yield partial(connected, server.address.host, server.address.port)
 
 
@@ -191,13 +194,18 @@ ECHOES: dict[str, Callable[[], AbstractContextManager[Connect]]] = {
     "selectors, metered": partial(looping, Selector, limits=LIMITS),
     "stale events": partial(looping, Stuttering),
     "answering raw": partial(looping, Selector, lambda: Answering(bytes, "raw", b"")),
+    "selectors, spinning": partial(looping, Selector, spin=True),
     "serving": public,
+    "stamping": partial(public, stamp=True),
+    "stamping, metered": partial(public, LIMITS, stamp=True),
     "tls": encrypted,
     "tls, metered": partial(encrypted, LIMITS),
+    "tls, stamping": partial(encrypted, stamp=True),
     "asyncio": reference,
 }
 if hasattr(select, "epoll"):
     ECHOES["epoll"] = partial(looping, Epoll)
+    ECHOES["epoll, spinning"] = partial(looping, Epoll, spin=True)
     ECHOES["epoll, metered"] = partial(looping, Epoll, limits=LIMITS)
     ECHOES["answering raw, epoll"] = partial(looping, Epoll, lambda: Answering(bytes, "raw", b""))
     ECHOES["answering raw, epoll, metered"] = partial(looping, Epoll, lambda: Answering(bytes, "raw", b""), LIMITS)
@@ -220,4 +228,5 @@ INAPPLICABLE = {
     ("test_the_bytes_around_an_urgent_one_come_back", "unix"): "urgent data is TCP's",
     ("test_the_bytes_around_an_urgent_one_come_back", "tls"): "urgent data is TCP's, and a record knows none",
     ("test_the_bytes_around_an_urgent_one_come_back", "tls, metered"): "urgent data is TCP's, and a record knows none",
+    ("test_the_bytes_around_an_urgent_one_come_back", "tls, stamping"): "urgent data is TCP's, and a record knows none",
 }

@@ -11,7 +11,8 @@ import pytest
 from halloo.net.answering import Answering
 from halloo.net.listening import Listener, listen
 from halloo.net.roles import Peer
-from halloo.net.server import STOPPING, Server, Service
+from halloo.net.server import Server, Service
+from halloo.net.stopping import STOPPING
 
 PATIENCE = 20  # seconds without a byte after which a client gives up, and its test has failed
 

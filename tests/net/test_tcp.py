@@ -348,6 +348,33 @@ def test_shutting_down_ends_every_connection_and_leaves_the_listener(
     listener.accept()[0].close()
 
 
+# Without sleep.
+
+
+@pytest.mark.parametrize("spin", [False, True])
+def test_who_spins_never_waits_and_its_timers_ring_all_the_same(listener: socket.socket, spin: bool) -> None:
+    poller = Patient()
+    loop = Loop([Post(listener)], poller=poller, spin=spin)
+    loop.timers.at(loop.clock() + 0.02, loop.stop)
+    loop.run()
+    loop.shutdown()
+    assert (poller.patience == {0}) == spin
+
+
+@pytest.mark.parametrize("maker", MAKERS)
+def test_who_spins_serves_and_is_stopped_by_others(listener: socket.socket, maker: Callable[[], Poller]) -> None:
+    loop = Loop([Post(listener)], poller=maker(), spin=True)
+    thread = threading.Thread(target=loop.run)
+    thread.start()
+    with socket.create_connection(listener.getsockname(), timeout=SOON) as client:
+        for _ in range(10):
+            client.sendall(b"hello")
+            assert client.recv(5) == b"hello"
+        loop.stop()
+        thread.join()
+    loop.shutdown()
+
+
 # Out of descriptors.
 
 
@@ -445,6 +472,18 @@ class Replaying(Selector):
     def poll(self, timeout: float | None) -> list[tuple[int, int]]:
         replay, self.replay = self.replay, []
         return [*super().poll(timeout), *replay]
+
+
+class Patient(Selector):
+    """Notes how long it was to wait."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patience = set[float | None]()
+
+    def poll(self, timeout: float | None) -> list[tuple[int, int]]:
+        self.patience.add(timeout)
+        return super().poll(timeout)
 
 
 def counts(loop: Loop) -> Snapshot:

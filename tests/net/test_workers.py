@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from halloo.core.probe import Probes, read_stamp
 from halloo.net.workers import TRIES
 from tests.programs import PYTHON, run, started
 from tests.stepping import pattern, reset, unconnected
@@ -448,6 +449,17 @@ def test_a_second_copy_for_datagrams_is_told_that_the_port_is_taken(options: tup
             assert second.returncode == 2
             assert f"port {running.port} on 127.0.0.1 is taken".encode() in second.stderr
         assert_answered(running.senders())
+
+
+@pytest.mark.parametrize("options", [(), ("--reuse-port",)], ids=["", "reuse-port"])
+def test_the_probes_of_one_sender_are_counted_by_one_worker(options: tuple[str, ...]) -> None:
+    with fleet("--stamp", *options, place=UDP) as running:
+        for run_number, sender in enumerate(running.senders()[:16]):
+            for number in range(3):
+                sender.send(Probes(run_number, 200).make(number, 0))
+                stamp = read_stamp(sender.recv(1000))
+                assert stamp
+                assert stamp.arrived == number + 1
 
 
 @needs_linux

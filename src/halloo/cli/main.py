@@ -1,6 +1,7 @@
 """Turn the command line into a verb and its outcome into an exit code; every error becomes one line.
 
-Knows the verbs' names and order; what they do, and their help, is in `verbs`.
+Knows the verbs' names and order; what they do, and their help, is in `verbs`, and of the larger ones in files of their
+own.
 """
 
 import logging
@@ -9,6 +10,7 @@ import signal
 import sys
 import traceback
 from contextlib import suppress
+from importlib import import_module
 from typing import NoReturn
 
 from cyclopts import App, CycloptsError
@@ -21,6 +23,7 @@ from halloo.core.escape import printable
 from halloo.errors import HallooError
 
 VERBS = ("serve", "connect", "send", "receive", "demo")
+LAZY = {"ping": ("halloo.cli.pings", "ping")}  # verbs that load when they are asked for, or help is
 CHECK, CHECKING = "check", "Ask an echo server or client case after case, and say what is wrong with it."
 
 PEER_FAILED, LOCAL, INTERRUPTED = 1, 2, 128 + signal.SIGINT
@@ -47,7 +50,11 @@ def application(*, verbs_only: bool = False, checking: bool = True) -> App:
         app.register_install_completion_command()
     for place, verb in enumerate(VERBS):
         app.command(getattr(verbs, verb), sort_key=place)
-    check = App(name=CHECK, help=CHECKING, sort_key=len(VERBS))
+    for place, (verb, (module, name)) in enumerate(LAZY.items(), start=len(VERBS)):
+        # By its place alone where it is not shown: its line in the help is in its docstring.
+        found = f"{module}:{name}" if verbs_only else getattr(import_module(module), name)
+        app.command(found, name=verb, sort_key=place)
+    check = App(name=CHECK, help=CHECKING, sort_key=len(VERBS) + len(LAZY))
     if checking:
         from halloo.cli import checks  # noqa: PLC0415 - the other verbs do not pay for it
 
@@ -70,9 +77,9 @@ def main(argv: list[str] | None = None) -> NoReturn:
         arguments = [*arguments[:own], *(f"--command={word}" for word in arguments[own + 1 :])]
     try:
         code = (
-            application(verbs_only=arguments[:1] != [] and arguments[0] in VERBS, checking=arguments[:1] == [CHECK])(
-                arguments
-            )
+            application(
+                verbs_only=arguments[:1] != [] and arguments[0] in (*VERBS, *LAZY), checking=arguments[:1] == [CHECK]
+            )(arguments)
             or 0
         )
         sys.stdout.flush()
@@ -121,7 +128,7 @@ def _sentence(error: Exception, arguments: list[str]) -> str:
         return printable(" ".join(str(error).split()))
     if isinstance(error, OSError):
         return printable(f"{(error.strerror or str(error)).lower()}; look at the input and output of the command")
-    verb = next((word for word in arguments[:1] if word in VERBS), None)
+    verb = next((word for word in arguments[:1] if word in (*VERBS, *LAZY)), None)
     return printable(f"{_fact(error)}; see: halloo {f'{verb} ' if verb else ''}--help")
 
 

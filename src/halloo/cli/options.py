@@ -14,7 +14,7 @@ from cyclopts import Parameter, Token
 from halloo.core.limits import HANDSHAKE, STALL, Limits
 from halloo.core.trust import Certificates, Trust
 from halloo.core.units import SECOND, count, duration, rate, size
-from halloo.errors import UnitError
+from halloo.errors import UnitError, UsageError
 
 
 def _seconds(_type: object, tokens: Sequence[Token]) -> float:
@@ -34,6 +34,13 @@ def _timeout(text: str) -> float | None:
     return None if text == "max" else duration(text) / SECOND
 
 
+def _file(_type: object, tokens: Sequence[Token]) -> str:
+    place = tokens[0].value
+    if place.startswith("-") and place != "-":
+        raise UsageError(f"{place!r} is an option, and a file was expected", f"write ./{place} if it is one")
+    return place
+
+
 def _limit(read: Callable[[str], float | None], metavar: str) -> Parameter:
     """Describe a limit, for which `max` is none."""
     return Parameter(
@@ -48,6 +55,8 @@ Wait = Annotated[Seconds, Parameter(name=("--wait", "-W"))]
 Quiet = Annotated[bool, switch("--quiet", "-q")]
 Reply = Annotated[bool, switch("--reply")]
 ReusePort = Annotated[bool, switch("--reuse-port")]
+Stamp = Annotated[bool, switch("--stamp")]
+Spin = Annotated[bool, switch("--spin")]
 Most = Annotated[int | None, _limit(count, "COUNT")]
 Size = Annotated[int | None, _limit(size, "SIZE")]
 Rate = Annotated[int | None, _limit(rate, "RATE")]
@@ -55,7 +64,8 @@ Timeout = Annotated[float | None, _limit(_timeout, "DURATION")]
 Networks = Annotated[
     tuple[str, ...], Parameter(consume_multiple=True, negative=(), show_default=False, metavar="NETWORK")
 ]
-File = Annotated[str | None, Parameter(metavar="FILE")]
+# A hyphen may begin it, for one alone is standard output.
+File = Annotated[str | None, Parameter(converter=_file, allow_leading_hyphen=True, metavar="FILE")]
 
 
 @Parameter(name="*")

@@ -9,7 +9,20 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from halloo.cli.options import Believed, Bounds, Families, Quiet, Reply, ReusePort, Seconds, Shown, Size, Wait
+from halloo.cli.options import (
+    Believed,
+    Bounds,
+    Families,
+    Quiet,
+    Reply,
+    ReusePort,
+    Seconds,
+    Shown,
+    Size,
+    Spin,
+    Stamp,
+    Wait,
+)
 from halloo.cli.options import workers as number_of_workers
 from halloo.commands.connect import WAIT, client
 
@@ -28,6 +41,8 @@ def serve(
     metrics: Annotated[str | None, Parameter(metavar="ADDRESS")] = None,
     quiet: Quiet = False,
     log: Literal["text", "json"] = "text",
+    stamp: Stamp = False,
+    spin: Spin = False,
     families: Families = BOTH,
 ) -> int:
     """Echo whatever clients send, until ^C or SIGTERM.
@@ -54,6 +69,10 @@ def serve(
         No line for each client.
     log
         How clients' coming and going is told on standard error: as text on a terminal, or as JSON, an object a line.
+    stamp
+        Tell the probes of `halloo ping` when they came and left, and which have come; each worker counts its own.
+    spin
+        Never sleep, so that nobody waits until it has woken up; each process takes a whole core.
     """
     from halloo.commands.serve import serve as run  # noqa: PLC0415 - the other verbs do not pay for it
     from halloo.report.stats import totals  # noqa: PLC0415 - as above
@@ -70,6 +89,8 @@ def serve(
         metrics=metrics,
         quiet=quiet,
         log=log,
+        stamp=stamp,
+        spin=spin,
     )
     if not quiet and log == "text":
         if sys.stderr.isatty():

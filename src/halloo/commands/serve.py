@@ -61,19 +61,23 @@ def serve(
     metrics: AddressLike | None = None,
     quiet: bool = False,
     log: Log = "text",
+    stamp: bool = False,
+    spin: bool = False,
 ) -> ServeReport:
     """Serve all clients at once until SIGINT or SIGTERM, on loopback port 8888 when no address is given.
 
     Prints `listening on ADDRESS` for each address on standard output, and on a terminal `Connected by` for each client
     on standard error. The answers are the echo, or `respond(message)`; see `serving`. At the end everything received is
     answered first, within `drain` seconds. More than one of `workers` are processes of their own. Every `stats` seconds
-    a line on standard error says how things stand; `metrics` is an address to serve them on for Prometheus.
+    a line on standard error says how things stand; `metrics` is an address to serve them on for Prometheus. For `stamp`
+    and `spin` see `serving`; each worker stamps from its own counts, and each one that spins takes a core.
     Raises PortTaken, NotPermitted, NotLocal, AddressError.
     """
     began, tell = time.monotonic(), Lines(2)
-    limits, answering = limits or Limits(), Answering(respond, framing, greeting)
+    limits, answering = limits or Limits(), _answering(respond, framing, greeting, stamp=stamp)
     listeners = _listeners(addresses, family, limits, certificates, workers, reuse_port=reuse_port)
     service = _service(listeners[0], answering, limits, _witness(tell, log, quiet=quiet))
+    service = replace(service, stamp=stamp, spin=spin)
     server: Server | Fleet
     if workers == 1:
         server = Server(listeners[0], service)
@@ -95,6 +99,8 @@ def serving(
     family: int | None = None,
     limits: Limits | None = None,
     certificates: Certificates | None = None,
+    stamp: bool = False,
+    spin: bool = False,
 ) -> Iterator[Server]:
     """Serve in the background while a `with` block runs, listening before it begins, closed when it ends.
 
@@ -103,14 +109,18 @@ def serving(
     it (`"length"`); over `udp://` once a datagram, whatever the framing. None is no answer. An exception in it closes
     that one connection and is logged. `greeting` is sent first. Without addresses a free loopback port is taken.
 
+    With `stamp` the echo writes into the probes of `ping` when they came and left, and what of their run has arrived;
+    nothing else is changed. With `spin` it never sleeps, which is quicker, and takes a whole core.
+
     >>> with serving() as server, connect(server.address) as connection:
     ...     connection.send(b"hello")
     ...     connection.receive_exactly(5)
     b'hello'
     """
-    limits, answering = limits or Limits(), Answering(respond, framing, greeting)
+    limits, answering = limits or Limits(), _answering(respond, framing, greeting, stamp=stamp)
     (listener,) = _listeners(addresses or (0,), family, limits, certificates, workers=1)
-    with Server(listener, _service(listener, answering, limits, None)) as running:
+    service = replace(_service(listener, answering, limits, None), stamp=stamp, spin=spin)
+    with Server(listener, service) as running:
         running.start()
         yield running
 
@@ -133,6 +143,14 @@ def server(s: socket.socket, clients: int | None = None) -> Snapshot:
     finally:
         loop.shutdown()
         s.settimeout(timeout)
+
+
+def _answering(respond: Respond | None, framing: str, greeting: bytes, *, stamp: bool) -> Answering:
+    """Say what is answered. Raises UsageError."""
+    answering = Answering(respond, framing, greeting)
+    if stamp and not answering.plain:
+        raise UsageError("stamp is for the echo, and respond or a greeting replaces it", "leave one of them out")
+    return answering
 
 
 def _listeners(

@@ -19,6 +19,7 @@ from halloo.net.roles import Conversation, Peer, Respond
 if TYPE_CHECKING:
     from ssl import SSLContext
 
+    from halloo.net.stamping import Stamper
     from halloo.net.tcp import Loop
 
 ACCEPTS = 16  # connections taken at one event, so that a burst of them does not hold up the others
@@ -44,6 +45,7 @@ class Post:
     conversation: Conversation | None = None
     context: "SSLContext | None" = None
     respond: Respond | None = None  # to datagrams
+    stamper: "Stamper | None" = None  # of datagrams
 
     @property
     def stream(self) -> bool:

@@ -7,18 +7,28 @@ import errno
 import os
 import socket
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from halloo.core.addresses import LOOPBACK, Address, AddressLike, is_ip, parse
 from halloo.core.trust import Trust
+from halloo.core.units import SECOND
 from halloo.errors import UsageError
 from halloo.net import datagrams, failures, unix
 from halloo.net.connection import Attempt, Connection
-from halloo.net.datagrams import Place
+from halloo.net.datagrams import Place, Prepare, no_preparation
 from halloo.net.waiting import until_writable
 
 if TYPE_CHECKING:  # ssl takes as long to import as all the rest here, and tcp:// does not need it
     from halloo.net.secure import Client
+
+
+@dataclass(frozen=True, slots=True)
+class Dialled:
+    """A connection, and how many nanoseconds each phase took: `name`, `connect` and `tls`, those that there were."""
+
+    connection: Connection
+    phases: dict[str, int]
 
 
 def connect(
@@ -40,26 +50,48 @@ def connect(
     ...     connection.receive_exactly(5)
     """
     wanted = parse(address)
+    return dial(wanted, timeout=timeout, family=family, trust=trust).connection
+
+
+def dial(
+    wanted: Address,
+    *,
+    timeout: float | None,
+    family: int | None = None,
+    trust: Trust | None = None,
+    prepare: Prepare = no_preparation,
+) -> Dialled:
+    """Connect as `connect` does, and say how long each phase took; `prepare` is given each socket before it connects.
+
+    Raises what `connect` raises, and OSErrors of `prepare`.
+    """
     client = _client(wanted, trust)
+    began = time.monotonic_ns()
     if wanted.path is not None:
-        return Connection(_connected_to_file(wanted), wanted, timeout=timeout)
+        connection = Connection(_connected_to_file(wanted, prepare), wanted, timeout=timeout)
+        return Dialled(connection, {"connect": time.monotonic_ns() - began})
     if wanted.port == 0:
         raise UsageError("port 0 is for servers, which then take a free one", "name the port that the server printed")
     places = _resolve(wanted, family)
+    named = time.monotonic_ns()
+    phases = {} if is_ip(wanted.host or "") else {"name": named - began}
     if wanted.scheme == "udp":
-        return datagrams.connected(wanted, places, timeout=timeout)
+        return Dialled(datagrams.connected(wanted, places, timeout=timeout, prepare=prepare), phases)
     attempts: list[Attempt] = []
     for kind, sockaddr in places:
-        began = time.monotonic()
+        began = time.monotonic_ns()
         here = Address(wanted.scheme, str(sockaddr[0]), int(sockaddr[1]))
         try:
-            sock = _connected(kind, sockaddr, timeout)
+            sock = _connected(kind, sockaddr, timeout, prepare)
         except OSError as error:
-            attempts.append(Attempt(here, time.monotonic() - began, failures.connecting(wanted, error)))
+            seconds = (time.monotonic_ns() - began) / SECOND
+            attempts.append(Attempt(here, seconds, failures.connecting(wanted, error)))
             continue
+        phases["connect"] = time.monotonic_ns() - began
         if client:
-            sock = client.shake(sock, None if timeout is None else max(timeout - (time.monotonic() - began), 0))
-        return Connection(sock, here, timeout=timeout, attempts=tuple(attempts))
+            sock = client.shake(sock, None if timeout is None else max(timeout - phases["connect"] / SECOND, 0))
+            phases["tls"] = time.monotonic_ns() - began - phases["connect"]
+        return Dialled(Connection(sock, here, timeout=timeout, attempts=tuple(attempts)), phases)
     raise attempts[-1].error
 
 
@@ -88,12 +120,13 @@ def _resolve(address: Address, family: int | None) -> list[Place]:
     return [(int(family), (str(host), *rest)) for family, *_, (host, *rest) in found]
 
 
-def _connected_to_file(address: Address) -> socket.socket:
+def _connected_to_file(address: Address, prepare: Prepare) -> socket.socket:
     """Connect to a Unix socket, which never takes time (unix(7))."""
     path = unix.checked(address)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
+        prepare(sock)
         sock.connect(path)
     except OSError as error:
         sock.close()
@@ -101,10 +134,11 @@ def _connected_to_file(address: Address) -> socket.socket:
     return sock
 
 
-def _connected(family: int, sockaddr: tuple[str | int, ...], timeout: float | None) -> socket.socket:
+def _connected(family: int, sockaddr: tuple[str | int, ...], timeout: float | None, prepare: Prepare) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
+        prepare(sock)
         if number := _failed(sock, sockaddr, timeout):
             raise OSError(number, os.strerror(number))  # noqa: TRY301 - the socket is closed below, as for any other
     except BaseException:

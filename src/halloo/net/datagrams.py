@@ -9,7 +9,7 @@ import socket
 import struct
 import sys
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 
 from halloo.core.addresses import Address
@@ -25,6 +25,11 @@ _SO_MEMINFO, _DROPS, _MEMINFO = 55, 8, struct.Struct("9I")  # of Linux: SK_MEMIN
 IP_PKTINFO = getattr(socket, "IP_PKTINFO", 8)  # Linux's number; the module has a name for it since Python 3.14
 Peer = tuple[str, int] | tuple[str, int, int, int]
 Place = tuple[int, tuple[str | int, ...]]  # a family and a socket address of it
+Prepare = Callable[[socket.socket], object]  # what is done to a socket before it connects
+
+
+def no_preparation(_sock: socket.socket) -> None:
+    """Do nothing to a socket before it connects."""
 
 
 class DatagramConnection(Connection):
@@ -44,6 +49,7 @@ class DatagramConnection(Connection):
         wanted: Address | None = None,
         places: Sequence[Place] = (),
         letters: Sequence[bytes] = (),
+        prepare: Prepare = no_preparation,
     ) -> None:
         """Take over a connected socket; `letters` are what the peer has sent already.
 
@@ -53,6 +59,7 @@ class DatagramConnection(Connection):
         self._wanted = wanted or address
         self._places = deque(places)
         self._letters = deque(letters)
+        self._prepare = prepare
         self._sent: deque[bytes] = deque(maxlen=KEPT)
         self._abandoned = False
         self._refusal: HallooError | None = None  # raised when what came before it has been received
@@ -69,7 +76,7 @@ class DatagramConnection(Connection):
                 if error.errno == errno.EMSGSIZE:
                     fact = f"{len(datagram)} bytes are too many for a datagram"
                     raise UsageError(fact, f"{MOST} are the most; or use tcp://") from error
-                self._elsewhere(failures.connecting(self._wanted, error))
+                self.go_elsewhere(failures.connecting(self._wanted, error))
             else:
                 self._refusal = None  # if it still holds, this datagram is going to bring another
                 if self._places:
@@ -127,22 +134,26 @@ class DatagramConnection(Connection):
                 if not self._refusal:
                     raise
                 refusal, self._refusal = self._refusal, None
-                self._elsewhere(refusal)
+                self.go_elsewhere(refusal)
             except (Refused, Reset):  # a reset is what Windows says of a port that nobody has
                 if self._abandoned:
                     raise
                 refused = OSError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
                 self._refusal = failures.connecting(self._wanted, refused)
             else:
-                self._places.clear()  # this is the right one
-                self._sent.clear()
+                self.settle()
                 return datagram
 
-    def _elsewhere(self, error: HallooError) -> None:
+    def settle(self) -> None:
+        """Stay with this address from now on: something came from it."""
+        self._places.clear()
+        self._sent.clear()
+
+    def go_elsewhere(self, error: HallooError) -> None:
         """Go on at the next address, with what was sent so far; raise the error when there is none."""
         while self._places:
             with suppress(OSError):
-                sock, address = _dialled(self._wanted, self._places)
+                sock, address = _dialled(self._wanted, self._places, self._prepare)
                 self.socket.close()
                 self.socket, self.address = sock, address
                 sock.setblocking(False)
@@ -153,25 +164,31 @@ class DatagramConnection(Connection):
         raise error
 
 
-def connected(wanted: Address, places: Sequence[Place], *, timeout: float | None) -> DatagramConnection:
+def connected(
+    wanted: Address, places: Sequence[Place], *, timeout: float | None, prepare: Prepare = no_preparation
+) -> DatagramConnection:
     """Connect to the first of the places that can be; nothing is sent (connect(2)). Raises Unreachable, PeerError."""
     left = deque(places)
-    sock, address = _dialled(wanted, left)
-    return DatagramConnection(sock, address, timeout=timeout, wanted=wanted, places=left)
+    sock, address = _dialled(wanted, left, prepare)
+    return DatagramConnection(sock, address, timeout=timeout, wanted=wanted, places=left, prepare=prepare)
 
 
-def _dialled(wanted: Address, places: deque[Place]) -> tuple[socket.socket, Address]:
+def _dialled(wanted: Address, places: deque[Place], prepare: Prepare) -> tuple[socket.socket, Address]:
     """Take places away until one can be connected to; when it was the last, say why not."""
     while True:
         family, sockaddr = places.popleft()
         sock = socket.socket(family, socket.SOCK_DGRAM)
         try:
             widen(sock)
+            prepare(sock)
             join(sock, sockaddr)
         except OSError as error:
             sock.close()
             if not places:
                 raise failures.connecting(wanted, error) from error
+        except BaseException:  # of the preparation
+            sock.close()
+            raise
         else:
             return sock, Address("udp", str(sockaddr[0]), int(sockaddr[1]))
 

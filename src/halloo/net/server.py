@@ -5,10 +5,9 @@ Knows threads and signals, and how they wake the loop.
 
 import signal
 import threading
-from collections.abc import Callable, Iterator, MutableSequence, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, MutableSequence, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from types import FrameType
 from typing import TYPE_CHECKING, Self
 
 from halloo.core.addresses import Address
@@ -17,6 +16,7 @@ from halloo.net import draining
 from halloo.net.accepting import Post
 from halloo.net.listening import Listener
 from halloo.net.roles import Conversation, Respond, Witness
+from halloo.net.stopping import STOPPING, heeding
 from halloo.net.table import Snapshot
 from halloo.net.tcp import Loop
 
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from ssl import SSLContext
 
 COUNTING = 1.0  # seconds that a busy loop has to say what it has done
-STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
     """What clients find: the echo when there is no `conversation`, within limits, and over TLS where a listener is.
 
-    To datagrams the answer is the echo, or what `respond` makes of them.
+    To datagrams the answer is the echo, or what `respond` makes of them. With `stamp` the echo tells probes what has
+    become of them (see `stamping`); with `spin` the loop never sleeps.
     """
 
     conversation: Conversation | None = None
@@ -39,6 +39,8 @@ class Service:
     limits: Limits = field(default_factory=Limits)
     context: "SSLContext | None" = None
     witness: Witness | None = None
+    stamp: bool = False
+    spin: bool = False
 
     def loop(self, listener: Listener, *, row: MutableSequence[int] | None = None, shared: bool = False) -> Loop:
         """Make the loop that serves a listener; see Loop for `row` and `shared`."""
@@ -46,7 +48,20 @@ class Service:
             Post(sock, self.conversation, self.context if address.scheme == "tls" else None, self.respond)
             for sock, address in zip(listener.sockets, listener.addresses, strict=True)
         ]
-        return Loop(posts, limits=self.limits, witness=self.witness, row=row, shared=shared)
+        poller = None
+        if self.stamp:
+            from halloo.net.stamping import stamping  # noqa: PLC0415 - most servers are for the plain echo
+
+            posts, poller = stamping(posts)
+        return Loop(
+            posts,
+            poller=poller,
+            limits=self.limits,
+            witness=self.witness,
+            row=row,
+            shared=shared,
+            spin=self.spin,
+        )
 
 
 class Server:
@@ -125,26 +140,8 @@ class Server:
             self._error = error
 
 
-@contextmanager
 def interruptible(
     loop: Loop, stop: Callable[[], None] | None = None, *, signals: Sequence[signal.Signals] = STOPPING
-) -> Iterator[None]:
-    """Have the loop stop, or `stop` called, at SIGINT and SIGTERM: between two turns, and in the main thread only.
-
-    The descriptor makes a signal that arrives just before the wait end it (signal.set_wakeup_fd).
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def act(_signal: int, _frame: FrameType | None) -> None:
-        (stop or loop.stop)()
-
-    before = {number: signal.signal(number, act) for number in signals}
-    wakeup = signal.set_wakeup_fd(loop.waker.fileno(), warn_on_full_buffer=False)
-    try:
-        yield
-    finally:
-        signal.set_wakeup_fd(wakeup)
-        for number, handler in before.items():
-            signal.signal(number, handler)
+) -> AbstractContextManager[None]:
+    """Have the loop stop, or `stop` called, at SIGINT and SIGTERM: between two turns, and in the main thread only."""
+    return heeding(signals, lambda _number, _frame: (stop or loop.stop)(), loop.waker)

@@ -52,11 +52,13 @@ class Loop:
         witness: Witness | None = None,
         row: MutableSequence[int] | None = None,
         shared: bool = False,
+        spin: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Serve `posts`, whose sockets stay the caller's to close; `clients` is how many to serve before ending.
 
-        `row` is where to count (see `table`); `shared` is for workers that have the same listeners.
+        `row` is where to count (see `table`); `shared` is for workers that have the same listeners. With `spin` it
+        never sleeps: nobody waits until it has woken up, at the price of a whole core.
         """
         self.poller = poller or best()
         self._handshakes = _handshakes(self) if any(post.context for post in posts) else None
@@ -64,6 +66,7 @@ class Loop:
         self.table = Table(row)
         self.timers = Timers()
         self.clock = clock
+        self._spin = spin
         self.running = True
         self.witness = witness
         self.buffer = memoryview(bytearray(max(self.limits.buffer or BUFFER, self.poller.least)))
@@ -109,7 +112,7 @@ class Loop:
         """Take turns until `stop`, or until the last of so many clients has left."""
         timers, clock = self.timers, self.clock
         while self.running:
-            self.turn(timers.patience(clock()))
+            self.turn(0 if self._spin else timers.patience(clock()))
             for act in timers.due(clock()):
                 act()
 

@@ -25,6 +25,7 @@ from halloo.net.filters import break_loops
 
 if TYPE_CHECKING:
     from halloo.net.accepting import Post
+    from halloo.net.stamping import Stamper
     from halloo.net.tcp import Loop
 
 BATCH = 64  # reads at one event, so that a flood of datagrams does not hold up the others
@@ -62,6 +63,7 @@ class Ear:
     receive: Receive
     guard: Guard
     respond: Callable[[bytes], bytes | None] | None
+    stamper: "Stamper | None"
 
 
 class Datagrams:
@@ -79,7 +81,7 @@ class Datagrams:
         self._ears: dict[int, Ear] = {}
         for post in posts:
             fd = post.sock.fileno()
-            self._ears[fd] = Ear(post.sock, receiver(post.sock), Guard(loop.limits, own), post.respond)
+            self._ears[fd] = Ear(post.sock, _receiver(post), Guard(loop.limits, own), post.respond, post.stamper)
             break_loops(post.sock)
             loop.watch(fd, states.HEARING)
 
@@ -87,7 +89,7 @@ class Datagrams:
         """Echo what has come, in BATCH reads at most; whether there may be more."""
         # Long, because all of this is done for every datagram, and a call costs as much as half of it.
         ear, buffer, recent, now = self._ears[fd], self._buffer, self._recent, self._loop.clock()
-        receive, sendto, respond = ear.receive, ear.sock.sendto, ear.respond
+        receive, sendto, respond, stamper = ear.receive, ear.sock.sendto, ear.respond, ear.stamper
         ports, friends, most = ear.guard.ports, ear.guard.friends, self._most
         buffers, piece, size, told, more = [buffer], buffer[:0], 0, None, True
         control, segment, refusal = _NOTHING
@@ -113,12 +115,12 @@ class Datagrams:
                 if not reason and not segment and size > most:
                     reason = "too_long"
                 if reason:
-                    self._refuse(peer, reason, count, now)
+                    self._refuse(ear, piece, segment, peer, reason)
                     continue
             if recent is not None and peer not in recent:
                 self._introduce(peer, now)
             try:
-                if respond or segment > most:
+                if respond or segment > most or (stamper and stamper.concerns(piece, segment)):
                     self._singly(ear, piece, control, segment, peer)
                     continue
                 if control:
@@ -164,8 +166,10 @@ class Datagrams:
         for start in range(0, len(piece) or 1, segment or WHOLE):
             part = piece[start : start + (segment or WHOLE)]
             if len(part) > self._most:  # perhaps the last of its train is not
-                self._refuse(peer, "too_long", 1, self._loop.clock())
+                self._refuse(ear, part, 0, peer, "too_long")
                 continue
+            if ear.stamper:
+                ear.stamper.stamp(part)
             answer = self._answer(ear.respond, bytes(part)) if ear.respond else part
             if answer is None:
                 continue
@@ -190,9 +194,12 @@ class Datagrams:
         name = errno.errorcode.get(error.errno or 0, "other")
         self._loop.table.count(name, datagrams)
 
-    def _refuse(self, peer: Peer, reason: str, datagrams: int, now: float) -> None:
-        """Count datagrams that are not answered, and tell of it, but not of each."""
-        self._loop.table.count(reason, datagrams)
+    def _refuse(self, ear: Ear, piece: memoryview, segment: int, peer: Peer, reason: str) -> None:
+        """Count the datagrams of a read that are not answered, and tell of it, but not of each."""
+        now = self._loop.clock()
+        self._loop.table.count(reason, -(-len(piece) // segment) if segment else 1)
+        if ear.stamper:
+            ear.stamper.refuse(piece, segment)
         if self._loop.witness and now >= self._silent.get(reason, now):
             self._silent[reason] = now + SILENCE
             self._loop.witness.refused(peer, reason)
@@ -224,6 +231,11 @@ def receiver(sock: socket.socket, *, trains: bool = True) -> Receive:
         if sock.getsockname()[0] in EVERYWHERE:
             tell_destination(sock)
     return sock.recvmsg_into
+
+
+def _receiver(post: "Post") -> Receive:
+    receive = receiver(post.sock)
+    return post.stamper.timed(post.sock, receive) if post.stamper else receive
 
 
 def reply(notes: Sequence[Note]) -> Reply:

@@ -21,7 +21,8 @@ from halloo.net import table as states
 from halloo.net.accepting import Post
 from halloo.net.listening import Listener
 from halloo.net.roles import Conversation
-from halloo.net.server import STOPPING, Service, interruptible
+from halloo.net.server import Service, interruptible
+from halloo.net.stopping import STOPPING
 from halloo.net.table import COUNTERS, Snapshot, blank_row
 from halloo.net.tcp import Loop
 

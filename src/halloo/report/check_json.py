@@ -11,7 +11,7 @@ import json
 import math
 import platform
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from importlib import metadata
 from typing import Any, NoReturn
 
@@ -20,6 +20,7 @@ from halloo.check.mistakes import Mistake
 from halloo.check.results import CheckReport, Result
 from halloo.errors import UsageError
 from halloo.report.finding import Hints, headline
+from halloo.report.plain_json import plain_json
 from halloo.report.summary import MARKS, reasons, standing
 
 SCHEMA = "halloo.check/1"
@@ -42,7 +43,7 @@ def _told(report: CheckReport, hints: Hints) -> _Object:
             "machine": platform.machine(),
             "python": platform.python_version(),
         },
-        "config": {"effective": effective | {"hints": hints}, "supplied": _plain(report.supplied)},
+        "config": {"effective": effective | {"hints": hints}, "supplied": plain_json(report.supplied)},
         "summary": _summary(report),
         "results": [_result(result, hints) for result in report.results],
         "errors": dict(Counter(_named(each.text) for each in report.results if each.verdict == "ERROR")),
@@ -110,17 +111,6 @@ def _ns(seconds: float) -> int | None:
 def _named(trace: str) -> str:
     """Give the name of the exception that ends a traceback."""
     return headline(trace).partition(":")[0].rpartition(".")[2] or "Exception"
-
-
-def _plain(value: object) -> Any:  # noqa: ANN401 - whatever JSON has
-    """Turn what the user has said into what JSON can say."""
-    if isinstance(value, Mapping):
-        return {str(name): _plain(each) for name, each in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_plain(each) for each in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value if value is None or isinstance(value, str | int) else str(value)
 
 
 def read(text: str, *, torn: bool = False) -> tuple[CheckReport, ...]:

@@ -1,0 +1,392 @@
+"""Measure `halloo ping` itself: `python -m bench.ping [--quick]` prints tables, writes `bench/results/DATE-ping.json`.
+
+Knows the rows and the bars of ping, and how its JSON is read. Servers, turns and estimates are shared with the rest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import random
+import shlex
+import statistics
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from bench.machine import machine
+from bench.rounds import estimate, ratios, take_turns
+from bench.rows import Row, Told, as_dict
+from bench.servers import MissingError, Server, build, compiled, halloo, on_core, start
+from bench.telling import interval, verdict, write
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SIZE = 64
+SCHEMES = ("tcp", "udp")
+ADDED_MS = (0, 1, 5, 50)
+HONEST_PROBES, HONEST_INTERVAL = 25, "60ms"  # longer than the longest delay, and the same for all of them
+ROUND_TRIPS = 3000  # a quarter of a second, as long as starting a Python
+PACE_PROBES, PACE_INTERVAL = 10_000, "1ms"
+ROUNDS, QUICK_ROUNDS = 30, 9
+PATIENCE_SECONDS = 40  # for one client: the longest takes 10
+USAGE = 2  # exit code
+ECHO = {"tcp": compiled("C epoll", "epoll.c"), "udp": compiled("C recvfrom/sendto", "udp.c", "plain")}
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What one client said after one round."""
+
+    p50_us: float
+    p99_us: float | None = None
+    """None for too few probes to say."""
+    clock: str = "user"
+    within_percent: float = 0.0
+    """Probes that left within 100 us of their plan."""
+    cpu_percent: float | None = None
+    errors: int = 0
+    """Probes that did not come back once and whole; a round with one counts as nothing."""
+
+
+FAILED = Reading(0.0, errors=1)
+
+
+def read_ping(text: str) -> Reading:
+    """Read the JSON of `halloo ping`, of one target."""
+    summary = json.loads(text)["summary"]
+    (target,), generator = summary["targets"], summary["generator"]
+    round_trip = target["round_trip"]
+    if round_trip is None:
+        return FAILED
+    return Reading(
+        p50_us=round_trip["p50_ns"] / 1e3,
+        p99_us=None if round_trip["p99_ns"] is None else round_trip["p99_ns"] / 1e3,
+        clock=target["clock"],
+        within_percent=generator["within_100us_percent"] if generator["lateness"] else 0.0,  # of none, all were on time
+        cpu_percent=generator["cpu_percent"],
+        errors=target["sent"] - target["received"] + target["corrupt"] + target["duplicate"],
+    )
+
+
+def read_pingpong(text: str) -> Reading:
+    """Read the line of `peers/pingpong.c`, which ends where an answer is missing or wrong."""
+    told = json.loads(text)
+    return Reading(told["p50_ns"] / 1e3, told["p99_ns"] / 1e3)
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """A command that measures a round trip; `{port}` in its words is the server's."""
+
+    words: tuple[str, ...]
+    read: Callable[[str], Reading] = read_ping
+    source: str = ""
+    """Of `bench/peers`; without, it is ping."""
+
+    def argv(self, port: int, ping: list[str]) -> list[str]:
+        """Return the words for a server on that port."""
+        program = [str(build(self.source))] if self.source else ping
+        return [*program, *(word.format(port=port) for word in self.words)]
+
+
+def ping(scheme: str, count: int, interval: str, *flags: str) -> Client:
+    """Return ping with so many probes that far apart; for `0` the next leaves when the last is back."""
+    where = f"{scheme}://127.0.0.1:{{port}}"
+    return Client((where, "-c", str(count), "-i", interval, "-s", str(SIZE), "-q", "--json", *flags))
+
+
+def pingpong(scheme: str, how: str) -> Client:
+    """Return the client in C, which sleeps or spins in its wait for the answer."""
+    return Client((scheme, "{port}", how, str(ROUND_TRIPS), str(SIZE)), read_pingpong, "pingpong.c")
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One line of a table: a client, its server, and the bar if there is one."""
+
+    name: str
+    server: Server
+    client: Client
+    bar: float | None = None
+    added_us: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One table: clients in turns, and the one that the others are held against."""
+
+    name: str
+    reference: str
+    cases: tuple[Case, ...]
+    judge: Callable[[str, Case, dict[str, Any]], str] | None = None
+    unit: str = "us, p50"
+    share: int = 1
+    """It has one round where the shortest ones have so many."""
+
+    @property
+    def pace(self) -> bool:
+        """Tell whether its figure is how many probes left on time; else it is the round trip."""
+        return self.unit.startswith("%")
+
+    def figure(self, one: Reading) -> float:
+        """Return the figure of one round, 0 when anything went wrong."""
+        return 0.0 if one.errors else one.within_percent if self.pace else one.p50_us
+
+
+# -- bars -------------------------------------------------------------------------------------------------------------
+
+
+def judge_honesty(what: str, case: Case, one: dict[str, Any]) -> str:
+    """Return whether what ping says is what was added, besides what it says where nothing is."""
+    off, most = one["off_us"], case.bar or 0
+    text = f"{what} is off by {signed(off)} us, in a round {one['worst_us']:.1f} at most"
+    sure = off["low"] > most or off["high"] < -most
+    return verdict(text, f"within {most:g}", abs(off["median"]) <= most, sure=sure)
+
+
+def judge_overhead(what: str, case: Case, one: dict[str, Any]) -> str:
+    """Return whether a round trip of ping's is as good as one in C."""
+    got, most = one["rate_ratio"], case.bar or 0
+    text = f"{what} is {interval(got)} of {one['against']}"
+    return verdict(text, f"at most {most:g}", got["median"] <= most, sure=got["low"] > most)
+
+
+def judge_pace(what: str, case: Case, one: dict[str, Any]) -> str:
+    """Return whether probes leave when they should."""
+    got, least = one["rate"], case.bar or 0
+    text = f"{what}: {got['median']:.2f} [{got['low']:.2f} {got['high']:.2f}] % left within 100 us of plan"
+    return verdict(text, f"at least {least:g} %", got["median"] >= least, sure=got["high"] < least)
+
+
+# -- rows -------------------------------------------------------------------------------------------------------------
+
+
+def honesty(scheme: str, clock: str, bar: float, *flags: str) -> Trial:
+    """Return the row of a server that adds exactly so much; what it shows without is what loopback takes."""
+    client = ping(scheme, HONEST_PROBES, HONEST_INTERVAL, *flags)
+    cases = (
+        Case(
+            f"{added} ms",
+            compiled(f"C adding {added} ms", "delay.c", scheme, str(added)),
+            client,
+            bar if added else None,
+            added * 1000,
+        )
+        for added in ADDED_MS
+    )
+    return Trial(f"honesty, {scheme}, {clock}", "0 ms", tuple(cases), judge_honesty, share=3)
+
+
+def overhead(scheme: str, how: str, bar: float, *flags: str) -> Trial:
+    """Return the row of ping beside C, both of which sleep, or spin, against the same server."""
+    reference = f"C, {how}s"
+    cases = (
+        Case(reference, ECHO[scheme], pingpong(scheme, how)),
+        Case("ping", ECHO[scheme], ping(scheme, ROUND_TRIPS, "0", *flags), bar),
+        Case("ping -U", ECHO[scheme], ping(scheme, ROUND_TRIPS, "0", "-U", *flags), bar),
+    )
+    return Trial(f"overhead, {scheme}, {how}", reference, cases, judge_overhead)
+
+
+def loopback(scheme: str, clock: str, *flags: str) -> Trial:
+    """Return the row of what spinning is good for, with halloo on both sides."""
+    asleep, awake = (halloo(*more, scheme=f"{scheme}://") for more in ((), ("--spin",)))
+    sleeps, spins = (ping(scheme, ROUND_TRIPS, "0", *flags, *more) for more in ((), ("--spin",)))
+    cases = (
+        Case("both sleep", asleep, sleeps),
+        Case("client spins", asleep, spins),
+        Case("both spin", awake, spins),
+    )
+    return Trial(f"halloo serve, {scheme}, {clock}", cases[0].name, cases, share=3)
+
+
+PACE = tuple(Case(scheme, ECHO[scheme], ping(scheme, PACE_PROBES, PACE_INTERVAL), 98) for scheme in SCHEMES)
+CLOCKS: tuple[tuple[str, float, tuple[str, ...]], ...] = (("kernel stamps", 25, ()), ("plain clock", 120, ("-U",)))
+TRIALS = (
+    *(honesty(scheme, clock, bar, *flags) for scheme in SCHEMES for clock, bar, flags in CLOCKS),
+    *(overhead(scheme, "sleep", 1.2) for scheme in SCHEMES),
+    *(overhead(scheme, "spin", 1.3, "--spin") for scheme in SCHEMES),
+    Trial(f"pace, every {PACE_INTERVAL}", SCHEMES[0], PACE, judge_pace, "% on time", share=10),
+    *(loopback(scheme, clock, *flags) for scheme in SCHEMES for clock, _, flags in CLOCKS),
+)
+
+
+# -- measuring --------------------------------------------------------------------------------------------------------
+
+
+def measure(case: Case, options: argparse.Namespace) -> Reading:
+    """Run one round: a fresh server, a fresh client, each on its own core; a spinning server is never left running."""
+    with start(case.server, core=options.cores[0]) as running, on_core(options.cores[1]):
+        words = case.client.argv(running.port, options.command)
+        try:
+            done = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
+        except FileNotFoundError as error:
+            raise MissingError(f"{words[0]} is not there") from error
+        except subprocess.TimeoutExpired:
+            print(f"failed: no end after {PATIENCE_SECONDS} s: {shlex.join(words)}", file=sys.stderr)
+            return FAILED
+    said = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+    if done.returncode == USAGE:
+        raise MissingError(said)
+    if done.returncode:
+        print(f"failed: {said}: {shlex.join(words)}", file=sys.stderr)
+        return FAILED
+    return case.client.read(done.stdout)
+
+
+def run_trial(trial: Trial, options: argparse.Namespace, missing: dict[str, str]) -> Told:
+    """Measure the cases in turns; one that cannot run here is tried once."""
+    names = {f"{trial.name}: {case.name}": case for case in trial.cases}
+
+    def attempt(name: str) -> Reading:
+        try:
+            return FAILED if name in missing else measure(names[name], options)
+        except MissingError as error:
+            if str(error) not in missing.values():
+                print(f"left out: {name}: {error}", file=sys.stderr)
+            missing[name] = str(error)
+            return FAILED
+
+    rounds = max(1, options.rounds // trial.share)
+    readings = take_turns(list(names), attempt, rounds=rounds, chance=random.Random(options.seed))
+    return summary(trial, {names[name].name: mine for name, mine in readings.items() if name not in missing})
+
+
+def summary(trial: Trial, readings: dict[str, list[Reading]]) -> Told:
+    """Return for each case its medians, and what it is to the reference round by round.
+
+    `rate` and `rate_ratio` are what a result's schema calls the figure; here, but for the pace, less is better.
+    """
+    reference = [trial.figure(one) for one in readings.get(trial.reference, [])]
+    told = {}
+    for case in trial.cases:
+        if case.name not in readings:
+            continue
+        mine = readings[case.name]
+        figures = [trial.figure(one) for one in mine]
+        pairs = zip(figures, reference, strict=True) if reference and not trial.pace else ()
+        off = [a - b - case.added_us for a, b in pairs if a > 0 and b > 0]
+        told[case.name] = {
+            "rate": as_dict(estimate([figure for figure in figures if figure > 0])),
+            "rate_ratio": as_dict(estimate(ratios(figures, reference))) if reference else None,
+            "off_us": as_dict(estimate(off)),
+            "worst_us": max(map(abs, off), default=None),
+            "p99_us": middle([one.p99_us for one in mine if not one.errors]),
+            "cpu_percent": middle([one.cpu_percent for one in mine if not one.errors]),
+            "clock": "/".join(sorted({one.clock for one in mine if not one.errors})),
+            "errors": sum(one.errors for one in mine),
+            "against": trial.reference,
+            "rates": [round(figure, 3) for figure in figures],
+        }
+    return told
+
+
+def middle(values: list[float | None]) -> float | None:
+    """Return the median of those there are."""
+    there = [value for value in values if value is not None]
+    return statistics.median(there) if there else None
+
+
+# -- telling ----------------------------------------------------------------------------------------------------------
+
+
+def table(trial: Trial, told: Told) -> str:
+    """Return one trial's results for a reader."""
+    honest = trial.judge is judge_honesty
+    beside = "off by us" if honest else f"ratio to {trial.reference}"
+    lines = [f"\n{trial.name}", f"  {'':22} {trial.unit:>13}   {beside:24} {'p99 us':>8} {'CPU %':>7}  clock"]
+    for name, one in told.items():
+        if one["rate"] is None:
+            lines.append(f"  {name:22} failed: {one['errors']} errors")
+            continue
+        compared = signed(one["off_us"]) if honest else interval(one["rate_ratio"])
+        marks = f"  {one['errors']} errors" if one["errors"] else ""
+        lines.append(
+            f"  {name:22} {one['rate']['median']:13.1f}   {compared:24} {number(one['p99_us'])} "
+            f"{number(one['cpu_percent'], 7)}  {one['clock']}{marks}"
+        )
+    return "\n".join(lines)
+
+
+def signed(value: dict[str, float] | None) -> str:
+    """Return `+1.2 [-0.3 +2.0]`."""
+    return "-" if value is None else f"{value['median']:+.1f} [{value['low']:+.1f} {value['high']:+.1f}]"
+
+
+def number(value: float | None, width: int = 8) -> str:
+    """Return a figure, or a dash for none."""
+    return f"{'-':>{width}}" if value is None else f"{value:{width}.1f}"
+
+
+def verdicts(told: dict[str, Told]) -> list[str]:
+    """Return a line for each bar that was measured."""
+    lines = []
+    for trial in TRIALS:
+        for case in trial.cases:
+            one = told.get(trial.name, {}).get(case.name)
+            if trial.judge is None or case.bar is None or one is None:
+                continue
+            compared = one["rate"] and (trial.pace or one["off_us"])
+            what = f"{trial.name}: {case.name}"
+            line = trial.judge(what, case, one) if compared else f"  {'MISSED':8} {what}: no round of it counts"
+            lines.append(line + blemish(trial, one))
+    return lines
+
+
+def blemish(trial: Trial, one: dict[str, Any]) -> str:
+    """Return what a verdict does not say: errors, and a clock that was not the one that was meant."""
+    found = [f"{one['errors']} errors"] if one["errors"] else []
+    if "kernel" in trial.name and one["clock"] not in {"kernel", ""}:
+        found.append(f"the clock was: {one['clock']}")
+    return f" ({', '.join(found)})" if found else ""
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    """Return the options; two cores apart where there are two."""
+    parser = argparse.ArgumentParser(prog="python -m bench.ping", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help=f"the rows with a bar only, {QUICK_ROUNDS} rounds")
+    parser.add_argument(
+        "--rounds", type=int, help=f"{ROUNDS}, of each case of the shortest rows; longer ones have fewer"
+    )
+    parser.add_argument("--seed", type=int, default=1, help="of the order of the rounds")
+    parser.add_argument("--rows", default="", help="only rows whose name holds this")
+    parser.add_argument("--command", help="another ping that takes the same words, instead of `halloo ping`")
+    parser.add_argument("-o", "--output", type=Path, help="instead of the file in bench/results")
+    parser.set_defaults(seconds=None)  # a round here is so many probes
+    options = parser.parse_args(argv)
+    options.rounds = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
+    options.command = shlex.split(options.command) if options.command else [halloo().argv[0], "ping"]
+    available = sorted(os.sched_getaffinity(0))
+    options.cores = (available[0], available[1]) if len(available) > 1 else (None, None)
+    return options
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Measure, print, write."""
+    options = parse(argv)
+    here = machine()
+    print(f"{here}\n{options.rounds} rounds, fewer of long ones, order by seed {options.seed}, median [95 %]")
+    told: dict[str, Told] = {}
+    missing: dict[str, str] = {}
+    for trial in TRIALS:
+        if options.rows not in trial.name or (options.quick and trial.judge is None):
+            continue
+        told[trial.name] = run_trial(trial, options, missing)
+        print(table(trial, told[trial.name]), flush=True)
+    lines = verdicts(told)
+    if lines:
+        print("\n" + "\n".join(lines))
+    rows = cast("tuple[Row, ...]", TRIALS)  # a row's name, unit and reference are all that a result has of it
+    output = write("ping", rows, told, options, machine=dataclasses.asdict(here), missing=missing)
+    print(f"\nwritten: {output}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,264 @@
+"""Keep account of one target: what its probes came to, how long they took, and what was learnt on the way.
+
+Knows bytes and two clocks' integers. Knows no socket: whoever has it says what was sent, and what came when.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+from halloo.core.clocks import Instant, round_trip
+from halloo.core.direction import Direction
+from halloo.core.latency import Latency
+from halloo.core.probe import ASKING, HEAD, STAMP_END, STAMPED, Probes, difference, read, read_stamp
+from halloo.core.roundtrips import Clock, Kernel, Outcome, Probed, Stamped, Target
+from halloo.core.tally import REMEMBERED, Outage, Tally
+
+ALIKE = 64  # outstanding probes that a reply without a readable number is compared with
+LEAST_ALIKE = 12  # bytes: with fewer, something else may look like an answer
+NOT_ALIKE = 0.5  # the share of wrong bytes from which on it is none
+_COMPARED = 256  # bytes at each end
+TICKS = 1000  # nanoseconds by which the time of a probe may be ahead of the clock
+ASTRAY = 1_000_000  # nanoseconds that two clocks may differ over a round trip
+Error = tuple[str, str]  # its name and its sentence
+
+
+class Account:
+    """One target's probes, from the first to the last."""
+
+    def __init__(
+        self, place: int, probes: Probes, wait_ns: int, target: Target, *, one_connection: bool = True
+    ) -> None:
+        """Begin; `place` is the target's among all, and `target` what is known of it beforehand.
+
+        Each of a server's workers counts for itself: only with `one_connection` do its counts tell what was lost.
+        """
+        self.target = target
+        self.tally = Tally(wait_ns)
+        self.latency = Latency()
+        self.clock: Clock = "user"
+        self._place = place
+        self._one_connection = one_connection
+        self._probes = probes
+        self._sent: dict[int, Instant] = {}
+        self._phases: dict[str, Latency] = {}
+        self._latest: dict[str, int] = {}  # the phases of the present connection, until they are told
+        self._fresh = False  # whether the next echo is a connection's first
+        self._direction = Direction()
+        self._server, self._there, self._back = Latency(), Latency(), Latency()
+        # A time on the way below zero shows, even once, that the two clocks do not agree; one that passes quicker or
+        # slower than the steady clock has been set meanwhile.
+        self._agree = True
+        self._corrupt = self._stray = 0
+        self._errors: Counter[str] = Counter()
+        self._failure: str | None = None
+        self._kernel: Kernel | None = None  # of the connections that are closed
+        self._kernel_now: Kernel | None = None
+        self._last_ns = -TICKS  # the wall time of the latest probe
+        self._offset_ns = 0  # from the steady to the wall clock
+
+    def connected(self, phases: Mapping[str, int]) -> None:
+        """Take note of a connection that was made, and how long its phases took."""
+        self._latest = dict(phases)
+        self._fresh = True
+        for name, took in phases.items():
+            self._phases.setdefault(name, Latency()).record(took)
+
+    def send(self, now: Instant) -> tuple[int, bytes]:
+        """Make the next probe, which is about to leave, and give its number."""
+        number = self.tally.send(now.steady_ns)
+        # A clock that ticks slowly says the same of several, and a damaged number would be another probe's.
+        wall_ns = self._last_ns + 1 if 0 <= self._last_ns - now.wall_ns < TICKS else now.wall_ns
+        self._last_ns = wall_ns
+        self._sent[number] = Instant(now.steady_ns, wall_ns)
+        if len(self._sent) > REMEMBERED:
+            del self._sent[next(iter(self._sent))]
+        self._offset_ns = now.wall_ns - now.steady_ns
+        return number, self._probes.make(number, wall_ns)
+
+    def leave(self, number: int, now: Instant) -> None:
+        """Note that a probe leaves only now: to make it took a moment, which is not the network's."""
+        self._sent[number] = Instant(now.steady_ns, self._sent[number].wall_ns)
+
+    def answer(self, data: bytes, now: Instant, kernel_ns: int | None) -> Probed:
+        """Take what came: an answer, whole or not, or something else."""
+        number, offset = self._identified(data)
+        arrival, reordered = ("unknown", False) if number is None else self.tally.receive(number, now.steady_ns)
+        sent = None if number is None else self._sent.pop(number, None)
+        if arrival == "duplicate":
+            return self._told("duplicate", now, number, size=len(data))
+        if number is None or sent is None or arrival == "unknown":
+            self._stray += 1
+            return self._told("stray", now, size=len(data))
+        took = round_trip(sent, now, kernel_ns)
+        if offset is not None:
+            self._corrupt += 1
+            return self._told("corrupt", now, number, took, size=len(data), offset=offset)
+        if arrival == "reply":
+            self.latency.record(took, number)
+            self._note_stamp(number, data, sent, kernel_ns or now.wall_ns, took)
+        phases = self._first(took) if self._fresh else {}
+        outcome: Outcome = "late" if arrival == "late" else "reply"
+        return Probed(
+            self._place, outcome, now.wall_ns, number, took, size=len(data), reordered=reordered, phases=phases
+        )
+
+    def reached(self, now: Instant) -> Probed:
+        """Take note of a probe that was a connection, and nothing sent on it; its round trip is the SYN's."""
+        number, phases = self.tally.sent - 1, self._latest
+        took = phases.get("connect", 0)
+        self._sent.pop(number, None)
+        arrival, _ = self.tally.receive(number, now.steady_ns)
+        if arrival == "reply":
+            self.latency.record(took, number)
+        return self._told("late" if arrival == "late" else "reply", now, number, took, phases=phases)
+
+    def overdue(self, now: Instant) -> Iterator[Probed]:
+        """Give up what is awaited for too long."""
+        for number in self.tally.overdue(now.steady_ns):
+            yield self._lost(number, now)
+
+    def fail(self, number: int | None, error: Error, now: Instant) -> Probed:
+        """Take note of an error, which a probe was the victim of, or none."""
+        name, text = error
+        self._errors[name] += 1
+        self._failure = text
+        if number is not None:
+            self.tally.fail(number)
+        return self._told("error", now, number, text=text)
+
+    def finish(self, now: Instant) -> Iterator[Probed]:
+        """Give up all that are still awaited."""
+        for number in self.tally.finish(now.steady_ns):
+            yield self._lost(number, now)
+
+    def note_kernel(self, kernel: Kernel | None, *, closing: bool = False) -> None:
+        """Take note of what the kernel knows of the present connection."""
+        if kernel is not None:
+            self._kernel_now = kernel
+        if closing:
+            self._kernel, self._kernel_now = _joined(self._kernel, self._kernel_now), None
+
+    def fill(self, **known: object) -> None:
+        """Take note of more that is known of the target: see Target."""
+        self.target = replace(self.target, **known)  # type: ignore[arg-type]
+
+    def report(self, *, histogram: bool = False) -> Target:
+        """Say what it came to so far; the `histogram` may be long."""
+        tally, kernel = self.tally, _joined(self._kernel, self._kernel_now)
+        return replace(
+            self.target,
+            sent=tally.sent,
+            received=tally.received,
+            lost=tally.lost,
+            late=tally.late,
+            duplicate=tally.duplicate,
+            reordered=tally.reordered,
+            corrupt=self._corrupt,
+            stray=self._stray,
+            errors=dict(self._errors),
+            failure=self.target.failure or (None if tally.received else self._failure),
+            clock=self.clock,
+            round_trip=self.latency.spread(),
+            phases={name: spread for name, took in self._phases.items() if (spread := took.spread())},
+            kernel=kernel,
+            floor_ns=kernel.min_rtt_ns if kernel else None,
+            stamped=self._stamped(),
+            outages=tuple(self._on_the_wall(outage) for outage in tally.outages),
+            outage_count=tally.outage_count,
+            longest_outage=self._on_the_wall(tally.longest) if tally.longest else None,
+            histogram=tuple(self.latency.buckets()) if histogram else (),
+        )
+
+    def _told(
+        self,
+        outcome: Outcome,
+        now: Instant,
+        number: int | None = None,
+        took: int | None = None,
+        *,
+        size: int = 0,
+        offset: int | None = None,
+        phases: Mapping[str, int] | None = None,
+        text: str = "",
+    ) -> Probed:
+        return Probed(
+            self._place, outcome, now.wall_ns, number, took, size, offset=offset, phases=phases or {}, text=text
+        )
+
+    def _lost(self, number: int, now: Instant) -> Probed:
+        return Probed(self._place, "lost", now.wall_ns, number, way=self._direction.way(number))
+
+    def _first(self, took: int) -> dict[str, int]:
+        """Take note of the first echo on a connection, and give all of its phases."""
+        self._fresh = False
+        self._phases.setdefault("first", Latency()).record(took)
+        return {**self._latest, "first": took}
+
+    def _identified(self, data: bytes) -> tuple[int | None, int | None]:
+        """Say which probe this answers, if any, and the first byte that is wrong, if any."""
+        number = self._probes.number(data, self.tally.sent - 1)
+        offset = self._offset(number, data)
+        if number in self._sent and offset is None:
+            return number, None
+        number = self._damaged(number if number is not None and 0 <= number < self.tally.sent else None, data)
+        return number, self._offset(number, data)
+
+    def _offset(self, number: int | None, data: bytes) -> int | None:
+        """Compare with a probe that is still known."""
+        sent = self._sent.get(number) if number is not None else None
+        return None if number is None or sent is None else difference(self._probes.make(number, sent.wall_ns), data)
+
+    def _damaged(self, named: int | None, data: bytes) -> int | None:
+        """Find the probe that this may be the answer to: its number may be what was damaged, or missing."""
+        awaited, heading = self.tally.outstanding()[:ALIKE], read(data)
+        timed = (number for number in awaited if heading and heading.sent_ns == self._sent[number].wall_ns)
+        named = next(timed, named)
+        if named is not None or len(data) < LEAST_ALIKE:
+            return named
+        wrong = {number: likeness(self._probes.make(number, self._sent[number].wall_ns), data) for number in awaited}
+        best = min(awaited, key=wrong.__getitem__, default=None)
+        return None if best is None or wrong[best] >= NOT_ALIKE else best
+
+    def _note_stamp(self, number: int, data: bytes, sent: Instant, came_wall_ns: int, passed_ns: int) -> None:
+        if stamp := read_stamp(data):
+            self._direction.note(number, stamp)
+            self._server.record(stamp.left_ns - stamp.came_ns)
+            for way, took in ((self._there, stamp.came_ns - sent.wall_ns), (self._back, came_wall_ns - stamp.left_ns)):
+                self._agree = self._agree and took >= 0
+                way.record(took)
+            self._agree = self._agree and abs(came_wall_ns - sent.wall_ns - passed_ns) < ASTRAY
+
+    def _stamped(self) -> Stamped | None:
+        server = self._server.spread()
+        if server is None:
+            return None
+        came = self.tally.received + self.tally.late
+        ways = self._direction.ways(self.tally.sent, came) if self._one_connection else None
+        there, back = (self._there.spread(), self._back.spread()) if self._agree else (None, None)
+        return Stamped(server, ways, there, back)
+
+    def _on_the_wall(self, outage: Outage) -> Outage:
+        return replace(outage, start_ns=outage.start_ns + self._offset_ns, end_ns=outage.end_ns + self._offset_ns)
+
+
+def likeness(probe: bytes, came: bytes) -> float:
+    """Give the share of wrong bytes, from the beginning or from the end, whichever is less; a stamp is not."""
+    if came.startswith(STAMPED):
+        came = b"".join((ASKING, came[len(ASKING) : HEAD], b"0" * (STAMP_END - HEAD), came[STAMP_END:]))
+    size = min(len(probe), len(came), _COMPARED)
+    pairs = (probe[:size], came[:size]), (probe[-size:], came[-size:])
+    return min(sum(one != other for one, other in zip(*pair, strict=True)) for pair in pairs) / max(size, 1)
+
+
+def _joined(before: Kernel | None, after: Kernel | None) -> Kernel | None:
+    """Put what was known of earlier connections together with a later one: the least, and the sums."""
+    if before is None or after is None:
+        return after or before
+    least = [rtt for rtt in (before.min_rtt_ns, after.min_rtt_ns) if rtt is not None]
+    return replace(
+        after,
+        min_rtt_ns=min(least, default=None),
+        retransmits=before.retransmits + after.retransmits,
+        lost=before.lost + after.lost,
+    )

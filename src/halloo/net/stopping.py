@@ -1,0 +1,90 @@
+"""Heed signals while something runs in the main thread: stop after the present step, or look at how things stand.
+
+Knows signals. The second wish to stop does not wait for anything: it is a KeyboardInterrupt.
+"""
+
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
+from types import FrameType
+
+STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name))
+LOOKING = tuple(getattr(signal, name) for name in ("SIGQUIT",) if hasattr(signal, name))
+
+
+class BrokenInto(KeyboardInterrupt):
+    """The first wish to stop, where it may break in."""
+
+
+class Wish:
+    """What has been asked for so far."""
+
+    def __init__(self) -> None:
+        """Nothing has."""
+        self.stop = False
+        self.look = False
+        self.impatient = False  # whether a wish to stop may break in at once: nothing would be left half done
+        self.waking, self._waker = socket.socketpair()
+        self.waking.setblocking(False)
+        self._waker.setblocking(False)
+
+    def note(self, number: int, _frame: FrameType | None = None) -> None:
+        """Take note of a signal."""
+        if number in LOOKING:
+            self.look = True
+            return
+        if self.stop:
+            raise KeyboardInterrupt
+        self.stop = True
+        if self.impatient:
+            raise BrokenInto
+
+    def heard(self) -> None:
+        """Forget the wake-ups so far."""
+        with suppress(BlockingIOError):
+            while self.waking.recv(4096):
+                pass
+
+    def close(self) -> None:
+        """Close the descriptors."""
+        self.waking.close()
+        self._waker.close()
+
+    @contextmanager
+    def breaking_in(self) -> Iterator[None]:
+        """Let a wish to stop break in, meanwhile; also one that came just before."""
+        self.impatient = True
+        try:
+            if self.stop:
+                raise BrokenInto
+            yield
+        finally:
+            self.impatient = False
+
+    def of_signals(self) -> AbstractContextManager[None]:
+        """Heed the signals meanwhile."""
+        return heeding((*STOPPING, *LOOKING), self.note, self._waker)
+
+
+@contextmanager
+def heeding(
+    signals: Sequence[signal.Signals], act: Callable[[int, FrameType | None], object], waker: socket.socket
+) -> Iterator[None]:
+    """Have `act` called at signals: between two steps, and in the main thread only.
+
+    Each wakes who waits for the other end of `waker`, so that one that comes just before a wait ends it
+    (signal.set_wakeup_fd).
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, act) for number in signals}
+    wakeup = signal.set_wakeup_fd(waker.fileno(), warn_on_full_buffer=False)
+    try:
+        yield
+    finally:
+        signal.set_wakeup_fd(wakeup)
+        for number, handler in before.items():
+            signal.signal(number, handler)
