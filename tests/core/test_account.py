@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from halloo.core.account import Account
+from halloo.core.account import Account, likeness
 from halloo.core.clocks import Instant
 from halloo.core.direction import Ways
 from halloo.core.probe import HEAD, Probes, Stamp, stamped
@@ -200,7 +200,24 @@ def test_before_anything_was_sent_everything_is_stray() -> None:
 def test_the_probe_of_another_run_is_stray() -> None:
     book = account()
     send(book)
-    assert book.answer(Probes(RUN + 1, SIZE).make(0, 7), at(1), None).number in (None, 0)
+    event = book.answer(Probes(RUN + 1, SIZE).make(0, 7), at(1), None)
+    assert (event.outcome, event.number) == ("stray", None)
+
+
+@pytest.mark.parametrize(
+    "data", [b"1" * SIZE, b"\n" * SIZE, bytes(SIZE), bytes(reversed(Probes(RUN, SIZE).make(0, WALL)))]
+)
+def test_what_is_as_long_as_a_probe_is_none_for_that(data: bytes) -> None:
+    book = account()
+    send(book)
+    assert book.answer(data, at(1), None).outcome == "stray"
+
+
+def test_the_likeness_of_a_probe_is_not_looked_for_in_all_of_a_large_one() -> None:
+    probe = Probes(RUN, 65_507).make(0, WALL)
+    assert likeness(probe, probe) == 0
+    assert likeness(probe, b"You said: " + probe) == 0
+    assert likeness(probe, probe[:5]) == 1
 
 
 def test_a_number_that_was_not_sent_yet_is_stray_where_nothing_is_awaited() -> None:

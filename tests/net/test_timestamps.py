@@ -10,6 +10,7 @@ import pytest
 from halloo.net.timestamps import ROOM, SO_TIMESTAMPNS, receive, stamps, told
 from halloo.net.waiting import until_readable
 from tests.peers import mailbox
+from tests.stamped import stamping_kernel
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="Linux alone")
 WAIT = 10.0  # seconds that no test takes
@@ -25,7 +26,7 @@ def note(
 
 @linux
 def test_what_lay_unread_came_when_it_came() -> None:
-    with mailbox() as far, mailbox() as near, mailbox() as nobody:
+    with stamping_kernel(), mailbox() as far, mailbox() as near, mailbox() as nobody:
         assert stamps(near)
         before = time.time_ns()
         far.sendto(b"hello", near.getsockname())
@@ -39,7 +40,11 @@ def test_what_lay_unread_came_when_it_came() -> None:
 
 @linux
 def test_of_a_stream_it_is_known_as_well() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()) as near:
+    with (
+        stamping_kernel(),
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        socket.create_connection(listener.getsockname()) as near,
+    ):
         assert stamps(near)
         far, _ = listener.accept()
         with far:

@@ -186,6 +186,7 @@ class _Run:
             spin=wanted.spin,
         )
         self._swept: list[Target] = []
+        self._version, self._system = _version(), _system()  # now, since they take files, of which flows may leave none
         self._began, self._busy = both_clocks(), 0
 
     def report(self) -> PingReport:
@@ -237,8 +238,8 @@ class _Run:
             generator=Generator(pace.planned, pace.late, pace.behind, pace.lateness.spread(), cpu),
             effective=(effective := _effective(self._wanted)),
             supplied={name: value for name, value in effective.items() if value != _USUAL[name]},
-            system=_system(),
-            version=_version(),
+            system=self._system,
+            version=self._version,
         )
 
 
@@ -281,8 +282,8 @@ def _judged(report: PingReport, wanted: _Wanted) -> PingReport:
 
 def _explained(target: Target) -> Target:
     """Name a far end that lets connections in, and does not echo."""
-    streams = not target.address.startswith("udp:")
-    if target.received or not target.sent or not streams or "connect" not in target.phases:
+    echoes = target.received or target.late or target.corrupt
+    if echoes or not target.sent or target.address.startswith("udp:") or "connect" not in target.phases:
         return target
     place = parse(target.address).place
     return replace(target, failure=f"{place} accepts but does not echo; add --connect")
@@ -308,7 +309,7 @@ _USUAL = _effective(_Wanted())
 
 def _system() -> dict[str, str]:
     return {
-        "platform": platform.platform(),
+        "platform": f"{platform.system()}-{platform.release()}",  # platform() would start a process
         "machine": platform.machine(),
         "python": platform.python_version(),
     }

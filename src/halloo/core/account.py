@@ -10,14 +10,14 @@ from dataclasses import replace
 from halloo.core.clocks import Instant, round_trip
 from halloo.core.direction import Direction
 from halloo.core.latency import Latency
-from halloo.core.probe import ASKING, HEAD, STAMP_END, STAMPED, Probes, difference, read, read_stamp
+from halloo.core.probe import ASKING, HEAD, STAMP_END, Probes, difference, read, read_stamp
 from halloo.core.roundtrips import Clock, Kernel, Outcome, Probed, Stamped, Target
 from halloo.core.tally import REMEMBERED, Outage, Tally
 
 ALIKE = 64  # outstanding probes that a reply without a readable number is compared with
 LEAST_ALIKE = 12  # bytes: with fewer, something else may look like an answer
 NOT_ALIKE = 0.5  # the share of wrong bytes from which on it is none
-_COMPARED = 256  # bytes at each end
+_COMPARED = 256  # bytes at the end
 TICKS = 1000  # nanoseconds by which the time of a probe may be ahead of the clock
 ASTRAY = 1_000_000  # nanoseconds that two clocks may differ over a round trip
 Error = tuple[str, str]  # its name and its sentence
@@ -210,11 +210,14 @@ class Account:
         return None if number is None or sent is None else difference(self._probes.make(number, sent.wall_ns), data)
 
     def _damaged(self, named: int | None, data: bytes) -> int | None:
-        """Find the probe that this may be the answer to: its number may be what was damaged, or missing."""
+        """Find the probe that this may be the answer to: its number may be what was damaged, or missing.
+
+        Another run's is read as well as ours; what cannot be read is ours if most of its bytes are.
+        """
         awaited, heading = self.tally.outstanding()[:ALIKE], read(data)
         timed = (number for number in awaited if heading and heading.sent_ns == self._sent[number].wall_ns)
         named = next(timed, named)
-        if named is not None or len(data) < LEAST_ALIKE:
+        if named is not None or heading is not None:
             return named
         wrong = {number: likeness(self._probes.make(number, self._sent[number].wall_ns), data) for number in awaited}
         best = min(awaited, key=wrong.__getitem__, default=None)
@@ -243,12 +246,15 @@ class Account:
 
 
 def likeness(probe: bytes, came: bytes) -> float:
-    """Give the share of wrong bytes, from the beginning or from the end, whichever is less; a stamp is not."""
-    if came.startswith(STAMPED):
-        came = b"".join((ASKING, came[len(ASKING) : HEAD], b"0" * (STAMP_END - HEAD), came[STAMP_END:]))
-    size = min(len(probe), len(came), _COMPARED)
-    pairs = (probe[:size], came[:size]), (probe[-size:], came[-size:])
-    return min(sum(one != other for one, other in zip(*pair, strict=True)) for pair in pairs) / max(size, 1)
+    """Give the share of wrong bytes, from the beginning or from the end, whichever is less; a stamp is not compared."""
+    skipped = STAMP_END if probe.startswith(ASKING) else HEAD
+    places = [*range(HEAD), *range(max(skipped, len(probe) - _COMPARED), len(probe))]
+    shares = [1.0]
+    for shift in (0, len(came) - len(probe)):
+        wrong = [probe[place] != came[place + shift] for place in places if 0 <= place + shift < len(came)]
+        if len(wrong) >= LEAST_ALIKE:
+            shares.append(sum(wrong) / len(wrong))
+    return min(shares)
 
 
 def _joined(before: Kernel | None, after: Kernel | None) -> Kernel | None:

@@ -3,6 +3,7 @@
 Knows a connection of any scheme. Whether an answer is right is for `core.account` to say.
 """
 
+import errno
 import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -14,7 +15,7 @@ from halloo.core.clocks import Instant
 from halloo.core.replies import Replies
 from halloo.core.roundtrips import Kernel
 from halloo.core.trust import Trust
-from halloo.errors import CutShort, HallooError, PeerError, Refused
+from halloo.errors import CutShort, HallooError, LocalError, PeerError, Refused
 from halloo.net import failures, timestamps
 from halloo.net.connecting import dial
 from halloo.net.connection import Connection
@@ -63,6 +64,9 @@ class Lane:
                 how.address, timeout=how.wait, family=how.family, trust=how.trust, prepare=how.marking.prepare
             )
         except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                fact = f"no descriptor is left for a connection to {how.address.place}"
+                raise LocalError(fact, "allow more with: ulimit -n", errno=error.errno) from error
             if isinstance(error, HallooError):
                 raise
             raise failures.connecting(how.address, error) from error

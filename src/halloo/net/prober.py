@@ -109,7 +109,7 @@ class Prober:
                         look()
                     if not self._turn():
                         break
-                if self._wish.stop:
+                else:  # what has just left is not lost for that
                     self._await_stragglers()
         except BrokenInto:
             pass
@@ -178,9 +178,10 @@ class Prober:
         return min(due, since + max(SHORTEST, TIMES * slowest))
 
     def _await_stragglers(self) -> None:
-        """Give what is under way the time that others took, but no more than a moment."""
+        """Give what is under way the time of stragglers, but no more than a moment; where nothing ever came, none."""
         slowest = max(course.account.latency.slowest for course in self._courses)
-        until = self._clock().steady_ns + min(TIMES * slowest, SECOND)
+        moment = min(max(SHORTEST, TIMES * slowest), SECOND) if slowest else 0
+        until = self._clock().steady_ns + moment
         while any(course.account.tally.awaited for course in self._courses) and not self._past(until):
             self._step(until)
 
