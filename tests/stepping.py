@@ -15,15 +15,15 @@ from ssl import SSLContext
 from typing import Self
 
 from halloo.core.limits import Limits
-from halloo.net import poller as pollers
-from halloo.net.accepting import Post
 from halloo.net.datagrams import QUEUE, WHOLE
-from halloo.net.poller import Poller, Selector
-from halloo.net.roles import Conversation, Peer, Respond, Witness
-from halloo.net.stamping import Stamper
-from halloo.net.table import SLOT, Snapshot
-from halloo.net.tcp import BUFFER, Loop
-from halloo.net.udp import UDP_SEGMENT
+from halloo.net.serving import poller as pollers
+from halloo.net.serving.accepting import Post
+from halloo.net.serving.poller import Poller, Selector
+from halloo.net.serving.roles import Conversation, Peer, Respond, Witness
+from halloo.net.serving.stamping import Stamper
+from halloo.net.serving.table import SLOT, Snapshot
+from halloo.net.serving.tcp import BUFFER, Loop
+from halloo.net.serving.udp import UDP_SEGMENT
 
 MAKERS: list[Callable[[], Poller]] = [Selector]
 if hasattr(select, "epoll"):

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from halloo.net.connecting import connect
     from halloo.net.connection import Connection
     from halloo.net.listening import Listener, listen
-    from halloo.net.server import Server
-    from halloo.net.table import Snapshot
+    from halloo.net.serving.server import Server
+    from halloo.net.serving.table import Snapshot
 
 __version__ = "0.1.0"
 
@@ -62,8 +62,8 @@ _HOMES = {
     "LocalError": "errors",
     "PeerError": "errors",
     "PingReport": "core.roundtrips",
-    "Server": "net.server",
-    "Snapshot": "net.table",
+    "Server": "net.serving.server",
+    "Snapshot": "net.serving.table",
     "Trust": "core.trust",
     "UsageError": "errors",
     "client": "commands.connect",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from halloo.net.server import Server
+    from halloo.net.serving.server import Server
 
 
 @pytest.fixture

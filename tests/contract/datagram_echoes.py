@@ -22,9 +22,9 @@ from bench import servers
 from halloo.core.limits import Limits
 from halloo.net.datagrams import QUEUE, WHOLE
 from halloo.net.listening import listen
-from halloo.net.poller import Epoll, Poller, Selector
-from halloo.net.server import Server
-from halloo.net.udp import UDP_GRO
+from halloo.net.serving.poller import Epoll, Poller, Selector
+from halloo.net.serving.server import Server
+from halloo.net.serving.udp import UDP_GRO
 from tests.contract.echoes import LIMITS, Choosing
 from tests.programs import PYTHON, started
 

@@ -25,14 +25,14 @@ import trustme
 import halloo
 from bench import servers
 from halloo.core.limits import Limits
-from halloo.net.accepting import Post
-from halloo.net.answering import Answering
 from halloo.net.binding import BACKLOG
 from halloo.net.listening import Listener, listen
-from halloo.net.poller import FLOW, Epoll, Poller, Selector
-from halloo.net.roles import Conversation
-from halloo.net.server import Server, Service
-from halloo.net.tcp import Loop
+from halloo.net.serving.accepting import Post
+from halloo.net.serving.answering import Answering
+from halloo.net.serving.poller import FLOW, Epoll, Poller, Selector
+from halloo.net.serving.roles import Conversation
+from halloo.net.serving.server import Server, Service
+from halloo.net.serving.tcp import Loop
 from tests.contract.encrypted import Encrypted
 from tests.programs import PYTHON, started
 

@@ -57,10 +57,33 @@ def test_the_time_in_the_kernel_is_not_the_round_trips() -> None:
 
 def test_what_making_a_probe_took_is_not_the_round_trips() -> None:
     book = account()
-    number, probe = book.send(at(0))
-    book.leave(number, at(250, wall=WALL + 9))
+    probe = book.make(at(0))
+    assert book.sent(at(250, wall=WALL + 9)) == 0
     event = book.answer(probe, at(700), None)
     assert (event.outcome, event.round_trip_ns) == ("reply", 450)
+
+
+def test_a_probe_that_was_made_and_not_sent_is_none() -> None:
+    book = account()
+    book.make(at(0))
+    number, probe = book.send(at(100))
+    assert number == 0
+    assert book.answer(probe, at(700), None).round_trip_ns == 600
+    assert book.report().sent == 1
+
+
+def test_an_answer_is_expected_when_the_last_one_took_as_long_unless_the_kernel_tells() -> None:
+    book = account()
+    expected = [book.expected_ns]
+    (probe,) = send(book)
+    expected.append(book.expected_ns)
+    book.answer(probe, at(700), None)
+    expected.append(book.expected_ns)
+    assert expected == [None, None, None]
+    book.send(at(10_000))
+    assert book.expected_ns == at(10_700).steady_ns
+    book.clock = "kernel"
+    assert book.expected_ns is None
 
 
 def test_an_answer_after_the_wait_is_late_and_no_round_trip_counts() -> None:

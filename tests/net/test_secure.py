@@ -22,7 +22,7 @@ from halloo.net.connection import Connection
 from halloo.net.exchange import exchange
 from halloo.net.listening import Listener, listen
 from halloo.net.secure import SecureSocket
-from halloo.net.server import Server
+from halloo.net.serving.server import Server
 
 trustme = pytest.importorskip("trustme")
 

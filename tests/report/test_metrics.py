@@ -1,6 +1,6 @@
 from prometheus_client.parser import text_string_to_metric_families
 
-from halloo.net.table import Snapshot
+from halloo.net.serving.table import Snapshot
 from halloo.report.metrics import prometheus
 
 SEEN = Snapshot(

@@ -1,6 +1,6 @@
 import pytest
 
-from halloo.net.table import Snapshot
+from halloo.net.serving.table import Snapshot
 from halloo.report.stats import line, totals
 
 

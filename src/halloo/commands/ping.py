@@ -22,11 +22,11 @@ from halloo.core.trust import Trust
 from halloo.core.units import SECOND
 from halloo.errors import UsageError
 from halloo.net.datagrams import MOST
-from halloo.net.lanes import Dial, Lane
-from halloo.net.marking import Marking
-from halloo.net.prober import Course, Prober, both_clocks
+from halloo.net.probing.lanes import Dial, Lane
+from halloo.net.probing.marking import Marking
+from halloo.net.probing.prober import Course, Prober, both_clocks
+from halloo.net.probing.sweep import Sweep
 from halloo.net.stopping import Wish
-from halloo.net.sweep import Sweep
 
 COUNT, INTERVAL, WAIT, SIZE = 10, 1.0, 5.0, 128  # probes, seconds, seconds, bytes
 _HIGHEST_DSCP, _HIGHEST_TTL, _FLOWS = 63, 255, 1000

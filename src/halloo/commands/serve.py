@@ -18,16 +18,16 @@ from halloo.core.addresses import Address, AddressLike
 from halloo.core.limits import Limits
 from halloo.core.trust import Certificates
 from halloo.errors import UsageError
-from halloo.net.accepting import Post
-from halloo.net.answering import Answering
 from halloo.net.lines import Lines
 from halloo.net.listening import Listener, inherited, listen
-from halloo.net.pages import Pages
-from halloo.net.roles import Respond, Witness
-from halloo.net.server import Server, Service, interruptible
-from halloo.net.table import Snapshot
-from halloo.net.tcp import Loop
-from halloo.net.workers import Fleet
+from halloo.net.serving.accepting import Post
+from halloo.net.serving.answering import Answering
+from halloo.net.serving.pages import Pages
+from halloo.net.serving.roles import Respond, Witness
+from halloo.net.serving.server import Server, Service, interruptible
+from halloo.net.serving.table import Snapshot
+from halloo.net.serving.tcp import Loop
+from halloo.net.serving.workers import Fleet
 from halloo.report.log import JsonLog, TextLog
 from halloo.report.stats import line
 

@@ -55,6 +55,7 @@ class Account:
         self._kernel: Kernel | None = None  # of the connections that are closed
         self._kernel_now: Kernel | None = None
         self._last_ns = -TICKS  # the wall time of the latest probe
+        self._took: int | None = None  # by the last answer
         self._offset_ns = 0  # from the steady to the wall clock
 
     def connected(self, phases: Mapping[str, int]) -> None:
@@ -64,21 +65,34 @@ class Account:
         for name, took in phases.items():
             self._phases.setdefault(name, Latency()).record(took)
 
-    def send(self, now: Instant) -> tuple[int, bytes]:
-        """Make the next probe, which is about to leave, and give its number."""
-        number = self.tally.send(now.steady_ns)
+    def make(self, now: Instant) -> bytes:
+        """Make the next probe. It counts from when it is `sent`; until then another one may be made in its place."""
         # A clock that ticks slowly says the same of several, and a damaged number would be another probe's.
-        wall_ns = self._last_ns + 1 if 0 <= self._last_ns - now.wall_ns < TICKS else now.wall_ns
-        self._last_ns = wall_ns
-        self._sent[number] = Instant(now.steady_ns, wall_ns)
+        self._last_ns = self._last_ns + 1 if 0 <= self._last_ns - now.wall_ns < TICKS else now.wall_ns
+        return self._probes.make(self.tally.sent, self._last_ns)
+
+    def sent(self, now: Instant) -> int:
+        """Note that the probe made last leaves now, and give its number."""
+        number = self.tally.send(now.steady_ns)
+        self._sent[number] = Instant(now.steady_ns, self._last_ns)
         if len(self._sent) > REMEMBERED:
             del self._sent[next(iter(self._sent))]
         self._offset_ns = now.wall_ns - now.steady_ns
-        return number, self._probes.make(number, wall_ns)
+        return number
 
-    def leave(self, number: int, now: Instant) -> None:
-        """Note that a probe leaves only now: to make it took a moment, which is not the network's."""
-        self._sent[number] = Instant(now.steady_ns, self._sent[number].wall_ns)
+    def send(self, now: Instant) -> tuple[int, bytes]:
+        """Make the next probe, which is about to leave, and give its number."""
+        probe = self.make(now)
+        return self.sent(now), probe
+
+    @property
+    def expected_ns(self) -> int | None:
+        """When the oldest answer that is awaited will come if it takes as long as the last one, of the steady clock.
+
+        None where that is not known, or does not matter, since the kernel tells when it came.
+        """
+        oldest = self.tally.oldest_ns
+        return None if oldest is None or self._took is None or self.clock == "kernel" else oldest + self._took
 
     def answer(self, data: bytes, now: Instant, kernel_ns: int | None) -> Probed:
         """Take what came: an answer, whole or not, or something else."""
@@ -95,6 +109,7 @@ class Account:
             self._corrupt += 1
             return self._told("corrupt", now, number, took, size=len(data), offset=offset)
         if arrival == "reply":
+            self._took = took
             self.latency.record(took, number)
             self._note_stamp(number, data, sent, kernel_ns or now.wall_ns, took)
         phases = self._first(took) if self._fresh else {}

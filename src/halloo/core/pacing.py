@@ -33,6 +33,11 @@ class Pace:
         return self._left is not None and self._left <= 0
 
     @property
+    def interval_ns(self) -> int:
+        """From one probe to a target to the next."""
+        return self._interval
+
+    @property
     def follows(self) -> bool:
         """Whether a probe leaves as soon as the last one is answered, or given up."""
         return not self._interval

@@ -104,6 +104,11 @@ class Tally:
         """Which are awaited."""
         return [number for number in self._times if self._states[number % REMEMBERED] == _AWAITED]
 
+    @property
+    def oldest_ns(self) -> int | None:
+        """When the oldest that is awaited was sent; None when none is."""
+        return self._times[self._settled] if self._settled < self.sent else None
+
     def due_ns(self) -> int | None:
         """When the oldest that is awaited will be overdue; None when none is."""
         return self._times[self._settled] + self._wait + 1 if self._settled < self.sent else None

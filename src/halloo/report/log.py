@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable
 
 from halloo.core.escape import printable
-from halloo.net.roles import Peer
+from halloo.net.serving.roles import Peer
 
 Write = Callable[[str], object]
 

@@ -6,7 +6,7 @@ Knows the names under which a server's counts are published; prometheus_client k
 from collections.abc import Iterator
 
 from halloo.errors import Unsupported
-from halloo.net.table import Snapshot
+from halloo.net.serving.table import Snapshot
 
 try:
     from prometheus_client import CollectorRegistry, generate_latest

@@ -1,7 +1,7 @@
 """A Snapshot as a line for a person."""
 
 from halloo.core.units import show_duration, show_size
-from halloo.net.table import Snapshot
+from halloo.net.serving.table import Snapshot
 
 
 def line(now: Snapshot, before: Snapshot) -> str:

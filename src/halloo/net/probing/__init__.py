@@ -1,0 +1,1 @@
+"""What measures an echo from the other end."""

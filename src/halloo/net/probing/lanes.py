@@ -1,0 +1,199 @@
+"""Hold one way to an echo open: connect, send probes, take what comes back and when the kernel had it.
+
+Knows a connection of any scheme. Whether an answer is right is for `core.account` to say.
+"""
+
+import errno
+import socket
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from halloo.core import tcp_info
+from halloo.core.addresses import Address
+from halloo.core.clocks import Instant
+from halloo.core.replies import Replies
+from halloo.core.roundtrips import Kernel
+from halloo.core.trust import Trust
+from halloo.errors import CutShort, HallooError, LocalError, PeerError, Refused
+from halloo.net import failures, timestamps
+from halloo.net.connecting import dial
+from halloo.net.connection import Connection
+from halloo.net.datagrams import DatagramConnection
+from halloo.net.probing.marking import Marking, effective, path_mtu
+
+CHUNK = 256 * 1024  # bytes: the largest datagram, and many small answers at once
+Came = tuple[bytes, Instant, int | None]  # what came, when it was read, and when the kernel had it
+
+
+@dataclass(frozen=True, slots=True)
+class Dial:
+    """How a lane connects."""
+
+    address: Address
+    wait: float  # seconds for each step
+    marking: Marking = field(default_factory=Marking)
+    family: int | None = None
+    trust: Trust | None = None
+    user_clock: bool = False
+
+
+class Lane:
+    """One way to one echo: closed, or open with a connection."""
+
+    def __init__(self, dial_: Dial, *, run: int, size: int) -> None:
+        """Open nothing yet; see Replies for `run` and `size`."""
+        self.dial = dial_
+        self.stamped = False  # whether the kernel tells when it had what came
+        self._run, self.size = run, size
+        self._connection: Connection | None = None
+        self._replies: Replies | None = None
+        self._unsent = b""
+        self._plain = True
+
+    @property
+    def connection(self) -> Connection | None:
+        """The connection, None when it is closed."""
+        return self._connection
+
+    def open(self) -> Mapping[str, int]:
+        """Connect, and say how many nanoseconds each phase took. Raises what `connect` raises."""
+        how = self.dial
+        try:
+            dialled = dial(
+                how.address, timeout=how.wait, family=how.family, trust=how.trust, prepare=how.marking.prepare
+            )
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                fact = f"no descriptor is left for a connection to {how.address.place}"
+                raise LocalError(fact, "allow more with: ulimit -n", errno=error.errno) from error
+            if isinstance(error, HallooError):
+                raise
+            raise failures.connecting(how.address, error) from error
+        connection = self._connection = dialled.connection
+        self._unsent = b""
+        self._replies = None if connection.datagrams else Replies(self._run, self.size)
+        self._begin(connection)
+        return dialled.phases
+
+    def _begin(self, connection: Connection) -> None:
+        """Make ready to read from its socket, which may be another one for the next address of a name."""
+        self._plain = isinstance(connection.socket, socket.socket)  # and no TLS, which reads ahead of us
+        self.stamped = self._plain and not self.dial.user_clock and timestamps.stamps(connection.socket)
+
+    def close(self) -> None:
+        """Close the connection, if there is one."""
+        if self._connection:
+            self._connection.close()
+            self._connection = None
+
+    def send(self, probe: bytes) -> None:
+        """Send a probe, all of it or nothing yet. Raises PeerError; over a full stream, Blocked."""
+        connection = self._connection
+        assert connection is not None  # noqa: S101 - whoever sends has opened it
+        if self._replies is None:
+            before = connection.socket
+            connection.send(probe, timeout=self.dial.wait)
+            if connection.socket is not before:
+                self._begin(connection)
+            return
+        self._send(self._unsent)
+        if self._unsent:
+            raise Blocked(f"{connection.address.place} takes no more bytes", "allow more time between probes with -i")
+        self._send(probe)
+
+    def _send(self, data: bytes) -> None:
+        """Send what the kernel takes; the rest is kept, for a stream with a hole in it would be worth nothing."""
+        assert self._connection is not None  # noqa: S101 - as above
+        try:
+            while data:
+                data = data[self._connection.socket.send(data) :]
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            raise failures.connecting(self._connection.address, error) from error
+        finally:
+            self._unsent = data
+
+    @property
+    def sending(self) -> bool:
+        """Whether part of a probe waits for room."""
+        return bool(self._unsent)
+
+    def go_on_sending(self) -> None:
+        """Send more of it."""
+        self._send(self._unsent)
+
+    def receive(self, clock: Callable[[], Instant]) -> Iterator[Came]:
+        """Give what has come. Raises PeerError when there will be no more; CutShort at the peer's end."""
+        while connection := self._connection:
+            try:
+                data, kernel_ns = self._read(connection.socket)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                self._fail(connection, error)
+                continue
+            now = clock()
+            if self._replies is None:
+                if isinstance(connection, DatagramConnection):
+                    connection.settle()
+                yield data, now, kernel_ns
+                continue
+            for piece in self._replies.feed(data):
+                yield piece, now, kernel_ns
+            if not data:
+                if rest := self.rest():
+                    yield rest, now, None
+                fact = f"{connection.address.place} closed the connection"
+                raise CutShort(fact, failures.LOOK, address=str(connection.address))
+            if len(data) < CHUNK and self._plain:
+                return
+
+    def rest(self) -> bytes:
+        """Give what has come of an answer that is not going to be whole; empty when there is nothing."""
+        return self._replies.finish() if self._replies else b""
+
+    def kernel(self) -> Kernel | None:
+        """Ask what the kernel knows of the connection (TCP_INFO)."""
+        sock = self._connection.socket if self._connection else None
+        if sock is None or self._connection is None or self._connection.address.scheme not in ("tcp", "tls"):
+            return None
+        if not sys.platform.startswith("linux"):
+            return None
+        try:
+            return tcp_info.kernel(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, tcp_info.SIZE))
+        except OSError:
+            return None
+
+    def known(self) -> dict[str, object]:
+        """Say what is known of the connection, as a Target has it."""
+        connection = self._connection
+        if connection is None:
+            return {}
+        dscp, ttl = effective(connection.socket)
+        here = connection.socket.getsockname()
+        local = Address(connection.address.scheme, *here[:2]).place if isinstance(here, tuple) else None
+        return {
+            "peer": connection.address.place,
+            "local": local,
+            "dscp": dscp,
+            "ttl": ttl,
+            "path_mtu": path_mtu(connection.socket) if connection.datagrams else None,
+        }
+
+    def _read(self, sock: socket.socket) -> tuple[bytes, int | None]:
+        return timestamps.receive(sock, CHUNK) if self.stamped else (sock.recv(CHUNK), None)
+
+    def _fail(self, connection: Connection, error: OSError) -> None:
+        """Raise the error, unless the name has another address that may have a server of datagrams."""
+        failure = failures.connecting(self.dial.address, error)
+        if isinstance(connection, DatagramConnection) and isinstance(failure, Refused):
+            connection.go_elsewhere(failure)
+            self._begin(connection)
+        else:
+            raise failure
+
+
+class Blocked(PeerError):  # noqa: N818 - as in errors
+    """The peer does not read, and its stream is full: the probe was not sent."""
