@@ -5,12 +5,13 @@ there are several.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TextIO
 
-from halloo.core.roundtrips import PingReport, Probed
+from halloo.core.roundtrips import PingReport
 from halloo.core.units import NS, SECOND
 from halloo.errors import Unsupported
+from halloo.report.at_the_end import AtTheEnd
 
 try:
     from hdrh.histogram import HdrHistogram
@@ -21,26 +22,12 @@ LEAST, MOST, DIGITS = 1, NS["h"], 3  # nanoseconds; what is more counts as the m
 Bucket = tuple[int, int]
 
 
-class PingHdr:
+class PingHdr(AtTheEnd):
     """Writes the log when all round trips are known. A sink of `halloo.commands.ping`."""
 
-    def __init__(self, stream: TextIO) -> None:
-        """Write to a stream."""
-        self._stream = stream
-
-    def begin(self, report: PingReport, look: Callable[[], PingReport]) -> None:
-        """Write nothing yet."""
-
-    def probe(self, event: Probed) -> None:
-        """Write nothing: a histogram is of all."""
-
-    def interim(self, report: PingReport) -> None:
-        """Write nothing, as above."""
-
-    def end(self, report: PingReport) -> None:
+    def write(self, report: PingReport, stream: TextIO) -> None:
         """Write the log."""
-        write(report, self._stream)
-        self._stream.flush()
+        write(report, stream)
 
 
 def write(report: PingReport, stream: TextIO) -> None:

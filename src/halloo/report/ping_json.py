@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TextIO
 
 from halloo.core.roundtrips import PingReport, Probed, event_dict
+from halloo.report.at_the_end import AtTheEnd
 from halloo.report.plain_json import plain_json
 
 
@@ -18,26 +19,12 @@ def ping_json(report: PingReport, *, indent: int | None = 2) -> str:
     return _written(report.to_dict(), indent)
 
 
-class PingJson:
+class PingJson(AtTheEnd):
     """Writes the report when it is complete. A sink of `halloo.commands.ping`."""
 
-    def __init__(self, stream: TextIO) -> None:
-        """Write to a stream."""
-        self._stream = stream
-
-    def begin(self, report: PingReport, look: Callable[[], PingReport]) -> None:
-        """Write nothing yet."""
-
-    def probe(self, event: Probed) -> None:
-        """Write nothing: the report has the sum of them."""
-
-    def interim(self, report: PingReport) -> None:
-        """Write nothing: half a report beside the whole one would be two."""
-
-    def end(self, report: PingReport) -> None:
+    def write(self, report: PingReport, stream: TextIO) -> None:
         """Write the report."""
-        self._stream.write(f"{ping_json(report)}\n")
-        self._stream.flush()
+        stream.write(f"{ping_json(report)}\n")
 
 
 class PingStream:
