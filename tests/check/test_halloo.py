@@ -15,6 +15,8 @@ from halloo.check.subject import Subject
 from tests.programs import PYTHON
 
 HALLOO = (PYTHON, "-m", "halloo", "serve", "-q")
+# As on a system that has no epoll; its readv and fork are left, so that it is the poller alone that differs.
+PORTABLE = (PYTHON, "-c", "import select; del select.epoll; from halloo.cli.main import main; main()", "serve", "-q")
 LIMITS = (
     *("--idle-timeout", "1h", "--max-lifetime", "1h", "--max-bytes", "10GB", "--rate-limit", "10GB/s"),
     *("--max-connections", "100k", "--max-per-host", "100k", "--max-memory", "1GiB"),
@@ -29,6 +31,8 @@ SUBJECTS = {
     "halloo, datagrams": Subject(scheme="udp", command=(*HALLOO, "udp://PORT")),
     "halloo, datagrams and streams everywhere": Subject(scheme="udp", command=(*HALLOO, "udp://:PORT", ":PORT")),
     "halloo, datagrams, workers": Subject(scheme="udp", command=(*HALLOO, "udp://PORT", "--workers", "2")),
+    "halloo, portable poller": Subject(command=(*PORTABLE, "PORT")),
+    "halloo, datagrams, portable poller": Subject(scheme="udp", command=(*PORTABLE, "udp://PORT")),
     "reference": Subject(command=(PYTHON, "-m", "tests.check.reference", "PORT")),
 }
 MARGIN = 30  # seconds beside those of the case, for a start on a busy machine
