@@ -45,8 +45,8 @@ service echo
 INTRODUCTION = """# Well-known echo servers, checked
 
 Each as its own documentation has it (`bench/textbook/`), asked by `halloo check server` at level 4. This page is
-written by `make matrix`, never by hand. Small letters after a server's mistake are chance: whether a burst of 500 meets
-a full queue (T24), and what a server that drops bytes drops (T08), differ from run to run.
+written by `make matrix`, never by hand. Some of it is chance: whether a burst of 500 meets a full queue (T24), and
+whether a server that can lose bytes or stand still does so this time (T07, T08, T27).
 
 {machine}, {date}.
 """
