@@ -1,4 +1,4 @@
-"""Peers that a client may meet, good and bad: each takes one connection, does as its name says, and closes it.
+"""Peers that a client may meet, good and bad: each takes a connection, does as its name says, and closes it.
 
 Those of datagrams take as many as come, from anybody.
 
@@ -16,16 +16,17 @@ PATIENCE = 20  # seconds; a peer that waits longer than that waits for nothing
 
 
 @contextmanager
-def peer(act: Callable[[socket.socket], object]) -> Iterator[int]:
-    """Give the port on which a thread takes one client, acts, and closes."""
+def peer(*acts: Callable[[socket.socket], object]) -> Iterator[int]:
+    """Give the port on which a thread takes one client for each act, in turn, acts, and closes."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(PATIENCE)
 
         def serve() -> None:
-            connection, _ = listener.accept()
-            with connection:
-                connection.settimeout(PATIENCE)
-                act(connection)
+            for act in acts:
+                connection, _ = listener.accept()
+                with connection:
+                    connection.settimeout(PATIENCE)
+                    act(connection)
 
         thread = threading.Thread(target=serve, name="peer")
         thread.start()
@@ -103,6 +104,14 @@ def echoing(connection: socket.socket) -> None:
     """Send back each piece, and close after the client's end."""
     while piece := connection.recv(65536):
         connection.sendall(piece)
+
+
+def hanging_up_midway(connection: socket.socket) -> None:
+    """Send back two lines, and close after the third."""
+    with connection.makefile("rb") as lines:
+        for _ in range(2):
+            connection.sendall(lines.readline())
+        lines.readline()
 
 
 def halving(connection: socket.socket) -> None:

@@ -97,7 +97,7 @@ def test_standard_output_holds_a_report_alone(capsys: pytest.CaptureFixture[str]
 
 
 def test_a_file_that_cannot_be_written_is_told(tmp_path: Path) -> None:
-    with pytest.raises(LocalError, match="cannot be written: No such file or directory; name another file"):
+    with pytest.raises(LocalError, match="cannot be written: no such file or directory; name another file"):
         Outputs(html=str(tmp_path / "missing" / "page.html")).write([])
 
 

@@ -24,7 +24,7 @@ from halloo.core.trust import Trust
 from halloo.errors import UnknownHost, UsageError
 from halloo.net.listening import listen
 from tests.peers import closing as closing_at_once
-from tests.peers import correspondent, peer, silent, unused_datagram_port, unused_port
+from tests.peers import correspondent, hanging_up_midway, peer, silent, unused_datagram_port, unused_port
 from tests.programs import PYTHON, started
 
 BRIEF = 0.05  # seconds in which what never comes is given up
@@ -438,31 +438,9 @@ def test_the_probes_of_others_are_stray() -> None:
 
 
 def test_a_server_that_closes_midway_is_an_outage_and_is_connected_to_again() -> None:
-    served = threading.Event()
-
-    def serve(listener: socket.socket) -> None:
-        for act in (answer_two, drop, drop, echoing):
-            connection, _ = listener.accept()
-            with connection:
-                act(connection)
-        served.set()
-
-    def answer_two(connection: socket.socket) -> None:
-        with connection.makefile("rb") as lines:
-            for _ in range(2):
-                connection.sendall(lines.readline())
-            lines.readline()
-
-    def drop(connection: socket.socket) -> None:
-        connection.recv(65536)
-
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=serve, args=(listener,))
-        thread.start()
-        report = ping(listener.getsockname(), count=8, interval=0.02)
-        thread.join()
+    with peer(hanging_up_midway, closing_at_once, closing_at_once, echoing) as port:
+        report = ping(f"127.0.0.1:{port}", count=8, interval=0)  # no probe leaves before the last one's end is known
     target = only(report)
-    assert served.is_set()
     assert (target.sent, target.received, target.lost) == (8, 5, 3)
     assert sum(target.errors.values()) == 3
     assert set(target.errors) <= {"CutShort", "Reset"}

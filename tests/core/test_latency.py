@@ -38,12 +38,12 @@ def near(found: int | None, wanted: int) -> bool:
 @example([1] * 1000, 99.9)
 @example(list(range(1000)), 99.9)
 def test_a_percentile_is_that_of_the_list_within_its_part(numbers: list[int], percent: float) -> None:
-    assert near(Latency(numbers).percentile(percent), exact(numbers, percent))
+    assert near(Latency(numbers).percentiles([percent])[percent], exact(numbers, percent))
 
 
 @given(st.lists(st.integers(0, (1 << 15) - 1), min_size=1))
 def test_small_values_are_kept_as_they_are(numbers: list[int]) -> None:
-    assert Latency(numbers).percentile(50) == exact(numbers, 50)
+    assert Latency(numbers).percentiles([50.0])[50.0] == exact(numbers, 50)
 
 
 @given(st.lists(st.integers(0, 1 << 20), min_size=1, max_size=2500))
@@ -64,7 +64,7 @@ def test_of_few_values_few_percentiles_are_told(count: int, told: list[float]) -
 
 def test_no_percentile_is_beyond_the_least_or_the_greatest() -> None:
     latency = Latency([1_000_000_001] * 3)
-    assert [latency.percentile(percent) for percent in (0.0, 50.0, 100.0)] == [1_000_000_001] * 3
+    assert [*latency.percentiles([0.0, 50.0, 100.0]).values()] == [1_000_000_001] * 3
 
 
 # The rest of a spread.
@@ -93,7 +93,7 @@ def test_a_deviation_of_nanoseconds_is_not_lost_in_hours() -> None:
 def test_of_no_values_nothing_is_said() -> None:
     latency = Latency()
     assert latency.spread() is None
-    assert latency.percentile(50) is None
+    assert latency.percentiles([50.0]) == {}
     assert latency.buckets() == []
 
 

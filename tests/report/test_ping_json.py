@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from halloo.core.roundtrips import PingReport
-from halloo.report.ping_json import PingJson, PingStream, ping_json
+from halloo.report.at_the_end import AtTheEnd
+from halloo.report.ping_json import PingStream, ping_json, write_json
 from tests.report.invented_ping import EVENTS, EVERY, GOOD, report
 
 
@@ -71,7 +72,7 @@ def test_round_trips_one_by_one_are_in_no_json() -> None:
 
 def test_the_report_is_written_when_it_is_complete() -> None:
     stream, found = Watched(), report(GOOD)
-    sink = PingJson(stream)
+    sink = AtTheEnd(stream, write_json)
     sink.begin(found, lambda: found)
     sink.probe(EVENTS[0])
     sink.interim(found)

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from halloo.cli.options import Believed, Families, File, Most, Quiet, Seconds, Timeout, Wait, switch
-from halloo.cli.outputs import STANDARD, opened
 from halloo.core.dscp import dscp
 from halloo.core.goals import Goal, goal
 from halloo.core.roundtrips import PingReport, Probed
 from halloo.core.units import size
 from halloo.errors import UnitError, UsageError
+from halloo.report.places import STANDARD, opened
 
 if TYPE_CHECKING:  # the other verbs do not pay for it
     from halloo.commands.ping import Sink
@@ -159,16 +159,19 @@ def telling(told: Told) -> "Iterator[Sink]":
     """Open all that is asked for. Raises LocalError, UsageError."""
     if STANDARD in (told.hdr, told.place) and told.hdr == told.place:
         raise UsageError("--hdr and the JSON cannot share standard output", "name a file for one of them: --hdr FILE")
+    from halloo.report.at_the_end import AtTheEnd  # noqa: PLC0415 - the other verbs do not pay for it
+
     with ExitStack() as stack:
         sinks: list[Sink] = []  # data before talk: whoever reads that may leave
         if told.place is not None:
-            from halloo.report.ping_json import PingJson, PingStream  # noqa: PLC0415 - seldom asked for
+            from halloo.report.ping_json import PingStream, write_json  # noqa: PLC0415 - seldom asked for
 
-            sinks.append((PingStream if told.json_stream else PingJson)(stack.enter_context(opened(told.place))))
+            stream = stack.enter_context(opened(told.place))
+            sinks.append(PingStream(stream) if told.json_stream else AtTheEnd(stream, write_json))
         if told.hdr is not None:
-            from halloo.report.hdr import PingHdr  # noqa: PLC0415 - as above
+            from halloo.report.hdr import write_hdr  # noqa: PLC0415 - as above
 
-            sinks.append(PingHdr(stack.enter_context(opened(told.hdr))))
+            sinks.append(AtTheEnd(stack.enter_context(opened(told.hdr)), write_hdr))
         yield Several([*sinks, _text(told, stack)])
 
 

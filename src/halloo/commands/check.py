@@ -32,6 +32,7 @@ from halloo.report.finding import Hints
 from halloo.report.gradescope import gradescope
 from halloo.report.junit import junit
 from halloo.report.marks import marks
+from halloo.report.places import STANDARD, opened, read_from
 from halloo.report.summary import summary
 
 LEVEL = 3  # what most servers are for: many clients at once
@@ -84,7 +85,7 @@ class Outputs:
     @property
     def streams(self) -> bool:
         """Whether one of them takes standard output, so that the text has to go elsewhere."""
-        return "-" in (self.json, self.junit, self.html, self.markdown, self.gradescope, self.csv)
+        return STANDARD in (self.json, self.junit, self.html, self.markdown, self.gradescope, self.csv)
 
     def write(self, reports: Sequence[CheckReport], *, json: bool = True) -> None:
         """Write all that were asked for; `json` is written elsewhere when it grows report by report."""
@@ -98,18 +99,10 @@ class Outputs:
             (self.csv, lambda: marks(reports, weights=weights)),
         )
         for place, text in texts:
-            if place == "-":
-                print(text().rstrip("\n"))
-            elif place:
-                _save(place, text())
-
-
-def _save(place: str, text: str, *, more: bool = False) -> None:
-    try:
-        with Path(place).open("a" if more else "w", encoding="utf-8") as file:
-            file.write(text)
-    except OSError as error:
-        raise LocalError(f"{place} cannot be written: {error.strerror}", "name another file") from error
+            if place:
+                told = text().rstrip("\n")
+                with opened(place) as file:
+                    print(told, file=file)
 
 
 def server_subject(
@@ -230,8 +223,10 @@ def run_each(
         raise UsageError(f"no folder matches {pattern!r}", "write it as the shell would: --each 'subs/*'")
     done = _known(outputs.json) if resume else []
     known = {report.target for report in done}
-    if outputs.json and outputs.json != "-" and not resume:
-        _save(outputs.json, "")
+    growing = outputs.json if outputs.json != STANDARD else None
+    if growing and not resume:
+        with opened(growing):  # and so emptied
+            pass
     for folder in folders:
         if folder in known:
             continue
@@ -239,16 +234,14 @@ def run_each(
         report = check(replace(subject, command=words), choice, name=folder)
         done.append(report)
         print(f"{folder}: {summary(report)}", file=sys.stderr if outputs.streams else sys.stdout, flush=True)
-        if outputs.json and outputs.json != "-":
-            _save(outputs.json, check_json(report, hints=outputs.hints, indent=None) + "\n", more=True)
-        outputs.write(done, json=outputs.json == "-")
+        if growing:
+            with opened(growing, more=True) as file:
+                file.write(check_json(report, hints=outputs.hints, indent=None) + "\n")
+        outputs.write(done, json=not growing)
     return done
 
 
 def _known(place: str | None) -> list[CheckReport]:
-    if place is None or place == "-":
+    if place is None or place == STANDARD:
         raise UsageError("--resume goes on from the reports of an earlier run", "name their file: --json FILE")
-    try:
-        return list(read(Path(place).read_text(encoding="utf-8"), torn=True))
-    except FileNotFoundError:
-        return []
+    return list(read(read_from(place), torn=True))

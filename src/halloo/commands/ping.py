@@ -4,12 +4,10 @@ Knows probers, and what a report is made of. How it is shown is for a Sink.
 """
 
 import os
-import platform
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, field, replace
-from importlib import metadata
 from typing import Any, Protocol
 
 from halloo.core.account import Account
@@ -27,6 +25,7 @@ from halloo.net.probing.marking import Marking
 from halloo.net.probing.prober import Course, Prober, both_clocks
 from halloo.net.probing.sweep import Sweep
 from halloo.net.stopping import Wish
+from halloo.report.origin import system, version
 
 COUNT, INTERVAL, WAIT, SIZE = 10, 1.0, 5.0, 128  # probes, seconds, seconds, bytes
 _HIGHEST_DSCP, _HIGHEST_TTL, _FLOWS = 63, 255, 1000
@@ -186,7 +185,7 @@ class _Run:
             spin=wanted.spin,
         )
         self._swept: list[Target] = []
-        self._version, self._system = _version(), _system()  # now, since they take files, of which flows may leave none
+        self._version, self._system = version(), system()  # now, since they take files, of which flows may leave none
         self._began, self._busy = both_clocks(), 0
 
     def report(self) -> PingReport:
@@ -305,18 +304,3 @@ def _effective(wanted: _Wanted) -> dict[str, Any]:
 
 
 _USUAL = _effective(_Wanted())
-
-
-def _system() -> dict[str, str]:
-    return {
-        "platform": f"{platform.system()}-{platform.release()}",  # platform() would start a process
-        "machine": platform.machine(),
-        "python": platform.python_version(),
-    }
-
-
-def _version() -> str | None:
-    try:
-        return metadata.version("halloo")
-    except metadata.PackageNotFoundError:  # it runs from its source
-        return None

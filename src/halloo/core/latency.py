@@ -82,16 +82,12 @@ class Latency:
         """Give the middle of each bucket that is not empty, and how many values it has, in order."""
         return [(_middle(bucket), count) for bucket, count in sorted(self._counts.items())]
 
-    def percentile(self, percent: float) -> int | None:
-        """Give the value that so many percent of all do not exceed, None when there is none."""
-        return next(iter(self._percentiles([percent]).values()), None)
-
     def spread(self) -> Spread | None:
         """Say how they are distributed; None when there are none."""
         if self._min is None:
             return None
         told = [percent for percent in PERCENTILES if self.count * (100 - percent) / 100 >= ABOVE - 1e-9]
-        found = self._percentiles([50.0, *told])
+        found = self.percentiles([50.0, *told])
         variance = self._squares * self.count - self._total * self._total  # times the square of the count: exact
         return Spread(
             count=self.count,
@@ -105,8 +101,8 @@ class Latency:
             jitter_rfc3550_ns=round(self._jitter) if self._steps else None,
         )
 
-    def _percentiles(self, wanted: Iterable[float]) -> dict[float, int]:
-        """Find them in one pass; `wanted` rises."""
+    def percentiles(self, wanted: Iterable[float]) -> dict[float, int]:
+        """Give the values that so many percent of all do not exceed; `wanted` rises. Empty when there are none."""
         found: dict[float, int] = {}
         pairs, seen, bucket = iter(sorted(self._counts.items())), 0, 0
         for percent in wanted:

@@ -1,6 +1,6 @@
-"""What sinks have in common that write when all is known, and not before.
+"""Write a ping's report when all is known, and not before.
 
-Knows a stream. What is written is for those who make one of it to say.
+Knows a stream. What is written there is for others to say.
 """
 
 from collections.abc import Callable
@@ -12,9 +12,10 @@ from halloo.core.roundtrips import PingReport, Probed
 class AtTheEnd:
     """A sink of `halloo.commands.ping`."""
 
-    def __init__(self, stream: TextIO) -> None:
-        """Write to a stream."""
+    def __init__(self, stream: TextIO, write: Callable[[PingReport, TextIO], object]) -> None:
+        """Have `write` put the report on a stream."""
         self._stream = stream
+        self._write = write
 
     def begin(self, report: PingReport, look: Callable[[], PingReport]) -> None:
         """Write nothing yet."""
@@ -27,9 +28,5 @@ class AtTheEnd:
 
     def end(self, report: PingReport) -> None:
         """Write it."""
-        self.write(report, self._stream)
+        self._write(report, self._stream)
         self._stream.flush()
-
-    def write(self, report: PingReport, stream: TextIO) -> None:
-        """Write a report to a stream."""
-        raise NotImplementedError

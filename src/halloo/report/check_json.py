@@ -9,10 +9,8 @@ object says everything itself, so that it can be read without the catalogue that
 
 import json
 import math
-import platform
 from collections import Counter
 from collections.abc import Iterator
-from importlib import metadata
 from typing import Any, NoReturn
 
 from halloo.check.case import Case, Evidence
@@ -20,6 +18,7 @@ from halloo.check.mistakes import Mistake
 from halloo.check.results import CheckReport, Result
 from halloo.errors import UsageError
 from halloo.report.finding import Hints, headline
+from halloo.report.origin import system, version
 from halloo.report.plain_json import plain_json
 from halloo.report.summary import MARKS, reasons, standing
 
@@ -37,25 +36,13 @@ def _told(report: CheckReport, hints: Hints) -> _Object:
     effective = {name: getattr(report, name) for name in ("target", "kind", "scheme", "seed", "level", "strict")}
     return {
         "schema": SCHEMA,
-        "version": _version(),
-        "system": {
-            "platform": platform.platform(),
-            "machine": platform.machine(),
-            "python": platform.python_version(),
-        },
+        "version": version(),
+        "system": system(),
         "config": {"effective": effective | {"hints": hints}, "supplied": plain_json(report.supplied)},
         "summary": _summary(report),
         "results": [_result(result, hints) for result in report.results],
         "errors": dict(Counter(_named(each.text) for each in report.results if each.verdict == "ERROR")),
     }
-
-
-def _version() -> str | None:
-    """Say which halloo this is; the package, which knows it too, is above this room."""
-    try:
-        return metadata.version("halloo")
-    except metadata.PackageNotFoundError:  # it runs from its source
-        return None
 
 
 def _summary(report: CheckReport) -> _Object:

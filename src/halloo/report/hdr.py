@@ -11,7 +11,6 @@ from typing import TextIO
 from halloo.core.roundtrips import PingReport
 from halloo.core.units import NS, SECOND
 from halloo.errors import Unsupported
-from halloo.report.at_the_end import AtTheEnd
 
 try:
     from hdrh.histogram import HdrHistogram
@@ -22,15 +21,7 @@ LEAST, MOST, DIGITS = 1, NS["h"], 3  # nanoseconds; what is more counts as the m
 Bucket = tuple[int, int]
 
 
-class PingHdr(AtTheEnd):
-    """Writes the log when all round trips are known. A sink of `halloo.commands.ping`."""
-
-    def write(self, report: PingReport, stream: TextIO) -> None:
-        """Write the log."""
-        write(report, stream)
-
-
-def write(report: PingReport, stream: TextIO) -> None:
+def write_hdr(report: PingReport, stream: TextIO) -> None:
     """Write the round trips of a report: a header, then a line a target, its times relative to the start."""
     # Not with hdrh.log's writer: it rounds an interval's maximum to whole milliseconds, and fails to write a start.
     began, lasted = report.started_ns / SECOND, report.duration_ns / SECOND

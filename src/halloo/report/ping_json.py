@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, TextIO
 
 from halloo.core.roundtrips import PingReport, Probed, event_dict
-from halloo.report.at_the_end import AtTheEnd
 from halloo.report.plain_json import plain_json
 
 
@@ -19,12 +18,9 @@ def ping_json(report: PingReport, *, indent: int | None = 2) -> str:
     return _written(report.to_dict(), indent)
 
 
-class PingJson(AtTheEnd):
-    """Writes the report when it is complete. A sink of `halloo.commands.ping`."""
-
-    def write(self, report: PingReport, stream: TextIO) -> None:
-        """Write the report."""
-        stream.write(f"{ping_json(report)}\n")
+def write_json(report: PingReport, stream: TextIO) -> None:
+    """Write a report to a stream."""
+    stream.write(f"{ping_json(report)}\n")
 
 
 class PingStream:

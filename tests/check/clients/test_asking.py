@@ -4,7 +4,7 @@ import pytest
 
 from halloo.check import processes
 from halloo.check.case import Skipped, cases_in
-from halloo.check.clients import ROOMS, asking
+from halloo.check.clients import ROOMS
 from halloo.check.clients.asking import ask_client
 from halloo.check.clients.case import case
 from halloo.check.clients.ports import take
@@ -86,9 +86,10 @@ def test_what_cannot_be_asked_is_skipped() -> None:
     assert (result.verdict, result.text) == ("SKIP", "not of this one")
 
 
-def test_a_client_that_takes_too_much_memory_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asking, "MEMORY", 1 << 20)
-    result = ask("C01", "import time; [None for _ in iter(lambda: time.monotonic(), 0)]")
+def test_a_client_that_takes_too_much_memory_fails() -> None:
+    program = "import time; [None for _ in iter(lambda: time.monotonic(), 0)]"
+    subject = ClientSubject(command=(PYTHON, "-c", program, "HOST", "PORT"), stdin="none")
+    result = ask_client(CASES["C01"], subject, Trial(memory=1 << 20))
     assert (result.verdict, result.pattern) == ("FAIL", "memory")
 
 

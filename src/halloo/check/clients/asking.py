@@ -13,7 +13,7 @@ from halloo.check.clients.ports import take
 from halloo.check.clients.subject import ClientSubject
 from halloo.check.clients.target import ClientTarget
 from halloo.check.results import Result
-from halloo.check.runner import LOOK, MEMORY, Trial
+from halloo.check.runner import LOOK, Trial
 
 VERIFIED = ("C09", "C10")  # MUST of a client that claims to compare
 _VERDICTS: dict[type[Outcome], Verdict] = {Failed: "FAIL", Warned: "WARN", Skipped: "SKIP"}
@@ -27,7 +27,7 @@ def ask_client(case: Case, subject: ClientSubject, trial: Trial) -> Result:
     began, loop = trial.clock(), Loop(case.kill, trial.clock)
     target = ClientTarget(subject, loop, sockets, trial.seed, longer=trial.longer)
     try:
-        loop.play(_watch(target))
+        loop.play(_watch(target, trial.memory))
         return replace(_asked(case, target), seconds=trial.clock() - began)
     finally:
         target.close()
@@ -45,9 +45,9 @@ def _asked(case: Case, target: ClientTarget) -> Result:
     return Result(case, "INFO" if case.severity == "INFO" else "PASS", note or "")
 
 
-def _watch(target: ClientTarget) -> Script:
+def _watch(target: ClientTarget, most: int) -> Script:
     """Fail a client that takes too much memory."""
     while True:
         yield LOOK
-        if target.started and target.started.resident() > MEMORY:
-            raise Failed(f"more than {MEMORY >> 30} GiB of memory were used", pattern="memory")
+        if target.started and target.started.resident() > most:
+            raise Failed(f"more than {most / (1 << 30):g} GiB of memory were used", pattern="memory")

@@ -3,13 +3,13 @@
 Knows clients' sockets.
 """
 
-import statistics
 import threading
 
 from halloo.check import processes
 from halloo.check.case import Failed, Skipped, case
 from halloo.check.client import Client
 from halloo.check.payload import payload
+from halloo.check.slowness import p99
 from halloo.check.target import Target
 from halloo.check.udp.datagrams import UDP, insist
 
@@ -53,10 +53,11 @@ def u21_both(target: Target) -> str:
     finally:
         over.set()
         thread.join()
-    p99 = statistics.quantiles(times, n=100)[98]
-    if p99 > 0.05:
-        raise Failed(f"p99 {p99 * 1000:.1f} ms of {len(times):,} answers", pattern="slow")
-    return f"p99 {p99 * 1000:.1f} ms of {len(times):,} answers"
+    slow = p99(times)
+    said = f"p99 {slow * 1000:.1f} ms of {len(times):,} answers"
+    if slow > 0.05:
+        raise Failed(said, pattern="slow")
+    return said
 
 
 @case(

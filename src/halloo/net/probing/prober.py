@@ -26,7 +26,7 @@ BEFORE, AFTER = 1_000_000, 500_000  # nanoseconds around an expected answer that
 SELDOM = 20_000_000  # at this interval and longer ones, so that it is a thirteenth of a core at most
 SHORTEST, TIMES = 50_000_000, 3  # nanoseconds, and times of the slowest so far, that stragglers are waited for
 AFTER_ERROR = 100_000_000  # nanoseconds until the next probe where each follows the last answer
-_SELECT_BELOW = 1024  # descriptors that select(2) knows
+SELECT_BELOW = 1024  # descriptors that select(2) knows
 
 Tell = Callable[[Probed], object]
 
@@ -325,9 +325,11 @@ class Prober:
         return min([until - AWAKE, *(moment - BEFORE for moment in expected if now < moment + AFTER)])
 
 
-def _wait(reading: Sequence[int], writing: Sequence[int], seconds: float) -> set[int]:
+def _wait(
+    reading: Sequence[int], writing: Sequence[int], seconds: float, *, select_below: int = SELECT_BELOW
+) -> set[int]:
     """Wait for one of the descriptors; where select(2) cannot, in whole milliseconds, which is never too long."""
-    if max(reading) < _SELECT_BELOW or not hasattr(select, "poll"):
+    if max(reading) < select_below or not hasattr(select, "poll"):
         readable, writable, _ = select.select(reading, writing, [], seconds)
         return {*readable, *writable}
     poller = select.poll()
