@@ -96,13 +96,13 @@ def test_the_kernel_s_view_is_told() -> None:
 
 def test_a_plan_that_was_not_kept_is_told() -> None:
     generator = Generator(planned=1000, late=12, behind=3, lateness=spread(3 * MS), cpu_percent=12.0)
-    told = "12 of 1000 probes left more than 100us late (1.2 %), at most 3.00ms; 12 % of a core"
+    told = "12 of 1000 planned probes left more than 100us late or not at all (1.2 %), at most 3.00ms; 12 % of a core"
     assert list(pace(generator)) == [("pace", told)]
     assert list(pace(replace(generator, behind=0))) == []  # late by less than anybody would care about
 
 
 def test_this_side_says_when_it_was_the_bottleneck() -> None:
-    told = "60 of 1000 probes fell behind the plan: allow more time between them with -i, or try --spin"
+    told = "60 of 1000 planned probes fell behind the plan: allow more time between them with -i, or try --spin"
     assert list(pace(LIMITED))[1:] == [("", f"this side was the bottleneck, {told}")]
 
 

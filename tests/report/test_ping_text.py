@@ -38,8 +38,8 @@ outages     2, the longest 4s
             2026-01-02 03:05:05.123 +0000 to 03:05:09.123: 4s, 40 probes
             2026-01-02 03:05:35.123 +0000 to the end: 200ms, 2 probes
 largest     datagrams of up to 1472 bytes come back, and the path MTU is 1500
-pace        120 of 1000 probes left more than 100us late (12 %), at most 3.00ms; 99.5 % of a core
-            this side was the bottleneck, 60 of 1000 probes fell behind the plan: \
+pace        120 of 1000 planned probes left more than 100us late or not at all (12 %), at most 3.00ms; 99.5 % of a core
+            this side was the bottleneck, 60 of 1000 planned probes fell behind the plan: \
 allow more time between them with -i, or try --spin
 missed      p99 of it was 7.1ms, and p99>5ms is a failure"""
 

@@ -115,7 +115,7 @@ class Target:
 class Generator:
     """How well the pinging side kept its own plan, and what it cost: a round trip counts from when its probe left.
 
-    `late` left more than LATE after their moment; `behind` by more than a tenth of the interval, or not at all.
+    `late` left more than LATE after their moment, `behind` more than a tenth of the interval; what never left is both.
     """
 
     planned: int = 0

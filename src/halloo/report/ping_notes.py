@@ -88,12 +88,12 @@ def kernel(seen: Kernel, unit: Unit | None) -> str:
 def pace(generator: Generator, unit: Unit | None = None) -> Iterator[Note]:
     """Say how well this side kept its plan, where it fell behind."""
     if generator.behind:
+        late = f"{generator.late} of {generator.planned} planned probes left more than {show_duration(LATE)} late"
         share = percent(generator.late_percent)
-        late = f"{generator.late} of {generator.planned} probes left more than {show_duration(LATE)} late ({share})"
         most = f", at most {time(generator.lateness.max_ns, unit)}" if generator.lateness else ""
-        yield "pace", f"{late}{most}; {percent(generator.cpu_percent)} of a core"
+        yield "pace", f"{late} or not at all ({share}){most}; {percent(generator.cpu_percent)} of a core"
     if generator.limited:
-        behind = f"{generator.behind} of {generator.planned} probes fell behind the plan"
+        behind = f"{generator.behind} of {generator.planned} planned probes fell behind the plan"
         yield "", f"this side was the bottleneck, {behind}: allow more time between them with -i, or try --spin"
 
 
