@@ -192,6 +192,17 @@ def test_a_program_that_is_told_to_end_may_end() -> None:
         assert program.ended(10)[0] == -signal.SIGTERM
 
 
+def test_a_program_that_is_frozen_stands_still_and_goes_on_afterwards() -> None:
+    answer = f"{LISTEN}c = s.accept()[0]\nwhile c.send(c.recv(9)): pass"
+    with started(answer) as program, socket.create_connection((program.host, program.port)) as client:
+        with program.frozen():
+            client.send(b"x")
+            assert all(map(processes.is_stopped, program.tree()))
+        client.settimeout(10)
+        assert client.recv(9) == b"x"
+        program.check_alive(0)
+
+
 def test_what_it_said_before_it_ended_is_kept() -> None:
     with started(f"{LISTEN}\ntry:\n    {WAIT}\nexcept KeyboardInterrupt:\n    print('goodbye')") as program:
         program.tell_all(signal.SIGINT)

@@ -73,7 +73,9 @@ def test_where_nobody_wrote_there_is_nothing(tmp_path: Path) -> None:
     assert read_from(str(tmp_path / "reports.json")) == ""
 
 
-@pytest.mark.parametrize("packed", [b"no such thing", gzip.compress(b"one")[:10] + b"\xff" * 12])
+@pytest.mark.parametrize(
+    "packed", [b"no such thing", gzip.compress(b"one")[:10] + b"\xff" * 12], ids=["not packed", "broken"]
+)
 def test_what_cannot_be_read_is_a_line_with_the_next_step(packed: bytes, tmp_path: Path) -> None:
     place = tmp_path / "reports.json.gz"
     place.write_bytes(packed)

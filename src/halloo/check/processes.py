@@ -46,6 +46,11 @@ def is_zombie(pid: int) -> bool:
     return _stat(pid)[:1] == ["Z"]
 
 
+def is_stopped(pid: int) -> bool:
+    """Whether a signal has it stand still."""
+    return _stat(pid)[:1] == ["T"]
+
+
 def resident(pid: int) -> int:
     """Count the bytes of memory that it has now."""
     with suppress(*_GONE):

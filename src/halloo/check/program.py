@@ -13,8 +13,8 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from random import SystemRandom
 from typing import Literal
@@ -25,6 +25,7 @@ from halloo.check.subject import LOOPBACK, Subject
 
 START = 15.0  # seconds to begin to listen
 FREE = 90.0  # seconds until a fixed port is free again: TIME-WAIT takes 60
+STOPPED = 2.0  # seconds until all stand still
 STEP = 0.02  # seconds between two looks
 FILE_SIZE = 256 << 20  # bytes of a file that it may write
 LOWEST, HIGHEST = 10_001, 32_767  # odd ports below the ephemeral range: a connection to oneself cannot happen there
@@ -218,7 +219,20 @@ class Program:
 
     def tell_all(self, number: signal.Signals) -> None:
         """Send a signal to every process, as a terminal does; if they end then, they were told to."""
-        self._told = self._told or number not in (signal.SIGSTOP, signal.SIGCONT)
+        self._told = True
+        self._send_all(number)
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Have none of its processes run meanwhile, so that what happens to it happens at once."""
+        self._send_all(signal.SIGSTOP)
+        try:
+            self.soon(lambda: all(map(processes.is_stopped, self.tree())), STOPPED)
+            yield
+        finally:
+            self._send_all(signal.SIGCONT)
+
+    def _send_all(self, number: signal.Signals) -> None:
         for pid in self.tree():
             with suppress(ProcessLookupError):
                 os.kill(pid, number)

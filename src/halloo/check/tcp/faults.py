@@ -4,7 +4,6 @@ Knows clients' sockets, and what the system tells of the server. The next client
 may be left of the last one.
 """
 
-import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
@@ -181,9 +180,8 @@ def t33_freeze(target: Target) -> str:
     with target.dial() as client:
         sent, came = client.push(data), b""
         for _ in range(3):
-            target.program.tell_all(signal.SIGSTOP)
-            target.program.pause(0.1)
-            target.program.tell_all(signal.SIGCONT)
+            with target.program.frozen():
+                target.program.pause(0.1)
             target.program.pause(0.1)
             came += client.receive(min(MIB, sent - len(came)))
             sent += client.push(data[sent:], 0.1)
@@ -203,16 +201,20 @@ def t33_freeze(target: Target) -> str:
     process=True,
 )
 def t48_fin_then_rst(target: Target) -> None:
-    """Have a line echoed, send 32 KiB or 1 MiB, half-close, and reset while the reply is pending, ten times each."""
+    """Have a line echoed, send 32 KiB or 1 MiB, half-close, and reset while the reply is pending, ten times each.
+
+    The server stands still from the one to the other: which of them it would see first is otherwise chance.
+    """
 
     def end_badly() -> None:
-        for size in (32 * KIB, MIB) * 10:  # with the first the server has seen the end, with the second its send waits
+        for size in (32 * KIB, MIB) * 10:  # with the first the server waits for more, with the second its send waits
             with target.dial(receive_buffer=4 * KIB) as client:
                 client.ask(LINE, surplus=0)
                 client.push(payload(size), 0.05)
                 _arrive(client)
-                client.half_close()
-                client.reset()
+                with target.program.frozen():
+                    client.half_close()
+                    client.reset()
         target.served()
 
     target.served()
