@@ -23,7 +23,7 @@ settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
 
 DESCRIPTORS = "/proc/self/fd"  # proc(5); other systems have no such list, and there descriptors go unchecked
-ENDING = 1.0  # seconds allowed to a thread that was told to stop and is about to
+ENDING = 5.0  # seconds allowed to a thread that was told to stop and is about to
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -111,7 +111,7 @@ class Terminal:
 
         The terminal drops what the program wrote and nobody has read yet.
         """
-        deadline = time.monotonic() + 0.5
+        deadline = time.monotonic() + 5
         with suppress(psutil.NoSuchProcess):
             program = psutil.Process(self.process.pid)
             while program.status() == psutil.STATUS_RUNNING and time.monotonic() < deadline:

