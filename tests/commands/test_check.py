@@ -96,9 +96,13 @@ def test_standard_output_holds_a_report_alone(capsys: pytest.CaptureFixture[str]
     assert "PASS tcp/T01 short" in told.err
 
 
-def test_a_file_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_written_is_told_before_anything_is_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(LocalError, match="cannot be written: no such file or directory; name another file"):
-        Outputs(html=str(tmp_path / "missing" / "page.html")).write([])
+        run(server_subject(None, RIGHT), FIRST, Outputs(html=str(tmp_path / "missing" / "page.html")))
+    told = capsys.readouterr()
+    assert (told.out, told.err) == ("", "")
 
 
 def test_a_mistake_in_the_weights_is_told_before_anything_is_asked(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from halloo.errors import LocalError
-from halloo.report.places import opened, read_from
+from halloo.report.places import opened, read_from, see_writable
 
 
 def test_a_file_is_written_as_text(tmp_path: Path) -> None:
@@ -46,6 +46,15 @@ def test_what_cannot_be_written_is_a_line_with_the_next_step(name: str, tmp_path
     with pytest.raises(LocalError) as met, opened(str(path)):
         pass
     assert str(met.value) == f"{path} cannot be written: no such file or directory; name another file"
+
+
+def test_a_place_is_seen_to_be_writable_and_what_is_there_stays(tmp_path: Path) -> None:
+    (tmp_path / "report.json").write_text("{}", encoding="utf-8")
+    see_writable(str(tmp_path / "report.json"))
+    see_writable("-")
+    assert (tmp_path / "report.json").read_text(encoding="utf-8") == "{}"
+    with pytest.raises(LocalError, match=r"cannot be written: no such file or directory; name another file"):
+        see_writable(str(tmp_path / "nowhere" / "report.json"))
 
 
 @pytest.mark.parametrize("name", ["reports.json", "reports.json.gz"])

@@ -32,7 +32,7 @@ from halloo.report.finding import Hints
 from halloo.report.gradescope import gradescope
 from halloo.report.junit import junit
 from halloo.report.marks import marks
-from halloo.report.places import STANDARD, opened, read_from
+from halloo.report.places import STANDARD, opened, read_from, see_writable
 from halloo.report.summary import summary
 
 LEVEL = 3  # what most servers are for: many clients at once
@@ -83,9 +83,21 @@ class Outputs:
             raise LocalError(f"{self.grade}: {error.strerror}", "name a file of weights") from error
 
     @property
+    def places(self) -> list[str]:
+        """Where all of it goes."""
+        wanted = (self.json, self.junit, self.html, self.markdown, self.gradescope, self.csv)
+        return [place for place in wanted if place]
+
+    @property
     def streams(self) -> bool:
         """Whether one of them takes standard output, so that the text has to go elsewhere."""
-        return STANDARD in (self.json, self.junit, self.html, self.markdown, self.gradescope, self.csv)
+        return STANDARD in self.places
+
+    def see(self) -> None:
+        """Tell of a mistake before the work begins, not when it is done. Raises UsageError, LocalError."""
+        _ = self.weights
+        for place in self.places:
+            see_writable(place)
 
     def write(self, reports: Sequence[CheckReport], *, json: bool = True) -> None:
         """Write all that were asked for; `json` is written elsewhere when it grows report by report."""
@@ -198,7 +210,7 @@ def _asking(subject: Anybody, trial: Trial) -> Ask:
 def run(subject: Anybody, choice: Choice, outputs: Outputs, *, quiet: bool = False) -> CheckReport:
     """Check and tell: on the terminal while it runs, and in all the files that are asked for."""
     stream = sys.stderr if outputs.streams else sys.stdout
-    _ = outputs.weights  # a mistake there is told before, not after
+    outputs.see()
     picked = choice.cases(subject)
     if quiet:
         report = check(subject, choice, asked=picked)
@@ -221,6 +233,7 @@ def run_each(
     folders = sorted(folder for folder in glob.glob(pattern) if Path(folder).is_dir())  # noqa: PTH207 - as a shell does
     if not folders:
         raise UsageError(f"no folder matches {pattern!r}", "write it as the shell would: --each 'subs/*'")
+    outputs.see()
     done = _known(outputs.json) if resume else []
     known = {report.target for report in done}
     growing = outputs.json if outputs.json != STANDARD else None

@@ -31,6 +31,17 @@ def opened(place: str, *, more: bool = False) -> Iterator[TextIO]:
         yield file
 
 
+def see_writable(place: str) -> None:
+    """See, before the work begins, that a place can be written; what is there stays. Raises LocalError."""
+    if place == STANDARD:
+        return
+    try:
+        with open(place, "ab"):  # noqa: PTH123 - as `opened` does
+            pass
+    except OSError as error:
+        raise _unusable(place, "written", error) from error
+
+
 def read_from(place: str) -> str:
     """Read what was written there, as far as it goes where its writer was killed, nothing where nobody wrote.
 
