@@ -4,6 +4,7 @@ Knows nothing itself: it hands out clients, time and chance.
 """
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from random import Random
 
@@ -64,6 +65,10 @@ class Target:
         self.program.start(descriptors=descriptors, output=output)
         self.host, self.port = self.program.host, self.program.port
 
+    def frozen(self) -> AbstractContextManager[None]:
+        """Have the server stand still meanwhile, so that what happens to it happens at once; not somebody's server."""
+        return self.started.frozen() if self.started else nullcontext()
+
     @property
     def place(self) -> tuple[str, int] | str:
         """Where to connect to."""
@@ -85,6 +90,10 @@ class Target:
         if self.subject.greeting:
             client.skip_line()
         return client
+
+    def knock(self) -> Client:
+        """Connect a client that will neither say nor hear anything."""
+        return Client(self.place, clock=self.clock)
 
     def letters(self, *, host: str = "", source: str = "", source_port: int = 0) -> Letters:
         """Open a client's socket for datagrams."""

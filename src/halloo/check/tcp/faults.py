@@ -48,9 +48,10 @@ def t19_close_unread(target: Target) -> None:
 def t20_rst_before_accept(target: Target) -> None:
     """Connect and reset, 100 times; after every four of them one is served."""
     for _ in range(target.most(100, 20) // QUEUE):
-        for _ in range(QUEUE):
-            with target.dial() as client:
-                client.reset()
+        with target.frozen():
+            for _ in range(QUEUE):
+                with target.knock() as client:
+                    client.reset()
         target.served()
 
 

@@ -152,9 +152,10 @@ def u09_vanished(target: Target) -> None:
     question = b"I have a port already, and get none of theirs\n"
     with target.letters() as next_one:
         next_one.ask(question, surplus=0)
-        for number in range(20):
-            with target.letters() as client:
-                client.send(payload(32, number))
+        with target.frozen():
+            for number in range(20):
+                with target.letters() as client:
+                    client.send(payload(32, number))
         next_one.ask(question)
 
 
