@@ -53,7 +53,7 @@ class Pace:
     """How many probes, how often and how large, as options."""
 
     count: Annotated[Most, Parameter(name=("--count", "-c"))] = None
-    """So many probes to each address; without it until ^C."""
+    """So many probes to each address (with --flows from each port); without it until ^C."""
     interval: Annotated[Seconds, Parameter(name=("--interval", "-i"))] = 1.0
     """From one probe to the next: 300ms, 1.5s, or seconds; with 0 each follows the last answer."""
     wait: Wait = 5.0

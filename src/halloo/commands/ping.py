@@ -133,12 +133,13 @@ def ping(
     """Send `count` probes to each echo, every `interval` seconds, and measure what comes back.
 
     A probe is `size` bytes, 37 to 65507, and is lost when it takes more than `wait` seconds; with `interval=0` each
-    follows the last answer; after `deadline` seconds it ends. `flows` connections or source ports are used
-    in turn. With `reconnect` every probe has a connection of its own; with `connect` it is nothing but that, to any
-    port. `dscp` and `ttl` mark what is sent, `bind` is the address it leaves from, `df` forbids fragments; `size_sweep`
-    looks for the largest datagram that returns, and does nothing else. `spin` waits awake: more exact, and a whole
-    core. Times are from sending to the kernel's receiving where the kernel tells, unless `user_clock`. That nothing is
-    there is in the report. Raises UsageError, UnknownHost; docs/ping.md tells what each number is.
+    follows the last answer; after `deadline` seconds it ends. `flows` connections or source ports are used in turn,
+    each a target of its own with `count` probes. With `reconnect` every probe has a connection of its own; with
+    `connect` it is nothing but that, to any port. `dscp` and `ttl` mark what is sent, `bind` is the address it leaves
+    from, `df` forbids fragments; `size_sweep` looks for the largest datagram that returns, and does nothing else.
+    `spin` waits awake: more exact, and a whole core. Times are from sending to the kernel's receiving where the kernel
+    tells, unless `user_clock`. That nothing is there is in the report. Raises UsageError, UnknownHost; docs/ping.md
+    tells what each number is.
 
     >>> with halloo.serving() as server:
     ...     report = halloo.ping(server.address, count=3, interval=0)
