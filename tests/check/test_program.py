@@ -28,6 +28,30 @@ os.wait()
 {WAIT}"""
 
 
+FORKS = """import os, signal, time
+def fork(*_):
+    if os.fork() == 0:
+        while time.process_time() < 0.3: pass
+        print("worked", flush=True)
+signal.signal(signal.SIGUSR1, fork)
+"""
+
+
+class Forker(Program):
+    """A program of which another process begins as soon as it is watched, and works for 0.3 s."""
+
+    def __init__(self) -> None:
+        super().__init__(Subject(command=python(f"{FORKS}{LISTEN}while True: signal.pause()")))
+
+    def pause(self, seconds: float) -> None:
+        self.tell(signal.SIGUSR1)
+        for _ in range(1000):
+            if "worked" in self.complaints():
+                break
+            super().pause(0.01)
+        super().pause(seconds)
+
+
 def soon() -> float:
     """Be a clock that runs three hundred times as fast."""
     return time.monotonic() * 300
@@ -255,6 +279,13 @@ def test_its_work_is_seen() -> None:
     with started(LISTEN + WAIT) as idle, started(f"{LISTEN}\nwhile True: pass") as busy:
         calm = idle.load(0.1)
         assert busy.soon(lambda: busy.load(0.1) > calm, 20)
+
+
+def test_the_work_of_a_process_that_begins_meanwhile_is_seen() -> None:
+    with closing(Forker()) as program:
+        program.start()
+        began = time.monotonic()
+        assert program.load(0.1) * (time.monotonic() - began) >= 0.2
 
 
 def test_its_descriptors_are_counted() -> None:

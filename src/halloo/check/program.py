@@ -299,11 +299,11 @@ class Program:
 
     def load(self, seconds: float, *, wanted: bool = False) -> float:
         """Watch it for so long, and say how many cores it kept busy, or `wanted` to if nobody else had been there."""
-        tree, began = self.tree(), self._clock()
         count = processes.wanted if wanted else processes.worked
-        before = sum(map(count, tree))
+        began, before = self._clock(), {pid: count(pid) for pid in self.tree()}
         self.pause(seconds)
-        return (sum(map(count, tree)) - before) / (self._clock() - began)
+        spent = sum(count(pid) - before.get(pid, 0) for pid in self.tree())  # some have begun meanwhile
+        return spent / (self._clock() - began)
 
 
 def located(subject: Subject) -> Subject:
