@@ -7,7 +7,10 @@ right servers pass everything. That takes half an hour (`make check-all`); `make
 import pytest
 
 from halloo.check.catalogue import cases
+from halloo.check.runner import Trial, ask
+from halloo.check.subject import Subject
 from tests.check.accusing import Wrong, asked, failed_by, fails_exactly, mutants, told
+from tests.check.programs import LISTEN, WAIT, python
 
 SERVERS = "tests.check.mutants.servers"
 RIGHT = ("reference", "threaded")
@@ -87,6 +90,25 @@ def test_a_mutant_fails_at_once(name: str) -> None:
     results = asked(f"{SERVERS}.{name}", [case for case in ASKED if case.id in {"T01", *QUICKLY[name]}])
     chance = BY_CHANCE.get(name, set())
     assert set(told(results, "FAIL")) - chance == set(QUICKLY[name]) - chance
+
+
+def test_a_server_that_is_gone_is_not_taken_for_our_own_system() -> None:
+    """T52 matters to nobody's marks, and is failed by a server that stops listening at its second client."""
+    serves_two = f"""{LISTEN}
+for last in False, True:
+    conn, _ = s.accept()
+    if last:
+        s.close()
+    try:
+        while data := conn.recv(99):
+            conn.sendall(data)
+    except ConnectionResetError:
+        pass
+    conn.close()
+{WAIT}"""
+    (case,) = (case for case in CASES if case.id == "T52")
+    result = ask(case, Subject(command=python(serves_two)), Trial())
+    assert (result.verdict, result.pattern) == ("FAIL", "refused")
 
 
 @pytest.mark.conformance

@@ -3,6 +3,7 @@
 Knows clients' sockets. Levels 2 and 3 of the catalogue.
 """
 
+import errno
 import select
 import socket
 
@@ -189,6 +190,8 @@ def t52_reuse_tuple(target: Target) -> str:
     try:
         again = target.dial(source_port=port)
     except Failed as failure:
+        if not (isinstance(failure.__cause__, OSError) and failure.__cause__.errno == errno.EADDRNOTAVAIL):
+            raise
         return f"served after a reset; after an orderly end our own system refuses the port for now ({failure})"
     with again:
         again.ask(b"after the end\n", surplus=0)
