@@ -46,7 +46,7 @@ INTRODUCTION = """# Well-known echo servers, checked
 
 Each as its own documentation has it (`bench/textbook/`), asked by `halloo check server` at level 4. This page is
 written by `make matrix`, never by hand. Some of it is chance: whether a burst of 500 meets a full queue (T24), and
-whether a server that can lose bytes or stand still does so this time (T07, T08, T27).
+whether a server that can lose bytes or stand still does so this time (T07, T08, T11, T27, T41).
 
 {machine}, {date}.
 """
