@@ -46,6 +46,11 @@ def is_zombie(pid: int) -> bool:
     return _stat(pid)[:1] == ["Z"]
 
 
+def parent(pid: int) -> int:
+    """Give the process that has to take note of its end, or 0."""
+    return int((_stat(pid) or "00")[1])
+
+
 def is_stopped(pid: int) -> bool:
     """Whether a signal has it stand still."""
     return _stat(pid)[:1] == ["T"]

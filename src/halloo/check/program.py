@@ -26,11 +26,13 @@ from halloo.check.subject import LOOPBACK, Subject
 START = 15.0  # seconds to begin to listen
 FREE = 90.0  # seconds until a fixed port is free again: TIME-WAIT takes 60
 STOPPED = 2.0  # seconds until all stand still
+REST = 3.0  # seconds until all have ended, once the first has
 STEP = 0.02  # seconds between two looks
 FILE_SIZE = 256 << 20  # bytes of a file that it may write
 LOWEST, HIGHEST = 10_001, 32_767  # odd ports below the ephemeral range: a connection to oneself cannot happen there
 MARK = "HALLOO_CHECK"
 UNSTARTED = "unstarted"  # the pattern of a failure to listen
+PIPE = 4096  # bytes that a pipe nobody reads has room for: the least that there is
 Output = Literal["kept", "unread", "closed"]
 _LIMITED = 'ulimit -n "$1" && shift && exec "$@"'
 _CLOSED = 'exec "$@" >&- 2>&-'
@@ -110,6 +112,7 @@ class Program:
                 bufsize=0,
                 start_new_session=True,
                 env=os.environ | {MARK: self._mark, "PYTHONUNBUFFERED": "1"},
+                pipesize=PIPE,
             )
         except OSError as error:
             raise Failed(f"{words[0]}: {error.strerror}", pattern=UNSTARTED) from error
@@ -170,10 +173,13 @@ class Program:
     # Time passes.
 
     def pause(self, seconds: float) -> None:
-        """Let time pass; the server must not end meanwhile."""
+        """Let time pass; the server must not end meanwhile, but what was started may leave it in the background."""
+        deadline = self._clock() + seconds
         with suppress(subprocess.TimeoutExpired):
             code = self._running.wait(max(seconds, 0))
-            raise Failed(f"the server ended with code {code}; {self._quoted()}", pattern="ended")
+            if code or not self.tree():
+                raise Failed(f"the server ended with code {code}; {self._quoted()}", pattern="ended")
+            time.sleep(max(deadline - self._clock(), 0))
 
     def soon(self, true: Callable[[], bool], within: float) -> bool:
         """Wait until something is true, or give up."""
@@ -190,6 +196,14 @@ class Program:
         except subprocess.TimeoutExpired:
             raise Failed(f"the server did not end within {within:g} s", pattern="open") from None
         took = self._clock() - began
+        while self.serving():
+            if self._clock() - began > took + REST:
+                raise Failed(
+                    f"it ended with code {code}, and {REST:g} s later others of its processes still listen "
+                    "(a script that starts a server: write exec before its command)",
+                    pattern="open",
+                )
+            time.sleep(STEP)
         self._said = self.complaints()
         self.kill()
         return code, took
@@ -281,9 +295,16 @@ class Program:
         """List its processes that run."""
         return [pid for pid in processes.session(self.pid) if not processes.is_zombie(pid)]
 
+    def serving(self) -> list[int]:
+        """List those of its processes that have its port, or its path, where that can be told."""
+        if self.path:
+            return self.tree() if processes.listens_at(self.path) else []
+        return [pid for pid in self.tree() if self.port in processes.listening([pid], self._kind)]
+
     def zombies(self) -> int:
-        """Count its processes that have ended and that it has not taken note of."""
-        return sum(map(processes.is_zombie, processes.session(self.pid)))
+        """Count its processes that have ended and that it has not taken note of; those of nobody are the system's."""
+        everybody = processes.session(self.pid)
+        return sum(processes.is_zombie(pid) and processes.parent(pid) in everybody for pid in everybody)
 
     def resident(self) -> int:
         """Count the bytes of memory of all its processes."""

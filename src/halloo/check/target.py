@@ -14,6 +14,9 @@ from halloo.check.letters import Letters
 from halloo.check.program import Output, Program
 from halloo.check.subject import Subject
 
+PATIENT = 5.0  # seconds to connect
+KNOCK = 0.2  # the same, to a program on this machine that may stand still
+
 
 @dataclass(slots=True)
 class Target:
@@ -75,7 +78,12 @@ class Target:
         return self.path or (self.host, self.port)
 
     def dial(
-        self, *, host: str = "", timeout: float = 5.0, receive_buffer: int | None = None, source_port: int | None = None
+        self,
+        *,
+        host: str = "",
+        timeout: float = PATIENT,
+        receive_buffer: int | None = None,
+        source_port: int | None = None,
     ) -> Client:
         """Connect a client."""
         client = Client(
@@ -92,8 +100,8 @@ class Target:
         return client
 
     def knock(self) -> Client:
-        """Connect a client that will neither say nor hear anything."""
-        return Client(self.place, clock=self.clock)
+        """Connect a client that will neither say nor hear anything; one that stands still may have no room for it."""
+        return Client(self.place, clock=self.clock, timeout=KNOCK if self.started else PATIENT)
 
     def letters(self, *, host: str = "", source: str = "", source_port: int = 0) -> Letters:
         """Open a client's socket for datagrams."""

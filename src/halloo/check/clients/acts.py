@@ -15,15 +15,17 @@ def echo(peer: Peer) -> Script:
     yield 0
 
 
-def pieces(cut: Callable[[bytes], list[bytes]], pause: float) -> Act:
-    """Answer in pieces, so many seconds apart."""
+def pieces(cut: Callable[[bytes], list[bytes]], pause: float, partly: Callable[[bool], None]) -> Act:
+    """Answer in pieces, so many seconds apart; `partly` is told that this begins, and that the last is next."""
 
     def act(peer: Peer) -> Script:
-        first, *rest = cut((yield from peer.message()))
-        peer.give(first)
-        for piece in rest:
-            yield pause
+        answer = cut((yield from peer.message()))
+        partly(True)
+        for piece in answer[:-1]:
             peer.give(piece)
+            yield pause
+        partly(False)
+        peer.give(b"".join(answer[-1:]))
         peer.echo()
 
     return act

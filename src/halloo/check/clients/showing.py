@@ -30,6 +30,14 @@ def shown(output: bytes, answer: bytes) -> bool:
     return any(form.replace(b"\n", b"") in bare for form in forms)
 
 
+def without(output: bytes, answer: bytes) -> bytes:
+    """Give the output without the first place where it shows the answer as a whole."""
+    for form in _forms(answer.rstrip(b"\r\n")):
+        if form in output:
+            return output.replace(form, b"", 1)
+    return output
+
+
 def _forms(answer: bytes) -> Iterator[bytes]:
     """Give the ways in which one may write it."""
     yield answer

@@ -16,7 +16,7 @@ from halloo.check.clients.loop import Loop, Script
 from halloo.check.clients.ports import HOSTS, Family, Sockets
 from halloo.check.clients.program import ClientProgram
 from halloo.check.clients.server import Act, Peer, Server
-from halloo.check.clients.showing import extent, is_traceback, pattern_of, shown, tail
+from halloo.check.clients.showing import extent, is_traceback, pattern_of, shown, tail, without
 from halloo.check.clients.subject import ClientSubject, Shape
 from halloo.check.payload import difference
 
@@ -24,7 +24,8 @@ START = 10.0  # seconds to connect, and to send
 SHOWN = 3.0  # seconds after the answer within which it is shown
 GIVES_UP = 7.0  # seconds after which a client that got no answer has given up
 LEAVES = 1.0  # seconds for a blank line to end it
-QUIET, LATE = 0.2, 1.0  # seconds without a prompt after which one types: once it has connected, and at all
+QUIET, LATE = 0.2, 3.0  # seconds without a prompt after which one types: once it has connected, and at all
+END_OF_INPUT = "the end of the input"
 LONGEST = 1 << 16  # bytes of an answer whose beginning is looked for
 BOTH: tuple[Family, ...] = (4, 6)
 
@@ -48,6 +49,8 @@ class ClientTarget:
     started: ClientProgram | None = None
     typed: int = 0  # lines that were typed
     left: str = ""  # how a typing person had to end it: by a blank line, by the end of input
+    _left_at: tuple[int, int] | None = None  # what it had printed by then: what comes of the end is our own doing
+    _repeats: bool = False  # it prints its own message, and so seems to show what it has not got
     _prompt: bytes = b""
     _mark: int = 0  # what it printed before it got an answer shows none; and on standard error:
     _error_mark: int = 0
@@ -161,7 +164,7 @@ class ClientTarget:
         return bytes(self.program.out + self.program.err)
 
     def _expects_input(self) -> bool:
-        quiet = self.loop.clock() - self.program.moved
+        quiet = self.loop.clock() - max([self.program.moved, *(peer.moved for peer in self.peers)])
         if self.program.out or self.program.err:
             return quiet >= QUIET / 4
         return bool(self.server and self.server.peers and quiet >= QUIET)
@@ -203,8 +206,12 @@ class ClientTarget:
 
     def shows(self, answer: bytes) -> bool:
         """Whether it shows this, printed after it was first answered."""
+        return shown(self._printed_since(answer), answer)
+
+    def _printed_since(self, answer: bytes) -> bytes:
         program = self.program
-        return shown(bytes(program.out[self._mark :] + b"\n" + program.err[self._error_mark :]), answer)
+        printed = bytes(program.out[self._mark :] + b"\n" + program.err[self._error_mark :])
+        return without(printed, answer) if self._repeats else printed
 
     def hear(self) -> None:
         """Note what it has printed up to its first answer: a message that it repeats as it is typed is none."""
@@ -213,10 +220,23 @@ class ClientTarget:
             self.program.read_now()
             self._mark, self._error_mark = len(self.program.out), len(self.program.err)
 
+    def partly(self, owed: bool) -> None:
+        """Note that it is owed a part of its answer, or no longer: what shows all of it before is its own message."""
+        self._repeats = owed
+        if not owed:
+            self.program.read_now()
+            self._repeats = self.shows(self.echo)
+
     @property
     def said(self) -> str:
-        """What it has said on standard error, without its prompt."""
-        return bytes(self.program.err).replace(self._prompt or b"\0", b"").decode(errors="replace").strip()
+        """What it has said on standard error, without its prompt, before its input was ended."""
+        error = bytes(self.program.err[: self._left_at[1] if self._left_at else None])
+        return error.replace(self._prompt or b"\0", b"").decode(errors="replace").strip()
+
+    @property
+    def complains(self) -> bool:
+        """Whether it has said something on standard error or failed, if that is not for the end of its input."""
+        return bool(self.said or (self.program.code and self.left != END_OF_INPUT))
 
     def story(self) -> str:
         """Say what it printed, and whether and how it ended."""
@@ -249,7 +269,7 @@ class ClientTarget:
             self.left = "a blank line"
             program.type(b"\n")
             if not self.loop.until(lambda: program.ended, LEAVES):
-                self.left = "the end of the input"
+                self.left, self._left_at = END_OF_INPUT, (len(program.out), len(program.err))
                 program.type(b"", last=True)
         return self.loop.until(lambda: program.ended, within)
 
@@ -268,7 +288,7 @@ class ClientTarget:
         return max((bytes(peer.received) for peer in self.peers), key=len, default=b"")
 
     def _hidden(self, answer: bytes) -> Failed:
-        count = extent(bytes(self.program.out[self._mark :]), answer[:LONGEST])
+        count = extent(self._printed_since(answer), answer[:LONGEST])
         pattern = "traceback" if is_traceback(self.said) else pattern_of(count)
         came = f"the answer is {tail(answer, 60)} ({len(answer):,} bytes), it shows "
         return Failed(
@@ -287,9 +307,9 @@ class ClientTarget:
         if not self.leave(within):
             raise Failed(f"it waits for ever: {self.story()}", pattern="hang")
         code = program.code or 0
-        if code == 0:
+        if code == 0 or self.left == END_OF_INPUT:  # a client that is told to go says nothing by its code
             if (self.left and self.said) or (lossy and self.words and program.seconds > 1):
-                raise Warned(f"it says what happened, but ended with exit code 0: {self.story()}")
+                raise Warned(f"it says what happened, but goes on, or ends with exit code 0: {self.story()}")
             raise Failed(f"it ended as if all were well: {self.story()}", pattern="unnoticed")
         if code < 0 and -code != signal.SIGPIPE:
             raise Failed(f"it {self.ending()}: {self.story()}", pattern="crash")
@@ -337,7 +357,9 @@ class ClientTarget:
         """What it said that is neither its prompt nor the answer."""
         if self.said:
             return self.said
-        text = bytes(self.program.out[self._mark :]).replace(self._prompt or b"\0", b"")
+        text = bytes(self.program.out[self._mark : self._left_at[0] if self._left_at else None]).replace(
+            self._prompt or b"\0", b""
+        )
         rest = text.replace(self.answer, b"") if self.answer else text
         return rest.decode(errors="replace").strip()
 

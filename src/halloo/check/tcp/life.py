@@ -32,13 +32,17 @@ def t25_idle_4s(target: Target) -> str:
 @case(passes="listens and serves at once", severity="MUST", source="TIME-WAIT; RFC 9293 MUST-13", process=True)
 def t28_restart(target: Target) -> None:
     """With a client connected, kill the server (SIGKILL) and start it again on the same port."""
-    if not (target.subject.places or target.subject.port or target.path):
-        raise Skipped("the server chooses its port: write PORT into its command")
+    _needs_a_port(target)
     with target.dial() as client:
         client.ask(b"before\n", surplus=0)
         target.program.kill()
         target.program.start(port=target.port, patient=False)
         target.served()
+
+
+def _needs_a_port(target: Target) -> None:
+    if not (target.subject.places or target.subject.port or target.path):
+        raise Skipped("the server chooses its port: write PORT into its command")
 
 
 @case(passes="exit code, time, what both see", severity="INFO", source="signal(7)", waits=True, process=True)
@@ -86,6 +90,8 @@ def t34_drain(target: Target) -> str:
                 came += _compared(client, data, came)
             # Not `pause`: the server may end.
             client.wait(0.01, read=False)
+        if not told:  # this machine stood still
+            target.program.tell(signal.SIGTERM)
         client.half_close()
         deadline = target.clock() + STOP
         while came < client.sent and target.clock() < deadline:
@@ -127,6 +133,7 @@ def t42_keep_alive(target: Target) -> str:
 @case(passes="exits with a reason, and does not share the port", severity="SHOULD", source="SO_REUSEPORT", process=True)
 def t43_port_taken(target: Target) -> str:
     """Start a second copy on the same port."""
+    _needs_a_port(target)
     second = subprocess.Popen(
         target.program.words(target.port),
         stdin=subprocess.DEVNULL,
@@ -145,10 +152,10 @@ def t43_port_taken(target: Target) -> str:
         second.communicate()
     if second.returncode <= 0:
         raise Failed(f"the second copy ended with {second.returncode} (0: as if all were well; -9: only by force)")
-    if not errors.strip():
-        raise Failed(f"the second copy ended with {second.returncode}, and gave no reason; it said {output!r}")
+    if not (reason := errors.strip() or output.strip()):
+        raise Failed(f"the second copy ended with {second.returncode}, and gave no reason")
     target.served()
-    return f"exit code {second.returncode}: {errors.decode(errors='replace').strip()}"
+    return f"exit code {second.returncode}: {reason.decode(errors='replace')}"
 
 
 @case(

@@ -4,6 +4,7 @@ Knows clients' sockets, and what the system tells of the server.
 """
 
 import socket
+from statistics import median
 
 from halloo.check import processes
 from halloo.check.case import Failed, Skipped, case
@@ -36,11 +37,11 @@ TRIES = 3  # a machine that is busy may stand still for a moment, an unfair serv
 def t16_backpressure(target: Target) -> str:
     """Send up to 192 MiB without reading anything."""
     target.served()
-    before, data, sent = target.program.resident(), payload(MIB), 0
+    before, data, sent = target.program.owned(), payload(MIB), 0
     with target.dial() as client:
         while sent < 192 * MIB and (count := client.push(data[sent % MIB :], 1.0)):
             sent += count
-        grown = (target.program.resident() - before) / MIB
+        grown = (target.program.owned() - before) / MIB
         if sent >= 192 * MIB:
             raise Failed(f"{sent / MIB:.0f} MiB were taken from a client that reads nothing; memory +{grown:.1f} MiB")
     if grown > 16:
@@ -52,10 +53,10 @@ def t16_backpressure(target: Target) -> str:
 def t32_memory(target: Target) -> str:
     """Hold 500 idle clients."""
     target.served()
-    before = target.program.resident()
+    before = target.program.owned()
     with crowd(target, 500) as clients:
         clients[-1].ask(b"idle\n")
-        return f"{(target.program.resident() - before) / KIB / 500:.2f} KiB each"
+        return f"{(target.program.owned() - before) / KIB / 500:.2f} KiB each"
 
 
 @case(
@@ -102,10 +103,11 @@ def _reads(target: Target, client: Client) -> bool:
 
 
 def _at_rest(target: Target, seconds: float) -> str:
-    load = target.program.load(seconds)
-    if load > IDLE:
-        raise Failed(f"{load:.0%} of a core", pattern="busy")
-    return f"{load:.0%} of a core"
+    for _ in range(TRIES):  # some have things to do at first
+        load = target.program.load(seconds)
+        if load <= IDLE:
+            return f"{load:.0%} of a core"
+    raise Failed(f"{load:.0%} of a core", pattern="busy")
 
 
 @case(
@@ -183,22 +185,22 @@ def _in_time(worst: float) -> str:
 )
 def t41_fairness(target: Target) -> str:
     """One client streams as it can for 2 s, 20 others send and await messages of 64 bytes; the best of three."""
+    target.plain()
     for _ in range(TRIES):
         times, echoed = _beside_a_stream(target, 2)
-        if not times:
-            raise Failed("no answer came within 2 s", pattern="unserved")
-        slow = p99(times)
-        said = f"p99 {slow * 1000:.1f} ms of {len(times):,} answers beside {echoed / MIB / 2:,.0f} MiB/s"
-        if slow <= FAIR:
+        everybody = [each for own in times for each in own]
+        slow, slowest = p99(everybody), max(map(median, times))
+        said = f"p99 {slow * 1000:.1f} ms of {len(everybody):,} answers beside {echoed / MIB / 2:,.0f} MiB/s"
+        if max(slow, slowest) <= FAIR:
             return said
-    raise Failed(said, pattern="unfair")
+    raise Failed(f"{said}; half of one client's took more than {slowest * 1000:.1f} ms", pattern="unfair")
 
 
-def _beside_a_stream(target: Target, seconds: float) -> tuple[list[float], int]:
-    """Give the seconds that each answer took, and the bytes that were streamed meanwhile."""
+def _beside_a_stream(target: Target, seconds: float) -> tuple[list[list[float]], int]:
+    """Give the seconds that each client's answers took, the last one's until now, and the bytes streamed meanwhile."""
     message, data = payload(64), payload(8 * MIB)
-    times: list[float] = []
     with crowd(target, 21) as (bulk, *others):
+        times: dict[Client, list[float]] = {client: [] for client in others}
         watch, asked, owed = Watch([bulk, *others]), {}, {client: len(message) for client in others}
         watch.write(bulk, True)
         for client in others:
@@ -214,10 +216,12 @@ def _beside_a_stream(target: Target, seconds: float) -> tuple[list[float], int]:
                     continue
                 owed[client] -= len(client.receive(1)) + len(client.take() or b"")
                 if owed[client] == 0:
-                    times.append(target.clock() - asked[client])
+                    times[client].append(target.clock() - asked[client])
                     asked[client], owed[client] = target.clock(), len(message)
                     client.send(message)
-        return times, bulk.received
+        for client in others:
+            times[client].append(target.clock() - asked[client])
+        return list(times.values()), bulk.received
 
 
 def _compare(bulk: Client, data: bytes) -> None:
@@ -264,11 +268,11 @@ def t53_size_limits(target: Target) -> str:
     if not target.longer:
         raise Skipped("takes long: add --long")
     target.served()
-    block, before, began = payload(8 * MIB), target.program.resident(), target.clock()
+    block, before, began = payload(8 * MIB), target.program.owned(), target.clock()
     with target.dial() as client:
         for _ in range(128):
             client.exchange(block, quiet=False)
-        grown = (target.program.resident() - before) / MIB
+        grown = (target.program.owned() - before) / MIB
     if grown > 16:
         raise Failed(f"memory grew by {grown:.1f} MiB for one stream")
     return f"{1024 / (target.clock() - began):,.0f} MiB/s; memory +{grown:.1f} MiB"

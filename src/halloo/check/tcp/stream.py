@@ -195,6 +195,7 @@ def t26_stalls(target: Target) -> str:
 )
 def t27_urgent(target: Target) -> str:
     """Send a byte, an urgent byte (MSG_OOB), a byte."""
+    target.plain()
     with target.dial() as client:
         client.ask(b"a")
         client.raw.send(b"b", socket.MSG_OOB)

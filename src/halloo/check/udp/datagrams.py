@@ -3,6 +3,7 @@
 Knows clients' sockets. Levels 1 and 2 of the catalogue, and what shows the quality of a server.
 """
 
+from collections.abc import Iterator
 from contextlib import ExitStack
 
 from halloo.check import processes
@@ -24,11 +25,17 @@ ONCE = ("U01", "U08")
 
 def insist(client: Letters, data: bytes) -> None:
     """Ask, and ask again: what comes while a server's queue is full is lost, and that is nobody's fault."""
-    for _ in range(TRIES):
-        client.send(data)
+    for _ in _asking(client, data):
         if found := client.take(SOON):
             return client.compare(data, found[0])
     raise Failed(f"no answer came to any of {TRIES} datagrams, within {SOON:g} s each", pattern="silent")
+
+
+def _asking(client: Letters, data: bytes) -> Iterator[int]:
+    """Send the same again and again."""
+    for number in range(TRIES):
+        client.send(data)
+        yield number
 
 
 @case(passes="identical", severity="MUST", source=RFC, schemes=UDP)
@@ -75,11 +82,12 @@ def u04_small(target: Target) -> None:
 
 
 @case(
-    passes="whole or no reply, never a part",
+    passes="whole or no reply, never a part; and the server lives",
     severity="SHOULD",
     source="MSG_TRUNC, recv(2)",
     needs=ONCE,
     waits=True,
+    kill=40,
     schemes=UDP,
 )
 def u05_large(target: Target) -> str:
@@ -91,6 +99,8 @@ def u05_large(target: Target) -> str:
             if answer := client.take(SOON):
                 client.compare(payload(size), answer[0])
                 answered = size
+        if not any(client.take(SOON) for _ in _asking(client, b"and now?\n")):
+            raise Failed("after datagrams of all sizes the server answers nothing", pattern="silent")
     return f"the largest answered: {answered:,} bytes"
 
 

@@ -30,10 +30,11 @@ HARSH = "a flood is for a server that was started for this"
 )
 def u21_both(target: Target) -> str:
     """Flood with datagrams while a client over TCP sends and awaits messages."""
-    ports = processes.listening(target.program.tree(), "tcp")
-    if not ports:
+    hosts = processes.listening(target.program.tree(), "tcp")
+    if not hosts:
         raise Skipped("the server serves no TCP beside")
-    port, times, over = min(ports), list[float](), threading.Event()
+    port = target.port if target.port in hosts else min(hosts)
+    times, over = list[float](), threading.Event()
 
     def flood() -> None:
         with target.letters() as client:
@@ -43,16 +44,20 @@ def u21_both(target: Target) -> str:
                 while client.take():
                     pass
 
-    thread = threading.Thread(target=flood, name="halloo flood", daemon=True)
-    thread.start()
-    try:
-        with Client((ports[port], port), clock=target.clock) as client:
+    with Client((hosts[port], port), clock=target.clock, expected=target.subject.expected) as client:
+        try:
+            client.ask(payload(64))
+        except Failed as failure:
+            raise Skipped("what it serves over TCP beside is no echo") from failure
+        thread = threading.Thread(target=flood, name="halloo flood", daemon=True)
+        thread.start()
+        try:
             ends = target.clock() + 2
             while target.clock() < ends:
                 times.append(client.ask(payload(64), surplus=0))
-    finally:
-        over.set()
-        thread.join()
+        finally:
+            over.set()
+            thread.join()
     slow = p99(times)
     said = f"p99 {slow * 1000:.1f} ms of {len(times):,} answers"
     if slow > 0.05:
