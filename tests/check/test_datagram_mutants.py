@@ -40,6 +40,7 @@ MUTANTS = {
     "answers_twice": Wrong("U08", "a datagram is answered more than once"),
     "decodes": Wrong("U02", "bytes are decoded before they are echoed"),
     "ends_at_a_failed_answer": Wrong("U16 U17", ERROR_ENDS),
+    "ends_at_a_large": Wrong("U05", SMALL),
     "ends_at_an_empty": Wrong("U03", EMPTY),
     "ends_at_an_error": Wrong("U09", ERROR_ENDS),
     "joins": Wrong("U06", "datagrams are joined, as if they were a stream"),

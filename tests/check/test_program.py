@@ -288,6 +288,30 @@ def test_the_work_of_a_process_that_begins_meanwhile_is_seen() -> None:
         assert program.load(0.1) * (time.monotonic() - began) >= 0.2
 
 
+BACKGROUND = f"""{LISTEN}
+if os.fork():
+    os._exit(0)
+{WAIT}"""
+
+
+def test_what_was_started_may_leave_a_server_in_the_background() -> None:
+    with closing(Program(Subject(command=python(BACKGROUND)))) as program:
+        program.start()
+        program.pause(0.1)
+        assert len(program.serving()) == 1
+
+
+def test_a_server_that_goes_on_when_what_was_started_has_ended_has_not_ended() -> None:
+    hours, begun = count(), list[bool]()
+    with closing(
+        Program(Subject(command=python(BACKGROUND)), lambda: 3600.0 * next(hours) if begun else time.monotonic())
+    ) as program:
+        program.start()
+        begun.append(True)
+        with pytest.raises(Failed, match="ended with code 0, and 3 s later others of its processes still listen"):
+            program.ended(1)
+
+
 def test_its_descriptors_are_counted() -> None:
     with started(f"{LISTEN}kept = [os.dup(1) for _ in range(10)]\nprint(os.getpid(), flush=True)\n{WAIT}") as program:
         assert program.soon(lambda: bool(program.complaints()), 10)

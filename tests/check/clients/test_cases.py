@@ -76,6 +76,7 @@ RIGHT = {
 WRONG = {
     "prints_nothing": mutant("prints_nothing", "C01"),
     "receives_once": mutant("receives_once", "C02 C03 C05 C14 C15"),
+    "says_what_it_sent": mutant("says_what_it_sent", "C02 C03 C05 C14 C15"),
     "decodes_each_chunk": mutant("decodes_each_chunk", "C03 C23"),
     "sends_before_it_reads": mutant("sends_before_it_reads", "C14"),
     "never_times_out": mutant("never_times_out", "C08 C20"),
@@ -97,6 +98,7 @@ WRONG = {
     "does_not_compare": mutant("does_not_compare", "C09 C10"),
     "tutorial": mutant("tutorial", "C02 C03 C05 C06 C07 C08 C09 C10 C11 C20 C21 C28", warns="C12 C13", stdin=None),
     "udp_waits_for_ever": mutant("udp_waits_for_ever", "C29 C34", scheme="udp"),
+    "udp_says_that_it_waits": mutant("udp_says_that_it_waits", "C29 C34", scheme="udp"),
     "udp_takes_any_sender": mutant("udp_takes_any_sender", "C30", scheme="udp"),
     "udp_takes_copies": mutant("udp_takes_copies", "C31", scheme="udp"),
     "udp_succeeds_without_a_server": mutant("udp_succeeds_without_a_server", "C32", scheme="udp"),
