@@ -1,6 +1,8 @@
 """Tests of a checker's datagrams: an answer comes whole, once and in time, or it is said what came instead."""
 
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -85,3 +87,39 @@ def test_it_is_told_who_answered() -> None:
 def test_an_address_to_come_from_that_is_not_ours_is_told() -> None:
     with pytest.raises(Failed, match="no socket from"):
         Letters(("127.0.0.1", 9), clock=time.monotonic, source=("192.0.2.1", 0))
+
+
+def test_a_datagram_that_our_own_system_does_not_send_is_told() -> None:
+    with (
+        Letters(("255.255.255.255", 9), clock=time.monotonic) as letters,
+        pytest.raises(Failed, match="a datagram of 5 bytes could not be sent: Permission denied"),
+    ):
+        letters.send(b"hello")
+
+
+# unshare(1), tc-tbf(8): a network namespace whose loopback passes on 1 MB/s; $0 and the rest are the command.
+ON_A_SLOW_LINK = (
+    *("unshare", "-rn", "sh", "-c"),
+    'ip link set lo up && tc qdisc add dev lo root tbf rate 8mbit burst 4kb latency 10s && exec "$0" "$@"',
+)
+MORE_THAN_WAITS = """
+import socket, time
+from halloo.check.letters import Letters
+with socket.socket(type=socket.SOCK_DGRAM) as sock:
+    sock.bind(("127.0.0.1", 0))
+    with Letters(sock.getsockname(), clock=time.monotonic) as letters:
+        for _ in range(300):
+            letters.send(bytes(1000))
+            print(len(sock.recv(2000)) if _ > 150 else "queued")
+"""
+
+
+def test_what_a_slow_link_has_no_room_for_waits() -> None:
+    command = (*ON_A_SLOW_LINK, sys.executable, "-c", MORE_THAN_WAITS)
+    try:
+        run = subprocess.run(command, capture_output=True, text=True, timeout=50, check=False)
+    except FileNotFoundError:
+        pytest.skip("needs unshare(1)")
+    if "halloo" not in run.stderr and run.returncode:
+        pytest.skip(f"needs a network namespace and tc(8): {run.stderr[-200:]}")
+    assert run.stdout.split() == ["queued"] * 151 + ["1000"] * 149, run.stderr

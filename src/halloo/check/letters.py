@@ -54,11 +54,20 @@ class Letters:
         self.sock.close()
 
     def send(self, data: bytes) -> None:
-        """Send one datagram."""
-        try:
-            self.sock.sendto(data, self.place)
-        except ConnectionError as error:
-            raise Failed(f"nobody has the port: {error}", pattern="refused") from error
+        """Send one datagram; a slow link may take a while to have room for it."""
+        poll = select.poll()
+        poll.register(self.sock, select.POLLOUT)
+        while poll.poll(SOON * 1000):
+            try:
+                self.sock.sendto(data, self.place)
+            except BlockingIOError:
+                continue
+            except ConnectionError as error:
+                raise Failed(f"nobody has the port: {error}", pattern="refused") from error
+            except OSError as error:
+                raise Failed(f"a datagram of {len(data):,} bytes could not be sent: {error.strerror}") from error
+            return
+        raise Failed(f"the network has taken no datagram for {SOON:g} s")
 
     def take(self, within: float = 0) -> tuple[bytes, tuple[str, int]] | None:
         """Receive one datagram and its sender, None when none comes in time."""
