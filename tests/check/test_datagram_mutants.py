@@ -103,6 +103,18 @@ while True:
     s.sendto(*s.recvfrom(65535))
 """
 
+CUTS_MAPPED = BOTH.replace(
+    "s.sendto(*s.recvfrom(65535))",
+    """data, peer = s.recvfrom(65535)
+    s.sendto(data[:512] if peer[0].startswith("::ffff:") else data, peer)""",
+)
+
+
+@pytest.mark.parametrize(("server", "verdict"), [(BOTH, "PASS"), (CUTS_MAPPED, "FAIL")])
+def test_a_client_of_ipv4_may_be_served_by_a_socket_of_ipv6(server: str, verdict: str) -> None:
+    result = ask(BY_ID["U20"], Subject(scheme="udp", command=python(server)), Trial())
+    assert (result.verdict, result.pattern) == (verdict, "short" if verdict == "FAIL" else "")
+
 
 @pytest.mark.parametrize("case", ["U12", "U18"])
 def test_a_socket_for_both_families_is_asked_over_ipv4(case: str) -> None:

@@ -4,12 +4,12 @@ Knows clients' sockets. Levels 1 and 2 of the catalogue, and what shows the qual
 """
 
 from collections.abc import Iterator
-from contextlib import ExitStack
 
 from halloo.check import processes
 from halloo.check.case import Failed, Skipped, case
 from halloo.check.letters import Letters
 from halloo.check.payload import payload
+from halloo.check.subject import LOOPBACK
 from halloo.check.target import Target
 
 UDP = frozenset({"udp"})
@@ -242,11 +242,13 @@ def u19_no_gain(target: Target) -> str:
     schemes=UDP,
 )
 def u20_v6(target: Target) -> None:
-    """Ask the same on ::1, where it is served."""
-    if not processes.hosts(target.program.tree(), target.port, "udp") & {"::1", "::"}:
+    """Ask the same on ::1, and over IPv4 where one socket is for both."""
+    hosts = processes.hosts(target.program.tree(), target.port, "udp")
+    if not hosts & {"::1", "::"}:
         raise Skipped("the server does not serve IPv6")
-    with ExitStack() as stack:
-        one, other = (stack.enter_context(target.letters(host="::1")) for _ in range(2))
-        for data in (b"hello\n", bytes(range(256)), payload(1472)):
-            one.ask(data, surplus=0.05)
-            other.ask(data, surplus=0.05)
+    mapped = "0.0.0.0" not in hosts and processes.everywhere(target.program.tree(), target.port, "udp")
+    for host in ("::1", LOOPBACK) if mapped else ("::1",):
+        with target.letters(host=host) as one, target.letters(host=host) as other:
+            for data in (b"hello\n", bytes(range(256)), payload(1472)):
+                one.ask(data, surplus=0.05)
+                other.ask(data, surplus=0.05)
