@@ -112,6 +112,22 @@ for last in False, True:
 
 
 @pytest.mark.conformance
+def test_how_a_server_ends_is_told_whatever_it_is() -> None:
+    """Of T30 nobody's marks depend: of children that go on listening it is told, and that is all."""
+    answers_in_a_child = f"""{LISTEN}
+if os.fork():
+    signal.pause()
+while True:
+    conn, _ = s.accept()
+    threading.Thread(target=lambda conn=conn: [conn.sendall(data) for data in iter(lambda: conn.recv(99), b'')]).start()
+"""
+    (case,) = (case for case in CASES if case.id == "T30")
+    result = ask(case, Subject(command=python("import signal, threading\n" + answers_in_a_child)), Trial())
+    assert result.verdict == "INFO"
+    assert "others of its processes still listen" in result.text
+
+
+@pytest.mark.conformance
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", MUTANTS)
 def test_a_mutant_fails_exactly_what_its_mistake_is_about(name: str) -> None:

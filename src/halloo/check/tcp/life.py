@@ -53,8 +53,13 @@ def t30_sigterm(target: Target) -> str:
         owed.send(payload(65536))
         target.program.pause(0.2)
         target.program.tell(signal.SIGTERM)
-        code, took = target.program.ended(STOP)
-        return f"exit code {code} after {took:.1f} s; idle saw {_fate(idle, 0)}, the other {_fate(owed, 65536)}"
+        try:
+            code, took = target.program.ended(STOP)
+        except Failed as failure:
+            end = str(failure)
+        else:
+            end = f"exit code {code} after {took:.1f} s"
+        return f"{end}; idle saw {_fate(idle, 0)}, the other {_fate(owed, 65536)}"
 
 
 def _fate(client: Client, owed: int) -> str:
