@@ -302,6 +302,43 @@ def test_who_accepts_and_never_answers_is_named(options: dict[str, Any]) -> None
     assert (connecting.exit_code, only(connecting).failure) == (0, None)
 
 
+def test_who_still_has_time_to_answer_is_not_said_not_to_echo() -> None:
+    with silent() as port:
+        target = only(ping(f"127.0.0.1:{port}", count=1, deadline=BRIEF))
+    assert (target.sent, target.lost, target.timed_out, target.failure) == (1, 1, 0, None)
+
+
+def test_where_nobody_listens_any_more_that_is_what_failed() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def leave() -> None:
+            connection, _ = listener.accept()
+            listener.close()
+            connection.close()
+
+        place = listener.getsockname()
+        thread = threading.Thread(target=leave)
+        thread.start()
+        target = only(quickly(place))
+        thread.join()
+    assert target.errors["Refused"] >= 1
+    assert target.failure
+    assert "nothing is listening" in target.failure
+
+
+def test_certificates_are_for_those_who_have_some() -> None:
+    pytest.importorskip("trustme")
+    with serving("tls://127.0.0.1:0") as secure, serving("udp://127.0.0.1:0") as plain:
+        report = quickly(secure.address, plain.address, trust=Trust(insecure=True), wait=5)
+    assert all(right(target) for target in report.targets)
+
+
+def test_goals_may_be_written_as_on_the_command_line() -> None:
+    with serving("127.0.0.1:0") as server:
+        report = quickly(server.address, goals=["max>1ns"], wait=5)
+    assert (len(report.missed), report.exit_code) == (1, 3)
+
+
 def test_who_answers_something_else_does_not_echo_either() -> None:
     def web(connection: socket.socket) -> None:
         connection.recv(65536)
@@ -508,6 +545,44 @@ def test_datagrams_may_be_kept_whole() -> None:
     assert target.path_mtu >= 1428
 
 
+# unshare(1), ip-link(8): a network namespace whose loopback has packets as Ethernet has; $0 and more are the command.
+ON_ETHERNET = ("unshare", "-rn", "sh", "-c", 'ip link set lo up mtu 1500 && exec "$0" "$@"')
+TOO_LONG = """
+import halloo
+with halloo.serving("udp://127.0.0.1:0") as server:
+    print(halloo.ping(server.address, count=1, interval=0, df=True, size=2000).targets[0].failure)
+"""
+
+
+@linux
+def test_what_does_not_fit_into_a_packet_says_so() -> None:
+    try:
+        done = subprocess.run(
+            [*ON_ETHERNET, PYTHON, "-c", TOO_LONG], capture_output=True, text=True, timeout=50, check=False
+        )
+    except FileNotFoundError:
+        pytest.skip("needs unshare(1)")
+    if done.returncode and "Traceback" not in done.stderr:
+        pytest.skip(f"needs a network namespace and ip(8): {done.stderr[-200:]}")
+    fact = "2000 bytes do not fit into one packet of this link, and fragments are forbidden"
+    assert done.stdout == f"{fact}; find the most with --size-sweep, or leave --df out\n", done.stderr
+
+
+def test_a_search_for_the_largest_ends_in_time_and_tells_how_it_stands() -> None:
+    told = Told()
+    looks: list[PingReport] = []
+    with correspondent(lambda datagram: [datagram] if len(datagram) < 100 else []) as port:
+
+        def look(event: Probed) -> None:
+            if event.outcome == "lost" and told.look:
+                looks.append(told.look())
+
+        told.on_probe = look
+        target = only(ping(f"udp://127.0.0.1:{port}", size_sweep=True, deadline=0.4, sink=told))
+    assert target.received == looks[0].targets[0].received == 1
+    assert (target.largest_bytes, target.sent) == (37, target.received + target.lost)
+
+
 @linux
 def test_the_largest_datagram_is_found() -> None:
     with serving("udp://127.0.0.1:0", limits=Limits(max_bytes=1200)) as server:
@@ -533,6 +608,17 @@ def test_the_largest_datagram_is_found() -> None:
         ({"dscp": 64}, "--dscp is 0 to 63, not 64"),
         ({"ttl": 0}, "--ttl is 1 to 255, not 0"),
         ({"ttl": 256}, "--ttl is 1 to 255, not 256"),
+        ({"family": 5}, "a family is 4 or 6, not 5"),
+        ({"family": True}, "--family is a whole number, not True"),
+        ({"count": 2.5}, "--count is a whole number, not 2.5"),
+        ({"count": "3"}, "--count is a whole number, not '3'"),
+        ({"size": None}, "--size is a whole number, not None"),
+        ({"ttl": "5"}, "--ttl is a whole number, not '5'"),
+        ({"interval": float("inf")}, "--interval is a number of seconds, not inf"),
+        ({"deadline": float("nan")}, "--deadline is a number of seconds, not nan"),
+        ({"wait": None}, "--wait is a number of seconds, not None"),
+        ({"wait": 1e-10}, "--wait is more than nothing"),
+        ({"goals": ["p99"]}, "'p99' is no goal"),
         ({"df": True}, "--df is for datagrams; write udp:// before the host"),
         ({"size_sweep": True}, "--size-sweep is for datagrams"),
         ({"trust": Trust(insecure=True)}, "tcp: knows no certificates"),
@@ -560,9 +646,20 @@ def test_a_name_that_nobody_has_is_told_before_anything_else(scheme: str, option
     if scheme == "udp" and options:
         pytest.skip("datagrams have no connections")
     told = Told()
-    with serving("127.0.0.1:0") as server, pytest.raises(UnknownHost):
-        ping(server.address, f"{scheme}://halloo.invalid:9", sink=told, **options)
+    with pytest.raises(UnknownHost):
+        ping(f"{scheme}://halloo.invalid:9", sink=told, **options)
     assert told.began == []
+
+
+def test_a_name_that_nobody_has_is_one_failure_among_several_targets() -> None:
+    with serving("127.0.0.1:0") as server:
+        report = quickly(server.address, "halloo.invalid:9")
+    good, unknown = report.targets
+    assert (good.received, good.lost) == (good.sent, 0)
+    assert (unknown.sent, set(unknown.errors)) == (good.sent, {"UnknownHost"})
+    assert unknown.failure
+    assert "no address is known for 'halloo.invalid'" in unknown.failure
+    assert report.exit_code == 1
 
 
 # Who is told.

@@ -55,6 +55,13 @@ def test_the_time_in_the_kernel_is_not_the_round_trips() -> None:
     assert book.answer(probe, at(700), WALL + 400).round_trip_ns == 400
 
 
+def test_what_the_kernel_had_in_time_is_not_late_for_being_read_late() -> None:
+    book = account()
+    (probe,) = send(book)
+    event = book.answer(probe, at(WAIT + 1_000), WALL + WAIT - 1)
+    assert (event.outcome, event.round_trip_ns) == ("reply", WAIT - 1)
+
+
 def test_what_making_a_probe_took_is_not_the_round_trips() -> None:
     book = account()
     probe = book.make(at(0))
@@ -280,6 +287,23 @@ def test_whatever_comes_every_probe_has_one_fate_and_every_answer_one_name(came:
 # What is lost, and what fails.
 
 
+def test_what_too_many_others_have_followed_is_lost_and_told() -> None:
+    book = account()
+    for _ in range(REMEMBERED + 2):
+        book.send(at(0))
+    assert outcomes([*book.overdue(at(1))]) == [("lost", 0), ("lost", 1)]
+    assert (book.report().lost, book.tally.awaited) == (2, REMEMBERED)
+
+
+def test_who_answers_is_named_with_each_outcome() -> None:
+    book = account()
+    one, _ = send(book, 2)
+    book.fill(peer="[::1]:8888")
+    assert book.answer(one, at(700), None).peer == "[::1]:8888"
+    book.fill(peer="127.0.0.1:8888")
+    assert [event.peer for event in book.overdue(at(WAIT * 2))] == ["127.0.0.1:8888"]
+
+
 def test_what_is_awaited_for_too_long_is_lost() -> None:
     book = account()
     send(book, 3)
@@ -376,6 +400,17 @@ def test_a_stamp_gives_the_time_within_the_server_and_on_each_way() -> None:
     assert found.back
     assert (found.server.max_ns, found.there.max_ns, found.back.max_ns) == (30, 100, 70)
     assert found.ways == Ways(there=0, back=0, refused=0, unknown=0)
+
+
+def test_a_one_way_time_begins_when_the_probe_left_and_not_when_it_was_made() -> None:
+    book = account()
+    probe = book.make(at(0))
+    book.sent(at(90))
+    answered(book, probe, Stamp(WALL + 100, WALL + 130, 1, 0, 1), now=200)
+    found = book.report().stamped
+    assert found
+    assert found.there
+    assert found.there.max_ns == 10
 
 
 @pytest.mark.parametrize("off", [-1_000, 1_000])

@@ -54,6 +54,29 @@ def test_a_count_is_for_each_target() -> None:
     assert (pace.over, pace.planned) == (True, 6)
 
 
+def test_a_turn_that_is_held_passes_and_is_nobodys_lateness() -> None:
+    pace = begun(targets=2, count=2)
+    pace.hold()
+    assert turns(pace, 1) == [(1, START + INTERVAL // 2)]
+    assert (pace.held, pace.planned, pace.late, pace.behind) == (1, 1, 0, 0)
+
+
+def test_who_was_held_has_all_of_its_probes_all_the_same() -> None:
+    pace = begun(targets=2, count=2)
+    pace.hold()
+    found = [target for target, _ in turns(pace, 4)]
+    assert found == [1, 0, 1, 0]
+    assert pace.over
+
+
+def test_a_turn_of_who_has_had_all_is_left_out() -> None:
+    pace = begun(targets=3, count=1)
+    pace.leave(START)
+    pace.hold()
+    pace.leave(pace.due_ns)
+    assert (pace.target, pace.due_ns, pace.over) == (1, START + INTERVAL + INTERVAL // 3, False)
+
+
 def test_without_a_count_it_is_never_over() -> None:
     pace = begun()
     dues(pace, 1000)

@@ -83,6 +83,7 @@ FULL = target(
         ([target(), target(received=0)], (), 1),
         ([target(corrupt=1)], (), 1),
         ([target()], ("p99 is 7 ms",), 3),
+        ([target(corrupt=1)], ("corrupt is 1",), 3),
         ([target(received=0)], ("loss is 100 %",), 1),
     ],
 )

@@ -20,6 +20,22 @@ def sent(tally: Tally, count: int, *, step: int = 10) -> None:
 # One probe.
 
 
+def test_what_took_too_long_is_counted_apart_from_what_failed() -> None:
+    tally = Tally(WAIT)
+    sent(tally, 4)
+    tally.fail(0)
+    assert list(tally.overdue(10 + WAIT + 1)) == [1]
+    assert tally.receive(2, 20 + WAIT + 1) == ("late", False)
+    assert tally.finish(END) == [3]
+    assert (tally.lost, tally.late, tally.timed_out) == (3, 1, 2)
+
+
+def test_what_was_pushed_out_is_told_at_the_end_if_not_before() -> None:
+    tally = Tally(WAIT)
+    sent(tally, REMEMBERED + 1, step=0)
+    assert tally.finish(1) == list(range(REMEMBERED + 1))
+
+
 def test_probes_are_numbered_from_0() -> None:
     tally = Tally(WAIT)
     assert [tally.send(time) for time in (0, 10, 20)] == [0, 1, 2]
@@ -167,6 +183,9 @@ def test_more_than_can_be_remembered_are_not_awaited() -> None:
     sent(tally, REMEMBERED + 5)
     assert (tally.lost, tally.awaited, tally.outstanding()[0]) == (5, REMEMBERED, 5)
     time = tally.sent * 10
+    assert tally.due_ns() == 0
+    assert list(tally.overdue(time)) == [0, 1, 2, 3, 4]
+    assert tally.due_ns() == 5 * 10 + END * REMEMBERED + 1
     assert tally.receive(4, time) == ("unknown", False)
     assert tally.receive(5, time) == ("reply", False)
     assert tally.receive(REMEMBERED + 4, time) == ("reply", False)

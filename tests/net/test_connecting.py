@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from halloo.commands.serve import serving
-from halloo.core.addresses import Address
+from halloo.core.addresses import Address, parse
 from halloo.core.trust import Trust
 from halloo.errors import (
     AddressError,
@@ -20,11 +20,12 @@ from halloo.errors import (
     UnknownHost,
     UsageError,
 )
-from halloo.net.connecting import _failed, connect
+from halloo.net.connecting import connect, dialling
 from halloo.net.connection import Connection
 from halloo.net.exchange import exchange
 from halloo.net.listening import Listener, listen
-from tests.peers import mailbox, unused_datagram_port
+from halloo.net.waiting import finished
+from tests.peers import mailbox, unused_datagram_port, unused_port
 
 Pair = tuple[Connection, Connection]
 
@@ -88,10 +89,9 @@ def test_who_is_refused_is_told_how_to_start_a_server(unheard: tuple[str, int]) 
 
 
 def test_a_connection_to_oneself_is_refused() -> None:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        sock.setblocking(False)
-        assert _failed(sock, sock.getsockname(), WAIT) == errno.ECONNREFUSED
+    here = ("127.0.0.1", unused_port())
+    with pytest.raises(Refused):
+        finished(dialling(parse(here), timeout=WAIT, prepare=lambda sock: sock.bind(here)))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="how a full queue behaves is the system's choice")

@@ -23,6 +23,7 @@ from halloo.net.exchange import exchange
 from halloo.net.listening import Listener, listen
 from halloo.net.secure import SecureSocket
 from halloo.net.serving.server import Server
+from halloo.net.waiting import finished, moment
 
 trustme = pytest.importorskip("trustme")
 
@@ -587,7 +588,7 @@ def test_a_handshake_may_come_byte_by_byte(papers: Papers) -> None:
             for byte in outgoing.read():
                 ours.send(bytes([byte]))
                 with suppress(TimeoutError):
-                    server.shake(0)
+                    finished(server.shaking(moment(0)))
                     agreed["server"] = True
             with suppress(BlockingIOError):
                 incoming.write(ours.recv(65536))

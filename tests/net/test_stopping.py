@@ -9,7 +9,7 @@ from contextlib import closing
 
 import pytest
 
-from halloo.net.stopping import LOOKING, STOPPING, BrokenInto, Wish
+from halloo.net.stopping import LOOKING, STOPPING, Wish
 
 WAIT = 10.0  # seconds that no test takes
 
@@ -32,9 +32,8 @@ def test_the_first_wish_to_stop_is_noted(wish: Wish, number: int) -> None:
 
 def test_the_second_interrupts(wish: Wish) -> None:
     wish.note(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt) as caught:
+    with pytest.raises(KeyboardInterrupt):
         wish.note(signal.SIGTERM)
-    assert not isinstance(caught.value, BrokenInto)
 
 
 @pytest.mark.parametrize("number", LOOKING)
@@ -42,33 +41,6 @@ def test_a_wish_to_look_is_no_wish_to_stop(wish: Wish, number: int) -> None:
     for _ in range(3):
         wish.note(number)
     assert (wish.stop, wish.look) == (False, True)
-
-
-def test_where_it_may_break_in_the_first_wish_does(wish: Wish) -> None:
-    with pytest.raises(BrokenInto), wish.breaking_in():
-        wish.note(signal.SIGINT)
-    assert wish.stop
-
-
-def test_a_wish_that_came_just_before_breaks_in_at_once(wish: Wish) -> None:
-    wish.note(signal.SIGINT)
-    reached = False
-    with pytest.raises(BrokenInto), wish.breaking_in():
-        reached = True
-    assert not reached
-
-
-def test_afterwards_it_may_not_break_in_any_more(wish: Wish) -> None:
-    with wish.breaking_in():
-        pass
-    wish.note(signal.SIGINT)
-    assert wish.stop
-
-
-def test_a_wish_to_look_breaks_into_nothing(wish: Wish) -> None:
-    for number in LOOKING:
-        with wish.breaking_in():
-            wish.note(number)
 
 
 def test_closing_leaves_no_descriptor() -> None:

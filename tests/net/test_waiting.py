@@ -1,11 +1,12 @@
 import socket
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import pytest
 
-from halloo.net.waiting import until_readable, until_writable
+from halloo.net.waiting import Awaited, Steps, finished, moment, until_readable, until_writable
 
 Pair = tuple[socket.socket, socket.socket]
 
@@ -82,3 +83,47 @@ def test_a_full_socket_whose_peer_has_closed_is_writable_so_that_the_error_is_me
     fill(near)
     far.close()
     assert until_writable(near, None)
+
+
+# Steps.
+
+
+def asking(sock: socket.socket, closed: list[bool], until_ns: int | None) -> Steps[str]:
+    """Wait until it takes something, and then for what comes."""
+    try:
+        assert (yield Awaited(sock, True, until_ns))
+        sock.send(b"?")
+        return "answered" if (yield Awaited(sock, False, until_ns)) else "nothing came"
+    finally:
+        closed.append(True)
+
+
+def test_steps_are_taken_to_their_end(pair: Pair) -> None:
+    near, far = pair
+    far.send(b"!")
+    closed: list[bool] = []
+    assert finished(asking(near, closed, None)) == "answered"
+    assert (far.recv(10), closed) == (b"?", [True])
+
+
+def test_a_step_is_told_when_its_time_is_over(pair: Pair) -> None:
+    assert finished(asking(pair[0], [], moment(0.01))) == "nothing came"
+
+
+def test_whoever_is_interrupted_closes_what_the_steps_had_open(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> list[socket.socket]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("halloo.net.waiting._until", interrupted)
+    closed: list[bool] = []
+    with pytest.raises(KeyboardInterrupt):
+        finished(asking(pair[0], closed, None))
+    assert closed == [True]
+
+
+def test_a_moment_is_of_the_steady_clock() -> None:
+    before = time.monotonic_ns()
+    found = moment(5)
+    assert found
+    assert before + 5 * 10**9 <= found <= time.monotonic_ns() + 5 * 10**9
+    assert moment(None) is None

@@ -119,19 +119,22 @@ EVERY = (
     report(HOSTILE_TARGET, missed=(HOSTILE,)),
 )
 
-REPLY = Probed(0, "reply", START, 0, 84_123, 128)
+HERE = "127.0.0.1:8888"
+REPLY = Probed(0, "reply", START, 0, 84_123, 128, peer=HERE)
 EVENTS = (
     replace(REPLY, round_trip_ns=130 * US, phases={"name": 210 * US, "connect": 41 * US, "first": 130 * US}),
     replace(REPLY, number=1),
     replace(REPLY, number=3, reordered=True),
-    Probed(0, "lost", START, 2, way="back"),
-    Probed(0, "lost", START, 4),
+    Probed(0, "lost", START, 2, way="back", peer=HERE),
+    Probed(0, "lost", START, 4, peer=HERE),
     replace(REPLY, outcome="late", number=5, round_trip_ns=5_200 * MS),
     replace(REPLY, outcome="duplicate", number=3),
     replace(REPLY, outcome="corrupt", number=6, offset=45),
-    Probed(0, "stray", START, size=17),
-    Probed(0, "error", START, 7, text=REFUSAL),
-    Probed(0, "error", START, 8, text=REFUSAL),
-    Probed(0, "error", START, text=HOSTILE),
-    Probed(0, "reply", START, 9, 8_100 * US, phases={"name": 210 * US, "connect": 8_100 * US, "tls": 20 * MS}),
+    Probed(0, "stray", START, size=17, peer=HERE),
+    Probed(0, "error", START, 7, text=REFUSAL, peer=HERE),
+    Probed(0, "error", START, 8, text=REFUSAL, peer=HERE),
+    Probed(0, "error", START, text=HOSTILE, peer=HERE),
+    Probed(
+        0, "reply", START, 9, 8_100 * US, phases={"name": 210 * US, "connect": 8_100 * US, "tls": 20 * MS}, peer=HERE
+    ),
 )

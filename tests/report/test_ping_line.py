@@ -28,6 +28,10 @@ def test_a_probe_is_a_line(event: Probed, text: str) -> None:
     assert line(event, "host:1") == text
 
 
+def test_of_what_is_lost_the_size_that_was_sent_is_told_where_it_is_known() -> None:
+    assert line(Probed(0, "lost", START, 2, size=1472), "host:1") == "1472 bytes to host:1: seq=2 lost"
+
+
 def test_the_time_of_day_may_stand_before_it() -> None:
     assert line(REPLY, "host:1", stamp=True) == "[1767323045.123456] 128 bytes from host:1: seq=0 time=84.1us"
 

@@ -101,6 +101,11 @@ def test_a_plan_that_was_not_kept_is_told() -> None:
     assert list(pace(replace(generator, behind=0))) == []  # late by less than anybody would care about
 
 
+def test_turns_that_the_far_end_held_up_are_told() -> None:
+    told = "12 turns passed without a probe: an answer or a connection was still awaited"
+    assert list(pace(Generator(planned=10, held=12))) == [("held", told)]
+
+
 def test_this_side_says_when_it_was_the_bottleneck() -> None:
     told = "60 of 1000 planned probes fell behind the plan: allow more time between them with -i, or try --spin"
     assert list(pace(LIMITED))[1:] == [("", f"this side was the bottleneck, {told}")]

@@ -16,6 +16,7 @@ from typing import Self, cast
 
 from halloo.check.case import Evidence, Failed
 from halloo.check.payload import difference
+from halloo.net.waiting import finished, moment
 
 SURPLUS = 0.15  # seconds that must stay quiet after all that was expected has come
 SOON = 2.0  # seconds within which a small answer has to come
@@ -300,11 +301,12 @@ def differs(wanted: bytes | memoryview, came: bytes | memoryview, base: int = 0)
 
 
 def _secured(sock: socket.socket, timeout: float) -> socket.socket:
-    from halloo.net.secure import secured  # noqa: PLC0415 - ssl is slow to import, and only TLS needs it
+    from halloo.net.secure import securing  # noqa: PLC0415 - ssl is slow to import, and only TLS needs it
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # who it is, is not the question here
-    return cast("socket.socket", secured(sock, context, timeout=timeout, server_hostname="localhost"))  # of its shape
+    steps = securing(sock, context, until_ns=moment(timeout), server_hostname="localhost")
+    return cast("socket.socket", finished(steps))  # of its shape
 
 
 def _shown(data: bytes) -> str:

@@ -6,23 +6,26 @@ Knows probers, and what a report is made of. How it is shown is for a Sink.
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, nullcontext
+from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass, field, replace
+from itertools import chain
+from math import isfinite
 from typing import Any, Protocol
 
 from halloo.core.account import Account
 from halloo.core.addresses import Address, AddressLike, parse
-from halloo.core.goals import Goal, missed
+from halloo.core.goals import Goal, goal, missed
 from halloo.core.pacing import Pace
 from halloo.core.probe import LEAST, Probes
 from halloo.core.roundtrips import Generator, PingReport, Probed, Target
 from halloo.core.trust import Trust
 from halloo.core.units import SECOND
-from halloo.errors import UsageError
+from halloo.errors import CutShort, Reset, UsageError
 from halloo.net.datagrams import MOST
+from halloo.net.probing.course import Course
 from halloo.net.probing.lanes import Dial, Lane
 from halloo.net.probing.marking import Marking
-from halloo.net.probing.prober import Course, Prober, both_clocks
+from halloo.net.probing.prober import Prober, both_clocks
 from halloo.net.probing.sweep import Sweep
 from halloo.net.stopping import Wish
 from halloo.report.origin import system, version
@@ -70,9 +73,22 @@ class _Wanted:
 
     def check(self) -> None:
         """Raise UsageError for what cannot be."""
-        for cannot_be, fact, remedy in (*self._amounts(), *self._marks(), *self._schemes()):
+        for cannot_be, fact, remedy in chain(self._kinds(), self._amounts(), self._marks(), self._schemes()):
             if cannot_be:
                 raise UsageError(fact, remedy)
+
+    def _kinds(self) -> Iterator[tuple[bool, str, str]]:
+        marking = self.marking
+        whole = {name: getattr(self, name) for name in ("count", "size", "family", "flows")}
+        for name, value in {**whole, "dscp": marking.dscp, "ttl": marking.ttl}.items():
+            given = name in ("size", "flows") or value is not None
+            yield given and type(value) is not int, f"--{name} is a whole number, not {value!r}", f"write {name}=4"
+        for name in ("interval", "wait", "deadline"):
+            value = getattr(self, name)
+            finite = type(value) in (int, float) and isfinite(value)
+            given = name != "deadline" or value is not None
+            yield given and not finite, f"--{name} is a number of seconds, not {value!r}", f"write {name}=0.5"
+        yield self.family not in (None, 4, 6), f"a family is 4 or 6, not {self.family}", "or None for any"
 
     def _amounts(self) -> Iterator[tuple[bool, str, str]]:
         yield (
@@ -82,7 +98,7 @@ class _Wanted:
         )
         yield self.count is not None and self.count < 1, "--count is at least 1", "leave it out to go on until ^C"
         yield self.interval < 0, "--interval is not less than nothing", "with 0 each probe follows the last answer"
-        yield self.wait <= 0, "--wait is more than nothing", "5s is usual"
+        yield _nanoseconds(self.wait) < 1, "--wait is more than nothing", "5s is usual"
         past = self.deadline is not None and self.deadline <= 0
         yield past, "--deadline is more than nothing", "leave it out to go on until all is sent"
         # More flows would not be lines that a person reads.
@@ -100,6 +116,8 @@ class _Wanted:
 
     def _schemes(self) -> Iterator[tuple[bool, str, str]]:
         schemes = {address.scheme for address in self.addresses}
+        vain = bool(self.trust) and "tls" not in schemes
+        yield vain, f"{self.addresses[0].scheme}: knows no certificates", "write tls:// before the host"
         option = "--connect" if self.connect else "--reconnect"
         vain = (self.connect or self.reconnect) and "udp" in schemes
         yield vain, f"{option} is for connections, and udp:// has none", "leave it out, or ping tcp://"
@@ -127,7 +145,7 @@ def ping(
     size_sweep: bool = False,
     spin: bool = False,
     user_clock: bool = False,
-    goals: Sequence[Goal] = (),
+    goals: Sequence[Goal | str] = (),
     sink: Sink | None = None,
 ) -> PingReport:
     """Send `count` probes to each echo, every `interval` seconds, and measure what comes back.
@@ -162,7 +180,7 @@ def ping(
         size_sweep=size_sweep,
         spin=spin,
         user_clock=user_clock,
-        goals=goals,
+        goals=tuple(goal(each) if isinstance(each, str) else each for each in goals),
     )
     wanted.check()
     with closing(Wish()) as wish, wish.of_signals() if sink else nullcontext():
@@ -176,31 +194,32 @@ class _Run:
         self._wanted, self._sink, self._wish = wanted, sink, wish
         self._tell = sink.probe if sink else _unheard
         self._courses = _courses(wanted)
-        self._pace = Pace(int(wanted.interval * SECOND), len(self._courses), wanted.count)
+        self._pace = Pace(_nanoseconds(wanted.interval), len(self._courses), wanted.count)
         self._prober = Prober(
             self._courses,
             self._pace,
             wish,
             self._tell,
-            deadline_ns=None if wanted.deadline is None else int(wanted.deadline * SECOND),
+            deadline_ns=None if wanted.deadline is None else _nanoseconds(wanted.deadline),
             spin=wanted.spin,
         )
-        self._swept: list[Target] = []
+        self._sweeps: list[Sweep] = []
         self._version, self._system = version(), system()  # now, since they take files, of which flows may leave none
         self._began, self._busy = both_clocks(), 0
 
     def report(self) -> PingReport:
         """Do it. What was found before an error of the sink has gone to it, too."""
         with closing(self._prober):
-            self._prober.open()
             self._began, self._busy = both_clocks(), time.process_time_ns()
+            self._prober.open()
             try:
                 if self._sink:
                     self._sink.begin(self.look(), self.look)
                 self._measure()
-            except BrokenPipeError:  # whoever read the lines has left; a file is still worth writing
+            except OSError:  # whoever read the lines has left, or the disk is full; another file is still worth writing
                 self._wish.stop = True
-                self._end()
+                with suppress(OSError):
+                    self._end()
                 raise
             return self._end()
 
@@ -210,14 +229,21 @@ class _Run:
 
     def _measure(self) -> None:
         if self._wanted.size_sweep:
-            self._swept += [self._sweep(place) for place in range(len(self._courses))]
+            self._sweeps = [self._sweep(place, course) for place, course in enumerate(self._courses)]
+            for sweep in self._sweeps:
+                sweep.run(self._interim)
         else:
-            self._prober.run(lambda: self._sink.interim(_judged(self.look(), self._wanted)) if self._sink else 0)
+            self._prober.run(self._interim)
 
-    def _sweep(self, place: int) -> Target:
-        course, wait = self._courses[place], int(self._wanted.wait * SECOND)
+    def _sweep(self, place: int, course: Course) -> Sweep:
+        wait, deadline = _nanoseconds(self._wanted.wait), self._wanted.deadline
+        end = None if deadline is None else self._began.steady_ns + _nanoseconds(deadline)
         target = course.account.report()
-        return Sweep(course.lane, target, self._wish, self._tell, wait_ns=wait, chance=_chance, place=place).run()
+        return Sweep(course.lane, target, self._wish, self._tell, wait_ns=wait, chance=_chance, place=place, end_ns=end)
+
+    def _interim(self) -> None:
+        if self._sink:
+            self._sink.interim(_judged(self.look(), self._wanted))
 
     def _end(self) -> PingReport:
         found = replace(self._found(histogram=True), interrupted=self._wish.stop)
@@ -230,17 +256,23 @@ class _Run:
         self._prober.look()
         passed, pace = both_clocks().steady_ns - self._began.steady_ns, self._pace
         cpu = 100 * (time.process_time_ns() - self._busy) / max(passed, 1)
-        targets = self._swept or [course.account.report(histogram=histogram) for course in self._courses]
+        usual = _USUAL | ({"count": None} if self._sink else {})  # a command goes on until ^C
+        targets = [sweep.report() for sweep in self._sweeps]
+        targets = targets or [course.account.report(histogram=histogram) for course in self._courses]
         return PingReport(
             targets=tuple(targets),
             started_ns=self._began.wall_ns,
             duration_ns=passed,
-            generator=Generator(pace.planned, pace.late, pace.behind, pace.lateness.spread(), cpu),
+            generator=Generator(pace.planned, pace.late, pace.behind, pace.held, pace.lateness.spread(), cpu),
             effective=(effective := _effective(self._wanted)),
-            supplied={name: value for name, value in effective.items() if value != _USUAL[name]},
+            supplied={name: value for name, value in effective.items() if value != usual[name]},
             system=self._system,
             version=self._version,
         )
+
+
+def _nanoseconds(seconds: float) -> int:
+    return int(seconds * SECOND)
 
 
 def _chance() -> int:
@@ -262,11 +294,12 @@ def _course(place: int, address: Address, flow: int, wanted: _Wanted) -> Course:
     label = f"{address} flow {flow + 1}" if wanted.flows > 1 else str(address)
     run = _chance()
     wait = wanted.wait if wanted.deadline is None else min(wanted.wait, wanted.deadline)
-    dial = Dial(address, wait, wanted.marking, wanted.family, wanted.trust, wanted.user_clock)
+    trust = wanted.trust if address.scheme == "tls" else None
+    dial = Dial(address, wait, wanted.marking, wanted.family, trust, wanted.user_clock)
     account = Account(
         place,
         Probes(run, wanted.size),
-        int(wanted.wait * SECOND),
+        _nanoseconds(wanted.wait),
         Target(label, str(address), None, None),
         one_connection=not wanted.reconnect,
     )
@@ -281,9 +314,11 @@ def _judged(report: PingReport, wanted: _Wanted) -> PingReport:
 
 
 def _explained(target: Target) -> Target:
-    """Name a far end that lets connections in, and does not echo."""
+    """Name a far end that lets connections in, and does not echo: it was silent long enough, or ended them all."""
     echoes = target.received or target.late or target.corrupt
-    if echoes or not target.sent or target.address.startswith("udp:") or "connect" not in target.phases:
+    if echoes or target.address.startswith("udp:") or "connect" not in target.phases:
+        return target
+    if not (target.timed_out or target.errors) or target.errors.keys() - {CutShort.__name__, Reset.__name__}:
         return target
     place = parse(target.address).place
     return replace(target, failure=f"{place} accepts but does not echo; add --connect")
@@ -295,9 +330,9 @@ def _effective(wanted: _Wanted) -> dict[str, Any]:
     plain = ("count", "size", "family", "flows", "reconnect", "connect", "size_sweep", "spin", "user_clock")
     return {
         "addresses": [str(address) for address in wanted.addresses],
-        "interval_ns": int(wanted.interval * SECOND),
-        "wait_ns": int(wanted.wait * SECOND),
-        "deadline_ns": None if wanted.deadline is None else int(wanted.deadline * SECOND),
+        "interval_ns": _nanoseconds(wanted.interval),
+        "wait_ns": _nanoseconds(wanted.wait),
+        "deadline_ns": None if wanted.deadline is None else _nanoseconds(wanted.deadline),
         **{name: getattr(wanted, name) for name in plain},
         **{name: getattr(marking, name) for name in ("dscp", "ttl", "bind", "df")},
         "goals": [goal.text for goal in wanted.goals],

@@ -6,9 +6,10 @@ Knows bytes and two clocks' integers. Knows no socket: whoever has it says what 
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from typing import NamedTuple
 
 from halloo.core.clocks import Instant, round_trip
-from halloo.core.direction import Direction
+from halloo.core.direction import Direction, Way
 from halloo.core.latency import Latency
 from halloo.core.probe import ASKING, HEAD, STAMP_END, Probes, difference, read, read_stamp
 from halloo.core.roundtrips import Clock, Kernel, Outcome, Probed, Stamped, Target
@@ -21,6 +22,13 @@ _COMPARED = 256  # bytes at the end
 TICKS = 1000  # nanoseconds by which the time of a probe may be ahead of the clock
 ASTRAY = 1_000_000  # nanoseconds that two clocks may differ over a round trip
 Error = tuple[str, str]  # its name and its sentence
+
+
+class Sent(NamedTuple):
+    """When a probe left, and the time that is written in it: it may have been made before."""
+
+    left: Instant
+    written_ns: int
 
 
 class Account:
@@ -40,7 +48,7 @@ class Account:
         self._place = place
         self._one_connection = one_connection
         self._probes = probes
-        self._sent: dict[int, Instant] = {}
+        self._sent: dict[int, Sent] = {}
         self._phases: dict[str, Latency] = {}
         self._latest: dict[str, int] = {}  # the phases of the present connection, until they are told
         self._fresh = False  # whether the next echo is a connection's first
@@ -54,7 +62,7 @@ class Account:
         self._failure: str | None = None
         self._kernel: Kernel | None = None  # of the connections that are closed
         self._kernel_now: Kernel | None = None
-        self._last_ns = -TICKS  # the wall time of the latest probe
+        self._last_ns = -TICKS  # written in the latest probe
         self._took: int | None = None  # by the last answer
         self._offset_ns = 0  # from the steady to the wall clock
 
@@ -74,7 +82,7 @@ class Account:
     def sent(self, now: Instant) -> int:
         """Note that the probe made last leaves now, and give its number."""
         number = self.tally.send(now.steady_ns)
-        self._sent[number] = Instant(now.steady_ns, self._last_ns)
+        self._sent[number] = Sent(now, self._last_ns)
         if len(self._sent) > REMEMBERED:
             del self._sent[next(iter(self._sent))]
         self._offset_ns = now.wall_ns - now.steady_ns
@@ -97,26 +105,25 @@ class Account:
     def answer(self, data: bytes, now: Instant, kernel_ns: int | None) -> Probed:
         """Take what came: an answer, whole or not, or something else."""
         number, offset = self._identified(data)
-        arrival, reordered = ("unknown", False) if number is None else self.tally.receive(number, now.steady_ns)
         sent = None if number is None else self._sent.pop(number, None)
+        took = round_trip(sent.left, now, kernel_ns) if sent else 0
+        came_ns = sent.left.steady_ns + took if sent else now.steady_ns  # it may have waited to be read
+        arrival, reordered = ("unknown", False) if number is None else self.tally.receive(number, came_ns)
         if arrival == "duplicate":
             return self._told("duplicate", now, number, size=len(data))
         if number is None or sent is None or arrival == "unknown":
             self._stray += 1
             return self._told("stray", now, size=len(data))
-        took = round_trip(sent, now, kernel_ns)
         if offset is not None:
             self._corrupt += 1
             return self._told("corrupt", now, number, took, size=len(data), offset=offset)
         if arrival == "reply":
             self._took = took
             self.latency.record(took, number)
-            self._note_stamp(number, data, sent, kernel_ns or now.wall_ns, took)
+            self._note_stamp(number, data, sent.left, kernel_ns or now.wall_ns, took)
         phases = self._first(took) if self._fresh else {}
         outcome: Outcome = "late" if arrival == "late" else "reply"
-        return Probed(
-            self._place, outcome, now.wall_ns, number, took, size=len(data), reordered=reordered, phases=phases
-        )
+        return self._told(outcome, now, number, took, size=len(data), reordered=reordered, phases=phases)
 
     def reached(self, now: Instant) -> Probed:
         """Take note of a probe that was a connection, and nothing sent on it; its round trip is the SYN's."""
@@ -171,6 +178,7 @@ class Account:
             reordered=tally.reordered,
             corrupt=self._corrupt,
             stray=self._stray,
+            timed_out=tally.timed_out,
             errors=dict(self._errors),
             failure=self.target.failure or (None if tally.received else self._failure),
             clock=self.clock,
@@ -193,16 +201,29 @@ class Account:
         took: int | None = None,
         *,
         size: int = 0,
+        reordered: bool = False,
         offset: int | None = None,
+        way: Way | None = None,
         phases: Mapping[str, int] | None = None,
         text: str = "",
     ) -> Probed:
         return Probed(
-            self._place, outcome, now.wall_ns, number, took, size, offset=offset, phases=phases or {}, text=text
+            target=self._place,
+            peer=self.target.peer,
+            outcome=outcome,
+            wall_ns=now.wall_ns,
+            number=number,
+            round_trip_ns=took,
+            size=size,
+            reordered=reordered,
+            offset=offset,
+            way=way,
+            phases=phases or {},
+            text=text,
         )
 
     def _lost(self, number: int, now: Instant) -> Probed:
-        return Probed(self._place, "lost", now.wall_ns, number, way=self._direction.way(number))
+        return self._told("lost", now, number, way=self._direction.way(number))
 
     def _first(self, took: int) -> dict[str, int]:
         """Take note of the first echo on a connection, and give all of its phases."""
@@ -222,7 +243,9 @@ class Account:
     def _offset(self, number: int | None, data: bytes) -> int | None:
         """Compare with a probe that is still known."""
         sent = self._sent.get(number) if number is not None else None
-        return None if number is None or sent is None else difference(self._probes.make(number, sent.wall_ns), data)
+        if number is None or sent is None:
+            return None
+        return difference(self._probes.make(number, sent.written_ns), data)
 
     def _damaged(self, named: int | None, data: bytes) -> int | None:
         """Find the probe that this may be the answer to: its number may be what was damaged, or missing.
@@ -230,11 +253,11 @@ class Account:
         Another run's is read as well as ours; what cannot be read is ours if most of its bytes are.
         """
         awaited, heading = self.tally.outstanding()[:ALIKE], read(data)
-        timed = (number for number in awaited if heading and heading.sent_ns == self._sent[number].wall_ns)
+        timed = (number for number in awaited if heading and heading.sent_ns == self._sent[number].written_ns)
         named = next(timed, named)
         if named is not None or heading is not None:
             return named
-        wrong = {number: likeness(self._probes.make(number, self._sent[number].wall_ns), data) for number in awaited}
+        wrong = {number: likeness(self._probes.make(number, self._sent[number].written_ns), data) for number in awaited}
         best = min(awaited, key=wrong.__getitem__, default=None)
         return None if best is None or wrong[best] >= NOT_ALIKE else best
 

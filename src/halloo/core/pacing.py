@@ -18,10 +18,10 @@ class Pace:
         self._start = 0
         self._interval = interval_ns
         self._targets = targets
-        self._left = None if count is None else count * targets
+        self._left = None if count is None else [count] * targets
         self._turn = 0
         self.lateness = Latency()
-        self.planned = self.late = self.behind = 0
+        self.planned = self.late = self.behind = self.held = 0
 
     def begin(self, now_ns: int) -> None:
         """Have the first probe leave now."""
@@ -30,7 +30,7 @@ class Pace:
     @property
     def over(self) -> bool:
         """Whether nothing more is planned."""
-        return self._left is not None and self._left <= 0
+        return self._left is not None and not any(self._left)
 
     @property
     def interval_ns(self) -> int:
@@ -57,7 +57,8 @@ class Pace:
         """Note that the next probe leaves now."""
         self.planned += 1
         if self._left is not None:
-            self._left -= 1
+            self._left[self.target] -= 1
+        left_out = 0
         if self._interval:
             behind = max(now_ns - self.due_ns, 0)
             self.lateness.record(behind)
@@ -67,5 +68,15 @@ class Pace:
             self.planned += left_out
             self.late += left_out
             self.behind += left_out + (behind > max(LATE, self._interval // TENTH))
-            self._turn += left_out
-        self._turn += 1
+        self._pass(left_out + 1)
+
+    def hold(self) -> None:
+        """Note that the far end is not done with the last probe: the turn passes, and that is not our doing."""
+        self.held += 1
+        self._pass(1)
+
+    def _pass(self, turns: int) -> None:
+        """Go on to the next turn of a target that is still to have a probe."""
+        self._turn += turns
+        while self._left is not None and not self._left[self.target] and not self.over:
+            self._turn += 1

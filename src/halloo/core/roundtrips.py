@@ -19,7 +19,7 @@ Outcome = Literal["reply", "late", "duplicate", "corrupt", "stray", "lost", "err
 
 @dataclass(frozen=True, slots=True)
 class Probed:
-    """What became of one probe: `target` is its place among the report's targets.
+    """What became of one probe: `target` is its place among the report's targets, `peer` the address that was used.
 
     A `corrupt` answer came, with the first wrong byte at `offset`; a `stray` one belongs to no probe of this run and
     has no number; an `error` has its sentence in `text`, and `phases` has the time of each phase that was gone through.
@@ -36,6 +36,7 @@ class Probed:
     way: Way | None = None
     phases: Mapping[str, int] = field(default_factory=dict)
     text: str = ""
+    peer: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,7 @@ class Target:
     reordered: int = 0
     corrupt: int = 0
     stray: int = 0
+    timed_out: int = 0  # not back within the wait, those late with them: the others lost had an error, or no time left
     errors: Mapping[str, int] = field(default_factory=dict)
     failure: str | None = None  # the sentence of the last error, where nothing came back
     clock: Clock = "user"
@@ -116,11 +118,13 @@ class Generator:
     """How well the pinging side kept its own plan, and what it cost: a round trip counts from when its probe left.
 
     `late` left more than LATE after their moment, `behind` more than a tenth of the interval; what never left is both.
+    `held` are turns besides at which the far end still had the target's only connection, or none was there yet.
     """
 
     planned: int = 0
     late: int = 0
     behind: int = 0
+    held: int = 0
     lateness: Spread | None = None
     cpu_percent: float = 0.0
 
@@ -155,10 +159,12 @@ class PingReport:
 
     @property
     def exit_code(self) -> int:
-        """0 when every target answered, 1 when one never did or bytes were wrong, 3 when a goal was missed."""
-        if any(not target.received or target.corrupt for target in self.targets):
+        """1 when a target never answered, else 3 when a goal was missed, else 1 when bytes were wrong, else 0."""
+        if any(not target.received for target in self.targets):
             return 1
-        return 3 if self.missed else 0
+        if self.missed:
+            return 3
+        return 1 if any(target.corrupt for target in self.targets) else 0
 
     def to_dict(self) -> dict[str, Any]:
         """Give it as JSON has it: integers of nanoseconds, None for what is not known."""
@@ -179,6 +185,7 @@ class PingReport:
                     "lateness": spread_dict(self.generator.lateness),
                     "cpu_percent": self.generator.cpu_percent,
                     "limited": self.generator.limited,
+                    "held": self.generator.held,
                 },
                 "targets": [target_dict(target) for target in self.targets],
             },
@@ -216,6 +223,7 @@ def target_dict(target: Target) -> dict[str, Any]:
         *(
             "corrupt",
             "stray",
+            "timed_out",
             "failure",
             "clock",
             "floor_ns",
@@ -260,7 +268,7 @@ def outage_dict(outage: Outage) -> dict[str, Any]:
 
 def event_dict(event: Probed) -> dict[str, Any]:
     """Give a probe as a line of `--json-stream` has it."""
-    named = ("target", "outcome", "wall_ns", "number", "round_trip_ns", "size", "reordered", "offset", "way")
+    named = ("target", "peer", "outcome", "wall_ns", "number", "round_trip_ns", "size", "reordered", "offset", "way")
     return {name: getattr(event, name) for name in named} | {
         "phases": dict(event.phases),
         "text": event.text or None,

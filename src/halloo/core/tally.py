@@ -9,7 +9,7 @@ from typing import Literal
 
 REMEMBERED = 1 << 16  # probes: an older one is not awaited any longer, nor a copy of it recognised
 OUTAGES = 1000  # listed at most; all are counted
-AT_LEAST = 2  # probes lost in a row make an outage
+AT_LEAST = 2  # probes in a row that do not come back in time make an outage
 
 _AWAITED, _ANSWERED, _GIVEN_UP, _LATE = range(4)
 Arrival = Literal["reply", "late", "duplicate", "unknown"]
@@ -17,7 +17,7 @@ Arrival = Literal["reply", "late", "duplicate", "unknown"]
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """A time without answers: from when the first lost probe was sent until one was that came back, if one was."""
+    """A time in which no answer came in time: from when its first probe left until one did that was answered."""
 
     start_ns: int
     end_ns: int
@@ -37,6 +37,7 @@ class Tally:
         """Give a probe up after `wait_ns`; if it comes all the same, it is late."""
         self._wait = wait_ns
         self.sent = self.received = self.late = self.duplicate = self.reordered = 0
+        self.timed_out = 0  # of those given up: for having taken too long
         self._given_up = 0  # late ones among them
         self.outages: list[Outage] = []
         self.outage_count = 0
@@ -45,7 +46,8 @@ class Tally:
         self._times: dict[int, int] = {}  # of those not settled
         self._settled = 0  # all before this one are answered or given up
         self._highest = -1
-        self._failing: list[int] = []  # the time of the first of the probes lost in a row, and their number
+        self._failing: list[int] = []  # the time of the first of the probes that failed in a row, and their number
+        self._pushed_out: list[int] = []  # too many are under way: they are not awaited any longer
 
     @property
     def lost(self) -> int:
@@ -60,7 +62,8 @@ class Tally:
     def send(self, now_ns: int) -> int:
         """Note a probe that is about to leave, and give its number."""
         number = self.sent
-        self.fail(number - REMEMBERED)  # its place is needed
+        if self.fail(number - REMEMBERED):  # its place is needed
+            self._pushed_out.append(number - REMEMBERED)
         self.sent += 1
         self._states[number % REMEMBERED] = _AWAITED
         self._times[number] = now_ns
@@ -76,6 +79,7 @@ class Tally:
             return "duplicate", False
         if self._states[slot] == _AWAITED and now_ns - self._times[number] > self._wait:
             self._give_up(number)
+            self.timed_out += 1
         reordered = number < self._highest
         self.reordered += reordered
         self._highest = max(self._highest, number)
@@ -88,16 +92,19 @@ class Tally:
         self._settle()
         return "reply", reordered
 
-    def fail(self, number: int) -> None:
-        """Give a probe up at once: it could not be sent, or its connection has ended."""
-        if number >= self._settled and self._states[number % REMEMBERED] == _AWAITED:
+    def fail(self, number: int) -> bool:
+        """Give a probe up at once, if it is awaited: it could not be sent, or its connection has ended."""
+        if awaited := number >= self._settled and self._states[number % REMEMBERED] == _AWAITED:
             self._give_up(number)
+        return awaited
 
     def overdue(self, now_ns: int) -> Iterator[int]:
-        """Give up those that are awaited for too long, and say which."""
+        """Give up those that are awaited for too long, and say which, with those that too many others have followed."""
+        yield from self._untold()
         while self._settled < self.sent and now_ns - self._times[self._settled] > self._wait:
             number = self._settled
             self._give_up(number)
+            self.timed_out += 1
             yield number
 
     def outstanding(self) -> list[int]:
@@ -110,7 +117,9 @@ class Tally:
         return self._times[self._settled] if self._settled < self.sent else None
 
     def due_ns(self) -> int | None:
-        """When the oldest that is awaited will be overdue; None when none is."""
+        """When the oldest that is awaited will be overdue, long ago if any was pushed out; None when none is."""
+        if self._pushed_out:
+            return 0
         return self._times[self._settled] + self._wait + 1 if self._settled < self.sent else None
 
     def finish(self, now_ns: int) -> list[int]:
@@ -119,7 +128,12 @@ class Tally:
         for number in left:
             self._give_up(number)
         self._end_outage(now_ns, over=False)
-        return left
+        return [*self._untold(), *left]
+
+    def _untold(self) -> list[int]:
+        """Give those that were given up since, and nobody was told of."""
+        pushed_out, self._pushed_out = self._pushed_out, []
+        return pushed_out
 
     def _give_up(self, number: int) -> None:
         self._states[number % REMEMBERED] = _GIVEN_UP

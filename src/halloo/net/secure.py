@@ -11,7 +11,6 @@ import re
 import socket
 import ssl
 import threading
-import time
 from contextlib import suppress
 from typing import cast
 
@@ -20,7 +19,7 @@ from halloo.core.trust import Certificates, Trust
 from halloo.errors import Untrusted, UsageError
 from halloo.net import failures
 from halloo.net.certificates import client_context, fingerprint, server_context
-from halloo.net.waiting import until_readable, until_writable
+from halloo.net.waiting import Awaited, Steps, finished, moment
 
 CHUNK = 64 * 1024  # bytes encrypted, or taken from the kernel, at a time
 
@@ -51,12 +50,10 @@ class SecureSocket:
         self.setblocking = sock.setblocking
         self.setsockopt = sock.setsockopt
 
-    def shake(self, timeout: float | None) -> None:
-        """Agree with the peer, within `timeout` seconds. Raises ssl.SSLError, TimeoutError, ConnectionError."""
-        deadline = None if timeout is None else time.monotonic() + timeout
+    def shaking(self, until_ns: int | None) -> Steps[None]:
+        """Agree with the peer, until a moment. Raises ssl.SSLError, TimeoutError, ConnectionError."""
         while not self._agreed():
-            left = None if deadline is None else max(deadline - time.monotonic(), 0)
-            if not (until_writable(self._sock, left) if self._unsent else until_readable([self._sock], left)):
+            if not (yield Awaited(self._sock, bool(self._unsent), until_ns)):
                 raise TimeoutError(errno.ETIMEDOUT, "the TLS handshake takes too long")
 
     def fingerprint(self) -> str:
@@ -156,13 +153,13 @@ class SecureSocket:
             self._unsent = self._unsent[self._sock.send(self._unsent) :]
 
 
-def secured(
-    sock: socket.socket, context: ssl.SSLContext, *, timeout: float | None, server_hostname: str | None = None
-) -> SecureSocket:
+def securing(
+    sock: socket.socket, context: ssl.SSLContext, *, until_ns: int | None, server_hostname: str | None = None
+) -> Steps[SecureSocket]:
     """Shake hands. The socket is closed when that fails: ssl.SSLError, TimeoutError, ConnectionError."""
     stream = SecureSocket(sock, context, server_hostname=server_hostname)
     try:
-        stream.shake(timeout)
+        yield from stream.shaking(until_ns)
     except BaseException:
         sock.close()
         raise
@@ -180,10 +177,10 @@ class Client:
         self._context = client_context(trust)
         self._expected = None if trust.fingerprint is None else _plain(trust.fingerprint)
 
-    def shake(self, sock: socket.socket, timeout: float | None) -> socket.socket:
+    def shaking(self, sock: socket.socket, until_ns: int | None) -> Steps[socket.socket]:
         """Give the socket, encrypted. It is closed when that fails: Untrusted, TimedOut, Reset, PeerError."""
         try:
-            stream = secured(sock, self._context, timeout=timeout, server_hostname=self._name)
+            stream = yield from securing(sock, self._context, until_ns=until_ns, server_hostname=self._name)
         except OSError as error:
             raise failures.shaking(self._address, error) from error
         shown = stream.fingerprint()
@@ -204,7 +201,8 @@ class Host:
     def shake(self, sock: socket.socket, peer: Address, timeout: float | None) -> socket.socket:
         """Give the socket, encrypted. It is closed when that fails: Untrusted, TimedOut, Reset, PeerError."""
         try:
-            return cast("socket.socket", secured(sock, self.context, timeout=timeout))  # as above
+            steps = securing(sock, self.context, until_ns=moment(timeout))
+            return cast("socket.socket", finished(steps))  # as above
         except OSError as error:
             raise failures.shaking(peer, error, trust="give --client-ca FILE") from error
 

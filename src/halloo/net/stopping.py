@@ -14,10 +14,6 @@ STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGBRE
 LOOKING = tuple(getattr(signal, name) for name in ("SIGQUIT",) if hasattr(signal, name))
 
 
-class BrokenInto(KeyboardInterrupt):
-    """The first wish to stop, where it may break in."""
-
-
 class Wish:
     """What has been asked for so far."""
 
@@ -25,7 +21,6 @@ class Wish:
         """Nothing has."""
         self.stop = False
         self.look = False
-        self.impatient = False  # whether a wish to stop may break in at once: nothing would be left half done
         self.waking, self._waker = socket.socketpair()
         self.waking.setblocking(False)
         self._waker.setblocking(False)
@@ -38,8 +33,6 @@ class Wish:
         if self.stop:
             raise KeyboardInterrupt
         self.stop = True
-        if self.impatient:
-            raise BrokenInto
 
     def heard(self) -> None:
         """Forget the wake-ups so far."""
@@ -51,17 +44,6 @@ class Wish:
         """Close the descriptors."""
         self.waking.close()
         self._waker.close()
-
-    @contextmanager
-    def breaking_in(self) -> Iterator[None]:
-        """Let a wish to stop break in, meanwhile; also one that came just before."""
-        self.impatient = True
-        try:
-            if self.stop:
-                raise BrokenInto
-            yield
-        finally:
-            self.impatient = False
 
     def of_signals(self) -> AbstractContextManager[None]:
         """Heed the signals meanwhile."""

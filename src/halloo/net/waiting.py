@@ -1,17 +1,52 @@
 """Wait until one of some sockets can be read or written, without missing Ctrl-C on any system.
 
-Knows select and the clock. A socket is non-blocking throughout; whoever finds that it would block waits here.
+Knows select and the clock. A socket is non-blocking throughout; whoever finds that it would block waits here, or does
+what it does in `Steps`, so that somebody who has other things to do as well can wait for it.
 """
 
 import os
 import select
 import socket
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
+from typing import NamedTuple, TypeVar
+
+from halloo.core.units import SECOND
 
 # One waits in steps: on Windows neither recv nor select notices Ctrl-C, but Python does in between; elsewhere because
 # poll(2) counts milliseconds in an int, which is 24 days.
 STEP = 0.25 if os.name == "nt" else 86_400.0
+
+
+class Awaited(NamedTuple):
+    """What a step waits for: that a socket takes something, or has something, until a moment of the steady clock."""
+
+    socket: socket.socket
+    writing: bool
+    until_ns: int | None = None  # for ever when None
+
+
+Found = TypeVar("Found")
+Steps = Generator[Awaited, bool, Found]
+"""What is done step by step: it is sent whether its socket was ready, False when the time is over."""
+
+
+def finished(steps: Steps[Found]) -> Found:
+    """Take all steps, wait for each, and give what they come to."""
+    try:
+        awaited = next(steps)
+        while True:
+            left = None if awaited.until_ns is None else max(awaited.until_ns - time.monotonic_ns(), 0) / SECOND
+            awaited = steps.send(bool(_until([awaited.socket], left, write=awaited.writing)))
+    except StopIteration as over:
+        return over.value  # type: ignore[no-any-return]
+    finally:
+        steps.close()
+
+
+def moment(seconds: float | None) -> int | None:
+    """Say when so many seconds will have passed, of the steady clock; None for never."""
+    return None if seconds is None else time.monotonic_ns() + int(seconds * SECOND)
 
 
 def until_readable(sockets: Sequence[socket.socket], timeout: float | None) -> Iterable[socket.socket]:

@@ -41,7 +41,8 @@ def listed(phases: Mapping[str, int], unit: Unit | None = None) -> str:
 
 def _where(event: Probed, name: str) -> list[str]:
     """Say from whom, and of which probe."""
-    who = f"{event.size} bytes from {name}:" if event.size or event.outcome == "stray" else f"{name}:"
+    way = "to" if event.outcome in ("lost", "error") else "from"
+    who = f"{event.size} bytes {way} {name}:" if event.size or event.outcome == "stray" else f"{name}:"
     return [who] if event.number is None else [who, f"seq={event.number}"]
 
 

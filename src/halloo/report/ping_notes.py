@@ -87,6 +87,8 @@ def kernel(seen: Kernel, unit: Unit | None) -> str:
 
 def pace(generator: Generator, unit: Unit | None = None) -> Iterator[Note]:
     """Say how well this side kept its plan, where it fell behind."""
+    if generator.held:
+        yield "held", f"{generator.held} turns passed without a probe: an answer or a connection was still awaited"
     if generator.behind:
         late = f"{generator.late} of {generator.planned} planned probes left more than {show_duration(LATE)} late"
         share = percent(generator.late_percent)

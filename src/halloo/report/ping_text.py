@@ -40,20 +40,22 @@ class PingText:
         self._quiet = quiet
         self._stamps = stamps
         self._unit = unit
-        self._names: Sequence[str] = ()
+        self._labels: Sequence[str] = ()
         self._errors: dict[int, str] = {}
 
     def begin(self, report: PingReport, look: Callable[[], PingReport]) -> None:  # noqa: ARG002 - the shape is Sink's
         """Say who is asked."""
-        self._names = names(report.targets)
+        self._labels = [target.label for target in report.targets]
         if not self._quiet:
             self._write("\n".join(heading(report)))
 
     def probe(self, event: Probed) -> None:
-        """Write a probe's line; the remedy of an error is written once."""
+        """Write a probe's line, by the address that was used if there is one target; an error's remedy but once."""
         if self._quiet:
             return
-        told = line(event, self._names[event.target], stamp=self._stamps, unit=self._unit)
+        label = self._labels[event.target]
+        name = label if len(self._labels) > 1 else event.peer or label
+        told = line(event, name, stamp=self._stamps, unit=self._unit)
         if event.outcome == "error":
             if self._errors.get(event.target) == event.text:
                 told = told.partition("; ")[0]
@@ -71,13 +73,6 @@ class PingText:
     def _write(self, text: str) -> None:
         self._stream.write(f"{text}\n")
         self._stream.flush()
-
-
-def names(targets: Sequence[Target]) -> list[str]:
-    """Say what each target is called in a line: where there is only one, by the address that was used."""
-    if len(targets) == 1:
-        return [targets[0].peer or targets[0].label]
-    return [target.label for target in targets]
 
 
 def heading(report: PingReport) -> Iterator[str]:

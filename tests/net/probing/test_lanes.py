@@ -4,7 +4,7 @@ import select
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from halloo.errors import CutShort, LocalError, PeerError, Refused, Reset, Usage
 from halloo.net.probing.lanes import CHUNK, Blocked, Came, Dial, Lane
 from halloo.net.probing.marking import Marking
 from halloo.net.probing.prober import both_clocks
-from halloo.net.waiting import until_readable
+from halloo.net.waiting import until_readable, until_writable
 from tests.peers import PATIENCE, mailbox, peer, resetting, unused_datagram_port, unused_port
 from tests.stamped import stamping_kernel
 
@@ -35,29 +35,38 @@ def lane(address: AddressLike, *, size: int = SIZE, dial: dict[str, object] | No
         yield made
 
 
+def opened(near: Lane) -> Mapping[str, int]:
+    """Connect, and give the phases."""
+    phases = near.open()
+    while phases is None:
+        sock, writing, _ = near.awaited
+        phases = near.go_on_opening(ready=bool(until_writable(sock, WAIT) if writing else until_readable([sock], WAIT)))
+    return phases
+
+
 def probe(number: int, size: int = SIZE) -> bytes:
     return Probes(RUN, size).make(number, 1)
 
 
-def come(opened: Lane, count: int = 1, clock: Callable[[], Instant] = both_clocks) -> list[Came]:
+def come(near: Lane, count: int = 1, clock: Callable[[], Instant] = both_clocks) -> list[Came]:
     """Wait until so much has come."""
     found: list[Came] = []
     while len(found) < count:
-        assert opened.connection
-        assert until_readable([opened.connection.socket], WAIT)
-        found += opened.receive(clock)
+        assert near.connection
+        assert until_readable([near.connection.socket], WAIT)
+        found += near.receive(clock)
     return found
 
 
-def pieces(opened: Lane, count: int = 1) -> list[bytes]:
-    return [data for data, _, _ in come(opened, count)]
+def pieces(near: Lane, count: int = 1) -> list[bytes]:
+    return [data for data, _, _ in come(near, count)]
 
 
-def told(opened: Lane, far: socket.socket, sender: tuple[str, int]) -> list[int | None]:
+def told(near: Lane, far: socket.socket, sender: tuple[str, int]) -> list[int | None]:
     """Say of two datagrams when the kernel had them."""
     for _ in range(2):
         far.sendto(b"x", sender)
-    return [kernel_ns for _, _, kernel_ns in come(opened, 2)]
+    return [kernel_ns for _, _, kernel_ns in come(near, 2)]
 
 
 def resolve_to(monkeypatch: pytest.MonkeyPatch, *places: tuple[str, int]) -> None:
@@ -87,7 +96,7 @@ def insecure() -> dict[str, object]:
 @pytest.mark.parametrize("scheme", ["tcp", "udp"])
 def test_what_is_sent_comes_back(scheme: str) -> None:
     with serving(f"{scheme}://127.0.0.1:0") as server, lane(server.address) as near:
-        near.open()
+        opened(near)
         near.send(probe(0))
         assert pieces(near) == [probe(0)]
         assert near.stamped == (sys.platform == "linux")
@@ -96,7 +105,7 @@ def test_what_is_sent_comes_back(scheme: str) -> None:
 @pytest.mark.parametrize("scheme", ["tcp", "udp"])
 def test_the_kernel_had_it_before_it_was_read(scheme: str) -> None:
     with stamping_kernel(), serving(f"{scheme}://127.0.0.1:0") as server, lane(server.address) as near:
-        near.open()
+        opened(near)
         before = time.time_ns()
         near.send(probe(0))
         ((_, now, kernel_ns),) = come(near)
@@ -109,7 +118,7 @@ def test_over_tls_it_comes_back_as_well(insecure: dict[str, object]) -> None:
         serving("tls://127.0.0.1:0", certificates=Certificates()) as server,
         lane(server.address, size=LARGE, dial=insecure) as near,
     ):
-        assert near.open().keys() == {"connect", "tls"}
+        assert opened(near).keys() == {"connect", "tls"}
         near.send(probe(0, LARGE))
         while near.sending:
             near.go_on_sending()
@@ -119,7 +128,7 @@ def test_over_tls_it_comes_back_as_well(insecure: dict[str, object]) -> None:
 
 def test_over_a_unix_socket_it_comes_back_as_well(path: str) -> None:
     with serving(f"unix:{path}") as server, lane(server.address) as near:
-        assert near.open().keys() == {"connect"}
+        assert opened(near).keys() == {"connect"}
         near.send(probe(0))
         assert pieces(near) == [probe(0)]
         assert near.kernel() is None
@@ -128,12 +137,12 @@ def test_over_a_unix_socket_it_comes_back_as_well(path: str) -> None:
 
 def test_with_a_name_its_time_is_a_phase() -> None:
     with serving("127.0.0.1:0") as server, lane(("localhost", server.address.port)) as near:
-        assert near.open().keys() == {"name", "connect"}
+        assert opened(near).keys() == {"name", "connect"}
 
 
 def test_one_may_have_the_users_clock() -> None:
     with serving("udp://127.0.0.1:0") as server, lane(server.address, dial={"user_clock": True}) as near:
-        near.open()
+        opened(near)
         near.send(probe(0))
         ((_, _, kernel_ns),) = come(near)
     assert (near.stamped, kernel_ns) == (False, None)
@@ -141,7 +150,7 @@ def test_one_may_have_the_users_clock() -> None:
 
 def test_an_empty_datagram_is_something_that_came() -> None:
     with mailbox() as far, lane(f"udp://127.0.0.1:{far.getsockname()[1]}") as near:
-        near.open()
+        opened(near)
         near.send(probe(0))
         _, sender = far.recvfrom(1000)
         far.sendto(b"", sender)
@@ -150,7 +159,7 @@ def test_an_empty_datagram_is_something_that_came() -> None:
 
 def test_what_others_send_to_the_same_port_does_not_come() -> None:
     with mailbox() as far, mailbox() as stranger, lane(f"udp://127.0.0.1:{far.getsockname()[1]}") as near:
-        near.open()
+        opened(near)
         near.send(probe(0))
         data, sender = far.recvfrom(1000)
         stranger.sendto(probe(0), sender)
@@ -161,7 +170,7 @@ def test_what_others_send_to_the_same_port_does_not_come() -> None:
 
 def test_many_answers_at_once_are_read_at_once() -> None:
     with serving("127.0.0.1:0") as server, lane(server.address) as near:
-        near.open()
+        opened(near)
         for number in range(50):
             near.send(probe(number))
         assert pieces(near, 50) == [probe(number) for number in range(50)]
@@ -169,7 +178,7 @@ def test_many_answers_at_once_are_read_at_once() -> None:
 
 def test_what_is_not_there_yet_is_not_waited_for() -> None:
     with serving("127.0.0.1:0") as server, lane(server.address) as near:
-        near.open()
+        opened(near)
         assert [*near.receive(both_clocks)] == []
 
 
@@ -180,7 +189,7 @@ def test_what_is_not_there_yet_is_not_waited_for() -> None:
 def test_the_kernel_knows_the_round_trip_of_the_handshake() -> None:
     with serving("127.0.0.1:0") as server, lane(server.address) as near:
         assert near.kernel() is None
-        near.open()
+        opened(near)
         kernel = near.kernel()
         assert kernel
         assert kernel.rtt_ns
@@ -190,14 +199,14 @@ def test_the_kernel_knows_the_round_trip_of_the_handshake() -> None:
 
 def test_of_datagrams_the_kernel_knows_no_round_trip() -> None:
     with serving("udp://127.0.0.1:0") as server, lane(server.address) as near:
-        near.open()
+        opened(near)
         assert near.kernel() is None
 
 
 def test_what_is_known_of_a_connection_is_read_from_it() -> None:
     with serving("127.0.0.1:0") as server, lane(server.address, dial={"marking": Marking(46, 7)}) as near:
         assert near.known() == {}
-        near.open()
+        opened(near)
         known = near.known()
         assert near.connection
         local = near.connection.socket.getsockname()
@@ -213,7 +222,7 @@ def test_what_is_known_of_a_connection_is_read_from_it() -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="IP_MTU is Linux's")
 def test_of_a_way_for_datagrams_the_mtu_is_known() -> None:
     with serving("udp://127.0.0.1:0") as server, lane(server.address) as near:
-        near.open()
+        opened(near)
         mtu = near.known()["path_mtu"]
     assert isinstance(mtu, int)
     assert mtu >= 1500
@@ -233,7 +242,7 @@ def filled(near: Lane) -> int:
 
 def test_over_a_full_stream_nothing_is_sent_in_part_and_the_rest_follows_when_there_is_room() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener, lane(listener.getsockname(), size=LARGE) as near:
-        near.open()
+        opened(near)
         far, _ = listener.accept()
         with far:
             far.settimeout(PATIENCE)
@@ -257,10 +266,10 @@ def test_over_a_full_stream_nothing_is_sent_in_part_and_the_rest_follows_when_th
 
 def test_after_the_connection_was_made_anew_nothing_is_left_of_the_old_one() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener, lane(listener.getsockname(), size=LARGE) as near:
-        near.open()
+        opened(near)
         filled(near)
         near.close()
-        near.open()
+        opened(near)
         assert not near.sending
         listener.accept()[0].close()
         far, _ = listener.accept()
@@ -279,7 +288,7 @@ def test_the_end_of_the_stream_comes_after_what_came_before_it() -> None:
         connection.sendall(connection.recv(1000)[:50])
 
     with peer(half) as port, lane(f"127.0.0.1:{port}") as near:
-        near.open()
+        opened(near)
         near.send(probe(0))
         found: list[bytes] = []
         with pytest.raises(CutShort, match=rf"127\.0\.0\.1:{port} closed the connection; look at the server's own"):
@@ -297,7 +306,7 @@ def receiving(near: Lane) -> Iterator[Came]:
 
 def test_a_reset_is_told() -> None:
     with peer(resetting) as port, lane(f"127.0.0.1:{port}") as near:
-        near.open()
+        opened(near)
         near.send(probe(0))
         assert near.connection
         near.connection.finish()
@@ -308,7 +317,7 @@ def test_a_reset_is_told() -> None:
 @pytest.mark.skipif(not hasattr(select, "poll"), reason="needs poll, to see the reset come")
 def test_sending_on_a_connection_that_has_ended_is_told() -> None:
     with peer(lambda _: None) as port, lane(f"127.0.0.1:{port}") as near:
-        near.open()
+        opened(near)
         assert near.connection
         assert until_readable([near.connection.socket], WAIT)  # the end
         near.send(probe(0))
@@ -326,12 +335,12 @@ def until_broken(sock: socket.socket) -> bool:
 
 def test_where_nobody_listens_that_is_told_at_once() -> None:
     with lane(f"127.0.0.1:{unused_port()}") as near, pytest.raises(Refused):
-        near.open()
+        opened(near)
 
 
 def test_where_nobody_takes_datagrams_that_is_told_by_and_by() -> None:
     with lane(f"udp://127.0.0.1:{unused_datagram_port()}") as near:
-        near.open()
+        opened(near)
         near.send(probe(0))
         with pytest.raises(Refused):
             pieces(near)
@@ -340,7 +349,7 @@ def test_where_nobody_takes_datagrams_that_is_told_by_and_by() -> None:
 def test_a_source_that_is_not_ours_is_a_usage_error() -> None:
     for address in ("127.0.0.1:9", "udp://127.0.0.1:9"):
         with lane(address, dial={"marking": Marking(bind="192.0.2.1")}) as near, pytest.raises(UsageError):
-            near.open()
+            opened(near)
 
 
 @pytest.mark.parametrize("scheme", ["tcp", "udp"])
@@ -351,20 +360,20 @@ def test_a_limit_of_this_machine_is_not_blamed_on_the_peer(scheme: str) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
         try:
             with pytest.raises(LocalError, match=r"no descriptor is left for a connection to 127\.0\.0\.1:9;"):
-                near.open()
+                opened(near)
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_a_source_of_the_other_family_cannot_reach_it() -> None:
     with lane("127.0.0.1:9", dial={"marking": Marking(bind="::1")}) as near, pytest.raises(PeerError):
-        near.open()
+        opened(near)
 
 
 def test_closing_twice_is_no_harm() -> None:
     with serving("127.0.0.1:0") as server, lane(server.address) as near:
         near.close()
-        near.open()
+        opened(near)
         near.close()
         near.close()
         assert near.connection is None
@@ -381,7 +390,7 @@ def test_datagrams_go_to_the_next_address_where_the_first_has_nobody(
     nobody = ("127.0.0.1", unused_datagram_port())
     with mailbox() as far, lane("udp://host") as near:
         resolve_to(monkeypatch, nobody, far.getsockname())
-        near.open()
+        opened(near)
         near.send(probe(0))
         assert near.connection
         assert until_readable([near.connection.socket], WAIT)  # the refusal
@@ -402,7 +411,7 @@ def test_an_address_that_has_answered_is_stayed_with(monkeypatch: pytest.MonkeyP
     with mailbox() as other, lane("udp://host") as near:
         with mailbox() as first:
             resolve_to(monkeypatch, first.getsockname(), other.getsockname())
-            near.open()
+            opened(near)
             near.send(probe(0))
             first.sendto(*first.recvfrom(1000))
             assert pieces(near) == [probe(0)]

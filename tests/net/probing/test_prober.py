@@ -1,6 +1,7 @@
 """Probes as planned, over real sockets; where the clock is the test's own, so is what passes for time."""
 
 import os
+import select
 import signal
 import socket
 import struct
@@ -11,7 +12,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
-from pathlib import Path
 from random import Random
 
 import pytest
@@ -26,9 +26,11 @@ from halloo.core.pacing import Pace
 from halloo.core.probe import Probes, read
 from halloo.core.roundtrips import Probed, Target
 from halloo.errors import UnknownHost, UsageError
+from halloo.net.probing.course import Course
+from halloo.net.probing.exactly import AWAKE
 from halloo.net.probing.lanes import Dial, Lane
 from halloo.net.probing.marking import Marking
-from halloo.net.probing.prober import AFTER_ERROR, AWAKE, BEFORE, Course, Prober, _wait, sharp_timers
+from halloo.net.probing.prober import AFTER_ERROR, BEFORE, SHORTEST, Prober
 from halloo.net.stopping import Wish
 from halloo.net.waiting import until_readable
 from tests.peers import closing as closing_at_once
@@ -36,7 +38,6 @@ from tests.peers import (
     correspondent,
     echoing,
     hanging_up_midway,
-    mailbox,
     once,
     peer,
     silent,
@@ -44,6 +45,7 @@ from tests.peers import (
     unused_port,
 )
 from tests.relay import Way, relay
+from tests.stamped import stamping_kernel
 
 WAIT = 10.0  # seconds that no test takes
 BRIEF = 0.05  # seconds in which what never comes is given up
@@ -93,7 +95,7 @@ class Bench:
         self.events: list[Probed] = []
         self.wish = Wish()
         self.hear: Callable[[Probed], object] = self.events.append
-        pace = Pace(interval, len(courses), count)
+        pace = self.pace = Pace(interval, len(courses), count)
         ticking: dict[str, Callable[[], Instant]] = {} if clock is None else {"clock": clock}
         # With a clock of its own, waiting would be for real time: it looks what there is instead, again and again.
         self.prober = Prober(
@@ -331,7 +333,35 @@ def test_a_deadline_in_a_clocks_own_time_is_kept_to_the_tick() -> None:
     with silent() as port:
         clock = Ticking(MS)
         Bench(course(0, f"127.0.0.1:{port}"), count=None, interval=100 * MS, deadline=500 * MS, clock=clock).run()
-    assert 500 * MS <= clock.now - 1000 * MS <= 520 * MS
+    assert 500 * MS <= clock.now - 1000 * MS <= 520 * MS + SHORTEST
+
+
+def test_what_had_come_when_this_side_was_busy_is_not_lost() -> None:
+    with stamping_kernel(), serving("127.0.0.1:0") as server:
+        one = course(0, server.address, wait=1)
+        stopped = 0
+
+        def clock() -> Instant:
+            nonlocal stopped
+            if one.account.tally.awaited and not stopped and one.lane.connection:
+                assert until_readable([one.lane.connection.socket], WAIT)
+                stopped = 5000 * MS  # as if the whole process had been
+            return Instant(time.monotonic_ns() + stopped, time.time_ns() + stopped)
+
+        bench = Bench(one, count=1, clock=clock).run()
+    assert bench.outcomes() == {"reply": 1}
+
+
+def test_the_end_of_the_time_sends_nothing_more() -> None:
+    def slowly(connection: socket.socket) -> None:
+        while data := connection.recv(1000):
+            threading.Event().wait(0.2)
+            connection.sendall(data)
+
+    with peer(slowly) as port:
+        bench = Bench(course(0, f"127.0.0.1:{port}"), count=None, deadline=300 * MS).run()
+    (target,) = bench.targets
+    assert target.sent == target.received >= 1
 
 
 # Wishes.
@@ -432,6 +462,100 @@ def test_a_signal_breaks_into_connecting_again_and_what_came_before_is_kept() ->
 
 
 # Connections.
+
+
+@contextmanager
+def full() -> Iterator[int]:
+    """Give the port of a server that lets one client in and no other, and says nothing to that one either."""
+    with socket.socket() as busy:
+        busy.bind(("127.0.0.1", 0))
+        busy.listen(0)
+        yield busy.getsockname()[1]
+
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="how a full queue behaves is the system's choice")
+
+
+@linux
+def test_nobody_waits_for_somebody_elses_connection() -> None:
+    meanwhile: list[bool] = []
+    with serving("127.0.0.1:0") as server, full() as port:
+        # The first connection fills the queue; the second is made for WAIT seconds, in vain.
+        dead = course(1, f"127.0.0.1:{port}", connect=True)
+        bench = Bench(course(0, server.address), dead, count=None, interval=5 * MS)
+
+        def hear(event: Probed) -> None:
+            meanwhile.extend([True] if event.target == 0 and dead.lane.opening else [])
+            bench.wish.stop = len(meanwhile) == 10
+
+        bench.hear = hear
+        bench.run()
+    good, held = bench.targets
+    assert (good.lost, held.sent, held.received) == (0, 1, 1)
+    assert bench.pace.held >= 9
+
+
+@linux
+def test_connecting_is_part_of_the_time_that_all_may_take() -> None:
+    with full() as port, socket.create_connection(("127.0.0.1", port)):
+        bench = Bench(course(0, f"127.0.0.1:{port}"), count=None, interval=MS, deadline=50 * MS)
+        began = time.monotonic()
+        bench.run()
+    (target,) = bench.targets
+    assert (target.sent, dict(target.errors)) == (1, {"TimedOut": 1})
+    assert time.monotonic() - began < WAIT
+
+
+def test_what_was_made_for_a_connection_that_has_ended_is_not_sent_on_it() -> None:
+    asked, closed = threading.Event(), threading.Event()
+
+    def answer_once(connection: socket.socket) -> None:
+        connection.sendall(connection.recv(1000))
+        assert asked.wait(WAIT)
+        connection.close()
+        closed.set()
+
+    def slowly(connection: socket.socket) -> None:
+        first = connection.recv(1000)
+        asked.set()
+        assert closed.wait(WAIT)
+        connection.sendall(first)
+        echoing(connection)
+
+    with peer(answer_once, echoing) as one, peer(slowly) as other:
+        bench = Bench(course(0, f"127.0.0.1:{one}"), course(1, f"127.0.0.1:{other}"), count=2).run()
+    assert bench.outcomes() == {"reply": 4, "error": 1}
+    assert [dict(target.errors) for target in bench.targets] == [{"CutShort": 1}, {}]
+
+
+@linux
+def test_an_answer_counts_though_the_next_probe_finds_the_connection_gone() -> None:
+    def answer_and_reset(connection: socket.socket) -> None:
+        connection.sendall(connection.recv(1000))
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    with peer(answer_and_reset, echoing) as port:
+        one = course(0, f"127.0.0.1:{port}")
+
+        def clock() -> Instant:
+            if one.account.tally.sent == 1 and one.account.tally.awaited and one.lane.connection:
+                poller = select.poll()
+                poller.register(one.lane.connection.socket, 0)
+                assert poller.poll(WAIT * 1000)  # the reset
+            return Instant(time.monotonic_ns(), time.time_ns())
+
+        bench = Bench(one, count=3, clock=clock).run()
+    assert [(event.outcome, event.number) for event in bench.events] == [("reply", 0), ("error", 1), ("reply", 2)]
+
+
+@linux
+def test_who_answers_for_a_name_is_told_where_the_first_address_has_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    with correspondent(once) as port:
+        places = ("127.0.0.2", port), ("127.0.0.1", port)
+        found = [(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", place) for place in places]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+        bench = Bench(course(0, f"udp://name:{port}"), count=1).run()
+    assert [(event.outcome, event.peer) for event in bench.events] == [("reply", f"127.0.0.1:{port}")]
 
 
 def test_reconnecting_has_a_connection_for_each_probe() -> None:
@@ -564,57 +688,6 @@ def test_a_datagram_that_is_too_long_is_an_error_of_its_own() -> None:
 
 
 # Waiting.
-
-
-def test_more_descriptors_than_select_knows_are_waited_for_as_well() -> None:
-    fcntl, resource = pytest.importorskip("fcntl"), pytest.importorskip("resource")
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < 2000 and hard != resource.RLIM_INFINITY and hard < 2000:
-        pytest.skip("needs 2000 descriptors")
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2000), hard))
-    near, far = socket.socketpair()
-    with near, far:
-        high = fcntl.fcntl(near.fileno(), fcntl.F_DUPFD, 1500)
-        try:
-            assert _wait([high], [], 0) == set()
-            assert _wait([high], [high], WAIT) == {high}
-            far.send(b"x")
-            assert _wait([high], [], WAIT) == {high}
-        finally:
-            os.close(high)
-            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-
-
-def test_where_there_is_no_poll_select_has_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr("select.poll", raising=False)
-    with mailbox() as box, mailbox() as sender:
-        sender.sendto(b"x", box.getsockname())
-        assert _wait([box.fileno()], [], WAIT, select_below=0) == {box.fileno()}
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="timer slack is Linux's")
-def test_timers_are_sharp_meanwhile_and_as_before_afterwards() -> None:
-    def slack() -> str:
-        return Path(f"/proc/{threading.get_native_id()}/timerslack_ns").read_text(encoding="ascii")
-
-    before = slack()
-    with sharp_timers():
-        assert int(slack()) == 1
-    assert slack() == before
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="timer slack is Linux's")
-def test_timers_of_another_thread_than_the_main_one_are_sharp_too() -> None:
-    threads = [threading.Thread(target=test_timers_are_sharp_meanwhile_and_as_before_afterwards)]
-    failures: list[object] = []
-    before, threading.excepthook = threading.excepthook, failures.append
-    try:
-        for thread in threads:
-            thread.start()
-            thread.join()
-    finally:
-        threading.excepthook = before
-    assert failures == []
 
 
 def test_an_answer_that_only_our_own_clock_times_is_awaited_awake() -> None:

@@ -17,10 +17,12 @@ from halloo.core.roundtrips import Kernel
 from halloo.core.trust import Trust
 from halloo.errors import CutShort, HallooError, LocalError, PeerError, Refused
 from halloo.net import failures, timestamps
-from halloo.net.connecting import dial
+from halloo.net.connecting import dialling
 from halloo.net.connection import Connection
 from halloo.net.datagrams import DatagramConnection
 from halloo.net.probing.marking import Marking, effective, path_mtu
+from halloo.net.resolving import in_a_thread
+from halloo.net.waiting import Awaited, Steps
 
 CHUNK = 256 * 1024  # bytes: the largest datagram, and many small answers at once
 Came = tuple[bytes, Instant, int | None]  # what came, when it was read, and when the kernel had it
@@ -39,12 +41,15 @@ class Dial:
 
 
 class Lane:
-    """One way to one echo: closed, or open with a connection."""
+    """One way to one echo: closed, or opening, or open with a connection."""
 
     def __init__(self, dial_: Dial, *, run: int, size: int) -> None:
         """Open nothing yet; see Replies for `run` and `size`."""
         self.dial = dial_
         self.stamped = False  # whether the kernel tells when it had what came
+        self.moved = False  # whether the peer is another one than when it was opened
+        self._awaited: Awaited | None = None
+        self._steps: Steps[Mapping[str, int]] | None = None
         self._run, self.size = run, size
         self._connection: Connection | None = None
         self._replies: Replies | None = None
@@ -56,12 +61,46 @@ class Lane:
         """The connection, None when it is closed."""
         return self._connection
 
-    def open(self) -> Mapping[str, int]:
-        """Connect, and say how many nanoseconds each phase took. Raises what `connect` raises."""
+    @property
+    def opening(self) -> bool:
+        """Whether it connects, and is not there yet."""
+        return self._steps is not None
+
+    @property
+    def awaited(self) -> Awaited:
+        """What the next step of opening waits for."""
+        assert self._awaited is not None  # noqa: S101 - whoever asks has begun
+        return self._awaited
+
+    def open(self) -> Mapping[str, int] | None:
+        """Begin to connect, and go on as far as nothing is `awaited`: see `go_on_opening`."""
+        self._steps = self._opening()
+        return self.go_on_opening(None)
+
+    def go_on_opening(self, ready: bool | None) -> Mapping[str, int] | None:
+        """Take a step, `ready` or out of time; at the last, say how many nanoseconds each phase took.
+
+        Raises what `connect` raises.
+        """
+        assert self._steps is not None  # noqa: S101 - whoever goes on has begun
+        steps, self._steps = self._steps, None
+        try:
+            self._awaited = steps.send(ready)  # type: ignore[arg-type]  # None begins
+        except StopIteration as over:
+            return over.value  # type: ignore[no-any-return]
+        self._steps = steps
+        return None
+
+    def _opening(self) -> Steps[Mapping[str, int]]:
         how = self.dial
         try:
-            dialled = dial(
-                how.address, timeout=how.wait, family=how.family, trust=how.trust, prepare=how.marking.prepare
+            dialled = yield from dialling(
+                how.address,
+                timeout=how.wait,
+                family=how.family,
+                trust=how.trust,
+                prepare=how.marking.prepare,
+                resolve=in_a_thread,
             )
         except OSError as error:
             if error.errno in (errno.EMFILE, errno.ENFILE):
@@ -81,8 +120,15 @@ class Lane:
         self._plain = isinstance(connection.socket, socket.socket)  # and no TLS, which reads ahead of us
         self.stamped = self._plain and not self.dial.user_clock and timestamps.stamps(connection.socket)
 
+    def _begin_again(self, connection: Connection) -> None:
+        self._begin(connection)
+        self.moved = True
+
     def close(self) -> None:
-        """Close the connection, if there is one."""
+        """Close the connection, if there is one, or the beginning of one."""
+        if self._steps:
+            self._steps.close()
+            self._steps = None
         if self._connection:
             self._connection.close()
             self._connection = None
@@ -95,7 +141,7 @@ class Lane:
             before = connection.socket
             connection.send(probe, timeout=self.dial.wait)
             if connection.socket is not before:
-                self._begin(connection)
+                self._begin_again(connection)
             return
         self._send(self._unsent)
         if self._unsent:
@@ -190,7 +236,7 @@ class Lane:
         failure = failures.connecting(self.dial.address, error)
         if isinstance(connection, DatagramConnection) and isinstance(failure, Refused):
             connection.go_elsewhere(failure)
-            self._begin(connection)
+            self._begin_again(connection)
         else:
             raise failure
 

@@ -4,8 +4,11 @@ Knows a lane, and a prober for each try. What is too large for a link on the way
 datagram may be; so a size is given up only after TRIES.
 """
 
+import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 from halloo.core.account import Account
 from halloo.core.latency import Latency
@@ -14,11 +17,13 @@ from halloo.core.probe import LEAST, Probes
 from halloo.core.roundtrips import Probed, Target
 from halloo.core.units import SECOND
 from halloo.net.datagrams import MOST
+from halloo.net.probing.course import Course
 from halloo.net.probing.lanes import Lane
-from halloo.net.probing.prober import Course, Prober
+from halloo.net.probing.prober import Prober
 from halloo.net.stopping import Wish
 
 TRIES = 3
+COUNTS = ("sent", "received", "lost", "late", "duplicate", "reordered", "corrupt", "stray", "timed_out")
 PATIENCE, TIMES = SECOND // 5, 4  # how long one try is waited for, once it is known what is usual
 
 
@@ -35,8 +40,12 @@ class Sweep:
         wait_ns: int,
         chance: Callable[[], int],
         place: int = 0,
+        end_ns: int | None = None,
     ) -> None:
-        """Begin with nothing known; `chance` gives a number for each try, so that no late answer is taken for it."""
+        """Begin with nothing known; `end_ns` is when to stop, of the steady clock.
+
+        `chance` gives a number for each try, so that no late answer is taken for its.
+        """
         self._lane = lane
         self._target = target
         self._wish = wish
@@ -44,53 +53,65 @@ class Sweep:
         self._wait = wait_ns
         self._chance = chance
         self._place = place
-        self._sent = 0
+        self._end_ns = end_ns
+        self._low, self._high = LEAST - 1, MOST + 1  # the largest that came back, and the smallest that did not
+        self._counts: Counter[str] = Counter()
+        self._errors: Counter[str] = Counter()
         self._latency = Latency()
         self._failure: str | None = None
 
-    def run(self) -> Target:
-        """Search. The target's `largest_bytes` is None when not even the smallest probe came back."""
-        low, high = LEAST - 1, MOST + 1  # the largest that came back, and the smallest that did not
+    def run(self, look: Callable[[], object] = int) -> Target:
+        """Search, and give the report; `look` is called when one asks."""
         size = LEAST
-        while high - low > 1 and not self._wish.stop:
-            if self._comes_back(size):
-                low = size
+        while self._high - self._low > 1 and not self._over:
+            if self._comes_back(size, look):
+                self._low = size
             else:
-                high = size
-            size = MOST if low == LEAST and high > MOST else (low + high) // 2
-            if low < LEAST:
+                self._high = size
+            size = MOST if self._low == LEAST and self._high > MOST else (self._low + self._high) // 2
+            if self._low < LEAST:
                 break
-        received = self._latency.count
+        return self.report()
+
+    def report(self) -> Target:
+        """Say what was found so far: `largest_bytes` is None when not even the smallest probe came back."""
         return replace(
             self._target,
             **self._lane.known(),  # type: ignore[arg-type]
-            sent=self._sent,
-            received=received,
-            lost=self._sent - received,
-            failure=None if received else self._failure,
+            **{name: self._counts[name] for name in COUNTS},  # type: ignore[arg-type]
+            errors=dict(self._errors),
+            failure=None if self._counts["received"] else self._failure,
             clock="kernel" if self._lane.stamped else "user",
             round_trip=self._latency.spread(),
-            largest_bytes=low if low >= LEAST else None,
+            largest_bytes=self._low if self._low >= LEAST else None,
         )
 
-    def _comes_back(self, size: int) -> bool:
-        return any(self._try(size) for _ in range(TRIES) if not self._wish.stop)
+    @property
+    def _over(self) -> bool:
+        return self._wish.stop or (self._end_ns is not None and time.monotonic_ns() >= self._end_ns)
 
-    def _try(self, size: int) -> bool:
+    def _comes_back(self, size: int, look: Callable[[], object]) -> bool:
+        return any(self._try(size, look) for _ in range(TRIES) if not self._over)
+
+    def _try(self, size: int, look: Callable[[], object]) -> bool:
         """Send one probe, and wait for it."""
         slowest = self._latency.slowest
         wait = min(self._wait, max(PATIENCE, TIMES * slowest)) if slowest else self._wait
         account = Account(self._place, Probes(self._chance(), size, stamp=False), wait, self._target)
         course = Course(self._lane, account)
-        prober = Prober([course], Pace(0, 1, 1), self._wish, lambda event: self._told(event, size))
+        left = None if self._end_ns is None else max(self._end_ns - time.monotonic_ns(), 0)
+        hear = partial(self._told, size)
+        prober = Prober([course], Pace(0, 1, 1), self._wish, hear, deadline_ns=left)
         prober.open()
-        prober.run()
-        self._sent += 1
+        prober.run(look)
         found = account.report()
+        self._counts.update({name: getattr(found, name) for name in COUNTS})
+        self._errors.update(found.errors)
         self._failure = found.failure or self._failure
         if found.round_trip:
             self._latency.record(found.round_trip.median_ns)
         return bool(found.received and not found.corrupt)
 
-    def _told(self, event: Probed, size: int) -> None:
-        self._tell(replace(event, number=self._sent, size=size))
+    def _told(self, size: int, event: Probed) -> None:
+        number = None if event.number is None else self._counts["sent"]
+        self._tell(replace(event, number=number, size=event.size or size))
