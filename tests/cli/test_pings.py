@@ -6,6 +6,7 @@ import inspect
 import io
 import json
 import re
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from halloo.cli.main import VERBS
 from halloo.cli.pings import BOTH, METHOD, NOTHING_SAID, PACE, TELLING, Method, Pace, Several, Told, telling
 from halloo.commands.ping import ping
 from halloo.core.roundtrips import PingReport, Probed
+from halloo.report.at_the_end import AtTheEnd
+from halloo.report.ping_json import write_json
 from tests.peers import unused_port
 from tests.programs import PYTHON, Terminal, run
 from tests.report.invented_ping import EVENTS, GOOD, report
@@ -133,7 +136,11 @@ MISUSED = [
     (["-o", "/no/where"], "/no/where cannot be written: no such file or directory; name another file"),
     (
         ["--json", "--hdr", "-"],
-        "--hdr and the JSON cannot share standard output; name a file for one of them: --hdr FILE",
+        "--hdr and the JSON cannot share standard output; name another file for one of them: --hdr FILE",
+    ),
+    (
+        ["-o", "./same", "--hdr", "same"],
+        "--hdr and the JSON cannot share same; name another file for one of them: --hdr FILE",
     ),
     (["--frobnicate"], None),
     (["-i"], "-i needs a value; see: halloo ping --help"),
@@ -259,6 +266,29 @@ def test_all_are_told_in_the_order_in_which_they_stand() -> None:
     assert heard == [(name, word) for word in told for name in ("one", "two")]
 
 
+class Mute:
+    """A sink that says nothing, and has lost its reader at the end."""
+
+    def begin(self, report: PingReport, look: Callable[[], PingReport]) -> None:
+        """Say nothing."""
+
+    def probe(self, event: Probed) -> None:
+        """Say nothing."""
+
+    def interim(self, report: PingReport) -> None:
+        """Say nothing."""
+
+    def end(self, report: PingReport) -> None:  # noqa: ARG002 - the shape is Sink's
+        raise BrokenPipeError
+
+
+def test_who_has_lost_a_reader_at_the_end_takes_nothing_from_the_others() -> None:
+    stream = io.StringIO()
+    with pytest.raises(BrokenPipeError):
+        Several([Mute(), AtTheEnd(stream, write_json), Mute()]).end(report(GOOD))
+    assert json.loads(stream.getvalue())["summary"]["targets"]
+
+
 # As a whole
 
 
@@ -286,6 +316,26 @@ def test_a_goal_that_is_missed_is_exit_code_3(echo: str) -> None:
     assert [line for line in out.splitlines() if line.startswith("missed ")] == [
         line for line in out.splitlines() if " and max>1ns is a failure" in line
     ]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_takes_nothing_from_who_has_room(echo: str, tmp_path: Path) -> None:
+    file = tmp_path / "report.json"
+    code, out, err = pinged(echo, "-c", "3", "-i", "0", "-q", "-o", "/dev/full")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "3 sent, 3 received" in out
+    with open("/dev/full", "wb") as full:  # noqa: PTH123 - for a file descriptor
+        command = [*HALLOO, "ping", echo, "-c", "3", "-i", "0", "-o", str(file)]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, check=False)
+    assert (done.returncode, done.stderr.count(b"\n")) == (2, 1)
+    assert json.loads(file.read_text(encoding="utf-8"))["summary"]["targets"]
+
+
+def test_what_was_asked_for_is_apart_from_what_is_usual(echo: str) -> None:
+    usual = {"addresses", "deadline_ns", "interval_ns"}
+    for arguments, names in (([], usual), (["-c", "10"], {*usual, "count"})):
+        done = json.loads(pinged(echo, "-w", "50ms", "-i", "0", *arguments, "--json", "-q")[1])
+        assert done["config"]["supplied"].keys() == names
 
 
 def test_nobody_there_is_exit_code_1() -> None:

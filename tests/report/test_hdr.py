@@ -62,6 +62,10 @@ def test_a_tag_cannot_end_early() -> None:
     assert hdr._tag("a b,c\nd") == "a_b_c_d"
 
 
+def test_a_tag_is_text_whatever_a_path_is() -> None:
+    assert hdr._tag("unix:/tmp/\udcff").encode()
+
+
 def test_what_is_out_of_range_counts_as_its_end() -> None:
     histogram = hdr.packed([(0, 2), (hdr.MOST * 10, 3)])
     assert histogram.get_total_count() == 5

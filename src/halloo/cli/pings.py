@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
@@ -107,7 +108,7 @@ class Told:
     json: Annotated[bool, switch("--json")] = False
     """Write the report as JSON on standard output; the text then goes to standard error."""
     json_stream: Annotated[bool, switch("--json-stream")] = False
-    """Write each event as JSON at once, one a line; of the text only the summary is left."""
+    """Write each event as JSON at once, one a line; on standard output, of the text only the summary is left."""
     output: Annotated[File, Parameter(name=("--output", "-o"))] = None
     """Write the JSON into a file; - is standard output, and .gz packs it."""
     hdr: File = None
@@ -149,16 +150,23 @@ class Several:
             sink.interim(report)
 
     def end(self, report: PingReport) -> None:
-        """Pass it on."""
+        """Pass it on to all: where one has lost its reader or its disk, the others have not."""
+        failures = list[OSError]()
         for sink in self._sinks:
-            sink.end(report)
+            try:
+                sink.end(report)
+            except OSError as error:
+                failures.append(error)
+        if failures:
+            raise failures[0]
 
 
 @contextmanager
 def telling(told: Told) -> "Iterator[Sink]":
     """Open all that is asked for. Raises LocalError, UsageError."""
-    if STANDARD in (told.hdr, told.place) and told.hdr == told.place:
-        raise UsageError("--hdr and the JSON cannot share standard output", "name a file for one of them: --hdr FILE")
+    if told.hdr is not None and told.place is not None and Path(told.hdr).resolve() == Path(told.place).resolve():
+        where = "standard output" if told.hdr == STANDARD else told.hdr
+        raise UsageError(f"--hdr and the JSON cannot share {where}", "name another file for one of them: --hdr FILE")
     from halloo.report.at_the_end import AtTheEnd  # noqa: PLC0415 - the other verbs do not pay for it
 
     with ExitStack() as stack:

@@ -74,8 +74,7 @@ class DatagramConnection(Connection):
                 self._until_writable(timeout, f"{len(datagram)} of {len(datagram)}")
             except OSError as error:
                 if error.errno == errno.EMSGSIZE:
-                    fact = f"{len(datagram)} bytes are too many for a datagram"
-                    raise UsageError(fact, f"{MOST} are the most; or use tcp://") from error
+                    raise _too_long(len(datagram)) from error
                 self.go_elsewhere(failures.connecting(self._wanted, error))
             else:
                 self._refusal = None  # if it still holds, this datagram is going to bring another
@@ -162,6 +161,13 @@ class DatagramConnection(Connection):
                         sock.send(datagram)
                 return
         raise error
+
+
+def _too_long(size: int) -> UsageError:
+    if size > MOST:
+        return UsageError(f"{size} bytes are too many for a datagram", f"{MOST} are the most; or use tcp://")
+    fact = f"{size} bytes do not fit into one packet of this link, and fragments are forbidden"
+    return UsageError(fact, "find the most with --size-sweep, or leave --df out")
 
 
 def connected(

@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from typing import TextIO
 
+from halloo.core.escape import printable
 from halloo.core.roundtrips import PingReport
 from halloo.core.units import NS, SECOND
 from halloo.errors import Unsupported
@@ -49,5 +50,5 @@ def packed(buckets: Sequence[Bucket]) -> HdrHistogram:
 
 
 def _tag(label: str) -> str:
-    """Leave out what would end a tag."""
-    return re.sub(r"[\s,]+", "_", label)
+    """Leave out what would end a tag, or be no text."""
+    return re.sub(r"[\s,]+", "_", printable(label))
