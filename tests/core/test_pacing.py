@@ -56,14 +56,14 @@ def test_a_count_is_for_each_target() -> None:
 
 def test_a_turn_that_is_held_passes_and_is_nobodys_lateness() -> None:
     pace = begun(targets=2, count=2)
-    pace.hold()
+    pace.hold(START)
     assert turns(pace, 1) == [(1, START + INTERVAL // 2)]
     assert (pace.held, pace.planned, pace.late, pace.behind) == (1, 1, 0, 0)
 
 
 def test_who_was_held_has_all_of_its_probes_all_the_same() -> None:
     pace = begun(targets=2, count=2)
-    pace.hold()
+    pace.hold(START)
     found = [target for target, _ in turns(pace, 4)]
     assert found == [1, 0, 1, 0]
     assert pace.over
@@ -72,9 +72,40 @@ def test_who_was_held_has_all_of_its_probes_all_the_same() -> None:
 def test_a_turn_of_who_has_had_all_is_left_out() -> None:
     pace = begun(targets=3, count=1)
     pace.leave(START)
-    pace.hold()
+    pace.hold(pace.due_ns)
     pace.leave(pace.due_ns)
     assert (pace.target, pace.due_ns, pace.over) == (1, START + INTERVAL + INTERVAL // 3, False)
+
+
+def test_all_turns_that_were_due_while_it_was_held_pass_at_once() -> None:
+    pace = begun(targets=2)
+    pace.hold(START + 5 * INTERVAL)
+    assert (pace.held, pace.target, pace.due_ns) == (6, 1, START + INTERVAL // 2)
+    pace.hold(START + 5 * INTERVAL)
+    assert (pace.held, pace.target, pace.due_ns) == (11, 1, START + 5 * INTERVAL + INTERVAL // 2)
+    assert (pace.planned, pace.late) == (0, 0)
+
+
+def test_who_was_held_until_now_has_missed_nothing_when_another_has() -> None:
+    pace, now = begun(targets=2), START + 4 * INTERVAL + INTERVAL // 2
+    pace.hold(now)
+    assert pace.target == 1
+    pace.leave(now)
+    assert (pace.held, pace.planned, pace.late) == (5, 5, 5)  # its own four and this one
+    assert (pace.target, pace.due_ns) == (0, START + 5 * INTERVAL)
+
+
+def test_where_each_follows_the_last_answer_nothing_is_due_that_could_be_held() -> None:
+    pace = begun(targets=2, interval=0)
+    pace.hold(START + 1)
+    assert (pace.target, pace.held) == (1, 0)
+
+
+def test_what_has_not_left_after_all_was_not_planned() -> None:
+    pace = begun()
+    pace.leave(START)
+    pace.take_back(1)
+    assert pace.planned == 0
 
 
 def test_without_a_count_it_is_never_over() -> None:

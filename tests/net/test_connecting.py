@@ -94,6 +94,11 @@ def test_a_connection_to_oneself_is_refused() -> None:
         finished(dialling(parse(here), timeout=WAIT, prepare=lambda sock: sock.bind(here)))
 
 
+def test_one_may_wait_for_ever(listener: Listener) -> None:
+    for timeout in (None, float("inf"), 1e300):
+        connect(listener.address, timeout=timeout).close()
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="how a full queue behaves is the system's choice")
 def test_a_server_that_lets_nobody_in_times_out() -> None:
     with socket.socket() as busy, socket.socket() as first:

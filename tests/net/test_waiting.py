@@ -126,4 +126,4 @@ def test_a_moment_is_of_the_steady_clock() -> None:
     found = moment(5)
     assert found
     assert before + 5 * 10**9 <= found <= time.monotonic_ns() + 5 * 10**9
-    assert moment(None) is None
+    assert [moment(never) for never in (None, float("inf"), 1e300)] == [None, None, None]

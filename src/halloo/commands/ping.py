@@ -20,7 +20,7 @@ from halloo.core.probe import LEAST, Probes
 from halloo.core.roundtrips import Generator, PingReport, Probed, Target
 from halloo.core.trust import Trust
 from halloo.core.units import SECOND
-from halloo.errors import CutShort, Reset, UsageError
+from halloo.errors import CutShort, HallooError, Reset, UsageError
 from halloo.net.datagrams import MOST
 from halloo.net.probing.course import Course
 from halloo.net.probing.lanes import Dial, Lane
@@ -216,6 +216,8 @@ class _Run:
                 if self._sink:
                     self._sink.begin(self.look(), self.look)
                 self._measure()
+            except HallooError:
+                raise
             except OSError:  # whoever read the lines has left, or the disk is full; another file is still worth writing
                 self._wish.stop = True
                 with suppress(OSError):

@@ -4,6 +4,8 @@ Knows integers of nanoseconds. What falls behind by whole intervals is left out,
 probes afterwards would measure itself.
 """
 
+from heapq import heapify, heappop, heapreplace
+
 from halloo.core.latency import Latency
 from halloo.core.roundtrips import LATE
 
@@ -19,7 +21,8 @@ class Pace:
         self._interval = interval_ns
         self._targets = targets
         self._left = None if count is None else [count] * targets
-        self._turn = 0
+        # A heap: how long after the start, which round, and whose turn.
+        self._turns = [self._turn(0, target) for target in range(targets)]
         self.lateness = Latency()
         self.planned = self.late = self.behind = self.held = 0
 
@@ -30,7 +33,7 @@ class Pace:
     @property
     def over(self) -> bool:
         """Whether nothing more is planned."""
-        return self._left is not None and not any(self._left)
+        return not self._turns
 
     @property
     def interval_ns(self) -> int:
@@ -45,38 +48,67 @@ class Pace:
     @property
     def target(self) -> int:
         """Whose turn is next."""
-        return self._turn % self._targets
+        return self._turns[0][2]
 
     @property
     def due_ns(self) -> int:
         """When the next probe is to leave; long past where each follows the last answer."""
-        round_, turn = divmod(self._turn, self._targets)
-        return self._start + self._interval * round_ + self._interval * turn // self._targets
+        return self._start + self._turns[0][0]
 
     def leave(self, now_ns: int) -> None:
         """Note that the next probe leaves now."""
         self.planned += 1
-        if self._left is not None:
-            self._left[self.target] -= 1
-        left_out = 0
+        missed = 0
         if self._interval:
             behind = max(now_ns - self.due_ns, 0)
             self.lateness.record(behind)
             self.late += behind > LATE
+            self.behind += behind > max(LATE, self._interval // TENTH)
             missed = behind // self._interval
-            left_out = missed * self._targets
-            self.planned += left_out
-            self.late += left_out
-            self.behind += left_out + (behind > max(LATE, self._interval // TENTH))
-        self._pass(left_out + 1)
+        if self._left is not None:
+            self._left[self.target] -= 1
+        self._pass(1 + missed)
+        if missed:
+            self._miss(missed)
+            self._leave_out(missed, now_ns)
 
-    def hold(self) -> None:
-        """Note that the far end is not done with the last probe: the turn passes, and that is not our doing."""
-        self.held += 1
-        self._pass(1)
+    def hold(self, now_ns: int) -> None:
+        """Note that the far end is not done with the last probe: what was due by now passes, and that is not our doing.
 
-    def _pass(self, turns: int) -> None:
-        """Go on to the next turn of a target that is still to have a probe."""
-        self._turn += turns
-        while self._left is not None and not self._left[self.target] and not self.over:
-            self._turn += 1
+        Where each follows the last answer nothing was due, and nothing is counted.
+        """
+        rounds = 1
+        if self._interval:
+            rounds += max(now_ns - self.due_ns, 0) // self._interval
+            self.held += rounds
+        self._pass(rounds)
+
+    def take_back(self, count: int) -> None:
+        """Note that so many have not left after all."""
+        self.planned -= count
+
+    def _leave_out(self, rounds: int, now_ns: int) -> None:
+        """Leave out whole rounds of the other targets too, where they are past."""
+        latest = now_ns - self._start + self._interval
+        for place, (after_ns, round_, target) in enumerate(self._turns):
+            if after_ns + rounds * self._interval <= latest:
+                self._turns[place] = self._turn(round_ + rounds, target)
+                self._miss(rounds)
+        heapify(self._turns)
+
+    def _miss(self, count: int) -> None:
+        """Count what was planned and never left."""
+        self.planned += count
+        self.late += count
+        self.behind += count
+
+    def _pass(self, rounds: int) -> None:
+        """Go on to the next turn; who has had all probes has no other."""
+        _, round_, target = self._turns[0]
+        if self._left is not None and not self._left[target]:
+            heappop(self._turns)
+        else:
+            heapreplace(self._turns, self._turn(round_ + rounds, target))
+
+    def _turn(self, round_: int, target: int) -> tuple[int, int, int]:
+        return self._interval * round_ + self._interval * target // self._targets, round_, target

@@ -80,17 +80,16 @@ def dialling(
         return Dialled(datagrams.connected(wanted, places, timeout=timeout, prepare=prepare), phases)
     attempts: list[Attempt] = []
     for kind, sockaddr in places:
-        began = time.monotonic_ns()
+        began, until_ns = time.monotonic_ns(), moment(timeout)
         here = Address(wanted.scheme, str(sockaddr[0]), int(sockaddr[1]))
         try:
-            sock = yield from _connecting(kind, sockaddr, moment(timeout), prepare)
+            sock = yield from _connecting(kind, sockaddr, until_ns, prepare)
         except OSError as error:
             seconds = (time.monotonic_ns() - began) / SECOND
             attempts.append(Attempt(here, seconds, failures.connecting(wanted, error)))
             continue
         phases["connect"] = time.monotonic_ns() - began
         if client:
-            until_ns = None if timeout is None else began + int(timeout * SECOND)
             sock = yield from client.shaking(sock, until_ns)
             phases["tls"] = time.monotonic_ns() - began - phases["connect"]
         return Dialled(Connection(sock, here, timeout=timeout, attempts=tuple(attempts)), phases)

@@ -74,6 +74,12 @@ def unknown(address: Address, error: socket.gaierror | UnicodeError) -> UnknownH
     )
 
 
+def unresolved(address: Address) -> TimedOut:
+    """Say that the resolver takes too long."""
+    fact = f"the resolver does not say where {address.host or 'localhost'!r} is (timed out)"
+    return TimedOut(fact, "try again later, or give an IP address", address=str(address), errno=errno.ETIMEDOUT)
+
+
 def connecting(address: Address, error: OSError) -> HallooError:
     """Say why a connection failed, or ended."""
     if hasattr(error, "library"):  # an ssl.SSLError, whose errno means something else

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from contextlib import closing
 
 from halloo.core.addresses import LOOPBACK, Address, is_ip
-from halloo.errors import HallooError
 from halloo.net import failures
 from halloo.net.datagrams import Place
 from halloo.net.waiting import Awaited, Steps
@@ -26,25 +25,28 @@ def at_once(address: Address, family: int | None, until_ns: int | None) -> Steps
 
 
 def in_a_thread(address: Address, family: int | None, until_ns: int | None) -> Steps[Resolved]:
-    """Ask in a thread, which ends by itself. Raises UnknownHost, AddressError."""
+    """Ask in a thread, which ends by itself. Raises UnknownHost, AddressError, TimedOut, OSError."""
     if is_ip(address.host or ""):
         return _asked(address, family)
-    found: list[Resolved | HallooError] = []
+    found: list[Resolved | BaseException] = []
     near, far = socket.socketpair()
 
     def ask() -> None:
         with closing(far):  # its end is the sign
             try:
                 found.append(_asked(address, family))
-            except HallooError as error:
+            except BaseException as error:  # noqa: BLE001 - it is raised where it is waited for
                 found.append(error)
 
     with closing(near):
-        threading.Thread(target=ask, name="halloo resolver", daemon=True).start()
+        try:
+            threading.Thread(target=ask, name="halloo resolver", daemon=True).start()
+        except RuntimeError:  # no thread is to be had
+            ask()
         if not (yield Awaited(near, False, until_ns)):
-            raise failures.unknown(address, socket.gaierror(socket.EAI_AGAIN, "timed out"))
+            raise failures.unresolved(address)
     (result,) = found
-    if isinstance(result, HallooError):
+    if isinstance(result, BaseException):
         raise result
     return result
 

@@ -9,6 +9,7 @@ import select
 import socket
 import time
 from collections.abc import Generator, Iterable, Sequence
+from math import isfinite
 from typing import NamedTuple, TypeVar
 
 from halloo.core.units import SECOND
@@ -45,8 +46,8 @@ def finished(steps: Steps[Found]) -> Found:
 
 
 def moment(seconds: float | None) -> int | None:
-    """Say when so many seconds will have passed, of the steady clock; None for never."""
-    return None if seconds is None else time.monotonic_ns() + int(seconds * SECOND)
+    """Say when so many seconds will have passed, of the steady clock; None for never, as for infinity."""
+    return time.monotonic_ns() + int(seconds * SECOND) if seconds is not None and isfinite(seconds * SECOND) else None
 
 
 def until_readable(sockets: Sequence[socket.socket], timeout: float | None) -> Iterable[socket.socket]:

@@ -1,10 +1,7 @@
 """When a target's next probe may leave, by what a probe is there."""
 
-from contextlib import closing
-
 import pytest
 
-from halloo.commands.serve import serving
 from halloo.core.account import Account
 from halloo.core.addresses import parse
 from halloo.core.clocks import Instant
@@ -32,12 +29,3 @@ def test_a_probe_with_a_connection_of_its_own_waits_for_the_last_one(options: di
     assert (one.apart, one.held) == (bool(options), False)
     one.account.send(Instant(0, 0))
     assert one.held == held
-
-
-def test_a_probe_waits_for_its_connection() -> None:
-    with serving("127.0.0.1:0") as server:
-        one = course(str(server.address))
-        with closing(one.lane):
-            assert one.lane.open() is None
-            assert one.held
-        assert not one.held

@@ -5,7 +5,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -20,7 +20,7 @@ from halloo.net.probing.lanes import CHUNK, Blocked, Came, Dial, Lane
 from halloo.net.probing.marking import Marking
 from halloo.net.probing.prober import both_clocks
 from halloo.net.waiting import until_readable, until_writable
-from tests.peers import PATIENCE, mailbox, peer, resetting, unused_datagram_port, unused_port
+from tests.peers import PATIENCE, mailbox, peer, resetting, silent, unused_datagram_port, unused_port
 from tests.stamped import stamping_kernel
 
 WAIT = 10.0  # seconds that no test takes
@@ -421,3 +421,14 @@ def test_an_address_that_has_answered_is_stayed_with(monkeypatch: pytest.MonkeyP
         other.setblocking(False)
         with pytest.raises(BlockingIOError):
             other.recv(1000)
+
+
+def test_what_was_not_sent_when_it_closes_is_forgotten() -> None:
+    with silent() as port, lane(f"127.0.0.1:{port}", size=LARGE) as near:
+        opened(near)
+        with suppress(Blocked):
+            for number in range(1000):
+                near.send(probe(number, LARGE))
+        assert near.sending
+        near.close()
+        assert not near.sending

@@ -12,7 +12,7 @@ from halloo.core.addresses import AddressLike, parse
 from halloo.errors import HallooError
 from halloo.net.probing.exactly import wait
 from halloo.net.probing.lanes import Dial, Lane
-from halloo.net.probing.openings import Openings
+from halloo.net.probing.openings import AT_ONCE, Openings
 from tests.peers import unused_port
 
 WAIT = 10.0  # seconds that no test takes
@@ -104,3 +104,19 @@ def test_what_is_abandoned_is_told_to_nobody() -> None:
         told.openings.abandon()
         assert (told.failed, told.opened, told.lanes[0].opening) == ({}, {}, False)
         assert told.openings.awaited() == ([], [], float("inf"))
+
+
+@linux
+def test_no_more_are_begun_at_once_than_there_may_be_descriptors_for() -> None:
+    with full() as dead, connecting(*[dead] * (AT_ONCE + 2)) as told:
+        assert sum(lane.opening for lane in told.lanes) == AT_ONCE
+        assert all(place in told.openings for place in range(AT_ONCE + 2))
+        told.openings.give_up()
+        assert len(told.failed) == AT_ONCE + 2
+
+
+def test_those_that_had_to_wait_come_after_the_others() -> None:
+    with serving("127.0.0.1:0") as server, connecting(*[server.address] * (AT_ONCE + 2)) as told:
+        while told.openings:
+            told.turn()
+        assert told.opened.keys() == {*range(AT_ONCE + 2)}

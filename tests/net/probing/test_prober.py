@@ -493,6 +493,28 @@ def test_nobody_waits_for_somebody_elses_connection() -> None:
     good, held = bench.targets
     assert (good.lost, held.sent, held.received) == (0, 1, 1)
     assert bench.pace.held >= 9
+    sent = good.sent + held.sent  # and not the one that waits
+    assert bench.pace.planned - bench.pace.late <= sent <= bench.pace.planned
+
+
+@linux
+def test_a_dead_target_takes_no_time_from_a_good_one_and_is_told_of_at_the_end() -> None:
+    with serving("127.0.0.1:0") as server, full() as port, socket.create_connection(("127.0.0.1", port)):
+        dead = course(1, f"127.0.0.1:{port}")
+        bench = Bench(course(0, server.address), dead, count=None, interval=10 * MS, deadline=300 * MS).run()
+    good, held = bench.targets
+    assert good.sent == good.received >= 1
+    assert (held.sent, dict(held.errors)) == (1, {"TimedOut": 1})
+    assert held.failure
+
+
+@linux
+def test_a_probe_whose_connection_is_not_there_at_the_end_is_lost() -> None:
+    with full() as port:  # the first connection fills the queue, and is all there is to the first probe
+        one = course(0, f"127.0.0.1:{port}", connect=True)
+        bench = Bench(one, count=None, interval=10 * MS, deadline=200 * MS).run()
+    (target,) = bench.targets
+    assert (target.sent, target.received, target.lost, dict(target.errors)) == (2, 1, 1, {"TimedOut": 1})
 
 
 @linux

@@ -70,6 +70,13 @@ def test_where_nobody_is_that_is_told() -> None:
     assert "nothing is listening" in target.failure
 
 
+def test_a_name_that_nobody_has_ends_the_search() -> None:
+    target, events = swept("udp://halloo.invalid:9")
+    assert (target.sent, dict(target.errors), events) == (0, {"UnknownHost": 1}, [])
+    assert target.failure
+    assert "no address is known" in target.failure
+
+
 def test_a_size_is_given_up_only_after_some_tries() -> None:
     seen: list[int] = []
 

@@ -33,5 +33,5 @@ class Course:
 
     @property
     def held(self) -> bool:
-        """Whether the next probe cannot leave: there is no connection yet, or it still belongs to the last one."""
-        return self.lane.opening or (self.apart and self.account.tally.awaited > 0)
+        """Whether the next probe cannot leave: the connection still belongs to the last one."""
+        return self.apart and self.account.tally.awaited > 0

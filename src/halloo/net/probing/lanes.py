@@ -132,6 +132,7 @@ class Lane:
         if self._connection:
             self._connection.close()
             self._connection = None
+            self._unsent = b""
 
     def send(self, probe: bytes) -> None:
         """Send a probe, all of it or nothing yet. Raises PeerError; over a full stream, Blocked."""

@@ -6,6 +6,7 @@ Knows lanes and the steady clock; who waits for the descriptors is told which.
 import errno
 import os
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -13,6 +14,8 @@ from halloo.core.units import SECOND
 from halloo.errors import HallooError
 from halloo.net import failures
 from halloo.net.probing.lanes import Lane
+
+AT_ONCE = 64  # each may take two descriptors more than its connection does
 
 
 class Descriptors(NamedTuple):
@@ -37,14 +40,18 @@ class Openings:
         self._opened = opened
         self._failed = failed
         self._places: set[int] = set()
+        self._later: deque[int] = deque()  # no more than AT_ONCE at a time
 
     def __bool__(self) -> bool:
         return bool(self._places)
 
+    def __contains__(self, place: int) -> bool:
+        return place in self._places or place in self._later
+
     def begin(self, place: int) -> None:
-        """Begin to connect a lane; it may be connected at once."""
-        self._places.add(place)
-        self._take_step(place, None)
+        """Begin to connect a lane, when it is its turn; it may be connected at once."""
+        self._later.append(place)
+        self._begin_more()
 
     def go_on(self, ready: set[int]) -> None:
         """Go on with those whose descriptors are ready, or whose time is over."""
@@ -54,11 +61,14 @@ class Openings:
                 self._take_step(place, ready=True)
             elif awaited.until_ns is not None and time.monotonic_ns() >= awaited.until_ns:
                 self._take_step(place, ready=False)
+        self._begin_more()
 
     def give_up(self) -> None:
         """Give all of them up: they have taken too long."""
-        for place in [*self._places]:
-            self._places.discard(place)
+        places = [*self._places, *self._later]
+        self._places.clear()
+        self._later.clear()
+        for place in places:
             self._lanes[place].close()
             late = TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
             self._failed(place, failures.connecting(self._lanes[place].dial.address, late))
@@ -68,6 +78,7 @@ class Openings:
         for place in self._places:
             self._lanes[place].close()
         self._places.clear()
+        self._later.clear()
 
     def awaited(self) -> Descriptors:
         """Say what is waited for."""
@@ -78,6 +89,12 @@ class Openings:
                 left = max(awaited.until_ns - time.monotonic_ns(), 0) / SECOND
                 found = found._replace(seconds=min(found.seconds, left))
         return found
+
+    def _begin_more(self) -> None:
+        while self._later and len(self._places) < AT_ONCE:
+            place = self._later.popleft()
+            self._places.add(place)
+            self._take_step(place, None)
 
     def _take_step(self, place: int, ready: bool | None) -> None:
         lane = self._lanes[place]

@@ -21,7 +21,7 @@ BEFORE, AFTER = 1_000_000, 500_000  # nanoseconds around an expected answer that
 SELDOM = 20_000_000  # at this interval and longer ones, so that it is a thirteenth of a core at most
 SHORTEST, TIMES = 50_000_000, 3  # nanoseconds, and times of the slowest so far, that stragglers are waited for
 AFTER_ERROR = 100_000_000  # nanoseconds until the next probe where each follows the last answer
-TOGETHER = SECOND  # nanoseconds, that the first probes wait for the slowest connection
+TOGETHER, TENTH = SECOND, 10  # nanoseconds, or a part of all there are, for which the first probes wait for the others
 
 Tell = Callable[[Probed], object]
 
@@ -70,15 +70,15 @@ class Prober:
         """
         now = self._clock().steady_ns
         self._end_ns = None if self._deadline is None else now + self._deadline
+        together = now + (TOGETHER if self._deadline is None else min(TOGETHER, self._deadline // TENTH))
         for place, course in enumerate(self._courses):
             if not course.lane.connection and not self._wish.stop:
                 self._openings.begin(place)
         while self._openings and not self._wish.stop and not self._past(self._end_ns):
-            if self._unused and self._past(now + TOGETHER):
+            if self._unused and self._past(together):
                 break
-            self._openings.go_on(self._ready(self._until(self._clock().steady_ns + TOGETHER), ()))
-        if self._past(self._end_ns):
-            self._openings.give_up()
+            until = together if self._unused else self._clock().steady_ns + SECOND
+            self._openings.go_on(self._ready(self._until(until), ()))
         errors = [*self._failed.values()]
         unknown = len(errors) == len(self._courses) and all(isinstance(error, UnknownHost) for error in errors)
         for error in errors:
@@ -158,12 +158,24 @@ class Prober:
         return [due for course in self._courses if (due := course.account.tally.due_ns()) is not None]
 
     def _planned(self, now: int, awaited: Sequence[int]) -> int:
-        """Say when the next probe leaves, which may be past."""
+        """Say when the next probe leaves, which may be past, or far off where every turn is held."""
+        if all(map(self._held, range(len(self._courses)))):
+            return now + SECOND
         if not self._pace.follows:
             return self._pace.due_ns
-        if self._openings:
-            return now + SECOND
         return min(awaited) if awaited else self._hold
+
+    def _held(self, place: int) -> bool:
+        """Whether a course's next probe cannot leave yet, because of the far end."""
+        return place in self._openings or self._courses[place].held
+
+    def _pass_held_turns(self) -> None:
+        """Have the turns pass that were due by now and held: afterwards they may not be."""
+        if self._pace.follows or self._pace.over:
+            return
+        now = self._clock().steady_ns
+        while self._pace.due_ns <= now and self._held(self._pace.target):
+            self._pace.hold(now)
 
     def _last_moment(self, now: int) -> int:
         """Say until when something is waited for, after the last probe; 0 when nothing is."""
@@ -183,7 +195,11 @@ class Prober:
     def _await_stragglers(self) -> None:
         """Give what is under way the time of stragglers, but no more than a moment; nothing more is sent."""
         self._loaded = None
-        self._openings.abandon()
+        if self._wish.stop:
+            self._openings.abandon()
+            self._pace.take_back(len(self._pending))
+        else:
+            self._openings.give_up()
         slowest = max(course.account.latency.slowest for course in self._courses)
         until = self._clock().steady_ns + min(max(SHORTEST, TIMES * slowest), SECOND)
         while any(course.account.tally.awaited for course in self._courses) and not self._past(until):
@@ -229,8 +245,8 @@ class Prober:
 
     def _send(self, place: int) -> None:
         course, now = self._courses[place], self._clock()
-        if course.held:
-            self._pace.hold()
+        if self._held(place):
+            self._pace.hold(now.steady_ns)
             return
         self._loaded = None
         self._pace.leave(now.steady_ns)
@@ -301,9 +317,10 @@ class Prober:
         listening = {course.lane.connection.socket.fileno(): course for course in connected if course.lane.connection}
         sending = [number for number, course in listening.items() if course.lane.sending]
         ready = self._ready(until, [*listening], sending)
+        self._pass_held_turns()
         self._openings.go_on(ready)
         for number, course in listening.items():
-            if number in ready:
+            if number in ready and course.lane.connection:
                 try:
                     self._receive(course)
                 except HallooError as error:

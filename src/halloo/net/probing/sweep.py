@@ -16,6 +16,7 @@ from halloo.core.pacing import Pace
 from halloo.core.probe import LEAST, Probes
 from halloo.core.roundtrips import Probed, Target
 from halloo.core.units import SECOND
+from halloo.errors import UnknownHost
 from halloo.net.datagrams import MOST
 from halloo.net.probing.course import Course
 from halloo.net.probing.lanes import Lane
@@ -59,6 +60,7 @@ class Sweep:
         self._errors: Counter[str] = Counter()
         self._latency = Latency()
         self._failure: str | None = None
+        self._known = True  # where it is
 
     def run(self, look: Callable[[], object] = int) -> Target:
         """Search, and give the report; `look` is called when one asks."""
@@ -88,7 +90,7 @@ class Sweep:
 
     @property
     def _over(self) -> bool:
-        return self._wish.stop or (self._end_ns is not None and time.monotonic_ns() >= self._end_ns)
+        return self._wish.stop or not self._known or (self._end_ns is not None and time.monotonic_ns() >= self._end_ns)
 
     def _comes_back(self, size: int, look: Callable[[], object]) -> bool:
         return any(self._try(size, look) for _ in range(TRIES) if not self._over)
@@ -102,7 +104,12 @@ class Sweep:
         left = None if self._end_ns is None else max(self._end_ns - time.monotonic_ns(), 0)
         hear = partial(self._told, size)
         prober = Prober([course], Pace(0, 1, 1), self._wish, hear, deadline_ns=left)
-        prober.open()
+        try:
+            prober.open()
+        except UnknownHost as error:
+            self._failure, self._known = str(error), False
+            self._errors[type(error).__name__] += 1
+            return False
         prober.run(look)
         found = account.report()
         self._counts.update({name: getattr(found, name) for name in COUNTS})
