@@ -123,7 +123,9 @@ class Account:
             self._note_stamp(number, data, sent.left, kernel_ns or now.wall_ns, took)
         phases = self._first(took) if self._fresh else {}
         outcome: Outcome = "late" if arrival == "late" else "reply"
-        return self._told(outcome, now, number, took, size=len(data), reordered=reordered, phases=phases)
+        return Probed(
+            self._place, outcome, now.wall_ns, number, took, len(data), reordered, phases=phases, peer=self.target.peer
+        )
 
     def reached(self, now: Instant) -> Probed:
         """Take note of a probe that was a connection, and nothing sent on it; its round trip is the SYN's."""
@@ -201,7 +203,6 @@ class Account:
         took: int | None = None,
         *,
         size: int = 0,
-        reordered: bool = False,
         offset: int | None = None,
         way: Way | None = None,
         phases: Mapping[str, int] | None = None,
@@ -215,7 +216,6 @@ class Account:
             number=number,
             round_trip_ns=took,
             size=size,
-            reordered=reordered,
             offset=offset,
             way=way,
             phases=phases or {},

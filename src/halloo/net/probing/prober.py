@@ -78,7 +78,7 @@ class Prober:
             if self._unused and self._past(together):
                 break
             until = together if self._unused else self._clock().steady_ns + SECOND
-            self._openings.go_on(self._ready(self._until(until), ()))
+            self._openings.go_on(self._ready(self._until(until), {}))
         errors = [*self._failed.values()]
         unknown = len(errors) == len(self._courses) and all(isinstance(error, UnknownHost) for error in errors)
         for error in errors:
@@ -159,11 +159,12 @@ class Prober:
 
     def _planned(self, now: int, awaited: Sequence[int]) -> int:
         """Say when the next probe leaves, which may be past, or far off where every turn is held."""
+        follows = self._pace.follows
+        if follows and awaited:
+            return min(awaited)
         if all(map(self._held, range(len(self._courses)))):
             return now + SECOND
-        if not self._pace.follows:
-            return self._pace.due_ns
-        return min(awaited) if awaited else self._hold
+        return self._hold if follows else self._pace.due_ns
 
     def _held(self, place: int) -> bool:
         """Whether a course's next probe cannot leave yet, because of the far end."""
@@ -171,10 +172,8 @@ class Prober:
 
     def _pass_held_turns(self) -> None:
         """Have the turns pass that were due by now and held: afterwards they may not be."""
-        if self._pace.follows or self._pace.over:
-            return
         now = self._clock().steady_ns
-        while self._pace.due_ns <= now and self._held(self._pace.target):
+        while not self._pace.over and self._pace.due_ns <= now and self._held(self._pace.target):
             self._pace.hold(now)
 
     def _last_moment(self, now: int) -> int:
@@ -315,10 +314,11 @@ class Prober:
         """Wait until something has come or a moment is there, and deal with it."""
         connected = [course for course in self._courses if course.lane.connection and not course.connect]
         listening = {course.lane.connection.socket.fileno(): course for course in connected if course.lane.connection}
-        sending = [number for number, course in listening.items() if course.lane.sending]
-        ready = self._ready(until, [*listening], sending)
-        self._pass_held_turns()
-        self._openings.go_on(ready)
+        ready = self._ready(until, listening)
+        if not self._pace.follows:
+            self._pass_held_turns()
+        if self._openings:
+            self._openings.go_on(ready)
         for number, course in listening.items():
             if number in ready and course.lane.connection:
                 try:
@@ -366,15 +366,16 @@ class Prober:
 
     # Waiting.
 
-    def _ready(self, until: int, reading: Sequence[int], writing: Sequence[int] = ()) -> set[int]:
+    def _ready(self, until: int, listening: Mapping[int, Course]) -> set[int]:
         """Wait for a descriptor that something has come to, or that takes something; a near moment is awaited awake."""
         if self._spin and not self._openings:
-            return {*reading}
+            return {*listening}
         now = self._clock().steady_ns
         seconds = max(self._awake_from(until, now) - now, 0) / SECOND
         begun = self._openings.awaited()
-        reading = [*reading, *begun.reading, self._wish.waking.fileno()]
-        found = wait(reading, [*writing, *begun.writing], min(seconds, begun.seconds))
+        reading = [*listening, *begun.reading, self._wish.waking.fileno()]
+        sending = [number for number, course in listening.items() if course.lane.sending]
+        found = wait(reading, [*sending, *begun.writing], min(seconds, begun.seconds))
         self._wish.heard()
         return found
 
