@@ -333,8 +333,8 @@ class Prober:
         for data, now, kernel_ns in lane.receive(self._clock):
             next_one, failure = self._loaded, None
             if next_one and account.tally.awaited == 1 and len(data) == lane.size:
-                self._pace.leave(now.steady_ns)
                 failure = self._leave(*next_one)
+                self._pace.leave(now.steady_ns)
             if lane.moved:
                 lane.moved = False
                 self._describe(course)
