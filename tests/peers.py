@@ -43,6 +43,17 @@ def silent() -> Iterator[int]:
         yield listener.getsockname()[1]
 
 
+@contextmanager
+def full(*, room: bool = False) -> Iterator[tuple[str, int]]:
+    """Give the address of a server that lets nobody in, or with `room` one client, and is silent: as Linux has it."""
+    with socket.socket() as busy, socket.socket() as first:
+        busy.bind(("127.0.0.1", 0))
+        busy.listen(0)  # room for one
+        if not room:
+            first.connect(busy.getsockname())
+        yield busy.getsockname()
+
+
 def unused_port() -> int:
     """Give a port on which nothing listens: it was free a moment ago, and the system hands out others first."""
     with socket.create_server(("127.0.0.1", 0)) as listener:

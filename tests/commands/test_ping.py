@@ -24,7 +24,7 @@ from halloo.core.trust import Trust
 from halloo.errors import UnknownHost, UsageError
 from halloo.net.listening import listen
 from tests.peers import closing as closing_at_once
-from tests.peers import correspondent, hanging_up_midway, peer, silent, unused_datagram_port, unused_port
+from tests.peers import correspondent, full, hanging_up_midway, peer, silent, unused_datagram_port, unused_port
 from tests.programs import PYTHON, started
 
 BRIEF = 0.05  # seconds in which what never comes is given up
@@ -280,11 +280,8 @@ def test_what_cannot_be_reached_is_told() -> None:
 @linux
 @pytest.mark.parametrize("options", [{}, {"reconnect": True}, {"connect": True}], ids=["one", "reconnect", "connect"])
 def test_who_lets_nobody_in_times_out(options: dict[str, Any]) -> None:
-    with socket.socket() as busy, socket.socket() as first:
-        busy.bind(("127.0.0.1", 0))
-        busy.listen(0)  # room for one, which comes first
-        first.connect(busy.getsockname())
-        target = only(quickly(busy.getsockname(), count=2, **options))
+    with full() as place:
+        target = only(quickly(place, count=2, **options))
     assert (target.sent, target.received, dict(target.errors)) == (2, 0, {"TimedOut": 2})
     assert target.failure
     assert "does not answer (timed out)" in target.failure
@@ -353,11 +350,8 @@ def test_who_answers_something_else_does_not_echo_either() -> None:
 
 @linux
 def test_a_deadline_bounds_what_connecting_may_take() -> None:
-    with socket.socket() as busy, socket.socket() as first:
-        busy.bind(("127.0.0.1", 0))
-        busy.listen(0)
-        first.connect(busy.getsockname())
-        report = ping(busy.getsockname(), count=None, interval=0.01, wait=3600, deadline=BRIEF)
+    with full() as place:
+        report = ping(place, count=None, interval=0.01, wait=3600, deadline=BRIEF)
     assert only(report).received == 0
 
 

@@ -25,7 +25,7 @@ from halloo.net.connection import Connection
 from halloo.net.exchange import exchange
 from halloo.net.listening import Listener, listen
 from halloo.net.waiting import finished
-from tests.peers import mailbox, unused_datagram_port, unused_port
+from tests.peers import full, mailbox, unused_datagram_port, unused_port
 
 Pair = tuple[Connection, Connection]
 
@@ -101,12 +101,8 @@ def test_one_may_wait_for_ever(listener: Listener) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="how a full queue behaves is the system's choice")
 def test_a_server_that_lets_nobody_in_times_out() -> None:
-    with socket.socket() as busy, socket.socket() as first:
-        busy.bind(("127.0.0.1", 0))
-        busy.listen(0)  # room for one, which comes first
-        first.connect(busy.getsockname())
-        with pytest.raises(TimedOut, match=r"does not answer \(timed out\)") as caught:
-            connect(busy.getsockname(), timeout=0.01)
+    with full() as place, pytest.raises(TimedOut, match=r"does not answer \(timed out\)") as caught:
+        connect(place, timeout=0.01)
     assert caught.value.errno == errno.ETIMEDOUT
 
 

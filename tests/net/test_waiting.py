@@ -1,4 +1,7 @@
+import os
+import signal
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -110,14 +113,21 @@ def test_a_step_is_told_when_its_time_is_over(pair: Pair) -> None:
     assert finished(asking(pair[0], [], moment(0.01))) == "nothing came"
 
 
-def test_whoever_is_interrupted_closes_what_the_steps_had_open(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(*_: object, **__: object) -> list[socket.socket]:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("halloo.net.waiting._until", interrupted)
+@pytest.mark.skipif(os.name == "nt", reason="signals of one's own end the process on Windows")
+def test_whoever_is_interrupted_closes_what_the_steps_had_open(pair: Pair) -> None:
+    near, far = pair
+    far.setblocking(True)
     closed: list[bool] = []
+
+    def interrupt() -> None:
+        assert far.recv(10) == b"?"
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
     with pytest.raises(KeyboardInterrupt):
-        finished(asking(pair[0], closed, None))
+        finished(asking(near, closed, moment(10)))
+    thread.join()
     assert closed == [True]
 
 

@@ -53,11 +53,10 @@ def in_a_thread(address: Address, family: int | None, until_ns: int | None) -> S
 
 def _asked(address: Address, family: int | None) -> Resolved:
     began = time.monotonic_ns()
-    return resolve(address, family), time.monotonic_ns() - began
+    return _resolve(address, family), time.monotonic_ns() - began
 
 
-def resolve(address: Address, family: int | None = None) -> list[Place]:
-    """Give the places of an address. Raises UnknownHost, AddressError."""
+def _resolve(address: Address, family: int | None) -> list[Place]:
     host = address.host or "localhost"
     if host == "localhost" and family:
         host = LOOPBACK[family == 6]  # noqa: PLR2004 - many machines know the name in one family only

@@ -1,6 +1,5 @@
 """Connections that are made at once: each is told of when it is there or is not to be, and nobody waits for another."""
 
-import socket
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from halloo.errors import HallooError
 from halloo.net.probing.exactly import wait
 from halloo.net.probing.lanes import Dial, Lane
 from halloo.net.probing.openings import AT_ONCE, Openings
-from tests.peers import unused_port
+from tests.peers import full, unused_port
 
 WAIT = 10.0  # seconds that no test takes
 linux = pytest.mark.skipif(sys.platform != "linux", reason="how a full queue behaves is the system's choice")
@@ -46,16 +45,6 @@ def connecting(*addresses: AddressLike, within: float = WAIT) -> Iterator[Told]:
     finally:
         for lane in told.lanes:
             lane.close()
-
-
-@contextmanager
-def full() -> Iterator[tuple[str, int]]:
-    """Give the address of a server that lets nobody in."""
-    with socket.socket() as busy, socket.socket() as first:
-        busy.bind(("127.0.0.1", 0))
-        busy.listen(0)
-        first.connect(busy.getsockname())
-        yield busy.getsockname()
 
 
 def test_all_are_made_at_once_and_each_is_told_of() -> None:

@@ -37,6 +37,7 @@ from tests.peers import closing as closing_at_once
 from tests.peers import (
     correspondent,
     echoing,
+    full,
     hanging_up_midway,
     once,
     peer,
@@ -464,24 +465,15 @@ def test_a_signal_breaks_into_connecting_again_and_what_came_before_is_kept() ->
 # Connections.
 
 
-@contextmanager
-def full() -> Iterator[int]:
-    """Give the port of a server that lets one client in and no other, and says nothing to that one either."""
-    with socket.socket() as busy:
-        busy.bind(("127.0.0.1", 0))
-        busy.listen(0)
-        yield busy.getsockname()[1]
-
-
 linux = pytest.mark.skipif(sys.platform != "linux", reason="how a full queue behaves is the system's choice")
 
 
 @linux
 def test_nobody_waits_for_somebody_elses_connection() -> None:
     meanwhile: list[bool] = []
-    with serving("127.0.0.1:0") as server, full() as port:
+    with serving("127.0.0.1:0") as server, full(room=True) as place:
         # The first connection fills the queue; the second is made for WAIT seconds, in vain.
-        dead = course(1, f"127.0.0.1:{port}", connect=True)
+        dead = course(1, place, connect=True)
         bench = Bench(course(0, server.address), dead, count=None, interval=5 * MS)
 
         def hear(event: Probed) -> None:
@@ -499,8 +491,8 @@ def test_nobody_waits_for_somebody_elses_connection() -> None:
 
 @linux
 def test_a_dead_target_takes_no_time_from_a_good_one_and_is_told_of_at_the_end() -> None:
-    with serving("127.0.0.1:0") as server, full() as port, socket.create_connection(("127.0.0.1", port)):
-        dead = course(1, f"127.0.0.1:{port}")
+    with serving("127.0.0.1:0") as server, full() as place:
+        dead = course(1, place)
         bench = Bench(course(0, server.address), dead, count=None, interval=10 * MS, deadline=300 * MS).run()
     good, held = bench.targets
     assert good.sent == good.received >= 1
@@ -510,8 +502,8 @@ def test_a_dead_target_takes_no_time_from_a_good_one_and_is_told_of_at_the_end()
 
 @linux
 def test_a_probe_whose_connection_is_not_there_at_the_end_is_lost() -> None:
-    with full() as port:  # the first connection fills the queue, and is all there is to the first probe
-        one = course(0, f"127.0.0.1:{port}", connect=True)
+    with full(room=True) as place:  # the first connection fills the queue, and is all there is to the first probe
+        one = course(0, place, connect=True)
         bench = Bench(one, count=None, interval=10 * MS, deadline=200 * MS).run()
     (target,) = bench.targets
     assert (target.sent, target.received, target.lost, dict(target.errors)) == (2, 1, 1, {"TimedOut": 1})
@@ -519,8 +511,8 @@ def test_a_probe_whose_connection_is_not_there_at_the_end_is_lost() -> None:
 
 @linux
 def test_connecting_is_part_of_the_time_that_all_may_take() -> None:
-    with full() as port, socket.create_connection(("127.0.0.1", port)):
-        bench = Bench(course(0, f"127.0.0.1:{port}"), count=None, interval=MS, deadline=50 * MS)
+    with full() as place:
+        bench = Bench(course(0, place), count=None, interval=MS, deadline=50 * MS)
         began = time.monotonic()
         bench.run()
     (target,) = bench.targets
