@@ -23,7 +23,7 @@ check: $(VENV)/.dev
 
 # halloo checked by itself, and the check by its mutants, those cases too that wait or load the machine: many minutes.
 check-all: check $(VENV)/.dev
-	$(BIN)/python -m pytest -m "" tests/check
+	$(BIN)/python -m pytest -m "" tests/_check
 
 # Side by side with other servers, on this machine; needs a C compiler. See bench/README.md.
 bench: $(VENV)/.bench

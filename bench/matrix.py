@@ -19,9 +19,9 @@ from pathlib import Path
 
 from bench.machine import machine
 from bench.servers import CC, CFLAGS
-from halloo.check.subject import Subject
-from halloo.commands.check import Choice, check
-from halloo.report.check_markdown import check_markdown
+from halloo._check.report.markdown import check_markdown
+from halloo._check.run import Choice, check
+from halloo._check.spec import Subject
 
 HERE = Path(__file__).parent
 TEXTBOOK = HERE / "textbook"

@@ -14,20 +14,20 @@ from functools import cache
 from ssl import SSLContext
 from typing import Self
 
-from halloo.core.limits import Limits
-from halloo.net.datagrams import QUEUE, WHOLE
-from halloo.net.serving import poller as pollers
-from halloo.net.serving.accepting import Post
-from halloo.net.serving.poller import Poller, Selector
-from halloo.net.serving.roles import Conversation, Peer, Respond, Witness
-from halloo.net.serving.stamping import Stamper
-from halloo.net.serving.table import SLOT, Snapshot
-from halloo.net.serving.tcp import BUFFER, Loop
-from halloo.net.serving.udp import UDP_SEGMENT
+from halloo._core.limits import Limits
+from halloo._net.datagrams import QUEUE, WHOLE
+from halloo._server import poller
+from halloo._server.acceptor import Post
+from halloo._server.connections import SLOT, Snapshot
+from halloo._server.handlers import Conversation, Peer, Respond, Witness
+from halloo._server.poller import Poller, Selector
+from halloo._server.tcp import BUFFER, Loop
+from halloo._server.timestamps import Stamper
+from halloo._server.udp import UDP_SEGMENT
 
 MAKERS: list[Callable[[], Poller]] = [Selector]
 if hasattr(select, "epoll"):
-    MAKERS.append(pollers.Epoll)
+    MAKERS.append(poller.Epoll)
 
 SOON = 5  # seconds that a turn may wait for what is on its way
 FLOOD = 64 * BUFFER  # more than the kernel keeps for the two of them

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from halloo.commands.serve import serving
+from halloo._server.serve import serving
 from tests.programs import PYTHON, Terminal, listening_port, run, started
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -13,19 +13,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from halloo.commands.connect import client
-    from halloo.commands.ping import ping
-    from halloo.commands.serve import serve, server, serving
-    from halloo.core.addresses import Address
-    from halloo.core.limits import Limits
-    from halloo.core.roundtrips import PingReport
-    from halloo.core.trust import Certificates, Trust
+    from halloo._client.connect import client
+    from halloo._core.address import Address
+    from halloo._core.limits import Limits
+    from halloo._core.tls_options import Certificates, Trust
+    from halloo._net.connection import Connection
+    from halloo._net.connector import connect
+    from halloo._net.listener import Listener, listen
+    from halloo._ping.report import PingReport
+    from halloo._ping.run import ping
+    from halloo._server.connections import Snapshot
+    from halloo._server.serve import serve, server, serving
+    from halloo._server.server import Server
     from halloo.errors import HallooError, LocalError, PeerError, UsageError
-    from halloo.net.connecting import connect
-    from halloo.net.connection import Connection
-    from halloo.net.listening import Listener, listen
-    from halloo.net.serving.server import Server
-    from halloo.net.serving.table import Snapshot
 
 __version__ = "0.1.0"
 
@@ -53,26 +53,26 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Address": "core.addresses",
-    "Certificates": "core.trust",
-    "Connection": "net.connection",
+    "Address": "_core.address",
+    "Certificates": "_core.tls_options",
+    "Connection": "_net.connection",
     "HallooError": "errors",
-    "Limits": "core.limits",
-    "Listener": "net.listening",
+    "Limits": "_core.limits",
+    "Listener": "_net.listener",
     "LocalError": "errors",
     "PeerError": "errors",
-    "PingReport": "core.roundtrips",
-    "Server": "net.serving.server",
-    "Snapshot": "net.serving.table",
-    "Trust": "core.trust",
+    "PingReport": "_ping.report",
+    "Server": "_server.server",
+    "Snapshot": "_server.connections",
+    "Trust": "_core.tls_options",
     "UsageError": "errors",
-    "client": "commands.connect",
-    "connect": "net.connecting",
-    "listen": "net.listening",
-    "ping": "commands.ping",
-    "serve": "commands.serve",
-    "server": "commands.serve",
-    "serving": "commands.serve",
+    "client": "_client.connect",
+    "connect": "_net.connector",
+    "listen": "_net.listener",
+    "ping": "_ping.run",
+    "serve": "_server.serve",
+    "server": "_server.serve",
+    "serving": "_server.serve",
 }
 
 

@@ -1,6 +1,6 @@
 """Run the command as `python -m halloo`."""
 
-from halloo.cli.main import main
+from halloo._cli.main import main
 
 if __name__ == "__main__":
     main()

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from halloo.net.serving.server import Server
+    from halloo._server.server import Server
 
 
 @pytest.fixture
 def halloo_server() -> "Iterator[Server]":
     """Serve the echo on a free loopback port; `halloo_server.address` has its `host` and `port`."""
-    from halloo.commands.serve import serving  # noqa: PLC0415 - see the charter above
+    from halloo._server.serve import serving  # noqa: PLC0415 - see the charter above
 
     with serving() as server:
         yield server

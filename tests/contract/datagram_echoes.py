@@ -19,12 +19,12 @@ import pytest
 
 import halloo
 from bench import servers
-from halloo.core.limits import Limits
-from halloo.net.datagrams import QUEUE, WHOLE
-from halloo.net.listening import listen
-from halloo.net.serving.poller import Epoll, Poller, Selector
-from halloo.net.serving.server import Server
-from halloo.net.serving.udp import UDP_GRO
+from halloo._core.limits import Limits
+from halloo._net.datagrams import QUEUE, WHOLE
+from halloo._net.listener import listen
+from halloo._server.poller import Epoll, Poller, Selector
+from halloo._server.server import Server
+from halloo._server.udp import UDP_GRO
 from tests.contract.echoes import LIMITS, Choosing
 from tests.programs import PYTHON, started
 

@@ -24,15 +24,14 @@ import trustme
 
 import halloo
 from bench import servers
-from halloo.core.limits import Limits
-from halloo.net.binding import BACKLOG
-from halloo.net.listening import Listener, listen
-from halloo.net.serving.accepting import Post
-from halloo.net.serving.answering import Answering
-from halloo.net.serving.poller import FLOW, Epoll, Poller, Selector
-from halloo.net.serving.roles import Conversation
-from halloo.net.serving.server import Server, Service
-from halloo.net.serving.tcp import Loop
+from halloo._core.limits import Limits
+from halloo._net.binding import BACKLOG
+from halloo._net.listener import Listener, listen
+from halloo._server.acceptor import Post
+from halloo._server.handlers import Answering, Conversation
+from halloo._server.poller import FLOW, Epoll, Poller, Selector
+from halloo._server.server import Server, Service
+from halloo._server.tcp import Loop
 from tests.contract.encrypted import Encrypted
 from tests.programs import PYTHON, started
 

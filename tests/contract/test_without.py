@@ -55,13 +55,13 @@ def test_the_contract_for_datagrams_is_kept() -> None:
 
 @pytest.mark.timeout(120)
 def test_the_loop_passes_its_own_tests() -> None:
-    rooms = ["poller", "tcp", "answering", "server"]
-    assert passed(*(f"tests/net/serving/test_{room}.py" for room in rooms)) > 90
+    rooms = ["poller", "tcp", "handlers", "server"]
+    assert passed(*(f"tests/_server/test_{room}.py" for room in rooms)) > 90
 
 
 @pytest.mark.timeout(120)
 def test_the_public_functions_pass_their_own_tests() -> None:
-    assert passed("tests/commands/test_serve.py", "-k", "test_serving or test_server") > 10
+    assert passed("tests/_server/test_serve.py", "-k", "test_serving or test_server") > 10
 
 
 # What is hidden, and what is used instead.
@@ -81,9 +81,7 @@ def test_what_windows_lacks_is_not_there() -> None:
 
 
 def test_the_portable_poller_is_the_best_there_is() -> None:
-    program = (
-        "from halloo.net.serving.poller import best\nprint(type(best()).__name__, type(best()._selector).__name__)"
-    )
+    program = "from halloo._server.poller import best\nprint(type(best()).__name__, type(best()._selector).__name__)"
     assert output(program) == "Selector SelectSelector\n"
 
 

@@ -1,0 +1,27 @@
+"""The decorator of all cases, for functions that are given a client's target instead of a server's.
+
+Knows types alone: what it makes is the same.
+"""
+
+from collections.abc import Callable
+from typing import ParamSpec, cast
+
+from halloo._check import case as cases
+from halloo._check.client.target import ClientTarget
+
+ClientFunction = Callable[[ClientTarget], str | None]
+_P = ParamSpec("_P")
+
+
+def _for_clients(
+    decorator: Callable[_P, Callable[[cases.Function], cases.Case]],
+) -> Callable[_P, Callable[[ClientFunction], cases.Case]]:
+    return cast("Callable[_P, Callable[[ClientFunction], cases.Case]]", decorator)
+
+
+case = _for_clients(cases.case)
+
+
+def function_of(case: cases.Case) -> ClientFunction:
+    """Give the function of a client's case."""
+    return cast("ClientFunction", case.run)

@@ -1,0 +1,128 @@
+"""A check as one page of HTML that needs nothing else: a list of cases for one report, a matrix for several.
+
+Knows HTML. Everything that is not written here is escaped, and the page's policy forbids scripts and whatever would be
+fetched. Behind each cell of the matrix are the details of its result, on the same page.
+"""
+
+import html
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
+from importlib import resources
+
+from halloo._check.case import Case
+from halloo._check.grading import Weights, grade
+from halloo._check.report.finding import TOLD, Cause, Hints, finding, headline, one_line
+from halloo._check.report.summary import LEGEND, MARKS, columns, rows, standing, summary, took, unasked
+from halloo._check.results import CheckReport, Result
+from halloo._core.escape import printable
+
+_HEAD = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
+<meta name="viewport" content="width=device-width">
+<title>{title}</title>
+<style>
+{style}</style>
+</head>
+<body>
+<h1>{title}</h1>
+"""
+
+
+def check_html(reports: Sequence[CheckReport], *, hints: Hints = "fix", weights: Weights | None = None) -> str:
+    """Write the page, with points where there are weights."""
+    title = f"halloo check: {reports[0].target if len(reports) == 1 else f'{len(reports)} targets'}"
+    parts = [_HEAD.format(title=_safe(one_line(title)), style=_style())]
+    if len(reports) > 1:
+        parts += _matrix(reports, weights)
+    for number, report in enumerate(reports):
+        parts += _section(report, number, hints, weights, alone=len(reports) == 1)
+    return "".join([*parts, "</body>\n</html>\n"])
+
+
+@cache
+def _style() -> str:
+    return resources.files("halloo._check.report").joinpath("style.css").read_text(encoding="utf-8")
+
+
+def _safe(text: object) -> str:
+    return html.escape(printable(str(text)))
+
+
+def _anchor(number: int, case: Case) -> str:
+    return _safe(f"r{number}-{case.id}")
+
+
+# Several reports.
+
+
+def _matrix(reports: Sequence[CheckReport], weights: Weights | None) -> Iterator[str]:
+    yield f'<p>{_safe(LEGEND)}</p>\n<div class="matrix">\n<table>\n<thead><tr><th scope="col">case</th>'
+    for number, name in enumerate(columns(reports)):
+        yield f'<th scope="col"><a href="#r{number}">{_safe(name)}</a></th>'
+    yield "</tr></thead>\n<tbody>\n"
+    if weights:
+        yield _row("points", [f"{grade([report], weights).points:g}" for report in reports])
+    yield _row("level reached", [str(at.reached) if (at := standing(report)) else "" for report in reports])
+    for case, results in rows(reports):
+        cells = "".join(_cell(result, number) for number, result in enumerate(results))
+        yield f'<tr><th scope="row" title="{_safe(case.does)}">{_name(case)}</th>{cells}</tr>\n'
+    yield "</tbody>\n</table>\n</div>\n"
+
+
+def _row(name: str, texts: Iterable[str]) -> str:
+    return f'<tr><th scope="row">{name}</th>{"".join(f"<td>{_safe(text)}</td>" for text in texts)}</tr>\n'
+
+
+def _name(case: Case) -> str:
+    return f"{_safe(case.path)} {_safe(case.name)} <small>{_safe(case.severity)} {case.level}</small>"
+
+
+def _cell(result: Result | None, number: int) -> str:
+    if result is None:
+        return "<td></td>"
+    told = _safe(f"{result.verdict} {headline(result.text)}")
+    link = f'<a href="#{_anchor(number, result.case)}" title="{told}">{MARKS[result.verdict]}</a>'
+    return f'<td class="{result.verdict}">{link}</td>'
+
+
+# One report.
+
+
+def _section(report: CheckReport, number: int, hints: Hints, weights: Weights | None, *, alone: bool) -> Iterator[str]:
+    name = "" if alone else f"<h2>{_safe(one_line(report.target))}</h2>\n"
+    yield f'<section id="r{number}">\n{name}<p>{_safe(summary(report))}</p>\n'
+    if weights:
+        graded = grade([report], weights)
+        yield f"<p><b>{graded.points:g} of {graded.most:g} points</b></p>\n"
+    if report.started:
+        yield f"<p>Begun {_safe(one_line(report.started))}.</p>\n"
+    yield from (f"<p>{_safe(line)}</p>\n" for line in unasked(report))
+    yield from (_details(result, number, hints, report.target) for result in report.results)
+    yield "</section>\n"
+
+
+def _details(result: Result, number: int, hints: Hints, target: str) -> str:
+    case, found = result.case, finding(result, hints=hints, target=target)
+    opened = " open" if result.verdict in ("FAIL", "ERROR") else ""
+    seconds = f" · {took(result.seconds)}" if result.seconds else ""
+    told = _safe(headline(result.text)) if result.verdict not in TOLD else ""
+    parts = [
+        f'<details id="{_anchor(number, case)}"{opened}>\n<summary>',
+        f'<span class="{result.verdict}">{result.verdict}</span> {_safe(case.path)} <b>{_safe(case.name)}</b> ',
+        f"<small>{_safe(case.severity)} · level {case.level}{seconds}</small> {told}</summary>\n<dl>",
+        *(f"<dt>{word}</dt><dd>{_safe(text)}</dd>" for word, text in found.facts),
+        "</dl>\n",
+        f"<pre>{_safe(found.dump)}</pre>\n" if found.dump else "",
+        *map(_cause, found.causes),
+        f"<p>Repeat: <code>{_safe(found.repeat)}</code></p>\n" if found.repeat else "",
+        "</details>\n",
+    ]
+    return "".join(parts)
+
+
+def _cause(cause: Cause) -> str:
+    fixes = "".join(f"<p>In {_safe(language)}:</p>\n<pre>{_safe(code)}</pre>\n" for language, code in cause.fixes)
+    return f"<h4>Likely: {_safe(cause.name)}</h4>\n<p>{_safe(cause.why)}</p>\n{fixes}"

@@ -1,0 +1,120 @@
+"""The marks of a class as CSV: a row a submission, to be opened in a spreadsheet.
+
+Knows what a spreadsheet would take for a formula: such a text gets an apostrophe in front, which makes it text.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
+
+from halloo._check.case import KINDS
+from halloo._check.grading import FULL, NOTHING, Mark, Weights, grade
+from halloo._check.report.finding import Hints, finding, headline, one_line, plain, worst_first
+from halloo._check.report.summary import summary, unasked
+from halloo._check.results import CheckReport
+
+COLUMNS = ("target", "points", "passed", "failed", "first failure", "seconds")
+FORMULAS = tuple(
+    "=+-@\N{FULLWIDTH EQUALS SIGN}\N{FULLWIDTH PLUS SIGN}\N{FULLWIDTH HYPHEN-MINUS}\N{FULLWIDTH COMMERCIAL AT}"
+)
+
+
+def marks(reports: Iterable[CheckReport], *, weights: Weights | None = None) -> str:
+    """Write a row for each target, whose reports count together. What was blocked has failed; warnings have passed."""
+    submissions: dict[str, list[CheckReport]] = {}
+    for report in reports:
+        submissions.setdefault(report.target, []).append(report)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for target, of_it in submissions.items():
+        writer.writerow(_row(target, of_it, weights))
+    return text.getvalue()
+
+
+def _row(target: str, reports: Sequence[CheckReport], weights: Weights | None) -> list[str]:
+    verdicts = [result.verdict for report in reports for result in report.results]
+    return [
+        _inert(target),
+        f"{grade(reports, weights).points:g}",
+        str(sum(verdict in FULL for verdict in verdicts)),
+        str(sum(verdict in NOTHING for verdict in verdicts)),
+        _inert(_first(reports)),
+        f"{sum(report.seconds for report in reports):.1f}",
+    ]
+
+
+def _first(reports: Sequence[CheckReport]) -> str:
+    for report in reports:
+        if report.trouble:
+            return headline(report.trouble)
+        for result in worst_first(report):
+            if result.verdict == "FAIL":
+                return f"{result.case.id} {result.case.name}: {headline(result.text)}"
+    return ""
+
+
+def _inert(text: str) -> str:
+    shown = one_line(text)
+    return f"'{shown}" if shown.lstrip().startswith(FORMULAS) else shown
+
+
+Visibility = Literal["visible", "hidden", "after_due_date", "after_published"]
+
+
+def gradescope(
+    reports: Sequence[CheckReport],
+    *,
+    hints: Hints = "fix",
+    weights: Weights | None = None,
+    visibility: Visibility = "visible",
+) -> str:
+    """Write the reports of one submission. What was skipped is told above the tests; it is neither won nor lost."""
+    graded = grade(reports, weights)
+    target = " ".join(dict.fromkeys(report.target for report in reports))
+    told = {
+        "score": graded.points,
+        "execution_time": round(sum(report.seconds for report in reports)),
+        "output": "\n\n".join("\n".join([summary(report), *_notes(report)]) for report in reports),
+        "output_format": "text",
+        "test_output_format": "text",
+        "test_name_format": "text",
+        "visibility": visibility,
+        "stdout_visibility": "hidden",
+        "tests": [_test(mark, hints, target, visibility) for mark in graded.marks],
+    }
+    return json.dumps(told, indent=2, allow_nan=False)
+
+
+def _notes(report: CheckReport) -> list[str]:
+    faults = [result.case.id for result in report.results if result.verdict == "ERROR"]
+    lines = unasked(report)
+    if faults:
+        lines.append(f"ERROR {len(faults)}: halloo's own fault, not counted ({' '.join(faults)})")
+    return lines
+
+
+def _test(mark: Mark, hints: Hints, target: str, visibility: Visibility) -> dict[str, Any]:
+    case, passed = mark.result.case, mark.result.verdict in ("PASS", "WARN", "INFO")
+    return {
+        "score": round(mark.points, 4),
+        "max_score": round(mark.most, 4),
+        "status": "passed" if passed else "failed",
+        "name": one_line(case.name),
+        "number": one_line(case.id),
+        "output": _output(mark, hints, target),
+        "tags": [KINDS[case.id[0]], case.severity, f"level {case.level}"],
+        "visibility": visibility,
+    }
+
+
+def _output(mark: Mark, hints: Hints, target: str) -> str:
+    result, case = mark.result, mark.result.case
+    if result.verdict in ("FAIL", "WARN"):
+        return plain(finding(result, hints=hints, target=target))
+    told = headline(result.text)
+    if result.verdict == "BLOCKED":
+        return one_line(f"BLOCKED: {told}. It is asked when that has been mended. {case.does}")
+    return one_line(f"{case.does} Expected: {case.passes}.{f' {told}' if told else ''}")

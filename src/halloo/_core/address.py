@@ -1,0 +1,143 @@
+"""Parse and format addresses: `8888`, `[::1]:8888`, `udp://host`. Pure: no I/O, no clock, no randomness.
+
+Knows how they are spelled. Knows no resolver and no socket: whether a host exists is for others to find out.
+"""
+
+import ipaddress
+import re
+from dataclasses import dataclass
+
+from halloo.errors import AddressError
+
+PORT = 8888  # the tutorial's
+SCHEMES = ("tcp", "udp", "tls", "unix")
+LOOPBACK = ("127.0.0.1", "::1")
+
+_SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
+_NAME = re.compile(r"[\w.-]+")  # of any script: the resolver turns it into ASCII
+_FORMS = "write host, host:8888, [::1]:8888, 8888 or udp://host:8888"
+_HIGHEST_PORT = 65535
+_PORT_DIGITS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """One place to listen on or to connect to.
+
+    `host` is None when only a port was given (a server's loopback, a client's localhost) and empty for every interface.
+    `path` is set for `unix:` alone. `str()` writes it so that `parse()` reads the same again.
+    """
+
+    scheme: str = "tcp"
+    host: str | None = None
+    port: int = PORT
+    path: str | None = None
+
+    def __str__(self) -> str:
+        if self.path is not None:
+            return f"unix://{self.path}" if self.path.startswith("//") else f"unix:{self.path}"
+        return f"{self.scheme}://{self.place}"
+
+    @property
+    def place(self) -> str:
+        """Host and port, or the path, without the scheme: `127.0.0.1:8888`, `[::1]:8888`, `/run/echo`."""
+        if self.path is not None:
+            return self.path
+        if self.host is None:
+            return str(self.port)
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def loopback(self) -> bool:
+        """Whether the address names this machine and nobody else's, as far as its spelling tells."""
+        if self.host in (None, "localhost") or self.path is not None:
+            return True
+        return is_ip(self.host or "") and ipaddress.ip_address(self.host or "").is_loopback
+
+
+AddressLike = str | int | tuple[str, int] | Address
+
+
+def parse(text: AddressLike) -> Address:
+    """Read an address as the command line spells it; a port number and a (host, port) pair will do too.
+
+    >>> parse("udp://[::1]:9000")
+    Address(scheme='udp', host='::1', port=9000, path=None)
+
+    Raises AddressError.
+    """
+    match text:
+        case Address():
+            return text
+        case int():
+            return Address(port=_port(str(text), str(text)))
+        case (host, port, *_):
+            return Address(host=_host(str(host), f"{host}"), port=_port(str(port), f"{host}:{port}"))
+        case str():
+            return _spelled(text)
+    raise AddressError(f"{text!r} is not an address", _FORMS)
+
+
+def is_ip(host: str) -> bool:
+    """Whether the host is an IP address, and not a name."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _spelled(text: str) -> Address:
+    if text.lower().startswith("unix:"):
+        return _unix(text)
+    scheme, rest = "tcp", text
+    if found := _SCHEME.match(text):
+        scheme, rest = found[1].lower(), text[found.end() :]
+        if scheme not in SCHEMES:
+            raise AddressError(f"{text!r} has an unknown scheme", "use tcp://, udp://, tls:// or unix:/path")
+        if not rest:
+            raise AddressError(f"{text!r} names no host", _FORMS)
+    if rest.isascii() and rest.isdecimal():
+        return Address(scheme, None, _port(rest, text))
+    host, port = _split(rest, text)
+    return Address(scheme, host, PORT if port is None else _port(port, text))
+
+
+def _unix(text: str) -> Address:
+    path = text[len("unix:") :].removeprefix("//")
+    if not path or "\0" in path:
+        raise AddressError(f"{text!r} names no socket file", "write unix:/path/to/socket")
+    return Address("unix", None, 0, path)
+
+
+def _split(rest: str, text: str) -> tuple[str, str | None]:
+    """Part host and port: the port is None when there is none."""
+    if rest.startswith("["):
+        inside, bracket, after = rest[1:].partition("]")
+        if not bracket or (after and not after.startswith(":")):
+            raise AddressError(f"{text!r} is not an address", "an IPv6 address with a port is written [::1]:8888")
+        return _host(inside, text), after[1:] if after else None
+    if rest.count(":") > 1:
+        return _host(rest, text), None
+    host, colon, port = rest.partition(":")
+    return _host(host, text), port if colon else None
+
+
+def _host(host: str, text: str) -> str:
+    if ":" in host:
+        try:
+            ipaddress.IPv6Address(host)
+        except ValueError:
+            remedy = "an IPv6 address with a port is written [::1]:8888"
+            raise AddressError(f"{text!r} is not an IPv6 address", remedy) from None
+        if not _NAME.fullmatch(host.partition("%")[2] or "lo"):
+            raise AddressError(f"{text!r} names no interface after the %", "write fe80::1%eth0")
+    elif host and not _NAME.fullmatch(host):
+        raise AddressError(f"{text!r} is not an address", _FORMS)
+    return host
+
+
+def _port(port: str, text: str) -> int:
+    if not (port.isascii() and port.isdecimal() and len(port) <= _PORT_DIGITS) or int(port) > _HIGHEST_PORT:
+        raise AddressError(f"{text!r} has no valid port", f"a port is a number from 0 to {_HIGHEST_PORT}")
+    return int(port)

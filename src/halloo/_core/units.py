@@ -1,0 +1,195 @@
+"""Parse and format durations, sizes, counts, rates and DSCP values. Pure: no I/O, no clock, no randomness.
+
+Knows numbers and their units. Inside halloo a duration is an integer of nanoseconds and a size one of bytes;
+these functions stand at the rim, where a person reads or writes.
+"""
+
+import math
+import re
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Literal
+
+from halloo.errors import UnitError, UsageError
+
+NS = {
+    "ns": 1,
+    "us": 1_000,
+    "µs": 1_000,  # the micro sign
+    "μs": 1_000,  # and the Greek letter, which looks the same
+    "ms": 1_000_000,
+    "s": 1_000_000_000,
+    "m": 60_000_000_000,
+    "h": 3_600_000_000_000,
+}
+SECOND = NS["s"]
+_DECIMAL = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}
+_DECIMAL["K"] = _DECIMAL["k"]
+_BYTES = {
+    **_DECIMAL,
+    **{f"{letter}B": factor for letter, factor in _DECIMAL.items()},
+    **{f"{letter}iB": 1024**power for power, letter in enumerate("KMG", start=1)},
+    "kiB": 1024,
+}
+_NUMBER = r"(\d+(?:\.\d*)?|\.\d+)"
+_PART = re.compile(_NUMBER + r"(ns|us|µs|μs|ms|s|m|h)", re.ASCII)
+_SCALED = re.compile(_NUMBER + r"\s?([A-Za-z]*)", re.ASCII)
+_LONGEST = 20  # characters of a number that a person means
+_LONGEST_TEXT = 200  # and of all that is looked at
+
+
+def duration(text: str) -> int:
+    """Read a duration into nanoseconds: `300ms`, `1.5s`, `1h30m`; a bare number is seconds. Raises UnitError."""
+    words = text.strip()[:_LONGEST_TEXT]
+    if re.fullmatch(_NUMBER, words, re.ASCII) and len(words) <= _LONGEST:
+        return int(Decimal(words) * SECOND)
+    parts = list(_PART.finditer(words))
+    if not parts or "".join(part[0] for part in parts) != words or max(len(part[1]) for part in parts) > _LONGEST:
+        raise UnitError(f"{text!r} is not a duration", "write 300ms, 1.5s, 1h30m, or seconds as a bare number")
+    return int(sum(Decimal(part[1]) * NS[part[2]] for part in parts))
+
+
+def size(text: str) -> int | None:
+    """Read a size into bytes: `64KiB` is 65536, `10k` 10000; `max` is None, no limit. Raises UnitError."""
+    return _scaled(text, _BYTES, "a size", "write 500, 10k, 64KiB, 1.5MB or max")
+
+
+def count(text: str) -> int | None:
+    """Read a count: `10k` is 10000; `max` is None, no limit. Raises UnitError."""
+    return _scaled(text, _DECIMAL, "a count", "write 500, 10k, 2M or max")
+
+
+def rate(text: str) -> int | None:
+    """Read so much a second: `500/s`, `64KiB/s`, `10k`; `max` is None, no limit. Raises UnitError."""
+    return _scaled(text.strip().removesuffix("/s"), _BYTES, "a rate", "write 500/s, 64KiB/s or max")
+
+
+def _scaled(text: str, units: dict[str, int], kind: str, remedy: str) -> int | None:
+    words = text.strip()
+    if words == "max":
+        return None
+    found = _SCALED.fullmatch(words)
+    if not found or found[2] not in units or len(found[1]) > _LONGEST:
+        raise UnitError(f"{text!r} is not {kind}", remedy)
+    value = Decimal(found[1]) * units[found[2]]
+    if value != int(value) and units[found[2]] == 1:
+        raise UnitError(f"{text!r} is not a whole number", remedy)
+    return round(value)
+
+
+def show_duration(ns: int) -> str:
+    """Write nanoseconds in the unit that leaves one to three digits before the point.
+
+    >>> show_duration(1_500_000)
+    '1.5ms'
+    """
+    for unit, larger in (("ns", "us"), ("us", "ms"), ("ms", "s"), ("s", "m"), ("m", "h")):
+        shown = _short(ns / NS[unit])
+        if abs(float(shown)) < NS[larger] // NS[unit]:
+            return f"{shown}{unit}"
+    return f"{_short(ns / NS['h'])}h"
+
+
+def show_size(octets: float) -> str:
+    """Write bytes in the binary unit that leaves one to three digits before the point.
+
+    >>> show_size(65536)
+    '64KiB'
+    """
+    for unit in ("B", "KiB", "MiB"):
+        shown = _short(octets / _BYTES[unit])
+        if abs(float(shown)) < _BYTES["KiB"]:
+            return f"{shown}{unit}"
+    return f"{_short(octets / _BYTES['GiB'])}GiB"
+
+
+def _short(value: float) -> str:
+    return f"{value:.2f}".rstrip("0").rstrip(".")
+
+
+HIGHEST = 63  # six bits
+NAMES = {
+    "BE": 0,  # best effort, as everything that asks for nothing: CS0 by another name
+    **{f"CS{precedence}": 8 * precedence for precedence in range(8)},
+    "LE": 1,  # RFC 8622
+    **{f"AF{kind}{drop}": 8 * kind + 2 * drop for kind in range(1, 5) for drop in range(1, 4)},  # RFC 2597
+    "VA": 44,  # RFC 5865
+    "EF": 46,  # RFC 3246
+}
+_BY_NUMBER = {number: name for name, number in reversed(NAMES.items())}
+
+
+def dscp(text: str) -> int:
+    """Read a name or a number. Raises UsageError.
+
+    >>> dscp("ef"), dscp("12")
+    (46, 12)
+    """
+    words = text.strip()
+    if words.upper() in NAMES:
+        return NAMES[words.upper()]
+    if words.isascii() and words.isdigit() and len(words) <= len(str(HIGHEST)) and int(words) <= HIGHEST:
+        return int(words)
+    raise UsageError(f"{text!r} is no DSCP", f"write EF, AF11 to AF43, CS0 to CS7, VA, BE, LE, or 0 to {HIGHEST}")
+
+
+def show_dscp(number: int) -> str:
+    """Write it by its name, where it has one.
+
+    >>> show_dscp(46), show_dscp(47)
+    ('EF', '47')
+    """
+    return _BY_NUMBER.get(number, str(number))
+
+
+Unit = Literal["ns", "us", "ms", "s"]
+UNITS: tuple[Unit, ...] = ("ns", "us", "ms", "s")
+DIGITS = 3
+NONE = "-"
+LEAST = 0.01  # of a unit: below, a smaller unit says it in fewer digits
+_ROUNDED = 0.9995  # from here on three digits would show as four
+
+
+def time(ns: int, unit: Unit | None = None) -> str:
+    """Write one time, in a unit of its own unless one is given.
+
+    >>> time(84_123), time(84_123, "ms")
+    ('84.1us', '0.0841ms')
+    """
+    unit = unit or _own(ns)
+    return _written(ns, unit, _decimals(ns, unit))
+
+
+def column(values: Sequence[int | None], unit: Unit | None = None) -> list[str]:
+    """Write times that stand below one another; None is a dash.
+
+    >>> column([84_100, 1_200_000, None])
+    ['0.084ms', '1.200ms', '-']
+    """
+    known = [value for value in values if value]
+    least, most = min(known, default=0), max(known, default=0)
+    if unit:
+        decimals = _decimals(least, unit)
+    else:
+        unit = _own(most)
+        while known and unit != UNITS[0] and least < NS[unit] * LEAST:
+            unit = UNITS[UNITS.index(unit) - 1]
+        decimals = min(_decimals(least, unit), DIGITS)
+    return [NONE if value is None else _written(value, unit, decimals) for value in values]
+
+
+def _own(ns: int) -> Unit:
+    """Choose the unit that leaves one to three digits before the point."""
+    return next((unit for unit in UNITS[:-1] if ns < _ROUNDED * 1000 * NS[unit]), UNITS[-1])
+
+
+def _decimals(ns: int, unit: Unit) -> int:
+    """Say how many digits behind the point leave three in all, or all that there are."""
+    if unit == "ns" or not ns:
+        return 0
+    before = math.floor(math.log10(ns / NS[unit] / _ROUNDED)) + 1
+    return min(max(DIGITS - before, 0), UNITS.index(unit) * DIGITS)
+
+
+def _written(ns: int, unit: Unit, decimals: int) -> str:
+    return f"{ns / NS[unit]:.{decimals}f}{unit}"

@@ -1,0 +1,139 @@
+"""Open the sockets of an address: on loopback unless told otherwise, on both families with one port, or say why not.
+
+Knows bind(2), listen(2), what sockets are set to, and HALLOO_BIND.
+"""
+
+import errno
+import os
+import socket
+import sys
+from collections.abc import Iterable
+from dataclasses import replace
+
+from halloo._core.address import LOOPBACK, Address
+from halloo._net import error_mapping, unix
+from halloo._net.datagrams import tell_destination, widen
+from halloo._net.port_owner import holder
+from halloo.errors import PortTaken, Unsupported
+
+BACKLOG = 4096  # connections not yet accepted; the kernel takes it down to net.core.somaxconn
+EVERYWHERE = ("0.0.0.0", "::")
+Options = list[tuple[int, int, int]]  # level, name and value, as for setsockopt(2)
+_MISSING = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT}
+_TRIES = 16  # ports tried until both families have the same one free
+
+
+def options(scheme: str, buffer: int | None, *, reuse_port: bool) -> Options:
+    """Choose what the socket of an address is set to; connections inherit it from theirs (socket(7), tcp(7), udp(7)).
+
+    `buffer` is how many bytes the kernel may hold each way; `reuse_port` lets others of this user share the port.
+    Raises Unsupported.
+    """
+    chosen: Options = []
+    if scheme != "udp":
+        # A peer that vanished without a word would otherwise be held open for ever.
+        chosen.append((socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1))
+    if scheme in ("tcp", "tls"):
+        # An answer is written as soon as it is there: Nagle and the peer's delayed ACK would hold it for 40 ms.
+        chosen.append((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1))
+    if sys.platform == "win32":
+        chosen.append((socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1))
+    elif scheme != "udp":
+        # It lets a port be taken again at once after a restart; for datagrams, or on Windows, it would share the port.
+        chosen.append((socket.SOL_SOCKET, socket.SO_REUSEADDR, 1))
+    if buffer:
+        size = buffer // 2  # Linux doubles the number for its own bookkeeping, and then stops growing it by itself
+        chosen += [(socket.SOL_SOCKET, option, size) for option in (socket.SO_RCVBUF, socket.SO_SNDBUF)]
+    if reuse_port:
+        if not hasattr(socket, "SO_REUSEPORT"):
+            raise Unsupported("this system has no SO_REUSEPORT", "leave --reuse-port out")
+        chosen.append((socket.SOL_SOCKET, socket.SO_REUSEPORT, 1))
+    return chosen
+
+
+def bound(address: Address, family: int | None, chosen: Options) -> list[socket.socket]:
+    """Open what listens on an address: one socket for each family, all on one port.
+
+    Raises PortTaken, NotPermitted, NotLocal, AddressError, LocalError.
+    """
+    if address.scheme == "unix":
+        return [unix.bound(address, BACKLOG, chosen)]
+    places = [place for place in _places(address) if family in (None, place[0])]
+    if not places:
+        raise error_mapping.wrong_family(address, family or 0)
+    for _ in range(_TRIES if address.port == 0 else 1):
+        try:
+            return _open_all(address, places, chosen)
+        except PortTaken as error:
+            taken = error
+    raise taken
+
+
+def _open_all(address: Address, places: Iterable[tuple[int, str]], chosen: Options) -> list[socket.socket]:
+    """Open a socket for each family, all on one port; a family that this machine lacks is left out."""
+    sockets: list[socket.socket] = []
+    port, lacking = address.port, None
+    for family, host in places:
+        try:
+            sockets.append(_open(family, replace(address, host=host, port=port), chosen))
+        except OSError as error:
+            if error.errno in _MISSING:
+                lacking = error
+                continue
+            for sock in sockets:
+                sock.close()
+            raise _failure(replace(address, host=host, port=port), error) from error
+        port = sockets[0].getsockname()[1]
+    if lacking and not sockets:
+        raise error_mapping.listening(address, lacking) from lacking
+    return sockets
+
+
+def _places(address: Address) -> list[tuple[int, str]]:
+    """Give the families (4, 6) and IP addresses that an address stands for."""
+    host = os.environ.get("HALLOO_BIND", "localhost") if address.host is None else address.host
+    if host == "localhost":
+        return list(zip((4, 6), LOOPBACK, strict=True))
+    if host in ("", "::"):
+        return list(zip((4, 6), EVERYWHERE, strict=True))
+    try:
+        found = socket.getaddrinfo(host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (socket.gaierror, UnicodeError) as error:
+        raise error_mapping.not_local(replace(address, host=host)) from error
+    return [(6 if family == socket.AF_INET6 else 4, str(sockaddr[0])) for family, *_, sockaddr in found]
+
+
+def _open(family: int, address: Address, chosen: Options) -> socket.socket:
+    kind = socket.SOCK_DGRAM if address.scheme == "udp" else socket.SOCK_STREAM
+    sock = socket.socket(socket.AF_INET6 if family == 6 else socket.AF_INET, kind)  # noqa: PLR2004
+    try:
+        if kind == socket.SOCK_DGRAM:
+            widen(sock)
+        for option in chosen:
+            sock.setsockopt(*option)
+        if family == 6:  # noqa: PLR2004 - the IP version
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        if kind == socket.SOCK_DGRAM and address.host in EVERYWHERE and sys.platform.startswith("linux"):
+            tell_destination(sock)
+        sock.bind(socket.getaddrinfo(address.host, address.port, type=kind, flags=socket.AI_NUMERICHOST)[0][4])
+        if kind == socket.SOCK_STREAM:
+            sock.listen(BACKLOG)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _failure(address: Address, error: OSError) -> Exception:
+    if error.errno != errno.EADDRINUSE:
+        return error_mapping.listening(address, error)
+    found = holder(address.port, datagrams=address.scheme == "udp")
+    by = f" by {found[0]} (pid {found[1]})" if found else ""
+    scheme = "" if address.scheme == "tcp" else f"{address.scheme}://"
+    another = 9999 if address.port != 9999 else 0  # noqa: PLR2004 - any other port
+    return PortTaken(
+        f"port {address.port} on {address.host} is taken{by}",
+        f"stop it, or choose another: halloo serve {scheme}{another}",
+        address=str(address),
+        errno=error.errno,
+    )

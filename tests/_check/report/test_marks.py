@@ -1,0 +1,174 @@
+import csv
+import json
+from typing import Any
+
+import pytest
+
+from halloo._check.grading import read_weights
+from halloo._check.report.marks import COLUMNS, gradescope, marks
+from tests._check.report.invented import (
+    ALL,
+    FAILED,
+    GOOD,
+    HOSTILE,
+    HOSTILE_REPORT,
+    MISTAKE,
+    SHORT,
+    STUCK,
+    report,
+    result,
+)
+
+
+def rows(text: str) -> list[list[str]]:
+    return list(csv.reader(text.splitlines(), strict=True))
+
+
+def test_a_submission_is_a_row() -> None:
+    assert rows(marks([report((result(SHORT, "PASS"), FAILED), target="subs/anna"), GOOD])) == [
+        [*COLUMNS],
+        ["subs/anna", "50", "1", "1", "T09 half-close: the end came after 34 of 84 bytes", "12.3"],
+        ["./good {port}", "100", "3", "0", "", "12.3"],
+    ]
+
+
+def test_what_was_blocked_has_failed() -> None:
+    assert rows(marks([report()]))[1][2:4] == ["3", "3"]
+
+
+def test_reports_of_one_target_are_one_row() -> None:
+    found = rows(marks([report((result(SHORT, "PASS"),)), report((FAILED,), scheme="udp")]))
+    assert [row[1:4] for row in found[1:]] == [["50", "1", "1"]]
+
+
+def test_weights_are_obeyed() -> None:
+    text = marks([report((result(SHORT, "PASS"), FAILED))], weights=read_weights("points = 30\n[weights]\nT09 = 2"))
+    assert rows(text)[1][1] == "10"
+
+
+def test_why_it_did_not_start_is_its_first_failure() -> None:
+    found = rows(marks([STUCK]))[1]
+    assert found[1] == "0"
+    assert found[4].startswith("it ended with code 1")
+
+
+@pytest.mark.parametrize("name", ["=cmd()", "+1", "-1", "@SUM(A1)", " =cmd()", "\N{FULLWIDTH EQUALS SIGN}1"])
+def test_a_name_is_never_a_formula(name: str) -> None:
+    assert rows(marks([report(target=name)]))[1][0] == f"'{name}"
+
+
+@pytest.mark.parametrize("name", ["\t=1", "\r=1", "\n=1", "\0=1"])
+def test_a_name_cannot_begin_in_another_way(name: str) -> None:
+    assert rows(marks([report(target=name)]))[1][0] == repr(name)[1:-1]
+
+
+def test_a_reason_is_never_a_formula() -> None:
+    assert rows(marks([report((), trouble="=cmd()")]))[1][4] == "'=cmd()"
+
+
+def test_whatever_a_target_says_stays_in_its_row() -> None:
+    assert [len(row) for row in rows(marks(ALL))] == [len(COLUMNS)] * 4  # the first and the last are of one target
+    assert len(marks([report(target=f'a\n"{HOSTILE}\n')]).splitlines()) == 2
+
+
+# What https://gradescope-autograders.readthedocs.io/en/latest/specs/ names, and the types that it shows.
+TOP = {
+    "score": float,
+    "execution_time": int,
+    "output": str,
+    "output_format": str,
+    "test_output_format": str,
+    "test_name_format": str,
+    "visibility": str,
+    "stdout_visibility": str,
+    "tests": list,
+}
+TEST = {
+    "score": float,
+    "max_score": float,
+    "status": str,
+    "name": str,
+    "number": str,
+    "output": str,
+    "tags": list,
+    "visibility": str,
+}
+VISIBILITIES = {"hidden", "after_due_date", "after_published", "visible"}
+
+
+def told(text: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(text, parse_constant=pytest.fail)
+    return found
+
+
+def output(text: str, number: str) -> str:
+    return next(str(test["output"]) for test in told(text)["tests"] if test["number"] == number)
+
+
+@pytest.mark.parametrize("reports", [[each] for each in ALL] + [list(ALL)])
+def test_the_document_has_the_documented_shape(reports: list[Any]) -> None:
+    found = told(gradescope(reports))
+    assert {name: type(value) for name, value in found.items()} == TOP
+    assert {found["visibility"], found["stdout_visibility"]} <= VISIBILITIES
+    for test in found["tests"]:
+        assert {name: type(value) for name, value in test.items()} == TEST
+        assert test["status"] in ("passed", "failed")
+        assert test["visibility"] in VISIBILITIES
+        assert 0 <= test["score"] <= test["max_score"]
+        assert all(isinstance(tag, str) for tag in test["tags"])
+
+
+def test_every_format_is_text_so_that_nothing_is_taken_for_html() -> None:
+    found = told(gradescope([HOSTILE_REPORT]))
+    assert {found[name] for name in ("output_format", "test_output_format", "test_name_format")} == {"text"}
+
+
+def test_a_case_is_a_test_with_its_share_of_the_points() -> None:
+    found = told(gradescope([report((result(SHORT, "PASS"), FAILED))]))
+    assert found["score"] == 50
+    assert [(test["number"], test["name"], test["score"], test["max_score"]) for test in found["tests"]] == [
+        ("T01", "short", 50, 50),
+        ("T09", "half-close", 0, 50),
+    ]
+    assert found["tests"][1]["tags"] == ["tcp", "MUST", "level 1"]
+
+
+def test_gradescope_obeys_weights() -> None:
+    weights = read_weights("points = 30\n[weights]\nT09 = 2")
+    found = told(gradescope([report((result(SHORT, "PASS"), FAILED))], weights=weights))
+    assert [test["max_score"] for test in found["tests"]] == [10, 20]
+
+
+def test_what_was_skipped_is_told_above_and_is_no_test() -> None:
+    found = told(gradescope([report()]))
+    assert "SKIP 1: needs Linux (T16)" in found["output"]
+    assert "ERROR 1: halloo's own fault, not counted (T14)" in found["output"]
+    assert {"T16", "T14"}.isdisjoint(test["number"] for test in found["tests"])
+
+
+def test_the_explanation_obeys_the_hints() -> None:
+    assert MISTAKE.why in output(gradescope([report()], hints="cause"), "T09")
+    assert "write_eof" not in output(gradescope([report()], hints="cause"), "T09")
+    assert "write_eof" in output(gradescope([report()]), "T09")
+    assert MISTAKE.name not in gradescope([report()], hints="none")
+
+
+def test_what_is_blocked_says_by_what() -> None:
+    assert output(gradescope([report()]), "T13").startswith("BLOCKED: needs T14. ")
+
+
+def test_what_passed_says_what_was_asked() -> None:
+    assert output(gradescope([GOOD]), "T01") == (
+        "Send 4 bytes, then half-close. Expected: the reply, then the end within 3 s."
+    )
+
+
+def test_a_program_that_did_not_start_has_no_points_and_is_told_why() -> None:
+    found = told(gradescope([STUCK]))
+    assert found["score"] == 0
+    assert "it ended with code 1 before it listened" in found["output"]
+
+
+def test_tests_can_be_hidden_until_later() -> None:
+    found = told(gradescope([GOOD], visibility="after_due_date"))
+    assert {found["visibility"], *(test["visibility"] for test in found["tests"])} == {"after_due_date"}

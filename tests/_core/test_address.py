@@ -1,0 +1,149 @@
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from halloo._core.address import PORT, SCHEMES, Address, parse
+from halloo.errors import AddressError
+
+ACCEPTED = {
+    "8888": Address(port=8888),
+    "0": Address(port=0),
+    "65535": Address(port=65535),
+    ":8888": Address(host="", port=8888),
+    "": Address(host="", port=PORT),
+    "host": Address(host="host", port=PORT),
+    "host:9": Address(host="host", port=9),
+    "my-host.example.org:9": Address(host="my-host.example.org", port=9),
+    "192.0.2.1": Address(host="192.0.2.1", port=PORT),
+    "192.0.2.1:9": Address(host="192.0.2.1", port=9),
+    "::": Address(host="::", port=PORT),
+    "::1": Address(host="::1", port=PORT),
+    "[::1]": Address(host="::1", port=PORT),
+    "[::1]:9": Address(host="::1", port=9),
+    "fe80::1%eth0": Address(host="fe80::1%eth0", port=PORT),
+    "[fe80::1%eth0]:9": Address(host="fe80::1%eth0", port=9),
+    "tcp://host:9": Address("tcp", "host", 9),
+    "udp://host": Address("udp", "host", PORT),
+    "udp://[::1]:9": Address("udp", "::1", 9),
+    "tls://host:9": Address("tls", "host", 9),
+    "tcp://9": Address("tcp", None, 9),
+    "TCP://host": Address("tcp", "host", PORT),
+    "unix:/run/halloo.sock": Address("unix", None, 0, "/run/halloo.sock"),
+    "unix:///run/halloo.sock": Address("unix", None, 0, "/run/halloo.sock"),
+    "unix:halloo.sock": Address("unix", None, 0, "halloo.sock"),
+}
+REFUSED = [
+    *("65536", "host:65536", "host:", "host:-1", "host: 9", "host:http", "host:٣", "[::1]:", "[::1]:x"),
+    *("9" * 5000, "host:" + "9" * 5000),
+    *("[::1", "[::1]9", "::1::", "1:2:3", "[host:9]", "[[::1]]"),
+    *("a host", "host/path", "user@host", "host\n", " host", "\x1b[31m", "tcp://tcp://host"),
+    *("http://host", "tcp://", "udp://", "://host", "unix:", "unix://", "unix:/a\0b"),
+]
+NO_ADDRESS = [None, b"host", 1.5, (), ("host",), ("host", "http"), ("a host", 9), ("host", -1), -1, 65536, True]
+
+hosts = st.one_of(
+    st.none(),
+    st.just(""),
+    st.ip_addresses().map(str),
+    st.from_regex(r"[A-Za-z][A-Za-z0-9.-]*", fullmatch=True),
+    st.from_regex(r"fe80::[0-9a-f]{1,4}%[a-z0-9.-]+", fullmatch=True),
+)
+ports = st.integers(0, 65535)
+names = st.builds(Address, st.sampled_from([scheme for scheme in SCHEMES if scheme != "unix"]), hosts, ports)
+paths = st.text(min_size=1).filter(lambda path: "\0" not in path)
+near_misses = st.text("[]:/%.-0189afh\0 é\n")
+
+
+@pytest.mark.parametrize(("text", "address"), ACCEPTED.items())
+def test_a_spelling_is_understood(text: str, address: Address) -> None:
+    assert parse(text) == address
+
+
+@pytest.mark.parametrize("text", REFUSED, ids=lambda text: repr(text[:20]))
+def test_a_spelling_is_refused_with_a_remedy(text: str) -> None:
+    with pytest.raises(AddressError) as caught:
+        parse(text)
+    assert caught.value.remedy
+
+
+@pytest.mark.parametrize("value", NO_ADDRESS, ids=repr)
+def test_what_is_no_address_is_refused(value: object) -> None:
+    with pytest.raises(AddressError):
+        parse(value)  # type: ignore[arg-type]  # what a caller without a type checker may hand over
+
+
+def test_a_number_is_a_port() -> None:
+    assert parse(8888) == Address(port=8888)
+
+
+def test_a_pair_is_a_host_and_a_port() -> None:
+    assert parse(("::1", 9)) == Address(host="::1", port=9)
+
+
+def test_a_pair_as_the_socket_module_gives_it_for_ipv6_is_understood() -> None:
+    assert parse(("::1", 9, 0, 0)) == Address(host="::1", port=9)  # type: ignore[arg-type]  # undeclared, but common
+
+
+def test_the_tutorials_pair_means_every_interface() -> None:
+    assert parse(("", 8888)) == parse(":8888")
+
+
+def test_an_address_stays_itself() -> None:
+    address = Address("udp", "host", 9)
+    assert parse(address) is address
+
+
+@given(names)
+def test_an_address_is_read_as_it_was_written(address: Address) -> None:
+    assert parse(str(address)) == address
+
+
+@given(paths)
+@example("//run/halloo.sock")
+def test_a_path_is_read_as_it_was_written(path: str) -> None:
+    address = Address("unix", None, 0, path)
+    assert parse(str(address)) == address
+
+
+@given(st.one_of(st.text(), near_misses))
+def test_any_text_is_an_address_or_an_address_error(text: str) -> None:
+    try:
+        parse(text)
+    except AddressError as error:
+        assert error.remedy  # noqa: PT017 - either outcome is right, and each has its own fact
+
+
+@given(st.one_of(near_misses, near_misses.map("fe80::1%{}".format), near_misses.map("UNIX://{}".format)))
+@example("UNIX://host")
+@example("fe80::1%]")
+@example("unix:////a")
+def test_what_was_understood_is_written_in_a_way_that_means_the_same(text: str) -> None:
+    try:
+        address = parse(text)
+    except AddressError:
+        return
+    assert parse(str(address)) == address
+
+
+@pytest.mark.parametrize(
+    ("address", "place"),
+    [
+        (Address(port=9), "9"),
+        (Address(host="", port=9), ":9"),
+        (Address(host="host", port=9), "host:9"),
+        (Address(host="::1", port=9), "[::1]:9"),
+        (Address("udp", "host", 9), "host:9"),
+    ],
+)
+def test_a_place_is_the_address_without_its_scheme(address: Address, place: str) -> None:
+    assert address.place == place
+
+
+@pytest.mark.parametrize("text", ["9", "localhost", "127.0.0.1", "127.1.2.3", "::1", "unix:/a"])
+def test_loopback_is_recognised(text: str) -> None:
+    assert parse(text).loopback
+
+
+@pytest.mark.parametrize("text", [":9", "0.0.0.0", "::", "host", "192.0.2.1", "fe80::1%eth0", "127.host"])
+def test_what_others_may_reach_is_not_loopback(text: str) -> None:
+    assert not parse(text).loopback

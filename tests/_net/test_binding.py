@@ -1,0 +1,214 @@
+import errno
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from halloo._core.address import LOOPBACK, AddressLike, parse
+from halloo._net.binding import bound, options
+from halloo.errors import AddressError, NotLocal, PortTaken, Unsupported
+
+SCHEMES = ["tcp", "udp"]
+
+
+@contextmanager
+def opened(address: AddressLike, family: int | None = None, **chosen: bool) -> Iterator[list[socket.socket]]:
+    """Open the sockets of an address, and close them."""
+    place = parse(address)
+    with ExitStack() as cleanup:
+        sockets = bound(place, family, options(place.scheme, None, reuse_port=chosen.get("reuse_port", False)))
+        yield [cleanup.enter_context(sock) for sock in sockets]
+
+
+def hosts(sockets: list[socket.socket]) -> list[str]:
+    return [sock.getsockname()[0] for sock in sockets]
+
+
+def ports(sockets: list[socket.socket]) -> set[int]:
+    return {sock.getsockname()[1] for sock in sockets}
+
+
+def has_ipv6() -> bool:
+    try:
+        with opened("[::1]:0"):
+            return True
+    except OSError:
+        return False
+
+
+needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="needs ::1")
+needs_proc = pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="needs proc(5)")
+needs_sharing = pytest.mark.skipif(not hasattr(socket, "SO_REUSEPORT"), reason="needs SO_REUSEPORT")
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HALLOO_BIND", raising=False)
+
+
+# Where.
+
+
+@needs_ipv6
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_both_loopback_families_have_one_port(scheme: str) -> None:
+    with opened(f"{scheme}://0") as sockets:
+        assert hosts(sockets) == [*LOOPBACK]
+        assert len(ports(sockets)) == 1
+
+
+@needs_ipv6
+@pytest.mark.parametrize(("family", "host"), [(4, "127.0.0.1"), (6, "::1")])
+def test_one_family_alone_can_be_had(family: int, host: str) -> None:
+    with opened(0, family) as sockets:
+        assert hosts(sockets) == [host]
+
+
+@needs_ipv6
+def test_localhost_is_both_families_whatever_the_resolver_says() -> None:
+    with opened("localhost:0") as sockets:
+        assert hosts(sockets) == [*LOOPBACK]
+
+
+@needs_ipv6
+@pytest.mark.parametrize("address", [":0", "udp://:0", "[::]:0", ("", 0)])
+def test_every_interface_is_both_families_on_one_port(address: str | tuple[str, int]) -> None:
+    with opened(address) as sockets:
+        assert hosts(sockets) == ["0.0.0.0", "::"]
+        assert len(ports(sockets)) == 1
+
+
+def test_an_ip_address_is_that_alone() -> None:
+    with opened("127.0.0.1:0") as sockets:
+        assert hosts(sockets) == ["127.0.0.1"]
+
+
+@needs_ipv6
+def test_the_environment_names_the_host_where_no_address_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HALLOO_BIND", "::1")
+    with opened(0) as sockets:
+        assert hosts(sockets) == ["::1"]
+
+
+@needs_ipv6
+def test_an_empty_host_in_the_environment_is_every_interface(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HALLOO_BIND", "")
+    with opened(0) as sockets:
+        assert hosts(sockets) == ["0.0.0.0", "::"]
+
+
+def test_a_named_host_is_stronger_than_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HALLOO_BIND", "203.0.113.1")
+    with opened("127.0.0.1:0") as sockets:
+        assert hosts(sockets) == ["127.0.0.1"]
+
+
+# Where not.
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_a_port_that_is_taken_is_named(scheme: str) -> None:
+    with opened(f"{scheme}://127.0.0.1:0") as sockets:
+        (port,) = ports(sockets)
+        with (
+            pytest.raises(PortTaken, match=f"^port {port} on 127.0.0.1 is taken") as caught,
+            opened(f"{scheme}://{port}"),
+        ):
+            pass
+    assert (caught.value.errno, caught.value.address) == (errno.EADDRINUSE, f"{scheme}://127.0.0.1:{port}")
+
+
+@needs_proc
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_who_holds_a_taken_port_is_named(scheme: str) -> None:
+    name = Path("/proc/self/comm").read_text(encoding="utf-8").strip()
+    with opened(f"{scheme}://127.0.0.1:0") as sockets:
+        (port,) = ports(sockets)
+        with pytest.raises(PortTaken) as caught, opened(f"{scheme}://{port}"):
+            pass
+    assert caught.value.fact.endswith(f" by {name} (pid {os.getpid()})")
+
+
+@pytest.mark.parametrize(("scheme", "another"), [("tcp", "9999"), ("udp", "udp://9999")])
+def test_instead_of_a_taken_port_another_is_offered(scheme: str, another: str) -> None:
+    with opened(f"{scheme}://127.0.0.1:0") as sockets:
+        (port,) = ports(sockets)
+        with pytest.raises(PortTaken) as caught, opened(f"{scheme}://{port}"):
+            pass
+    assert caught.value.remedy == f"stop it, or choose another: halloo serve {another}"
+
+
+@needs_ipv6
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_a_port_that_is_taken_in_the_second_family_alone_is_taken(scheme: str) -> None:
+    with opened(f"{scheme}://0", 6) as sockets:
+        (port,) = ports(sockets)
+        with pytest.raises(PortTaken, match="on ::1 is taken"), opened(f"{scheme}://{port}"):
+            pass
+
+
+def test_an_address_of_another_machine_cannot_be_listened_on() -> None:
+    with (
+        pytest.raises(NotLocal, match=r"cannot listen on 203\.0\.113\.1:0: it is no address of this machine"),
+        opened("203.0.113.1:0"),
+    ):
+        pass
+
+
+def test_an_address_of_the_other_family_cannot_be_listened_on() -> None:
+    with pytest.raises(AddressError, match=r"127\.0\.0\.1 is no IPv6 address; leave -6 out"), opened("127.0.0.1:0", 6):
+        pass
+
+
+@pytest.mark.parametrize("host", ["halloo.invalid", "a..b", "a" * 64])
+def test_a_name_that_nobody_has_cannot_be_listened_on(host: str) -> None:
+    with pytest.raises(NotLocal, match=f"no address is known for '{host}'"), opened((host, 0)):
+        pass
+
+
+# What the sockets are set to.
+
+
+def test_a_port_for_datagrams_is_nobody_elses() -> None:
+    with opened("udp://127.0.0.1:0") as sockets, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as thief:
+        if sys.platform != "win32":  # where it would be the thief who is let in, were it not for SO_EXCLUSIVEADDRUSE
+            thief.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with pytest.raises(OSError):  # noqa: PT011 - its number is the system's own
+            thief.bind(sockets[0].getsockname())
+
+
+def test_datagrams_may_wait_in_a_larger_queue_than_is_usual() -> None:
+    with opened("udp://127.0.0.1:0") as (sock,), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as usual:
+        room, room_usual = (each.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) for each in (sock, usual))
+    assert room >= room_usual
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere the number is not doubled")
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_the_kernel_can_be_kept_to_a_smaller_buffer(scheme: str) -> None:
+    place = parse(f"{scheme}://127.0.0.1:0")
+    [sock] = bound(place, None, options(scheme, 16384, reuse_port=False))
+    with sock:
+        for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+            assert sock.getsockopt(socket.SOL_SOCKET, option) == 16384
+
+
+@needs_sharing
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_a_port_can_be_shared_by_those_who_all_ask_for_it(scheme: str) -> None:
+    with opened(f"{scheme}://127.0.0.1:0", reuse_port=True) as one:
+        (port,) = ports(one)
+        with opened(f"{scheme}://127.0.0.1:{port}", reuse_port=True) as other:
+            assert ports(other) == {port}
+        with pytest.raises(PortTaken), opened(f"{scheme}://127.0.0.1:{port}"):
+            pass
+
+
+def test_a_system_that_cannot_share_ports_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(socket, "SO_REUSEPORT", raising=False)
+    with pytest.raises(Unsupported, match="this system has no SO_REUSEPORT; leave --reuse-port out"):
+        options("tcp", None, reuse_port=True)

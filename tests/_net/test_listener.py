@@ -1,0 +1,200 @@
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from halloo._core.address import Address
+from halloo._net.connector import connect
+from halloo._net.listener import Listener, listen
+from halloo.errors import AddressError, PortTaken, TimedOut
+
+WAIT = 10.0  # seconds that no test takes
+
+
+def has_ipv6() -> bool:
+    try:
+        listen("[::1]:0").close()
+    except OSError:
+        return False
+    return True
+
+
+needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="needs ::1")
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HALLOO_BIND", raising=False)
+
+
+@pytest.fixture
+def listener() -> Iterator[Listener]:
+    with listen(0, family=4) as opened:
+        yield opened
+
+
+def hosts(listener: Listener) -> list[str | None]:
+    return [address.host for address in listener.addresses]
+
+
+@needs_ipv6
+def test_several_addresses_are_listened_on_in_their_order() -> None:
+    with listen("[::1]:0", "127.0.0.1:0") as listener:
+        assert hosts(listener) == ["::1", "127.0.0.1"]
+
+
+def test_the_address_is_the_first_with_its_real_port(listener: Listener) -> None:
+    assert listener.address == Address("tcp", *listener.sockets[0].getsockname())
+    assert listener.address.port
+
+
+def test_nothing_stays_open_when_one_of_several_addresses_is_taken(listener: Listener) -> None:
+    with pytest.raises(PortTaken):
+        listen("127.0.0.1:0", listener.address)
+
+
+def test_what_is_no_address_is_not_listened_on() -> None:
+    with pytest.raises(AddressError):
+        listen("host:http")
+
+
+# Accepting.
+
+
+@needs_ipv6
+def test_clients_of_both_families_are_accepted() -> None:
+    with listen(0) as listener:
+        for address in listener.addresses:
+            with connect(address) as client, listener.accept(timeout=WAIT) as served:
+                assert served.address == Address("tcp", *client.socket.getsockname()[:2])
+
+
+def test_clients_are_accepted_in_the_order_they_came(listener: Listener) -> None:
+    with connect(listener.address) as first, connect(listener.address) as second:
+        for client in (first, second):
+            with listener.accept(timeout=WAIT) as served:
+                assert served.address.port == client.socket.getsockname()[1]
+
+
+@pytest.mark.parametrize("timeout", [0, 0.01])
+def test_accepting_ends_when_nobody_comes_in_time(listener: Listener, timeout: float) -> None:
+    with pytest.raises(TimedOut, match=f"nobody connected to {listener.address.place} within {timeout} seconds"):
+        listener.accept(timeout=timeout)
+
+
+def test_of_who_does_not_connect_it_is_said_that_nobody_wrote() -> None:
+    with listen("udp://127.0.0.1:0") as listener, pytest.raises(TimedOut, match="nobody wrote to 127"):
+        listener.accept(timeout=0)
+
+
+@needs_ipv6
+def test_who_writes_to_either_family_is_accepted() -> None:
+    with listen("udp://0") as listener:
+        for address in listener.addresses:
+            with connect(address) as client:
+                client.send(b"hello")
+                with listener.accept(timeout=WAIT) as served:
+                    assert (served.receive(), served.address.port) == (b"hello", client.socket.getsockname()[1])
+
+
+def test_who_has_come_is_accepted_without_waiting(listener: Listener) -> None:
+    with connect(listener.address), listener.accept(timeout=0) as served:
+        assert served.address.host == "127.0.0.1"
+
+
+def test_connections_inherit_what_was_set_on_the_listener(listener: Listener) -> None:
+    with connect(listener.address), listener.accept(timeout=WAIT) as served:
+        assert served.socket.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+
+
+def test_a_listener_is_closed_with_its_block() -> None:
+    with listen(0) as listener:
+        pass
+    assert {sock.fileno() for sock in listener.sockets} == {-1}
+
+
+def test_a_port_can_be_taken_again_at_once_after_a_connection_was_served() -> None:
+    with listen(0, family=4) as listener, connect(listener.address) as client:
+        listener.accept(timeout=WAIT).close()  # the server closes first: its end is what lingers in TIME_WAIT
+        assert client.receive() == b""
+    with listen(listener.address) as again:
+        assert again.address == listener.address
+
+
+# For several processes.
+
+
+needs_linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere workers share one socket")
+PLACES = ["udp://127.0.0.1:0", "udp://[::1]:0", "udp://localhost:0", "udp://:0", "udp://[::]:0", "udp://0.0.0.0:0"]
+
+
+def for_workers(cleanup: ExitStack, *places: str, count: int = 3) -> list[Listener]:
+    first = cleanup.enter_context(listen(*places))
+    listeners = first.for_workers(count, buffer=None)
+    for listener in listeners:
+        cleanup.callback(listener.close)
+    return listeners
+
+
+@needs_linux
+@pytest.mark.parametrize("place", PLACES)
+def test_for_datagrams_each_worker_has_sockets_of_its_own_at_the_same_addresses(place: str) -> None:
+    with ExitStack() as cleanup:
+        listeners = for_workers(cleanup, place)
+        assert len({sock.fileno() for listener in listeners for sock in listener.sockets}) == 3 * len(
+            listeners[0].sockets
+        )
+        assert [listener.addresses for listener in listeners] == [listeners[0].addresses] * 3
+
+
+def test_streams_alone_are_shared() -> None:
+    with ExitStack() as cleanup:
+        listeners = for_workers(cleanup, "127.0.0.1:0")
+        assert listeners == [listeners[0]]
+
+
+@needs_linux
+def test_beside_datagrams_streams_are_shared_too() -> None:
+    with ExitStack() as cleanup:
+        listeners = for_workers(cleanup, "tcp://127.0.0.1:0", "udp://127.0.0.1:0")
+        with connect(listeners[0].address), listeners[2].accept(timeout=WAIT) as served:
+            assert served.address.scheme == "tcp"
+        assert [listener.addresses for listener in listeners] == [listeners[0].addresses] * 3
+
+
+@needs_linux
+def test_one_worker_shares_its_port_with_nobody() -> None:
+    with ExitStack() as cleanup:
+        (listener,) = for_workers(cleanup, "udp://127.0.0.1:0", count=1)
+        with pytest.raises(PortTaken):
+            listen(listener.address, reuse_port=True)
+
+
+@needs_linux
+@pytest.mark.parametrize("family", [4, 6, None])
+@pytest.mark.parametrize("scheme", ["tcp", "udp"])
+def test_again_it_listens_where_it_did_and_nowhere_else(scheme: str, family: int | None) -> None:
+    with listen(f"{scheme}://:0", family=family, reuse_port=True) as listener, listener.again(buffer=None) as again:
+        assert again.addresses == listener.addresses
+
+
+@needs_linux
+def test_again_is_refused_where_the_port_is_not_shared() -> None:
+    with listen("udp://:0") as listener, pytest.raises(PortTaken):
+        listener.again(buffer=None)
+
+
+# The end.
+
+
+@needs_linux
+def test_of_datagrams_what_comes_after_they_were_turned_away_is_dropped_and_counted() -> None:
+    with listen("udp://127.0.0.1:0") as listener, connect(listener.address) as client:
+        client.send(b"in time")
+        listener.turn_away()
+        client.send(b"too late")
+        with listener.accept(timeout=WAIT) as served:
+            assert served.receive(timeout=WAIT) == b"in time"
+        assert listener.dropped == 1

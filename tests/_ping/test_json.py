@@ -1,0 +1,118 @@
+import io
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from halloo._ping.json import AtTheEnd, PingStream, ping_json, write_json
+from halloo._ping.report import PingReport
+from tests._ping.invented_ping import EVENTS, EVERY, GOOD, report
+
+
+class Watched(io.StringIO):
+    """A stream that tells what was in it each time it was flushed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flushed: list[str] = []
+
+    def flush(self) -> None:
+        self.flushed.append(self.getvalue())
+
+
+def values(found: object) -> Iterator[tuple[str, object]]:
+    """Give all names with their values, however deep."""
+    if isinstance(found, dict):
+        for name, value in found.items():
+            yield name, value
+            yield from values(value)
+    elif isinstance(found, list):
+        for value in found:
+            yield from values(value)
+
+
+@pytest.mark.parametrize("found", EVERY)
+def test_a_report_is_one_object(found: PingReport) -> None:
+    assert json.loads(ping_json(found)) == json.loads(json.dumps(found.to_dict()))
+
+
+@pytest.mark.parametrize("found", EVERY)
+def test_numbers_are_numbers(found: PingReport) -> None:
+    for name, value in values(json.loads(ping_json(found))):
+        if name.endswith("_ns"):
+            assert value is None or type(value) is int, name
+        if name.endswith("_percent"):
+            assert isinstance(value, int | float), name
+
+
+def test_without_indent_it_is_a_line() -> None:
+    assert "\n" not in ping_json(report(GOOD), indent=None)
+
+
+def test_what_json_cannot_say_is_null_or_text() -> None:
+    odd: dict[str, object] = {
+        "never": math.inf,
+        "nothing": math.nan,
+        "of": (1, {2}),
+        "thing": EVENTS,
+        "three": {3: "three"},
+    }
+    found: dict[str, Any] = json.loads(ping_json(replace(report(GOOD), supplied=odd)))["config"]["supplied"]
+    assert (found["never"], found["nothing"], found["of"], found["three"]) == (None, None, [1, [2]], {"3": "three"})
+    assert isinstance(found["thing"][0], str)
+
+
+def test_round_trips_one_by_one_are_in_no_json() -> None:
+    assert "histogram" not in ping_json(report(GOOD))
+
+
+def test_the_report_is_written_when_it_is_complete() -> None:
+    stream, found = Watched(), report(GOOD)
+    sink = AtTheEnd(stream, write_json)
+    sink.begin(found, lambda: found)
+    sink.probe(EVENTS[0])
+    sink.interim(found)
+    assert stream.getvalue() == ""
+    sink.end(found)
+    assert stream.flushed == [stream.getvalue()]
+    assert json.loads(stream.getvalue())["schema"] == found.to_dict()["schema"]
+
+
+def streamed(stream: io.StringIO) -> list[dict[str, Any]]:
+    found = report(GOOD)
+    sink = PingStream(stream)
+    sink.begin(found, lambda: found)
+    for event in EVENTS:
+        sink.probe(event)
+    sink.interim(found)
+    sink.end(found)
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def test_a_stream_is_an_object_a_line() -> None:
+    events = [each["event"] for each in streamed(io.StringIO())]
+    told = ["error" if event.outcome == "error" else "probe" for event in EVENTS]
+    assert events == ["start", *told, "interval", "end"]
+
+
+def test_each_line_of_a_stream_is_flushed() -> None:
+    stream = Watched()
+    streamed(stream)
+    assert [text.count("\n") for text in stream.flushed] == list(range(1, len(EVENTS) + 4))
+
+
+def test_a_stream_begins_with_who_is_asked_and_ends_with_the_report() -> None:
+    start, *_, interval, end = streamed(io.StringIO())
+    assert start["data"]["targets"][0]["peer"] == "127.0.0.1:8888"
+    assert start["data"]["config"]["effective"]["size"] == 128
+    assert end["data"] == json.loads(ping_json(report(GOOD)))
+    assert interval["data"] == end["data"]["summary"]
+
+
+def test_a_probe_in_a_stream_has_its_numbers() -> None:
+    lost, error = (streamed(io.StringIO())[place]["data"] for place in (4, 10))
+    assert (lost["outcome"], lost["number"], lost["way"], lost["round_trip_ns"]) == ("lost", 2, "back", None)
+    assert error["text"].startswith("nothing is listening")

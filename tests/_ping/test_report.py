@@ -1,0 +1,191 @@
+"""What a ping's report says of itself: its exit code, what follows from its numbers, and how all of it is JSON."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+
+import pytest
+
+from halloo._core.histogram import Latency, Spread
+from halloo._ping.counters import Outage, Ways
+from halloo._ping.report import (
+    PHASES,
+    Generator,
+    Kernel,
+    PingReport,
+    Probed,
+    Stamped,
+    Target,
+    event_dict,
+    spread_dict,
+)
+
+OUTAGE = Outage(start_ns=100, end_ns=350, probes=3, over=False)
+
+
+def spread(*values: int) -> Spread:
+    found = Latency(values).spread()
+    assert found
+    return found
+
+
+def target(**known: object) -> Target:
+    plain = {"label": "one", "address": "one", "peer": None, "local": None, "sent": 10, "received": 10}
+    return Target(**plain | known)  # type: ignore[arg-type] # each test gives what Target has
+
+
+def report(*targets: Target, **known: object) -> PingReport:
+    return PingReport(targets, started_ns=1, duration_ns=2, **known)  # type: ignore[arg-type] # as above
+
+
+def leaves(value: object) -> list[object]:
+    """List everything in a JSON value that is no list and no object."""
+    if isinstance(value, Mapping):
+        return [leaf for each in value.values() for leaf in leaves(each)]
+    if isinstance(value, list):
+        return [leaf for each in value for leaf in leaves(each)]
+    return [value]
+
+
+def keys(value: object) -> set[str]:
+    """List the names in a JSON value, at every depth."""
+    if isinstance(value, Mapping):
+        return {str(key) for key in value} | {key for each in value.values() for key in keys(each)}
+    return {key for each in value for key in keys(each)} if isinstance(value, list) else set()
+
+
+FULL = target(
+    sent=12,
+    lost=2,
+    errors={"ECONNREFUSED": 2},
+    round_trip=spread(*range(1000, 1100)),
+    phases={name: spread(5, 6) for name in PHASES},
+    kernel=Kernel(min_rtt_ns=900, rtt_ns=1000),
+    floor_ns=900,
+    stamped=Stamped(spread(50), Ways(1, 1, 0, 0), there=spread(7), back=None),
+    outages=(OUTAGE,),
+    outage_count=1,
+    longest_outage=OUTAGE,
+)
+
+
+# The exit code.
+
+
+@pytest.mark.parametrize(
+    ("targets", "missed", "code"),
+    [
+        ([target()], (), 0),
+        ([target(received=1, lost=9)], (), 0),
+        ([target(duplicate=3, reordered=2, late=1, stray=1)], (), 0),
+        ([target(received=0, lost=10)], (), 1),
+        ([target(), target(received=0)], (), 1),
+        ([target(corrupt=1)], (), 1),
+        ([target()], ("p99 is 7 ms",), 3),
+        ([target(corrupt=1)], ("corrupt is 1",), 3),
+        ([target(received=0)], ("loss is 100 %",), 1),
+    ],
+)
+def test_the_exit_code_says_whether_the_far_end_answered_rightly_and_well_enough(
+    targets: list[Target], missed: tuple[str, ...], code: int
+) -> None:
+    assert report(*targets, missed=missed).exit_code == code
+
+
+# What follows from the numbers.
+
+
+def test_loss_is_of_those_sent() -> None:
+    assert target(sent=8, lost=2).loss_percent == 25.0
+    assert target(sent=0).loss_percent == 0.0
+
+
+def test_what_is_beyond_the_floor_is_of_the_median_and_never_less_than_nothing() -> None:
+    assert target(round_trip=spread(500, 700, 900), floor_ns=200).beyond_floor_ns == 500
+    assert target(round_trip=spread(500), floor_ns=600).beyond_floor_ns == 0
+    assert target(round_trip=spread(500)).beyond_floor_ns is None
+    assert target(floor_ns=600).beyond_floor_ns is None
+
+
+@pytest.mark.parametrize(("behind", "limited"), [(0, False), (5, False), (6, True)])
+def test_more_than_one_in_twenty_behind_is_the_generators_own_limit(behind: int, limited: bool) -> None:
+    assert Generator(planned=100, late=50, behind=behind).limited == limited
+
+
+def test_lateness_is_of_those_planned() -> None:
+    assert Generator(planned=80, late=20).late_percent == 25.0
+
+
+def test_a_generator_that_planned_nothing_was_not_late() -> None:
+    assert (Generator().late_percent, Generator().limited) == (0.0, False)
+
+
+# JSON.
+
+
+@pytest.mark.parametrize("one", [target(), FULL], ids=["bare", "full"])
+def test_a_report_is_json_without_nan(one: Target) -> None:
+    found = report(one, system={"python": "3"}, effective={"count": 10}).to_dict()
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+
+
+def test_all_times_are_integers_and_all_shares_are_floats() -> None:
+    found = report(FULL, generator=Generator(planned=10, late=1, lateness=spread(5), cpu_percent=12.5)).to_dict()
+
+    def check(value: object) -> None:
+        for key, each in value.items() if isinstance(value, Mapping) else ():
+            if key.endswith("_ns"):
+                assert each is None or type(each) is int, key
+            if key.endswith("_percent"):
+                assert each is None or type(each) is float, key
+            check(each)
+        for each in value if isinstance(value, list) else ():
+            check(each)
+
+    check(found)
+    assert all(leaf is None or isinstance(leaf, int | float | str) for leaf in leaves(found))
+
+
+def test_all_names_are_in_small_letters_with_underscores() -> None:
+    names = keys(report(FULL).to_dict()) - {"ECONNREFUSED"}
+    assert all(name.replace("_", "").isalnum() and name == name.lower() for name in names)
+
+
+def test_a_target_tells_all_that_it_knows() -> None:
+    (found,) = report(FULL).to_dict()["summary"]["targets"]
+    assert {field.name for field in dataclasses.fields(Target)} - found.keys() <= {"histogram"}
+    assert found["stamped"]["lost"] == {"there": 1, "back": 1, "refused": 0, "unknown": 0}
+    assert found["stamped"]["one_way_if_clocks_agree"]["there"]["p50_ns"] == 7
+    assert found["longest_outage"] == {"start_ns": 100, "end_ns": 350, "length_ns": 250, "probes": 3, "over": False}
+    assert found["kernel"]["min_rtt_ns"] == 900
+    assert list(found["phases"]) == list(PHASES)
+
+
+def test_errors_are_added_up_by_name() -> None:
+    found = report(target(errors={"a": 1, "b": 2}), target(errors={"b": 3}), target()).to_dict()
+    assert found["errors"] == {"a": 1, "b": 5}
+
+
+def test_a_percentile_with_too_few_values_beyond_it_is_null_and_the_median_never() -> None:
+    found = spread_dict(spread(1, 2, 3))
+    assert found
+    assert (found["p50_ns"], found["p90_ns"], found["p99_9_ns"], found["ipdv_ns"]) == (2, None, None, None)
+    assert spread_dict(None) is None
+
+
+def test_of_many_values_the_percentiles_have_the_names_of_the_documentation() -> None:
+    found = spread_dict(spread(*range(100_000)))
+    assert found
+    names = ["p50_ns", "p75_ns", "p90_ns", "p95_ns", "p99_ns", "p99_9_ns", "p99_99_ns"]
+    assert [name for name in found if name.startswith("p")] == names
+    assert all(type(found[name]) is int for name in names)
+
+
+def test_an_event_is_json_too() -> None:
+    found = event_dict(Probed(0, "corrupt", wall_ns=5, number=3, offset=17, phases={"connect": 9}))
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    assert (found["outcome"], found["offset"], found["phases"], found["text"]) == ("corrupt", 17, {"connect": 9}, None)
+
+
+def test_an_event_tells_all_that_it_knows() -> None:
+    assert event_dict(Probed(0, "lost", wall_ns=5)).keys() >= {field.name for field in dataclasses.fields(Probed)}
