@@ -21,7 +21,7 @@ from bench.machine import machine
 from bench.servers import CC, CFLAGS
 from halloo._check.report.markdown import check_markdown
 from halloo._check.run import Choice, check
-from halloo._check.spec import Subject
+from halloo._check.spec import ServerSpec
 
 HERE = Path(__file__).parent
 TEXTBOOK = HERE / "textbook"
@@ -172,7 +172,7 @@ def main(argv: list[str] | None = None) -> int:
                 if known.missing:
                     print(f"left out: {known.name} ({known.missing} is not installed)", file=sys.stderr)
                     continue
-                subject = Subject(scheme=scheme, command=known.words)
+                subject = ServerSpec(scheme=scheme, command=known.words)
                 report = check(subject, Choice(level=4, jobs=options.jobs), name=known.name)
                 print(f"{scheme} {known.name}: {report.counts} in {report.seconds:.0f} s", flush=True)
                 reports.append(report)

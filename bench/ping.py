@@ -184,7 +184,7 @@ def honesty(scheme: str, clock: str, bar: float, *flags: str) -> Trial:
 
 
 def overhead(scheme: str, how: str, bar: float, *flags: str) -> Trial:
-    """Return the row of ping beside C, both of which sleep, or spin, against the same server."""
+    """Return the row of ping beside C, both of which sleep, or busy_poll, against the same server."""
     reference = f"C, {how}s"
     cases = (
         Case(reference, ECHO[scheme], pingpong(scheme, how)),
@@ -196,8 +196,8 @@ def overhead(scheme: str, how: str, bar: float, *flags: str) -> Trial:
 
 def loopback(scheme: str, clock: str, *flags: str) -> Trial:
     """Return the row of what spinning is good for, with halloo on both sides."""
-    asleep, awake = (halloo(*more, scheme=f"{scheme}://") for more in ((), ("--spin",)))
-    sleeps, spins = (ping(scheme, ROUND_TRIPS, "0", *flags, *more) for more in ((), ("--spin",)))
+    asleep, awake = (halloo(*more, scheme=f"{scheme}://") for more in ((), ("--busy-poll",)))
+    sleeps, spins = (ping(scheme, ROUND_TRIPS, "0", *flags, *more) for more in ((), ("--busy-poll",)))
     cases = (
         Case("both sleep", asleep, sleeps),
         Case("client spins", asleep, spins),
@@ -211,7 +211,7 @@ CLOCKS: tuple[tuple[str, float, tuple[str, ...]], ...] = (("kernel stamps", 25, 
 TRIALS = (
     *(honesty(scheme, clock, bar, *flags) for scheme in SCHEMES for clock, bar, flags in CLOCKS),
     *(overhead(scheme, "sleep", 1.2) for scheme in SCHEMES),
-    *(overhead(scheme, "spin", 1.3, "--spin") for scheme in SCHEMES),
+    *(overhead(scheme, "busy_poll", 1.3, "--busy-poll") for scheme in SCHEMES),
     Trial(f"pace, every {PACE_INTERVAL}", SCHEMES[0], PACE, judge_pace, "% on time", share=10),
     *(loopback(scheme, clock, *flags) for scheme in SCHEMES for clock, _, flags in CLOCKS),
 )

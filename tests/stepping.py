@@ -17,12 +17,12 @@ from typing import Self
 from halloo._core.limits import Limits
 from halloo._net.datagrams import QUEUE, WHOLE
 from halloo._server import poller
-from halloo._server.acceptor import Post
+from halloo._server.acceptor import Endpoint
 from halloo._server.connections import SLOT, Snapshot
-from halloo._server.handlers import Conversation, Peer, Respond, Witness
+from halloo._server.handlers import ConnectionObserver, Handler, PeerName, Respond
 from halloo._server.poller import Poller, Selector
 from halloo._server.tcp import BUFFER, Loop
-from halloo._server.timestamps import Stamper
+from halloo._server.timestamps import ProbeTimestamper
 from halloo._server.udp import UDP_SEGMENT
 
 MAKERS: list[Callable[[], Poller]] = [Selector]
@@ -50,11 +50,11 @@ class Turns:
 
     def __init__(
         self,
-        posts: Sequence[Post],
+        posts: Sequence[Endpoint],
         limits: Limits | None,
         *,
         poller: Poller | None = None,
-        witness: Witness | None = None,
+        observer: ConnectionObserver | None = None,
         row: MutableSequence[int] | None = None,
         clients: int | None = None,
     ) -> None:
@@ -63,7 +63,7 @@ class Turns:
             self._cleanup.enter_context(post.sock)
         self.clock = Clock()
         self.loop = Loop(
-            posts, poller=poller, limits=limits, clients=clients, witness=witness, row=row, clock=self.clock
+            posts, poller=poller, limits=limits, clients=clients, observer=observer, row=row, clock=self.clock
         )
         self._cleanup.callback(lambda: None if self.loop.waker.fileno() < 0 else self.loop.shutdown())
 
@@ -119,9 +119,9 @@ class Stage(Turns):
         limits: Limits | None = None,
         *,
         poller: Poller | None = None,
-        conversation: Conversation | None = None,
+        handler: Handler | None = None,
         context: SSLContext | None = None,
-        witness: Witness | None = None,
+        observer: ConnectionObserver | None = None,
         row: MutableSequence[int] | None = None,
         clients: int | None = None,
         buffer: int | None = None,
@@ -132,8 +132,8 @@ class Stage(Turns):
         if buffer:
             for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
                 self.listener.setsockopt(socket.SOL_SOCKET, option, buffer)
-        posts = [Post(self.listener, conversation, context)]
-        super().__init__(posts, limits, poller=poller, witness=witness, row=row, clients=clients)
+        posts = [Endpoint(self.listener, handler, context)]
+        super().__init__(posts, limits, poller=poller, observer=observer, row=row, clients=clients)
 
     def dial(self, host: str = "127.0.0.1", *, buffer: int | None = None) -> socket.socket:
         """Connect a client that never blocks; the kernel answers it, accepted or not."""
@@ -184,7 +184,7 @@ class Stage(Turns):
             try:
                 sent += client.send(data[sent : sent + BUFFER])
             except BlockingIOError:
-                if self.loop.table.debts and not self.loop.poller.poll(0):
+                if self.loop.table.pending_writes and not self.loop.poller.poll(0):
                     return sent
                 self.loop.turn(SOON)
         raise AssertionError(f"{sent} bytes were taken")
@@ -200,14 +200,14 @@ class Hearing(Turns):
         hosts: Sequence[str] = ("127.0.0.1",),
         poller: Poller | None = None,
         respond: Respond | None = None,
-        stamper: Stamper | None = None,
-        witness: Witness | None = None,
+        stamper: ProbeTimestamper | None = None,
+        observer: ConnectionObserver | None = None,
         row: MutableSequence[int] | None = None,
         buffer: int = QUEUE,
     ) -> None:
         self.socks = [unconnected(host, buffer) for host in hosts]
-        posts = [Post(sock, respond=respond, stamper=stamper) for sock in self.socks]
-        super().__init__(posts, limits, poller=poller, witness=witness, row=row)
+        posts = [Endpoint(sock, respond=respond, timestamper=stamper) for sock in self.socks]
+        super().__init__(posts, limits, poller=poller, observer=observer, row=row)
 
     @property
     def port(self) -> int:
@@ -260,18 +260,18 @@ def train(segment: int) -> tuple[int, int, bytes]:
 
 
 class Notes:
-    """A witness that remembers what it was told."""
+    """A observer that remembers what it was told."""
 
     def __init__(self) -> None:
         self.told: list[tuple[str, object]] = []
 
-    def opened(self, fd: int, peer: Peer) -> None:  # noqa: ARG002 - the shape is Witness's
+    def opened(self, fd: int, peer: PeerName) -> None:  # noqa: ARG002 - the shape is Witness's
         self.told.append(("opened", peer))
 
-    def heard(self, peer: Peer) -> None:
-        self.told.append(("heard", peer))
+    def datagram_received(self, peer: PeerName) -> None:
+        self.told.append(("datagram_received", peer))
 
-    def refused(self, peer: Peer, reason: str) -> None:
+    def refused(self, peer: PeerName, reason: str) -> None:
         self.told.append((f"refused: {reason}", peer))
 
     def closed(self, fd: int, reason: str) -> None:  # noqa: ARG002 - as above

@@ -56,7 +56,7 @@ EXCEPTIONS = {
     ): "the helpers of the loop name its type; each is to be handed the narrow thing that it needs",
     "halloo._cli.main imports signal": "the exit code of an interrupted command is made of SIGINT's number",
     "halloo._server.tcp:turn has more than 40 lines": "the hot loop: calls would cost a tenth of the speed",
-    "halloo._server.udp:hear has more than 40 lines": "the hot loop of datagrams, for the same reason",
+    "halloo._server.udp:readable has more than 40 lines": "the hot loop of datagrams, for the same reason",
 }
 
 

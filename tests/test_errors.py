@@ -3,7 +3,7 @@ import pickle
 import pytest
 
 from halloo import errors
-from halloo.errors import CutShort, HallooError, LocalError, PeerError, Refused, UsageError
+from halloo.errors import HallooError, IncompleteRead, LocalError, PeerError, Refused, UsageError
 
 KIN: dict[type[HallooError], tuple[type[HallooError], type[Exception]]] = {
     errors.UsageError: (HallooError, ValueError),
@@ -18,12 +18,12 @@ KIN: dict[type[HallooError], tuple[type[HallooError], type[Exception]]] = {
     errors.Refused: (PeerError, ConnectionRefusedError),
     errors.Reset: (PeerError, ConnectionResetError),
     errors.TimedOut: (PeerError, TimeoutError),
-    errors.CutShort: (PeerError, EOFError),
-    errors.Oversized: (PeerError, OSError),
+    errors.IncompleteRead: (PeerError, EOFError),
+    errors.MessageTooLong: (PeerError, OSError),
     errors.Truncated: (PeerError, OSError),
-    errors.PortTaken: (LocalError, OSError),
+    errors.AddressInUse: (LocalError, OSError),
     errors.NotPermitted: (LocalError, PermissionError),
-    errors.NotLocal: (LocalError, OSError),
+    errors.AddressNotAvailable: (LocalError, OSError),
 }
 EVERY = [HallooError, *KIN]
 
@@ -92,13 +92,13 @@ def test_a_pickled_error_keeps_its_facts(kind: type[HallooError]) -> None:
 
 
 def test_a_pickled_cut_keeps_what_came() -> None:
-    error = CutShort("it ended")
+    error = IncompleteRead("it ended")
     error.partial = b"hel"
     assert pickle.loads(pickle.dumps(error)).partial == b"hel"  # noqa: S301 - ours
 
 
 def test_a_cut_has_nothing_unless_told() -> None:
-    assert CutShort("it ended").partial == b""
+    assert IncompleteRead("it ended").partial == b""
 
 
 def test_the_systems_number_is_the_errno_that_python_knows() -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from halloo._client.connect import client
     from halloo._core.address import Address
     from halloo._core.limits import Limits
-    from halloo._core.tls_options import Certificates, Trust
+    from halloo._core.tls_options import ClientTLS, ServerTLS
     from halloo._net.connection import Connection
     from halloo._net.connector import connect
     from halloo._net.listener import Listener, listen
@@ -31,7 +31,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Address",
-    "Certificates",
+    "ClientTLS",
     "Connection",
     "HallooError",
     "Limits",
@@ -40,8 +40,8 @@ __all__ = [
     "PeerError",
     "PingReport",
     "Server",
+    "ServerTLS",
     "Snapshot",
-    "Trust",
     "UsageError",
     "client",
     "connect",
@@ -54,7 +54,7 @@ __all__ = [
 
 _HOMES = {
     "Address": "_core.address",
-    "Certificates": "_core.tls_options",
+    "ServerTLS": "_core.tls_options",
     "Connection": "_net.connection",
     "HallooError": "errors",
     "Limits": "_core.limits",

@@ -85,7 +85,7 @@ class TimedOut(PeerError, TimeoutError):  # noqa: N818 - as above
     """Nothing happened within the time allowed."""
 
 
-class CutShort(PeerError, EOFError):  # noqa: N818 - as above
+class IncompleteRead(PeerError, EOFError):  # noqa: N818 - as above
     """The peer ended the stream before all of it had come. `partial` holds what did."""
 
     partial: bytes = b""
@@ -101,11 +101,11 @@ class Untrusted(PeerError):  # noqa: N818 - as above
     """One end does not believe the other's certificate, or was shown none (TLS)."""
 
 
-class Oversized(PeerError):  # noqa: N818 - as above
+class MessageTooLong(PeerError):  # noqa: N818 - as above
     """The peer's message is longer than the framing allows."""
 
 
-class PortTaken(LocalError):  # noqa: N818 - as above
+class AddressInUse(LocalError):  # noqa: N818 - as above
     """Somebody else listens on the port (EADDRINUSE)."""
 
 
@@ -113,5 +113,5 @@ class NotPermitted(LocalError, PermissionError):  # noqa: N818 - as above
     """The system forbids it to this user (EACCES, EPERM)."""
 
 
-class NotLocal(LocalError):  # noqa: N818 - as above
+class AddressNotAvailable(LocalError):  # noqa: N818 - as above
     """The address to listen on belongs to no interface of this machine (EADDRNOTAVAIL)."""

@@ -12,8 +12,8 @@ import pytest
 
 from halloo._check.case import Case
 from halloo._check.results import Result
-from halloo._check.runner import Trial, ask, ask_all
-from halloo._check.spec import Subject
+from halloo._check.runner import RunOptions, ask, ask_all
+from halloo._check.spec import ServerSpec
 
 MUTANTS = Path(__file__).parent / "mutants"
 JOBS = 2
@@ -44,8 +44,8 @@ def failed_by(wrongs: Iterable[Wrong]) -> set[str]:
 
 def asked(module: str, questions: Sequence[Case], *, scheme: str = "tcp") -> tuple[Result, ...]:
     """Ask the program that a module is."""
-    subject = Subject(scheme=scheme, command=(sys.executable, "-m", module, "PORT"))
-    return ask_all(questions, lambda case: ask(case, subject, Trial()), jobs=JOBS)
+    subject = ServerSpec(scheme=scheme, command=(sys.executable, "-m", module, "PORT"))
+    return ask_all(questions, lambda case: ask(case, subject, RunOptions()), jobs=JOBS)
 
 
 def told(results: Iterable[Result], *verdicts: str) -> dict[str, str]:

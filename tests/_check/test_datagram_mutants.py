@@ -8,8 +8,8 @@ datagrams, and to ask from a service's port, takes root: for others these cases 
 import pytest
 
 from halloo._check.catalogue import cases
-from halloo._check.runner import Trial, ask
-from halloo._check.spec import Subject
+from halloo._check.runner import RunOptions, ask
+from halloo._check.spec import ServerSpec
 from tests._check.accusing import Wrong, asked, failed_by, fails_exactly, mutants, skip_unasked, told
 from tests._check.programs import python
 
@@ -112,12 +112,12 @@ CUTS_MAPPED = BOTH.replace(
 
 @pytest.mark.parametrize(("server", "verdict"), [(BOTH, "PASS"), (CUTS_MAPPED, "FAIL")])
 def test_a_client_of_ipv4_may_be_served_by_a_socket_of_ipv6(server: str, verdict: str) -> None:
-    result = ask(BY_ID["U20"], Subject(scheme="udp", command=python(server)), Trial())
+    result = ask(BY_ID["U20"], ServerSpec(scheme="udp", command=python(server)), RunOptions())
     assert (result.verdict, result.pattern) == (verdict, "short" if verdict == "FAIL" else "")
 
 
 @pytest.mark.parametrize("case", ["U12", "U18"])
 def test_a_socket_for_both_families_is_asked_over_ipv4(case: str) -> None:
-    result = ask(BY_ID[case], Subject(scheme="udp", command=python(BOTH)), Trial())
+    result = ask(BY_ID[case], ServerSpec(scheme="udp", command=python(BOTH)), RunOptions())
     skip_unasked([result], FOR_ROOT)
     assert (result.verdict, result.pattern) == ("FAIL", "answered")

@@ -3,29 +3,29 @@
 import pytest
 
 from halloo._check.catalogue import cases
-from halloo._check.diagnoses import MOST, Mistake, likely, mistakes
+from halloo._check.diagnoses import MOST, Diagnosis, diagnoses, likely
 
-ALL = mistakes()
+ALL = diagnoses()
 
 
-def names(found: tuple[Mistake, ...]) -> list[str]:
+def names(found: tuple[Diagnosis, ...]) -> list[str]:
     return [mistake.name for mistake in found]
 
 
 @pytest.mark.parametrize("mistake", ALL, ids=names(ALL))
-def test_a_mistake_is_seen_by_cases_that_exist(mistake: Mistake) -> None:
+def test_a_mistake_is_seen_by_cases_that_exist(mistake: Diagnosis) -> None:
     assert mistake.cases
     assert mistake.cases <= {case.id for case in cases()}
 
 
 @pytest.mark.parametrize("mistake", ALL, ids=names(ALL))
-def test_a_mistake_is_explained_and_mended(mistake: Mistake) -> None:
+def test_a_mistake_is_explained_and_mended(mistake: Diagnosis) -> None:
     assert mistake.why.endswith(".")
     assert mistake.python.strip()
 
 
 @pytest.mark.parametrize("mistake", ALL, ids=names(ALL))
-def test_the_mending_is_python(mistake: Mistake) -> None:
+def test_the_mending_is_python(mistake: Diagnosis) -> None:
     lines = mistake.python.strip("\n")
     wrapped = "async def f():\n    while True:\n        try:\n" + "".join(
         f"            {x}\n" for x in lines.splitlines()

@@ -10,8 +10,8 @@ import pytest
 
 from halloo._check.case import QUICK, Case
 from halloo._check.catalogue import cases
-from halloo._check.runner import Trial, ask
-from halloo._check.spec import Subject
+from halloo._check.runner import RunOptions, ask
+from halloo._check.spec import ServerSpec
 from tests.programs import PYTHON
 
 HALLOO = (PYTHON, "-m", "halloo", "serve", "-q")
@@ -23,17 +23,17 @@ LIMITS = (
 )
 PLAIN = ("halloo", "halloo, datagrams")
 SUBJECTS = {
-    "halloo": Subject(command=(*HALLOO, "PORT")),
-    "halloo, workers": Subject(command=(*HALLOO, "PORT", "--workers", "2")),
-    "halloo, limits": Subject(command=(*HALLOO, "PORT", *LIMITS)),
-    "halloo, tls": Subject(scheme="tls", command=(*HALLOO, "tls://PORT")),
-    "halloo, unix": Subject(scheme="unix", command=(*HALLOO, "unix:{path}")),
-    "halloo, datagrams": Subject(scheme="udp", command=(*HALLOO, "udp://PORT")),
-    "halloo, datagrams and streams everywhere": Subject(scheme="udp", command=(*HALLOO, "udp://:PORT", ":PORT")),
-    "halloo, datagrams, workers": Subject(scheme="udp", command=(*HALLOO, "udp://PORT", "--workers", "2")),
-    "halloo, portable poller": Subject(command=(*PORTABLE, "PORT")),
-    "halloo, datagrams, portable poller": Subject(scheme="udp", command=(*PORTABLE, "udp://PORT")),
-    "reference": Subject(command=(PYTHON, "-m", "tests._check.reference", "PORT")),
+    "halloo": ServerSpec(command=(*HALLOO, "PORT")),
+    "halloo, workers": ServerSpec(command=(*HALLOO, "PORT", "--workers", "2")),
+    "halloo, limits": ServerSpec(command=(*HALLOO, "PORT", *LIMITS)),
+    "halloo, tls": ServerSpec(scheme="tls", command=(*HALLOO, "tls://PORT")),
+    "halloo, unix": ServerSpec(scheme="unix", command=(*HALLOO, "unix:{path}")),
+    "halloo, datagrams": ServerSpec(scheme="udp", command=(*HALLOO, "udp://PORT")),
+    "halloo, datagrams and streams everywhere": ServerSpec(scheme="udp", command=(*HALLOO, "udp://:PORT", ":PORT")),
+    "halloo, datagrams, workers": ServerSpec(scheme="udp", command=(*HALLOO, "udp://PORT", "--workers", "2")),
+    "halloo, portable poller": ServerSpec(command=(*PORTABLE, "PORT")),
+    "halloo, datagrams, portable poller": ServerSpec(scheme="udp", command=(*PORTABLE, "udp://PORT")),
+    "reference": ServerSpec(command=(PYTHON, "-m", "tests._check.reference", "PORT")),
 }
 MARGIN = 30  # seconds beside those of the case, for a start on a busy machine
 
@@ -51,18 +51,18 @@ def questions(*, longer: bool = False) -> Iterator[object]:
             yield pytest.param(subject, case, marks=marks, id=f"{name}-{case.id}-{case.name}")
 
 
-def passes(subject: Subject, case: Case, *, longer: bool = False) -> None:
-    result = ask(case, subject, Trial(seed=1, longer=longer))
+def passes(subject: ServerSpec, case: Case, *, longer: bool = False) -> None:
+    result = ask(case, subject, RunOptions(seed=1, longer=longer))
     if result.verdict == "SKIP":
         pytest.skip(result.text)
     assert result.verdict in ("PASS", "INFO"), f"{case.path} {case.name}: {case.does} {result.verdict}: {result.text}"
 
 
 @pytest.mark.parametrize(("subject", "case"), [*questions()])
-def test_it_passes(subject: Subject, case: Case) -> None:
+def test_it_passes(subject: ServerSpec, case: Case) -> None:
     passes(subject, case)
 
 
 @pytest.mark.parametrize(("subject", "case"), [*questions(longer=True)])
-def test_it_passes_the_longer_form(subject: Subject, case: Case) -> None:
+def test_it_passes_the_longer_form(subject: ServerSpec, case: Case) -> None:
     passes(subject, case, longer=True)

@@ -7,8 +7,8 @@ right servers pass everything. That takes half an hour (`make check-all`); `make
 import pytest
 
 from halloo._check.catalogue import cases
-from halloo._check.runner import Trial, ask
-from halloo._check.spec import Subject
+from halloo._check.runner import RunOptions, ask
+from halloo._check.spec import ServerSpec
 from tests._check.accusing import Wrong, asked, failed_by, fails_exactly, mutants, told
 from tests._check.programs import LISTEN, WAIT, python
 
@@ -107,7 +107,7 @@ for last in False, True:
     conn.close()
 {WAIT}"""
     (case,) = (case for case in CASES if case.id == "T52")
-    result = ask(case, Subject(command=python(serves_two)), Trial())
+    result = ask(case, ServerSpec(command=python(serves_two)), RunOptions())
     assert (result.verdict, result.pattern) == ("FAIL", "refused")
 
 
@@ -122,7 +122,7 @@ while True:
     threading.Thread(target=lambda conn=conn: [conn.sendall(data) for data in iter(lambda: conn.recv(99), b'')]).start()
 """
     (case,) = (case for case in CASES if case.id == "T30")
-    result = ask(case, Subject(command=python("import signal, threading\n" + answers_in_a_child)), Trial())
+    result = ask(case, ServerSpec(command=python("import signal, threading\n" + answers_in_a_child)), RunOptions())
     assert result.verdict == "INFO"
     assert "others of its processes still listen" in result.text
 

@@ -34,7 +34,7 @@ def test_one_server_is_named(command: tuple[str, ...]) -> None:
 
 
 def test_somebody_elses_host_is_not_checked_by_mistake() -> None:
-    with pytest.raises(UsageError, match=r"192\.0\.2\.1|8\.8\.8\.8 is neither .* --i-may-test 8\.8\.8\.8"):
+    with pytest.raises(UsageError, match=r"192\.0\.2\.1|8\.8\.8\.8 is neither .* --allow-remote 8\.8\.8\.8"):
         server_subject(parse("8.8.8.8"), ())
     assert server_subject(parse("8.8.8.8"), (), allowed=["8.8.8.8"]).address == parse("8.8.8.8")
 

@@ -13,19 +13,19 @@ import pytest
 
 from halloo._check.case import Case, Evidence, Failed, Severity, Skipped, Warned
 from halloo._check.results import Result
-from halloo._check.runner import Trial, ask, ask_all
-from halloo._check.server.target import Target
-from halloo._check.spec import Subject
+from halloo._check.runner import RunOptions, ask, ask_all
+from halloo._check.server.target import ServerTarget
+from halloo._check.spec import ServerSpec
 from halloo._core.address import Address
 from tests._check.programs import ECHO, LISTEN, WAIT, python
 
-SERVER = Subject(command=python(ECHO))
-IDLE = Subject(command=python(LISTEN + WAIT))
-TRIAL = Trial(seed=7)
+SERVER = ServerSpec(command=python(ECHO))
+IDLE = ServerSpec(command=python(LISTEN + WAIT))
+TRIAL = RunOptions(seed=7)
 
 
 def case(
-    act: Callable[[Target], str | None],
+    act: Callable[[ServerTarget], str | None],
     *,
     name: str = "t99_example",
     severity: Severity = "MUST",
@@ -34,7 +34,7 @@ def case(
 ) -> Case:
     """Make a case of what a function does."""
 
-    def run(target: Target) -> str | None:
+    def run(target: ServerTarget) -> str | None:
         return act(target)
 
     run.__name__ = name
@@ -70,7 +70,7 @@ def test_a_case_of_interest_only_is_information() -> None:
     ("outcome", "verdict"), [(Failed("it is"), "FAIL"), (Warned("it is"), "WARN"), (Skipped("it is"), "SKIP")]
 )
 def test_what_a_case_raises_is_its_verdict(outcome: Exception, verdict: str) -> None:
-    def act(_: Target) -> None:
+    def act(_: ServerTarget) -> None:
         raise outcome
 
     result = ask(case(act), SERVER, TRIAL)
@@ -80,7 +80,7 @@ def test_what_a_case_raises_is_its_verdict(outcome: Exception, verdict: str) -> 
 def test_a_failure_keeps_its_pattern_and_its_evidence() -> None:
     evidence = Evidence(3, b"abc", b"abd")
 
-    def act(_: Target) -> None:
+    def act(_: ServerTarget) -> None:
         raise Failed("it differs", pattern="changed", evidence=evidence)
 
     result = ask(case(act), SERVER, TRIAL)
@@ -96,7 +96,7 @@ def test_a_fault_of_ours_does_not_pass_for_one_of_the_server() -> None:
 def test_each_case_has_a_program_of_its_own() -> None:
     pids = []
 
-    def act(target: Target) -> None:
+    def act(target: ServerTarget) -> None:
         pids.append(target.program.pid)
 
     for _ in range(2):
@@ -105,36 +105,36 @@ def test_each_case_has_a_program_of_its_own() -> None:
 
 
 def test_a_program_that_does_not_start_fails_the_case() -> None:
-    result = ask(case(lambda _: None), Subject(command=python("raise SystemExit(3)")), TRIAL)
+    result = ask(case(lambda _: None), ServerSpec(command=python("raise SystemExit(3)")), TRIAL)
     assert result.verdict == "FAIL"
     assert result.text == "it ended with code 3 before it listened; it said nothing"
     assert result.pattern == "unstarted"
 
 
 def test_a_program_that_breaks_down_explains_why_its_client_failed() -> None:
-    def act(target: Target) -> None:
+    def act(target: ServerTarget) -> None:
         with target.dial() as client:
             client.ask(b"hello\n")
 
     # A second descriptor keeps the connection until the program has ended.
     breaks_down = f"{LISTEN}c = s.accept()[0]\nos.dup(c.fileno())\nc.recv(9)\nraise SystemExit('enough')"
-    result = ask(case(act), Subject(command=python(breaks_down)), TRIAL)
+    result = ask(case(act), ServerSpec(command=python(breaks_down)), TRIAL)
     assert result.text.startswith("the server ended with code 1; it said: ...'enough': sent b'hello\\n': ")
     assert result.pattern == "ended"
 
 
 def test_the_seed_makes_the_same_choices_again() -> None:
-    def act(target: Target) -> str:
+    def act(target: ServerTarget) -> str:
         return str(target.chance().random())
 
     assert ask(case(act), SERVER, TRIAL).text == ask(case(act), SERVER, TRIAL).text
-    assert ask(case(act), SERVER, TRIAL).text != ask(case(act), SERVER, Trial(seed=8)).text
+    assert ask(case(act), SERVER, TRIAL).text != ask(case(act), SERVER, RunOptions(seed=8)).text
 
 
 def test_a_case_that_takes_too_long_is_ended() -> None:
     leap = [0.0]
 
-    def act(target: Target) -> None:
+    def act(target: ServerTarget) -> None:
         leap[0] = 61.0
         target.program.pause(20)
 
@@ -145,34 +145,34 @@ def test_a_case_that_takes_too_long_is_ended() -> None:
 
 
 def test_a_program_that_takes_too_much_memory_is_ended() -> None:
-    greedy = Subject(command=python(f"{LISTEN}kept = bytearray(b'x' * (64 << 20))\n{WAIT}"))
+    greedy = ServerSpec(command=python(f"{LISTEN}kept = bytearray(b'x' * (64 << 20))\n{WAIT}"))
 
-    def act(target: Target) -> None:
+    def act(target: ServerTarget) -> None:
         target.program.pause(20)
 
-    result = ask(case(act), greedy, Trial(memory=32 << 20))
+    result = ask(case(act), greedy, RunOptions(memory=32 << 20))
     assert result.text.startswith("more than 32 MiB of memory were used; then: ")
 
 
 def test_memory_that_forked_processes_share_is_counted_once() -> None:
     family = f"{LISTEN}kept = b'x' * (16 << 20)\nfor _ in range(4):\n    if not os.fork():\n        break\n{WAIT}"
 
-    def act(target: Target) -> str:
+    def act(target: ServerTarget) -> str:
         assert target.program.soon(lambda: len(target.program.tree()) == 5, 10)
         assert target.program.resident() > 64 << 20 > target.program.owned()
         target.program.pause(0.3)
         return "lives"
 
-    assert ask(case(act), Subject(command=python(family)), Trial(memory=64 << 20)).text == "lives"
+    assert ask(case(act), ServerSpec(command=python(family)), RunOptions(memory=64 << 20)).text == "lives"
 
 
 def test_a_program_that_starts_too_many_processes_is_ended() -> None:
-    fertile = Subject(command=python(f"{LISTEN}\nfor _ in range(5):\n    if not os.fork():\n        {WAIT}\n{WAIT}"))
+    fertile = ServerSpec(command=python(f"{LISTEN}\nfor _ in range(5):\n    if not os.fork():\n        {WAIT}\n{WAIT}"))
 
-    def act(target: Target) -> None:
+    def act(target: ServerTarget) -> None:
         target.program.pause(20)
 
-    result = ask(case(act), fertile, Trial(processes=4))
+    result = ask(case(act), fertile, RunOptions(processes=4))
     assert result.text.startswith("more than 4 processes were begun; then: ")
 
 
@@ -180,10 +180,10 @@ def test_a_program_that_starts_too_many_processes_is_ended() -> None:
 
 
 def test_an_address_is_asked_what_needs_no_process() -> None:
-    def act(target: Target) -> str:
+    def act(target: ServerTarget) -> str:
         return f"{target.host} {target.port} {target.most(32, 8)}"
 
-    assert ask(case(act), Subject(address=Address("tcp", "127.0.0.1", 9)), TRIAL).text == "127.0.0.1 9 8"
+    assert ask(case(act), ServerSpec(address=Address("tcp", "127.0.0.1", 9)), TRIAL).text == "127.0.0.1 9 8"
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ def test_an_address_is_asked_what_needs_no_process() -> None:
 )
 def test_an_address_is_spared_what_is_not_for_it(change: dict[str, object], why: str) -> None:
     spared = replace(case(lambda _: None), **change)  # type: ignore[arg-type] # fields of a case
-    result = ask(spared, Subject(address=Address("tcp", "127.0.0.1", 9)), TRIAL)
+    result = ask(spared, ServerSpec(address=Address("tcp", "127.0.0.1", 9)), TRIAL)
     assert (result.verdict, result.text) == ("SKIP", why)
 
 
@@ -203,10 +203,10 @@ def test_nobody_at_the_address_fails_the_case() -> None:
     with socket.create_server(("127.0.0.1", 0)) as sock:
         port = sock.getsockname()[1]
 
-    def act(target: Target) -> None:
+    def act(target: ServerTarget) -> None:
         target.served()
 
-    assert ask(case(act), Subject(address=Address("tcp", "127.0.0.1", port)), TRIAL).pattern == "refused"
+    assert ask(case(act), ServerSpec(address=Address("tcp", "127.0.0.1", port)), TRIAL).pattern == "refused"
 
 
 # Many.

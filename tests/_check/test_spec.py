@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from halloo._check.spec import ClientSubject, Shape, Stdin, Subject, expectation
+from halloo._check.spec import ClientSpec, ServerSpec, Shape, Stdin, expectation
 from halloo._core.address import Address
 from halloo.errors import UsageError
 
 
 def words(*command: str) -> list[str]:
-    return Subject(command=command).words("127.0.0.1", 8889, "/tmp/echo")  # noqa: S108 - only a word
+    return ServerSpec(command=command).words("127.0.0.1", 8889, "/tmp/echo")  # noqa: S108 - only a word
 
 
 @pytest.mark.parametrize(
@@ -38,17 +38,17 @@ def test_other_words_stay(word: str) -> None:
 
 
 def test_a_command_without_a_place_for_its_port_has_none() -> None:
-    assert not Subject(command=("python", "echo.py", "HOST")).places
-    assert Subject(command=("python", "echo.py", "PORT")).places
+    assert not ServerSpec(command=("python", "echo.py", "HOST")).places
+    assert ServerSpec(command=("python", "echo.py", "PORT")).places
 
 
 def test_a_subject_is_named_as_it_was_written() -> None:
-    assert Subject(command=("python", "echo.py", "PORT")).name == "python echo.py PORT"
-    assert Subject(address=Address("tcp", "localhost", 8888)).name == "tcp://localhost:8888"
+    assert ServerSpec(command=("python", "echo.py", "PORT")).name == "python echo.py PORT"
+    assert ServerSpec(address=Address("tcp", "localhost", 8888)).name == "tcp://localhost:8888"
 
 
 def test_an_echo_is_expected_to_change_nothing() -> None:
-    assert Subject(command=("x",)).expected(b"any\0 bytes\n") == b"any\0 bytes\n"
+    assert ServerSpec(command=("x",)).expected(b"any\0 bytes\n") == b"any\0 bytes\n"
 
 
 @pytest.mark.parametrize(
@@ -56,11 +56,11 @@ def test_an_echo_is_expected_to_change_nothing() -> None:
     [("upper", b"ONE\nTWO\n"), ("lower", b"one\ntwo\n"), ("reverse", b"eno\nowt\n")],
 )
 def test_each_line_is_made_of_and_its_newline_kept(name: str, expected: bytes) -> None:
-    assert Subject(command=("x",), expect=expectation(name)).expected(b"one\ntwo\n") == expected
+    assert ServerSpec(command=("x",), expect=expectation(name)).expected(b"one\ntwo\n") == expected
 
 
 def test_an_empty_line_stays_empty() -> None:
-    assert Subject(command=("x",), expect=lambda line: b"<" + line + b">").expected(b"\na") == b"\n<a>"
+    assert ServerSpec(command=("x",), expect=lambda line: b"<" + line + b">").expected(b"\na") == b"\n<a>"
 
 
 def test_nothing_need_be_expected() -> None:
@@ -96,8 +96,8 @@ def test_an_expectation_that_leads_nowhere_is_an_error_of_use(text: str, fault: 
         expectation(text)
 
 
-def subject(*words: str, stdin: Stdin | None = None) -> ClientSubject:
-    return ClientSubject(command=words, stdin=stdin)
+def subject(*words: str, stdin: Stdin | None = None) -> ClientSpec:
+    return ClientSpec(command=words, stdin=stdin)
 
 
 @pytest.mark.parametrize("words", [("{host}", "{port}"), ("HOST", "PORT")])

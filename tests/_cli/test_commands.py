@@ -15,7 +15,7 @@ from halloo._cli import commands as verbs
 from halloo._cli import options
 from halloo._cli.main import VERBS
 from halloo._core.limits import Limits
-from halloo._core.tls_options import Certificates, Trust
+from halloo._core.tls_options import ClientTLS, ServerTLS
 from tests.peers import correspondent, peer
 from tests.programs import PYTHON, Terminal, listening_port, run, started
 
@@ -34,14 +34,17 @@ def test_every_parameter_is_explained(verb: str) -> None:
     assert explained == [name for name in parameters if name not in groups]
 
 
-@pytest.mark.parametrize("group", [options.Families, options.Believed, options.Shown, options.Bounds])
+@pytest.mark.parametrize(
+    "group", [options.Families, options.ClientTlsFlags, options.ServerTlsFlags, options.LimitFlags]
+)
 def test_every_option_of_a_group_is_explained(group: type) -> None:
     explained = re.findall(r'^    (\w+): .*\n    """.+"""$', inspect.getsource(group), re.MULTILINE)
     assert explained == [field.name for field in dataclasses.fields(group)]
 
 
 @pytest.mark.parametrize(
-    ("group", "value"), [(options.Believed, Trust), (options.Shown, Certificates), (options.Bounds, Limits)]
+    ("group", "value"),
+    [(options.ClientTlsFlags, ClientTLS), (options.ServerTlsFlags, ServerTLS), (options.LimitFlags, Limits)],
 )
 def test_a_group_has_the_fields_and_defaults_of_its_value(group: type, value: type) -> None:
     assert dataclasses.asdict(group()) == dataclasses.asdict(value())

@@ -17,9 +17,20 @@ from cyclopts import App
 import halloo
 from halloo._cli import ping as pings
 from halloo._cli.main import VERBS
-from halloo._cli.ping import BOTH, METHOD, NOTHING_SAID, PACE, TELLING, Method, Pace, Several, Told, telling
-from halloo._ping.json import AtTheEnd, write_json
-from halloo._ping.report import PingReport, Probed
+from halloo._cli.ping import (
+    BOTH,
+    DEFAULT_TLS,
+    METHOD,
+    OUTPUT,
+    SCHEDULE,
+    MethodFlags,
+    MultiSink,
+    PingOutputFlags,
+    ScheduleFlags,
+    telling,
+)
+from halloo._ping.json import ReportSink, write_json
+from halloo._ping.report import PingReport, ProbeEvent
 from halloo._ping.run import ping
 from tests._ping.invented_ping import EVENTS, GOOD, report
 from tests.peers import unused_port
@@ -28,17 +39,17 @@ from tests.programs import PYTHON, Terminal, run
 HALLOO = (PYTHON, "-m", "halloo")
 
 
-def read(*arguments: str) -> tuple[tuple[str, ...], Pace, Method, Told]:
+def read(*arguments: str) -> tuple[tuple[str, ...], ScheduleFlags, MethodFlags, PingOutputFlags]:
     """Read the options as the verb would."""
     app = App(print_error=False, exit_on_error=False, result_action="return_value")
 
     @app.default
     def verb(
-        *addresses: str, pace: Pace = PACE, method: Method = METHOD, told: Told = TELLING
-    ) -> tuple[tuple[str, ...], Pace, Method, Told]:
+        *addresses: str, pace: ScheduleFlags = SCHEDULE, method: MethodFlags = METHOD, told: PingOutputFlags = OUTPUT
+    ) -> tuple[tuple[str, ...], ScheduleFlags, MethodFlags, PingOutputFlags]:
         return addresses, pace, method, told
 
-    found: tuple[tuple[str, ...], Pace, Method, Told] = app(arguments)
+    found: tuple[tuple[str, ...], ScheduleFlags, MethodFlags, PingOutputFlags] = app(arguments)
     return found
 
 
@@ -46,15 +57,21 @@ def read(*arguments: str) -> tuple[tuple[str, ...], Pace, Method, Told]:
 
 
 def test_without_options_it_goes_on_once_a_second_until_it_is_stopped() -> None:
-    assert read() == ((), Pace(), Method(), Told())
-    assert (PACE.count, PACE.interval, PACE.wait, PACE.deadline, PACE.size) == (None, 1.0, 5.0, None, 128)
+    assert read() == ((), ScheduleFlags(), MethodFlags(), PingOutputFlags())
+    assert (SCHEDULE.count, SCHEDULE.interval, SCHEDULE.wait, SCHEDULE.deadline, SCHEDULE.size) == (
+        None,
+        1.0,
+        5.0,
+        None,
+        128,
+    )
 
 
 def test_the_letters_are_those_of_ping() -> None:
     letters = ["-c", "10k", "-i", "1ms", "-W", "300ms", "-w", "1m", "-s", "1KiB", "-q", "-D", "-U", "a", "b"]
     addresses, pace, method, told = read(*letters)
     assert addresses == ("a", "b")
-    assert pace == Pace(count=10_000, interval=0.001, wait=0.3, deadline=60, size=1024)
+    assert pace == ScheduleFlags(count=10_000, interval=0.001, wait=0.3, deadline=60, size=1024)
     assert (method.user_clock, told.quiet, told.time_stamps) == (True, True, True)
 
 
@@ -64,10 +81,10 @@ def test_packets_may_be_marked_by_name_or_number(text: str, number: int) -> None
 
 
 def test_the_ways_to_probe_are_switches() -> None:
-    flags = ["reconnect", "connect", "df", "size-sweep", "spin"]
+    flags = ["reconnect", "connect", "df", "size-sweep", "busy_poll"]
     method = read(*(f"--{flag}" for flag in flags), "--flows", "8", "--ttl", "3", "--bind", "127.0.0.2")[2]
-    assert method == Method(
-        reconnect=True, connect=True, df=True, size_sweep=True, spin=True, flows=8, ttl=3, bind="127.0.0.2"
+    assert method == MethodFlags(
+        reconnect=True, connect=True, df=True, size_sweep=True, busy_poll=True, flows=8, ttl=3, bind="127.0.0.2"
     )
 
 
@@ -98,7 +115,7 @@ def test_the_library_and_the_command_have_the_same_options_and_defaults() -> Non
         for name, parameter in inspect.signature(ping).parameters.items()
         if parameter.kind is parameter.KEYWORD_ONLY
     }
-    typed = dataclasses.asdict(Pace()) | dataclasses.asdict(Method())
+    typed = dataclasses.asdict(ScheduleFlags()) | dataclasses.asdict(MethodFlags())
     assert typed.keys() | {"family", "trust", "goals", "sink"} == defaults.keys()
     assert {name for name, value in typed.items() if value != defaults[name]} == {"count"}  # until ^C, as ping
 
@@ -106,7 +123,7 @@ def test_the_library_and_the_command_have_the_same_options_and_defaults() -> Non
 # The help
 
 
-@pytest.mark.parametrize("group", [Pace, Method, Told])
+@pytest.mark.parametrize("group", [ScheduleFlags, MethodFlags, PingOutputFlags])
 def test_every_option_is_explained(group: type) -> None:
     explained = re.findall(r'^    (\w+): .*\n    """.+"""$', inspect.getsource(group), re.MULTILINE)
     assert explained == [field.name for field in dataclasses.fields(group)]
@@ -114,7 +131,7 @@ def test_every_option_is_explained(group: type) -> None:
 
 def test_the_help_names_all_options() -> None:
     said = run(*HALLOO, "ping", "--help").stdout.decode()
-    for group in (Pace, Method, Told, type(NOTHING_SAID), type(BOTH)):
+    for group in (ScheduleFlags, MethodFlags, PingOutputFlags, type(DEFAULT_TLS), type(BOTH)):
         for field in dataclasses.fields(group):
             assert f"--{field.name.replace('_', '-')}" in said
 
@@ -157,7 +174,7 @@ def test_what_cannot_be_is_an_error_of_usage(arguments: list[str], said: str | N
 # Where it goes
 
 
-def told_to(told: Told) -> None:
+def told_to(told: PingOutputFlags) -> None:
     """Tell an invented ping."""
     found = report(GOOD)
     with telling(told) as sink:
@@ -169,21 +186,21 @@ def told_to(told: Told) -> None:
 
 
 def test_text_goes_to_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
-    told_to(Told())
+    told_to(PingOutputFlags())
     said = capsys.readouterr()
     assert said.out.startswith("ping localhost:8888 (127.0.0.1:8888)")
     assert said.err == ""
 
 
 def test_json_on_standard_output_sends_the_text_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
-    told_to(Told(json=True))
+    told_to(PingOutputFlags(json=True))
     said = capsys.readouterr()
     assert json.loads(said.out)["summary"]["targets"][0]["sent"] == 10
     assert said.err.startswith("ping localhost:8888 (127.0.0.1:8888)")
 
 
 def test_a_stream_on_standard_output_leaves_the_summary_on_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
-    told_to(Told(json_stream=True))
+    told_to(PingOutputFlags(json_stream=True))
     said = capsys.readouterr()
     events = [json.loads(line)["event"] for line in said.out.splitlines()]
     assert (events[0], events[-1]) == ("start", "end")
@@ -192,14 +209,14 @@ def test_a_stream_on_standard_output_leaves_the_summary_on_standard_error(capsys
 
 def test_json_in_a_file_leaves_the_text_where_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "ping.json.gz"
-    told_to(Told(output=str(path)))
+    told_to(PingOutputFlags(output=str(path)))
     assert json.loads(gzip.decompress(path.read_bytes()))["summary"]["targets"][0]["sent"] == 10
     assert "seq=0" in capsys.readouterr().out
 
 
 def test_a_stream_goes_into_a_file_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "ping.jsonl"
-    told_to(Told(output=str(path), json_stream=True))
+    told_to(PingOutputFlags(output=str(path), json_stream=True))
     assert len(path.read_text().splitlines()) == len(EVENTS) + 3
     assert "seq=0" in capsys.readouterr().out
 
@@ -207,7 +224,7 @@ def test_a_stream_goes_into_a_file_too(tmp_path: Path, capsys: pytest.CaptureFix
 def test_a_histogram_goes_into_its_own_file(tmp_path: Path) -> None:
     pytest.importorskip("hdrh", reason="needs hdrhistogram, which is not built for every system")
     path = tmp_path / "rtt.hlog"
-    told_to(Told(hdr=str(path), quiet=True))
+    told_to(PingOutputFlags(hdr=str(path), quiet=True))
     assert path.read_text().startswith("#[Logged with halloo ping")
 
 
@@ -219,7 +236,7 @@ def test_without_its_package_the_histogram_is_refused_with_the_command_that_mend
 
 
 def test_a_pipe_gets_no_panel(capsys: pytest.CaptureFixture[str]) -> None:
-    told_to(Told(live=True))
+    told_to(PingOutputFlags(live=True))
     assert "seq=0" in capsys.readouterr().out
 
 
@@ -230,7 +247,7 @@ def test_a_terminal_gets_a_panel(monkeypatch: pytest.MonkeyPatch) -> None:
 
     screen = Screen()
     monkeypatch.setattr("sys.stdout", screen)
-    told_to(Told(live=True))
+    told_to(PingOutputFlags(live=True))
     assert "halloo ping" in screen.getvalue()
     assert "bytes from" not in screen.getvalue()
 
@@ -246,7 +263,7 @@ def test_all_are_told_in_the_order_in_which_they_stand() -> None:
             assert look() is report
             heard.append((self.name, "begin"))
 
-        def probe(self, event: Probed) -> None:
+        def probe(self, event: ProbeEvent) -> None:
             heard.append((self.name, event.outcome))
 
         def interim(self, report: PingReport) -> None:
@@ -256,7 +273,7 @@ def test_all_are_told_in_the_order_in_which_they_stand() -> None:
             heard.append((self.name, f"end of {report.duration_ns}"))
 
     found = report(GOOD)
-    both = Several([Ear("one"), Ear("two")])
+    both = MultiSink([Ear("one"), Ear("two")])
     both.begin(found, lambda: found)
     both.probe(EVENTS[0])
     both.interim(found)
@@ -271,7 +288,7 @@ class Mute:
     def begin(self, report: PingReport, look: Callable[[], PingReport]) -> None:
         """Say nothing."""
 
-    def probe(self, event: Probed) -> None:
+    def probe(self, event: ProbeEvent) -> None:
         """Say nothing."""
 
     def interim(self, report: PingReport) -> None:
@@ -284,7 +301,7 @@ class Mute:
 def test_who_has_lost_a_reader_at_the_end_takes_nothing_from_the_others() -> None:
     stream = io.StringIO()
     with pytest.raises(BrokenPipeError):
-        Several([Mute(), AtTheEnd(stream, write_json), Mute()]).end(report(GOOD))
+        MultiSink([Mute(), ReportSink(stream, write_json), Mute()]).end(report(GOOD))
     assert json.loads(stream.getvalue())["summary"]["targets"]
 
 

@@ -4,12 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from halloo._core.escape import Shown, printable, quoted
+from halloo._core.escape import EscapingDecoder, printable, quoted
 from halloo.testing import every_split
 
 
 def shown(pieces: list[bytes]) -> str:
-    screen = Shown()
+    screen = EscapingDecoder()
     return "".join(screen.feed(piece) for piece in pieces) + screen.feed(b"", last=True)
 
 
@@ -62,7 +62,7 @@ def test_what_is_shown_does_not_depend_on_the_split(data: bytes) -> None:
 
 
 def test_half_a_character_waits_for_the_other() -> None:
-    screen = Shown()
+    screen = EscapingDecoder()
     assert [screen.feed(b"a\xc3"), screen.feed(b"\xa9")] == ["a", "é"]
 
 

@@ -6,28 +6,28 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from halloo._core.framing import FRAMINGS, Framing, Lengths, Lines, Raw
-from halloo._core.framing import lines as cut_lines
-from halloo._core.framing import pieces as cut_pieces
-from halloo.errors import CutShort, Oversized
+from halloo._core.framing import FRAMERS, Framer, LengthFramer, LineFramer, RawFramer
+from halloo._core.framing import split_chunks as cut_pieces
+from halloo._core.framing import split_lines as cut_lines
+from halloo.errors import IncompleteRead, MessageTooLong
 from halloo.testing import every_split
 
 bodies = st.lists(st.binary(max_size=20), max_size=8)
 texts = st.text(st.sampled_from("a\r\n")).map(str.encode)
 MARKED = [
-    (Raw, b"hello", b"hello"),
-    (Lines, b"hello\n", b"hello"),
-    (Lines, b"hello\r\n", b"hello"),
-    (Lines, b"hello", b"hello"),
-    (Lines, b"hel\rlo\r\r\n", b"hel\rlo\r"),
-    (Lines, b"\n", b""),
-    (Lines, b"\r\n", b""),
-    (Lengths, b"\0\0\0\5hello", b"hello"),
-    (Lengths, b"\0\0\0\0", b""),
+    (RawFramer, b"hello", b"hello"),
+    (LineFramer, b"hello\n", b"hello"),
+    (LineFramer, b"hello\r\n", b"hello"),
+    (LineFramer, b"hello", b"hello"),
+    (LineFramer, b"hel\rlo\r\r\n", b"hel\rlo\r"),
+    (LineFramer, b"\n", b""),
+    (LineFramer, b"\r\n", b""),
+    (LengthFramer, b"\0\0\0\5hello", b"hello"),
+    (LengthFramer, b"\0\0\0\0", b""),
 ]
 
 
-def frames(framing: Framing, pieces: Iterable[bytes]) -> list[bytes]:
+def frames(framing: Framer, pieces: Iterable[bytes]) -> list[bytes]:
     found = [frame for piece in pieces for frame in framing.feed(piece)]
     return [*found, *framing.finish()]
 
@@ -38,120 +38,120 @@ def cut(data: bytes, places: Iterable[int]) -> list[bytes]:
 
 
 def framed(messages: Iterable[bytes]) -> bytes:
-    return b"".join(Lengths().like(b"", message) for message in messages)
+    return b"".join(LengthFramer().like(b"", message) for message in messages)
 
 
 def test_lines_are_found_however_the_stream_arrives() -> None:
     for pieces in every_split(b"one\ntwo\r\n\nlast"):
-        assert frames(Lines(), pieces) == [b"one\n", b"two\r\n", b"\n", b"last"]
+        assert frames(LineFramer(), pieces) == [b"one\n", b"two\r\n", b"\n", b"last"]
 
 
 def test_lengths_are_found_however_the_stream_arrives() -> None:
     stream = b"\0\0\0\3one\0\0\0\0\0\0\0\5three"
     for pieces in every_split(stream):
-        assert frames(Lengths(), pieces) == [b"\0\0\0\3one", b"\0\0\0\0", b"\0\0\0\5three"]
+        assert frames(LengthFramer(), pieces) == [b"\0\0\0\3one", b"\0\0\0\0", b"\0\0\0\5three"]
 
 
 def test_raw_frames_are_the_pieces_as_they_arrive() -> None:
     for pieces in every_split(b"hello"):
-        assert frames(Raw(), pieces) == pieces
+        assert frames(RawFramer(), pieces) == pieces
 
 
 @given(texts, st.lists(st.integers(0)))
 def test_lines_do_not_depend_on_the_split(stream: bytes, places: list[int]) -> None:
-    assert frames(Lines(), cut(stream, places)) == re.findall(rb"[^\n]*\n|[^\n]+", stream)
+    assert frames(LineFramer(), cut(stream, places)) == re.findall(rb"[^\n]*\n|[^\n]+", stream)
 
 
 @given(bodies, st.lists(st.integers(0)))
 def test_lengths_do_not_depend_on_the_split(messages: list[bytes], places: list[int]) -> None:
-    framing = Lengths()
+    framing = LengthFramer()
     assert [framing.body(frame) for frame in frames(framing, cut(framed(messages), places))] == messages
 
 
-@pytest.mark.parametrize("framing", FRAMINGS.values(), ids=FRAMINGS)
+@pytest.mark.parametrize("framing", FRAMERS.values(), ids=FRAMERS)
 @given(st.binary(), st.lists(st.integers(0)))
-def test_no_byte_is_lost_or_invented(framing: Callable[[], Framing], stream: bytes, places: list[int]) -> None:
+def test_no_byte_is_lost_or_invented(framing: Callable[[], Framer], stream: bytes, places: list[int]) -> None:
     one, came = framing(), b""
     try:
         for piece in cut(stream, places):
             came += b"".join(one.feed(piece))
         came += b"".join(one.finish())
-    except CutShort as error:
+    except IncompleteRead as error:
         came += error.partial
-    except Oversized:
+    except MessageTooLong:
         return
     assert came == stream
 
 
 @pytest.mark.parametrize(("framing", "frame", "body"), MARKED)
-def test_the_body_is_the_frame_without_its_mark(framing: Callable[[], Framing], frame: bytes, body: bytes) -> None:
+def test_the_body_is_the_frame_without_its_mark(framing: Callable[[], Framer], frame: bytes, body: bytes) -> None:
     assert framing().body(frame) == body
 
 
 @pytest.mark.parametrize(("framing", "frame", "body"), MARKED)
-def test_the_mark_put_back_makes_the_frame_again(framing: Callable[[], Framing], frame: bytes, body: bytes) -> None:
+def test_the_mark_put_back_makes_the_frame_again(framing: Callable[[], Framer], frame: bytes, body: bytes) -> None:
     assert framing().like(frame, body) == frame
 
 
 @given(st.binary(max_size=20))
 def test_an_answer_gets_its_own_length(answer: bytes) -> None:
-    framing = Lengths()
+    framing = LengthFramer()
     assert framing.body(framing.like(b"\0\0\0\2hi", answer)) == answer
 
 
 @pytest.mark.parametrize("ending", [b"\n", b"\r\n", b""])
 def test_an_answer_ends_as_the_line_did(ending: bytes) -> None:
-    assert Lines().like(b"question" + ending, b"answer") == b"answer" + ending
+    assert LineFramer().like(b"question" + ending, b"answer") == b"answer" + ending
 
 
 def test_a_line_of_the_greatest_length_is_whole() -> None:
     for pieces in every_split(b"1234\n"):
-        assert frames(Lines(longest=5), pieces) == [b"1234\n"]
+        assert frames(LineFramer(longest=5), pieces) == [b"1234\n"]
 
 
 def test_a_longer_line_is_an_error_however_it_arrives() -> None:
     for pieces in every_split(b"12345\n"):
-        with pytest.raises(Oversized, match="longer than 5 bytes"):
-            frames(Lines(longest=5), pieces)
+        with pytest.raises(MessageTooLong, match="longer than 5 bytes"):
+            frames(LineFramer(longest=5), pieces)
 
 
 def test_a_line_that_never_ends_is_an_error_before_it_is_whole() -> None:
-    with pytest.raises(Oversized):
-        list(Lines(longest=5).feed(b"123456"))
+    with pytest.raises(MessageTooLong):
+        list(LineFramer(longest=5).feed(b"123456"))
 
 
 def test_a_message_of_the_greatest_length_is_whole() -> None:
-    assert frames(Lengths(longest=5), [b"\0\0\0\5hello"]) == [b"\0\0\0\5hello"]
+    assert frames(LengthFramer(longest=5), [b"\0\0\0\5hello"]) == [b"\0\0\0\5hello"]
 
 
 def test_a_longer_message_is_an_error_as_soon_as_it_is_announced() -> None:
-    with pytest.raises(Oversized, match="announces 6 bytes"):
-        list(Lengths(longest=5).feed(b"\0\0\0\6"))
+    with pytest.raises(MessageTooLong, match="announces 6 bytes"):
+        list(LengthFramer(longest=5).feed(b"\0\0\0\6"))
 
 
 @pytest.mark.parametrize(
     ("framing", "stream", "first"),
-    [(Lines, b"one\n12345\n", b"one\n"), (Lengths, b"\0\0\0\3one\0\0\0\6", b"\0\0\0\3one")],
+    [(LineFramer, b"one\n12345\n", b"one\n"), (LengthFramer, b"\0\0\0\3one\0\0\0\6", b"\0\0\0\3one")],
 )
 def test_what_was_whole_before_an_oversized_message_is_given(
-    framing: Callable[[int], Framing], stream: bytes, first: bytes
+    framing: Callable[[int], Framer], stream: bytes, first: bytes
 ) -> None:
     found = framing(5).feed(stream)
     assert next(found) == first
-    with pytest.raises(Oversized):
+    with pytest.raises(MessageTooLong):
         next(found)
 
 
 @pytest.mark.parametrize("stream", [b"\0", b"\0\0\0\5", b"\0\0\0\5hell"])
 def test_a_message_cut_in_two_is_an_error_that_holds_what_came(stream: bytes) -> None:
     for pieces in every_split(stream):
-        with pytest.raises(CutShort) as caught:
-            frames(Lengths(), pieces)
+        with pytest.raises(IncompleteRead) as caught:
+            frames(LengthFramer(), pieces)
         assert caught.value.partial == stream
 
 
-@pytest.mark.parametrize("framing", FRAMINGS.values(), ids=FRAMINGS)
-def test_a_stream_without_bytes_has_no_frames(framing: Callable[[], Framing]) -> None:
+@pytest.mark.parametrize("framing", FRAMERS.values(), ids=FRAMERS)
+def test_a_stream_without_bytes_has_no_frames(framing: Callable[[], Framer]) -> None:
     assert frames(framing(), [b""]) == []
 
 

@@ -8,15 +8,15 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from halloo._core.histogram import ABOVE, PERCENTILES, Latency, Spread
+from halloo._core.histogram import ABOVE, PERCENTILES, Histogram, Summary
 
 HOUR = 3_600_000_000_000
 PART = 32_768  # a percentile is off by one part in so many
 values = st.lists(st.one_of(st.integers(0, HOUR), st.integers(0, 100_000)), min_size=1, max_size=300)
 
 
-def spread(*numbers: int) -> Spread:
-    found = Latency(numbers).spread()
+def spread(*numbers: int) -> Summary:
+    found = Histogram(numbers).summary()
     assert found
     return found
 
@@ -38,12 +38,12 @@ def near(found: int | None, wanted: int) -> bool:
 @example([1] * 1000, 99.9)
 @example(list(range(1000)), 99.9)
 def test_a_percentile_is_that_of_the_list_within_its_part(numbers: list[int], percent: float) -> None:
-    assert near(Latency(numbers).percentiles([percent])[percent], exact(numbers, percent))
+    assert near(Histogram(numbers).percentiles([percent])[percent], exact(numbers, percent))
 
 
 @given(st.lists(st.integers(0, (1 << 15) - 1), min_size=1))
 def test_small_values_are_kept_as_they_are(numbers: list[int]) -> None:
-    assert Latency(numbers).percentiles([50.0])[50.0] == exact(numbers, 50)
+    assert Histogram(numbers).percentiles([50.0])[50.0] == exact(numbers, 50)
 
 
 @given(st.lists(st.integers(0, 1 << 20), min_size=1, max_size=2500))
@@ -63,7 +63,7 @@ def test_of_few_values_few_percentiles_are_told(count: int, told: list[float]) -
 
 
 def test_no_percentile_is_beyond_the_least_or_the_greatest() -> None:
-    latency = Latency([1_000_000_001] * 3)
+    latency = Histogram([1_000_000_001] * 3)
     assert [*latency.percentiles([0.0, 50.0, 100.0]).values()] == [1_000_000_001] * 3
 
 
@@ -91,8 +91,8 @@ def test_a_deviation_of_nanoseconds_is_not_lost_in_hours() -> None:
 
 
 def test_of_no_values_nothing_is_said() -> None:
-    latency = Latency()
-    assert latency.spread() is None
+    latency = Histogram()
+    assert latency.summary() is None
     assert latency.percentiles([50.0]) == {}
     assert latency.buckets() == []
 
@@ -103,7 +103,7 @@ def test_a_time_before_zero_is_zero() -> None:
 
 @given(values)
 def test_the_buckets_have_all_values_in_order(numbers: list[int]) -> None:
-    buckets = Latency(numbers).buckets()
+    buckets = Histogram(numbers).buckets()
     assert sum(count for _, count in buckets) == len(numbers)
     assert buckets == sorted(buckets)
     flat = [middle for middle, count in buckets for _ in range(count)]
@@ -111,8 +111,8 @@ def test_the_buckets_have_all_values_in_order(numbers: list[int]) -> None:
 
 
 def test_memory_is_bounded_by_the_digits_kept() -> None:
-    assert len(Latency(range(0, 1 << 30, 9973)).buckets()) <= (1 << 14) * 16 + (1 << 15)
-    assert len(Latency(range(1 << 20, (1 << 20) + 10_000)).buckets()) <= 10_000 // 64 + 1
+    assert len(Histogram(range(0, 1 << 30, 9973)).buckets()) <= (1 << 14) * 16 + (1 << 15)
+    assert len(Histogram(range(1 << 20, (1 << 20) + 10_000)).buckets()) <= 10_000 // 64 + 1
 
 
 # From one to the next.
@@ -120,7 +120,7 @@ def test_memory_is_bounded_by_the_digits_kept() -> None:
 
 @given(st.lists(st.tuples(st.integers(0, HOUR), st.integers(1, 2)), min_size=1))
 def test_steps_are_between_a_value_and_its_direct_successor(gaps: list[tuple[int, int]]) -> None:
-    latency, number, numbered = Latency(), 0, []
+    latency, number, numbered = Histogram(), 0, []
     for value, gap in gaps:
         number += gap
         latency.record(value, number)
@@ -129,7 +129,7 @@ def test_steps_are_between_a_value_and_its_direct_successor(gaps: list[tuple[int
     jitter = 0.0
     for step in steps:
         jitter += (step - jitter) / 16
-    found = latency.spread()
+    found = latency.summary()
     assert found
     assert found.ipdv_ns == (round(sum(steps) / len(steps)) if steps else None)
     assert found.jitter_rfc3550_ns == (round(jitter) if steps else None)
@@ -141,9 +141,9 @@ def test_values_without_numbers_make_no_steps() -> None:
 
 
 def test_one_that_comes_out_of_order_makes_no_step() -> None:
-    latency = Latency()
+    latency = Histogram()
     for number, value in ((0, 100), (2, 900), (1, 100), (3, 100)):
         latency.record(value, number)
-    found = latency.spread()
+    found = latency.summary()
     assert found
     assert found.ipdv_ns is None

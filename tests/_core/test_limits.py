@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from halloo._core.limits import BURST, HANDSHAKE, STALL, Access, Gate, Limits, Meter, network
+from halloo._core.limits import BURST, HANDSHAKE, STALL, Access, AdmissionControl, Limits, TokenBucket, network
 from halloo.errors import AddressError, UsageError
 
 NUMBERS = [each.name for each in dataclasses.fields(Limits) if each.name not in ("allow", "deny", "any_port")]
@@ -38,13 +38,13 @@ def test_what_only_connections_have_is_named() -> None:
 @pytest.mark.parametrize("name", ["idle_timeout", "max_lifetime", "max_bytes", "rate_limit"])
 def test_what_is_kept_for_each_connection_makes_it_metered(name: str) -> None:
     given: dict[str, Any] = {name: 1}
-    assert Limits(**given).metered
+    assert Limits(**given).limited
 
 
 @pytest.mark.parametrize("name", ["stall_timeout", "max_connections", "max_per_host", "max_memory", "buffer"])
 def test_what_costs_a_flowing_connection_nothing_does_not(name: str) -> None:
     given: dict[str, Any] = {name: 1}
-    assert not Limits(**given).metered
+    assert not Limits(**given).limited
 
 
 @pytest.mark.parametrize(
@@ -53,40 +53,40 @@ def test_what_costs_a_flowing_connection_nothing_does_not(name: str) -> None:
     ids=lambda given: next(iter(given)),
 )
 def test_what_turns_clients_away_needs_a_gate(given: dict[str, Any]) -> None:
-    assert Limits(**given).gated
+    assert Limits(**given).controls_admission
 
 
 def test_without_any_limit_there_is_no_gate_and_no_meter() -> None:
-    assert (Limits().gated, Limits().metered) == (False, False)
+    assert (Limits().controls_admission, Limits().limited) == (False, False)
 
 
 # The gate.
 
 
 def test_everybody_comes_in_where_nothing_is_limited() -> None:
-    gate = Gate(Limits())
+    gate = AdmissionControl(Limits())
     assert [gate.enter("10.0.0.1") for _ in range(1000)] == [None] * 1000
 
 
 def test_one_more_than_may_be_there_is_turned_away() -> None:
-    gate = Gate(Limits(max_connections=2))
+    gate = AdmissionControl(Limits(max_connections=2))
     assert [gate.enter(host) for host in ("a", "b", "c")] == [None, None, "max_connections"]
 
 
 def test_who_leaves_makes_room() -> None:
-    gate = Gate(Limits(max_connections=1))
+    gate = AdmissionControl(Limits(max_connections=1))
     gate.enter("a")
     gate.leave("a")
     assert gate.enter("b") is None
 
 
 def test_one_more_of_a_host_is_turned_away_and_others_are_not() -> None:
-    gate = Gate(Limits(max_per_host=2))
+    gate = AdmissionControl(Limits(max_per_host=2))
     assert [gate.enter(host) for host in ("a", "a", "a", "b")] == [None, None, "max_per_host", None]
 
 
 def test_who_leaves_makes_room_for_its_own_host() -> None:
-    gate = Gate(Limits(max_per_host=1))
+    gate = AdmissionControl(Limits(max_per_host=1))
     gate.enter("a")
     gate.enter("b")
     gate.leave("a")
@@ -94,7 +94,7 @@ def test_who_leaves_makes_room_for_its_own_host() -> None:
 
 
 def test_who_is_turned_away_takes_no_room() -> None:
-    gate = Gate(Limits(max_connections=2, max_per_host=1, deny=("10.0.0.9",)))
+    gate = AdmissionControl(Limits(max_connections=2, max_per_host=1, deny=("10.0.0.9",)))
     assert [gate.enter(host) for host in ("10.0.0.1", "10.0.0.1", "10.0.0.9", "10.0.0.2")] == [
         None,
         "max_per_host",
@@ -104,14 +104,14 @@ def test_who_is_turned_away_takes_no_room() -> None:
 
 
 def test_who_is_denied_is_told_so_even_when_the_house_is_full() -> None:
-    gate = Gate(Limits(max_connections=1, deny=("10.0.0.9",)))
+    gate = AdmissionControl(Limits(max_connections=1, deny=("10.0.0.9",)))
     gate.enter("10.0.0.1")
     assert gate.enter("10.0.0.9") == "denied"
 
 
 @given(st.lists(st.tuples(st.booleans(), st.sampled_from("abc")), max_size=50))
 def test_there_are_never_more_than_may_be(moves: list[tuple[bool, str]]) -> None:
-    gate, here = Gate(Limits(max_connections=4, max_per_host=2)), list[str]()
+    gate, here = AdmissionControl(Limits(max_connections=4, max_per_host=2)), list[str]()
     for coming, host in moves:
         if coming and gate.enter(host) is None:
             here.append(host)
@@ -126,11 +126,11 @@ def test_there_are_never_more_than_may_be(moves: list[tuple[bool, str]]) -> None
 
 
 def test_at_first_there_is_no_pause() -> None:
-    assert Meter(1000).pause(0, 1000) <= 0
+    assert TokenBucket(1000).pause(0, 1000) <= 0
 
 
 def test_a_burst_may_be_taken_at_once_and_then_another_when_it_is_due() -> None:
-    meter = Meter(1000)
+    meter = TokenBucket(1000)
     paid = meter.take(0, 1000, meter.burst_bytes)
     assert meter.pause(paid, 1000) <= 0
     paid = meter.take(paid, 1000, meter.burst_bytes)
@@ -138,14 +138,14 @@ def test_a_burst_may_be_taken_at_once_and_then_another_when_it_is_due() -> None:
 
 
 def test_what_was_taken_is_paid_for_with_time() -> None:
-    meter = Meter(10)
+    meter = TokenBucket(10)
     paid = meter.take(0, 1000, 20)
     assert meter.pause(paid, 1000) == pytest.approx(2 - BURST)
     assert meter.pause(paid, 1002) <= 0
 
 
 def test_a_long_rest_saves_up_no_more_than_a_burst() -> None:
-    meter = Meter(1000)
+    meter = TokenBucket(1000)
     paid = meter.take(0, 1000, 250)
     paid = meter.take(paid, 1_000_000, 500)
     assert meter.pause(paid, 1_000_000) == pytest.approx(BURST)
@@ -153,7 +153,7 @@ def test_a_long_rest_saves_up_no_more_than_a_burst() -> None:
 
 @pytest.mark.parametrize("rate", [1, 2, 3, 4, 5, 7, 1000, 10**9])
 def test_a_burst_is_a_byte_at_least_and_what_the_rate_gives_in_its_time(rate: int) -> None:
-    meter = Meter(rate)
+    meter = TokenBucket(rate)
     assert meter.burst_bytes == max(int(rate * BURST), 1)
     assert meter.burst * rate >= meter.burst_bytes
 
@@ -166,7 +166,7 @@ def test_a_burst_is_a_byte_at_least_and_what_the_rate_gives_in_its_time(rate: in
 def test_never_more_is_taken_than_the_rate_gives_in_the_time_and_two_bursts(
     rate: int, start: int, wishes: list[tuple[int, int]]
 ) -> None:
-    meter, paid, now, taken = Meter(rate), 0.0, start, 0
+    meter, paid, now, taken = TokenBucket(rate), 0.0, start, 0
     for wait, wish in wishes:  # the clock shows whole seconds
         now += wait
         if meter.pause(paid, now) <= 0:
@@ -178,7 +178,7 @@ def test_never_more_is_taken_than_the_rate_gives_in_the_time_and_two_bursts(
 
 @given(rate=st.integers(1, 10**9), now=st.integers(0, 10**6), size=st.integers(1, 10**9))
 def test_after_the_pause_there_is_none(rate: int, now: int, size: int) -> None:
-    meter = Meter(rate)
+    meter = TokenBucket(rate)
     paid = meter.take(0, now, size)
     later = now + max(meter.pause(paid, now), 0)
     assert meter.pause(paid, later) == pytest.approx(0, abs=1e-6) or meter.pause(paid, later) < 0
@@ -186,7 +186,7 @@ def test_after_the_pause_there_is_none(rate: int, now: int, size: int) -> None:
 
 @given(rate=st.integers(1, 10**9), sizes=st.lists(st.integers(1, 10**9), min_size=1, max_size=20))
 def test_who_always_wants_more_gets_the_rate(rate: int, sizes: list[int]) -> None:
-    meter, paid, now, taken = Meter(rate), 0.0, 0.0, 0
+    meter, paid, now, taken = TokenBucket(rate), 0.0, 0.0, 0
     for size in sizes:
         now += max(meter.pause(paid, now), 0)
         got = min(meter.burst_bytes, size)

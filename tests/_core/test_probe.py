@@ -14,9 +14,9 @@ from halloo._core.probe import (
     PLAIN,
     STAMP_END,
     STAMPED,
-    Heading,
+    Header,
     Probes,
-    Stamp,
+    ServerTimestamp,
     asking,
     asking_lines,
     difference,
@@ -26,7 +26,7 @@ from halloo._core.probe import (
 )
 
 RUN, NUMBER, SENT = 0xBEEF, 7, 1_700_000_000_123_456_789
-STAMP = Stamp(came_ns=SENT + 1000, left_ns=SENT + 2000, arrived=7, refused=2, window=0b1011)
+STAMP = ServerTimestamp(came_ns=SENT + 1000, left_ns=SENT + 2000, arrived=7, refused=2, window=0b1011)
 NUMBERS, WORDS = 1 << 32, 1 << 64
 sizes = st.integers(LEAST, 2000)
 
@@ -48,7 +48,7 @@ def test_a_probe_is_one_line_of_ascii_of_the_size_asked_for(size: int, stamp: bo
 @given(st.integers(0, NUMBERS - 1), st.integers(0, NUMBERS - 1), st.integers(0, WORDS - 1), sizes)
 def test_what_a_probe_says_can_be_read(run: int, number: int, sent: int, size: int) -> None:
     mark = ASKING if size >= LEAST_STAMPED else PLAIN
-    assert read(Probes(run, size).make(number, sent)) == Heading(run, number, sent, mark)
+    assert read(Probes(run, size).make(number, sent)) == Header(run, number, sent, mark)
 
 
 def test_a_probe_begins_as_it_is_drawn() -> None:
@@ -109,7 +109,7 @@ def test_digits_are_digits(digits: bytes) -> None:
 
 @given(
     st.builds(
-        Stamp,
+        ServerTimestamp,
         st.integers(0, WORDS - 1),
         st.integers(0, WORDS - 1),
         st.integers(0, NUMBERS - 1),
@@ -118,7 +118,7 @@ def test_digits_are_digits(digits: bytes) -> None:
     ),
     st.integers(LEAST_STAMPED, 2000),
 )
-def test_a_stamp_can_be_read_and_changes_nothing_else(stamp: Stamp, size: int) -> None:
+def test_a_stamp_can_be_read_and_changes_nothing_else(stamp: ServerTimestamp, size: int) -> None:
     sent = probe(size)
     reply = stamped(sent, stamp)
     assert read_stamp(reply) == stamp
@@ -133,8 +133,8 @@ def test_a_stamp_may_be_written_where_the_probe_lies() -> None:
 
 
 def test_a_stamp_larger_than_its_place_begins_again() -> None:
-    reply = stamped(probe(), Stamp(WORDS + 1, WORDS + 2, NUMBERS + 3, NUMBERS + 4, WORDS + 5))
-    assert read_stamp(reply) == Stamp(1, 2, 3, 4, 5)
+    reply = stamped(probe(), ServerTimestamp(WORDS + 1, WORDS + 2, NUMBERS + 3, NUMBERS + 4, WORDS + 5))
+    assert read_stamp(reply) == ServerTimestamp(1, 2, 3, 4, 5)
 
 
 @pytest.mark.parametrize("reply", [b"", probe(), stamped(probe(), STAMP)[:100], STAMPED + b"z" * 200, STAMPED])
@@ -143,8 +143,8 @@ def test_what_has_no_stamp_has_none(reply: bytes) -> None:
 
 
 def test_who_asks_for_a_stamp_is_heard() -> None:
-    assert asking(probe()) == Heading(RUN, NUMBER, SENT, ASKING)
-    assert asking(probe()[:STAMP_END]) == Heading(RUN, NUMBER, SENT, ASKING)
+    assert asking(probe()) == Header(RUN, NUMBER, SENT, ASKING)
+    assert asking(probe()[:STAMP_END]) == Header(RUN, NUMBER, SENT, ASKING)
 
 
 @pytest.mark.parametrize(

@@ -11,16 +11,16 @@ from halloo._core.units import (
     NS,
     UNITS,
     Unit,
-    column,
     count,
     dscp,
     duration,
     rate,
+    show_column,
     show_dscp,
     show_duration,
     show_size,
+    show_time,
     size,
-    time,
 )
 from halloo.errors import UnitError, UsageError
 
@@ -218,14 +218,14 @@ YEAR = 365 * 24 * 3600 * 10**9
     ],
 )
 def test_a_time_has_three_digits_in_a_unit_of_its_own(ns: int, text: str) -> None:
-    assert time(ns) == text
+    assert show_time(ns) == text
 
 
 @pytest.mark.parametrize(
     ("unit", "text"), [("ns", "12345678ns"), ("us", "12346us"), ("ms", "12.3ms"), ("s", "0.0123s")]
 )
 def test_a_unit_may_be_fixed(unit: Unit, text: str) -> None:
-    assert time(12_345_678, unit) == text
+    assert show_time(12_345_678, unit) == text
 
 
 @pytest.mark.parametrize(
@@ -243,17 +243,17 @@ def test_a_unit_may_be_fixed(unit: Unit, text: str) -> None:
     ],
 )
 def test_a_column_has_one_unit_and_its_points_aligned(values: list[int | None], texts: list[str]) -> None:
-    assert column(values) == texts
+    assert show_column(values) == texts
 
 
 def test_a_column_s_unit_may_be_fixed() -> None:
-    assert column([80_100, 12_100_000, None], "us") == ["80.1us", "12100.0us", "-"]
-    assert column([80_100, 12_100_000], "s") == ["0.0000801s", "0.0121000s"]
+    assert show_column([80_100, 12_100_000, None], "us") == ["80.1us", "12100.0us", "-"]
+    assert show_column([80_100, 12_100_000], "s") == ["0.0000801s", "0.0121000s"]
 
 
 @given(st.lists(st.integers(0, YEAR), min_size=1), st.sampled_from([None, *UNITS]))
 def test_nothing_that_took_time_is_shown_as_nothing(values: list[int], unit: Unit | None) -> None:
-    for value, text in zip(values, column(values, unit), strict=True):
+    for value, text in zip(values, show_column(values, unit), strict=True):
         assert (float(text.rstrip("nums")) == 0) == (value == 0)
     for value in values:
-        assert (float(time(value, unit).rstrip("nums")) == 0) == (value == 0)
+        assert (float(show_time(value, unit).rstrip("nums")) == 0) == (value == 0)

@@ -10,7 +10,7 @@ import pytest
 
 from halloo._core.address import LOOPBACK, AddressLike, parse
 from halloo._net.binding import bound, options
-from halloo.errors import AddressError, NotLocal, PortTaken, Unsupported
+from halloo.errors import AddressError, AddressInUse, AddressNotAvailable, Unsupported
 
 SCHEMES = ["tcp", "udp"]
 
@@ -115,7 +115,7 @@ def test_a_port_that_is_taken_is_named(scheme: str) -> None:
     with opened(f"{scheme}://127.0.0.1:0") as sockets:
         (port,) = ports(sockets)
         with (
-            pytest.raises(PortTaken, match=f"^port {port} on 127.0.0.1 is taken") as caught,
+            pytest.raises(AddressInUse, match=f"^port {port} on 127.0.0.1 is taken") as caught,
             opened(f"{scheme}://{port}"),
         ):
             pass
@@ -128,7 +128,7 @@ def test_who_holds_a_taken_port_is_named(scheme: str) -> None:
     name = Path("/proc/self/comm").read_text(encoding="utf-8").strip()
     with opened(f"{scheme}://127.0.0.1:0") as sockets:
         (port,) = ports(sockets)
-        with pytest.raises(PortTaken) as caught, opened(f"{scheme}://{port}"):
+        with pytest.raises(AddressInUse) as caught, opened(f"{scheme}://{port}"):
             pass
     assert caught.value.fact.endswith(f" by {name} (pid {os.getpid()})")
 
@@ -137,7 +137,7 @@ def test_who_holds_a_taken_port_is_named(scheme: str) -> None:
 def test_instead_of_a_taken_port_another_is_offered(scheme: str, another: str) -> None:
     with opened(f"{scheme}://127.0.0.1:0") as sockets:
         (port,) = ports(sockets)
-        with pytest.raises(PortTaken) as caught, opened(f"{scheme}://{port}"):
+        with pytest.raises(AddressInUse) as caught, opened(f"{scheme}://{port}"):
             pass
     assert caught.value.remedy == f"stop it, or choose another: halloo serve {another}"
 
@@ -147,13 +147,15 @@ def test_instead_of_a_taken_port_another_is_offered(scheme: str, another: str) -
 def test_a_port_that_is_taken_in_the_second_family_alone_is_taken(scheme: str) -> None:
     with opened(f"{scheme}://0", 6) as sockets:
         (port,) = ports(sockets)
-        with pytest.raises(PortTaken, match="on ::1 is taken"), opened(f"{scheme}://{port}"):
+        with pytest.raises(AddressInUse, match="on ::1 is taken"), opened(f"{scheme}://{port}"):
             pass
 
 
 def test_an_address_of_another_machine_cannot_be_listened_on() -> None:
     with (
-        pytest.raises(NotLocal, match=r"cannot listen on 203\.0\.113\.1:0: it is no address of this machine"),
+        pytest.raises(
+            AddressNotAvailable, match=r"cannot listen on 203\.0\.113\.1:0: it is no address of this machine"
+        ),
         opened("203.0.113.1:0"),
     ):
         pass
@@ -166,7 +168,7 @@ def test_an_address_of_the_other_family_cannot_be_listened_on() -> None:
 
 @pytest.mark.parametrize("host", ["halloo.invalid", "a..b", "a" * 64])
 def test_a_name_that_nobody_has_cannot_be_listened_on(host: str) -> None:
-    with pytest.raises(NotLocal, match=f"no address is known for '{host}'"), opened((host, 0)):
+    with pytest.raises(AddressNotAvailable, match=f"no address is known for '{host}'"), opened((host, 0)):
         pass
 
 
@@ -204,7 +206,7 @@ def test_a_port_can_be_shared_by_those_who_all_ask_for_it(scheme: str) -> None:
         (port,) = ports(one)
         with opened(f"{scheme}://127.0.0.1:{port}", reuse_port=True) as other:
             assert ports(other) == {port}
-        with pytest.raises(PortTaken), opened(f"{scheme}://127.0.0.1:{port}"):
+        with pytest.raises(AddressInUse), opened(f"{scheme}://127.0.0.1:{port}"):
             pass
 
 

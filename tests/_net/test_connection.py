@@ -10,7 +10,7 @@ import pytest
 from halloo._net.connection import CHUNK, Connection
 from halloo._net.connector import connect
 from halloo._net.listener import Listener, listen
-from halloo.errors import CutShort, Reset, TimedOut
+from halloo.errors import IncompleteRead, Reset, TimedOut
 
 Pair = tuple[Connection, Connection]
 
@@ -67,7 +67,7 @@ def test_any_bytes_can_be_sent(pair: Pair, kind: Callable[[bytes], bytes]) -> No
 def test_sending_nothing_sends_nothing(pair: Pair) -> None:
     near, far = pair
     near.send(b"")
-    near.finish()
+    near.send_eof()
     assert far.receive() == b""
 
 
@@ -77,7 +77,7 @@ def test_all_is_sent_to_a_slow_reader(pair: Pair) -> None:
     with ThreadPoolExecutor(1) as pool:
         reading = pool.submit(lambda: b"".join(iter(lambda: far.receive(4000), b"")))
         near.send(BULK)
-        near.finish()
+        near.send_eof()
         assert reading.result() == BULK
 
 
@@ -108,8 +108,8 @@ def test_exactly_no_bytes_need_no_waiting(pair: Pair) -> None:
 def test_an_end_that_comes_too_early_holds_what_came(pair: Pair) -> None:
     near, far = pair
     near.send(b"hel")
-    near.finish()
-    with pytest.raises(CutShort, match="after 3 of 5 bytes") as caught:
+    near.send_eof()
+    with pytest.raises(IncompleteRead, match="after 3 of 5 bytes") as caught:
         far.receive_exactly(5)
     assert caught.value.partial == b"hel"
 
@@ -122,7 +122,7 @@ def test_the_peers_end_is_empty_however_often_it_is_asked_for(pair: Pair) -> Non
 
 def test_after_a_half_close_the_other_direction_still_works(pair: Pair) -> None:
     near, far = pair
-    near.finish()
+    near.send_eof()
     assert far.receive() == b""
     far.send(b"goodbye")
     assert near.receive() == b"goodbye"
@@ -133,13 +133,13 @@ def test_a_half_close_after_the_peers_reset_is_no_error(pair: Pair) -> None:
     reset(far)
     with pytest.raises(Reset):
         near.receive()
-    near.finish()
+    near.send_eof()
 
 
 def test_a_connection_is_the_chunks_until_the_peers_end(pair: Pair) -> None:
     near, far = pair
     near.send(b"hello")
-    near.finish()
+    near.send_eof()
     assert b"".join(far) == b"hello"
 
 
@@ -148,7 +148,7 @@ def test_no_chunk_is_longer_than_it_may_be(pair: Pair) -> None:
     with ThreadPoolExecutor(1) as pool:
         sizes = pool.submit(lambda: [len(chunk) for chunk in far])
         near.send(BULK)
-        near.finish()
+        near.send_eof()
         assert max(sizes.result()) <= CHUNK
 
 
@@ -156,15 +156,15 @@ def test_abandoning_ends_the_wait_of_another_thread(pair: Pair) -> None:
     near, _ = pair
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(near.receive)
-        near.abandon()
+        near.abort()
         assert waiting.result() == b""
 
 
 def test_an_abandoned_connection_can_be_abandoned_again(pair: Pair) -> None:
     near, far = pair
     reset(far)
-    near.abandon()
-    near.abandon()
+    near.abort()
+    near.abort()
 
 
 def test_a_connection_is_closed_with_its_block(listener: Listener) -> None:

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from halloo._core.address import Address, parse
-from halloo._core.tls_options import Trust
+from halloo._core.tls_options import ClientTLS
 from halloo._net.connection import Connection
-from halloo._net.connector import Resolve, at_once, connect, dialling, in_a_thread
-from halloo._net.duplex import exchange
+from halloo._net.connector import Resolve, at_once, connect, connecting, in_a_thread
+from halloo._net.duplex import duplex
 from halloo._net.listener import Listener, listen
 from halloo._net.readiness import finished, moment
 from halloo._server.serve import serving
@@ -92,7 +92,7 @@ def test_who_is_refused_is_told_how_to_start_a_server(unheard: tuple[str, int]) 
 def test_a_connection_to_oneself_is_refused() -> None:
     here = ("127.0.0.1", unused_port())
     with pytest.raises(Refused):
-        finished(dialling(parse(here), timeout=WAIT, prepare=lambda sock: sock.bind(here)))
+        finished(connecting(parse(here), timeout=WAIT, prepare=lambda sock: sock.bind(here)))
 
 
 def test_one_may_wait_for_ever(listener: Listener) -> None:
@@ -200,7 +200,7 @@ def test_datagrams_go_to_the_next_address_of_a_name_where_the_first_has_nobody(
         resolve_to(monkeypatch, nobody, far.getsockname())
         with connect("udp://host") as near:
             near.send(b"hello")
-            near.finish()
+            near.send_eof()
             assert far.recv(100) == b"hello"
 
 
@@ -213,7 +213,7 @@ def test_a_family_is_kept_to_for_datagrams_too(family: int, host: str) -> None:
 
 def test_datagrams_know_no_certificates() -> None:
     with pytest.raises(UsageError, match="udp: knows no certificates; write tls:// before the host"):
-        connect("udp://localhost", trust=Trust(insecure=True))
+        connect("udp://localhost", trust=ClientTLS(insecure=True))
 
 
 # Unix sockets. The path is relative, because those of temporary folders may be too long (unix(7)).
@@ -230,14 +230,14 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 def test_a_unix_socket_echoes(path: str) -> None:
     with serving(f"unix:{path}"), connect(f"unix:{path}") as near:
         near.send(b"hello")
-        near.finish()
+        near.send_eof()
         assert (b"".join(near), str(near.address)) == (b"hello", "unix:door")
 
 
 def test_a_unix_socket_takes_and_gives_at_once(path: str) -> None:
     back = bytearray()
     with serving(f"unix:{path}"), connect(f"unix:{path}") as near:
-        done = exchange(near, [BULK], back.extend, wait=WAIT)
+        done = duplex(near, [BULK], back.extend, wait=WAIT)
     assert (done.received_bytes, back == BULK) == (len(BULK), True)
 
 

@@ -10,8 +10,18 @@ from contextlib import suppress
 import pytest
 
 from halloo._core.address import Address
-from halloo._net.datagrams import MOST, QUEUE, DatagramConnection, Letterbox, Place, connected, dropped, join, widen
-from halloo.errors import CutShort, NotPermitted, Refused, Reset, TimedOut, Truncated, UsageError
+from halloo._net.datagrams import (
+    MOST,
+    QUEUE,
+    DatagramConnection,
+    DatagramListener,
+    Place,
+    connected,
+    dropped,
+    join,
+    widen,
+)
+from halloo.errors import IncompleteRead, NotPermitted, Refused, Reset, TimedOut, Truncated, UsageError
 from tests.peers import mailbox, unused_datagram_port
 
 Pair = tuple[DatagramConnection, socket.socket]
@@ -98,7 +108,7 @@ def test_a_datagram_that_is_too_short_is_an_error_that_holds_it(pair: Pair) -> N
     near, far = pair
     far.send(b"hel")
     far.send(b"lo")
-    with pytest.raises(CutShort, match="sent a datagram of 3 bytes, not of 5") as caught:
+    with pytest.raises(IncompleteRead, match="sent a datagram of 3 bytes, not of 5") as caught:
         near.receive_exactly(5)
     assert caught.value.partial == b"hel"
 
@@ -139,7 +149,7 @@ def test_finishing_tells_the_peer_nothing_and_loses_nothing(pair: Pair) -> None:
     near, far = pair
     far.send(b"one")
     far.send(b"two")
-    near.finish()
+    near.send_eof()
     near.send(b"and on")
     assert [near.receive(), near.receive(), far.recv(100)] == [b"one", b"two", b"and on"]
 
@@ -148,7 +158,7 @@ def test_abandoning_ends_the_wait_of_another_thread(pair: Pair) -> None:
     near, _ = pair
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(near.receive)
-        near.abandon()
+        near.abort()
         with pytest.raises(Reset, match="was aborted"):
             waiting.result(WAIT)
 
@@ -198,7 +208,7 @@ def test_finishing_tells_of_the_refusal(nobody: Place) -> None:
     with dialled(nobody) as near:
         near.send(b"hello")
         with pytest.raises(Refused):
-            near.finish()
+            near.send_eof()
 
 
 def test_a_refusal_is_told_once(nobody: Place) -> None:
@@ -268,7 +278,7 @@ def test_where_the_first_address_has_nobody_the_next_one_hears_all_that_was_sent
     with dialled(nobody, place(far.getsockname()[1])) as near:
         near.send(b"one")
         near.send(b"two")
-        near.finish()
+        near.send_eof()
         assert [far.recv(100), far.recv(100)] == [b"one", b"two"]
         assert near.address == Address("udp", *far.getsockname())
 
@@ -317,29 +327,29 @@ def test_when_no_address_can_be_connected_to_the_last_says_why(nobody: Place) ->
 
 
 @pytest.fixture
-def box() -> Iterator[Letterbox]:
+def box() -> Iterator[DatagramListener]:
     with mailbox() as sock:
         sock.setblocking(False)
-        yield Letterbox(sock)
+        yield DatagramListener(sock)
 
 
-def writing_to(box: Letterbox) -> DatagramConnection:
+def writing_to(box: DatagramListener) -> DatagramConnection:
     return dialled(place(box._sock.getsockname()[1]))
 
 
-def accepted(box: Letterbox) -> DatagramConnection:
+def accepted(box: DatagramListener) -> DatagramConnection:
     served = box.accept()
     assert served
     served.timeout = WAIT
     return served
 
 
-def test_nobody_is_accepted_before_somebody_has_written(box: Letterbox) -> None:
+def test_nobody_is_accepted_before_somebody_has_written(box: DatagramListener) -> None:
     with writing_to(box):
         assert box.accept() is None
 
 
-def test_who_writes_is_accepted_with_all_that_they_wrote(box: Letterbox) -> None:
+def test_who_writes_is_accepted_with_all_that_they_wrote(box: DatagramListener) -> None:
     with writing_to(box) as near:
         for data in (b"one", b"", b"two"):
             near.send(data)
@@ -348,7 +358,7 @@ def test_who_writes_is_accepted_with_all_that_they_wrote(box: Letterbox) -> None
             assert [served.receive() for _ in range(3)] == [b"one", b"", b"two"]
 
 
-def test_who_was_accepted_is_answered_from_the_port_that_they_wrote_to(box: Letterbox) -> None:
+def test_who_was_accepted_is_answered_from_the_port_that_they_wrote_to(box: DatagramListener) -> None:
     with writing_to(box) as near:
         near.send(b"hello")
         with accepted(box) as served:
@@ -356,7 +366,7 @@ def test_who_was_accepted_is_answered_from_the_port_that_they_wrote_to(box: Lett
             assert near.receive() == b"hello"
 
 
-def test_what_comes_after_the_accepting_is_received_too(box: Letterbox) -> None:
+def test_what_comes_after_the_accepting_is_received_too(box: DatagramListener) -> None:
     with writing_to(box) as near:
         near.send(b"before")
         with accepted(box) as served:
@@ -366,7 +376,7 @@ def test_what_comes_after_the_accepting_is_received_too(box: Letterbox) -> None:
 
 
 @linux
-def test_each_who_writes_has_a_connection_of_their_own(box: Letterbox) -> None:
+def test_each_who_writes_has_a_connection_of_their_own(box: DatagramListener) -> None:
     with writing_to(box) as first, writing_to(box) as second:
         for near, data in ((first, b"1a"), (second, b"2a"), (first, b"1b")):
             near.send(data)
@@ -378,7 +388,7 @@ def test_each_who_writes_has_a_connection_of_their_own(box: Letterbox) -> None:
 
 
 @linux
-def test_after_a_connection_is_closed_its_peer_is_accepted_again(box: Letterbox) -> None:
+def test_after_a_connection_is_closed_its_peer_is_accepted_again(box: DatagramListener) -> None:
     with writing_to(box) as near:
         for data in (b"one", b"two"):
             near.send(data)
@@ -386,8 +396,8 @@ def test_after_a_connection_is_closed_its_peer_is_accepted_again(box: Letterbox)
                 assert served.receive() == data
 
 
-def test_a_letter_that_could_never_be_answered_is_thrown_away(box: Letterbox) -> None:
-    box.letters.append((b"forged", ("255.255.255.255", 9)))
+def test_a_letter_that_could_never_be_answered_is_thrown_away(box: DatagramListener) -> None:
+    box.datagrams.append((b"forged", ("255.255.255.255", 9)))
     assert box.accept() is None
     with writing_to(box) as near:
         near.send(b"hello")

@@ -7,9 +7,9 @@ import pytest
 from halloo._core.address import Address, parse
 from halloo._net.error_mapping import connecting, listening, unknown
 from halloo.errors import (
+    AddressNotAvailable,
     HallooError,
     LocalError,
-    NotLocal,
     NotPermitted,
     PeerError,
     Refused,
@@ -112,8 +112,8 @@ def test_no_address_for_a_host_that_was_not_named_is_told_of_localhost() -> None
     [
         (errno.EACCES, NotPermitted, "cannot listen on host:9 (permission denied)"),
         (errno.EPERM, NotPermitted, "cannot listen on host:9 (permission denied)"),
-        (errno.EADDRNOTAVAIL, NotLocal, "cannot listen on host:9: it is no address of this machine"),
-        (errno.EAFNOSUPPORT, NotLocal, "cannot listen on host:9: it is no address of this machine"),
+        (errno.EADDRNOTAVAIL, AddressNotAvailable, "cannot listen on host:9: it is no address of this machine"),
+        (errno.EAFNOSUPPORT, AddressNotAvailable, "cannot listen on host:9: it is no address of this machine"),
         (errno.EINVAL, LocalError, "cannot listen on host:9: invalid argument"),
     ],
 )

@@ -8,7 +8,7 @@ import pytest
 from halloo._core.address import Address
 from halloo._net.connector import connect
 from halloo._net.listener import Listener, listen
-from halloo.errors import AddressError, PortTaken, TimedOut
+from halloo.errors import AddressError, AddressInUse, TimedOut
 
 WAIT = 10.0  # seconds that no test takes
 
@@ -51,7 +51,7 @@ def test_the_address_is_the_first_with_its_real_port(listener: Listener) -> None
 
 
 def test_nothing_stays_open_when_one_of_several_addresses_is_taken(listener: Listener) -> None:
-    with pytest.raises(PortTaken):
+    with pytest.raises(AddressInUse):
         listen("127.0.0.1:0", listener.address)
 
 
@@ -168,7 +168,7 @@ def test_beside_datagrams_streams_are_shared_too() -> None:
 def test_one_worker_shares_its_port_with_nobody() -> None:
     with ExitStack() as cleanup:
         (listener,) = for_workers(cleanup, "udp://127.0.0.1:0", count=1)
-        with pytest.raises(PortTaken):
+        with pytest.raises(AddressInUse):
             listen(listener.address, reuse_port=True)
 
 
@@ -182,7 +182,7 @@ def test_again_it_listens_where_it_did_and_nowhere_else(scheme: str, family: int
 
 @needs_linux
 def test_again_is_refused_where_the_port_is_not_shared() -> None:
-    with listen("udp://:0") as listener, pytest.raises(PortTaken):
+    with listen("udp://:0") as listener, pytest.raises(AddressInUse):
         listener.again(buffer=None)
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from halloo._net.listener import listen
 from halloo._net.readiness import until_readable
-from halloo._net.socket_options import ROOM, SO_TIMESTAMPNS, Marking, effective, path_mtu, receive, stamps, told
+from halloo._net.socket_options import ROOM, SO_TIMESTAMPNS, SocketOptions, effective, path_mtu, receive, stamps, told
 from halloo.errors import Unsupported, UsageError
 from tests.peers import mailbox
 from tests.stamped import stamping_kernel
@@ -43,13 +43,13 @@ def home(sock: socket.socket) -> str:
 
 @pytest.mark.parametrize(("dscp", "ttl"), [(0, 1), (46, 64), (63, 255)])
 def test_what_is_asked_for_is_in_effect(sock: socket.socket, dscp: int, ttl: int) -> None:
-    Marking(dscp, ttl).prepare(sock)
+    SocketOptions(dscp, ttl).prepare(sock)
     assert effective(sock) == (dscp, ttl)
 
 
 def test_what_is_not_asked_for_is_left_to_the_system(sock: socket.socket) -> None:
     before = effective(sock)
-    Marking().prepare(sock)
+    SocketOptions().prepare(sock)
     assert effective(sock) == before
     assert before[0] == 0
     assert before[1]
@@ -57,19 +57,19 @@ def test_what_is_not_asked_for_is_left_to_the_system(sock: socket.socket) -> Non
 
 def test_a_mark_leaves_the_bits_of_congestion_alone() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        Marking(dscp=46).prepare(sock)
+        SocketOptions(dscp=46).prepare(sock)
         assert sock.getsockopt(socket.IPPROTO_IP, socket.IP_TOS) == 46 << 2
 
 
 def test_a_source_is_bound_to(sock: socket.socket) -> None:
-    Marking(bind=home(sock)).prepare(sock)
+    SocketOptions(bind=home(sock)).prepare(sock)
     assert sock.getsockname()[0] == home(sock)
 
 
 @linux
 def test_any_loopback_address_will_do_as_a_source() -> None:
     with mailbox() as far, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        Marking(bind="127.0.0.2").prepare(sock)
+        SocketOptions(bind="127.0.0.2").prepare(sock)
         sock.sendto(b"hello", far.getsockname())
         assert far.recvfrom(100)[1][0] == "127.0.0.2"
 
@@ -77,15 +77,15 @@ def test_any_loopback_address_will_do_as_a_source() -> None:
 def test_a_source_that_is_not_ours_is_told() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         with pytest.raises(UsageError, match=r"--bind 192\.0\.2\.1 is no address of this machine; name one of its own"):
-            Marking(bind="192.0.2.1").prepare(sock)
+            SocketOptions(bind="192.0.2.1").prepare(sock)
         with pytest.raises(UsageError, match=r"--bind a\.\.b is no address; name one of this machine's own"):
-            Marking(bind="a..b").prepare(sock)
+            SocketOptions(bind="a..b").prepare(sock)
 
 
 def test_a_source_of_the_other_family_is_for_another_place_of_the_name(sock: socket.socket) -> None:
     other = "::1" if sock.family == socket.AF_INET else "127.0.0.1"
     with pytest.raises(OSError, match=os.strerror(errno.EADDRNOTAVAIL)) as caught:
-        Marking(bind=other).prepare(sock)
+        SocketOptions(bind=other).prepare(sock)
     assert not isinstance(caught.value, UsageError)
 
 
@@ -94,12 +94,12 @@ def test_a_source_that_is_taken_is_no_usage_error() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind(("127.0.0.1", 0))
         with pytest.raises(OSError, match=os.strerror(errno.EINVAL)):
-            Marking(bind="127.0.0.1").prepare(sock)
+            SocketOptions(bind="127.0.0.1").prepare(sock)
 
 
 @linux
 def test_datagrams_that_must_not_be_cut_are_not_cut_by_us_either(sock: socket.socket) -> None:
-    Marking(df=True).prepare(sock)
+    SocketOptions(df=True).prepare(sock)
     sock.connect((home(sock), 9))
     mtu = path_mtu(sock)
     assert mtu
@@ -111,7 +111,7 @@ def test_datagrams_that_must_not_be_cut_are_not_cut_by_us_either(sock: socket.so
 def test_elsewhere_than_on_linux_nobody_knows_how(monkeypatch: pytest.MonkeyPatch, sock: socket.socket) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
     with pytest.raises(Unsupported, match="--df is for Linux alone; leave it out"):
-        Marking(df=True).prepare(sock)
+        SocketOptions(df=True).prepare(sock)
     assert path_mtu(sock) is None
 
 
@@ -128,7 +128,7 @@ def test_the_mtu_of_a_way_is_known_once_there_is_one(sock: socket.socket) -> Non
 def test_a_unix_socket_has_no_packets_to_mark() -> None:
     near, far = socket.socketpair()
     with near, far:
-        Marking(46, 7, "192.0.2.1", df=True).prepare(near)
+        SocketOptions(46, 7, "192.0.2.1", df=True).prepare(near)
         assert effective(near) == (None, None)
         assert path_mtu(near) is None
 
@@ -141,8 +141,8 @@ def test_where_ipv6_cannot_be_marked_that_is_said_to_who_asks_for_it_and_to_nobo
         pytest.skip("no ::1")
     with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
         with pytest.raises(Unsupported, match="this system cannot mark IPv6 traffic; leave --dscp out, or use -4"):
-            Marking(dscp=46).prepare(sock)
-        Marking(ttl=7).prepare(sock)
+            SocketOptions(dscp=46).prepare(sock)
+        SocketOptions(ttl=7).prepare(sock)
         assert effective(sock) == (None, None)
 
 

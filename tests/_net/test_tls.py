@@ -15,16 +15,16 @@ from pathlib import Path
 import pytest
 
 from halloo._core.address import Address
-from halloo._core.tls_options import Certificates, Trust
+from halloo._core.tls_options import ClientTLS, ServerTLS
 from halloo._net.connection import Connection
 from halloo._net.connector import connect
-from halloo._net.duplex import exchange
+from halloo._net.duplex import duplex
 from halloo._net.listener import Listener, listen
 from halloo._net.readiness import finished, moment
-from halloo._net.tls import SecureSocket, client_context, fingerprint, server_context
+from halloo._net.tls import TlsSocket, client_context, fingerprint, server_context
 from halloo._server.serve import serving
 from halloo._server.server import Server
-from halloo.errors import CutShort, LocalError, PeerError, Reset, TimedOut, Untrusted, UsageError
+from halloo.errors import IncompleteRead, LocalError, PeerError, Reset, TimedOut, Untrusted, UsageError
 
 trustme = pytest.importorskip("trustme")
 
@@ -47,8 +47,8 @@ class Papers:
     strange_client: str
 
     @property
-    def trust(self) -> Trust:
-        return Trust(ca=self.ca)
+    def trust(self) -> ClientTLS:
+        return ClientTLS(ca=self.ca)
 
     @property
     def fingerprint(self) -> str:
@@ -75,13 +75,13 @@ def papers(tmp_path_factory: pytest.TempPathFactory) -> Papers:
 
 @pytest.fixture
 def server(papers: Papers) -> Iterator[Server]:
-    with serving("tls://127.0.0.1:0", certificates=Certificates(cert=papers.server)) as running:
+    with serving("tls://127.0.0.1:0", certificates=ServerTLS(cert=papers.server)) as running:
         yield running
 
 
 @pytest.fixture
 def listener(papers: Papers) -> Iterator[Listener]:
-    with listen("tls://127.0.0.1:0", certificates=Certificates(cert=papers.server)) as opened:
+    with listen("tls://127.0.0.1:0", certificates=ServerTLS(cert=papers.server)) as opened:
         yield opened
 
 
@@ -171,7 +171,7 @@ def test_a_name_is_connected_to_as_well(server: Server, papers: Papers) -> None:
 def test_sixteen_mebibytes_go_and_come_at_once(server: Server, papers: Papers) -> None:
     data, back = pattern(16 * MEBIBYTE), bytearray()
     with connect(server.address, trust=papers.trust) as near:
-        done = exchange(near, [data], back.extend, wait=PATIENCE)
+        done = duplex(near, [data], back.extend, wait=PATIENCE)
     assert (done.sent_bytes, done.finished, back == data) == (len(data), True, True)
 
 
@@ -189,7 +189,7 @@ def test_both_sides_send_sixteen_mebibytes_of_their_own(papers: Papers, version:
         stream.unwrap()
 
     with tls_peer(papers, act, version) as address, connect(address, trust=papers.trust) as near:
-        assert exchange(near, [ours], got.extend, wait=PATIENCE).finished
+        assert duplex(near, [ours], got.extend, wait=PATIENCE).finished
     assert (got == theirs, heard == ours) == (True, True)
 
 
@@ -209,7 +209,7 @@ def test_after_a_half_close_all_that_is_unread_still_comes(papers: Papers, versi
     with tls_peer(papers, act, version) as address, connect(address, trust=papers.trust, timeout=PATIENCE) as near:
         start = near.receive_exactly(5)
         near.send(b"ready")
-        near.finish()
+        near.send_eof()
         assert start + b"".join(near) == data + b"goodbye"
 
 
@@ -217,18 +217,18 @@ def test_what_came_before_the_half_close_is_received_after_it(pair: tuple[Connec
     near, far = pair
     far.send(b"hello")
     assert near.receive(1) == b"h"
-    near.finish()
+    near.send_eof()
     assert far.receive() == b""
     far.send(b" world")
-    far.finish()
+    far.send_eof()
     assert near.receive_exactly(10) == b"ello world"
     assert [near.receive(), near.receive()] == [b"", b""]
 
 
 def test_a_half_close_may_be_repeated(pair: tuple[Connection, Connection]) -> None:
     near, far = pair
-    near.finish()
-    near.finish()
+    near.send_eof()
+    near.send_eof()
     assert [far.receive(), far.receive()] == [b"", b""]
 
 
@@ -263,7 +263,7 @@ def test_a_send_that_finds_no_room_is_repeated_with_the_same_bytes(pair: tuple[C
     sent = b"".join(until_blocked(near.socket, data))
     got = far.receive_exactly(len(sent))
     more = near.socket.send(data)
-    near.finish()
+    near.send_eof()
     assert (got, b"".join(far)) == (sent, data[:more])
 
 
@@ -280,11 +280,11 @@ def test_sending_and_finishing_end_when_the_peer_takes_nothing_in_time(pair: tup
     with pytest.raises(TimedOut, match="takes no more bytes"):
         near.send(bytes(64 * MEBIBYTE))
     with pytest.raises(TimedOut, match=r"takes no more bytes \(the end left\)"):
-        near.finish()
+        near.send_eof()
     near.timeout = PATIENCE
     with ThreadPoolExecutor(1) as pool:
         reading = pool.submit(lambda: sum(len(chunk) for chunk in far))
-        near.finish()
+        near.send_eof()
         assert 0 < reading.result() < 64 * MEBIBYTE
 
 
@@ -313,7 +313,7 @@ def test_an_end_without_goodbye_is_told_after_what_came(papers: Papers, version:
     ):
         assert near.receive() == b"hel"
         for _ in range(3):
-            with pytest.raises(CutShort, match="broke off without TLS's goodbye"):
+            with pytest.raises(IncompleteRead, match="broke off without TLS's goodbye"):
                 near.receive()
 
 
@@ -321,7 +321,7 @@ def test_an_end_without_goodbye_keeps_what_came(papers: Papers) -> None:
     with (
         tls_peer(papers, lambda stream: stream.sendall(b"hel")) as address,
         connect(address, trust=papers.trust) as near,
-        pytest.raises(CutShort) as caught,
+        pytest.raises(IncompleteRead) as caught,
     ):
         near.receive_exactly(5)
     assert caught.value.partial == b"hel"
@@ -333,9 +333,9 @@ def test_an_end_without_goodbye_is_told_after_a_half_close_too(papers: Papers) -
         assert everything(stream) == b""
 
     with tls_peer(papers, act) as address, connect(address, trust=papers.trust) as near:
-        near.finish()
+        near.send_eof()
         assert near.receive() == b"hel"
-        with pytest.raises(CutShort):
+        with pytest.raises(IncompleteRead):
             near.receive()
 
 
@@ -363,7 +363,7 @@ def test_a_server_has_to_prove_itself(server: Server) -> None:
 
 def test_another_ca_proves_nothing(server: Server, papers: Papers) -> None:
     with pytest.raises(Untrusted):
-        connect(server.address, trust=Trust(ca=papers.strange_ca))
+        connect(server.address, trust=ClientTLS(ca=papers.strange_ca))
 
 
 def test_a_certificate_is_for_its_names_alone(tmp_path: Path) -> None:
@@ -371,10 +371,10 @@ def test_a_certificate_is_for_its_names_alone(tmp_path: Path) -> None:
     ca.cert_pem.write_to_path(tmp_path / "ca")
     ca.issue_cert("elsewhere.example").private_key_and_cert_chain_pem.write_to_path(tmp_path / "server")
     with (
-        serving("tls://127.0.0.1:0", certificates=Certificates(cert=str(tmp_path / "server"))) as server,
+        serving("tls://127.0.0.1:0", certificates=ServerTLS(cert=str(tmp_path / "server"))) as server,
         pytest.raises(Untrusted, match=r"not valid for '127\.0\.0\.1'"),
     ):
-        connect(server.address, trust=Trust(ca=str(tmp_path / "ca")))
+        connect(server.address, trust=ClientTLS(ca=str(tmp_path / "ca")))
 
 
 @pytest.mark.parametrize("spelling", ["plain", "openssl"])
@@ -382,7 +382,7 @@ def test_the_fingerprint_is_enough(server: Server, papers: Papers, spelling: str
     digits = papers.fingerprint
     if spelling == "openssl":
         digits = ":".join(digits[at : at + 2] for at in range(0, len(digits), 2)).upper()
-    with connect(server.address, trust=Trust(fingerprint=digits)) as near:
+    with connect(server.address, trust=ClientTLS(fingerprint=digits)) as near:
         near.send(b"hello")
         assert near.receive_exactly(5) == b"hello"
 
@@ -392,29 +392,29 @@ def test_another_fingerprint_is_refused_and_the_one_seen_is_named(
     server: Server, papers: Papers, insecure: bool
 ) -> None:
     with pytest.raises(Untrusted, match=f"another fingerprint, {papers.fingerprint};"):
-        connect(server.address, trust=Trust(fingerprint="0" * 64, insecure=insecure))
+        connect(server.address, trust=ClientTLS(fingerprint="0" * 64, insecure=insecure))
 
 
 @pytest.mark.parametrize("text", ["", "abc", "0" * 40, "g" * 64])
 def test_what_is_no_fingerprint_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="is no fingerprint"):
-        connect("tls://localhost", trust=Trust(fingerprint=text))
+        connect("tls://localhost", trust=ClientTLS(fingerprint=text))
 
 
 def test_whoever_asks_for_it_believes_anybody(server: Server) -> None:
-    with connect(server.address, trust=Trust(insecure=True)) as near:
+    with connect(server.address, trust=ClientTLS(insecure=True)) as near:
         near.send(b"hello")
         assert near.receive_exactly(5) == b"hello"
 
 
 def test_a_ca_that_cannot_be_read_is_told_before_connecting(tmp_path: Path) -> None:
     with pytest.raises(LocalError, match="cannot be used"):
-        connect("tls://localhost:9", trust=Trust(ca=str(tmp_path / "nothing")))
+        connect("tls://localhost:9", trust=ClientTLS(ca=str(tmp_path / "nothing")))
 
 
 def test_trust_is_for_tls() -> None:
     with pytest.raises(UsageError, match="write tls:// before the host"):
-        connect("localhost", trust=Trust(insecure=True))
+        connect("localhost", trust=ClientTLS(insecure=True))
 
 
 # Clients that have to prove themselves.
@@ -422,13 +422,13 @@ def test_trust_is_for_tls() -> None:
 
 @pytest.fixture
 def strict(papers: Papers) -> Iterator[Server]:
-    files = Certificates(cert=papers.server, client_ca=papers.ca)
+    files = ServerTLS(cert=papers.server, client_ca=papers.ca)
     with serving("tls://127.0.0.1:0", certificates=files) as running:
         yield running
 
 
 def test_a_client_with_its_certificate_is_let_in(strict: Server, papers: Papers) -> None:
-    with connect(strict.address, trust=Trust(ca=papers.ca, cert=papers.client)) as near:
+    with connect(strict.address, trust=ClientTLS(ca=papers.ca, cert=papers.client)) as near:
         near.send(b"hello")
         assert near.receive_exactly(5) == b"hello"
 
@@ -444,7 +444,7 @@ def test_a_client_without_one_is_told_how_to_show_it(strict: Server, papers: Pap
 def test_a_stranger_is_told_that_it_is_one(strict: Server, papers: Papers) -> None:
     with (
         pytest.raises(Untrusted, match="does not accept our certificate"),
-        connect(strict.address, trust=Trust(ca=papers.ca, cert=papers.strange_client)) as near,
+        connect(strict.address, trust=ClientTLS(ca=papers.ca, cert=papers.strange_client)) as near,
     ):
         near.receive()
 
@@ -482,13 +482,13 @@ def test_a_server_without_tls_is_named_as_one(act: Callable[[socket.socket], Non
 
 def test_a_server_that_ends_in_the_handshake_may_be_one() -> None:
     fact = "ended the connection in the TLS handshake; perhaps"
-    with peer(lambda connection: connection.recv(65536)) as address, pytest.raises(CutShort, match=fact):
+    with peer(lambda connection: connection.recv(65536)) as address, pytest.raises(IncompleteRead, match=fact):
         connect(address)
 
 
 def test_a_server_that_resets_in_the_handshake_may_be_one() -> None:
     fact = "ended the connection in the TLS handshake; perhaps"
-    with peer(lambda connection: connection.recv(1)) as address, pytest.raises((Reset, CutShort), match=fact):
+    with peer(lambda connection: connection.recv(1)) as address, pytest.raises((Reset, IncompleteRead), match=fact):
         connect(address)
 
 
@@ -524,7 +524,7 @@ def test_a_listener_tells_the_fingerprint_of_its_certificate(listener: Listener,
 
 def test_a_listener_without_a_certificate_makes_one() -> None:
     with listen("tls://127.0.0.1:0") as listener, ThreadPoolExecutor(1) as pool:
-        trust = Trust(fingerprint=listener.fingerprint)
+        trust = ClientTLS(fingerprint=listener.fingerprint)
         future = pool.submit(connect, listener.address, trust=trust)
         with listener.accept(timeout=PATIENCE) as far, future.result() as near:
             far.send(b"hello")
@@ -538,12 +538,12 @@ def test_a_listener_without_tls_has_no_fingerprint() -> None:
 
 def test_certificates_are_for_tls(papers: Papers) -> None:
     with pytest.raises(UsageError, match="certificates are for tls://, and no address is"):
-        listen("127.0.0.1:0", certificates=Certificates(cert=papers.server))
+        listen("127.0.0.1:0", certificates=ServerTLS(cert=papers.server))
 
 
 def test_a_certificate_that_cannot_be_read_is_told_at_once(tmp_path: Path) -> None:
     with pytest.raises(LocalError, match="cannot be used"):
-        listen("tls://127.0.0.1:0", certificates=Certificates(cert=str(tmp_path / "nothing")))
+        listen("tls://127.0.0.1:0", certificates=ServerTLS(cert=str(tmp_path / "nothing")))
 
 
 def test_accepting_a_client_without_tls_says_so(listener: Listener) -> None:
@@ -560,7 +560,7 @@ def test_accepting_a_client_that_stalls_times_out(listener: Listener) -> None:
 
 
 def test_accepting_asks_for_the_clients_certificate(papers: Papers) -> None:
-    files = Certificates(cert=papers.server, client_ca=papers.ca)
+    files = ServerTLS(cert=papers.server, client_ca=papers.ca)
     with listen("tls://127.0.0.1:0", certificates=files) as listener, ThreadPoolExecutor(1) as pool:
         future = pool.submit(connect, listener.address, trust=papers.trust)
         with pytest.raises(Untrusted, match="shows no certificate"):
@@ -580,7 +580,7 @@ def test_a_handshake_may_come_byte_by_byte(papers: Papers) -> None:
             end.setblocking(False)
         incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         client = client_context.wrap_bio(incoming, outgoing, server_hostname="localhost")
-        server = SecureSocket(theirs, server_context)
+        server = TlsSocket(theirs, server_context)
         agreed = {"client": False, "server": False}
         while not all(agreed.values()):
             with suppress(ssl.SSLWantReadError):
@@ -622,8 +622,8 @@ def digest(path: Path) -> str:
 
 
 def test_certificate_and_key_may_be_in_two_files_or_in_one(folder: Path) -> None:
-    two = Certificates(cert=str(folder / "cert.pem"), key=str(folder / "key.pem"))
-    one = Certificates(cert=str(folder / "both.pem"))
+    two = ServerTLS(cert=str(folder / "cert.pem"), key=str(folder / "key.pem"))
+    one = ServerTLS(cert=str(folder / "both.pem"))
     assert server_context(two)[1] == server_context(one)[1] == digest(folder / "cert.pem")
 
 
@@ -634,25 +634,25 @@ def test_the_fingerprint_is_openssl_s(folder: Path) -> None:
     except FileNotFoundError:
         pytest.skip("needs openssl")
     shown = done.stdout.strip().rpartition("=")[2].replace(":", "").lower()
-    assert server_context(Certificates(cert=str(folder / "both.pem")))[1] == shown
+    assert server_context(ServerTLS(cert=str(folder / "both.pem")))[1] == shown
 
 
 def test_without_a_certificate_one_is_made_each_time() -> None:
-    first, second = (server_context(Certificates())[1] for _ in range(2))
+    first, second = (server_context(ServerTLS())[1] for _ in range(2))
     assert first != second
     assert len(first) == 64
 
 
 def test_nothing_older_than_tls_1_2_is_spoken(folder: Path) -> None:
-    context, _ = server_context(Certificates(cert=str(folder / "both.pem")))
+    context, _ = server_context(ServerTLS(cert=str(folder / "both.pem")))
     assert context.minimum_version == ssl.TLSVersion.TLSv1_2
-    assert client_context(Trust()).minimum_version == ssl.TLSVersion.TLSv1_2
+    assert client_context(ClientTLS()).minimum_version == ssl.TLSVersion.TLSv1_2
 
 
 def test_clients_are_asked_for_a_certificate_where_a_ca_is_named(folder: Path) -> None:
-    asking, _ = server_context(Certificates(cert=str(folder / "both.pem"), client_ca=str(folder / "ca.pem")))
+    asking, _ = server_context(ServerTLS(cert=str(folder / "both.pem"), client_ca=str(folder / "ca.pem")))
     assert asking.verify_mode == ssl.CERT_REQUIRED
-    assert server_context(Certificates(cert=str(folder / "both.pem")))[0].verify_mode == ssl.CERT_NONE
+    assert server_context(ServerTLS(cert=str(folder / "both.pem")))[0].verify_mode == ssl.CERT_NONE
 
 
 @pytest.mark.parametrize(
@@ -666,7 +666,7 @@ def test_clients_are_asked_for_a_certificate_where_a_ca_is_named(folder: Path) -
     ],
 )
 def test_files_that_will_not_do_are_named(folder: Path, cert: str, key: str | None) -> None:
-    files = Certificates(cert=str(folder / cert), key=str(folder / key) if key else None)
+    files = ServerTLS(cert=str(folder / cert), key=str(folder / key) if key else None)
     with pytest.raises(LocalError, match=f"{cert} cannot be used: .*; name a PEM file"):
         server_context(files)
 
@@ -674,28 +674,30 @@ def test_files_that_will_not_do_are_named(folder: Path, cert: str, key: str | No
 @pytest.mark.parametrize("name", ["missing.pem", "none.pem"])
 def test_a_ca_that_will_not_do_is_named(folder: Path, name: str) -> None:
     with pytest.raises(LocalError, match=f"{name} cannot be used"):
-        server_context(Certificates(cert=str(folder / "both.pem"), client_ca=str(folder / name)))
+        server_context(ServerTLS(cert=str(folder / "both.pem"), client_ca=str(folder / name)))
     with pytest.raises(LocalError, match=f"{name} cannot be used"):
-        client_context(Trust(ca=str(folder / name)))
+        client_context(ClientTLS(ca=str(folder / name)))
 
 
 def test_a_key_alone_is_no_use(folder: Path) -> None:
     with pytest.raises(UsageError, match="a key without its certificate"):
-        server_context(Certificates(key=str(folder / "key.pem")))
+        server_context(ServerTLS(key=str(folder / "key.pem")))
     with pytest.raises(UsageError, match="a key without its certificate"):
-        client_context(Trust(key=str(folder / "key.pem")))
+        client_context(ClientTLS(key=str(folder / "key.pem")))
 
 
 # Of clients.
 
 
 def test_a_client_believes_in_names_and_cas_unless_told_otherwise() -> None:
-    context = client_context(Trust())
+    context = client_context(ClientTLS())
     assert (context.check_hostname, context.verify_mode) == (True, ssl.CERT_REQUIRED)
 
 
-@pytest.mark.parametrize("trust", [Trust(insecure=True), Trust(fingerprint="00" * 32)], ids=["insecure", "fingerprint"])
-def test_a_client_told_otherwise_leaves_the_judgement_to_others(trust: Trust) -> None:
+@pytest.mark.parametrize(
+    "trust", [ClientTLS(insecure=True), ClientTLS(fingerprint="00" * 32)], ids=["insecure", "fingerprint"]
+)
+def test_a_client_told_otherwise_leaves_the_judgement_to_others(trust: ClientTLS) -> None:
     context = client_context(trust)
     assert (context.check_hostname, context.verify_mode) == (False, ssl.CERT_NONE)
 

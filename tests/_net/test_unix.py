@@ -12,7 +12,7 @@ import pytest
 import halloo
 from halloo._net.listener import listen
 from halloo._net.unix import LONGEST, identity, remove
-from halloo.errors import LocalError, PortTaken
+from halloo.errors import AddressInUse, LocalError
 
 pytestmark = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="needs Unix sockets")
 
@@ -58,7 +58,7 @@ def test_one_that_was_left_behind_is_taken_over(path: Path) -> None:
 
 def test_one_that_is_in_use_is_not(path: Path) -> None:
     with halloo.serving(f"unix:{path}"):
-        with pytest.raises(PortTaken, match="a server answers there"):
+        with pytest.raises(AddressInUse, match="a server answers there"):
             listen(f"unix:{path}")
         assert answers(path)
 
@@ -68,7 +68,7 @@ def test_one_in_use_by_a_server_that_takes_nobody_is_not(path: Path) -> None:
         sock.bind(str(path))
         sock.listen(0)
         client.connect(str(path))  # the queue is full
-        with pytest.raises(PortTaken):
+        with pytest.raises(AddressInUse):
             listen(f"unix:{path}")
 
 
@@ -80,7 +80,7 @@ def test_what_is_no_socket_is_left_alone(path: Path, kind: str) -> None:
         path.mkdir()
     else:
         path.symlink_to("nowhere")
-    with pytest.raises(PortTaken, match="exists and is no socket"):
+    with pytest.raises(AddressInUse, match="exists and is no socket"):
         listen(f"unix:{path}")
     assert path.is_symlink() or path.exists()
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from halloo._output.terminal import LONGEST, Lines
+from halloo._output.terminal import LONGEST, LineWriter
 
 
 @pytest.fixture
@@ -17,12 +17,12 @@ def pipe() -> Iterator[tuple[int, int]]:
 
 
 def test_a_line_is_written(pipe: tuple[int, int]) -> None:
-    Lines(pipe[1])("hello")
+    LineWriter(pipe[1])("hello")
     assert os.read(pipe[0], 100) == b"hello\n"
 
 
 def test_what_nobody_reads_is_dropped_and_counted(pipe: tuple[int, int]) -> None:
-    lines = Lines(pipe[1])
+    lines = LineWriter(pipe[1])
     for _ in range(100):
         lines("x" * (LONGEST - 1))
     assert lines.dropped > 0
@@ -31,7 +31,7 @@ def test_what_nobody_reads_is_dropped_and_counted(pipe: tuple[int, int]) -> None
 def test_a_closed_descriptor_does_no_harm() -> None:
     reading, writing = os.pipe()
     os.close(reading)
-    lines = Lines(writing)
+    lines = LineWriter(writing)
     lines("hello")
     os.close(writing)
     lines("hello")
@@ -39,5 +39,5 @@ def test_a_closed_descriptor_does_no_harm() -> None:
 
 
 def test_what_cannot_be_encoded_is_spelled_out(pipe: tuple[int, int]) -> None:
-    Lines(pipe[1])("\udc80")
+    LineWriter(pipe[1])("\udc80")
     assert os.read(pipe[0], 100) == b"\\udc80\n"

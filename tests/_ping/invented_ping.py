@@ -3,26 +3,26 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
-from halloo._core.histogram import Latency, Spread
-from halloo._ping.counters import Outage, Ways
-from halloo._ping.report import Generator, Kernel, PingReport, Probed, Stamped, Target
+from halloo._core.histogram import Histogram, Summary
+from halloo._ping.counters import DirectionalLoss, Outage
+from halloo._ping.report import Generator, Kernel, PingReport, ProbeEvent, TargetReport, TimestampReport
 
 US, MS, SECOND = 1_000, 1_000_000, 1_000_000_000
 START = 1_767_323_045_123_456_789  # 2026-01-02 03:04:05 UTC
 HOSTILE = "\x1b[31m\x00\x07\r\u202e [red]"
 
 
-def latency(values: Iterable[int]) -> Latency:
+def latency(values: Iterable[int]) -> Histogram:
     """Record values that follow one another."""
-    found = Latency()
+    found = Histogram()
     for number, value in enumerate(values):
         found.record(value, number)
     return found
 
 
-def spread(*values: int) -> Spread:
+def spread(*values: int) -> Summary:
     """Make a distribution."""
-    found = latency(values).spread()
+    found = latency(values).summary()
     assert found
     return found
 
@@ -31,7 +31,7 @@ TEN = latency([80 * US, 81 * US, 82 * US, 83 * US, 84 * US, 84 * US, 85 * US, 86
 MANY = latency([(80 + number % 40) * US for number in range(20_000)])
 KERNEL = Kernel(41_200, 84_000, 12_000, retransmits=0, lost=0, window_segments=10, mss=1448)
 
-GOOD = Target(
+GOOD = TargetReport(
     label="localhost:8888",
     address="localhost",
     peer="127.0.0.1:8888",
@@ -39,8 +39,8 @@ GOOD = Target(
     sent=10,
     received=10,
     clock="kernel",
-    round_trip=TEN.spread(),
-    phases={"name": spread(210 * US), "connect": spread(41 * US), "first": spread(130 * US)},
+    round_trip=TEN.summary(),
+    phases={"resolve": spread(210 * US), "connect": spread(41 * US), "first": spread(130 * US)},
     kernel=KERNEL,
     floor_ns=41_200,
     dscp=0,
@@ -51,7 +51,7 @@ OUTAGES = (
     Outage(START + 60 * SECOND, START + 64 * SECOND, 40),
     Outage(START + 90 * SECOND, START + 90 * SECOND + 200 * MS, 2, over=False),
 )
-BAD = Target(
+BAD = TargetReport(
     label="udp://10.0.0.2:8888",
     address="udp://10.0.0.2",
     peer="10.0.0.2:8888",
@@ -65,9 +65,13 @@ BAD = Target(
     corrupt=1,
     stray=4,
     errors={"refused": 7},
-    round_trip=MANY.spread(),
-    phases={"name": spread(2 * MS, 3 * MS), "connect": spread(MS, 50 * MS, 60 * MS), "first": spread(80 * US, 90 * US)},
-    stamped=Stamped(spread(3 * US, 4 * US), Ways(3, 2, 9, 1), spread(40 * US), spread(44 * US)),
+    round_trip=MANY.summary(),
+    phases={
+        "resolve": spread(2 * MS, 3 * MS),
+        "connect": spread(MS, 50 * MS, 60 * MS),
+        "first": spread(80 * US, 90 * US),
+    },
+    timestamps=TimestampReport(spread(3 * US, 4 * US), DirectionalLoss(3, 2, 9, 1), spread(40 * US), spread(44 * US)),
     outages=OUTAGES,
     outage_count=2,
     longest_outage=OUTAGES[0],
@@ -80,7 +84,7 @@ BAD = Target(
 REFUSAL = (
     "nothing is listening on localhost:9 (connection refused); start a server there with: halloo serve localhost:9"
 )
-SILENT = Target("localhost:9", "localhost:9", None, None, sent=2, lost=2, errors={"Refused": 2}, failure=REFUSAL)
+SILENT = TargetReport("localhost:9", "localhost:9", None, None, sent=2, lost=2, errors={"Refused": 2}, failure=REFUSAL)
 FLOWS = tuple(
     replace(
         GOOD,
@@ -93,7 +97,7 @@ FLOWS = tuple(
 )
 
 
-def report(*targets: Target, generator: Generator | None = None, missed: tuple[str, ...] = ()) -> PingReport:
+def report(*targets: TargetReport, generator: Generator | None = None, missed: tuple[str, ...] = ()) -> PingReport:
     """Make a report of them."""
     return PingReport(
         targets=targets,
@@ -119,21 +123,21 @@ EVERY = (
 )
 
 HERE = "127.0.0.1:8888"
-REPLY = Probed(0, "reply", START, 0, 84_123, 128, peer=HERE)
+REPLY = ProbeEvent(0, "reply", START, 0, 84_123, 128, peer=HERE)
 EVENTS = (
-    replace(REPLY, round_trip_ns=130 * US, phases={"name": 210 * US, "connect": 41 * US, "first": 130 * US}),
+    replace(REPLY, round_trip_ns=130 * US, phases={"resolve": 210 * US, "connect": 41 * US, "first": 130 * US}),
     replace(REPLY, number=1),
     replace(REPLY, number=3, reordered=True),
-    Probed(0, "lost", START, 2, way="back", peer=HERE),
-    Probed(0, "lost", START, 4, peer=HERE),
+    ProbeEvent(0, "lost", START, 2, way="reverse", peer=HERE),
+    ProbeEvent(0, "lost", START, 4, peer=HERE),
     replace(REPLY, outcome="late", number=5, round_trip_ns=5_200 * MS),
     replace(REPLY, outcome="duplicate", number=3),
     replace(REPLY, outcome="corrupt", number=6, offset=45),
-    Probed(0, "stray", START, size=17, peer=HERE),
-    Probed(0, "error", START, 7, text=REFUSAL, peer=HERE),
-    Probed(0, "error", START, 8, text=REFUSAL, peer=HERE),
-    Probed(0, "error", START, text=HOSTILE, peer=HERE),
-    Probed(
-        0, "reply", START, 9, 8_100 * US, phases={"name": 210 * US, "connect": 8_100 * US, "tls": 20 * MS}, peer=HERE
+    ProbeEvent(0, "stray", START, size=17, peer=HERE),
+    ProbeEvent(0, "error", START, 7, text=REFUSAL, peer=HERE),
+    ProbeEvent(0, "error", START, 8, text=REFUSAL, peer=HERE),
+    ProbeEvent(0, "error", START, text=HOSTILE, peer=HERE),
+    ProbeEvent(
+        0, "reply", START, 9, 8_100 * US, phases={"resolve": 210 * US, "connect": 8_100 * US, "tls": 20 * MS}, peer=HERE
     ),
 )

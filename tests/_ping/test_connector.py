@@ -8,8 +8,8 @@ import pytest
 
 from halloo._core.address import AddressLike, parse
 from halloo._net.precise_wait import wait
-from halloo._ping.connector import AT_ONCE, Openings
-from halloo._ping.flow import Dial, Lane
+from halloo._ping.connector import AT_ONCE, Connector
+from halloo._ping.flow import ConnectOptions, ProbeConnection
 from halloo._server.serve import serving
 from halloo.errors import HallooError
 from tests.peers import full, unused_port
@@ -22,17 +22,17 @@ class Told:
     """Lanes, their openings, and what was told of each place."""
 
     def __init__(self, *addresses: AddressLike, within: float = WAIT) -> None:
-        self.lanes = [Lane(Dial(parse(address), within), run=0, size=128) for address in addresses]
+        self.lanes = [ProbeConnection(ConnectOptions(parse(address), within), run=0, size=128) for address in addresses]
         self.opened: dict[int, Mapping[str, int]] = {}
         self.failed: dict[int, str] = {}
-        self.openings = Openings(self.lanes, self.opened.__setitem__, self._fail)
+        self.openings = Connector(self.lanes, self.opened.__setitem__, self._fail)
 
     def _fail(self, place: int, error: HallooError) -> None:
         self.failed[place] = type(error).__name__
 
     def turn(self) -> None:
         reading, writing, seconds = self.openings.awaited()
-        self.openings.go_on(wait(reading, writing, min(seconds, WAIT)))
+        self.openings.advance(wait(reading, writing, min(seconds, WAIT)))
 
 
 @contextmanager

@@ -13,15 +13,15 @@ import pytest
 
 from halloo._core.address import AddressLike, parse
 from halloo._core.probe import Probes
-from halloo._core.tls_options import Certificates, Trust
+from halloo._core.tls_options import ClientTLS, ServerTLS
 from halloo._net.readiness import until_readable, until_writable
-from halloo._net.socket_options import Marking
-from halloo._ping.flow import CHUNK, TCP_INFO_SIZE, Blocked, Came, Course, Dial, Lane, read_tcp_info
+from halloo._net.socket_options import SocketOptions
+from halloo._ping.flow import CHUNK, TCP_INFO_SIZE, Blocked, Came, ConnectOptions, Flow, ProbeConnection, read_tcp_info
 from halloo._ping.prober import both_clocks
-from halloo._ping.report import Kernel, Target
-from halloo._ping.tracker import Account, Instant
+from halloo._ping.report import Kernel, TargetReport
+from halloo._ping.tracker import Instant, ProbeTracker
 from halloo._server.serve import serving
-from halloo.errors import CutShort, LocalError, PeerError, Refused, Reset, UsageError
+from halloo.errors import IncompleteRead, LocalError, PeerError, Refused, Reset, UsageError
 from tests.peers import PATIENCE, mailbox, peer, resetting, silent, unused_datagram_port, unused_port
 from tests.stamped import stamping_kernel
 
@@ -31,18 +31,18 @@ LARGE = 65_507
 
 
 @contextmanager
-def lane(address: AddressLike, *, size: int = SIZE, dial: dict[str, object] | None = None) -> Iterator[Lane]:
-    made = Lane(Dial(parse(address), WAIT, **(dial or {})), run=RUN, size=size)  # type: ignore[arg-type]
+def lane(address: AddressLike, *, size: int = SIZE, dial: dict[str, object] | None = None) -> Iterator[ProbeConnection]:
+    made = ProbeConnection(ConnectOptions(parse(address), WAIT, **(dial or {})), run=RUN, size=size)  # type: ignore[arg-type]
     with closing(made):
         yield made
 
 
-def opened(near: Lane) -> Mapping[str, int]:
+def opened(near: ProbeConnection) -> Mapping[str, int]:
     """Connect, and give the phases."""
     phases = near.open()
     while phases is None:
         sock, writing, _ = near.awaited
-        phases = near.go_on_opening(ready=bool(until_writable(sock, WAIT) if writing else until_readable([sock], WAIT)))
+        phases = near.advance(ready=bool(until_writable(sock, WAIT) if writing else until_readable([sock], WAIT)))
     return phases
 
 
@@ -50,7 +50,7 @@ def probe(number: int, size: int = SIZE) -> bytes:
     return Probes(RUN, size).make(number, 1)
 
 
-def come(near: Lane, count: int = 1, clock: Callable[[], Instant] = both_clocks) -> list[Came]:
+def come(near: ProbeConnection, count: int = 1, clock: Callable[[], Instant] = both_clocks) -> list[Came]:
     """Wait until so much has come."""
     found: list[Came] = []
     while len(found) < count:
@@ -60,11 +60,11 @@ def come(near: Lane, count: int = 1, clock: Callable[[], Instant] = both_clocks)
     return found
 
 
-def pieces(near: Lane, count: int = 1) -> list[bytes]:
+def pieces(near: ProbeConnection, count: int = 1) -> list[bytes]:
     return [data for data, _, _ in come(near, count)]
 
 
-def told(near: Lane, far: socket.socket, sender: tuple[str, int]) -> list[int | None]:
+def told(near: ProbeConnection, far: socket.socket, sender: tuple[str, int]) -> list[int | None]:
     """Say of two datagrams when the kernel had them."""
     for _ in range(2):
         far.sendto(b"x", sender)
@@ -89,7 +89,7 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 @pytest.fixture(scope="module")
 def insecure() -> dict[str, object]:
     pytest.importorskip("trustme")
-    return {"trust": Trust(insecure=True)}
+    return {"trust": ClientTLS(insecure=True)}
 
 
 # There and back.
@@ -117,7 +117,7 @@ def test_the_kernel_had_it_before_it_was_read(scheme: str) -> None:
 
 def test_over_tls_it_comes_back_as_well(insecure: dict[str, object]) -> None:
     with (
-        serving("tls://127.0.0.1:0", certificates=Certificates()) as server,
+        serving("tls://127.0.0.1:0", certificates=ServerTLS()) as server,
         lane(server.address, size=LARGE, dial=insecure) as near,
     ):
         assert opened(near).keys() == {"connect", "tls"}
@@ -139,7 +139,7 @@ def test_over_a_unix_socket_it_comes_back_as_well(path: str) -> None:
 
 def test_with_a_name_its_time_is_a_phase() -> None:
     with serving("127.0.0.1:0") as server, lane(("localhost", server.address.port)) as near:
-        assert opened(near).keys() == {"name", "connect"}
+        assert opened(near).keys() == {"resolve", "connect"}
 
 
 def test_one_may_have_the_users_clock() -> None:
@@ -206,7 +206,7 @@ def test_of_datagrams_the_kernel_knows_no_round_trip() -> None:
 
 
 def test_what_is_known_of_a_connection_is_read_from_it() -> None:
-    with serving("127.0.0.1:0") as server, lane(server.address, dial={"marking": Marking(46, 7)}) as near:
+    with serving("127.0.0.1:0") as server, lane(server.address, dial={"marking": SocketOptions(46, 7)}) as near:
         assert near.known() == {}
         opened(near)
         known = near.known()
@@ -233,7 +233,7 @@ def test_of_a_way_for_datagrams_the_mtu_is_known() -> None:
 # A stream that is full.
 
 
-def filled(near: Lane) -> int:
+def filled(near: ProbeConnection) -> int:
     """Send until no more goes, and say how many probes are on their way, the last one in part."""
     sent = 0
     while not near.sending:
@@ -293,12 +293,14 @@ def test_the_end_of_the_stream_comes_after_what_came_before_it() -> None:
         opened(near)
         near.send(probe(0))
         found: list[bytes] = []
-        with pytest.raises(CutShort, match=rf"127\.0\.0\.1:{port} closed the connection; look at the server's own"):
+        with pytest.raises(
+            IncompleteRead, match=rf"127\.0\.0\.1:{port} closed the connection; look at the server's own"
+        ):
             found.extend(data for data, _, _ in receiving(near))
         assert found == [probe(0)[:50]]
 
 
-def receiving(near: Lane) -> Iterator[Came]:
+def receiving(near: ProbeConnection) -> Iterator[Came]:
     """Give what comes, one by one, for ever."""
     while True:
         assert near.connection
@@ -311,7 +313,7 @@ def test_a_reset_is_told() -> None:
         opened(near)
         near.send(probe(0))
         assert near.connection
-        near.connection.finish()
+        near.connection.send_eof()
         with pytest.raises(Reset):
             pieces(near)
 
@@ -350,7 +352,7 @@ def test_where_nobody_takes_datagrams_that_is_told_by_and_by() -> None:
 
 def test_a_source_that_is_not_ours_is_a_usage_error() -> None:
     for address in ("127.0.0.1:9", "udp://127.0.0.1:9"):
-        with lane(address, dial={"marking": Marking(bind="192.0.2.1")}) as near, pytest.raises(UsageError):
+        with lane(address, dial={"marking": SocketOptions(bind="192.0.2.1")}) as near, pytest.raises(UsageError):
             opened(near)
 
 
@@ -368,7 +370,7 @@ def test_a_limit_of_this_machine_is_not_blamed_on_the_peer(scheme: str) -> None:
 
 
 def test_a_source_of_the_other_family_cannot_reach_it() -> None:
-    with lane("127.0.0.1:9", dial={"marking": Marking(bind="::1")}) as near, pytest.raises(PeerError):
+    with lane("127.0.0.1:9", dial={"marking": SocketOptions(bind="::1")}) as near, pytest.raises(PeerError):
         opened(near)
 
 
@@ -436,9 +438,11 @@ def test_what_was_not_sent_when_it_closes_is_forgotten() -> None:
         assert not near.sending
 
 
-def course(address: str, *, reconnect: bool = False, connect: bool = False) -> Course:
-    lane = Lane(Dial(parse(address), WAIT), run=1, size=128)
-    return Course(lane, Account(0, Probes(1, 128), 5, Target(address, address, None, None)), reconnect, connect)
+def course(address: str, *, reconnect: bool = False, connect: bool = False) -> Flow:
+    lane = ProbeConnection(ConnectOptions(parse(address), WAIT), run=1, size=128)
+    return Flow(
+        lane, ProbeTracker(0, Probes(1, 128), 5, TargetReport(address, address, None, None)), reconnect, connect
+    )
 
 
 @pytest.mark.parametrize(("scheme", "stream"), [("tcp", True), ("tls", True), ("udp", False)])
@@ -450,7 +454,7 @@ def test_datagrams_get_lost_and_streams_end(scheme: str, stream: bool) -> None:
 def test_a_probe_with_a_connection_of_its_own_waits_for_the_last_one(options: dict[str, bool], held: bool) -> None:
     one = course("localhost", **options)
     assert (one.apart, one.held) == (bool(options), False)
-    one.account.send(Instant(0, 0))
+    one.tracker.send(Instant(0, 0))
     assert one.held == held
 
 

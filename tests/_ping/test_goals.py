@@ -5,25 +5,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from halloo._core.histogram import Latency, Spread
+from halloo._core.histogram import Histogram, Summary
 from halloo._ping.counters import Outage
 from halloo._ping.goals import COUNTS, TIMES, goal, missed
-from halloo._ping.report import Stamped, Target
+from halloo._ping.report import TargetReport, TimestampReport
 from halloo.errors import UnitError, UsageError
 
 MS = 1_000_000
 
 
-def spread(*values: int) -> Spread:
-    latency = Latency()
+def spread(*values: int) -> Summary:
+    latency = Histogram()
     for number, value in enumerate(values):
         latency.record(value, number)
-    found = latency.spread()
+    found = latency.summary()
     assert found
     return found
 
 
-TARGET = Target(
+TARGET = TargetReport(
     label="host:8888",
     address="host",
     peer="10.0.0.1:8888",
@@ -36,11 +36,16 @@ TARGET = Target(
     reordered=2,
     corrupt=1,
     round_trip=spread(*([MS] * 980), *([7 * MS] * 20)),
-    phases={"name": spread(2 * MS), "connect": spread(MS, 50 * MS, 60 * MS), "tls": spread(9 * MS), "first": spread(5)},
-    stamped=Stamped(spread(3 * MS), None),
+    phases={
+        "resolve": spread(2 * MS),
+        "connect": spread(MS, 50 * MS, 60 * MS),
+        "tls": spread(9 * MS),
+        "first": spread(5),
+    },
+    timestamps=TimestampReport(spread(3 * MS), None),
     longest_outage=Outage(0, 2 * 10**9, 40),
 )
-SILENT = Target("host", "host", None, None, sent=10, lost=10)
+SILENT = TargetReport("host", "host", None, None, sent=10, lost=10)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +122,7 @@ def test_a_goal_that_is_missed_says_by_which_value(text: str, said: str) -> None
     "text",
     [
         *("p99>7ms", "p50>2ms", "p95<1ms", "max>7ms", "mean<=1ms", "mdev>1ms", "ipdv>1s", "jitter>1s", "first>1us"),
-        *("name>2ms", "connect>51ms", "tls>9ms", "server>3ms", "outage>2s", "loss>0.5%", "lost>5", "duplicate>3"),
+        *("resolve>2ms", "connect>51ms", "tls>9ms", "server>3ms", "outage>2s", "loss>0.5%", "lost>5", "duplicate>3"),
     ],
 )
 def test_a_goal_that_is_reached_says_nothing(text: str) -> None:
@@ -140,11 +145,11 @@ def test_every_value_can_be_a_goal(name: str) -> None:
         ("p50>5ms", SILENT, "nothing came back in time"),
         ("jitter>5ms", replace(TARGET, round_trip=spread(1)), "it needs two answers to one probe and the next"),
         ("tls>5ms", SILENT, "there was no such phase"),
-        ("server>5ms", SILENT, "the server stamps nothing, as it does when started with: halloo serve --stamp"),
+        ("server>5ms", SILENT, "the server stamps nothing, as it does when started with: halloo serve --timestamps"),
         ("loss>0", replace(SILENT, sent=0, lost=0), "nothing was sent"),
     ],
 )
-def test_what_could_not_be_measured_is_missed_and_says_why(text: str, target: Target, why: str) -> None:
+def test_what_could_not_be_measured_is_missed_and_says_why(text: str, target: TargetReport, why: str) -> None:
     name = text.partition(">")[0]
     assert (
         missed(goal(text), target) == f"{name} of {target.label} is unknown ({why}), so that {text} cannot be ruled out"

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from halloo._ping.json import AtTheEnd
+from halloo._ping.json import ReportSink
 from halloo._ping.report import PingReport
 from tests._ping.invented_ping import BAD, GOOD, MANY, SECOND, START, report
 
@@ -13,7 +13,7 @@ hdr = pytest.importorskip("halloo._ping.hdr")
 
 def written(found: PingReport) -> str:
     stream = io.StringIO()
-    sink = AtTheEnd(stream, hdr.write_hdr)
+    sink = ReportSink(stream, hdr.write_hdr)
     sink.begin(found, lambda: found)
     sink.interim(found)
     assert stream.getvalue() == ""

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from halloo._ping.json import AtTheEnd, PingStream, ping_json, write_json
+from halloo._ping.json import PingStream, ReportSink, ping_json, write_json
 from halloo._ping.report import PingReport
 from tests._ping.invented_ping import EVENTS, EVERY, GOOD, report
 
@@ -71,7 +71,7 @@ def test_round_trips_one_by_one_are_in_no_json() -> None:
 
 def test_the_report_is_written_when_it_is_complete() -> None:
     stream, found = Watched(), report(GOOD)
-    sink = AtTheEnd(stream, write_json)
+    sink = ReportSink(stream, write_json)
     sink.begin(found, lambda: found)
     sink.probe(EVENTS[0])
     sink.interim(found)
@@ -114,5 +114,5 @@ def test_a_stream_begins_with_who_is_asked_and_ends_with_the_report() -> None:
 
 def test_a_probe_in_a_stream_has_its_numbers() -> None:
     lost, error = (streamed(io.StringIO())[place]["data"] for place in (4, 10))
-    assert (lost["outcome"], lost["number"], lost["way"], lost["round_trip_ns"]) == ("lost", 2, "back", None)
+    assert (lost["outcome"], lost["number"], lost["way"], lost["round_trip_ns"]) == ("lost", 2, "reverse", None)
     assert error["text"].startswith("nothing is listening")

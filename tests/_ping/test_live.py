@@ -7,7 +7,7 @@ import pytest
 
 from halloo._ping.live import EVERY as BETWEEN
 from halloo._ping.live import SHARE, PingLive, Strip
-from halloo._ping.report import PingReport, Probed
+from halloo._ping.report import PingReport, ProbeEvent
 from halloo._ping.text import PingText, summary
 from tests._ping.invented_ping import BAD, EVENTS, EVERY, GOOD, HOSTILE, MS, REFUSAL, REPLY, START, US, report
 
@@ -37,14 +37,14 @@ def _a_usual_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-def strip(*events: Probed, width: int = 20) -> Strip:
+def strip(*events: ProbeEvent, width: int = 20) -> Strip:
     found = Strip(width)
     for event in events:
         found.note(event)
     return found
 
 
-def took(number: int, microseconds: int) -> Probed:
+def took(number: int, microseconds: int) -> ProbeEvent:
     return replace(REPLY, number=number, round_trip_ns=microseconds * US)
 
 
@@ -63,8 +63,8 @@ def test_equal_round_trips_are_the_lowest_block() -> None:
 def test_what_is_lost_or_wrong_has_its_mark_and_what_is_awaited_its_dot() -> None:
     events = (
         took(0, 5),
-        Probed(0, "lost", START, 1),
-        Probed(0, "error", START, 2, text=REFUSAL),
+        ProbeEvent(0, "lost", START, 1),
+        ProbeEvent(0, "error", START, 2, text=REFUSAL),
         replace(took(3, 5), outcome="corrupt", offset=7),
         took(5, 5),
     )
@@ -72,11 +72,13 @@ def test_what_is_lost_or_wrong_has_its_mark_and_what_is_awaited_its_dot() -> Non
 
 
 def test_what_comes_late_takes_the_place_of_the_loss() -> None:
-    assert strip(Probed(0, "lost", START, 0), replace(took(0, 9), outcome="late")).draw()[0] == "▁"
+    assert strip(ProbeEvent(0, "lost", START, 0), replace(took(0, 9), outcome="late")).draw()[0] == "▁"
 
 
 def test_copies_and_strangers_leave_no_trace() -> None:
-    assert strip(took(0, 5), replace(took(0, 9), outcome="duplicate"), Probed(0, "stray", START)).draw()[1] == 5 * US
+    assert (
+        strip(took(0, 5), replace(took(0, 9), outcome="duplicate"), ProbeEvent(0, "stray", START)).draw()[1] == 5 * US
+    )
 
 
 def test_a_strip_has_the_last_probes_alone_and_keeps_no_others() -> None:
@@ -150,7 +152,7 @@ def test_what_takes_long_to_draw_is_drawn_more_seldom(begun: Callable[..., Drawn
 def test_an_error_stands_below_the_numbers(begun: Callable[..., Drawn]) -> None:
     drawn = begun()
     drawn.clock.now = BETWEEN
-    drawn.sink.probe(Probed(0, "error", START, 0, text=REFUSAL))
+    drawn.sink.probe(ProbeEvent(0, "error", START, 0, text=REFUSAL))
     assert "nothing is listening on localhost:9" in drawn.stream.getvalue()
 
 

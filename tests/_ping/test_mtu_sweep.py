@@ -10,10 +10,10 @@ from halloo._core.address import parse
 from halloo._core.limits import Limits
 from halloo._core.probe import LEAST
 from halloo._net.datagrams import MOST
-from halloo._net.signals import Wish
-from halloo._ping.flow import Dial, Lane
-from halloo._ping.mtu_sweep import TRIES, Sweep
-from halloo._ping.report import Probed, Target
+from halloo._net.signals import StopRequest
+from halloo._ping.flow import ConnectOptions, ProbeConnection
+from halloo._ping.mtu_sweep import TRIES, MtuSweep
+from halloo._ping.report import ProbeEvent, TargetReport
 from halloo._server.serve import serving
 from tests.peers import correspondent, unused_datagram_port
 
@@ -21,21 +21,21 @@ WAIT = 0.06  # seconds in which a try is given up
 
 
 def swept(
-    address: str, *, tell: Callable[[Probed, Wish], object] | None = None, wait: float = WAIT
-) -> tuple[Target, list[Probed]]:
+    address: str, *, tell: Callable[[ProbeEvent, StopRequest], object] | None = None, wait: float = WAIT
+) -> tuple[TargetReport, list[ProbeEvent]]:
     """Search, and give what was found and what was told."""
-    events: list[Probed] = []
-    lane = Lane(Dial(parse(address), wait), run=0, size=LEAST)
-    with closing(Wish()) as wish, closing(lane):
+    events: list[ProbeEvent] = []
+    lane = ProbeConnection(ConnectOptions(parse(address), wait), run=0, size=LEAST)
+    with closing(StopRequest()) as wish, closing(lane):
 
-        def hear(event: Probed) -> None:
+        def hear(event: ProbeEvent) -> None:
             events.append(event)
             if tell:
                 tell(event, wish)
 
-        target = Target(address, address, None, None)
+        target = TargetReport(address, address, None, None)
         chance = count(1).__next__
-        return Sweep(lane, target, wish, hear, wait_ns=int(wait * 1e9), chance=chance, place=5).run(), events
+        return MtuSweep(lane, target, wish, hear, wait_ns=int(wait * 1e9), chance=chance, place=5).run(), events
 
 
 @pytest.mark.parametrize("largest", [LEAST, 1472, 65_506])
@@ -97,7 +97,7 @@ def test_what_comes_back_cut_off_does_not_count() -> None:
 
 
 def test_a_wish_to_stop_ends_the_search_with_what_is_known() -> None:
-    def stop(event: Probed, wish: Wish) -> None:
+    def stop(event: ProbeEvent, wish: StopRequest) -> None:
         wish.stop = event.outcome == "reply"
 
     with serving("udp://127.0.0.1:0") as server:

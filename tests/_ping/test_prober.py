@@ -21,14 +21,14 @@ from halloo._core.limits import Limits
 from halloo._core.probe import Probes, read
 from halloo._net.precise_wait import AWAKE
 from halloo._net.readiness import until_readable
-from halloo._net.signals import Wish
-from halloo._net.socket_options import Marking
-from halloo._ping.counters import Ways
-from halloo._ping.flow import Course, Dial, Lane
+from halloo._net.signals import StopRequest
+from halloo._net.socket_options import SocketOptions
+from halloo._ping.counters import DirectionalLoss
+from halloo._ping.flow import ConnectOptions, Flow, ProbeConnection
 from halloo._ping.prober import AFTER_ERROR, BEFORE, SHORTEST, Prober
-from halloo._ping.report import Probed, Target
-from halloo._ping.schedule import Pace
-from halloo._ping.tracker import Account, Instant
+from halloo._ping.report import ProbeEvent, TargetReport
+from halloo._ping.schedule import Schedule
+from halloo._ping.tracker import Instant, ProbeTracker
 from halloo._server.serve import serving
 from halloo.errors import UnknownHost, UsageError
 from tests.peers import closing as closing_at_once
@@ -60,12 +60,12 @@ def course(
     size: int = 128,
     reconnect: bool = False,
     connect: bool = False,
-    marking: Marking | None = None,
-) -> Course:
+    marking: SocketOptions | None = None,
+) -> Flow:
     run = RUN + place
-    lane = Lane(Dial(parse(address), wait, marking or Marking()), run=run, size=size)
-    target = Target(str(address), str(address), None, None)
-    return Course(lane, Account(place, Probes(run, size), int(wait * 1000 * MS), target), reconnect, connect)
+    lane = ProbeConnection(ConnectOptions(parse(address), wait, marking or SocketOptions()), run=run, size=size)
+    target = TargetReport(str(address), str(address), None, None)
+    return Flow(lane, ProbeTracker(place, Probes(run, size), int(wait * 1000 * MS), target), reconnect, connect)
 
 
 class Ticking:
@@ -84,24 +84,24 @@ class Bench:
 
     def __init__(
         self,
-        *courses: Course,
+        *courses: Flow,
         count: int | None = 3,
         interval: int = 0,
         deadline: int | None = None,
         clock: Callable[[], Instant] | None = None,
     ) -> None:
         self.courses = courses
-        self.events: list[Probed] = []
-        self.wish = Wish()
-        self.hear: Callable[[Probed], object] = self.events.append
-        pace = self.pace = Pace(interval, len(courses), count)
+        self.events: list[ProbeEvent] = []
+        self.wish = StopRequest()
+        self.hear: Callable[[ProbeEvent], object] = self.events.append
+        pace = self.pace = Schedule(interval, len(courses), count)
         ticking: dict[str, Callable[[], Instant]] = {} if clock is None else {"clock": clock}
         # With a clock of its own, waiting would be for real time: it looks what there is instead, again and again.
         self.prober = Prober(
-            courses, pace, self.wish, self._tell, deadline_ns=deadline, spin=clock is not None, **ticking
+            courses, pace, self.wish, self._tell, deadline_ns=deadline, busy_poll=clock is not None, **ticking
         )
 
-    def _tell(self, event: Probed) -> None:
+    def _tell(self, event: ProbeEvent) -> None:
         self.hear(event)  # a test may put another in its place
 
     def run(self, look: Callable[[], object] = int) -> "Bench":
@@ -112,8 +112,8 @@ class Bench:
         return self
 
     @property
-    def targets(self) -> list[Target]:
-        return [each.account.report() for each in self.courses]
+    def targets(self) -> list[TargetReport]:
+        return [each.tracker.report() for each in self.courses]
 
     def numbers(self, outcome: str) -> set[int | None]:
         return {event.number for event in self.events if event.outcome == outcome}
@@ -141,7 +141,7 @@ def troubled(seed: int, count: int, *, stamp: bool) -> Iterator[tuple[int, Way, 
 
     there, back = way(), way()
     with (
-        serving("udp://127.0.0.1:0", stamp=stamp) as server,
+        serving("udp://127.0.0.1:0", timestamps=stamp) as server,
         # The first answer takes long, so that stragglers are waited for long enough on any machine.
         relay(server.address.port, there, back, first_takes=0.3) as port,
     ):
@@ -185,22 +185,24 @@ def test_a_server_that_stamps_shows_exactly_on_which_way_each_was_lost(seed: int
     lost_there, lost_back = {*range(200)} - arrived, arrived - answered
     assert lost_there
     assert lost_back
-    assert target.stamped
-    assert target.stamped.ways == Ways(there=len(lost_there), back=len(lost_back), refused=0, unknown=0)
+    assert target.timestamps
+    assert target.timestamps.lost == DirectionalLoss(
+        forward=len(lost_there), reverse=len(lost_back), refused=0, unknown=0
+    )
     ways = {event.number: event.way for event in bench.events if event.outcome == "lost"}
-    assert ways == dict.fromkeys(lost_there, "there") | dict.fromkeys(lost_back, "back")
+    assert ways == dict.fromkeys(lost_there, "forward") | dict.fromkeys(lost_back, "reverse")
 
 
 def test_what_the_server_refuses_is_not_the_networks_loss() -> None:
     limits = Limits(rate_limit=128 * 40)  # ten at once, and then one in 25 ms
-    with serving("udp://127.0.0.1:0", stamp=True, limits=limits) as server:
+    with serving("udp://127.0.0.1:0", timestamps=True, limits=limits) as server:
         bench = Bench(course(0, server.address, wait=1), count=100, interval=MS).run()
     (target,) = bench.targets
-    assert target.stamped
-    ways = target.stamped.ways
+    assert target.timestamps
+    ways = target.timestamps.lost
     assert ways
     assert target.lost > 50
-    assert (ways.there, ways.back, ways.refused + ways.unknown) == (0, 0, target.lost)
+    assert (ways.forward, ways.reverse, ways.refused + ways.unknown) == (0, 0, target.lost)
     assert ways.refused > 0
 
 
@@ -216,15 +218,15 @@ def test_a_wall_clock_that_steps_all_the_time_makes_no_round_trip_absurd(scheme:
     def clock() -> Instant:
         return Instant(time.monotonic_ns(), time.time_ns() + next(reads) * step * MS)
 
-    with serving(f"{scheme}://127.0.0.1:0", stamp=True) as server:
+    with serving(f"{scheme}://127.0.0.1:0", timestamps=True) as server:
         bench = Bench(course(0, server.address), count=20, clock=clock).run()
     passed = time.monotonic_ns() - began
     (target,) = bench.targets
     assert bench.outcomes() == {"reply": 20}
     assert target.round_trip
     assert 0 <= target.round_trip.min_ns <= target.round_trip.max_ns <= passed
-    assert target.stamped
-    assert (target.stamped.there, target.stamped.back) == (None, None)
+    assert target.timestamps
+    assert (target.timestamps.forward, target.timestamps.reverse) == (None, None)
 
 
 @pytest.mark.parametrize("step", [999_983, 1_000_000, 2_000_003, 7_000_000])
@@ -234,7 +236,7 @@ def test_each_probe_is_given_up_before_the_next_leaves_and_no_burst_follows(step
     with silent() as port:
         one = course(0, f"127.0.0.1:{port}", wait=BRIEF, reconnect=reconnect)
         bench = Bench(one, count=20, clock=Ticking(step))
-        bench.hear = lambda event: sent.append((event.number, one.account.tally.sent))
+        bench.hear = lambda event: sent.append((event.number, one.tracker.tally.sent))
         bench.run()
     assert sent == [(each, each + 1) for each in range(20)]
 
@@ -267,7 +269,7 @@ def test_a_plan_that_nobody_could_keep_leaves_time_to_read(scheme: str) -> None:
     with serving(f"{scheme}://127.0.0.1:0") as server:
         bench = Bench(course(0, server.address), count=None, interval=1)
 
-        def hear(event: Probed) -> None:
+        def hear(event: ProbeEvent) -> None:
             bench.events.append(event)
             bench.wish.stop = True
 
@@ -342,8 +344,8 @@ def test_what_had_come_when_this_side_was_busy_is_not_lost() -> None:
 
         def clock() -> Instant:
             nonlocal stopped
-            if one.account.tally.awaited and not stopped and one.lane.connection:
-                assert until_readable([one.lane.connection.socket], WAIT)
+            if one.tracker.tally.awaited and not stopped and one.connection.connection:
+                assert until_readable([one.connection.connection.socket], WAIT)
                 stopped = 5000 * MS  # as if the whole process had been
             return Instant(time.monotonic_ns() + stopped, time.time_ns() + stopped)
 
@@ -370,7 +372,7 @@ def test_a_wish_to_stop_ends_it_and_what_came_is_told() -> None:
     with serving("127.0.0.1:0") as server:
         bench = Bench(course(0, server.address), count=None)
 
-        def hear(event: Probed) -> None:
+        def hear(event: ProbeEvent) -> None:
             bench.events.append(event)
             if len(bench.events) == 3:
                 bench.wish.note(signal.SIGINT)
@@ -385,14 +387,14 @@ def test_what_is_under_way_when_it_ends_is_awaited_for_a_moment() -> None:
         one = course(0, server.address)
         bench = Bench(one, count=None, interval=MS)
 
-        def stopping(event: Probed) -> None:
+        def stopping(event: ProbeEvent) -> None:
             bench.events.append(event)
             if event.number == 5:
                 bench.wish.stop = True
 
         bench.hear = stopping
         bench.run()
-    assert one.account.tally.awaited == 0
+    assert one.tracker.tally.awaited == 0
     assert bench.outcomes() == {"reply": len(bench.events)}
 
 
@@ -401,7 +403,7 @@ def test_a_wish_to_look_is_granted_once() -> None:
     with serving("127.0.0.1:0") as server:
         bench = Bench(course(0, server.address), count=5)
 
-        def hear(event: Probed) -> None:
+        def hear(event: ProbeEvent) -> None:
             if event.number == 2:
                 bench.wish.look = True
 
@@ -421,7 +423,7 @@ def test_a_wish_that_came_before_connecting_connects_nothing() -> None:
     assert (bench.events, bench.targets[0].sent) == ([], 0)
 
 
-class Interrupting(Marking):
+class Interrupting(SocketOptions):
     """Has a signal come in the midst of connecting."""
 
     __slots__ = ()
@@ -439,7 +441,7 @@ def test_a_signal_breaks_into_connecting_and_leaves_nothing_open(scheme: str) ->
         with bench.wish.of_signals():
             bench.run()
     assert (bench.wish.stop, bench.events) == (True, [])
-    assert [each.lane.connection for each in bench.courses] == [None, None]
+    assert [each.connection.connection for each in bench.courses] == [None, None]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of one's own end the process on Windows")
@@ -447,10 +449,10 @@ def test_a_signal_breaks_into_connecting_again_and_what_came_before_is_kept() ->
     with serving("127.0.0.1:0") as server:
         bench = Bench(course(0, server.address, reconnect=True), count=None)
 
-        def hear(event: Probed) -> None:
+        def hear(event: ProbeEvent) -> None:
             bench.events.append(event)
             if event.number == 2:
-                lane = bench.courses[0].lane
+                lane = bench.courses[0].connection
                 lane.dial = replace(lane.dial, marking=Interrupting())
 
         bench.hear = hear
@@ -474,15 +476,15 @@ def test_nobody_waits_for_somebody_elses_connection() -> None:
         dead = course(1, place, connect=True)
         bench = Bench(course(0, server.address), dead, count=None, interval=5 * MS)
 
-        def hear(event: Probed) -> None:
-            meanwhile.extend([True] if event.target == 0 and dead.lane.opening else [])
+        def hear(event: ProbeEvent) -> None:
+            meanwhile.extend([True] if event.target == 0 and dead.connection.opening else [])
             bench.wish.stop = len(meanwhile) == 10
 
         bench.hear = hear
         bench.run()
     good, held = bench.targets
     assert (good.lost, held.sent, held.received) == (0, 1, 1)
-    assert bench.pace.held >= 9
+    assert bench.pace.skipped_waiting >= 9
     sent = good.sent + held.sent  # and not the one that waits
     assert bench.pace.planned - bench.pace.late <= sent <= bench.pace.planned
 
@@ -537,7 +539,7 @@ def test_what_was_made_for_a_connection_that_has_ended_is_not_sent_on_it() -> No
     with peer(answer_once, echoing) as one, peer(slowly) as other:
         bench = Bench(course(0, f"127.0.0.1:{one}"), course(1, f"127.0.0.1:{other}"), count=2).run()
     assert bench.outcomes() == {"reply": 4, "error": 1}
-    assert [dict(target.errors) for target in bench.targets] == [{"CutShort": 1}, {}]
+    assert [dict(target.errors) for target in bench.targets] == [{"IncompleteRead": 1}, {}]
 
 
 @linux
@@ -550,9 +552,9 @@ def test_an_answer_counts_though_the_next_probe_finds_the_connection_gone() -> N
         one = course(0, f"127.0.0.1:{port}")
 
         def clock() -> Instant:
-            if one.account.tally.sent == 1 and one.account.tally.awaited and one.lane.connection:
+            if one.tracker.tally.sent == 1 and one.tracker.tally.awaited and one.connection.connection:
                 poller = select.poll()
-                poller.register(one.lane.connection.socket, 0)
+                poller.register(one.connection.connection.socket, 0)
                 assert poller.poll(WAIT * 1000)  # the reset
             return Instant(time.monotonic_ns(), time.time_ns())
 
@@ -648,8 +650,8 @@ def test_a_connection_that_is_found_ended_when_a_probe_leaves_is_one_error_and_m
         bench = Bench(one, count=2, interval=20 * MS)
         bench.prober.open()
         opened.set()
-        assert one.lane.connection
-        assert until_readable([one.lane.connection.socket], WAIT)  # the reset
+        assert one.connection.connection
+        assert until_readable([one.connection.connection.socket], WAIT)  # the reset
         bench.run()
     (target,) = bench.targets
     assert (target.sent, target.lost, dict(target.errors)) == (2, 2, {"Reset": 1})
@@ -688,7 +690,7 @@ def test_a_name_that_nobody_has_is_told_before_anything_else() -> None:
 
 def test_a_wrong_option_is_told_before_anything_else() -> None:
     for connect in (False, True):
-        bench = Bench(course(0, "127.0.0.1:9", connect=connect, marking=Marking(bind="192.0.2.1")))
+        bench = Bench(course(0, "127.0.0.1:9", connect=connect, marking=SocketOptions(bind="192.0.2.1")))
         with pytest.raises(UsageError):
             bench.run()
 
@@ -708,8 +710,8 @@ def test_an_answer_that_only_our_own_clock_times_is_awaited_awake() -> None:
     later, now = 10**12, 1000 * MS
     with closing(bench.wish):
         assert bench.prober._awake_from(later, now) == later - AWAKE
-        _, probe = one.account.send(Instant(now - 70 * MS, now))
-        one.account.answer(probe, Instant(now - 20 * MS, now), None)
-        one.account.send(Instant(now, now))
+        _, probe = one.tracker.send(Instant(now - 70 * MS, now))
+        one.tracker.answer(probe, Instant(now - 20 * MS, now), None)
+        one.tracker.send(Instant(now, now))
         assert bench.prober._awake_from(later, now) == now + 50 * MS - BEFORE
         assert bench.prober._awake_from(later, now + 51 * MS) == later - AWAKE

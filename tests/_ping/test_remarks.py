@@ -3,9 +3,9 @@ from datetime import UTC, timedelta, timezone
 
 import pytest
 
-from halloo._ping.counters import Outage, Ways
+from halloo._ping.counters import DirectionalLoss, Outage
 from halloo._ping.remarks import LISTED, counted, kernel, line, pace, routine, unusual, wall_clock
-from halloo._ping.report import Generator, Kernel, Probed, Stamped
+from halloo._ping.report import Generator, Kernel, ProbeEvent, TimestampReport
 from tests._ping.invented_ping import (
     BAD,
     EVENTS,
@@ -33,7 +33,7 @@ def test_what_was_sent_and_came_is_counted() -> None:
 
 def test_every_target_has_its_phases_its_clock_and_its_floor() -> None:
     assert dict(routine(GOOD, None)) == {
-        "phases": "name 210us, connect 41.0us, first 130us",
+        "phases": "resolve 210us, connect 41.0us, first 130us",
         "variation": "mdev 14.1us, ipdv 5.56us, jitter 3.02us (RFC 3550)",
         "clock": "the kernel's: answers are timed as they reach this machine",
         "network": "floor 41.2us, server and queueing up to 42.8us of the median",
@@ -56,17 +56,17 @@ def test_nothing_unusual_is_nothing_to_say() -> None:
 def test_losses_are_told_by_direction() -> None:
     told = "15: 3 on the way there, 2 on the way back, 9 by the server's limit, 1 after the last answer"
     assert dict(unusual(BAD))["lost"] == told
-    assert "lost" not in dict(unusual(replace(BAD, stamped=None)))
+    assert "lost" not in dict(unusual(replace(BAD, timestamps=None)))
 
 
 def test_what_a_server_would_not_answer_is_no_loss_of_the_network() -> None:
-    limited = replace(BAD, lost=812, stamped=Stamped(spread(1), Ways(0, 0, 812, 0)))
+    limited = replace(BAD, lost=812, timestamps=TimestampReport(spread(1), DirectionalLoss(0, 0, 812, 0)))
     assert dict(unusual(limited))["lost"] == "812: 812 by the server's limit"
 
 
 def test_times_of_one_way_are_told_with_their_condition() -> None:
     assert dict(unusual(BAD))["one way"] == "if both clocks agree: there 40.0us, back 44.0us (medians)"
-    assert "one way" not in dict(unusual(replace(BAD, stamped=Stamped(spread(1), None))))
+    assert "one way" not in dict(unusual(replace(BAD, timestamps=TimestampReport(spread(1), None))))
 
 
 def test_outages_are_listed_in_wall_time() -> None:
@@ -118,11 +118,11 @@ def test_a_plan_that_was_not_kept_is_told() -> None:
 
 def test_turns_that_the_far_end_held_up_are_told() -> None:
     told = "12 turns passed without a probe: an answer or a connection was still awaited"
-    assert list(pace(Generator(planned=10, held=12))) == [("held", told)]
+    assert list(pace(Generator(planned=10, skipped_waiting=12))) == [("skipped", told)]
 
 
 def test_this_side_says_when_it_was_the_bottleneck() -> None:
-    told = "60 of 1000 planned probes fell behind the plan: allow more time between them with -i, or try --spin"
+    told = "60 of 1000 planned probes fell behind the plan: allow more time between them with -i, or try --busy-poll"
     assert list(pace(LIMITED))[1:] == [("", f"this side was the bottleneck, {told}")]
 
 
@@ -133,10 +133,10 @@ def test_a_unit_may_be_fixed() -> None:
 
 
 LINES = [
-    "128 bytes from host:1: seq=0 time=130us (name 210us, connect 41.0us)",
+    "128 bytes from host:1: seq=0 time=130us (resolve 210us, connect 41.0us)",
     "128 bytes from host:1: seq=1 time=84.1us",
     "128 bytes from host:1: seq=3 time=84.1us reordered",
-    "host:1: seq=2 lost on the way back",
+    "host:1: seq=2 lost on the reverse path",
     "host:1: seq=4 lost",
     "128 bytes from host:1: seq=5 time=5.20s late, after it was given up",
     "128 bytes from host:1: seq=3 time=84.1us duplicate",
@@ -145,17 +145,17 @@ LINES = [
     f"host:1: seq=7 {REFUSAL}",
     f"host:1: seq=8 {REFUSAL}",
     "host:1: \\x1b[31m\\x00\\x07 \\u202e [red]",
-    "host:1: seq=9 time=8.10ms (name 210us, tls 20.0ms)",
+    "host:1: seq=9 time=8.10ms (resolve 210us, tls 20.0ms)",
 ]
 
 
 @pytest.mark.parametrize(("event", "text"), [*zip(EVENTS, LINES, strict=True)], ids=LINES)
-def test_a_probe_is_a_line(event: Probed, text: str) -> None:
+def test_a_probe_is_a_line(event: ProbeEvent, text: str) -> None:
     assert line(event, "host:1") == text
 
 
 def test_of_what_is_lost_the_size_that_was_sent_is_told_where_it_is_known() -> None:
-    assert line(Probed(0, "lost", START, 2, size=1472), "host:1") == "1472 bytes to host:1: seq=2 lost"
+    assert line(ProbeEvent(0, "lost", START, 2, size=1472), "host:1") == "1472 bytes to host:1: seq=2 lost"
 
 
 def test_the_time_of_day_may_stand_before_it() -> None:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from halloo._core.probe import Probes, Stamp, stamped
-from halloo._ping.reply_parser import Replies
+from halloo._core.probe import Probes, ServerTimestamp, stamped
+from halloo._ping.reply_parser import ReplyParser
 from halloo.testing import every_split
 
 RUN, SIZE = 0xBEEF, 128
@@ -25,7 +25,7 @@ ZERO, ONE, TWO = probe(0), probe(1), probe(2)
 
 def cut(pieces: list[bytes], size: int = SIZE) -> list[bytes]:
     """Feed what came in these pieces, and give what it is cut into, with what is left at the end."""
-    replies = Replies(RUN, size)
+    replies = ReplyParser(RUN, size)
     found = [piece for data in pieces for piece in replies.feed(data)]
     rest = replies.finish()
     return [*found, rest] if rest else found
@@ -45,13 +45,13 @@ def test_answers_are_whole_at_any_split(size: int) -> None:
 
 
 def test_an_answer_is_there_as_soon_as_its_last_byte() -> None:
-    replies = Replies(RUN, SIZE)
+    replies = ReplyParser(RUN, SIZE)
     assert [*replies.feed(ZERO[:-1])] == []
     assert [*replies.feed(ZERO[-1:])] == [ZERO]
 
 
 def test_an_answer_with_a_stamp_is_one_as_well() -> None:
-    answer = stamped(ZERO, Stamp(1, 2, 1, 0, 1))
+    answer = stamped(ZERO, ServerTimestamp(1, 2, 1, 0, 1))
     same_at_any_split(answer + ONE, [answer, ONE])
 
 
@@ -130,7 +130,7 @@ def test_the_probes_of_another_run_are_lines_like_others() -> None:
 
 @pytest.mark.parametrize("byte", [b"x", b"h", b"\0", b"\n"])
 def test_no_more_than_a_probe_is_kept_of_what_has_no_end(byte: bytes) -> None:
-    replies = Replies(RUN, SIZE)
+    replies = ReplyParser(RUN, SIZE)
     given_back = b"".join(piece for _ in range(100) for piece in replies.feed(byte * 1000))
     rest = replies.finish()
     assert len(rest) < SIZE + MARK

@@ -6,35 +6,35 @@ from collections.abc import Mapping
 
 import pytest
 
-from halloo._core.histogram import Latency, Spread
-from halloo._ping.counters import Outage, Ways
+from halloo._core.histogram import Histogram, Summary
+from halloo._ping.counters import DirectionalLoss, Outage
 from halloo._ping.report import (
     PHASES,
     Generator,
     Kernel,
     PingReport,
-    Probed,
-    Stamped,
-    Target,
+    ProbeEvent,
+    TargetReport,
+    TimestampReport,
     event_dict,
-    spread_dict,
+    summary_dict,
 )
 
 OUTAGE = Outage(start_ns=100, end_ns=350, probes=3, over=False)
 
 
-def spread(*values: int) -> Spread:
-    found = Latency(values).spread()
+def spread(*values: int) -> Summary:
+    found = Histogram(values).summary()
     assert found
     return found
 
 
-def target(**known: object) -> Target:
+def target(**known: object) -> TargetReport:
     plain = {"label": "one", "address": "one", "peer": None, "local": None, "sent": 10, "received": 10}
-    return Target(**plain | known)  # type: ignore[arg-type] # each test gives what Target has
+    return TargetReport(**plain | known)  # type: ignore[arg-type] # each test gives what Target has
 
 
-def report(*targets: Target, **known: object) -> PingReport:
+def report(*targets: TargetReport, **known: object) -> PingReport:
     return PingReport(targets, started_ns=1, duration_ns=2, **known)  # type: ignore[arg-type] # as above
 
 
@@ -62,7 +62,7 @@ FULL = target(
     phases={name: spread(5, 6) for name in PHASES},
     kernel=Kernel(min_rtt_ns=900, rtt_ns=1000),
     floor_ns=900,
-    stamped=Stamped(spread(50), Ways(1, 1, 0, 0), there=spread(7), back=None),
+    timestamps=TimestampReport(spread(50), DirectionalLoss(1, 1, 0, 0), forward=spread(7), reverse=None),
     outages=(OUTAGE,),
     outage_count=1,
     longest_outage=OUTAGE,
@@ -87,7 +87,7 @@ FULL = target(
     ],
 )
 def test_the_exit_code_says_whether_the_far_end_answered_rightly_and_well_enough(
-    targets: list[Target], missed: tuple[str, ...], code: int
+    targets: list[TargetReport], missed: tuple[str, ...], code: int
 ) -> None:
     assert report(*targets, missed=missed).exit_code == code
 
@@ -101,10 +101,10 @@ def test_loss_is_of_those_sent() -> None:
 
 
 def test_what_is_beyond_the_floor_is_of_the_median_and_never_less_than_nothing() -> None:
-    assert target(round_trip=spread(500, 700, 900), floor_ns=200).beyond_floor_ns == 500
-    assert target(round_trip=spread(500), floor_ns=600).beyond_floor_ns == 0
-    assert target(round_trip=spread(500)).beyond_floor_ns is None
-    assert target(floor_ns=600).beyond_floor_ns is None
+    assert target(round_trip=spread(500, 700, 900), floor_ns=200).above_floor_ns == 500
+    assert target(round_trip=spread(500), floor_ns=600).above_floor_ns == 0
+    assert target(round_trip=spread(500)).above_floor_ns is None
+    assert target(floor_ns=600).above_floor_ns is None
 
 
 @pytest.mark.parametrize(("behind", "limited"), [(0, False), (5, False), (6, True)])
@@ -124,7 +124,7 @@ def test_a_generator_that_planned_nothing_was_not_late() -> None:
 
 
 @pytest.mark.parametrize("one", [target(), FULL], ids=["bare", "full"])
-def test_a_report_is_json_without_nan(one: Target) -> None:
+def test_a_report_is_json_without_nan(one: TargetReport) -> None:
     found = report(one, system={"python": "3"}, effective={"count": 10}).to_dict()
     assert json.loads(json.dumps(found, allow_nan=False)) == found
 
@@ -153,9 +153,9 @@ def test_all_names_are_in_small_letters_with_underscores() -> None:
 
 def test_a_target_tells_all_that_it_knows() -> None:
     (found,) = report(FULL).to_dict()["summary"]["targets"]
-    assert {field.name for field in dataclasses.fields(Target)} - found.keys() <= {"histogram"}
-    assert found["stamped"]["lost"] == {"there": 1, "back": 1, "refused": 0, "unknown": 0}
-    assert found["stamped"]["one_way_if_clocks_agree"]["there"]["p50_ns"] == 7
+    assert {field.name for field in dataclasses.fields(TargetReport)} - found.keys() <= {"histogram"}
+    assert found["timestamps"]["lost"] == {"forward": 1, "reverse": 1, "refused": 0, "unknown": 0}
+    assert found["timestamps"]["one_way_if_clocks_agree"]["forward"]["p50_ns"] == 7
     assert found["longest_outage"] == {"start_ns": 100, "end_ns": 350, "length_ns": 250, "probes": 3, "over": False}
     assert found["kernel"]["min_rtt_ns"] == 900
     assert list(found["phases"]) == list(PHASES)
@@ -167,14 +167,14 @@ def test_errors_are_added_up_by_name() -> None:
 
 
 def test_a_percentile_with_too_few_values_beyond_it_is_null_and_the_median_never() -> None:
-    found = spread_dict(spread(1, 2, 3))
+    found = summary_dict(spread(1, 2, 3))
     assert found
     assert (found["p50_ns"], found["p90_ns"], found["p99_9_ns"], found["ipdv_ns"]) == (2, None, None, None)
-    assert spread_dict(None) is None
+    assert summary_dict(None) is None
 
 
 def test_of_many_values_the_percentiles_have_the_names_of_the_documentation() -> None:
-    found = spread_dict(spread(*range(100_000)))
+    found = summary_dict(spread(*range(100_000)))
     assert found
     names = ["p50_ns", "p75_ns", "p90_ns", "p95_ns", "p99_ns", "p99_9_ns", "p99_99_ns"]
     assert [name for name in found if name.startswith("p")] == names
@@ -182,10 +182,12 @@ def test_of_many_values_the_percentiles_have_the_names_of_the_documentation() ->
 
 
 def test_an_event_is_json_too() -> None:
-    found = event_dict(Probed(0, "corrupt", wall_ns=5, number=3, offset=17, phases={"connect": 9}))
+    found = event_dict(ProbeEvent(0, "corrupt", wall_ns=5, number=3, offset=17, phases={"connect": 9}))
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert (found["outcome"], found["offset"], found["phases"], found["text"]) == ("corrupt", 17, {"connect": 9}, None)
 
 
 def test_an_event_tells_all_that_it_knows() -> None:
-    assert event_dict(Probed(0, "lost", wall_ns=5)).keys() >= {field.name for field in dataclasses.fields(Probed)}
+    assert event_dict(ProbeEvent(0, "lost", wall_ns=5)).keys() >= {
+        field.name for field in dataclasses.fields(ProbeEvent)
+    }

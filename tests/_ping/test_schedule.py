@@ -5,18 +5,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from halloo._ping.report import LATE
-from halloo._ping.schedule import Pace
+from halloo._ping.schedule import Schedule
 
 START, INTERVAL = 5_000, 1_000_000
 
 
-def begun(targets: int = 1, count: int | None = None, interval: int = INTERVAL) -> Pace:
-    pace = Pace(interval, targets, count)
+def begun(targets: int = 1, count: int | None = None, interval: int = INTERVAL) -> Schedule:
+    pace = Schedule(interval, targets, count)
     pace.begin(START)
     return pace
 
 
-def turns(pace: Pace, count: int) -> list[tuple[int, int]]:
+def turns(pace: Schedule, count: int) -> list[tuple[int, int]]:
     """Have so many leave in time, and say whose turn each was, and when."""
     found = []
     for _ in range(count):
@@ -25,7 +25,7 @@ def turns(pace: Pace, count: int) -> list[tuple[int, int]]:
     return found
 
 
-def dues(pace: Pace, count: int, *, after: int = 0) -> list[int]:
+def dues(pace: Schedule, count: int, *, after: int = 0) -> list[int]:
     """Have so many leave, each so long after its moment, and say when each was due."""
     found = []
     for _ in range(count):
@@ -58,7 +58,7 @@ def test_a_turn_that_is_held_passes_and_is_nobodys_lateness() -> None:
     pace = begun(targets=2, count=2)
     pace.hold(START)
     assert turns(pace, 1) == [(1, START + INTERVAL // 2)]
-    assert (pace.held, pace.planned, pace.late, pace.behind) == (1, 1, 0, 0)
+    assert (pace.skipped_waiting, pace.planned, pace.late, pace.behind) == (1, 1, 0, 0)
 
 
 def test_who_was_held_has_all_of_its_probes_all_the_same() -> None:
@@ -80,9 +80,9 @@ def test_a_turn_of_who_has_had_all_is_left_out() -> None:
 def test_all_turns_that_were_due_while_it_was_held_pass_at_once() -> None:
     pace = begun(targets=2)
     pace.hold(START + 5 * INTERVAL)
-    assert (pace.held, pace.target, pace.due_ns) == (6, 1, START + INTERVAL // 2)
+    assert (pace.skipped_waiting, pace.target, pace.due_ns) == (6, 1, START + INTERVAL // 2)
     pace.hold(START + 5 * INTERVAL)
-    assert (pace.held, pace.target, pace.due_ns) == (11, 1, START + 5 * INTERVAL + INTERVAL // 2)
+    assert (pace.skipped_waiting, pace.target, pace.due_ns) == (11, 1, START + 5 * INTERVAL + INTERVAL // 2)
     assert (pace.planned, pace.late) == (0, 0)
 
 
@@ -91,14 +91,14 @@ def test_who_was_held_until_now_has_missed_nothing_when_another_has() -> None:
     pace.hold(now)
     assert pace.target == 1
     pace.leave(now)
-    assert (pace.held, pace.planned, pace.late) == (5, 5, 5)  # its own four and this one
+    assert (pace.skipped_waiting, pace.planned, pace.late) == (5, 5, 5)  # its own four and this one
     assert (pace.target, pace.due_ns) == (0, START + 5 * INTERVAL)
 
 
 def test_where_each_follows_the_last_answer_nothing_is_due_that_could_be_held() -> None:
     pace = begun(targets=2, interval=0)
     pace.hold(START + 1)
-    assert (pace.target, pace.held) == (1, 0)
+    assert (pace.target, pace.skipped_waiting) == (1, 0)
 
 
 def test_what_has_not_left_after_all_was_not_planned() -> None:
@@ -131,7 +131,7 @@ def test_what_leaves_in_time_is_not_late() -> None:
 
 
 def test_what_leaves_a_little_late_is_late_but_not_behind() -> None:
-    pace = Pace(100 * INTERVAL, 1)
+    pace = Schedule(100 * INTERVAL, 1)
     pace.begin(START)
     dues(pace, 3, after=LATE + 1)
     assert (pace.planned, pace.late, pace.behind) == (3, 3, 0)
@@ -146,7 +146,7 @@ def test_what_leaves_a_tenth_of_the_interval_late_is_behind() -> None:
 def test_the_lateness_is_told_whole() -> None:
     pace = begun()
     dues(pace, 3, after=700)
-    spread = pace.lateness.spread()
+    spread = pace.lateness.summary()
     assert spread
     assert (spread.count, spread.min_ns, spread.max_ns) == (3, 700, 700)
 

@@ -14,7 +14,7 @@ ALONE = """\
 10 sent, 10 received, 0 % lost, in 9.01s
                min    mean     p50    max
 round trip  80.0us  88.2us  84.0us  130us
-phases      name 210us, connect 41.0us, first 130us
+phases      resolve 210us, connect 41.0us, first 130us
 variation   mdev 14.1us, ipdv 5.56us, jitter 3.02us (RFC 3550)
 clock       the kernel's: answers are timed as they reach this machine
 network     floor 41.2us, server and queueing up to 42.8us of the median
@@ -27,7 +27,7 @@ errors: refused 7, in 9.01s
                min    mean     p50    p90    p99  p99.9     max
 round trip  80.0us  99.5us  99.0us  115us  119us  119us   119us
 server      3.00us  3.50us  3.00us      -      -      -  4.00us
-name        2.00ms  2.50ms  2.00ms      -      -      -  3.00ms
+resolve     2.00ms  2.50ms  2.00ms      -      -      -  3.00ms
 connect     1.00ms  37.0ms  50.0ms      -      -      -  60.0ms
 first       80.0us  85.0us  80.0us      -      -      -  90.0us
 variation   mdev 11.5us, ipdv 1.95us, jitter 1.21us (RFC 3550)
@@ -40,7 +40,7 @@ outages     2, the longest 4s
 largest     datagrams of up to 1472 bytes come back, and the path MTU is 1500
 pace        120 of 1000 planned probes left more than 100us late or not at all (12 %), at most 3.00ms; 99.5 % of a core
             this side was the bottleneck, 60 of 1000 planned probes fell behind the plan: \
-allow more time between them with -i, or try --spin
+allow more time between them with -i, or try --busy-poll
 missed      p99 of it was 7.1ms, and p99>5ms is a failure"""
 
 PATHS = """\
@@ -95,11 +95,11 @@ def test_a_unit_may_be_fixed(unit: Unit) -> None:
 
 def test_phases_stand_beside_each_other_when_they_are_measured_each_time() -> None:
     header = summary(report(BAD, BAD)).splitlines()[1]
-    assert header.split() == ["sent", "lost", "min", "p50", "p99", "max", "name", "connect", "server"]
+    assert header.split() == ["sent", "lost", "min", "p50", "p99", "max", "resolve", "connect", "server"]
 
 
 def test_paths_fit_into_eighty_columns() -> None:
-    paths = [replace(flow, round_trip=MANY.spread()) for flow in FLOWS]
+    paths = [replace(flow, round_trip=MANY.summary()) for flow in FLOWS]
     table = summary(report(*paths)).splitlines()[1:6]
     assert "p99" in table[0]
     assert max(map(len, table)) <= 80

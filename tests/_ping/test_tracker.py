@@ -6,31 +6,31 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from halloo._core.probe import HEAD, Probes, Stamp, stamped
-from halloo._ping.counters import REMEMBERED, Ways
-from halloo._ping.report import Kernel, Probed, Target
-from halloo._ping.tracker import Account, Instant, likeness, round_trip, waited
+from halloo._core.probe import HEAD, Probes, ServerTimestamp, stamped
+from halloo._ping.counters import REMEMBERED, DirectionalLoss
+from halloo._ping.report import Kernel, ProbeEvent, TargetReport
+from halloo._ping.tracker import Instant, ProbeTracker, likeness, round_trip, waited
 
 RUN, SIZE, PLACE = 0xBEEF, 128, 3
 WAIT, STEP = 5_000, 1_000
 WALL = 1_700_000_000_000_000_000  # what the wall clock has more than the steady one
-NOBODY = Target("udp://far", "udp://far", None, None)
+NOBODY = TargetReport("udp://far", "udp://far", None, None)
 
 
 def at(steady: int, *, wall: int = WALL) -> Instant:
     return Instant(steady, steady + wall)
 
 
-def account(*, size: int = SIZE, one_connection: bool = True) -> Account:
-    return Account(PLACE, Probes(RUN, size), WAIT, NOBODY, one_connection=one_connection)
+def account(*, size: int = SIZE, one_connection: bool = True) -> ProbeTracker:
+    return ProbeTracker(PLACE, Probes(RUN, size), WAIT, NOBODY, one_connection=one_connection)
 
 
-def send(book: Account, count: int = 1, *, begin: int = 0) -> list[bytes]:
+def send(book: ProbeTracker, count: int = 1, *, begin: int = 0) -> list[bytes]:
     """Send so many, a STEP apart."""
     return [book.send(at(begin + number * STEP))[1] for number in range(count)]
 
 
-def outcomes(events: list[Probed]) -> list[tuple[str, int | None]]:
+def outcomes(events: list[ProbeEvent]) -> list[tuple[str, int | None]]:
     return [(event.outcome, event.number) for event in events]
 
 
@@ -41,7 +41,7 @@ def test_a_right_answer_in_time_is_a_reply() -> None:
     book = account()
     (probe,) = send(book)
     event = book.answer(probe, at(700), None)
-    assert event == Probed(PLACE, "reply", WALL + 700, 0, 700, SIZE)
+    assert event == ProbeEvent(PLACE, "reply", WALL + 700, 0, 700, SIZE)
     report = book.report()
     assert report.round_trip
     assert (report.sent, report.received, report.lost, report.round_trip.max_ns) == (1, 1, 0, 700)
@@ -189,7 +189,7 @@ def test_an_answer_that_is_changed_throughout_is_still_known_by_most_of_its_byte
 def test_a_stamped_answer_without_a_right_number_is_known_by_its_other_bytes() -> None:
     book = account()
     (probe,) = send(book)
-    answer = stamped(probe, Stamp(WALL + 3, WALL + 4, 1, 0, 1))
+    answer = stamped(probe, ServerTimestamp(WALL + 3, WALL + 4, 1, 0, 1))
     damaged = answer[:12] + b"zzzzzzzz" + answer[20:]
     event = book.answer(damaged, at(9), None)
     assert (event.outcome, event.number, event.offset) == ("corrupt", 0, 12)
@@ -339,13 +339,13 @@ def test_what_went_wrong_is_no_failure_once_something_has_come_back() -> None:
 
 def test_the_first_echo_on_a_connection_has_all_of_its_phases() -> None:
     book = account()
-    book.connected({"name": 10, "connect": 20})
+    book.connected({"resolve": 10, "connect": 20})
     one, two = send(book, 2)
-    assert book.answer(one, at(300), None).phases == {"name": 10, "connect": 20, "first": 300}
+    assert book.answer(one, at(300), None).phases == {"resolve": 10, "connect": 20, "first": 300}
     assert book.answer(two, at(1_100), None).phases == {}
     spreads = book.report().phases
     assert {name: (spread.count, spread.max_ns) for name, spread in spreads.items()} == {
-        "name": (1, 10),
+        "resolve": (1, 10),
         "connect": (1, 20),
         "first": (1, 300),
     }
@@ -375,7 +375,7 @@ def test_a_probe_that_is_a_connection_takes_as_long_as_the_handshake_of_tcp() ->
 def test_a_connection_that_took_too_long_is_late_as_any_answer() -> None:
     book = account()
     send(book)
-    book.connected({"name": WAIT, "connect": 20})
+    book.connected({"resolve": WAIT, "connect": 20})
     assert book.reached(at(WAIT + 20)).outcome == "late"
     report = book.report()
     assert (report.received, report.late, report.lost, report.round_trip) == (0, 1, 0, None)
@@ -384,93 +384,93 @@ def test_a_connection_that_took_too_long_is_late_as_any_answer() -> None:
 # Stamps.
 
 
-def answered(book: Account, probe: bytes, stamp: Stamp, *, now: int) -> Probed:
+def answered(book: ProbeTracker, probe: bytes, stamp: ServerTimestamp, *, now: int) -> ProbeEvent:
     return book.answer(stamped(probe, stamp), at(now), None)
 
 
 def test_a_stamp_gives_the_time_within_the_server_and_on_each_way() -> None:
     book = account()
     (probe,) = send(book)
-    assert answered(book, probe, Stamp(WALL + 100, WALL + 130, 1, 0, 1), now=200).outcome == "reply"
-    found = book.report().stamped
+    assert answered(book, probe, ServerTimestamp(WALL + 100, WALL + 130, 1, 0, 1), now=200).outcome == "reply"
+    found = book.report().timestamps
     assert found
-    assert found.there
-    assert found.back
-    assert (found.server.max_ns, found.there.max_ns, found.back.max_ns) == (30, 100, 70)
-    assert found.ways == Ways(there=0, back=0, refused=0, unknown=0)
+    assert found.forward
+    assert found.reverse
+    assert (found.server.max_ns, found.forward.max_ns, found.reverse.max_ns) == (30, 100, 70)
+    assert found.lost == DirectionalLoss(forward=0, reverse=0, refused=0, unknown=0)
 
 
 def test_a_one_way_time_begins_when_the_probe_left_and_not_when_it_was_made() -> None:
     book = account()
     probe = book.make(at(0))
     book.sent(at(90))
-    answered(book, probe, Stamp(WALL + 100, WALL + 130, 1, 0, 1), now=200)
-    found = book.report().stamped
+    answered(book, probe, ServerTimestamp(WALL + 100, WALL + 130, 1, 0, 1), now=200)
+    found = book.report().timestamps
     assert found
-    assert found.there
-    assert found.there.max_ns == 10
+    assert found.forward
+    assert found.forward.max_ns == 10
 
 
 @pytest.mark.parametrize("off", [-1_000, 1_000])
 def test_one_way_times_are_not_told_where_the_clocks_disagree_even_once(off: int) -> None:
     book = account()
     one, two = send(book, 2)
-    answered(book, one, Stamp(WALL + 100, WALL + 130, 1, 0, 1), now=200)
-    stamp = Stamp(WALL + STEP + 100 + off, WALL + STEP + 130 + off, 2, 0, 3)
+    answered(book, one, ServerTimestamp(WALL + 100, WALL + 130, 1, 0, 1), now=200)
+    stamp = ServerTimestamp(WALL + STEP + 100 + off, WALL + STEP + 130 + off, 2, 0, 3)
     answered(book, two, stamp, now=STEP + 200)
-    found = book.report().stamped
+    found = book.report().timestamps
     assert found
-    assert (found.server.max_ns, found.there, found.back) == (30, None, None)
+    assert (found.server.max_ns, found.forward, found.reverse) == (30, None, None)
 
 
 @pytest.mark.parametrize("step", [-3_000_000, 3_000_000])
 def test_one_way_times_are_not_told_where_our_own_clock_was_set_meanwhile(step: int) -> None:
     book = account()
     (probe,) = send(book)
-    stamp = Stamp(WALL + 4_000_000, WALL + 4_000_000, 1, 0, 1)
+    stamp = ServerTimestamp(WALL + 4_000_000, WALL + 4_000_000, 1, 0, 1)
     book.answer(stamped(probe, stamp), at(4_500, wall=WALL + 4_000_000 + step), None)
-    found = book.report().stamped
+    found = book.report().timestamps
     assert found
-    assert (found.there, found.back) == (None, None)
+    assert (found.forward, found.reverse) == (None, None)
 
 
 def test_stamps_tell_on_which_way_each_was_lost() -> None:
     book = account()
     probes = send(book, 4)
-    answered(book, probes[0], Stamp(WALL, WALL, 1, 0, 0b1), now=4_000)
-    answered(book, probes[3], Stamp(WALL, WALL, 3, 0, 0b1101), now=4_000)  # 2 did not come there
+    answered(book, probes[0], ServerTimestamp(WALL, WALL, 1, 0, 0b1), now=4_000)
+    answered(book, probes[3], ServerTimestamp(WALL, WALL, 3, 0, 0b1101), now=4_000)  # 2 did not come there
     lost = [(event.number, event.way) for event in book.overdue(at(20_000))]
-    assert lost == [(1, "back"), (2, "there")]
-    found = book.report().stamped
+    assert lost == [(1, "reverse"), (2, "forward")]
+    found = book.report().timestamps
     assert found
-    assert found.ways == Ways(there=1, back=1, refused=0, unknown=0)
+    assert found.lost == DirectionalLoss(forward=1, reverse=1, refused=0, unknown=0)
 
 
 def test_what_the_server_refused_is_not_lost_on_the_way_back() -> None:
     book = account()
     probes = send(book, 3)
-    answered(book, probes[0], Stamp(WALL, WALL, 1, 0, 0b1), now=4_000)
-    answered(book, probes[2], Stamp(WALL, WALL, 3, 1, 0b111), now=4_000)
+    answered(book, probes[0], ServerTimestamp(WALL, WALL, 1, 0, 0b1), now=4_000)
+    answered(book, probes[2], ServerTimestamp(WALL, WALL, 3, 1, 0b111), now=4_000)
     assert [(event.number, event.way) for event in book.overdue(at(20_000))] == [(1, None)]
-    found = book.report().stamped
+    found = book.report().timestamps
     assert found
-    assert found.ways == Ways(there=0, back=0, refused=1, unknown=0)
+    assert found.lost == DirectionalLoss(forward=0, reverse=0, refused=1, unknown=0)
 
 
 def test_over_several_connections_counts_tell_nothing_since_workers_count_for_themselves() -> None:
     book = account(one_connection=False)
     (probe,) = send(book)
-    answered(book, probe, Stamp(WALL, WALL, 1, 0, 1), now=100)
-    found = book.report().stamped
+    answered(book, probe, ServerTimestamp(WALL, WALL, 1, 0, 1), now=100)
+    found = book.report().timestamps
     assert found
-    assert found.ways is None
+    assert found.lost is None
 
 
 def test_without_stamps_nothing_is_said_of_directions() -> None:
     book = account()
     send(book)
     assert [event.way for event in book.overdue(at(WAIT + 1))] == [None]
-    assert book.report().stamped is None
+    assert book.report().timestamps is None
 
 
 # Outages.

@@ -10,9 +10,9 @@ import pytest
 
 from halloo._core.limits import Limits
 from halloo._server import acceptor
-from halloo._server.acceptor import ACCEPTS, FULL_PAUSE, LOOK, Post, host_of
-from halloo._server.connections import FLOWING
-from halloo._server.handlers import Answering
+from halloo._server.acceptor import ACCEPTS, FULL_PAUSE, LOOK, Endpoint, host_of
+from halloo._server.connections import ECHOING
+from halloo._server.handlers import RespondHandler
 from halloo._server.poller import Selector
 from halloo._server.tcp import Loop
 from tests.stepping import MAKERS, Clock, Notes, Stage, ended, reset
@@ -117,13 +117,13 @@ def test_who_is_not_among_the_allowed_is_closed_and_counted(make_stage: MakeStag
 
 def test_the_log_is_told_who_was_turned_away_and_why(make_stage: MakeStage) -> None:
     notes = Notes()
-    stage = make_stage(Limits(max_connections=1), witness=notes)
+    stage = make_stage(Limits(max_connections=1), observer=notes)
     first, second = stage.arrive(), stage.arrive()
     assert notes.told == [("opened", first.getsockname()), ("refused: max_connections", second.getsockname())]
 
 
 def test_a_greeted_client_that_has_reset_already_makes_room_for_its_host(make_stage: MakeStage) -> None:
-    stage = make_stage(Limits(max_per_host=1), conversation=Answering(bytes.upper, "lines", b"welcome\n"))
+    stage = make_stage(Limits(max_per_host=1), handler=RespondHandler(bytes.upper, "lines", b"welcome\n"))
     reset(stage.dial())
     stage.until(lambda: stage.seen.accepted == 1 or bool(stage.seen.errors))
     stage.until(lambda: stage.seen.open == 0)
@@ -144,7 +144,7 @@ def test_who_cannot_be_watched_is_closed(make_stage: MakeStage) -> None:
     client = stage.dial()
     stage.until(lambda: bool(stage.seen.errors))
     assert ended(client)
-    assert stage.loop.table.within(FLOWING) == []
+    assert stage.loop.table.in_state(ECHOING) == []
 
 
 # Errors of accepting.
@@ -155,7 +155,7 @@ def test_a_connection_that_was_aborted_before_it_was_accepted_is_counted_and_pas
 ) -> None:
     listener = failing(cleanup, errno.ECONNABORTED)
     stage = make_stage()
-    stage.loop.door.add([Post(listener)])
+    stage.loop.acceptor.add([Endpoint(listener)])
     with socket.create_connection(listener.getsockname()) as client:
         stage.until(lambda: stage.seen.accepted == 1)
         assert stage.seen.errors == {"ECONNABORTED": 1}
@@ -167,7 +167,7 @@ def test_a_connection_that_was_aborted_before_it_was_accepted_is_counted_and_pas
 def test_with_nothing_left_accepting_pauses_for_a_moment(make_stage: MakeStage, cleanup: ExitStack, name: str) -> None:
     listener = failing(cleanup, getattr(errno, name))
     stage = make_stage()
-    stage.loop.door.add([Post(listener)])
+    stage.loop.acceptor.add([Endpoint(listener)])
     with socket.create_connection(listener.getsockname()):
         stage.until(lambda: stage.seen.errors == {name: 1})
         assert stage.loop.poller.poll(0) == []
@@ -178,7 +178,7 @@ def test_with_nothing_left_accepting_pauses_for_a_moment(make_stage: MakeStage, 
 def test_an_error_of_the_listener_itself_is_not_hidden(make_stage: MakeStage, cleanup: ExitStack) -> None:
     listener = failing(cleanup, errno.EBADF)
     stage = make_stage()
-    stage.loop.door.add([Post(listener)])
+    stage.loop.acceptor.add([Endpoint(listener)])
     with socket.create_connection(listener.getsockname()), pytest.raises(OSError, match="EBADF"):
         stage.until(lambda: False)
 
@@ -189,7 +189,7 @@ def test_an_error_of_the_listener_itself_is_not_hidden(make_stage: MakeStage, cl
 def test_who_waits_when_the_door_shuts_is_taken_in_and_nobody_after(make_stage: MakeStage) -> None:
     stage = make_stage()
     waiting = [stage.dial() for _ in range(3 * ACCEPTS)]
-    stage.loop.door.shut()
+    stage.loop.acceptor.close()
     assert stage.seen.accepted == len(waiting)
     stage.dial()
     assert stage.loop.poller.poll(0) == []
@@ -200,24 +200,24 @@ def test_who_waits_behind_many_that_are_denied_is_taken_in_when_the_door_shuts(m
     for _ in range(2 * ACCEPTS):
         stage.dial(OTHER)
     client = stage.dial()
-    stage.loop.door.shut()
+    stage.loop.acceptor.close()
     assert stage.echo(client, b"hello") == b"hello"
 
 
 def test_a_door_that_is_shut_does_not_open_when_somebody_leaves(make_stage: MakeStage) -> None:
     stage = make_stage()
     client = stage.arrive()
-    stage.loop.door.shut()
+    stage.loop.acceptor.close()
     client.close()
     stage.until(lambda: stage.seen.open == 0)
-    assert not stage.loop.door.open
+    assert not stage.loop.acceptor.open
 
 
 def test_another_listener_may_be_added(make_stage: MakeStage, cleanup: ExitStack) -> None:
     stage = make_stage()
     listener = cleanup.enter_context(socket.create_server(("127.0.0.1", 0)))
     listener.setblocking(False)
-    stage.loop.door.add([Post(listener, Answering(bytes.upper, "lines", b""))])
+    stage.loop.acceptor.add([Endpoint(listener, RespondHandler(bytes.upper, "lines", b""))])
     with socket.create_connection(listener.getsockname()) as client:
         client.setblocking(False)
         assert stage.echo(client, b"hello\n") == b"HELLO\n"
@@ -234,7 +234,7 @@ needs_epoll = pytest.mark.skipif(len(MAKERS) == 1, reason="needs epoll")
 def test_of_two_loops_at_one_listener_both_take_clients_in_turn(cleanup: ExitStack) -> None:
     listener = cleanup.enter_context(socket.create_server(("127.0.0.1", 0)))
     listener.setblocking(False)
-    loops = [Loop([Post(listener)], shared=True) for _ in range(2)]
+    loops = [Loop([Endpoint(listener)], shared=True) for _ in range(2)]
     for loop in loops:
         cleanup.callback(loop.shutdown)
     for _ in range(10):
@@ -250,7 +250,7 @@ def test_a_client_that_nobody_was_woken_for_is_found_within_a_moment(cleanup: Ex
     listener = cleanup.enter_context(socket.create_server(("127.0.0.1", 0)))
     listener.setblocking(False)
     clock = Clock()
-    hanging, awake = (Loop([Post(listener)], shared=True, clock=clock) for _ in range(2))
+    hanging, awake = (Loop([Endpoint(listener)], shared=True, clock=clock) for _ in range(2))
     for loop in (hanging, awake):
         cleanup.callback(loop.shutdown)
     cleanup.enter_context(socket.create_connection(listener.getsockname()))

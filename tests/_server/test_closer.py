@@ -9,9 +9,9 @@ from contextlib import ExitStack
 import pytest
 
 from halloo._core.limits import Limits
-from halloo._server.acceptor import ACCEPTS, Post
+from halloo._server.acceptor import ACCEPTS, Endpoint
 from halloo._server.closer import GOODBYE, drain
-from halloo._server.connections import FLOWING, LEAVING
+from halloo._server.connections import ECHOING, LINGERING
 from halloo._server.poller import Poller
 from halloo._server.tcp import Loop
 from tests.stepping import FLOOD, MAKERS, Notes, Stage, ended, pattern, reset
@@ -37,7 +37,7 @@ def notes() -> Notes:
 
 def only(stage: Stage) -> int:
     """Give the one connection's number."""
-    [fd] = stage.loop.table.within(FLOWING)
+    [fd] = stage.loop.table.in_state(ECHOING)
     return fd
 
 
@@ -53,14 +53,14 @@ def test_at_the_client_s_end_it_gets_ours_and_nothing_is_counted(stage: Stage) -
 
 
 def test_the_log_is_told_no_reason_for_the_client_s_own_wish(make_stage: Callable[..., Stage], notes: Notes) -> None:
-    stage = make_stage(witness=notes)
+    stage = make_stage(observer=notes)
     stage.arrive().shutdown(socket.SHUT_WR)
     stage.until(lambda: stage.seen.open == 0)
     assert notes.told[-1] == ("closed", "")
 
 
 def test_the_log_is_told_the_error_of_a_connection_that_broke(make_stage: Callable[..., Stage], notes: Notes) -> None:
-    stage = make_stage(witness=notes)
+    stage = make_stage(observer=notes)
     reset(stage.arrive())
     stage.until(lambda: stage.seen.open == 0)
     assert notes.told[-1] == ("closed", "ECONNRESET")
@@ -71,14 +71,14 @@ def test_the_log_is_told_the_error_of_a_connection_that_broke(make_stage: Callab
 
 def test_when_we_end_the_client_gets_our_end_and_it_is_counted(stage: Stage) -> None:
     client = stage.arrive()
-    stage.loop.endings.end(only(stage), "idle_timeout")
+    stage.loop.closer.end(only(stage), "idle_timeout")
     assert ended(client)
     assert stage.seen.ended == {"idle_timeout": 1}
 
 
 def test_what_still_comes_after_our_end_is_thrown_away_and_not_answered(stage: Stage) -> None:
     client = stage.arrive()
-    stage.loop.endings.end(only(stage), "idle_timeout")
+    stage.loop.closer.end(only(stage), "idle_timeout")
     client.send(pattern(100_000))
     stage.settle()
     assert ended(client)  # with a reset, this would have raised
@@ -89,7 +89,7 @@ def test_what_was_answered_before_our_end_is_not_destroyed_by_what_comes_after(s
     client = stage.arrive()
     client.send(b"hello")
     stage.until(lambda: stage.seen.sent_bytes == 5)
-    stage.loop.endings.end(only(stage), "idle_timeout")
+    stage.loop.closer.end(only(stage), "idle_timeout")
     client.send(b"more")
     stage.settle()
     assert stage.read(client) == b"hello"
@@ -97,14 +97,14 @@ def test_what_was_answered_before_our_end_is_not_destroyed_by_what_comes_after(s
 
 def test_it_is_over_at_the_client_s_own_end(stage: Stage) -> None:
     client = stage.arrive()
-    stage.loop.endings.end(only(stage), "idle_timeout")
+    stage.loop.closer.end(only(stage), "idle_timeout")
     client.close()
     stage.until(lambda: stage.seen.open == 0)
 
 
 def test_it_is_over_after_a_while_without_the_client_s_end(stage: Stage) -> None:
     stage.arrive()
-    stage.loop.endings.end(only(stage), "idle_timeout")
+    stage.loop.closer.end(only(stage), "idle_timeout")
     stage.pass_slowly(GOODBYE - 0.25)
     assert stage.seen.open == 1
     stage.pass_slowly(0.25)
@@ -114,7 +114,7 @@ def test_it_is_over_after_a_while_without_the_client_s_end(stage: Stage) -> None
 
 def test_it_is_over_after_a_while_though_the_client_goes_on_sending(stage: Stage) -> None:
     client = stage.arrive()
-    stage.loop.endings.end(only(stage), "idle_timeout")
+    stage.loop.closer.end(only(stage), "idle_timeout")
     for _ in range(int(GOODBYE / 0.25)):
         client.send(b"and another thing")
         stage.pass_slowly(0.25)
@@ -123,7 +123,7 @@ def test_it_is_over_after_a_while_though_the_client_goes_on_sending(stage: Stage
 
 def test_it_is_over_at_the_client_s_reset(stage: Stage) -> None:
     client = stage.arrive()
-    stage.loop.endings.end(only(stage), "idle_timeout")
+    stage.loop.closer.end(only(stage), "idle_timeout")
     reset(client)
     stage.until(lambda: stage.seen.open == 0)
     assert stage.seen.errors == {}
@@ -133,22 +133,22 @@ def test_a_client_that_has_reset_already_can_be_ended(stage: Stage) -> None:
     client = stage.arrive()
     fd = only(stage)
     reset(client)
-    stage.loop.endings.end(fd, "idle_timeout")
+    stage.loop.closer.end(fd, "idle_timeout")
     stage.until(lambda: stage.seen.open == 0)
 
 
 def test_a_debt_of_a_connection_that_we_end_is_lost_and_counted(make_stage: Callable[..., Stage]) -> None:
     stage = make_stage(buffer=SMALL)
     stage.flood(stage.arrive(buffer=SMALL))
-    [(fd, debt)] = stage.loop.table.debts.items()
-    stage.loop.endings.end(fd, "max_lifetime")
-    assert (stage.seen.lost_bytes, stage.seen.owed_bytes) == (len(debt), 0)
-    assert stage.loop.table.debts == {}
+    [(fd, debt)] = stage.loop.table.pending_writes.items()
+    stage.loop.closer.end(fd, "max_lifetime")
+    assert (stage.seen.lost_bytes, stage.seen.pending_write_bytes) == (len(debt), 0)
+    assert stage.loop.table.pending_writes == {}
 
 
 def test_who_leaves_keeps_no_turn_busy(stage: Stage) -> None:
     stage.arrive()
-    stage.loop.endings.end(only(stage), "idle_timeout")
+    stage.loop.closer.end(only(stage), "idle_timeout")
     stage.settle()
     assert stage.loop.poller.poll(0) == []
 
@@ -156,9 +156,9 @@ def test_who_leaves_keeps_no_turn_busy(stage: Stage) -> None:
 def test_the_log_is_told_our_reason_whatever_the_client_then_does(
     make_stage: Callable[..., Stage], notes: Notes
 ) -> None:
-    stage = make_stage(witness=notes)
+    stage = make_stage(observer=notes)
     client = stage.arrive()
-    stage.loop.endings.end(only(stage), "max_lifetime")
+    stage.loop.closer.end(only(stage), "max_lifetime")
     client.close()
     stage.until(lambda: stage.seen.open == 0)
     assert notes.told[-1] == ("closed", "max_lifetime")
@@ -169,7 +169,7 @@ def test_the_log_is_told_our_reason_whatever_the_client_then_does(
 
 def test_who_meets_no_deadline_is_closed_and_counted(stage: Stage) -> None:
     client = stage.arrive()
-    stage.loop.endings.expect(only(stage), 5, "handshake_timeout")
+    stage.loop.closer.set_deadline(only(stage), 5, "handshake_timeout")
     stage.elapse(4)
     assert stage.seen.open == 1
     stage.elapse(1)
@@ -180,15 +180,15 @@ def test_who_meets_no_deadline_is_closed_and_counted(stage: Stage) -> None:
 def test_a_deadline_that_is_lifted_closes_nothing(stage: Stage) -> None:
     stage.arrive()
     fd = only(stage)
-    stage.loop.endings.expect(fd, 5, "handshake_timeout")
-    stage.loop.endings.lift(fd)
+    stage.loop.closer.set_deadline(fd, 5, "handshake_timeout")
+    stage.loop.closer.clear_deadline(fd)
     stage.elapse(6)
     assert stage.seen.open == 1
 
 
 def test_a_deadline_ends_with_its_connection(stage: Stage) -> None:
     client = stage.arrive()
-    stage.loop.endings.expect(only(stage), 5, "handshake_timeout")
+    stage.loop.closer.set_deadline(only(stage), 5, "handshake_timeout")
     client.close()
     stage.until(lambda: stage.seen.open == 0)
     newcomer = stage.arrive()
@@ -198,35 +198,35 @@ def test_a_deadline_ends_with_its_connection(stage: Stage) -> None:
 
 def test_each_has_a_deadline_of_its_own(stage: Stage) -> None:
     stage.arrive()
-    stage.loop.endings.expect(only(stage), 5, "handshake_timeout")
+    stage.loop.closer.set_deadline(only(stage), 5, "handshake_timeout")
     first = only(stage)
     stage.arrive()
-    [second] = set(stage.loop.table.within(FLOWING)) - {first}
+    [second] = set(stage.loop.table.in_state(ECHOING)) - {first}
     stage.elapse(3)
-    stage.loop.endings.expect(second, 5, "handshake_timeout")
+    stage.loop.closer.set_deadline(second, 5, "handshake_timeout")
     stage.elapse(2)
-    assert stage.loop.table.within(FLOWING) == [second]
+    assert stage.loop.table.in_state(ECHOING) == [second]
     stage.elapse(3)
     assert stage.seen.ended == {"handshake_timeout": 2}
 
 
 def test_a_sooner_deadline_is_kept_though_a_later_one_was_there_before(stage: Stage) -> None:
     stage.arrive()
-    stage.loop.endings.expect(only(stage), 60, "handshake_timeout")
+    stage.loop.closer.set_deadline(only(stage), 60, "handshake_timeout")
     first = only(stage)
     stage.arrive()
-    [second] = set(stage.loop.table.within(FLOWING)) - {first}
-    stage.loop.endings.expect(second, 5, "handshake_timeout")
+    [second] = set(stage.loop.table.in_state(ECHOING)) - {first}
+    stage.loop.closer.set_deadline(second, 5, "handshake_timeout")
     stage.elapse(5)
-    assert stage.loop.table.within(FLOWING) == [first]
+    assert stage.loop.table.in_state(ECHOING) == [first]
 
 
 def test_many_deadlines_that_are_lifted_leave_few_timers(stage: Stage) -> None:
     stage.arrive()
     fd = only(stage)
     for _ in range(1000):
-        stage.loop.endings.expect(fd, 5, "handshake_timeout")
-        stage.loop.endings.lift(fd)
+        stage.loop.closer.set_deadline(fd, 5, "handshake_timeout")
+        stage.loop.closer.clear_deadline(fd)
     assert len(list(stage.loop.timers.due(stage.clock.now + 5))) < 10
 
 
@@ -234,7 +234,7 @@ def test_a_limit_that_has_ended_somebody_does_not_end_him_again(make_stage: Call
     stage = make_stage(Limits(idle_timeout=0.5))
     stage.arrive()
     stage.pass_slowly(1.2)
-    assert stage.loop.table.within(LEAVING)
+    assert stage.loop.table.in_state(LINGERING)
     assert stage.seen.ended == {"idle_timeout": 1}
 
 
@@ -251,7 +251,7 @@ class House:
         self._cleanup = cleanup
         self.listener = cleanup.enter_context(socket.create_server(("127.0.0.1", 0), backlog=200))
         self.listener.setblocking(False)
-        self.loop = Loop([Post(self.listener)], poller=poller, limits=limits)
+        self.loop = Loop([Endpoint(self.listener)], poller=poller, limits=limits)
         self._shut = False
         cleanup.callback(self.shut)
 
@@ -276,7 +276,7 @@ class House:
         """Have a client send, and not read, until it is owed something; say how much it has sent."""
         data, sent = pattern(FLOOD), 0
         client.setblocking(False)
-        while not self.loop.table.debts:
+        while not self.loop.table.pending_writes:
             try:
                 sent += client.send(data[sent : sent + MIB])
             except BlockingIOError:
@@ -471,7 +471,7 @@ def test_what_a_reader_was_owed_at_the_deadline_is_counted_as_lost(house: House)
     house.drain(0.3)
     seen = house.loop.snapshot()
     assert seen.ended == {"cut_off": 1}
-    assert seen.lost_bytes >= len(next(iter(house.loop.table.debts.values())))
+    assert seen.lost_bytes >= len(next(iter(house.loop.table.pending_writes.values())))
 
 
 def test_the_deadline_is_kept(house: House) -> None:

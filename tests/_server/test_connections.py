@@ -6,30 +6,30 @@ import pytest
 from halloo._server import connections as tables
 from halloo._server.connections import (
     ACCEPTED,
-    ANSWERING,
+    CLOSE_REASONS,
     CLOSED,
     CONNECTED,
     COUNTERS,
-    ENDINGS,
+    ECHOING,
     ERRORS,
-    FLOWING,
     FREE,
+    HANDLING,
     LISTENING,
     OLDEST,
-    OWED,
-    OWING,
+    PENDING,
     RECEIVED,
     REFUSALS,
     SENT,
     SLOT,
-    WAKING,
+    WAKEUP,
+    WRITE_PENDING,
+    ConnectionTable,
     Snapshot,
-    Table,
-    blank_row,
+    new_counters,
 )
 
 
-def seen(table: Table, now: float = 0.0) -> Snapshot:
+def seen(table: ConnectionTable, now: float = 0.0) -> Snapshot:
     return Snapshot.of(table.row, began=0.0, now=now)
 
 
@@ -37,66 +37,66 @@ def seen(table: Table, now: float = 0.0) -> Snapshot:
 
 
 def test_the_states_are_numbered_without_a_gap() -> None:
-    assert sorted((FREE, LISTENING, WAKING, tables.ORPHANING, *CONNECTED)) == list(range(12))
+    assert sorted((FREE, LISTENING, WAKEUP, tables.PARENT_EXIT, *CONNECTED)) == list(range(12))
 
 
 def test_every_descriptor_is_free_at_first() -> None:
-    assert set(Table().state) == {FREE}
+    assert set(ConnectionTable().state) == {FREE}
 
 
 def test_a_descriptor_has_the_state_it_was_given() -> None:
-    table = Table()
-    table.begin(5, FLOWING)
-    assert table.state[5] == FLOWING
+    table = ConnectionTable()
+    table.begin(5, ECHOING)
+    assert table.state[5] == ECHOING
 
 
 @pytest.mark.parametrize("fd", [0, 63, 64, 65, 127, 128, 19_999])
 def test_there_is_room_for_any_descriptor(fd: int) -> None:
-    table = Table()
-    table.begin(fd, FLOWING)
-    assert table.within(FLOWING) == [fd]
+    table = ConnectionTable()
+    table.begin(fd, ECHOING)
+    assert table.in_state(ECHOING) == [fd]
 
 
 def test_making_room_keeps_the_states_and_the_object_that_holds_them() -> None:
-    table = Table()
+    table = ConnectionTable()
     held = table.state
-    table.begin(7, OWING)
-    table.begin(1000, FLOWING)
+    table.begin(7, WRITE_PENDING)
+    table.begin(1000, ECHOING)
     assert held is table.state
-    assert (held[7], held[1000]) == (OWING, FLOWING)
+    assert (held[7], held[1000]) == (WRITE_PENDING, ECHOING)
 
 
 def test_an_idle_connection_costs_one_byte() -> None:
-    table = Table()
+    table = ConnectionTable()
     for fd in range(10_000):
-        table.begin(fd, FLOWING)
+        table.begin(fd, ECHOING)
     assert len(table.state) < 2 * 10_000
-    assert not table.debts
+    assert not table.pending_writes
 
 
 def test_descriptors_are_found_by_any_of_some_states() -> None:
-    table = Table()
-    for fd, state in enumerate((LISTENING, WAKING, FLOWING, OWING, ANSWERING, FLOWING)):
+    table = ConnectionTable()
+    for fd, state in enumerate((LISTENING, WAKEUP, ECHOING, WRITE_PENDING, HANDLING, ECHOING)):
         table.begin(fd, state)
-    assert table.within(FLOWING, OWING) == [2, 3, 5]
+    assert table.in_state(ECHOING, WRITE_PENDING) == [2, 3, 5]
 
 
 # Counts.
 
 
 def test_open_is_what_was_accepted_and_not_closed() -> None:
-    table = Table()
+    table = ConnectionTable()
     table.row[ACCEPTED], table.row[CLOSED] = 5, 3
     assert table.open == 2
 
 
 def test_every_counter_has_a_slot_of_its_own() -> None:
-    assert len(SLOT) == len(COUNTERS) == len(blank_row())
+    assert len(SLOT) == len(COUNTERS) == len(new_counters())
 
 
-@pytest.mark.parametrize("names", [REFUSALS, ENDINGS, ERRORS])
+@pytest.mark.parametrize("names", [REFUSALS, CLOSE_REASONS, ERRORS])
 def test_what_is_counted_by_name_is_found_by_it(names: tuple[str, ...]) -> None:
-    table = Table()
+    table = ConnectionTable()
     for name in names:
         table.count(name)
     found = seen(table)
@@ -104,14 +104,14 @@ def test_what_is_counted_by_name_is_found_by_it(names: tuple[str, ...]) -> None:
 
 
 def test_an_error_is_counted_each_time() -> None:
-    table = Table()
+    table = ConnectionTable()
     for name in ("ECONNRESET", "EPIPE", "ECONNRESET"):
         table.count(name)
     assert seen(table).errors == {"ECONNRESET": 2, "EPIPE": 1}
 
 
 def test_an_error_that_nobody_foresaw_is_counted_among_the_others() -> None:
-    table = Table()
+    table = ConnectionTable()
     table.count("ZeroDivisionError")
     table.count("EUNKNOWN")
     assert seen(table).errors == {"other": 2}
@@ -119,7 +119,7 @@ def test_an_error_that_nobody_foresaw_is_counted_among_the_others() -> None:
 
 def test_counting_may_be_done_elsewhere() -> None:
     row = array("Q", bytes(8 * len(COUNTERS)))
-    Table(row).count("EPIPE")
+    ConnectionTable(row).count("EPIPE")
     assert row[SLOT["EPIPE"]] == 1
 
 
@@ -127,48 +127,48 @@ def test_counting_may_be_done_elsewhere() -> None:
 
 
 def test_a_debt_is_counted_until_it_is_forgiven() -> None:
-    table = Table()
-    table.owe(5, memoryview(b"hello"), 1.0)
-    assert seen(table).owed_bytes == 5
-    table.forgive(5)
-    assert (seen(table).owed_bytes, table.debts, table.since) == (0, {}, {})
+    table = ConnectionTable()
+    table.queue_write(5, memoryview(b"hello"), 1.0)
+    assert seen(table).pending_write_bytes == 5
+    table.discard_pending(5)
+    assert (seen(table).pending_write_bytes, table.pending_writes, table.since) == (0, {}, {})
 
 
 def test_a_debt_that_shrinks_counts_what_is_left_and_is_young_again() -> None:
-    table = Table()
-    table.owe(5, memoryview(b"hello"), 1.0)
-    table.owe(5, memoryview(b"lo"), 2.0)
-    assert (table.row[OWED], table.since) == (2, {5: 2.0})
+    table = ConnectionTable()
+    table.queue_write(5, memoryview(b"hello"), 1.0)
+    table.queue_write(5, memoryview(b"lo"), 2.0)
+    assert (table.row[PENDING], table.since) == (2, {5: 2.0})
 
 
 def test_who_is_owed_nothing_can_be_forgiven_too() -> None:
-    table = Table()
-    table.forgive(5)
-    assert table.row[OWED] == 0
+    table = ConnectionTable()
+    table.discard_pending(5)
+    assert table.row[PENDING] == 0
 
 
 # Snapshots.
 
 
 def test_a_snapshot_has_the_counts() -> None:
-    table = Table()
+    table = ConnectionTable()
     table.row[ACCEPTED], table.row[CLOSED], table.row[RECEIVED], table.row[SENT] = 5, 3, 70, 60
     table.count("EPIPE")
     assert seen(table) == Snapshot(accepted=5, open=2, received_bytes=70, sent_bytes=60, errors={"EPIPE": 1})
 
 
 def test_a_snapshot_says_since_when() -> None:
-    assert Snapshot.of(blank_row(), began=1000.0, now=1002.5).uptime_seconds == 2.5
+    assert Snapshot.of(new_counters(), began=1000.0, now=1002.5).uptime_seconds == 2.5
 
 
 def test_a_snapshot_says_how_old_the_oldest_debt_is() -> None:
-    table = Table()
+    table = ConnectionTable()
     table.row[OLDEST] = 1_500
-    assert seen(table, now=4.0).slowest_debt_seconds == 2.5
+    assert seen(table, now=4.0).oldest_pending_write_seconds == 2.5
 
 
 def test_a_snapshot_does_not_change_with_the_table() -> None:
-    table = Table()
+    table = ConnectionTable()
     table.count("EPIPE")
     before = seen(table)
     table.row[ACCEPTED] += 1

@@ -12,8 +12,8 @@ import pytest
 
 from halloo._core.framing import LONGEST
 from halloo._net.listener import listen
-from halloo._server.acceptor import Post
-from halloo._server.handlers import BATCH, Answering, Respond
+from halloo._server.acceptor import Endpoint
+from halloo._server.handlers import BATCH, Respond, RespondHandler
 from halloo._server.server import Server, Service
 from halloo._server.tcp import BUFFER, Loop
 from halloo.errors import Refused, UsageError
@@ -38,7 +38,7 @@ def answer(cleanup: ExitStack) -> Answer:
     """Start a server in the background that answers so; give what makes clients of it."""
 
     def answer(respond: Respond | None = None, framing: str = "lines", greeting: bytes = b"") -> Dial:
-        service = Service(conversation=Answering(respond, framing, greeting))
+        service = Service(handler=RespondHandler(respond, framing, greeting))
         server = cleanup.enter_context(Server(listen("127.0.0.1:0"), service))
         server.start()
         return lambda: cleanup.enter_context(dialled(server.address.port))
@@ -153,7 +153,7 @@ def test_without_a_function_the_answer_is_the_message(answer: Answer) -> None:
 
 def test_another_framing_is_refused() -> None:
     with pytest.raises(UsageError, match="'words' is no framing; use one of lines, raw, length"):
-        Answering(bytes.upper, "words", b"")
+        RespondHandler(bytes.upper, "words", b"")
 
 
 # The greeting.
@@ -224,7 +224,7 @@ def stepping(cleanup: ExitStack) -> Callable[[Respond, str], tuple[Loop, socket.
 
     def stepping(respond: Respond, framing: str) -> tuple[Loop, socket.socket]:
         listener = cleanup.enter_context(listen("127.0.0.1:0"))
-        loop = Loop([Post(sock, Answering(respond, framing, b"")) for sock in listener.sockets])
+        loop = Loop([Endpoint(sock, RespondHandler(respond, framing, b"")) for sock in listener.sockets])
         cleanup.callback(loop.shutdown)
         client = cleanup.enter_context(dialled(listener.address.port))
         client.setblocking(False)
@@ -246,7 +246,7 @@ def test_a_slow_reader_gets_many_answers_in_order(answer: Answer) -> None:
 def test_a_slow_reader_costs_one_batch_of_answers(stepping: Stepping) -> None:
     loop, client = stepping(lambda line: line * 1000, "lines")
     flood(loop, client, b"0123456789\n" * 100_000)
-    [debt] = loop.table.debts.values()
+    [debt] = loop.table.pending_writes.values()
     assert len(debt) <= BATCH + 10_001
     assert loop.snapshot().received_bytes <= 2 * BUFFER  # nor is more read than the answers that are owed belong to
 
@@ -281,7 +281,7 @@ def test_a_slow_reader_that_resets_is_forgotten(stepping: Stepping) -> None:
         if not loop.table.open:
             break
         loop.turn(1)
-    assert loop.table.debts == {}
+    assert loop.table.pending_writes == {}
     assert sum(loop.snapshot().errors.values()) == 1
 
 
@@ -351,7 +351,7 @@ def flood(loop: Loop, client: socket.socket, data: bytes) -> None:
         if rest:
             with suppress(BlockingIOError):
                 rest = rest[client.send(rest) :]
-        if loop.table.debts and not loop.poller.poll(0):
+        if loop.table.pending_writes and not loop.poller.poll(0):
             return
         loop.turn(1)
     raise AssertionError(f"nothing is owed after {TURNS} turns")

@@ -25,13 +25,16 @@ def test_a_person_reads_who_was_turned_away_and_why(lines: list[str]) -> None:
 
 
 def test_a_person_reads_who_sends_datagrams(lines: list[str]) -> None:
-    TextLog(lines.append).heard(PEER)
+    TextLog(lines.append).datagram_received(PEER)
     assert lines == ["Heard from ('127.0.0.1', 51234)"]
 
 
 def test_a_program_reads_who_sends_datagrams(lines: list[str]) -> None:
-    JsonLog(lines.append).heard(PEER)
-    assert json.loads(lines[0]) == {"event": "heard", "data": {"peer": ["127.0.0.1", 51234], "reason": None}}
+    JsonLog(lines.append).datagram_received(PEER)
+    assert json.loads(lines[0]) == {
+        "event": "datagram_received",
+        "data": {"peer": ["127.0.0.1", 51234], "reason": None},
+    }
 
 
 def test_that_somebody_leaves_is_no_news(lines: list[str]) -> None:
@@ -104,15 +107,15 @@ def test_two_looks_at_one_moment_are_no_division_by_zero() -> None:
 
 def test_a_line_names_troubles() -> None:
     now = Snapshot(
-        owed_bytes=2048,
-        slowest_debt_seconds=3,
+        pending_write_bytes=2048,
+        oldest_pending_write_seconds=3,
         refused={"denied": 2},
         ended={"idle_timeout": 1},
         errors={"EPIPE": 1, "ECONNRESET": 4},
         uptime_seconds=1,
     )
     assert line(now, Snapshot()).endswith(
-        ", 2KiB owed for 3s, refused: denied 2, ended: idle_timeout 1, errors: EPIPE 1 ECONNRESET 4"
+        ", 2KiB pending for 3s, refused: denied 2, ended: idle_timeout 1, errors: EPIPE 1 ECONNRESET 4"
     )
 
 

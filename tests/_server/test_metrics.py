@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from halloo._net.listener import listen
 from halloo._server.connections import Snapshot
-from halloo._server.metrics import LONGEST, Page, Pages, prometheus
+from halloo._server.metrics import LONGEST, HttpHandler, Page, prometheus
 from halloo._server.server import Server, Service
 from halloo.testing import every_split
 from tests.stepping import pattern
@@ -27,7 +27,7 @@ CONTENT: dict[str, Page] = {
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    with Server(listen("127.0.0.1:0"), Service(conversation=Pages(CONTENT))) as server:
+    with Server(listen("127.0.0.1:0"), Service(handler=HttpHandler(CONTENT))) as server:
         server.start()
         yield server
 
@@ -77,7 +77,7 @@ def test_a_page_is_given_with_its_kind_and_length(ask: Ask, path: str) -> None:
 
 def test_a_page_is_made_anew_each_time() -> None:
     numbers = count(1)
-    with Server(listen("127.0.0.1:0"), Service(conversation=Pages({"/": lambda: numbered(numbers)}))) as server:
+    with Server(listen("127.0.0.1:0"), Service(handler=HttpHandler({"/": lambda: numbered(numbers)}))) as server:
         server.start()
         for expected in (b"1", b"2"):
             connection = HTTPConnection("127.0.0.1", server.address.port, timeout=PATIENCE)
@@ -155,8 +155,8 @@ SEEN = Snapshot(
     refused={"denied": 4, "max_per_host": 1},
     ended={"idle_timeout": 2},
     errors={"EPIPE": 1},
-    owed_bytes=10,
-    slowest_debt_seconds=1.5,
+    pending_write_bytes=10,
+    oldest_pending_write_seconds=1.5,
     uptime_seconds=60.25,
 )
 

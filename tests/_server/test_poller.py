@@ -43,7 +43,7 @@ def fd(poller: Poller, peer: socket.socket) -> Iterator[int]:
     fd = poller.adopt(sock)
     poller.watch(fd, READ)
     yield fd
-    poller.shut(fd)
+    poller.close_fd(fd)
 
 
 def test_nothing_is_ready_at_first(poller: Poller, fd: int) -> None:
@@ -84,8 +84,8 @@ def test_what_is_on_its_way_is_counted_until_both_sides_have_read(poller: Poller
 
 
 def test_our_end_is_sent_and_reading_goes_on(poller: Poller, fd: int, peer: socket.socket) -> None:
-    poller.farewell(fd)
-    poller.hang_up(fd)
+    poller.close_notify(fd)
+    poller.shutdown_write(fd)
     assert peer.recv(1) == b""
     peer.sendall(b"hello")
     poller.poll(SOON)
@@ -190,7 +190,7 @@ def test_a_descriptor_that_is_shut_is_closed_and_not_reported(poller: Poller) ->
     with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()) as peer:
         fd = poller.adopt(listener.accept()[0])
         poller.watch(fd, READ)
-        poller.shut(fd)
+        poller.close_fd(fd)
         assert poller.poll(0) == []
         assert peer.recv(1) == b""
 
@@ -203,7 +203,7 @@ def test_a_number_that_was_shut_can_be_used_anew(poller: Poller) -> None:
                 poller.watch(fd, READ)
                 peer.sendall(b"hello")
                 assert poller.poll(SOON) == [(fd, READ)]
-                poller.shut(fd)
+                poller.close_fd(fd)
 
 
 def test_waiting_for_ever_ends_with_the_first_event(poller: Poller, fd: int, peer: socket.socket) -> None:

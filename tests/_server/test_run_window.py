@@ -4,19 +4,19 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from halloo._core.probe import ASKING, WINDOW, Heading
-from halloo._server.run_window import REMEMBERED, RUNS, Runs, Seen
+from halloo._core.probe import ASKING, WINDOW, Header
+from halloo._server.run_window import REMEMBERED, RUNS, RunWindows, Seen
 
 NUMBERS = 1 << 32
 
 
-def probe(number: int, run: int = 1) -> Heading:
-    return Heading(run, number % NUMBERS, 0, ASKING)
+def probe(number: int, run: int = 1) -> Header:
+    return Header(run, number % NUMBERS, 0, ASKING)
 
 
 def arrived(*numbers: int) -> Seen:
     """Let probes arrive in that order, and give what is seen at the last."""
-    runs = Runs()
+    runs = RunWindows()
     return [runs.arrive(probe(number)) for number in numbers][-1]
 
 
@@ -57,7 +57,7 @@ steps = st.one_of(st.integers(-100, 100), st.integers(-3, 3), st.sampled_from([-
 @given(st.integers(0, NUMBERS - 1), st.lists(st.tuples(steps, st.booleans()), max_size=60))
 @example(NUMBERS - 1, [(1, False), (REMEMBERED - 1, False), (1 - REMEMBERED, True)])
 def test_it_is_as_if_all_were_remembered(begin: int, moves: list[tuple[int, bool]]) -> None:
-    runs, met, refused, newest = Runs(), set[int](), 0, 0
+    runs, met, refused, newest = RunWindows(), set[int](), 0, 0
     for step, refuse in [(0, False), *moves]:
         number = newest + step
         known = number in met or newest - number >= REMEMBERED
@@ -75,14 +75,14 @@ def test_it_is_as_if_all_were_remembered(begin: int, moves: list[tuple[int, bool
 
 
 def test_a_refused_probe_has_arrived() -> None:
-    runs = Runs()
+    runs = RunWindows()
     runs.arrive(probe(0))
     assert runs.arrive(probe(1), refused=True) == Seen(2, 1, 0b11)
     assert runs.arrive(probe(2)) == Seen(3, 1, 0b111)
 
 
 def test_a_copy_that_is_refused_counts_as_little_as_one_that_is_not() -> None:
-    runs = Runs()
+    runs = RunWindows()
     runs.arrive(probe(0))
     assert runs.arrive(probe(0), refused=True) == Seen(1, 0, 0b1)
 
@@ -91,7 +91,7 @@ def test_a_copy_that_is_refused_counts_as_little_as_one_that_is_not() -> None:
 
 
 def test_runs_are_counted_apart() -> None:
-    runs = Runs()
+    runs = RunWindows()
     for number in range(3):
         runs.arrive(probe(number, run=1))
     assert runs.arrive(probe(9, run=2)) == Seen(1, 0, 0b1)
@@ -99,7 +99,7 @@ def test_runs_are_counted_apart() -> None:
 
 
 def test_the_run_not_heard_of_for_longest_is_forgotten_first() -> None:
-    runs = Runs(most=2)
+    runs = RunWindows(most=2)
     for run in (1, 2, 1, 3):
         runs.arrive(probe(0, run))
     assert runs.arrive(probe(1, run=1)).arrived == 2
@@ -107,7 +107,7 @@ def test_the_run_not_heard_of_for_longest_is_forgotten_first() -> None:
 
 
 def test_a_flood_of_runs_does_not_grow_the_table() -> None:
-    runs = Runs()
+    runs = RunWindows()
     for run in range(3 * RUNS):
         runs.arrive(probe(0, run))
     again = [runs.arrive(probe(1, run)).arrived for run in reversed(range(3 * RUNS))]

@@ -20,7 +20,7 @@ import pytest
 import halloo
 from halloo._core.address import Address
 from halloo._core.probe import Probes, read_stamp
-from halloo._core.tls_options import Trust
+from halloo._core.tls_options import ClientTLS
 from tests.programs import PYTHON, run, started
 
 PATIENCE = 20  # seconds without a byte after which a client gives up, and its test has failed
@@ -109,20 +109,20 @@ def test_serving_closes_when_its_block_fails() -> None:
 
 def test_serving_stamps_probes_when_told_to() -> None:
     for place in ("127.0.0.1:0", "udp://127.0.0.1:0"):
-        with halloo.serving(place, stamp=True) as server, halloo.connect(server.address) as connection:
+        with halloo.serving(place, timestamps=True) as server, halloo.connect(server.address) as connection:
             connection.send(PROBE)
             assert read_stamp(connection.receive(timeout=PATIENCE))
 
 
 @pytest.mark.parametrize("instead", [{"respond": bytes.upper}, {"greeting": b"hi\n"}], ids=["respond", "greeting"])
 def test_serving_stamps_nothing_but_the_echo(instead: dict[str, Any]) -> None:
-    said = "^stamp is for the echo, and respond or a greeting replaces it; leave one of them out$"
-    with pytest.raises(halloo.UsageError, match=said), halloo.serving(stamp=True, **instead):
+    said = "^timestamps is for the echo, and respond or a greeting replaces it; leave one of them out$"
+    with pytest.raises(halloo.UsageError, match=said), halloo.serving(timestamps=True, **instead):
         pass
 
 
 def test_serving_may_spin() -> None:
-    with halloo.serving("127.0.0.1:0", "udp://127.0.0.1:0", spin=True, stamp=True) as server:
+    with halloo.serving("127.0.0.1:0", "udp://127.0.0.1:0", busy_poll=True, timestamps=True) as server:
         for address in server.addresses:
             with halloo.connect(address) as connection:
                 connection.send(PROBE)
@@ -407,7 +407,7 @@ def test_serve_logs_who_was_refused_and_who_was_ended_in_json() -> None:
 @posix
 @pytest.mark.parametrize("options", [(), ("--workers", "2")], ids=["alone", "workers"])
 def test_serve_stamps_probes(options: tuple[str, ...]) -> None:
-    with serving("--stamp", *options) as (process, port), dialled(port) as client:
+    with serving("--timestamps", *options) as (process, port), dialled(port) as client:
         for number in range(3):
             client.sendall(Probes(run=7, size=200).make(number, 0))
             stamp = read_stamp(client.recv(200))
@@ -422,7 +422,7 @@ def test_serve_stamps_probes(options: tuple[str, ...]) -> None:
 def test_serve_spins_until_a_signal_and_answers_first_what_it_owes(
     options: tuple[str, ...], number: signal.Signals
 ) -> None:
-    with serving("--spin", *options) as (process, port), dialled(port) as client:
+    with serving("--busy-poll", *options) as (process, port), dialled(port) as client:
         client.sendall(b"hello")
         assert client.recv(5) == b"hello"
         assert_busy(process)
@@ -479,7 +479,7 @@ def test_serve_shows_the_fingerprint_of_a_certificate_that_it_made() -> None:
         said = re.fullmatch(rb".*--fingerprint ([0-9a-f]{64})\n", process.stderr.readline())
         assert said
         address = process.stdout.readline().decode().split()[-1]
-        with halloo.connect(address, trust=Trust(fingerprint=said[1].decode())) as connection:
+        with halloo.connect(address, trust=ClientTLS(fingerprint=said[1].decode())) as connection:
             connection.send(b"hello")
             assert connection.receive_exactly(5) == b"hello"
 

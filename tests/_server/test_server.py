@@ -10,7 +10,7 @@ import pytest
 
 from halloo._net.listener import Listener, listen
 from halloo._net.signals import STOPPING
-from halloo._server.handlers import Answering, Peer
+from halloo._server.handlers import PeerName, RespondHandler
 from halloo._server.server import Server, Service
 
 PATIENCE = 20  # seconds without a byte after which a client gives up, and its test has failed
@@ -105,17 +105,17 @@ def test_a_loop_that_cannot_be_made_leaves_no_listener() -> None:
 
 
 class Acting:
-    """A witness that does as it is told for each client."""
+    """A observer that does as it is told for each client."""
 
     def __init__(self, act: Callable[[], object]) -> None:
         self._act = act
 
-    def opened(self, fd: int, peer: Peer) -> None:  # noqa: ARG002 - the shape is Witness's
+    def opened(self, fd: int, peer: PeerName) -> None:  # noqa: ARG002 - the shape is Witness's
         self._act()
 
-    def heard(self, peer: Peer) -> None: ...
+    def datagram_received(self, peer: PeerName) -> None: ...
 
-    def refused(self, peer: Peer, reason: str) -> None: ...
+    def refused(self, peer: PeerName, reason: str) -> None: ...
 
     def closed(self, fd: int, reason: str) -> None: ...
 
@@ -134,7 +134,7 @@ class Failing(Acting):
 
 def test_what_ended_the_background_thread_is_raised_by_closing(listener: Listener) -> None:
     failing = Failing()
-    server = Server(listener, Service(witness=failing))
+    server = Server(listener, Service(observer=failing))
     server.start()
     with dialled(server):
         failing.failed.wait(PATIENCE)
@@ -144,7 +144,7 @@ def test_what_ended_the_background_thread_is_raised_by_closing(listener: Listene
 
 def test_what_ended_a_thread_that_answers_is_raised_by_closing(listener: Listener) -> None:
     failing = Failing()
-    server = Server(listener, Service(witness=failing, conversation=Answering(bytes.upper, "lines", b"")))
+    server = Server(listener, Service(observer=failing, handler=RespondHandler(bytes.upper, "lines", b"")))
     server.start()
     with ExitStack() as cleanup:
         cleanup.enter_context(dialled(server))
@@ -172,7 +172,7 @@ def run(listener: Listener) -> Iterator[Callable[[Callable[[], None]], Server]]:
     with ExitStack() as cleanup:
 
         def run(act: Callable[[], None]) -> Server:
-            server = cleanup.enter_context(Server(listener, Service(witness=Acting(act))))
+            server = cleanup.enter_context(Server(listener, Service(observer=Acting(act))))
             cleanup.enter_context(dialled(server))
             server.run()
             return server
@@ -227,8 +227,8 @@ def test_the_wakeup_descriptor_is_what_it_was(run: Run) -> None:
 def test_in_another_thread_it_leaves_signals_alone(listener: Listener) -> None:
     handler = signal.getsignal(signal.SIGINT)
     seen: list[object] = []
-    witness = Acting(lambda: seen.append(signal.getsignal(signal.SIGINT)))
-    with Server(listener, Service(witness=witness)) as s:
+    observer = Acting(lambda: seen.append(signal.getsignal(signal.SIGINT)))
+    with Server(listener, Service(observer=observer)) as s:
         thread = threading.Thread(target=s.run)
         thread.start()
         assert_served(s)

@@ -16,9 +16,9 @@ from typing import Protocol
 import pytest
 
 from halloo._server import poller
-from halloo._server.acceptor import ACCEPTS, FULL_PAUSE, Post
-from halloo._server.connections import ACCEPTED, CLOSED, FLOWING, OWING, RECEIVED, SENT, Snapshot
-from halloo._server.handlers import Witness
+from halloo._server.acceptor import ACCEPTS, FULL_PAUSE, Endpoint
+from halloo._server.connections import ACCEPTED, CLOSED, ECHOING, RECEIVED, SENT, WRITE_PENDING, Snapshot
+from halloo._server.handlers import ConnectionObserver
 from halloo._server.poller import FLOW, READ, WRITE, Poller, Selector
 from halloo._server.tcp import BUFFER, SMALL, Loop
 from tests.stepping import IDLE, Notes
@@ -38,7 +38,7 @@ class MakeLoop(Protocol):
         *,
         poller: Poller | None = None,
         clients: int | None = None,
-        witness: Witness | None = None,
+        observer: ConnectionObserver | None = None,
         clock: Callable[[], float] = ...,
     ) -> Loop: ...
 
@@ -61,7 +61,7 @@ def make_loop(request: pytest.FixtureRequest, listener: socket.socket, cleanup: 
     """Make loops on the listener, with either poller, and shut them down after the test."""
 
     def make_loop(**options: object) -> Loop:
-        loop = Loop([Post(listener)], **{"poller": request.param()} | options)
+        loop = Loop([Endpoint(listener)], **{"poller": request.param()} | options)
         cleanup.callback(lambda: None if loop.waker.fileno() < 0 else loop.shutdown())
         return loop
 
@@ -172,12 +172,12 @@ def test_a_stale_event_for_a_number_given_anew_does_nothing(make_loop: MakeLoop,
     loop = make_loop(poller=poller)
     leaver = dial()
     until(loop, lambda: loop.table.open == 1)
-    [fd] = loop.table.within(FLOWING)
+    [fd] = loop.table.in_state(ECHOING)
     leaver.close()
     until(loop, lambda: loop.table.open == 0)
     newcomer = dial()
     until(loop, lambda: loop.table.open == 1)
-    assert loop.table.within(FLOWING) == [fd]
+    assert loop.table.in_state(ECHOING) == [fd]
     poller.replay = [(fd, READ), (fd, WRITE)]
     loop.turn(0)
     assert counts(loop) == Snapshot(accepted=2, open=1)
@@ -200,10 +200,10 @@ def test_a_stale_event_for_a_number_that_is_free_does_nothing(make_loop: MakeLoo
 def test_a_slow_reader_owes_one_buffer_at_most(loop: Loop, dial: Dial) -> None:
     client = dial()
     sent = flood(loop, client)
-    [debt] = loop.table.debts.values()
+    [debt] = loop.table.pending_writes.values()
     assert 0 < len(debt) <= BUFFER
     assert memoryview(debt.obj).nbytes <= BUFFER  # nor does the view keep more alive than that
-    assert len(loop.table.within(OWING)) == 1
+    assert len(loop.table.in_state(WRITE_PENDING)) == 1
     assert loop.table.row[RECEIVED] < sent  # and the client's own sending has stopped
 
 
@@ -211,7 +211,7 @@ def test_a_slow_reader_gets_everything_in_the_end(loop: Loop, dial: Dial) -> Non
     client = dial()
     sent = flood(loop, client)
     assert drain(loop, client, sent) == flooded(sent)
-    assert loop.table.debts == {}
+    assert loop.table.pending_writes == {}
     assert counts(loop) == Snapshot(1, 1, sent, sent, loop.snapshot().messages)
 
 
@@ -236,7 +236,7 @@ def test_a_debt_ends_with_its_connection(loop: Loop, dial: Dial) -> None:
     flood(loop, client)
     reset(client)
     until(loop, lambda: loop.table.open == 0)
-    assert loop.table.debts == {}
+    assert loop.table.pending_writes == {}
     assert sum(loop.snapshot().errors.values()) == 1
 
 
@@ -273,7 +273,7 @@ def test_a_reset_is_counted_by_its_name(loop: Loop, dial: Dial) -> None:
 
 def test_who_comes_is_told_with_his_address(make_loop: MakeLoop, dial: Dial) -> None:
     notes = Notes()
-    loop = make_loop(witness=notes)
+    loop = make_loop(observer=notes)
     client = dial()
     until(loop, lambda: loop.table.open == 1)
     assert notes.told == [("opened", client.getsockname())]
@@ -341,7 +341,7 @@ def test_shutting_down_ends_every_connection_and_leaves_the_listener(
     flood(loop, slow)
     loop.shutdown()
     assert loop.snapshot().open == 0
-    assert loop.table.debts == {}
+    assert loop.table.pending_writes == {}
     idle.settimeout(SOON)
     assert idle.recv(1) == b""
     dial()
@@ -351,19 +351,19 @@ def test_shutting_down_ends_every_connection_and_leaves_the_listener(
 # Without sleep.
 
 
-@pytest.mark.parametrize("spin", [False, True])
-def test_who_spins_never_waits_and_its_timers_ring_all_the_same(listener: socket.socket, spin: bool) -> None:
+@pytest.mark.parametrize("busy_poll", [False, True])
+def test_who_spins_never_waits_and_its_timers_ring_all_the_same(listener: socket.socket, busy_poll: bool) -> None:
     poller = Patient()
-    loop = Loop([Post(listener)], poller=poller, spin=spin)
+    loop = Loop([Endpoint(listener)], poller=poller, busy_poll=busy_poll)
     loop.timers.at(loop.clock() + 0.02, loop.stop)
     loop.run()
     loop.shutdown()
-    assert (poller.patience == {0}) == spin
+    assert (poller.patience == {0}) == busy_poll
 
 
 @pytest.mark.parametrize("maker", MAKERS)
 def test_who_spins_serves_and_is_stopped_by_others(listener: socket.socket, maker: Callable[[], Poller]) -> None:
-    loop = Loop([Post(listener)], poller=maker(), spin=True)
+    loop = Loop([Endpoint(listener)], poller=maker(), busy_poll=True)
     thread = threading.Thread(target=loop.run)
     thread.start()
     with socket.create_connection(listener.getsockname(), timeout=SOON) as client:
@@ -514,7 +514,7 @@ def flood(loop: Loop, client: socket.socket) -> int:
         try:
             sent += client.send(data[sent : sent + BUFFER])
         except BlockingIOError:
-            if loop.table.debts and not loop.poller.poll(0):
+            if loop.table.pending_writes and not loop.poller.poll(0):
                 return sent
             loop.turn(SOON)
     raise AssertionError(f"{sent} bytes were taken")

@@ -7,8 +7,8 @@ from contextlib import ExitStack
 import pytest
 
 from halloo._core.limits import BURST, Limits
-from halloo._server.connections import OWING, RESTING
-from halloo._server.handlers import Answering, Conversation
+from halloo._server.connections import THROTTLED, WRITE_PENDING
+from halloo._server.handlers import Handler, RespondHandler
 from halloo._server.poller import Poller, Selector
 from tests.stepping import MAKERS, Notes, Stage, ended, pattern, reset
 
@@ -22,10 +22,8 @@ class MakeStage:
         self._make_poller = make_poller
         self._cleanup = cleanup
 
-    def __call__(
-        self, limits: Limits, *, conversation: Conversation | None = None, witness: Notes | None = None
-    ) -> Stage:
-        stage = Stage(limits, poller=self._make_poller(), conversation=conversation, witness=witness, buffer=SMALL)
+    def __call__(self, limits: Limits, *, handler: Handler | None = None, observer: Notes | None = None) -> Stage:
+        stage = Stage(limits, poller=self._make_poller(), handler=handler, observer=observer, buffer=SMALL)
         return self._cleanup.enter_context(stage)
 
 
@@ -62,7 +60,7 @@ def test_who_still_takes_what_it_is_owed_is_not_idle(make_stage: MakeStage) -> N
     client = stage.arrive(buffer=SMALL)
     sent = stage.flood(client)
     read = 0
-    while stage.loop.table.within(OWING) and read < sent:
+    while stage.loop.table.in_state(WRITE_PENDING) and read < sent:
         stage.pass_slowly(1)
         read += len(stage.read(client, 64 * 1024))
     assert stage.seen.ended == {}
@@ -98,7 +96,7 @@ def test_the_first_client_after_a_long_quiet_is_not_idle(make_stage: MakeStage) 
 
 
 def test_who_is_answered_by_a_function_may_be_idle_too(make_stage: MakeStage) -> None:
-    stage = make_stage(Limits(idle_timeout=2), conversation=Answering(bytes.upper, "lines", b""))
+    stage = make_stage(Limits(idle_timeout=2), handler=RespondHandler(bytes.upper, "lines", b""))
     client = stage.arrive()
     stage.pass_slowly(3)
     assert ended(client)
@@ -139,7 +137,7 @@ def test_who_does_not_read_is_closed_and_counted(make_stage: MakeStage) -> None:
     stage.pass_slowly(1.5)
     assert stage.seen.open == 0
     assert stage.seen.ended == {"stall_timeout": 1}
-    assert stage.seen.owed_bytes == 0
+    assert stage.seen.pending_write_bytes == 0
 
 
 def test_who_reads_a_little_now_and_then_is_not_stalled(make_stage: MakeStage) -> None:
@@ -164,18 +162,18 @@ def test_a_snapshot_says_how_long_the_slowest_debt_has_not_shrunk(make_stage: Ma
     client = stage.arrive(buffer=SMALL)
     stage.flood(client)
     stage.pass_slowly(7)
-    assert stage.seen.slowest_debt_seconds == pytest.approx(7, abs=1)
+    assert stage.seen.oldest_pending_write_seconds == pytest.approx(7, abs=1)
     reset(client)
     stage.until(lambda: stage.seen.open == 0)
     stage.pass_slowly(2)
-    assert stage.seen.slowest_debt_seconds == 0
+    assert stage.seen.oldest_pending_write_seconds == 0
 
 
 def test_the_slowest_debt_is_told_where_stalling_is_not_limited(make_stage: MakeStage) -> None:
     stage = make_stage(Limits(stall_timeout=None))
     stage.flood(stage.arrive(buffer=SMALL))
     stage.pass_slowly(7)
-    assert stage.seen.slowest_debt_seconds == pytest.approx(7, abs=1)
+    assert stage.seen.oldest_pending_write_seconds == pytest.approx(7, abs=1)
 
 
 # Bytes.
@@ -252,7 +250,7 @@ def test_who_is_too_fast_rests_until_it_is_due(make_stage: MakeStage) -> None:
     stage.settle()
     first = stage.seen.received_bytes
     assert first <= 2 * 1000 * BURST
-    assert stage.loop.table.within(RESTING)
+    assert stage.loop.table.in_state(THROTTLED)
     stage.pass_slowly(1)
     assert stage.seen.received_bytes - first <= 1000 * (1 + BURST)
 
@@ -270,7 +268,7 @@ def test_who_is_slow_enough_never_rests(make_stage: MakeStage) -> None:
     client = stage.arrive()
     for _ in range(20):
         assert stage.echo(client, pattern(100)) == pattern(100)
-        assert not stage.loop.table.within(RESTING)
+        assert not stage.loop.table.in_state(THROTTLED)
         stage.pass_slowly(0.1, step=0.1)
 
 
@@ -334,16 +332,16 @@ def test_when_too_much_is_owed_the_largest_debtor_is_closed_and_counted(make_sta
     stage = make_stage(Limits(max_memory=30_000, stall_timeout=None))
     stage.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2 * SMALL)
     stage.flood(stage.arrive(buffer=SMALL))
-    [(largest, debt)] = stage.loop.table.debts.items()
+    [(largest, debt)] = stage.loop.table.pending_writes.items()
     stage.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL)
     for _ in range(30_000 // 1000):
         stage.flood(stage.arrive(buffer=SMALL))
         if stage.seen.ended:
             break
-        assert max(map(len, stage.loop.table.debts.values())) == len(debt)
-    assert largest not in stage.loop.table.debts
+        assert max(map(len, stage.loop.table.pending_writes.values())) == len(debt)
+    assert largest not in stage.loop.table.pending_writes
     assert stage.seen.ended == {"max_memory": 1}
-    assert 30_000 - len(debt) <= stage.seen.owed_bytes <= 30_000
+    assert 30_000 - len(debt) <= stage.seen.pending_write_bytes <= 30_000
 
 
 def test_a_debt_larger_than_all_may_owe_ends_its_own_connection(make_stage: MakeStage) -> None:
@@ -355,7 +353,7 @@ def test_a_debt_larger_than_all_may_owe_ends_its_own_connection(make_stage: Make
         except BlockingIOError:
             stage.loop.turn(1)
     assert stage.seen.ended == {"max_memory": 1}
-    assert (stage.seen.open, stage.seen.owed_bytes) == (1, 0)
+    assert (stage.seen.open, stage.seen.pending_write_bytes) == (1, 0)
     assert stage.echo(other, b"hello") == b"hello"
 
 
@@ -364,7 +362,7 @@ def test_a_debt_larger_than_all_may_owe_ends_its_own_connection(make_stage: Make
 
 def test_the_log_is_told_why_a_connection_was_ended(make_stage: MakeStage) -> None:
     notes = Notes()
-    stage = make_stage(Limits(idle_timeout=2), witness=notes)
+    stage = make_stage(Limits(idle_timeout=2), observer=notes)
     client = stage.arrive()
     stage.pass_slowly(3)
     client.close()

@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 
 import halloo
 from halloo._core.limits import Limits
-from halloo._core.probe import HEAD, STAMP_END, STAMPED, Probes, Stamp, difference, read_stamp
-from halloo._core.tls_options import Trust
+from halloo._core.probe import HEAD, STAMP_END, STAMPED, Probes, ServerTimestamp, difference, read_stamp
+from halloo._core.tls_options import ClientTLS
 from halloo._net import socket_options
-from halloo._server.connections import OWING, RESTING
+from halloo._server.connections import THROTTLED, WRITE_PENDING
 from halloo._server.poller import Poller, Selector
-from halloo._server.timestamps import Stamper, Stamping, Timed
+from halloo._server.timestamps import ProbeTimestamper, TimestampingHandler, TimestampPoller
 from halloo._server.udp import UDP_GRO
 from halloo.testing import every_split
 from tests.stepping import FLOOD, MAKERS, Hearing, Stage, ended, pattern, readable
@@ -51,7 +51,7 @@ def probe(number: int, probes: Probes = PROBES) -> bytes:
     return probes.make(number, NOW)
 
 
-def stamp_of(sent: bytes, reply: bytes) -> Stamp:
+def stamp_of(sent: bytes, reply: bytes) -> ServerTimestamp:
     """Read the stamp of an answer that is right in all else."""
     stamp = read_stamp(reply)
     assert stamp, reply
@@ -71,29 +71,29 @@ def cleanup() -> Iterator[ExitStack]:
 
 
 @pytest.fixture
-def stamper() -> Stamper:
-    return Stamper(Ticking())
+def stamper() -> ProbeTimestamper:
+    return ProbeTimestamper(Ticking())
 
 
-POLLERS: list[Callable[[Stamper], Poller]] = [lambda _: Selector()]
+POLLERS: list[Callable[[ProbeTimestamper], Poller]] = [lambda _: Selector()]
 if hasattr(select, "epoll"):
-    POLLERS.append(Timed)
+    POLLERS.append(TimestampPoller)
 
 MakeStage = Callable[..., Stage]
 MakeHearing = Callable[..., Hearing]
 
 
 @pytest.fixture(params=POLLERS, ids=["selectors", "epoll"])
-def make_stage(request: pytest.FixtureRequest, cleanup: ExitStack, stamper: Stamper) -> MakeStage:
+def make_stage(request: pytest.FixtureRequest, cleanup: ExitStack, stamper: ProbeTimestamper) -> MakeStage:
     def make_stage(limits: Limits | None = None, **options: object) -> Stage:
-        made = {"poller": request.param(stamper), "conversation": Stamping(stamper)} | options
+        made = {"poller": request.param(stamper), "handler": TimestampingHandler(stamper)} | options
         return cleanup.enter_context(Stage(limits, **made))
 
     return make_stage
 
 
 @pytest.fixture(params=MAKERS)
-def make_hearing(request: pytest.FixtureRequest, cleanup: ExitStack, stamper: Stamper) -> MakeHearing:
+def make_hearing(request: pytest.FixtureRequest, cleanup: ExitStack, stamper: ProbeTimestamper) -> MakeHearing:
     def make_hearing(limits: Limits | None = None, **options: object) -> Hearing:
         made = {"poller": request.param(), "stamper": stamper} | options
         return cleanup.enter_context(Hearing(limits, **made))
@@ -107,7 +107,7 @@ def make_hearing(request: pytest.FixtureRequest, cleanup: ExitStack, stamper: St
 def test_a_probe_comes_back_with_a_stamp(make_stage: MakeStage) -> None:
     stage = make_stage()
     reply = stage.echo(stage.arrive(), probe(0))
-    assert stamp_of(probe(0), reply) == Stamp(NOW + 1, NOW + 2, arrived=1, refused=0, window=1)
+    assert stamp_of(probe(0), reply) == ServerTimestamp(NOW + 1, NOW + 2, arrived=1, refused=0, window=1)
     assert (stage.seen.received_bytes, stage.seen.sent_bytes, stage.seen.messages) == (SIZE, SIZE, 1)
 
 
@@ -171,7 +171,7 @@ def test_a_client_that_does_not_read_is_owed_and_later_repaid_with_every_byte(ma
     line = Probes(7, 1000).make(3, NOW)
     data = line * (FLOOD // len(line))
     sent = 0
-    while not stage.loop.table.within(OWING):
+    while not stage.loop.table.in_state(WRITE_PENDING):
         sent += client.send(data[sent : sent + 50_000])
         stage.loop.turn(0)
     reply = stage.read(client, sent)
@@ -186,7 +186,7 @@ def test_a_rate_is_kept(make_stage: MakeStage) -> None:
     client = stage.arrive()
     for number in range(2):
         assert counts(probe(number), stage.echo(client, probe(number)))[0] == number + 1
-    assert stage.loop.table.within(RESTING)
+    assert stage.loop.table.in_state(THROTTLED)
     client.sendall(probe(2))
     stage.settle()
     assert not readable(client)
@@ -297,8 +297,8 @@ def test_what_is_refused_and_no_probe_counts_nowhere(make_hearing: MakeHearing) 
 
 @needs_linux
 def test_a_probe_came_when_the_kernel_had_it_and_not_when_it_was_read(cleanup: ExitStack) -> None:
-    stamper = Stamper()
-    stage = cleanup.enter_context(Stage(poller=Timed(stamper), conversation=Stamping(stamper)))
+    stamper = ProbeTimestamper()
+    stage = cleanup.enter_context(Stage(poller=TimestampPoller(stamper), handler=TimestampingHandler(stamper)))
     assert socket_options.stamps(stage.listener)
     client = stage.arrive()
     began = time.time_ns()
@@ -312,7 +312,7 @@ def test_a_probe_came_when_the_kernel_had_it_and_not_when_it_was_read(cleanup: E
 @pytest.mark.parametrize("host", [*LOOPBACK, "0.0.0.0"])
 @pytest.mark.parametrize("make_poller", MAKERS)
 def test_a_datagram_too(cleanup: ExitStack, host: str, make_poller: Callable[[], Poller]) -> None:
-    stage = cleanup.enter_context(Hearing(hosts=[host], stamper=Stamper(), poller=make_poller()))
+    stage = cleanup.enter_context(Hearing(hosts=[host], stamper=ProbeTimestamper(), poller=make_poller()))
     sender = stage.sender(OTHER if host == "0.0.0.0" else host)
     for number in range(3):
         began = time.time_ns()
@@ -322,7 +322,9 @@ def test_a_datagram_too(cleanup: ExitStack, host: str, make_poller: Callable[[],
         assert began <= stamp.came_ns <= sent <= stamp.left_ns <= time.time_ns()
 
 
-def test_where_the_kernel_does_not_tell_it_came_when_it_was_read(make_stage: MakeStage, stamper: Stamper) -> None:
+def test_where_the_kernel_does_not_tell_it_came_when_it_was_read(
+    make_stage: MakeStage, stamper: ProbeTimestamper
+) -> None:
     stage = make_stage()
     stamper.came_ns = 12345  # of an earlier read
     assert stamp_of(probe(0), stage.echo(stage.arrive(), probe(0))).came_ns == NOW + 1
@@ -357,13 +359,13 @@ def outside(data: bytes, reply: bytes) -> bool:
 @given(pieces)
 def test_of_any_stream_nothing_else_is_changed(data: bytes) -> None:
     buffer = bytearray(data)
-    Stamper(Ticking()).stamp_lines(memoryview(buffer))
+    ProbeTimestamper(Ticking()).stamp_lines(memoryview(buffer))
     assert outside(data, bytes(buffer))
 
 
 @given(pieces, st.integers(1, 300))
 def test_of_any_read_of_datagrams_nothing_else_is_changed(data: bytes, segment: int) -> None:
-    stamper = Stamper(Ticking())
+    stamper = ProbeTimestamper(Ticking())
     for start in range(0, len(data), segment):
         buffer = bytearray(data[start : start + segment])
         stamper.stamp(memoryview(buffer))
@@ -374,9 +376,9 @@ def test_of_any_read_of_datagrams_nothing_else_is_changed(data: bytes, segment: 
 
 @given(pieces, st.lists(st.integers(0, 3000), max_size=5))
 def test_over_a_connection_nothing_else_is_changed(data: bytes, cuts: list[int]) -> None:
-    stamper = Stamper(Ticking())
+    stamper = ProbeTimestamper(Ticking())
     edges = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
-    with Stage(poller=POLLERS[-1](stamper), conversation=Stamping(stamper)) as stage:
+    with Stage(poller=POLLERS[-1](stamper), handler=TimestampingHandler(stamper)) as stage:
         client = stage.arrive()
         for start, end in pairwise(edges):
             piece = data[start:end]
@@ -395,8 +397,8 @@ def test_whatever_the_scheme_a_probe_is_stamped(which: int, tmp_path: Path) -> N
     place = places(tmp_path)[which]
     if place.startswith("unix:") and not hasattr(socket, "AF_UNIX"):
         pytest.skip("needs Unix sockets")
-    trust = Trust(insecure=True) if place.startswith("tls:") else None
-    with halloo.serving(place, stamp=True) as server, halloo.connect(server.address, trust=trust) as connection:
+    trust = ClientTLS(insecure=True) if place.startswith("tls:") else None
+    with halloo.serving(place, timestamps=True) as server, halloo.connect(server.address, trust=trust) as connection:
         for number in range(3):
             began = time.time_ns()
             connection.send(PROBES.make(number, began))
@@ -414,7 +416,7 @@ def test_a_server_without_it_changes_nothing() -> None:
 
 
 def test_several_schemes_of_one_server_count_together() -> None:
-    with halloo.serving("127.0.0.1:0", "udp://127.0.0.1:0", stamp=True) as server:
+    with halloo.serving("127.0.0.1:0", "udp://127.0.0.1:0", timestamps=True) as server:
         for number, address in enumerate(server.addresses):
             with halloo.connect(address) as connection:
                 connection.send(probe(number))

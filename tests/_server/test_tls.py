@@ -10,11 +10,11 @@ import pytest
 import trustme
 
 from halloo._core.limits import HANDSHAKE, Limits
-from halloo._core.tls_options import Certificates
+from halloo._core.tls_options import ServerTLS
 from halloo._net.tls import server_context
-from halloo._server.acceptor import Post
+from halloo._server.acceptor import Endpoint
 from halloo._server.closer import GOODBYE
-from halloo._server.handlers import Answering
+from halloo._server.handlers import RespondHandler
 from halloo._server.tls import RECORD
 from tests.stepping import IDLE, IDLE_TURNS, MAKERS, Notes, Stage, ended, pattern, reset
 
@@ -27,17 +27,17 @@ def ca() -> trustme.CA:
 
 
 @pytest.fixture(scope="module")
-def files(ca: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+def files(ca: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> ServerTLS:
     """A server's certificate, and who may be its client."""
     folder = tmp_path_factory.mktemp("tls")
     ca.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(folder / "server.pem")
     ca.cert_pem.write_to_path(folder / "ca.pem")
-    return Certificates(cert=str(folder / "server.pem"), client_ca=str(folder / "ca.pem"))
+    return ServerTLS(cert=str(folder / "server.pem"), client_ca=str(folder / "ca.pem"))
 
 
 @pytest.fixture(params=MAKERS)
-def make_stage(request: pytest.FixtureRequest, files: Certificates) -> Iterator[Callable[..., Stage]]:
-    context, _ = server_context(Certificates(cert=files.cert))
+def make_stage(request: pytest.FixtureRequest, files: ServerTLS) -> Iterator[Callable[..., Stage]]:
+    context, _ = server_context(ServerTLS(cert=files.cert))
     with ExitStack() as cleanup:
         yield lambda limits=None, **options: cleanup.enter_context(
             Stage(limits, **{"poller": request.param(), "context": context} | options)
@@ -190,17 +190,17 @@ def test_a_handshake_and_records_may_come_byte_by_byte(stage: Stage, trusting: s
 def test_plain_and_encrypted_listeners_can_be_served_together(stage: Stage, trusting: ssl.SSLContext) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.setblocking(False)
-        stage.loop.door.add([Post(listener)])
+        stage.loop.acceptor.add([Endpoint(listener)])
         with socket.create_connection(listener.getsockname()) as plain:
             plain.setblocking(False)
             assert stage.echo(plain, b"hello") == b"hello"
             assert Client(stage, trusting).shake().exchange(b"hello") == b"hello"
         stage.until(lambda: stage.seen.open == 1)
-        stage.loop.door.deafen()
+        stage.loop.acceptor.pause_accepting()
 
 
 def test_a_function_may_answer_over_tls(make_stage: MakeStage, trusting: ssl.SSLContext) -> None:
-    stage = make_stage(conversation=Answering(bytes.upper, "lines", b"welcome\n"))
+    stage = make_stage(handler=RespondHandler(bytes.upper, "lines", b"welcome\n"))
     client = Client(stage, trusting).shake()
     assert client.read(8) == b"welcome\n"
     assert client.exchange(b"hello\n") == b"HELLO\n"
@@ -324,14 +324,14 @@ def test_who_has_reset_before_it_is_accepted_stops_nobody(stage: Stage, trusting
             client.send(said)
         reset(client)
     assert Client(stage, trusting).shake().exchange(b"hello") == b"hello"
-    assert stage.loop.door.open
+    assert stage.loop.acceptor.open
 
 
-# Certificates of clients.
+# ServerTLS of clients.
 
 
 def test_who_shows_a_certificate_that_is_asked_for_is_served(
-    make_stage: MakeStage, files: Certificates, ca: trustme.CA, trusting: ssl.SSLContext
+    make_stage: MakeStage, files: ServerTLS, ca: trustme.CA, trusting: ssl.SSLContext
 ) -> None:
     context, _ = server_context(files)
     ca.issue_cert("client@example.org").configure_cert(trusting)
@@ -340,7 +340,7 @@ def test_who_shows_a_certificate_that_is_asked_for_is_served(
 
 @pytest.mark.parametrize("stranger", [True, False], ids=["another CA's", "none"])
 def test_who_shows_none_or_another_is_refused_and_counted(
-    make_stage: MakeStage, files: Certificates, trusting: ssl.SSLContext, stranger: bool
+    make_stage: MakeStage, files: ServerTLS, trusting: ssl.SSLContext, stranger: bool
 ) -> None:
     context, _ = server_context(files)
     stage = make_stage(context=context)
@@ -381,7 +381,7 @@ def test_who_does_not_read_is_closed_and_counted(make_stage: MakeStage, trusting
     client = Client(stage, trusting, stage.arrive(buffer=16 * 1024)).shake()
     client.tls.write(pattern(8 * MIB))
     unsent = client._goes.read()
-    while not stage.loop.table.debts:
+    while not stage.loop.table.pending_writes:
         with suppress(BlockingIOError):
             unsent = unsent[client.sock.send(unsent) :]
         stage.loop.turn(0)
@@ -393,7 +393,7 @@ def test_who_does_not_read_is_closed_and_counted(make_stage: MakeStage, trusting
 
 def test_the_log_is_told_of_who_came_and_went(make_stage: MakeStage, trusting: ssl.SSLContext) -> None:
     notes = Notes()
-    stage = make_stage(witness=notes)
+    stage = make_stage(observer=notes)
     client = Client(stage, trusting).shake()
     client.finish()
     stage.until(lambda: stage.seen.open == 0)

@@ -19,7 +19,7 @@ from halloo._net.bpf import TTL
 from halloo._net.datagrams import dropped
 from halloo._net.listener import listen
 from halloo._server.closer import drain
-from halloo._server.connections import FREE, HEARING
+from halloo._server.connections import DATAGRAM, FREE
 from halloo._server.poller import READ
 from halloo._server.server import Server, Service
 from halloo._server.udp import BATCH, LINES, RECENT, ROOM, SILENCE, UDP_GRO, receiver, reply
@@ -589,16 +589,16 @@ def test_a_bytearray_is_an_answer(make_stage: MakeStage) -> None:
 
 def test_who_sends_is_told_of_once(make_stage: MakeStage) -> None:
     notes = Notes()
-    stage = make_stage(witness=notes)
+    stage = make_stage(observer=notes)
     first, second = stage.sender(), stage.sender()
     for sender in (first, second, first, first, second):
         stage.ask(sender, b"hello")
-    assert notes.told == [("heard", first.getsockname()), ("heard", second.getsockname())]
+    assert notes.told == [("datagram_received", first.getsockname()), ("datagram_received", second.getsockname())]
 
 
 def test_of_many_senders_some_are_told_of_in_each_second(make_stage: MakeStage) -> None:
     notes = Notes()
-    stage = make_stage(witness=notes)
+    stage = make_stage(observer=notes)
     for _ in range(3 * LINES):
         stage.ask(stage.sender(), b"hello")
     assert len(notes.told) == LINES
@@ -608,7 +608,7 @@ def test_of_many_senders_some_are_told_of_in_each_second(make_stage: MakeStage) 
 
 
 def test_who_was_told_of_is_not_remembered_for_ever(make_stage: MakeStage) -> None:
-    stage = make_stage(witness=Notes())
+    stage = make_stage(observer=Notes())
     datagrams = stage.loop.datagrams
     assert datagrams
     for _ in range(2 * RECENT):  # whose ports are not all different
@@ -620,7 +620,7 @@ def test_who_was_told_of_is_not_remembered_for_ever(make_stage: MakeStage) -> No
 
 def test_of_one_who_is_not_answered_a_line_a_second_is_told(make_stage: MakeStage) -> None:
     notes = Notes()
-    stage = make_stage(Limits(max_bytes=3), witness=notes)
+    stage = make_stage(Limits(max_bytes=3), observer=notes)
     sender = stage.sender()
     for second in range(3):
         for _ in range(10):
@@ -634,7 +634,7 @@ def test_of_one_who_is_not_answered_a_line_a_second_is_told(make_stage: MakeStag
 @needs_linux
 def test_each_reason_has_a_line_of_its_own(make_stage: MakeStage) -> None:
     notes = Notes()
-    stage = make_stage(Limits(max_bytes=3, deny=(OTHER,)), witness=notes)
+    stage = make_stage(Limits(max_bytes=3, deny=(OTHER,)), observer=notes)
     long, denied = stage.sender(), stage.sender(OTHER)
     for _ in range(5):
         stage.send(long, b"hello")
@@ -760,7 +760,7 @@ def test_after_the_end_nothing_is_heard(make_stage: MakeStage) -> None:
     finish(stage)
     stage.send(stage.sender(), b"hello")
     assert stage.loop.turn(0) == []
-    assert (stage.seen.datagrams, stage.loop.table.within(HEARING)) == (0, [])
+    assert (stage.seen.datagrams, stage.loop.table.in_state(DATAGRAM)) == (0, [])
 
 
 def test_an_event_of_a_socket_that_hears_nothing_more_is_ignored(make_stage: MakeStage) -> None:
@@ -833,9 +833,9 @@ def test_a_loop_whose_sockets_are_closed_already_shuts_down(make_stage: MakeStag
     stage = make_stage()
     stage.socks[0].close()
     stage.loop.shutdown()
-    assert stage.loop.table.within(HEARING) == []
+    assert stage.loop.table.in_state(DATAGRAM) == []
 
 
 def finish(stage: Hearing, seconds: float = PATIENCE) -> None:
     assert stage.loop.datagrams
-    stage.loop.datagrams.finish(stage.clock.now + seconds)
+    stage.loop.datagrams.drain(stage.clock.now + seconds)

@@ -3,7 +3,7 @@
 import pytest
 
 from halloo._core.limits import BURST, Access, Limits
-from halloo._server.udp_policy import CUSTOMER, MOST, REMEMBERED, SERVICES, WINDOW, Guard
+from halloo._server.udp_policy import CUSTOMER, MOST, REMEMBERED, SERVICES, WINDOW, UdpPolicy
 
 OWN = 8888
 PORT = 40_000
@@ -17,16 +17,16 @@ FRIENDS = [
 STRANGERS = ["8.8.8.8", "100.64.0.1", "2a00:1450::1", "2002:808:808::1", "::ffff:8.8.8.8"]
 
 
-def guard(**limits: object) -> Guard:
-    return Guard(Limits(**limits), {OWN})  # type: ignore[arg-type] # each test gives what Limits has
+def guard(**limits: object) -> UdpPolicy:
+    return UdpPolicy(Limits(**limits), {OWN})  # type: ignore[arg-type] # each test gives what Limits has
 
 
-def verdict(guard: Guard, host: str = FRIEND, port: int = PORT, *, now: float = 0.0, size: int = 5) -> str | None:
+def verdict(guard: UdpPolicy, host: str = FRIEND, port: int = PORT, *, now: float = 0.0, size: int = 5) -> str | None:
     """Ask about one datagram."""
     return guard.refuses(host, port, 1, size, now)
 
 
-def answered(guard: Guard, host: str, count: int, *, now: float = 0.0, size: int = 5) -> int:
+def answered(guard: UdpPolicy, host: str, count: int, *, now: float = 0.0, size: int = 5) -> int:
     """Ask about so many datagrams at one time; say how many are answered."""
     return sum(verdict(guard, host, now=now, size=size) is None for _ in range(count))
 
@@ -57,12 +57,12 @@ def test_the_server_s_own_port_is_not_answered_wherever_it_is(host: str) -> None
 
 
 def test_each_of_several_ports_of_one_s_own_counts() -> None:
-    watching = Guard(Limits(), {OWN, 9999})
+    watching = UdpPolicy(Limits(), {OWN, 9999})
     assert [verdict(watching, port=port) for port in (OWN, 9999, PORT)] == ["own_port", "own_port", None]
 
 
 def test_a_server_at_a_service_s_port_calls_it_its_own() -> None:
-    assert verdict(Guard(Limits(), {7}), port=7) == "own_port"
+    assert verdict(UdpPolicy(Limits(), {7}), port=7) == "own_port"
 
 
 def test_any_port_answers_other_services_too_but_never_itself() -> None:
@@ -217,7 +217,7 @@ def test_the_next_customer_has_an_account_of_its_own() -> None:
 # A flood of false senders.
 
 
-def remembered(guard: Guard) -> int:
+def remembered(guard: UdpPolicy) -> int:
     tables = (guard.friends, guard._taken, guard._accounts)
     return max(guard._known.cache_info().currsize, *map(len, tables))
 

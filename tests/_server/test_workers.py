@@ -453,7 +453,7 @@ def test_a_second_copy_for_datagrams_is_told_that_the_port_is_taken(options: tup
 
 @pytest.mark.parametrize("options", [(), ("--reuse-port",)], ids=["", "reuse-port"])
 def test_the_probes_of_one_sender_are_counted_by_one_worker(options: tuple[str, ...]) -> None:
-    with fleet("--stamp", *options, place=UDP) as running:
+    with fleet("--timestamps", *options, place=UDP) as running:
         for run_number, sender in enumerate(running.senders()[:16]):
             for number in range(3):
                 sender.send(Probes(run_number, 200).make(number, 0))

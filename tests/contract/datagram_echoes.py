@@ -62,10 +62,10 @@ def looping(
 
 @contextmanager
 def public(
-    place: str, hosts: tuple[str, ...], respond: Callable[[bytes], bytes] | None = None, *, stamp: bool = False
+    place: str, hosts: tuple[str, ...], respond: Callable[[bytes], bytes] | None = None, *, timestamps: bool = False
 ) -> Iterator[Echo]:
     """Run what a user of the library gets."""
-    with halloo.serving(place, respond=respond, stamp=stamp) as server:
+    with halloo.serving(place, respond=respond, timestamps=timestamps) as server:
         yield Echo(hosts, server.address.port)
 
 
@@ -121,9 +121,9 @@ ECHOES: dict[str, Callable[[], AbstractContextManager[Echo]]] = {
     "selectors, everywhere": partial(looping, Selector, "udp://:0", MANY),
     "selectors, limits": partial(looping, Selector, limits=LIMITS),
     "serving": partial(public, "udp://127.0.0.1:0", FOUR),
-    "serving, stamping": partial(public, "udp://127.0.0.1:0", FOUR, stamp=True),
-    "serving, stamping, IPv6": partial(public, "udp://[::1]:0", SIX, stamp=True),
-    "serving, stamping, everywhere": partial(public, "udp://:0", MANY, stamp=True),
+    "serving, stamping": partial(public, "udp://127.0.0.1:0", FOUR, timestamps=True),
+    "serving, stamping, IPv6": partial(public, "udp://[::1]:0", SIX, timestamps=True),
+    "serving, stamping, everywhere": partial(public, "udp://:0", MANY, timestamps=True),
     "serving, respond": partial(public, "udp://127.0.0.1:0", FOUR, bytes),
     "serving, respond, everywhere": partial(public, "udp://:0", MANY, bytes),
 }

@@ -27,8 +27,8 @@ from bench import servers
 from halloo._core.limits import Limits
 from halloo._net.binding import BACKLOG
 from halloo._net.listener import Listener, listen
-from halloo._server.acceptor import Post
-from halloo._server.handlers import Answering, Conversation
+from halloo._server.acceptor import Endpoint
+from halloo._server.handlers import Handler, RespondHandler
 from halloo._server.poller import FLOW, Epoll, Poller, Selector
 from halloo._server.server import Server, Service
 from halloo._server.tcp import Loop
@@ -69,20 +69,20 @@ class Choosing(Service):
     poller: Callable[[], Poller]
 
     def loop(self, listener: Listener, *, row: MutableSequence[int] | None = None, shared: bool = False) -> Loop:
-        posts = [Post(sock, self.conversation) for sock in listener.sockets]
-        return Loop(posts, poller=self.poller(), limits=self.limits, row=row, shared=shared, spin=self.spin)
+        posts = [Endpoint(sock, self.handler) for sock in listener.sockets]
+        return Loop(posts, poller=self.poller(), limits=self.limits, row=row, shared=shared, busy_poll=self.busy_poll)
 
 
 @contextmanager
 def looping(
     poller: Callable[[], Poller],
-    conversation: Callable[[], Conversation | None] = lambda: None,
+    handler: Callable[[], Handler | None] = lambda: None,
     limits: Limits | None = None,
     *,
-    spin: bool = False,
+    busy_poll: bool = False,
 ) -> Iterator[Connect]:
     """Run halloo's own loop."""
-    service = Choosing(poller=poller, conversation=conversation(), limits=limits or Limits(), spin=spin)
+    service = Choosing(poller=poller, handler=handler(), limits=limits or Limits(), busy_poll=busy_poll)
     with Server(listen("127.0.0.1:0"), service) as server:
         server.start()
         yield partial(connected, server.address.host, server.address.port)
@@ -103,7 +103,7 @@ def unix() -> Iterator[Connect]:
 
 
 @contextmanager
-def encrypted(limits: Limits | None = None, *, stamp: bool = False) -> Iterator[Connect]:
+def encrypted(limits: Limits | None = None, *, timestamps: bool = False) -> Iterator[Connect]:
     """Run the loop with TLS."""
     ca = trustme.CA()
     # Not the default context: it would read the system's list of CAs, which takes longer than the rest of most tests.
@@ -111,7 +111,7 @@ def encrypted(limits: Limits | None = None, *, stamp: bool = False) -> Iterator[
     served.num_tickets = 0
     ca.issue_cert("localhost").configure_cert(served)
     ca.configure_trust(trusting)
-    service = Service(context=served, limits=limits or Limits(), stamp=stamp)
+    service = Service(context=served, limits=limits or Limits(), timestamps=timestamps)
     with Server(listen("tls://127.0.0.1:0"), service) as server:
         server.start()
 
@@ -144,9 +144,9 @@ def measure() -> AbstractContextManager[Connect]:
 
 
 @contextmanager
-def public(limits: Limits | None = None, *, stamp: bool = False) -> Iterator[Connect]:
+def public(limits: Limits | None = None, *, timestamps: bool = False) -> Iterator[Connect]:
     """Run what a user of the library gets."""
-    with halloo.serving(limits=limits, stamp=stamp) as server:
+    with halloo.serving(limits=limits, timestamps=timestamps) as server:
         yield partial(connected, server.address.host, server.address.port)
 
 
@@ -192,22 +192,22 @@ ECHOES: dict[str, Callable[[], AbstractContextManager[Connect]]] = {
     "selectors": partial(looping, Selector),
     "selectors, metered": partial(looping, Selector, limits=LIMITS),
     "stale events": partial(looping, Stuttering),
-    "answering raw": partial(looping, Selector, lambda: Answering(bytes, "raw", b"")),
-    "selectors, spinning": partial(looping, Selector, spin=True),
+    "answering raw": partial(looping, Selector, lambda: RespondHandler(bytes, "raw", b"")),
+    "selectors, spinning": partial(looping, Selector, busy_poll=True),
     "serving": public,
-    "stamping": partial(public, stamp=True),
-    "stamping, metered": partial(public, LIMITS, stamp=True),
+    "stamping": partial(public, timestamps=True),
+    "stamping, metered": partial(public, LIMITS, timestamps=True),
     "tls": encrypted,
     "tls, metered": partial(encrypted, LIMITS),
-    "tls, stamping": partial(encrypted, stamp=True),
+    "tls, stamping": partial(encrypted, timestamps=True),
     "asyncio": reference,
 }
 if hasattr(select, "epoll"):
     ECHOES["epoll"] = partial(looping, Epoll)
-    ECHOES["epoll, spinning"] = partial(looping, Epoll, spin=True)
+    ECHOES["epoll, spinning"] = partial(looping, Epoll, busy_poll=True)
     ECHOES["epoll, metered"] = partial(looping, Epoll, limits=LIMITS)
-    ECHOES["answering raw, epoll"] = partial(looping, Epoll, lambda: Answering(bytes, "raw", b""))
-    ECHOES["answering raw, epoll, metered"] = partial(looping, Epoll, lambda: Answering(bytes, "raw", b""), LIMITS)
+    ECHOES["answering raw, epoll"] = partial(looping, Epoll, lambda: RespondHandler(bytes, "raw", b""))
+    ECHOES["answering raw, epoll, metered"] = partial(looping, Epoll, lambda: RespondHandler(bytes, "raw", b""), LIMITS)
 if hasattr(socket, "AF_UNIX"):
     ECHOES["unix"] = unix
 

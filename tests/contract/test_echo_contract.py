@@ -28,7 +28,7 @@ TURNS = 100  # of a server without room after which a flood has been stopped: th
 QUIET = 0.1  # seconds without room after which it is taken to have been, where turns cannot be counted
 
 Start = Callable[[], AbstractContextManager[Connect]]
-Flood = Callable[..., int]  # `flooded`, without its witness
+Flood = Callable[..., int]  # `flooded`, without its observer
 
 
 @pytest.fixture(scope="module", params=[*ECHOES, *PROGRAMS])
@@ -284,23 +284,23 @@ def test_a_reset_after_the_end_was_sent_harms_no_later_client(connect: Connect, 
 
 
 def test_clients_that_come_and_go_leave_no_descriptors(connect: Connect, processes: list[psutil.Process]) -> None:
-    witness = connect()
-    assert_served(witness)
+    observer = connect()
+    assert_served(observer)
     before = descriptors(processes)
     for _ in range(300):
         connect().close()
-    assert_settles(witness, lambda: descriptors(processes) <= before)
+    assert_settles(observer, lambda: descriptors(processes) <= before)
 
 
 def test_clients_that_send_and_reset_leave_no_descriptors(connect: Connect, processes: list[psutil.Process]) -> None:
-    witness = connect()
-    assert_served(witness)
+    observer = connect()
+    assert_served(observer)
     before = descriptors(processes)
     for _ in range(100):
         client = connect()
         client.sendall(payload(2000))
         reset(client)
-    assert_settles(witness, lambda: descriptors(processes) <= before)
+    assert_settles(observer, lambda: descriptors(processes) <= before)
 
 
 def test_the_bytes_around_an_urgent_one_come_back(client: socket.socket) -> None:
@@ -352,7 +352,7 @@ def exchanged(client: socket.socket, data: bytes, piece: int = MIB) -> bytes:
         sender.join()
 
 
-def flooded(witness: socket.socket | None, client: socket.socket, data: bytes, limit: int | None = None) -> int:
+def flooded(observer: socket.socket | None, client: socket.socket, data: bytes, limit: int | None = None) -> int:
     """Send the data, over and over where the limit is beyond it, until no more is taken; say how much was."""
     sent, limit, turns = 0, limit or len(data), 0
     patience = client.gettimeout()
@@ -363,16 +363,16 @@ def flooded(witness: socket.socket | None, client: socket.socket, data: bytes, l
             sent += client.send(view[sent % len(data) :])
             turns = 0
         except BlockingIOError:
-            turns += taken(witness, client)
+            turns += taken(observer, client)
     client.settimeout(patience)
     return sent
 
 
-def taken(witness: socket.socket | None, client: socket.socket) -> int:
-    """Let the server take a turn, made sure of by an echo; without a witness, give it the time for all of them."""
-    if witness is None:
+def taken(observer: socket.socket | None, client: socket.socket) -> int:
+    """Let the server take a turn, made sure of by an echo; without a observer, give it the time for all of them."""
+    if observer is None:
         return 0 if select.select([], [client], [], QUIET)[1] else TURNS
-    assert_served(witness)
+    assert_served(observer)
     return 1
 
 
@@ -401,12 +401,12 @@ def assert_served(client: socket.socket, message: bytes = b"still there?\n") -> 
     assert received(client, len(message)) == message
 
 
-def assert_settles(witness: socket.socket, settled: Callable[[], bool]) -> None:
+def assert_settles(observer: socket.socket, settled: Callable[[], bool]) -> None:
     """Let the server take turns, each made sure of by an echo, until it has."""
     deadline = time.monotonic() + PATIENCE
     while not settled():
         assert time.monotonic() < deadline, "it never did"
-        assert_served(witness)
+        assert_served(observer)
 
 
 def assert_same(came: bytes, sent: bytes) -> None:

@@ -94,7 +94,7 @@ def test_serving_and_connect_work() -> None:
         "with halloo.serving() as server, halloo.connect(server.address, timeout=20) as connection:\n"
         "    connection.send(bytes(5_000_000))\n"
         "    print(connection.receive_exactly(5_000_000) == bytes(5_000_000))\n"
-        "    connection.finish()\n"
+        "    connection.send_eof()\n"
         "    print(connection.receive())\n"
     )
     assert output(program) == "True\nb''\n"

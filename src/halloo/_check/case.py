@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from halloo._check.server.target import Target
+    from halloo._check.server.target import ServerTarget
 
 Severity = Literal["MUST", "SHOULD", "INFO"]
 Verdict = Literal["PASS", "FAIL", "WARN", "INFO", "BLOCKED", "SKIP", "ERROR"]
-Function = Callable[["Target"], str | None]
+Function = Callable[["ServerTarget"], str | None]
 
 KILL = 20.0  # seconds that a case may take, unless it says otherwise
 KINDS = {"T": "tcp", "U": "udp", "C": "client"}

@@ -13,7 +13,7 @@ MOST = 2  # causes named for one failure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Mistake:
+class Diagnosis:
     """One mistake as a teacher would explain it: why it happens, and the lines that mend it, in C too where it is C's.
 
     `cases` are the ids that it fails, `patterns` in which ways (see `Failed.pattern`; none is any).
@@ -28,11 +28,11 @@ class Mistake:
 
 
 @cache
-def mistakes() -> tuple[Mistake, ...]:
+def diagnoses() -> tuple[Diagnosis, ...]:
     """Read all of them."""
     text = resources.files("halloo._check").joinpath("diagnoses.toml").read_text(encoding="utf-8")
     return tuple(
-        Mistake(
+        Diagnosis(
             name=each["name"],
             why=" ".join(each["why"].split()),
             python=each["python"],
@@ -44,16 +44,16 @@ def mistakes() -> tuple[Mistake, ...]:
     )
 
 
-def likely(case: str, pattern: str, failed: Collection[str]) -> tuple[Mistake, ...]:
+def likely(case: str, pattern: str, failed: Collection[str]) -> tuple[Diagnosis, ...]:
     """Give the mistakes that may explain a failed case, the likeliest first.
 
     `pattern` is how it failed: what fails in other ways is named only where nothing fits. `failed` are the ids of all
     that did: what explains more of them, and would fail fewer others, is likelier.
     """
-    known = [each for each in mistakes() if case in each.cases]
+    known = [each for each in diagnoses() if case in each.cases]
     fitting = [each for each in known if not each.patterns or pattern.partition(":")[0] in each.patterns]
 
-    def rank(mistake: Mistake) -> tuple[float, int]:
+    def rank(mistake: Diagnosis) -> tuple[float, int]:
         own = [each for each in mistake.cases if each[0] == case[0]]  # of this kind of program
         explained = len(set(own).intersection(failed))
         return -explained / len(own), -explained

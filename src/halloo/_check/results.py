@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from halloo._check.case import Case, Evidence, Verdict
-from halloo._check.diagnoses import Mistake
+from halloo._check.diagnoses import Diagnosis
 
 BAD = ("FAIL", "ERROR")
 
@@ -24,7 +24,7 @@ class Result:
     evidence: Evidence | None = None
     pattern: str = ""
     """How it failed: see `Failed.pattern`."""
-    causes: tuple[Mistake, ...] = ()
+    causes: tuple[Diagnosis, ...] = ()
     """What is likely to be behind it, the likeliest first."""
     repeat: str = ""
     """The command that asks this one again."""

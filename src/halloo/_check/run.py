@@ -24,16 +24,16 @@ from halloo._check.report.marks import gradescope, marks
 from halloo._check.report.summary import summary
 from halloo._check.report.text import check_text, progress, say
 from halloo._check.results import CheckReport, Result
-from halloo._check.runner import Ask, Trial, ask, ask_all
+from halloo._check.runner import Ask, RunOptions, ask, ask_all
 from halloo._check.server.program import UNSTARTED, located
-from halloo._check.spec import ClientSubject, Stdin, Subject, expectation
+from halloo._check.spec import ClientSpec, ServerSpec, Stdin, expectation
 from halloo._core.address import Address
 from halloo._core.limits import is_near
 from halloo._output.files import STANDARD, opened, read_from, see_writable
 from halloo.errors import LocalError, UsageError
 
 LEVEL = 3  # what most servers are for: many clients at once
-Anybody = Subject | ClientSubject
+Anybody = ServerSpec | ClientSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,7 @@ class Choice:
 
     def cases(self, subject: Anybody) -> tuple[Case, ...]:
         """Choose for a subject. Raises UsageError when there is nothing to ask."""
-        client = isinstance(subject, ClientSubject)
+        client = isinstance(subject, ClientSpec)
         kind = "C" if client else "U" if subject.scheme == "udp" else "T"
         known = [case for case in cases() if case.id[0] == kind]
         return chosen(known, only=self.only, level=self.level, quick=self.quick, scheme=subject.scheme)
@@ -123,16 +123,16 @@ def server_subject(
     expect: str | None = None,
     greeting: bool = False,
     allowed: Sequence[str] = (),
-) -> Subject:
+) -> ServerSpec:
     """Say which server is checked: an address or a command. Raises UsageError for neither, or somebody else's."""
     if (address is None) == (not command):
         raise UsageError("name one server to check", "an address, or its command: halloo check server -- COMMAND PORT")
     host = address.host or "localhost" if address else "localhost"
     if not is_near(host) and host not in allowed:
         raise UsageError(
-            f"{host} is neither this machine's nor a private address", f"if it is yours to test: --i-may-test {host}"
+            f"{host} is neither this machine's nor a private address", f"if it is yours to test: --allow-remote {host}"
         )
-    return Subject(
+    return ServerSpec(
         scheme=address.scheme if address else scheme,
         command=tuple(command),
         address=address,
@@ -150,11 +150,11 @@ def client_subject(
     stdin: Stdin | None = None,
     message: str = "",
     verifying: bool = False,
-) -> ClientSubject:
+) -> ClientSpec:
     """Say which client is checked. Raises UsageError when it does not say where its server's port belongs."""
     if not command:
         raise UsageError("name a client to check", "its command: halloo check client -- COMMAND HOST PORT")
-    subject = ClientSubject(
+    subject = ClientSpec(
         command=tuple(command), scheme=scheme, port=port, stdin=stdin, message=message, verifying=verifying
     )
     if not port and not subject.takes_port:
@@ -176,11 +176,13 @@ def check(
     """
     began, started = time.monotonic(), datetime.now(UTC)
     picked = choice.cases(subject) if asked is None else asked
-    client = isinstance(subject, ClientSubject)
-    if not isinstance(subject, ClientSubject):
+    client = isinstance(subject, ClientSpec)
+    if not isinstance(subject, ClientSpec):
         subject = located(subject)
     jobs = 1 if subject.port or not subject.command else choice.jobs
-    results = ask_all(picked, _asking(subject, Trial(seed=choice.seed, longer=choice.longer)), jobs=jobs, watch=watch)
+    results = ask_all(
+        picked, _asking(subject, RunOptions(seed=choice.seed, longer=choice.longer)), jobs=jobs, watch=watch
+    )
     started_at_all = any(each.pattern != UNSTARTED and each.verdict != "BLOCKED" for each in results)
     again = f"halloo check {'client' if client else 'server'} --only {{}} --seed {choice.seed} -- {subject.name}"
     return CheckReport(
@@ -198,8 +200,8 @@ def check(
     )
 
 
-def _asking(subject: Anybody, trial: Trial) -> Ask:
-    if isinstance(subject, ClientSubject):
+def _asking(subject: Anybody, trial: RunOptions) -> Ask:
+    if isinstance(subject, ClientSpec):
         return lambda case: ask_client(case, subject, trial)
     return lambda case: ask(case, subject, trial)
 
@@ -221,7 +223,7 @@ def run(subject: Anybody, choice: Choice, outputs: Outputs, *, quiet: bool = Fal
 
 
 def run_each(
-    pattern: str, subject: Subject, choice: Choice, outputs: Outputs, *, resume: bool = False
+    pattern: str, subject: ServerSpec, choice: Choice, outputs: Outputs, *, resume: bool = False
 ) -> list[CheckReport]:
     """Check every folder that matches, its name in the place of {dir}, and write all that is known after each.
 

@@ -16,8 +16,8 @@ from halloo._check.case import Case, Evidence, Failed, Outcome, Skipped, Verdict
 from halloo._check.diagnoses import likely
 from halloo._check.results import BAD, Result
 from halloo._check.server.program import UNSTARTED, Program
-from halloo._check.server.target import Target
-from halloo._check.spec import Subject
+from halloo._check.server.target import ServerTarget
+from halloo._check.spec import ServerSpec
 
 MEMORY = 2 << 30  # bytes of all its processes
 PROCESSES = 4096
@@ -30,7 +30,7 @@ Watch = Callable[[Result], object]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trial:
+class RunOptions:
     """The conditions under which a subject is asked."""
 
     seed: int = 1
@@ -40,7 +40,7 @@ class Trial:
     processes: int = PROCESSES
 
 
-def ask(case: Case, subject: Subject, trial: Trial) -> Result:
+def ask(case: Case, subject: ServerSpec, trial: RunOptions) -> Result:
     """Ask one case, of a program started for it or of an address."""
     if not subject.command and (case.process or case.harsh):
         why = case.harsh or "needs the server's process: give its command instead of an address"
@@ -59,12 +59,12 @@ def ask(case: Case, subject: Subject, trial: Trial) -> Result:
 
 
 def _asked(
-    case: Case, subject: Subject, program: Program | None, trial: Trial
+    case: Case, subject: ServerSpec, program: Program | None, trial: RunOptions
 ) -> tuple[Verdict, str, Evidence | None, str]:
     try:
         if program:
             program.start()
-        note = case.run(Target.of(subject, program, clock=trial.clock, seed=trial.seed, longer=trial.longer))
+        note = case.run(ServerTarget.of(subject, program, clock=trial.clock, seed=trial.seed, longer=trial.longer))
     except Failed as failure:
         if program:
             failure = _explained(failure, program)
@@ -88,7 +88,7 @@ def _explained(failure: Failed, program: Program) -> Failed:
 
 
 @contextmanager
-def _watched(program: Program | None, seconds: float, trial: Trial) -> Iterator[None]:
+def _watched(program: Program | None, seconds: float, trial: RunOptions) -> Iterator[None]:
     """End a program that takes too long or too much."""
     if program is None:
         yield
@@ -112,7 +112,7 @@ def _watched(program: Program | None, seconds: float, trial: Trial) -> Iterator[
         thread.join()
 
 
-def _excess(program: Program, trial: Trial) -> str:
+def _excess(program: Program, trial: RunOptions) -> str:
     """Say of what it has too much."""
     if not program.started:
         return ""

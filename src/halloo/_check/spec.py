@@ -22,7 +22,7 @@ _PLACE = re.compile(r"\{(port|host|path)\}|\b(PORT|HOST|PATH)\b")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Subject:
+class ServerSpec:
     """What is asked: `command` with places for its port, host or path; or an `address`."""
 
     scheme: str = "tcp"
@@ -92,7 +92,7 @@ _PLACES = re.compile(r"\{(host|port|msg)\}|\b(HOST|PORT|MSG)\b")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ClientSubject:
+class ClientSpec:
     """A client's `command`, with places for the host and port of the server, and for the message: {msg} or MSG."""
 
     command: tuple[str, ...]

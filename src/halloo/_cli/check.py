@@ -22,7 +22,7 @@ Port = Annotated[int, Parameter(show_default=False)]
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class Chosen(Choice):
+class ChoiceFlags(Choice):
     """Which cases, as options."""
 
     only: Annotated[tuple[str, ...], Parameter(negative=(), show_default=False, metavar="CASES")] = ()
@@ -43,7 +43,7 @@ class Chosen(Choice):
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class Told(Outputs):
+class CheckOutputFlags(Outputs):
     """Where the report goes, as options."""
 
     hints: Hints = "fix"
@@ -64,7 +64,7 @@ class Told(Outputs):
     """What the cases are worth, as TOML: see docs/how-to/mark-a-course.md."""
 
 
-CASES, TELLING = Chosen(), Told()
+CASES, TELLING = ChoiceFlags(), CheckOutputFlags()
 
 
 def server(
@@ -81,8 +81,8 @@ def server(
     i_may_test: Annotated[tuple[str, ...], Parameter(negative=(), show_default=False, metavar="HOST")] = (),
     each: Annotated[str | None, Parameter(metavar="FOLDERS")] = None,
     resume: Annotated[bool, switch("--resume")] = False,
-    choice: Chosen = CASES,
-    told: Told = TELLING,
+    choice: ChoiceFlags = CASES,
+    told: CheckOutputFlags = TELLING,
     quiet: Quiet = False,
 ) -> int:
     """Check an echo server, such as: halloo check server -- python server.py PORT.
@@ -140,8 +140,8 @@ def client(
     stdin: Stdin | None = None,
     message: Annotated[str, Parameter(metavar="TEXT")] = "",
     verifying: Annotated[bool, switch("--verifying")] = False,
-    choice: Chosen = CASES,
-    told: Told = TELLING,
+    choice: ChoiceFlags = CASES,
+    told: CheckOutputFlags = TELLING,
     quiet: Quiet = False,
 ) -> int:
     """Check an echo client, such as: halloo check client -- python client.py HOST PORT.

@@ -10,14 +10,14 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from halloo._cli.options import (
-    Believed,
-    Bounds,
+    ClientTlsFlags,
     Families,
+    LimitFlags,
     Quiet,
     Reply,
     ReusePort,
     Seconds,
-    Shown,
+    ServerTlsFlags,
     Size,
     Spin,
     Stamp,
@@ -27,22 +27,22 @@ from halloo._cli.options import workers as number_of_workers
 from halloo._client.connect import WAIT, client
 
 DRAIN = 10.0  # seconds
-BOTH, NOTHING_SAID, NOTHING_SHOWN, UNBOUND = Families(), Believed(), Shown(), Bounds()
+BOTH, DEFAULT_TLS, DEFAULT_SERVER_TLS, DEFAULT_LIMITS = Families(), ClientTlsFlags(), ServerTlsFlags(), LimitFlags()
 
 
 def serve(
     *addresses: str,
-    bounds: Bounds = UNBOUND,
+    bounds: LimitFlags = DEFAULT_LIMITS,
     drain: Seconds = DRAIN,
     workers: str = "1",
     reuse_port: ReusePort = False,
-    shown: Shown = NOTHING_SHOWN,
+    shown: ServerTlsFlags = DEFAULT_SERVER_TLS,
     stats: Annotated[Seconds | None, Parameter(show_default=False)] = None,
     metrics: Annotated[str | None, Parameter(metavar="ADDRESS")] = None,
     quiet: Quiet = False,
     log: Literal["text", "json"] = "text",
-    stamp: Stamp = False,
-    spin: Spin = False,
+    timestamps: Stamp = False,
+    busy_poll: Spin = False,
     families: Families = BOTH,
 ) -> int:
     """Echo whatever clients send, until ^C or SIGTERM.
@@ -69,9 +69,9 @@ def serve(
         No line for each client.
     log
         How clients' coming and going is told on standard error: as text on a terminal, or as JSON, an object a line.
-    stamp
+    timestamps
         Tell the probes of `halloo ping` when they came and left, and which have come; each worker counts its own.
-    spin
+    busy_poll
         Never sleep, so that nobody waits until it has woken up; each process takes a whole core.
     """
     from halloo._server.log import totals  # noqa: PLC0415 - as above
@@ -89,8 +89,8 @@ def serve(
         metrics=metrics,
         quiet=quiet,
         log=log,
-        stamp=stamp,
-        spin=spin,
+        timestamps=timestamps,
+        busy_poll=busy_poll,
     )
     if not quiet and log == "text":
         if sys.stderr.isatty():
@@ -106,7 +106,7 @@ def connect(
     *,
     wait: Wait = WAIT,
     size: Annotated[Size, Parameter(show_default=False)] = None,
-    trust: Believed = NOTHING_SAID,
+    trust: ClientTlsFlags = DEFAULT_TLS,
     families: Families = BOTH,
 ) -> int:
     """Talk to an echo: type lines, or pipe any bytes through it.
@@ -142,7 +142,7 @@ def send(
     *,
     reply: Reply = False,
     wait: Wait = WAIT,
-    trust: Believed = NOTHING_SAID,
+    trust: ClientTlsFlags = DEFAULT_TLS,
     families: Families = BOTH,
 ) -> int:
     """Send one message and close, so that nothing of it is lost.
@@ -172,7 +172,7 @@ def receive(
     /,
     *,
     wait: Annotated[Wait | None, Parameter(show_default=False)] = None,
-    shown: Shown = NOTHING_SHOWN,
+    shown: ServerTlsFlags = DEFAULT_SERVER_TLS,
     families: Families = BOTH,
 ) -> int:
     """Wait for one client, print what it sends, and end.

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter, Token
 
 from halloo._core.limits import HANDSHAKE, STALL, Limits
-from halloo._core.tls_options import Certificates, Trust
+from halloo._core.tls_options import ClientTLS, ServerTLS
 from halloo._core.units import SECOND, count, duration, rate, size
 from halloo.errors import UnitError, UsageError
 
@@ -55,8 +55,8 @@ Wait = Annotated[Seconds, Parameter(name=("--wait", "-W"))]
 Quiet = Annotated[bool, switch("--quiet", "-q")]
 Reply = Annotated[bool, switch("--reply")]
 ReusePort = Annotated[bool, switch("--reuse-port")]
-Stamp = Annotated[bool, switch("--stamp")]
-Spin = Annotated[bool, switch("--spin")]
+Stamp = Annotated[bool, switch("--timestamps")]
+Spin = Annotated[bool, switch("--busy-poll")]
 Most = Annotated[int | None, _limit(count, "COUNT")]
 Size = Annotated[int | None, _limit(size, "SIZE")]
 Rate = Annotated[int | None, _limit(rate, "RATE")]
@@ -88,7 +88,7 @@ class Families:
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class Believed(Trust):
+class ClientTlsFlags(ClientTLS):
     """Trust, as options of a client."""
 
     ca: File = None
@@ -102,7 +102,7 @@ class Believed(Trust):
     key: File = None
     """Its key, when it is not in the same file."""
 
-    def warned(self) -> Trust:
+    def warned(self) -> ClientTLS:
         """Give itself, after a warning when anybody is believed."""
         if self.insecure and not self.fingerprint:
             print("halloo: --insecure: nobody knows who answers; it may be anybody on the way", file=sys.stderr)
@@ -111,8 +111,8 @@ class Believed(Trust):
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class Shown(Certificates):
-    """Certificates, as options of a server."""
+class ServerTlsFlags(ServerTLS):
+    """ServerTLS, as options of a server."""
 
     cert: File = None
     """The certificate for tls:// (PEM); without one a throw-away certificate is made."""
@@ -124,7 +124,7 @@ class Shown(Certificates):
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class Bounds(Limits):
+class LimitFlags(Limits):
     """Limits, as options of a server."""
 
     idle_timeout: Timeout = None

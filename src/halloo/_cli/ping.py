@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from halloo._cli.options import Believed, Families, File, Most, Quiet, Seconds, Timeout, Wait, switch
+from halloo._cli.options import ClientTlsFlags, Families, File, Most, Quiet, Seconds, Timeout, Wait, switch
 from halloo._core.units import dscp, size
 from halloo._output.files import STANDARD, opened
 from halloo._ping.goals import Goal, goal
-from halloo._ping.report import PingReport, Probed
+from halloo._ping.report import PingReport, ProbeEvent
 from halloo.errors import UnitError, UsageError
 
 if TYPE_CHECKING:  # the other verbs do not pay for it
@@ -49,7 +49,7 @@ def _octets(text: str) -> int:
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class Pace:
+class ScheduleFlags:
     """How many probes, how often and how large, as options."""
 
     count: Annotated[Most, Parameter(name=("--count", "-c"))] = None
@@ -66,7 +66,7 @@ class Pace:
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class Method:
+class MethodFlags:
     """What a probe is, as options."""
 
     reconnect: Annotated[bool, switch("--reconnect")] = False
@@ -85,7 +85,7 @@ class Method:
     """How many routers packets may pass."""
     bind: Annotated[str | None, Parameter(metavar="HOST")] = None
     """The address of this machine to send from."""
-    spin: Annotated[bool, switch("--spin")] = False
+    busy_poll: Annotated[bool, switch("--busy-poll")] = False
     """Wait awake: answers are seen sooner, and a core is busy."""
     user_clock: Annotated[bool, switch("--user-clock", "-U")] = False
     """Time answers when this program sees them, not when the kernel does."""
@@ -93,7 +93,7 @@ class Method:
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class Told:
+class PingOutputFlags:
     """How the result is told, as options."""
 
     quiet: Quiet = False
@@ -126,7 +126,7 @@ class Told:
         return self.output or (STANDARD if self.json or self.json_stream else None)
 
 
-class Several:
+class MultiSink:
     """Sinks, told one after another."""
 
     def __init__(self, sinks: "Sequence[Sink]") -> None:
@@ -138,7 +138,7 @@ class Several:
         for sink in self._sinks:
             sink.begin(report, look)
 
-    def probe(self, event: Probed) -> None:
+    def probe(self, event: ProbeEvent) -> None:
         """Pass it on."""
         for sink in self._sinks:
             sink.probe(event)
@@ -161,12 +161,12 @@ class Several:
 
 
 @contextmanager
-def telling(told: Told) -> "Iterator[Sink]":
+def telling(told: PingOutputFlags) -> "Iterator[Sink]":
     """Open all that is asked for. Raises LocalError, UsageError."""
     if told.hdr is not None and told.place is not None and Path(told.hdr).resolve() == Path(told.place).resolve():
         where = "standard output" if told.hdr == STANDARD else told.hdr
         raise UsageError(f"--hdr and the JSON cannot share {where}", "name another file for one of them: --hdr FILE")
-    from halloo._ping.json import AtTheEnd  # noqa: PLC0415 - the other verbs do not pay for it
+    from halloo._ping.json import ReportSink  # noqa: PLC0415 - the other verbs do not pay for it
 
     with ExitStack() as stack:
         sinks: list[Sink] = []  # data before talk: whoever reads that may leave
@@ -174,15 +174,15 @@ def telling(told: Told) -> "Iterator[Sink]":
             from halloo._ping.json import PingStream, write_json  # noqa: PLC0415 - seldom asked for
 
             stream = stack.enter_context(opened(told.place))
-            sinks.append(PingStream(stream) if told.json_stream else AtTheEnd(stream, write_json))
+            sinks.append(PingStream(stream) if told.json_stream else ReportSink(stream, write_json))
         if told.hdr is not None:
             from halloo._ping.hdr import write_hdr  # noqa: PLC0415 - as above
 
-            sinks.append(AtTheEnd(stack.enter_context(opened(told.hdr)), write_hdr))
-        yield Several([*sinks, _text(told, stack)])
+            sinks.append(ReportSink(stack.enter_context(opened(told.hdr)), write_hdr))
+        yield MultiSink([*sinks, _text(told, stack)])
 
 
-def _text(told: Told, stack: ExitStack) -> "Sink":
+def _text(told: PingOutputFlags, stack: ExitStack) -> "Sink":
     """Choose how it is told to a person."""
     from halloo._ping.text import PingText  # noqa: PLC0415 - the other verbs do not pay for it
 
@@ -197,15 +197,21 @@ def _text(told: Told, stack: ExitStack) -> "Sink":
     return stack.enter_context(PingLive(stream, text, time.monotonic_ns, unit=told.unit))
 
 
-PACE, METHOD, TELLING, NOTHING_SAID, BOTH = Pace(), Method(), Told(), Believed(), Families()
+SCHEDULE, METHOD, OUTPUT, DEFAULT_TLS, BOTH = (
+    ScheduleFlags(),
+    MethodFlags(),
+    PingOutputFlags(),
+    ClientTlsFlags(),
+    Families(),
+)
 
 
 def ping(
     *addresses: str,
-    pace: Pace = PACE,
-    method: Method = METHOD,
-    told: Told = TELLING,
-    trust: Believed = NOTHING_SAID,
+    pace: ScheduleFlags = SCHEDULE,
+    method: MethodFlags = METHOD,
+    told: PingOutputFlags = OUTPUT,
+    trust: ClientTlsFlags = DEFAULT_TLS,
     families: Families = BOTH,
 ) -> int:
     """Measure an echo: is it there, are the bytes intact, how late are they, and where does the time go.

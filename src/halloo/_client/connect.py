@@ -11,15 +11,15 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 from halloo._core.address import PORT, Address, parse
-from halloo._core.escape import Shown, quoted
-from halloo._core.framing import lines, pieces
-from halloo._core.tls_options import Trust
+from halloo._core.escape import EscapingDecoder, quoted
+from halloo._core.framing import split_chunks, split_lines
+from halloo._core.tls_options import ClientTLS
 from halloo._net.connection import CHUNK, Connection
 from halloo._net.connector import connect
-from halloo._net.datagram_exchange import volley
+from halloo._net.datagram_exchange import exchange_datagrams
 from halloo._net.datagrams import MOST
-from halloo._net.duplex import exchange
-from halloo.errors import CutShort, Reset, TimedOut, UsageError
+from halloo._net.duplex import duplex
+from halloo.errors import IncompleteRead, Reset, TimedOut, UsageError
 
 WAIT = 5.0  # seconds without progress after which an answer that is owed will not come
 PAUSE = 0.5  # seconds after which an answer without a newline is taken to be whole
@@ -45,13 +45,13 @@ def client(
     wait: float = WAIT,
     size: int | None = None,
     family: int | None = None,
-    trust: Trust | None = None,
+    trust: ClientTLS | None = None,
 ) -> ConnectReport:
     """Ask for a line with `Send:`, send it, print `Received 'text'`, until a blank line; filter where input is piped.
 
     `wait` is how many seconds may pass without progress while an answer is owed; `trust` is as for connect. Over
     `udp://` each line is a datagram, or each `size` bytes of what is piped, and what was lost is reported.
-    Raises UnknownHost, Refused, Untrusted, Reset, TimedOut, CutShort; what was received is printed before.
+    Raises UnknownHost, Refused, Untrusted, Reset, TimedOut, IncompleteRead; what was received is printed before.
     """
     address = parse(host)
     if port != PORT:
@@ -67,14 +67,14 @@ def client(
         if connection.datagrams:
             return _volley(connection, wait, size)
         with Printer() as show:
-            done = exchange(connection, standard_input(), show, wait=wait)
+            done = duplex(connection, standard_input(), show, wait=wait)
         return ConnectReport(connection.address, done.sent_bytes, done.received_bytes, done.finished)
 
 
 def _volley(connection: Connection, wait: float, size: int | None) -> ConnectReport:
-    datagrams = lines(standard_input(), MOST) if size is None else pieces(standard_input(), size)
+    datagrams = split_lines(standard_input(), MOST) if size is None else split_chunks(standard_input(), size)
     with Printer() as show:
-        done = volley(connection, datagrams, show, wait=wait)
+        done = exchange_datagrams(connection, datagrams, show, wait=wait)
     lost = max(done.sent - done.received, 0)
     return ConnectReport(connection.address, done.sent_bytes, done.received_bytes, True, done.sent, lost)
 
@@ -87,7 +87,7 @@ def _converse(connection: Connection, wait: float) -> ConnectReport:
         for line in _lines():
             talk.show_unasked()
             talk.ask(os.fsencode(line) + b"\n")
-        connection.finish()
+        connection.send_eof()
         talk.show_unasked()
     except KeyboardInterrupt:
         print(flush=True)
@@ -141,7 +141,9 @@ class _Talk:
                 piece = self._connection.receive(timeout=PAUSE if answer else self._wait)
                 if not piece:
                     fact = f"{self._connection.address.place} closed the connection"
-                    raise CutShort(fact, "look at the server's own messages", address=str(self._connection.address))
+                    raise IncompleteRead(
+                        fact, "look at the server's own messages", address=str(self._connection.address)
+                    )
                 answer += piece
         except TimedOut:
             if not answer:
@@ -209,7 +211,7 @@ class Printer:
 
     def __init__(self) -> None:
         """Print to standard output."""
-        self._shown = Shown() if sys.stdout.isatty() else None
+        self._shown = EscapingDecoder() if sys.stdout.isatty() else None
         self._open_line = False
 
     def __enter__(self) -> Self:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from halloo._core.units import show_size
 from halloo._net.connector import connect
-from halloo._net.duplex import exchange
+from halloo._net.duplex import duplex
 from halloo._server.serve import serving
 
 LINES = ("Hello world", "héllo, wörld", "a longer line: " + "la " * 20)
@@ -37,7 +37,7 @@ def demo() -> DemoReport:
                 print(f"client: Send:{line}")
                 print(f"client: Received {answer.decode()!r}")
             back: list[bytes] = []
-            exchange(connection, [BULK], back.append, wait=5)
+            duplex(connection, [BULK], back.append, wait=5)
             whole = b"".join(back) == BULK
             identical += whole
             came = "all of it" if whole else f"{sum(map(len, back))} bytes"

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from halloo._client.connect import Printer
 from halloo._core.address import Address, AddressLike
-from halloo._core.tls_options import Certificates
+from halloo._core.tls_options import ServerTLS
 from halloo._net.listener import listen
 from halloo._server.log import tell_certificate
 
@@ -26,14 +26,14 @@ def receive(
     *,
     wait: float | None = None,
     family: int | None = None,
-    certificates: Certificates | None = None,
+    certificates: ServerTLS | None = None,
 ) -> ReceiveReport:
     """Wait for one client, `wait` seconds or for ever, and print `Received: ` and all that it sends.
 
     Over `udp://` that is one datagram.
     The address goes to standard error, so that standard output holds what was received and nothing else.
     `certificates` are for `tls://`; without them one is made, and its fingerprint told there too.
-    Raises PortTaken, NotPermitted, TimedOut, Untrusted, Reset, CutShort; what was received is printed before.
+    Raises AddressInUse, NotPermitted, TimedOut, Untrusted, Reset, IncompleteRead; what was received is printed before.
     """
     with listen(address, family=family, certificates=certificates) as listener:
         tell_certificate(listener)

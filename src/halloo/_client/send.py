@@ -9,10 +9,10 @@ from contextlib import suppress
 
 from halloo._client.connect import WAIT, ConnectReport, Printer, standard_input, tell_slow_family
 from halloo._core.address import AddressLike
-from halloo._core.tls_options import Trust
+from halloo._core.tls_options import ClientTLS
 from halloo._net.connection import Connection
 from halloo._net.connector import connect
-from halloo._net.duplex import exchange
+from halloo._net.duplex import duplex
 from halloo.errors import TimedOut
 
 LINGER = 1.0  # seconds to wait for the peer's end when no answer is wanted
@@ -26,13 +26,13 @@ def send(
     reply: bool = False,
     wait: float = WAIT,
     family: int | None = None,
-    trust: Trust | None = None,
+    trust: ClientTLS | None = None,
 ) -> ConnectReport:
     """Send `message`, or standard input when it is None, and half-close; `reply` prints the answer.
 
     Over `udp://` it is one datagram, and the answer the next one that comes. `trust` is as for connect.
-    Raises UnknownHost, Refused, Untrusted, Reset, TimedOut, CutShort, UsageError for too long a datagram; what was
-    received is printed before.
+    Raises UnknownHost, Refused, Untrusted, Reset, TimedOut, IncompleteRead, UsageError for too long a datagram.
+    What was received is printed before.
     """
     source: Iterable[bytes] = standard_input() if message is None else [message]
     with connect(address, family=family, trust=trust) as connection:
@@ -40,10 +40,10 @@ def send(
         if connection.datagrams:
             return _send_datagram(connection, b"".join(source), wait if reply else None)
         if not reply:
-            done = exchange(connection, source, len, wait=wait, linger=LINGER)
+            done = duplex(connection, source, len, wait=wait, linger=LINGER)
         else:
             with Printer() as show:
-                done = exchange(connection, source, show, wait=wait)
+                done = duplex(connection, source, show, wait=wait)
         return ConnectReport(connection.address, done.sent_bytes, done.received_bytes, done.finished)
 
 

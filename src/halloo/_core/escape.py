@@ -27,7 +27,7 @@ def quoted(message: bytes) -> str:
         return repr(message)
 
 
-class Shown:
+class EscapingDecoder:
     """A stream of bytes as text that is safe to show; a character may be cut in two by the pieces."""
 
     def __init__(self) -> None:

@@ -13,20 +13,20 @@ mark on an answer. Lines keep their own ending, so a client that ends lines with
 from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
-from halloo.errors import CutShort, Oversized
+from halloo.errors import IncompleteRead, MessageTooLong
 
 LONGEST = 1 << 20  # bytes of one message; without a limit one client could ask for all the memory there is
 _PREFIX = 4
 
 
-class Framing(Protocol):
+class Framer(Protocol):
     """What the three ways have in common. One object serves one direction of one connection."""
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Take what came and give each frame that it completes. Raises Oversized."""
+        """Take what came and give each frame that it completes. Raises MessageTooLong."""
 
     def finish(self) -> Iterator[bytes]:
-        """Give what the end of the stream completes. Raises CutShort when it cuts a message in two."""
+        """Give what the end of the stream completes. Raises IncompleteRead when it cuts a message in two."""
 
     def body(self, frame: bytes) -> bytes:
         """Take the mark off."""
@@ -35,7 +35,7 @@ class Framing(Protocol):
         """Put the mark of `frame` on an answer."""
 
 
-class Raw:
+class RawFramer:
     """Every read is a message: for protocols that need none."""
 
     def feed(self, data: bytes) -> Iterator[bytes]:
@@ -56,7 +56,7 @@ class Raw:
         return answer
 
 
-class Lines:
+class LineFramer:
     r"""A message ends with "\n" or "\r\n"."""
 
     def __init__(self, longest: int = LONGEST) -> None:
@@ -95,7 +95,7 @@ class Lines:
     def _keep(self, piece: bytes) -> None:
         self._kept += len(piece)
         if self._kept > self._longest:
-            raise Oversized(f"a line is longer than {self._longest} bytes", "end each line with a newline")
+            raise MessageTooLong(f"a line is longer than {self._longest} bytes", "end each line with a newline")
         self._rest.append(piece)
 
     def _whole(self, last: bytes) -> bytes:
@@ -106,7 +106,7 @@ class Lines:
         return line
 
 
-class Lengths:
+class LengthFramer:
     """Four bytes in network byte order say how long the message is that follows."""
 
     def __init__(self, longest: int = LONGEST) -> None:
@@ -121,7 +121,7 @@ class Lengths:
             length = int.from_bytes(self._rest[:_PREFIX])
             if length > self._longest:
                 remedy = f"the first four bytes say the length, at most {self._longest}"
-                raise Oversized(f"a message announces {length} bytes", remedy)
+                raise MessageTooLong(f"a message announces {length} bytes", remedy)
             end = _PREFIX + length
             if len(self._rest) < end:
                 return
@@ -132,7 +132,7 @@ class Lengths:
     def finish(self) -> Iterator[bytes]:
         """Give nothing; a message begun and not ended is an error."""
         if self._rest:
-            error = CutShort(f"the stream ended {len(self._rest)} bytes into a message")
+            error = IncompleteRead(f"the stream ended {len(self._rest)} bytes into a message")
             error.partial = bytes(self._rest)
             raise error
         yield from ()
@@ -146,10 +146,10 @@ class Lengths:
         return len(answer).to_bytes(_PREFIX) + answer
 
 
-FRAMINGS: dict[str, Callable[[], Framing]] = {"lines": Lines, "raw": Raw, "length": Lengths}
+FRAMERS: dict[str, Callable[[], Framer]] = {"lines": LineFramer, "raw": RawFramer, "length": LengthFramer}
 
 
-def lines(chunks: Iterable[bytes], longest: int) -> Iterator[bytes]:
+def split_lines(chunks: Iterable[bytes], longest: int) -> Iterator[bytes]:
     """Give each line with its newline, as soon as it is whole; one that is longer than `longest` bytes in pieces."""
     rest = b""
     for chunk in chunks:
@@ -163,7 +163,7 @@ def lines(chunks: Iterable[bytes], longest: int) -> Iterator[bytes]:
         yield rest
 
 
-def pieces(chunks: Iterable[bytes], size: int) -> Iterator[bytes]:
+def split_chunks(chunks: Iterable[bytes], size: int) -> Iterator[bytes]:
     """Give so many bytes each time; the last piece may be shorter."""
     rest = b""
     for chunk in chunks:

@@ -17,7 +17,7 @@ _SMOOTHING = 16  # RFC 3550, 6.4.1
 
 
 @dataclass(frozen=True, slots=True)
-class Spread:
+class Summary:
     """How values are distributed, in nanoseconds.
 
     `percentiles` has those of PERCENTILES alone that have ABOVE values beyond them. `mdev` is the standard deviation,
@@ -39,7 +39,7 @@ class Spread:
         return self.percentiles.get(percent)
 
 
-class Latency:
+class Histogram:
     """Values so far."""
 
     def __init__(self, values: Iterable[int] = ()) -> None:
@@ -82,14 +82,14 @@ class Latency:
         """Give the middle of each bucket that is not empty, and how many values it has, in order."""
         return [(_middle(bucket), count) for bucket, count in sorted(self._counts.items())]
 
-    def spread(self) -> Spread | None:
+    def summary(self) -> Summary | None:
         """Say how they are distributed; None when there are none."""
         if self._min is None:
             return None
         told = [percent for percent in PERCENTILES if self.count * (100 - percent) / 100 >= ABOVE - 1e-9]
         found = self.percentiles([50.0, *told])
         variance = self._squares * self.count - self._total * self._total  # times the square of the count: exact
-        return Spread(
+        return Summary(
             count=self.count,
             min_ns=self._min,
             mean_ns=round(self._total / self.count),

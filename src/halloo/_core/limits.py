@@ -48,17 +48,17 @@ class Limits:
         return [name for name in (*names, "max_per_host", "max_memory") if getattr(self, name) != known[name]]
 
     @property
-    def metered(self) -> bool:
+    def limited(self) -> bool:
         """Whether each connection has to be watched while it flows; the other limits cost a flowing one nothing."""
         return any((self.idle_timeout, self.max_lifetime, self.max_bytes, self.rate_limit))
 
     @property
-    def gated(self) -> bool:
+    def controls_admission(self) -> bool:
         """Whether somebody may be turned away at the door."""
         return any((self.max_connections, self.max_per_host, self.allow, self.deny))
 
 
-class Gate:
+class AdmissionControl:
     """Decide who comes in, and count who is there by host."""
 
     def __init__(self, limits: Limits) -> None:
@@ -91,7 +91,7 @@ class Gate:
                 del self._by_host[host]
 
 
-class Meter:
+class TokenBucket:
     """A rate in bytes a second, kept as one number a connection: the time at which all it took would be paid for.
 
     This is the virtual scheduling form of the token bucket (ITU-T I.371, GCRA).

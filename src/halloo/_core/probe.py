@@ -40,7 +40,7 @@ _RULER = b"".join(b"%07x." % offset for offset in range(0, 1 << 16, 8))  # each 
 
 
 @dataclass(frozen=True, slots=True)
-class Stamp:
+class ServerTimestamp:
     """What a server has written: when the probe came and left, and what of its run has arrived."""
 
     came_ns: int
@@ -51,7 +51,7 @@ class Stamp:
 
 
 @dataclass(frozen=True, slots=True)
-class Heading:
+class Header:
     """How a probe begins: whose it is, its number, when it was sent, and whether it asks for a stamp or has one."""
 
     run: int
@@ -85,7 +85,7 @@ class Probes:
         return latest - (latest - heading.number) % NUMBERS
 
 
-def read(data: bytes | memoryview) -> Heading | None:
+def read(data: bytes | memoryview) -> Header | None:
     """Read how a probe begins; None when this is none."""
     if len(data) < LEAST:
         return None
@@ -93,12 +93,12 @@ def read(data: bytes | memoryview) -> Heading | None:
     if mark not in (PLAIN, ASKING, STAMPED):
         return None
     try:
-        return Heading(_digits(run), _digits(number), _digits(sent), mark)
+        return Header(_digits(run), _digits(number), _digits(sent), mark)
     except ValueError:
         return None
 
 
-def asking(data: bytes) -> Heading | None:
+def asking(data: bytes) -> Header | None:
     """Read how a probe begins that asks for a stamp, and has room for it; None when this is none."""
     return read(data) if _ASKS.match(data) else None
 
@@ -108,17 +108,17 @@ def asking_lines(data: bytes) -> Iterator[tuple[int, int]]:
     return (found.span() for found in _ASKING_LINE.finditer(data))
 
 
-def read_stamp(reply: bytes) -> Stamp | None:
+def read_stamp(reply: bytes) -> ServerTimestamp | None:
     """Read a server's stamp; None where it has written none."""
     if not reply.startswith(STAMPED) or len(reply) < LEAST_STAMPED:
         return None
     try:
-        return Stamp(*map(_digits, _STAMP.unpack_from(reply, HEAD)))
+        return ServerTimestamp(*map(_digits, _STAMP.unpack_from(reply, HEAD)))
     except ValueError:
         return None
 
 
-def stamped(probe: bytes | memoryview, stamp: Stamp) -> bytes:
+def stamped(probe: bytes | memoryview, stamp: ServerTimestamp) -> bytes:
     """Write a server's stamp into a probe that asks for one."""
     text = b"%016x%016x%08x%08x%016x" % (
         stamp.came_ns % _WORDS,

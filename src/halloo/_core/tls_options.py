@@ -9,7 +9,7 @@ from halloo.errors import UsageError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Certificates:
+class ServerTLS:
     """What a server shows, and what it asks of its clients: paths of PEM files; without `cert` one is made."""
 
     cert: str | None = None
@@ -24,7 +24,7 @@ class Certificates:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trust:
+class ClientTLS:
     """What a client believes, and what it shows: a CA's file, a fingerprint, or anything at all; a certificate."""
 
     ca: str | None = None

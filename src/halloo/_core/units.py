@@ -150,7 +150,7 @@ LEAST = 0.01  # of a unit: below, a smaller unit says it in fewer digits
 _ROUNDED = 0.9995  # from here on three digits would show as four
 
 
-def time(ns: int, unit: Unit | None = None) -> str:
+def show_time(ns: int, unit: Unit | None = None) -> str:
     """Write one time, in a unit of its own unless one is given.
 
     >>> time(84_123), time(84_123, "ms")
@@ -160,7 +160,7 @@ def time(ns: int, unit: Unit | None = None) -> str:
     return _written(ns, unit, _decimals(ns, unit))
 
 
-def column(values: Sequence[int | None], unit: Unit | None = None) -> list[str]:
+def show_column(values: Sequence[int | None], unit: Unit | None = None) -> list[str]:
     """Write times that stand below one another; None is a dash.
 
     >>> column([84_100, 1_200_000, None])

@@ -13,8 +13,8 @@ from dataclasses import replace
 from halloo._core.address import LOOPBACK, Address
 from halloo._net import error_mapping, unix
 from halloo._net.datagrams import tell_destination, widen
-from halloo._net.port_owner import holder
-from halloo.errors import PortTaken, Unsupported
+from halloo._net.port_owner import port_owner
+from halloo.errors import AddressInUse, Unsupported
 
 BACKLOG = 4096  # connections not yet accepted; the kernel takes it down to net.core.somaxconn
 EVERYWHERE = ("0.0.0.0", "::")
@@ -54,7 +54,7 @@ def options(scheme: str, buffer: int | None, *, reuse_port: bool) -> Options:
 def bound(address: Address, family: int | None, chosen: Options) -> list[socket.socket]:
     """Open what listens on an address: one socket for each family, all on one port.
 
-    Raises PortTaken, NotPermitted, NotLocal, AddressError, LocalError.
+    Raises AddressInUse, NotPermitted, AddressNotAvailable, AddressError, LocalError.
     """
     if address.scheme == "unix":
         return [unix.bound(address, BACKLOG, chosen)]
@@ -64,7 +64,7 @@ def bound(address: Address, family: int | None, chosen: Options) -> list[socket.
     for _ in range(_TRIES if address.port == 0 else 1):
         try:
             return _open_all(address, places, chosen)
-        except PortTaken as error:
+        except AddressInUse as error:
             taken = error
     raise taken
 
@@ -127,11 +127,11 @@ def _open(family: int, address: Address, chosen: Options) -> socket.socket:
 def _failure(address: Address, error: OSError) -> Exception:
     if error.errno != errno.EADDRINUSE:
         return error_mapping.listening(address, error)
-    found = holder(address.port, datagrams=address.scheme == "udp")
+    found = port_owner(address.port, datagrams=address.scheme == "udp")
     by = f" by {found[0]} (pid {found[1]})" if found else ""
     scheme = "" if address.scheme == "tcp" else f"{address.scheme}://"
     another = 9999 if address.port != 9999 else 0  # noqa: PLR2004 - any other port
-    return PortTaken(
+    return AddressInUse(
         f"port {address.port} on {address.host} is taken{by}",
         f"stop it, or choose another: halloo serve {scheme}{another}",
         address=str(address),

@@ -13,7 +13,7 @@ from typing import ClassVar, Self
 from halloo._core.address import Address
 from halloo._net import error_mapping
 from halloo._net.readiness import until_readable, until_writable
-from halloo.errors import CutShort, HallooError, TimedOut
+from halloo.errors import HallooError, IncompleteRead, TimedOut
 
 CHUNK = 64 * 1024  # bytes received at a time
 INTERNET = (socket.AF_INET, socket.AF_INET6)
@@ -85,22 +85,22 @@ class Connection:
                 raise error_mapping.connecting(self.address, error) from error
 
     def receive_exactly(self, size: int, *, timeout: float | None = None) -> bytes:
-        """Receive `size` bytes. Raises CutShort, whose `partial` holds what came, when the peer ends before."""
+        """Receive `size` bytes. Raises IncompleteRead, whose `partial` holds what came, when the peer ends before."""
         pieces = bytearray()
         try:
             while len(pieces) < size and (piece := self.receive(min(size - len(pieces), CHUNK), timeout=timeout)):
                 pieces += piece
-        except CutShort as cut:  # TLS noticed it
+        except IncompleteRead as cut:  # TLS noticed it
             cut.partial = bytes(pieces)
             raise
         if len(pieces) < size:
             fact = f"{self.address.place} closed the connection after {len(pieces)} of {size} bytes"
-            error = CutShort(fact, error_mapping.LOOK, address=str(self.address))
+            error = IncompleteRead(fact, error_mapping.LOOK, address=str(self.address))
             error.partial = bytes(pieces)
             raise error
         return bytes(pieces)
 
-    def finish(self) -> None:
+    def send_eof(self) -> None:
         """Say that nothing more will be sent; receiving goes on (the half-close, shutdown(2)).
 
         Over TLS that is a message of its own (close_notify), which may have to wait like any other. Raises TimedOut.
@@ -115,7 +115,7 @@ class Connection:
                     raise error_mapping.connecting(self.address, error) from error
                 return None
 
-    def abandon(self) -> None:
+    def abort(self) -> None:
         """End both directions at once, also for a thread that waits in another call."""
         with suppress(OSError):  # not connected any more
             self.socket.shutdown(socket.SHUT_RDWR)

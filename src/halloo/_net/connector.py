@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from halloo._core.address import LOOPBACK, Address, AddressLike, is_ip, parse
-from halloo._core.tls_options import Trust
+from halloo._core.tls_options import ClientTLS
 from halloo._core.units import SECOND
 from halloo._net import datagrams, error_mapping, unix
 from halloo._net.connection import Attempt, Connection
@@ -23,7 +23,7 @@ from halloo._net.readiness import Awaited, Steps, finished, moment
 from halloo.errors import UsageError
 
 if TYPE_CHECKING:  # ssl takes as long to import as all the rest here, and tcp:// does not need it
-    from halloo._net.tls import Client
+    from halloo._net.tls import TlsClient
 
 
 Resolved = tuple[list[Place], int]  # the places, and how many nanoseconds it took
@@ -83,7 +83,7 @@ def _resolve(address: Address, family: int | None) -> list[Place]:
 
 
 @dataclass(frozen=True, slots=True)
-class Dialled:
+class Connected:
     """A connection, and how many nanoseconds each phase took: `name`, `connect` and `tls`, those that there were."""
 
     connection: Connection
@@ -95,7 +95,7 @@ def connect(
     *,
     timeout: float | None = 10,
     family: int | None = None,
-    trust: Trust | None = None,
+    trust: ClientTLS | None = None,
 ) -> Connection:
     """Connect to a server, trying the addresses of its name in the resolver's order; or to a `unix:/path`.
 
@@ -108,19 +108,19 @@ def connect(
     ...     connection.send(b"hello")
     ...     connection.receive_exactly(5)
     """
-    steps = dialling(parse(address), timeout=timeout, family=family, trust=trust)
+    steps = connecting(parse(address), timeout=timeout, family=family, trust=trust)
     return finished(steps).connection
 
 
-def dialling(
+def connecting(
     wanted: Address,
     *,
     timeout: float | None,
     family: int | None = None,
-    trust: Trust | None = None,
+    trust: ClientTLS | None = None,
     prepare: Prepare = no_preparation,
     resolve: Resolve = at_once,
-) -> Steps[Dialled]:
+) -> Steps[Connected]:
     """Connect as `connect` does, and say how long each phase took; `prepare` is given each socket before it connects.
 
     Raises what `connect` and `resolve` raise, and OSErrors of `prepare`.
@@ -129,13 +129,13 @@ def dialling(
     began = time.monotonic_ns()
     if wanted.path is not None:
         connection = Connection(_connected_to_file(wanted, prepare), wanted, timeout=timeout)
-        return Dialled(connection, {"connect": time.monotonic_ns() - began})
+        return Connected(connection, {"connect": time.monotonic_ns() - began})
     if wanted.port == 0:
         raise UsageError("port 0 is for servers, which then take a free one", "name the port that the server printed")
     places, took = yield from resolve(wanted, family, moment(timeout))
-    phases = {} if is_ip(wanted.host or "") else {"name": took}
+    phases = {} if is_ip(wanted.host or "") else {"resolve": took}
     if wanted.scheme == "udp":
-        return Dialled(datagrams.connected(wanted, places, timeout=timeout, prepare=prepare), phases)
+        return Connected(datagrams.connected(wanted, places, timeout=timeout, prepare=prepare), phases)
     attempts: list[Attempt] = []
     for kind, sockaddr in places:
         began, until_ns = time.monotonic_ns(), moment(timeout)
@@ -150,16 +150,16 @@ def dialling(
         if client:
             sock = yield from client.shaking(sock, until_ns)
             phases["tls"] = time.monotonic_ns() - began - phases["connect"]
-        return Dialled(Connection(sock, here, timeout=timeout, attempts=tuple(attempts)), phases)
+        return Connected(Connection(sock, here, timeout=timeout, attempts=tuple(attempts)), phases)
     raise attempts[-1].error
 
 
-def _client(address: Address, trust: Trust | None) -> "Client | None":
+def _client(address: Address, trust: ClientTLS | None) -> "TlsClient | None":
     """Make what shakes hands, where the address asks for it."""
     if address.scheme == "tls":
-        from halloo._net.tls import Client  # noqa: PLC0415 - as at the top
+        from halloo._net.tls import TlsClient  # noqa: PLC0415 - as at the top
 
-        return Client(address, Trust() if trust is None else trust)
+        return TlsClient(address, ClientTLS() if trust is None else trust)
     if trust:
         raise UsageError(f"{address.scheme}: knows no certificates", "write tls:// before the host")
     return None

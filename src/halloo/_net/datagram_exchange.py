@@ -26,7 +26,7 @@ SHORTEST, TIMES = 0.05, 4  # how long a late answer holds the others up: in seco
 RECENT = 1024  # datagrams that are remembered each way
 
 
-class Copies:
+class DuplicateFilter:
     """What was sent lately and not answered, and what was answered."""
 
     def __init__(self) -> None:
@@ -53,7 +53,7 @@ class Copies:
 
 
 @dataclass(slots=True)
-class Volley:
+class DatagramExchange:
     """How many datagrams and bytes went and came; a copy of an answer that had come before counts as bytes only."""
 
     sent: int = 0
@@ -125,8 +125,8 @@ class _Progress:
         self._connection = connection
         self._sink = sink
         self._wait = wait
-        self.done = Volley()
-        self._copies = Copies()
+        self.done = DatagramExchange()
+        self._copies = DuplicateFilter()
         self._under_way = 0  # as far as is known: what was given up may still come, and there may be more answers
         self._slowest, self._moved = 0.0, time.monotonic()
         self._room = UNDER_WAY
@@ -184,9 +184,9 @@ class _Progress:
             raise TimedOut(fact, error_mapping.SILENT, address=str(self._connection.address))
 
 
-def volley(
+def exchange_datagrams(
     connection: Connection, datagrams: Iterable[bytes], sink: Callable[[bytes], object], *, wait: float
-) -> Volley:
+) -> DatagramExchange:
     """Send each of the datagrams, and give `sink` what comes back, until as much came as went or `wait` seconds passed.
 
     What was received has gone to `sink` before an error is raised: Refused; TimedOut when nothing came back at all.

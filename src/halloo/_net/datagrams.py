@@ -15,7 +15,7 @@ from contextlib import suppress
 from halloo._core.address import Address
 from halloo._net import error_mapping
 from halloo._net.connection import Connection
-from halloo.errors import CutShort, HallooError, Refused, Reset, TimedOut, Truncated, UsageError
+from halloo.errors import HallooError, IncompleteRead, Refused, Reset, TimedOut, Truncated, UsageError
 
 MOST = 65507  # bytes of payload over IPv4 (RFC 768); IPv6 takes 20 more
 WHOLE = 65536  # bytes of room, so that nothing is cut off unnoticed
@@ -23,7 +23,7 @@ QUEUE = 8 << 20  # bytes asked for, each way; the kernel takes it down to net.co
 KEPT = 64  # datagrams sent, for the next address of the name if nobody is at the first
 _SO_MEMINFO, _DROPS, _MEMINFO = 55, 8, struct.Struct("9I")  # of Linux: SK_MEMINFO_DROPS, and all up to it
 IP_PKTINFO = getattr(socket, "IP_PKTINFO", 8)  # Linux's number; the module has a name for it since Python 3.14
-Peer = tuple[str, int] | tuple[str, int, int, int]
+PeerName = tuple[str, int] | tuple[str, int, int, int]
 Place = tuple[int, tuple[str | int, ...]]  # a family and a socket address of it
 Prepare = Callable[[socket.socket], object]  # what is done to a socket before it connects
 
@@ -48,7 +48,7 @@ class DatagramConnection(Connection):
         timeout: float | None = None,
         wanted: Address | None = None,
         places: Sequence[Place] = (),
-        letters: Sequence[bytes] = (),
+        queued: Sequence[bytes] = (),
         prepare: Prepare = no_preparation,
     ) -> None:
         """Take over a connected socket; `letters` are what the peer has sent already.
@@ -58,10 +58,10 @@ class DatagramConnection(Connection):
         super().__init__(sock, address, timeout=timeout)
         self._wanted = wanted or address
         self._places = deque(places)
-        self._letters = deque(letters)
+        self._queued = deque(queued)
         self._prepare = prepare
         self._sent: deque[bytes] = deque(maxlen=KEPT)
-        self._abandoned = False
+        self._aborted = False
         self._refusal: HallooError | None = None  # raised when what came before it has been received
 
     def send(self, data: bytes | bytearray | memoryview, *, timeout: float | None = None) -> None:
@@ -87,7 +87,7 @@ class DatagramConnection(Connection):
 
         Raises Refused, TimedOut.
         """
-        datagram = self._letters.popleft() if self._letters else self._next(timeout)
+        datagram = self._queued.popleft() if self._queued else self._next(timeout)
         if len(datagram) > limit:
             fact = f"{self.address.place} sent a datagram of {len(datagram)} bytes, where {limit} may be"
             error = Truncated(fact, f"allow for more, {WHOLE} is enough for any", address=str(self.address))
@@ -96,24 +96,24 @@ class DatagramConnection(Connection):
         return datagram
 
     def receive_exactly(self, size: int, *, timeout: float | None = None) -> bytes:
-        """Receive one datagram of `size` bytes. Raises Truncated for a longer one, CutShort for a shorter one."""
+        """Receive one datagram of `size` bytes. Raises Truncated for a longer one, IncompleteRead for a shorter one."""
         datagram = self.receive(size, timeout=timeout)
         if len(datagram) < size:
             fact = f"{self.address.place} sent a datagram of {len(datagram)} bytes, not of {size}"
-            error = CutShort(fact, error_mapping.LOOK, address=str(self.address))
+            error = IncompleteRead(fact, error_mapping.LOOK, address=str(self.address))
             error.partial = datagram
             raise error
         return datagram
 
-    def finish(self) -> None:
+    def send_eof(self) -> None:
         """Raise Refused if it is known by now that nobody is there (ICMP); datagrams have no end to be told of."""
         with suppress(TimedOut):
-            self._letters.append(self._next(0))
+            self._queued.append(self._next(0))
 
-    def abandon(self) -> None:
+    def abort(self) -> None:
         """End both directions at once, also for a thread that waits in `receive`, which then raises Reset."""
-        self._abandoned = True
-        super().abandon()
+        self._aborted = True
+        super().abort()
 
     def __iter__(self) -> Iterator[bytes]:
         """Give the datagrams as they come, until TimedOut."""
@@ -121,7 +121,7 @@ class DatagramConnection(Connection):
             yield self.receive()
 
     def _recv(self, limit: int) -> bytes:
-        if self._abandoned:  # the system wakes who waits, and then has nothing to tell
+        if self._aborted:  # the system wakes who waits, and then has nothing to tell
             raise ConnectionAbortedError(errno.ECONNABORTED, os.strerror(errno.ECONNABORTED))
         return super()._recv(limit)
 
@@ -135,7 +135,7 @@ class DatagramConnection(Connection):
                 refusal, self._refusal = self._refusal, None
                 self.go_elsewhere(refusal)
             except (Refused, Reset):  # a reset is what Windows says of a port that nobody has
-                if self._abandoned:
+                if self._aborted:
                     raise
                 refused = OSError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
                 self._refusal = error_mapping.connecting(self._wanted, refused)
@@ -215,18 +215,18 @@ def widen(sock: socket.socket) -> None:
                 break
 
 
-class Letterbox:
+class DatagramListener:
     """A listening socket of datagrams, which becomes a connection for each who writes."""
 
     def __init__(self, sock: socket.socket) -> None:
         """Empty it with `accept`; the socket stays the caller's to close."""
         self._sock = sock
-        self.letters: deque[tuple[bytes, Peer]] = deque()  # received already, of those who have no connection yet
+        self.datagrams: deque[tuple[bytes, PeerName]] = deque()  # received already, of those who have no connection yet
 
     def accept(self) -> DatagramConnection | None:
         """Make a connection with who wrote first, on the same port; None when nobody has."""
-        while self.letters or self._collect(self._sock):
-            peer, sock = self.letters[0][1], self._sibling()
+        while self.datagrams or self._collect(self._sock):
+            peer, sock = self.datagrams[0][1], self._sibling()
             try:
                 sock.connect(peer)
             except OSError:
@@ -236,24 +236,24 @@ class Letterbox:
             # What came before the sibling was connected went to either, from anybody; what comes from now on, to it.
             self._collect(self._sock)
             self._collect(sock)
-            return DatagramConnection(sock, Address("udp", *peer[:2]), letters=self._from(peer))
+            return DatagramConnection(sock, Address("udp", *peer[:2]), queued=self._from(peer))
         return None
 
-    def _from(self, peer: Peer) -> list[bytes]:
+    def _from(self, peer: PeerName) -> list[bytes]:
         """Take out the letters of one peer."""
-        letters, self.letters = self.letters, deque(letter for letter in self.letters if letter[1] != peer)
+        letters, self.datagrams = self.datagrams, deque(letter for letter in self.datagrams if letter[1] != peer)
         return [data for data, sender in letters if sender == peer]
 
     def _collect(self, sock: socket.socket) -> bool:
         """Take what has come; whether anything had."""
-        before = len(self.letters)
+        before = len(self.datagrams)
         with suppress(BlockingIOError):
             while True:
                 try:
-                    self.letters.append(sock.recvfrom(WHOLE))
+                    self.datagrams.append(sock.recvfrom(WHOLE))
                 except ConnectionError:
                     continue  # of an earlier one
-        return len(self.letters) > before
+        return len(self.datagrams) > before
 
     def _sibling(self) -> socket.socket:
         """Open a socket on the same port, to be for one peer alone: the kernel prefers the one that is connected.

@@ -13,13 +13,13 @@ from dataclasses import dataclass
 
 from halloo._net.connection import CHUNK, Connection
 from halloo._net.readiness import until_readable
-from halloo.errors import CutShort, HallooError, Reset, TimedOut
+from halloo.errors import HallooError, IncompleteRead, Reset, TimedOut
 
 ABOUT_TO = 0.1  # seconds for the sender to note what it has just done, when the peer's end comes that soon
 
 
 @dataclass(frozen=True, slots=True)
-class Exchanged:
+class DuplexResult:
     """What went and what came; `finished` is whether the peer closed its side too."""
 
     sent_bytes: int
@@ -49,7 +49,7 @@ class _Sender:
                 for data in self._source:
                     for start in range(0, len(data), CHUNK):
                         self._send(data[start : start + CHUNK])
-                self._connection.finish()
+                self._connection.send_eof()
                 self.finished = True
             except Exception as error:  # noqa: BLE001 - the receiving half decides what it means
                 self.error = error
@@ -71,19 +71,20 @@ class _Sender:
         return []
 
 
-def exchange(
+def duplex(
     connection: Connection,
     source: Iterable[bytes],
     sink: Callable[[bytes], object],
     *,
     wait: float,
     linger: float | None = None,
-) -> Exchanged:
+) -> DuplexResult:
     """Send `source`, half-close, and give `sink` what comes until the peer's end.
 
     `wait` is how many seconds may pass without a byte either way while answers are owed, that is, while less came back
     than went. With `linger` nothing is owed: the peer's end is waited for so many seconds after the half-close.
-    What was received has gone to `sink` before an error is raised: Reset, TimedOut, CutShort, or what `source` raises.
+    Bytes received before an error have been given to `sink`.
+    Raises Reset, TimedOut, IncompleteRead, and what `source` raises.
     """
     connection.timeout = None  # how long is too long depends on both halves, and is decided here
     sender = _Sender(connection, source)
@@ -101,14 +102,14 @@ def exchange(
             if patience is not None and patience <= 0:
                 if sender.blocked or owed > 0:
                     raise _silence(connection, sender.sent, received, wait)
-                return Exchanged(sender.sent, received, finished=False)
+                return DuplexResult(sender.sent, received, finished=False)
             until_readable([connection.socket, *sender.woken()], patience)
         sender.thread.join(ABOUT_TO)
         _check(connection, sender, received, owing=linger is None)
-        return Exchanged(sender.sent, received, finished=True)
+        return DuplexResult(sender.sent, received, finished=True)
     finally:
         if sender.thread.is_alive() and not sender.finished:
-            connection.abandon()  # so that a sender still at work ends too
+            connection.abort()  # so that a sender still at work ends too
         sender.thread.join(ABOUT_TO)
         sender.waking.close()
 
@@ -150,7 +151,7 @@ def _check(connection: Connection, sender: _Sender, received: int, *, owing: boo
         raise sender.error
     if not sender.finished:
         fact = f"{place} closed the connection before all was sent ({sent} bytes went, {received} came back)"
-        raise CutShort(fact, remedy, address=str(connection.address))
+        raise IncompleteRead(fact, remedy, address=str(connection.address))
     if owing and received < sent:
         fact = f"{place} closed the connection after sending back {received} of {sent} bytes"
-        raise CutShort(fact, remedy, address=str(connection.address))
+        raise IncompleteRead(fact, remedy, address=str(connection.address))

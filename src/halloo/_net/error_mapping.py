@@ -11,10 +11,10 @@ from dataclasses import replace
 from halloo._core.address import Address
 from halloo.errors import (
     AddressError,
-    CutShort,
+    AddressNotAvailable,
     HallooError,
+    IncompleteRead,
     LocalError,
-    NotLocal,
     NotPermitted,
     PeerError,
     Refused,
@@ -51,7 +51,11 @@ _UNBELIEVED: Words = (Untrusted, "{place} does not accept our certificate ({reas
 _SECURING: dict[str, Words] = {
     "CERTIFICATE_VERIFY_FAILED": (Untrusted, "the certificate of {place} is not trusted ({reason})", "{trust}"),
     "PEER_DID_NOT_RETURN_A_CERTIFICATE": (Untrusted, "{place} shows no certificate", "it has to"),
-    "UNEXPECTED_EOF_WHILE_READING": (CutShort, "{place} broke off without TLS's goodbye; bytes may be missing", LOOK),
+    "UNEXPECTED_EOF_WHILE_READING": (
+        IncompleteRead,
+        "{place} broke off without TLS's goodbye; bytes may be missing",
+        LOOK,
+    ),
     "HTTP_REQUEST": _PLAIN,
     "UNEXPECTED_MESSAGE": _PLAIN,  # our own ClientHello: a plain echo
     "WRONG_VERSION_NUMBER": _PLAIN,
@@ -96,8 +100,8 @@ def shaking(address: Address, error: OSError, *, trust: str = TRUST) -> HallooEr
     if isinstance(error, ConnectionError):
         return _sentence(address, error, (Reset, "{place} ended the connection in the TLS handshake", remedy))
     kind, fact, step = _secured(error)
-    if kind is CutShort:
-        kind, fact, step = CutShort, "{place} ended the connection in the TLS handshake", remedy
+    if kind is IncompleteRead:
+        kind, fact, step = IncompleteRead, "{place} ended the connection in the TLS handshake", remedy
     return _sentence(address, error, (kind, fact, step), trust)
 
 
@@ -122,13 +126,13 @@ def _sentence(address: Address, error: OSError, words: Words, trust: str = "") -
     return kind(fact.format(**values), remedy.format(**values), address=str(address), errno=number)
 
 
-def not_local(address: Address) -> NotLocal:
+def not_local(address: Address) -> AddressNotAvailable:
     """Say that the name to listen on has no address."""
     source = (
         ", which HALLOO_BIND names" if "HALLOO_BIND" in os.environ and address.host == os.environ["HALLOO_BIND"] else ""
     )
     remedy = "name one of this machine's own addresses, or every interface with: halloo serve :8888"
-    return NotLocal(f"no address is known for {address.host!r}{source}", remedy, address=str(address))
+    return AddressNotAvailable(f"no address is known for {address.host!r}{source}", remedy, address=str(address))
 
 
 def listening(address: Address, error: OSError) -> LocalError:
@@ -141,7 +145,9 @@ def listening(address: Address, error: OSError) -> LocalError:
         return NotPermitted(f"{facts} (permission denied)", remedy, address=str(address), errno=number)
     if number in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
         remedy = "name one of its own addresses, or every interface with: halloo serve :8888"
-        return NotLocal(f"{facts}: it is no address of this machine", remedy, address=str(address), errno=number)
+        return AddressNotAvailable(
+            f"{facts}: it is no address of this machine", remedy, address=str(address), errno=number
+        )
     return LocalError(f"{facts}: {(error.strerror or str(error)).lower()}", address=str(address), errno=number)
 
 

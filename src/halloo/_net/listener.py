@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Self
 
 from halloo._core.address import Address, AddressLike, parse
 from halloo._core.limits import HANDSHAKE
-from halloo._core.tls_options import Certificates
+from halloo._core.tls_options import ServerTLS
 from halloo._net import binding, bpf, unix
 from halloo._net.connection import INTERNET, Connection
-from halloo._net.datagrams import Letterbox, dropped
+from halloo._net.datagrams import DatagramListener, dropped
 from halloo._net.readiness import until_readable
 from halloo.errors import TimedOut, UsageError
 
 if TYPE_CHECKING:  # ssl is slow to import, and only tls:// needs it
-    from halloo._net.tls import Host
+    from halloo._net.tls import TlsServer
 
 _FIRST_INHERITED = 3  # SD_LISTEN_FDS_START
 
@@ -31,7 +31,7 @@ class Listener:
     def __init__(
         self,
         sockets: Sequence[tuple[socket.socket, str]],
-        certificates: Certificates | None = None,
+        certificates: ServerTLS | None = None,
         *,
         files: bool = True,
     ) -> None:
@@ -43,20 +43,22 @@ class Listener:
         self.addresses = tuple(_address(sock, scheme) for sock, scheme in sockets)
         self._files = [(at.path, unix.identity(at.path)) for at in self.addresses if files and at.path]
         self.secure = any(at.scheme == "tls" for at in self.addresses)
-        self._certificates = certificates or Certificates()
+        self._certificates = certificates or ServerTLS()
         self._boxes = {
-            sock: Letterbox(sock) for sock, at in zip(self.sockets, self.addresses, strict=True) if at.scheme == "udp"
+            sock: DatagramListener(sock)
+            for sock, at in zip(self.sockets, self.addresses, strict=True)
+            if at.scheme == "udp"
         }
         self._dropped = 0
         for sock in self.sockets:
             sock.setblocking(False)
 
     @cached_property
-    def host(self) -> "Host":
+    def host(self) -> "TlsServer":
         """What shakes hands with clients of `tls://`; without a file, its certificate is made now."""
-        from halloo._net.tls import Host  # noqa: PLC0415 - as at the top
+        from halloo._net.tls import TlsServer  # noqa: PLC0415 - as at the top
 
-        return Host(self._certificates)
+        return TlsServer(self._certificates)
 
     @property
     def fingerprint(self) -> str | None:
@@ -80,7 +82,9 @@ class Listener:
         Raises TimedOut; Untrusted, Reset and PeerError for a client whose handshake fails.
         """
         while True:
-            ready = [sock for sock, box in self._boxes.items() if box.letters] or until_readable(self.sockets, timeout)
+            ready = [sock for sock, box in self._boxes.items() if box.datagrams] or until_readable(
+                self.sockets, timeout
+            )
             if not ready:
                 came = "wrote" if self.address.scheme == "udp" else "connected"
                 raise TimedOut(f"nobody {came} to {self.address.place} within {timeout:g} seconds")
@@ -137,7 +141,7 @@ class Listener:
     def again(self, *, buffer: int | None, streams: bool = True) -> "Listener":
         """Open sockets beside these, on the same ports (SO_REUSEPORT); `streams` is whether not for datagrams alone.
 
-        Raises PortTaken where the present ones do not share theirs.
+        Raises AddressInUse where the present ones do not share theirs.
         """
         sockets: list[tuple[socket.socket, str]] = []
         try:
@@ -180,14 +184,14 @@ def listen(
     family: int | None = None,
     buffer: int | None = None,
     reuse_port: bool = False,
-    certificates: Certificates | None = None,
+    certificates: ServerTLS | None = None,
 ) -> Listener:
     """Listen on the addresses, on loopback port 8888 when there is none; port 0 takes a free one.
 
     `family` is 4 or 6 for one alone; `buffer` is how many bytes the kernel may hold of a connection each way, where its
     own choice is too much; `reuse_port` lets others of this user listen on the same port (SO_REUSEPORT).
     `certificates` are for `tls://`, where without them one is made that clients know by the listener's `fingerprint`.
-    Raises PortTaken, NotPermitted, NotLocal, AddressError.
+    Raises AddressInUse, NotPermitted, AddressNotAvailable, AddressError.
 
     >>> with listen(0) as listener, connect(listener.address) as client, listener.accept() as served:
     ...     client.send(b"hello")

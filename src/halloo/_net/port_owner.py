@@ -12,7 +12,7 @@ _LISTEN, _OPEN = "0A", "07"
 _PROC = Path("/proc")
 
 
-def holder(port: int, *, datagrams: bool = False) -> tuple[str, int] | None:
+def port_owner(port: int, *, datagrams: bool = False) -> tuple[str, int] | None:
     """Give the name and the process id of who listens on a TCP port of this machine, or has a UDP port."""
     tables, state = (("udp", "udp6"), _OPEN) if datagrams else (("tcp", "tcp6"), _LISTEN)
     wanted = {f"socket:[{inode}]" for table in tables for inode in _inodes(_PROC / "net" / table, state, port)}

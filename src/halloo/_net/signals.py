@@ -14,7 +14,7 @@ STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGBRE
 LOOKING = tuple(getattr(signal, name) for name in ("SIGQUIT",) if hasattr(signal, name))
 
 
-class Wish:
+class StopRequest:
     """What has been asked for so far."""
 
     def __init__(self) -> None:
@@ -47,11 +47,11 @@ class Wish:
 
     def of_signals(self) -> AbstractContextManager[None]:
         """Heed the signals meanwhile."""
-        return heeding((*STOPPING, *LOOKING), self.note, self._waker)
+        return handle_signals((*STOPPING, *LOOKING), self.note, self._waker)
 
 
 @contextmanager
-def heeding(
+def handle_signals(
     signals: Sequence[signal.Signals], act: Callable[[int, FrameType | None], object], waker: socket.socket
 ) -> Iterator[None]:
     """Have `act` called at signals: between two steps, and in the main thread only.

@@ -18,7 +18,7 @@ _MTU_DISCOVER, _MTU6_DISCOVER, _PROBE, _MTU, _MTU6 = 10, 23, 3, 14, 24
 
 
 @dataclass(frozen=True, slots=True)
-class Marking:
+class SocketOptions:
     """What is asked for; None leaves it to the system. `dscp` is 0 to 63 (RFC 2474), `bind` an address of ours.
 
     With `df` nothing is fragmented on the way, not even by a machine that knows of a smaller MTU (IP_PMTUDISC_PROBE).

@@ -17,7 +17,7 @@ from contextlib import suppress
 from typing import TypeVar, cast
 
 from halloo._core.address import Address
-from halloo._core.tls_options import Certificates, Trust
+from halloo._core.tls_options import ClientTLS, ServerTLS
 from halloo._net import error_mapping
 from halloo._net.readiness import Awaited, Steps, finished, moment
 from halloo.errors import LocalError, Unsupported, Untrusted, UsageError
@@ -25,7 +25,7 @@ from halloo.errors import LocalError, Unsupported, Untrusted, UsageError
 CHUNK = 64 * 1024  # bytes encrypted, or taken from the kernel, at a time
 
 
-class SecureSocket:
+class TlsSocket:
     """A connected socket that does not block, encrypted: one thread may send while another receives.
 
     A `send` that met a BlockingIOError is repeated with the same bytes: some are encrypted already, and on their way.
@@ -156,9 +156,9 @@ class SecureSocket:
 
 def securing(
     sock: socket.socket, context: ssl.SSLContext, *, until_ns: int | None, server_hostname: str | None = None
-) -> Steps[SecureSocket]:
+) -> Steps[TlsSocket]:
     """Shake hands. The socket is closed when that fails: ssl.SSLError, TimeoutError, ConnectionError."""
-    stream = SecureSocket(sock, context, server_hostname=server_hostname)
+    stream = TlsSocket(sock, context, server_hostname=server_hostname)
     try:
         yield from stream.shaking(until_ns)
     except BaseException:
@@ -167,10 +167,10 @@ def securing(
     return stream
 
 
-class Client:
+class TlsClient:
     """Shakes hands with the server at an address, as far as it is to be trusted."""
 
-    def __init__(self, address: Address, trust: Trust) -> None:
+    def __init__(self, address: Address, trust: ClientTLS) -> None:
         """Read the files first. Raises LocalError, UsageError."""
         self._address = address
         # An address of one's own network names the interface too (fe80::1%eth0), which no certificate can.
@@ -192,10 +192,10 @@ class Client:
         return cast("socket.socket", stream)  # it has all of the shape that a Connection needs
 
 
-class Host:
+class TlsServer:
     """Shakes hands with clients."""
 
-    def __init__(self, certificates: Certificates) -> None:
+    def __init__(self, certificates: ServerTLS) -> None:
         """Read the files, or make a certificate. Raises LocalError, Unsupported."""
         self.context, self.fingerprint = server_context(certificates)
 
@@ -220,7 +220,7 @@ T = TypeVar("T")
 NAMES = ("localhost", "127.0.0.1", "::1")
 
 
-def server_context(files: Certificates) -> tuple[ssl.SSLContext, str]:
+def server_context(files: ServerTLS) -> tuple[ssl.SSLContext, str]:
     """Make a server's context, and give the fingerprint of its certificate (SHA-256, hexadecimal).
 
     Raises LocalError when a file cannot be used, Unsupported when a certificate has to be made and trustme is missing.
@@ -245,7 +245,7 @@ def server_context(files: Certificates) -> tuple[ssl.SSLContext, str]:
     )
 
 
-def client_context(trust: Trust) -> ssl.SSLContext:
+def client_context(trust: ClientTLS) -> ssl.SSLContext:
     """Make a client's context; a fingerprint is compared after the handshake, by whoever shakes hands."""
     context = _load(lambda: ssl.create_default_context(cafile=trust.ca), trust.ca or "the system's list of CAs")
     context.minimum_version = ssl.TLSVersion.TLSv1_2

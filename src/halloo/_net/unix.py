@@ -13,13 +13,13 @@ from pathlib import Path
 
 from halloo._core.address import Address
 from halloo._net import error_mapping
-from halloo.errors import LocalError, PortTaken, Unsupported
+from halloo.errors import AddressInUse, LocalError, Unsupported
 
 LONGEST = 107  # bytes of a path, sun_path less its final NUL
 
 
 def bound(address: Address, backlog: int, options: Sequence[tuple[int, int, int]]) -> socket.socket:
-    """Give a socket that listens on the address's path. Raises PortTaken when somebody answers there."""
+    """Give a socket that listens on the address's path. Raises AddressInUse when somebody answers there."""
     path = checked(address)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
@@ -69,11 +69,11 @@ def _remove_stale(path: str, address: Address) -> None:
     """Remove a socket that nobody listens on; bind(2) leaves it behind when its server is killed."""
     if not stat.S_ISSOCK(Path(path).lstat().st_mode):
         remedy = "remove the file, or choose another path"
-        raise PortTaken(f"{path} exists and is no socket", remedy, address=str(address), errno=errno.EADDRINUSE)
+        raise AddressInUse(f"{path} exists and is no socket", remedy, address=str(address), errno=errno.EADDRINUSE)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)
         if probe.connect_ex(path) == errno.ECONNREFUSED:
             Path(path).unlink()
             return
     remedy = "stop that server, or choose another path"
-    raise PortTaken(f"{path} is taken: a server answers there", remedy, address=str(address), errno=errno.EADDRINUSE)
+    raise AddressInUse(f"{path} is taken: a server answers there", remedy, address=str(address), errno=errno.EADDRINUSE)

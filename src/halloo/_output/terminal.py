@@ -10,7 +10,7 @@ from contextlib import suppress
 LONGEST = 4096  # bytes, PIPE_BUF on Linux
 
 
-class Lines:
+class LineWriter:
     """A descriptor to write lines to; closed or full, it never harms the writer."""
 
     def __init__(self, fd: int) -> None:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from halloo._core.units import SECOND
 from halloo._net import error_mapping
-from halloo._ping.flow import Lane
+from halloo._ping.flow import ProbeConnection
 from halloo.errors import HallooError
 
 AT_ONCE = 64  # each may take two descriptors more than its connection does
@@ -26,12 +26,12 @@ class Descriptors(NamedTuple):
     seconds: float
 
 
-class Openings:
+class Connector:
     """The connections that are being made. It is told by a lane's place which are there, and which are not to be."""
 
     def __init__(
         self,
-        lanes: Sequence[Lane],
+        lanes: Sequence[ProbeConnection],
         opened: Callable[[int, Mapping[str, int]], object],
         failed: Callable[[int, HallooError], object],
     ) -> None:
@@ -53,7 +53,7 @@ class Openings:
         self._later.append(place)
         self._begin_more()
 
-    def go_on(self, ready: set[int]) -> None:
+    def advance(self, ready: set[int]) -> None:
         """Go on with those whose descriptors are ready, or whose time is over."""
         for place in [*self._places]:
             awaited = self._lanes[place].awaited
@@ -99,7 +99,7 @@ class Openings:
     def _take_step(self, place: int, ready: bool | None) -> None:
         lane = self._lanes[place]
         try:
-            phases = lane.open() if ready is None else lane.go_on_opening(ready)
+            phases = lane.open() if ready is None else lane.advance(ready)
         except HallooError as error:
             self._places.discard(place)
             self._failed(place, error)

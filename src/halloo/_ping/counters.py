@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from halloo._core.probe import WINDOW, Stamp
+from halloo._core.probe import WINDOW, ServerTimestamp
 
 REMEMBERED = 1 << 16  # probes: an older one is not awaited any longer, nor a copy of it recognised
 OUTAGES = 1000  # listed at most; all are counted
@@ -33,7 +33,7 @@ class Outage:
         return self.end_ns - self.start_ns
 
 
-class Tally:
+class ProbeCounters:
     """The probes of one target, numbered from 0 as they are sent."""
 
     def __init__(self, wait_ns: int) -> None:
@@ -167,31 +167,31 @@ class Tally:
         self._failing = []
 
 
-Way = Literal["there", "back"]
+Way = Literal["forward", "reverse"]
 KEPT = 4096  # stamps that are remembered
 
 
 @dataclass(frozen=True, slots=True)
-class Ways:
+class DirectionalLoss:
     """How many were lost on the way there and back, refused by the server itself, and after the last stamp."""
 
-    there: int
-    back: int
+    forward: int
+    reverse: int
     refused: int
     unknown: int
 
 
-class Direction:
+class LossDirection:
     """The stamps of one run so far."""
 
     def __init__(self) -> None:
         """Begin with none."""
-        self._stamps: OrderedDict[int, Stamp] = OrderedDict()
+        self._stamps: OrderedDict[int, ServerTimestamp] = OrderedDict()
         self._highest = -1
         self._arrived = self._refused = 0
         self._forgotten = False
 
-    def note(self, number: int, stamp: Stamp) -> None:
+    def note(self, number: int, stamp: ServerTimestamp) -> None:
         """Take note of the stamp on the answer to a probe."""
         self._forgotten = self._forgotten or self._lacks_all(number, stamp)
         self._highest = max(self._highest, number)
@@ -206,12 +206,12 @@ class Direction:
         if not covering or self._forgotten:
             return None
         if not any(self._stamps[later].window >> (later - number) & 1 for later in covering):
-            return "there"
+            return "forward"
         before = next((earlier for earlier in range(number - 1, number - WINDOW, -1) if earlier in self._stamps), None)
         refused = 0 if before is None else self._stamps[before].refused
-        return "back" if self._stamps[covering[0]].refused == refused else None
+        return "reverse" if self._stamps[covering[0]].refused == refused else None
 
-    def ways(self, sent: int, came: int) -> Ways | None:
+    def ways(self, sent: int, came: int) -> DirectionalLoss | None:
         """Add up, of so many probes sent and come back; None without stamps, or when the server began anew meanwhile.
 
         >>> direction = Direction()
@@ -222,14 +222,14 @@ class Direction:
         if self._highest < 0 or self._forgotten:
             return None
         known = max(self._highest + 1, self._arrived)  # a later one may have come there first, and not back
-        return Ways(
-            there=max(known - self._arrived, 0),
-            back=max(self._arrived - self._refused - came, 0),
+        return DirectionalLoss(
+            forward=max(known - self._arrived, 0),
+            reverse=max(self._arrived - self._refused - came, 0),
             refused=self._refused,
             unknown=sent - known,
         )
 
-    def _lacks_all(self, number: int, stamp: Stamp) -> bool:
+    def _lacks_all(self, number: int, stamp: ServerTimestamp) -> bool:
         """Whether the server has counted no further, and of the probes whose stamps are here remembers none.
 
         Of those that have overtaken others both there and back, it remembers the ones before.

@@ -11,17 +11,17 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from halloo._core.address import Address
-from halloo._core.tls_options import Trust
+from halloo._core.tls_options import ClientTLS
 from halloo._net import error_mapping, socket_options
 from halloo._net.connection import Connection
-from halloo._net.connector import dialling, in_a_thread
+from halloo._net.connector import connecting, in_a_thread
 from halloo._net.datagrams import DatagramConnection
 from halloo._net.readiness import Awaited, Steps
-from halloo._net.socket_options import Marking, effective, path_mtu
-from halloo._ping.reply_parser import Replies
+from halloo._net.socket_options import SocketOptions, effective, path_mtu
+from halloo._ping.reply_parser import ReplyParser
 from halloo._ping.report import Kernel
-from halloo._ping.tracker import Account, Instant
-from halloo.errors import CutShort, HallooError, LocalError, PeerError, Refused
+from halloo._ping.tracker import Instant, ProbeTracker
+from halloo.errors import HallooError, IncompleteRead, LocalError, PeerError, Refused
 
 CHUNK = 256 * 1024  # bytes: the largest datagram, and many small answers at once
 Came = tuple[bytes, Instant, int | None]  # what came, when it was read, and when the kernel had it
@@ -56,21 +56,21 @@ def read_tcp_info(told: bytes) -> Kernel:
 
 
 @dataclass(frozen=True, slots=True)
-class Dial:
+class ConnectOptions:
     """How a lane connects."""
 
     address: Address
     wait: float  # seconds for each step
-    marking: Marking = field(default_factory=Marking)
+    marking: SocketOptions = field(default_factory=SocketOptions)
     family: int | None = None
-    trust: Trust | None = None
+    trust: ClientTLS | None = None
     user_clock: bool = False
 
 
-class Lane:
+class ProbeConnection:
     """One way to one echo: closed, or opening, or open with a connection."""
 
-    def __init__(self, dial_: Dial, *, run: int, size: int) -> None:
+    def __init__(self, dial_: ConnectOptions, *, run: int, size: int) -> None:
         """Open nothing yet; see Replies for `run` and `size`."""
         self.dial = dial_
         self.stamped = False  # whether the kernel tells when it had what came
@@ -79,7 +79,7 @@ class Lane:
         self._steps: Steps[Mapping[str, int]] | None = None
         self._run, self.size = run, size
         self._connection: Connection | None = None
-        self._replies: Replies | None = None
+        self._replies: ReplyParser | None = None
         self._unsent = b""
         self._plain = True
 
@@ -102,9 +102,9 @@ class Lane:
     def open(self) -> Mapping[str, int] | None:
         """Begin to connect, and go on as far as nothing is `awaited`: see `go_on_opening`."""
         self._steps = self._opening()
-        return self.go_on_opening(None)
+        return self.advance(None)
 
-    def go_on_opening(self, ready: bool | None) -> Mapping[str, int] | None:
+    def advance(self, ready: bool | None) -> Mapping[str, int] | None:
         """Take a step, `ready` or out of time; at the last, say how many nanoseconds each phase took.
 
         Raises what `connect` raises.
@@ -121,7 +121,7 @@ class Lane:
     def _opening(self) -> Steps[Mapping[str, int]]:
         how = self.dial
         try:
-            dialled = yield from dialling(
+            dialled = yield from connecting(
                 how.address,
                 timeout=how.wait,
                 family=how.family,
@@ -138,7 +138,7 @@ class Lane:
             raise error_mapping.connecting(how.address, error) from error
         connection = self._connection = dialled.connection
         self._unsent = b""
-        self._replies = None if connection.datagrams else Replies(self._run, self.size)
+        self._replies = None if connection.datagrams else ReplyParser(self._run, self.size)
         self._begin(connection)
         return dialled.phases
 
@@ -199,7 +199,7 @@ class Lane:
         self._send(self._unsent)
 
     def receive(self, clock: Callable[[], Instant]) -> Iterator[Came]:
-        """Give what has come. Raises PeerError when there will be no more; CutShort at the peer's end."""
+        """Give what has come. Raises PeerError when there will be no more; IncompleteRead at the peer's end."""
         while connection := self._connection:
             try:
                 data, kernel_ns = self._read(connection.socket)
@@ -220,7 +220,7 @@ class Lane:
                 if rest := self.rest():
                     yield rest, now, None
                 fact = f"{connection.address.place} closed the connection"
-                raise CutShort(fact, error_mapping.LOOK, address=str(connection.address))
+                raise IncompleteRead(fact, error_mapping.LOOK, address=str(connection.address))
             if len(data) < CHUNK and self._plain:
                 return
 
@@ -274,21 +274,21 @@ class Blocked(PeerError):  # noqa: N818 - as in errors
 
 
 @dataclass(frozen=True, slots=True)
-class Course:
+class Flow:
     """A lane and its account.
 
     With `reconnect` each probe has a connection of its own; with `connect` that is all there is to a probe.
     """
 
-    lane: Lane
-    account: Account
+    connection: ProbeConnection
+    tracker: ProbeTracker
     reconnect: bool = False
     connect: bool = False
 
     @property
     def stream(self) -> bool:
         """Whether nothing gets lost or overtakes on the way, and a connection has an end."""
-        return self.lane.dial.address.scheme != "udp"
+        return self.connection.dial.address.scheme != "udp"
 
     @property
     def apart(self) -> bool:
@@ -298,7 +298,7 @@ class Course:
     @property
     def held(self) -> bool:
         """Whether the next probe cannot leave: the connection still belongs to the last one."""
-        return self.apart and self.account.tally.awaited > 0
+        return self.apart and self.tracker.tally.awaited > 0
 
 
 #  0           8                                   16        20 ... 32     36 ... 68    72        76 ... 80      84

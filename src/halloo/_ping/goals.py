@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 
-from halloo._core.histogram import ABOVE, PERCENTILES, Spread
+from halloo._core.histogram import ABOVE, PERCENTILES, Summary
 from halloo._core.units import count, duration, show_duration
-from halloo._ping.report import PHASES, Target
+from halloo._ping.report import PHASES, TargetReport
 from halloo.errors import UnitError, UsageError
 
 COMPARISONS: dict[str, Callable[[float, float], bool]] = {
@@ -21,7 +21,7 @@ COMPARISONS: dict[str, Callable[[float, float], bool]] = {
     "<": operator.lt,
 }
 PERCENTS = {f"p{percent:g}": percent for percent in PERCENTILES}
-SPREADS: dict[str, Callable[[Spread], int | None]] = {
+SPREADS: dict[str, Callable[[Summary], int | None]] = {
     "min": lambda spread: spread.min_ns,
     "mean": lambda spread: spread.mean_ns,
     "max": lambda spread: spread.max_ns,
@@ -64,7 +64,7 @@ def goal(text: str) -> Goal:
     return Goal(text.strip(), name, comparison, _bound(name, bound))
 
 
-def missed(goal: Goal, target: Target) -> str | None:
+def missed(goal: Goal, target: TargetReport) -> str | None:
     """Say in a sentence why a target does not reach a goal; None when it does."""
     value = _value(goal.name, target)
     if value is None:
@@ -87,7 +87,7 @@ def _bound(name: str, text: str) -> float:
     return duration(text)
 
 
-def _value(name: str, target: Target) -> float | None:
+def _value(name: str, target: TargetReport) -> float | None:
     """Give what was measured; None where nothing was."""
     if not target.sent:
         return None
@@ -96,7 +96,7 @@ def _value(name: str, target: Target) -> float | None:
     return target.loss_percent if name == LOSS else getattr(target, name)
 
 
-def _time(name: str, target: Target) -> int | None:
+def _time(name: str, target: TargetReport) -> int | None:
     if name == OUTAGE:
         return target.longest_outage.length_ns if target.longest_outage else 0
     spread = _spread(name, target)
@@ -107,21 +107,21 @@ def _time(name: str, target: Target) -> int | None:
     return spread.at(PERCENTS[name]) if name in PERCENTS and name != "p50" else spread.median_ns
 
 
-def _spread(name: str, target: Target) -> Spread | None:
+def _spread(name: str, target: TargetReport) -> Summary | None:
     """Give the distribution that a time is of; of a phase and of the server it is the median that counts."""
     if name in PHASES:
         return target.phases.get(name)
     if name == SERVER:
-        return target.stamped.server if target.stamped else None
+        return target.timestamps.server if target.timestamps else None
     return target.round_trip
 
 
-def _why(name: str, target: Target) -> str:
+def _why(name: str, target: TargetReport) -> str:
     """Say why there is no such value."""
     if not target.sent:
         return "nothing was sent"
     if name == SERVER:
-        return "the server stamps nothing, as it does when started with: halloo serve --stamp"
+        return "the server stamps nothing, as it does when started with: halloo serve --timestamps"
     if name in PHASES:
         return "there was no such phase"
     if target.round_trip is None:

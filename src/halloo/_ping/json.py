@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TextIO
 
 from halloo._output.json import plain_json
-from halloo._ping.report import PingReport, Probed, event_dict
+from halloo._ping.report import PingReport, ProbeEvent, event_dict
 
 
 def ping_json(report: PingReport, *, indent: int | None = 2) -> str:
@@ -42,7 +42,7 @@ class PingStream:
         config = {name: told[name] for name in ("schema", "version", "system", "config")}
         self._write("start", config | {"started_ns": report.started_ns, "targets": targets})
 
-    def probe(self, event: Probed) -> None:
+    def probe(self, event: ProbeEvent) -> None:
         """Write what became of a probe."""
         self._write("error" if event.outcome == "error" else "probe", event_dict(event))
 
@@ -63,7 +63,7 @@ def _written(value: object, indent: int | None) -> str:
     return json.dumps(plain_json(value), indent=indent, allow_nan=False)
 
 
-class AtTheEnd:
+class ReportSink:
     """A sink of `halloo._ping.run`."""
 
     def __init__(self, stream: TextIO, write: Callable[[PingReport, TextIO], object]) -> None:
@@ -74,7 +74,7 @@ class AtTheEnd:
     def begin(self, report: PingReport, look: Callable[[], PingReport]) -> None:
         """Write nothing yet."""
 
-    def probe(self, event: Probed) -> None:
+    def probe(self, event: ProbeEvent) -> None:
         """Write nothing: the report has the sum of them."""
 
     def interim(self, report: PingReport) -> None:

@@ -14,9 +14,9 @@ from rich.panel import Panel
 from rich.text import Text
 
 from halloo._core.escape import printable
-from halloo._core.units import NS, Unit, time
+from halloo._core.units import NS, Unit, show_time
 from halloo._ping.remarks import counted
-from halloo._ping.report import PingReport, Probed, Target
+from halloo._ping.report import PingReport, ProbeEvent, TargetReport
 from halloo._ping.text import COLUMNS, PingText
 
 EVERY = 100 * NS["ms"]  # between two drawings, at least
@@ -39,7 +39,7 @@ class Strip:
         self._found: dict[int, int | str] = {}
         self._highest = -1
 
-    def note(self, event: Probed) -> None:
+    def note(self, event: ProbeEvent) -> None:
         """Take note of what became of a probe; what is said of it later replaces what was said before."""
         found = MARKS.get(event.outcome, event.round_trip_ns)
         if event.number is None or found is None or event.outcome in ("duplicate", "stray"):
@@ -97,7 +97,7 @@ class PingLive:
         self._live.start()
         self._draw(report)
 
-    def probe(self, event: Probed) -> None:
+    def probe(self, event: ProbeEvent) -> None:
         """Take note of a probe, and draw when it is time to."""
         self._strips[event.target].note(event)
         if event.text:
@@ -129,7 +129,7 @@ class PingLive:
         now = self._clock()
         self._due_ns = now + max(EVERY, SHARE * (now - began))
 
-    def _rows(self, target: Target, strip: Strip) -> list[Text]:
+    def _rows(self, target: TargetReport, strip: Strip) -> list[Text]:
         """Write a target's numbers, its strip and what the strip's lowest and highest blocks are."""
         return [
             Text(f"{printable(target.label)}: {counted(target)}", "bold"),
@@ -137,19 +137,21 @@ class PingLive:
             *self._strip(strip),
         ]
 
-    def _times(self, target: Target) -> list[Text]:
+    def _times(self, target: TargetReport) -> list[Text]:
         spread = target.round_trip
         if spread is None:
             return []
         found = ((name, COLUMNS[name](spread)) for name in SHOWN)
-        return [Text("  ".join(f"{name} {time(value, self._unit)}" for name, value in found if value is not None))]
+        return [Text("  ".join(f"{name} {show_time(value, self._unit)}" for name, value in found if value is not None))]
 
     def _strip(self, strip: Strip) -> list[Text]:
         letters, least, most = strip.draw()
         text = Text(letters, no_wrap=True)
         for letter, style in STYLES.items():
             text.highlight_regex(f"[{letter}]", style)
-        scale = f"{BLOCKS[0]} {time(least, self._unit)}  {BLOCKS[-1]} {time(most, self._unit)}" if most else ""
+        scale = (
+            f"{BLOCKS[0]} {show_time(least, self._unit)}  {BLOCKS[-1]} {show_time(most, self._unit)}" if most else ""
+        )
         return [text, Text(scale, "dim")]
 
     def _strips_alone(self, report: PingReport) -> Group:

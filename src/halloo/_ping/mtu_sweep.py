@@ -10,16 +10,16 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from halloo._core.histogram import Latency
+from halloo._core.histogram import Histogram
 from halloo._core.probe import LEAST, Probes
 from halloo._core.units import SECOND
 from halloo._net.datagrams import MOST
-from halloo._net.signals import Wish
-from halloo._ping.flow import Course, Lane
+from halloo._net.signals import StopRequest
+from halloo._ping.flow import Flow, ProbeConnection
 from halloo._ping.prober import Prober
-from halloo._ping.report import Probed, Target
-from halloo._ping.schedule import Pace
-from halloo._ping.tracker import Account
+from halloo._ping.report import ProbeEvent, TargetReport
+from halloo._ping.schedule import Schedule
+from halloo._ping.tracker import ProbeTracker
 from halloo.errors import UnknownHost
 
 TRIES = 3
@@ -27,15 +27,15 @@ COUNTS = ("sent", "received", "lost", "late", "duplicate", "reordered", "corrupt
 PATIENCE, TIMES = SECOND // 5, 4  # how long one try is waited for, once it is known what is usual
 
 
-class Sweep:
+class MtuSweep:
     """The search for one target; `place` is its among all."""
 
     def __init__(
         self,
-        lane: Lane,
-        target: Target,
-        wish: Wish,
-        tell: Callable[[Probed], object],
+        lane: ProbeConnection,
+        target: TargetReport,
+        wish: StopRequest,
+        tell: Callable[[ProbeEvent], object],
         *,
         wait_ns: int,
         chance: Callable[[], int],
@@ -57,11 +57,11 @@ class Sweep:
         self._low, self._high = LEAST - 1, MOST + 1  # the largest that came back, and the smallest that did not
         self._counts: Counter[str] = Counter()
         self._errors: Counter[str] = Counter()
-        self._latency = Latency()
+        self._latency = Histogram()
         self._failure: str | None = None
         self._known = True  # where it is
 
-    def run(self, look: Callable[[], object] = int) -> Target:
+    def run(self, look: Callable[[], object] = int) -> TargetReport:
         """Search, and give the report; `look` is called when one asks."""
         size = LEAST
         while self._high - self._low > 1 and not self._over:
@@ -74,7 +74,7 @@ class Sweep:
                 break
         return self.report()
 
-    def report(self) -> Target:
+    def report(self) -> TargetReport:
         """Say what was found so far: `largest_bytes` is None when not even the smallest probe came back."""
         return replace(
             self._target,
@@ -83,7 +83,7 @@ class Sweep:
             errors=dict(self._errors),
             failure=None if self._counts["received"] else self._failure,
             clock="kernel" if self._lane.stamped else "user",
-            round_trip=self._latency.spread(),
+            round_trip=self._latency.summary(),
             largest_bytes=self._low if self._low >= LEAST else None,
         )
 
@@ -98,11 +98,11 @@ class Sweep:
         """Send one probe, and wait for it."""
         slowest = self._latency.slowest
         wait = min(self._wait, max(PATIENCE, TIMES * slowest)) if slowest else self._wait
-        account = Account(self._place, Probes(self._chance(), size, stamp=False), wait, self._target)
-        course = Course(self._lane, account)
+        account = ProbeTracker(self._place, Probes(self._chance(), size, stamp=False), wait, self._target)
+        course = Flow(self._lane, account)
         left = None if self._end_ns is None else max(self._end_ns - time.monotonic_ns(), 0)
         hear = partial(self._told, size)
-        prober = Prober([course], Pace(0, 1, 1), self._wish, hear, deadline_ns=left)
+        prober = Prober([course], Schedule(0, 1, 1), self._wish, hear, deadline_ns=left)
         try:
             prober.open()
         except UnknownHost as error:
@@ -118,6 +118,6 @@ class Sweep:
             self._latency.record(found.round_trip.median_ns)
         return bool(found.received and not found.corrupt)
 
-    def _told(self, size: int, event: Probed) -> None:
+    def _told(self, size: int, event: ProbeEvent) -> None:
         number = None if event.number is None else self._counts["sent"]
         self._tell(replace(event, number=number, size=event.size or size))

@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 
 from halloo._core.units import SECOND
 from halloo._net.precise_wait import AWAKE, sharp_timers, wait
-from halloo._net.signals import Wish
-from halloo._ping.connector import Openings
-from halloo._ping.flow import Blocked, Course
-from halloo._ping.report import Probed
-from halloo._ping.schedule import Pace
+from halloo._net.signals import StopRequest
+from halloo._ping.connector import Connector
+from halloo._ping.flow import Blocked, Flow
+from halloo._ping.report import ProbeEvent
+from halloo._ping.schedule import Schedule
 from halloo._ping.tracker import Instant
 from halloo.errors import HallooError, UnknownHost, UsageError
 
@@ -22,7 +22,7 @@ SHORTEST, TIMES = 50_000_000, 3  # nanoseconds, and times of the slowest so far,
 AFTER_ERROR = 100_000_000  # nanoseconds until the next probe where each follows the last answer
 TOGETHER, TENTH = SECOND, 10  # nanoseconds, or a part of all there are, for which the first probes wait for the others
 
-Tell = Callable[[Probed], object]
+Tell = Callable[[ProbeEvent], object]
 
 
 def both_clocks() -> Instant:
@@ -35,13 +35,13 @@ class Prober:
 
     def __init__(
         self,
-        courses: Sequence[Course],
-        pace: Pace,
-        wish: Wish,
+        courses: Sequence[Flow],
+        pace: Schedule,
+        wish: StopRequest,
         tell: Tell,
         *,
         deadline_ns: int | None = None,
-        spin: bool = False,
+        busy_poll: bool = False,
         clock: Callable[[], Instant] = both_clocks,
     ) -> None:
         """Begin nothing yet; `deadline_ns` is how long it may take, connecting with it."""
@@ -50,17 +50,17 @@ class Prober:
         self._wish = wish
         self._tell = tell
         self._deadline = deadline_ns
-        self._spin = spin
+        self._busy_poll = busy_poll
         self._clock = clock
         self._end_ns: int | None = None  # when to stop, of the steady clock
         self._all_sent: int | None = None  # when, of the steady clock
         self._hold = 0  # until when nothing is sent, of the steady clock
-        self._openings = Openings([course.lane for course in courses], self._opened, self._not_open)
+        self._openings = Connector([course.connection for course in courses], self._opened, self._not_open)
         self._pending: dict[int, Instant] = {}  # the places whose probe leaves as soon as there is a connection
         self._failed: dict[int, HallooError] = {}  # before the first probe, which is their victim
         self._unused: set[int] = set()  # connections that have had no probe yet
         self._just_sent = False
-        self._loaded: tuple[Course, bytes] | None = None  # the next probe, made in advance, and whose it is
+        self._loaded: tuple[Flow, bytes] | None = None  # the next probe, made in advance, and whose it is
 
     def open(self) -> None:
         """Connect, so that the first probes leave as planned. Raises UsageError, and UnknownHost if none is known.
@@ -71,13 +71,13 @@ class Prober:
         self._end_ns = None if self._deadline is None else now + self._deadline
         together = now + (TOGETHER if self._deadline is None else min(TOGETHER, self._deadline // TENTH))
         for place, course in enumerate(self._courses):
-            if not course.lane.connection and not self._wish.stop:
+            if not course.connection.connection and not self._wish.stop:
                 self._openings.begin(place)
         while self._openings and not self._wish.stop and not self._past(self._end_ns):
             if self._unused and self._past(together):
                 break
             until = together if self._unused else self._clock().steady_ns + SECOND
-            self._openings.go_on(self._ready(self._until(until), {}))
+            self._openings.advance(self._ready(self._until(until), {}))
         errors = [*self._failed.values()]
         unknown = len(errors) == len(self._courses) and all(isinstance(error, UnknownHost) for error in errors)
         for error in errors:
@@ -108,13 +108,13 @@ class Prober:
     def look(self) -> None:
         """Have every account know what is known of its connection by now."""
         for course in self._courses:
-            course.account.note_kernel(course.lane.kernel())
+            course.tracker.note_kernel(course.connection.kernel())
             self._describe(course)
 
     def close(self) -> None:
         """Close all connections."""
         for course in self._courses:
-            course.lane.close()
+            course.connection.close()
 
     # The plan.
 
@@ -148,13 +148,13 @@ class Prober:
         if due and min(due) <= now.steady_ns:
             self._step(0)  # what has come by now is not lost
             for course in self._courses:
-                for event in course.account.overdue(now):
+                for event in course.tracker.overdue(now):
                     self._tell(event)
             due = self._due()
         return due
 
     def _due(self) -> list[int]:
-        return [due for course in self._courses if (due := course.account.tally.due_ns()) is not None]
+        return [due for course in self._courses if (due := course.tracker.tally.due_ns()) is not None]
 
     def _planned(self, now: int, awaited: Sequence[int]) -> int:
         """Say when the next probe leaves, which may be past, or far off where every turn is held."""
@@ -183,9 +183,9 @@ class Prober:
             self._all_sent = now
         return max((self._straggling(course, self._all_sent) for course in self._courses), default=0)
 
-    def _straggling(self, course: Course, since: int) -> int:
+    def _straggling(self, course: Flow, since: int) -> int:
         """Say until when a course is waited for; a stream, where nothing gets lost, as long as ever."""
-        due, slowest = course.account.tally.due_ns(), course.account.latency.slowest
+        due, slowest = course.tracker.tally.due_ns(), course.tracker.latency.slowest
         if due is None or course.stream or not slowest:
             return due or 0
         return min(due, since + max(SHORTEST, TIMES * slowest))
@@ -198,9 +198,9 @@ class Prober:
             self._pace.take_back(len(self._pending))
         else:
             self._openings.give_up()
-        slowest = max(course.account.latency.slowest for course in self._courses)
+        slowest = max(course.tracker.latency.slowest for course in self._courses)
         until = self._clock().steady_ns + min(max(SHORTEST, TIMES * slowest), SECOND)
-        while any(course.account.tally.awaited for course in self._courses) and not self._past(until):
+        while any(course.tracker.tally.awaited for course in self._courses) and not self._past(until):
             self._step(until)
 
     def _past(self, moment: int | None) -> bool:
@@ -211,14 +211,14 @@ class Prober:
     def _opened(self, place: int, phases: Mapping[str, int]) -> None:
         """Send the probe that waited for the connection; without one, it is there for the first."""
         course, planned = self._courses[place], self._pending.pop(place, None)
-        course.account.connected(phases)
+        course.tracker.connected(phases)
         self._describe(course)
         if planned is None:
             self._unused.add(place)
         elif course.connect:
             self._reached(course, planned)
         else:
-            self._dispatch(course, course.account.make(self._clock()))
+            self._dispatch(course, course.tracker.make(self._clock()))
 
     def _not_open(self, place: int, error: HallooError) -> None:
         planned = self._pending.pop(place, None)
@@ -227,17 +227,17 @@ class Prober:
         else:
             self._fail_at_once(self._courses[place], planned, error)
 
-    def _describe(self, course: Course) -> None:
+    def _describe(self, course: Flow) -> None:
         """Take note of what is known of a connection: the way to the peer may have changed."""
-        if course.lane.connection:
-            course.account.clock = "kernel" if course.lane.stamped and not course.connect else "user"
-            course.account.fill(**course.lane.known())
+        if course.connection.connection:
+            course.tracker.clock = "kernel" if course.connection.stamped and not course.connect else "user"
+            course.tracker.fill(**course.connection.known())
 
-    def _close(self, course: Course) -> None:
+    def _close(self, course: Flow) -> None:
         if self._loaded and self._loaded[0] is course:
             self._loaded = None
-        course.account.note_kernel(course.lane.kernel(), closing=True)
-        course.lane.close()
+        course.tracker.note_kernel(course.connection.kernel(), closing=True)
+        course.connection.close()
 
     # Sending.
 
@@ -253,13 +253,13 @@ class Prober:
         self._unused.discard(place)
         if error := self._failed.pop(place, None):
             self._fail_at_once(course, now, error)
-        elif course.lane.connection is None:
+        elif course.connection.connection is None:
             self._pending[place] = now
             self._openings.begin(place)
         elif course.connect:
             self._reached(course, now)
         else:
-            self._dispatch(course, course.account.make(now))
+            self._dispatch(course, course.tracker.make(now))
 
     def _load(self, now: Instant) -> None:
         """Make the next probe while an answer is awaited, so that it can leave before anything is done about that.
@@ -268,65 +268,67 @@ class Prober:
         """
         place = self._pace.target
         course = self._courses[place]
-        if course.lane.connection and not course.apart and place not in self._unused:
-            self._loaded = course, course.account.make(now)
+        if course.connection.connection and not course.apart and place not in self._unused:
+            self._loaded = course, course.tracker.make(now)
 
-    def _dispatch(self, course: Course, probe: bytes) -> None:
+    def _dispatch(self, course: Flow, probe: bytes) -> None:
         if failure := self._leave(course, probe):
             self._not_sent(course, *failure)
 
-    def _leave(self, course: Course, probe: bytes) -> tuple[int, HallooError] | None:
+    def _leave(self, course: Flow, probe: bytes) -> tuple[int, HallooError] | None:
         """Send a probe; give its number and the error if it cannot be sent."""
         self._loaded = None
         left, failure = self._clock(), None
         try:
-            course.lane.send(probe)
+            course.connection.send(probe)
         except HallooError as error:
             failure = error
-        number = course.account.sent(left)
+        number = course.tracker.sent(left)
         return None if failure is None else (number, failure)
 
-    def _not_sent(self, course: Course, number: int, error: HallooError) -> None:
+    def _not_sent(self, course: Flow, number: int, error: HallooError) -> None:
         if course.stream and not isinstance(error, Blocked):
             self._end(course, error)
         else:
             self._fail(course, number, error)
 
-    def _reached(self, course: Course, began: Instant) -> None:
+    def _reached(self, course: Flow, began: Instant) -> None:
         """Take a connection for all there is to a probe."""
-        course.account.send(began)
-        self._tell(course.account.reached(self._clock()))
+        course.tracker.send(began)
+        self._tell(course.tracker.reached(self._clock()))
         self._close(course)
 
-    def _fail_at_once(self, course: Course, now: Instant, error: HallooError) -> None:
-        number, _ = course.account.send(now)
+    def _fail_at_once(self, course: Flow, now: Instant, error: HallooError) -> None:
+        number, _ = course.tracker.send(now)
         self._fail(course, number, error)
 
-    def _fail(self, course: Course, number: int | None, error: HallooError) -> None:
+    def _fail(self, course: Flow, number: int | None, error: HallooError) -> None:
         self._hold = self._clock().steady_ns + AFTER_ERROR
         told = type(error).__name__, str(error)
-        self._tell(course.account.fail(number, told, self._clock()))
+        self._tell(course.tracker.fail(number, told, self._clock()))
 
     # Receiving.
 
     def _step(self, until: int) -> None:
         """Wait until something has come or a moment is there, and deal with it."""
-        connected = [course for course in self._courses if course.lane.connection and not course.connect]
-        listening = {course.lane.connection.socket.fileno(): course for course in connected if course.lane.connection}
+        connected = [course for course in self._courses if course.connection.connection and not course.connect]
+        listening = {
+            course.connection.connection.socket.fileno(): course for course in connected if course.connection.connection
+        }
         ready = self._ready(until, listening)
         if not self._pace.follows:
             self._pass_held_turns()
         if self._openings:
-            self._openings.go_on(ready)
+            self._openings.advance(ready)
         for number, course in listening.items():
-            if number in ready and course.lane.connection:
+            if number in ready and course.connection.connection:
                 try:
                     self._receive(course)
                 except HallooError as error:
                     self._end(course, error)
 
-    def _receive(self, course: Course) -> None:
-        lane, account = course.lane, course.account
+    def _receive(self, course: Flow) -> None:
+        lane, account = course.connection, course.tracker
         if lane.sending:
             lane.go_on_sending()
         for data, now, kernel_ns in lane.receive(self._clock):
@@ -344,36 +346,36 @@ class Prober:
                 self._close(course)
                 return
 
-    def _end(self, course: Course, error: HallooError) -> None:
+    def _end(self, course: Flow, error: HallooError) -> None:
         """Close a connection that has failed, and what was under way on it; a datagram's error concerns the latest."""
-        outstanding = course.account.tally.outstanding()
+        outstanding = course.tracker.tally.outstanding()
         victims: list[int | None] = [*(outstanding if course.stream else outstanding[-1:])]
         for number in victims or [None]:
             self._fail(course, number, error)
         if course.stream:
             self._close(course)
 
-    def _finish(self, place: int, course: Course) -> None:
+    def _finish(self, place: int, course: Flow) -> None:
         """Give up what is awaited, or else take the beginning of an answer for all there is of it."""
         if error := self._failed.pop(place, None):  # its first probe has had no turn
             self._fail_at_once(course, self._clock(), error)
-        awaited = [*course.account.finish(self._clock())]
+        awaited = [*course.tracker.finish(self._clock())]
         for event in awaited:
             self._tell(event)
-        if not awaited and (rest := course.lane.rest()):
-            self._tell(course.account.answer(rest, self._clock(), None))
+        if not awaited and (rest := course.connection.rest()):
+            self._tell(course.tracker.answer(rest, self._clock(), None))
 
     # Waiting.
 
-    def _ready(self, until: int, listening: Mapping[int, Course]) -> set[int]:
+    def _ready(self, until: int, listening: Mapping[int, Flow]) -> set[int]:
         """Wait for a descriptor that something has come to, or that takes something; a near moment is awaited awake."""
-        if self._spin and not self._openings:
+        if self._busy_poll and not self._openings:
             return {*listening}
         now = self._clock().steady_ns
         seconds = max(self._awake_from(until, now) - now, 0) / SECOND
         begun = self._openings.awaited()
         reading = [*listening, *begun.reading, self._wish.waking.fileno()]
-        sending = [number for number, course in listening.items() if course.lane.sending]
+        sending = [number for number, course in listening.items() if course.connection.sending]
         found = wait(reading, [*sending, *begun.writing], min(seconds, begun.seconds))
         self._wish.heard()
         return found
@@ -382,9 +384,9 @@ class Prober:
         """Say from when on not to sleep: just before a moment, and before an answer that only our own clock times."""
         if self._pace.interval_ns < SELDOM:
             return until - AWAKE
-        expected = [moment for course in self._courses if (moment := course.account.expected_ns) is not None]
+        expected = [moment for course in self._courses if (moment := course.tracker.expected_ns) is not None]
         return min([until - AWAKE, *(moment - BEFORE for moment in expected if now < moment + AFTER)])
 
 
-def _nobody(_event: Probed) -> None:
+def _nobody(_event: ProbeEvent) -> None:
     """Tell nobody."""

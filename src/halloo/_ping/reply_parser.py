@@ -13,7 +13,7 @@ _MARK = 12  # bytes, with the run
 _FIRST = b"h"  # of a mark, and nowhere else in a probe
 
 
-class Replies:
+class ReplyParser:
     """What came on one connection and is not a whole piece yet: never more than a probe and a mark."""
 
     def __init__(self, run: int, size: int) -> None:

@@ -7,17 +7,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from halloo._core.histogram import PERCENTILES, Spread
-from halloo._ping.counters import Outage, Way, Ways
+from halloo._core.histogram import PERCENTILES, Summary
+from halloo._ping.counters import DirectionalLoss, Outage, Way
 
 SCHEMA = "halloo.ping/1"
-PHASES = ("name", "connect", "tls", "first")  # the first echo on a connection; all echoes are in `round_trip`
+PHASES = ("resolve", "connect", "tls", "first")  # the first echo on a connection; all echoes are in `round_trip`
 Clock = Literal["kernel", "user"]  # whose receive time the round trips have
 Outcome = Literal["reply", "late", "duplicate", "corrupt", "stray", "lost", "error"]
 
 
 @dataclass(frozen=True, slots=True)
-class Probed:
+class ProbeEvent:
     """What became of one probe: `target` is its place among the report's targets, `peer` the address that was used.
 
     A `corrupt` answer came, with the first wrong byte at `offset`; a `stray` one belongs to no probe of this run and
@@ -56,17 +56,17 @@ class Kernel:
 
 
 @dataclass(frozen=True, slots=True)
-class Stamped:
+class TimestampReport:
     """What a stamping server adds: the time within it, losses by direction, and one-way times if the clocks agree."""
 
-    server: Spread
-    ways: Ways | None
-    there: Spread | None = None
-    back: Spread | None = None
+    server: Summary
+    lost: DirectionalLoss | None
+    forward: Summary | None = None
+    reverse: Summary | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class TargetReport:
     """One line of the report: an address, or one of the source ports to it."""
 
     label: str
@@ -85,11 +85,11 @@ class Target:
     errors: Mapping[str, int] = field(default_factory=dict)
     failure: str | None = None  # the sentence of the last error, where nothing came back
     clock: Clock = "user"
-    round_trip: Spread | None = None
-    phases: Mapping[str, Spread] = field(default_factory=dict)  # of PHASES, those that were gone through
+    round_trip: Summary | None = None
+    phases: Mapping[str, Summary] = field(default_factory=dict)  # of PHASES, those that were gone through
     kernel: Kernel | None = None
     floor_ns: int | None = None  # the network's, as far as the kernel can tell
-    stamped: Stamped | None = None
+    timestamps: TimestampReport | None = None
     outages: tuple[Outage, ...] = ()  # in wall time
     outage_count: int = 0
     longest_outage: Outage | None = None
@@ -105,7 +105,7 @@ class Target:
         return 100 * self.lost / self.sent if self.sent else 0.0
 
     @property
-    def beyond_floor_ns(self) -> int | None:
+    def above_floor_ns(self) -> int | None:
         """What the server and queueing took at most, of the median: what the network's floor leaves of it."""
         if self.floor_ns is None or self.round_trip is None or (self.phases and "first" not in self.phases):
             return None  # not known, or no echo was asked for
@@ -117,14 +117,14 @@ class Generator:
     """How well the pinging side kept its own plan, and what it cost: a round trip counts from when its probe left.
 
     `late` left more than LATE after their moment, `behind` more than a tenth of the interval; what never left is both.
-    `held` are turns besides at which the far end still had the target's only connection, or none was there yet.
+    `skipped_waiting` counts turns at which the target's only connection was still in use, or not yet made.
     """
 
     planned: int = 0
     late: int = 0
     behind: int = 0
-    held: int = 0
-    lateness: Spread | None = None
+    skipped_waiting: int = 0
+    lateness: Summary | None = None
     cpu_percent: float = 0.0
 
     @property
@@ -145,7 +145,7 @@ LATE = 100_000  # nanoseconds after its plan at which a probe has left late
 class PingReport:
     """What a ping found: for each target what came back, how late, and where the time went."""
 
-    targets: tuple[Target, ...]
+    targets: tuple[TargetReport, ...]
     started_ns: int  # wall
     duration_ns: int
     generator: Generator = field(default_factory=Generator)
@@ -181,10 +181,10 @@ class PingReport:
                 "generator": {
                     "late_percent": self.generator.late_percent,
                     "within_100us_percent": 100 - self.generator.late_percent,
-                    "lateness": spread_dict(self.generator.lateness),
+                    "lateness": summary_dict(self.generator.lateness),
                     "cpu_percent": self.generator.cpu_percent,
                     "limited": self.generator.limited,
-                    "held": self.generator.held,
+                    "skipped_waiting": self.generator.skipped_waiting,
                 },
                 "targets": [target_dict(target) for target in self.targets],
             },
@@ -197,7 +197,7 @@ class PingReport:
         return {name: sum(target.errors.get(name, 0) for target in self.targets) for name in names}
 
 
-def spread_dict(spread: Spread | None) -> dict[str, Any] | None:
+def summary_dict(spread: Summary | None) -> dict[str, Any] | None:
     """Give a distribution as JSON has it; a percentile with too few values beyond it is None, the median never."""
     if spread is None:
         return None
@@ -215,7 +215,7 @@ def spread_dict(spread: Spread | None) -> dict[str, Any] | None:
     }
 
 
-def target_dict(target: Target) -> dict[str, Any]:
+def target_dict(target: TargetReport) -> dict[str, Any]:
     """Give a target as JSON has it."""
     plain = (
         *("label", "address", "peer", "local", "sent", "received", "lost", "late", "duplicate", "reordered"),
@@ -226,31 +226,34 @@ def target_dict(target: Target) -> dict[str, Any]:
             "failure",
             "clock",
             "floor_ns",
-            "beyond_floor_ns",
+            "above_floor_ns",
             "loss_percent",
             "outage_count",
         ),
         *("dscp", "ttl", "largest_bytes", "path_mtu"),
     )
-    kernel, stamped = target.kernel, target.stamped
+    kernel, stamped = target.kernel, target.timestamps
     return {name: getattr(target, name) for name in plain} | {
         "errors": dict(target.errors),
-        "round_trip": spread_dict(target.round_trip),
-        "phases": {name: spread_dict(spread) for name, spread in target.phases.items()},
+        "round_trip": summary_dict(target.round_trip),
+        "phases": {name: summary_dict(spread) for name, spread in target.phases.items()},
         "kernel": {name: getattr(kernel, name) for name in Kernel.__slots__} if kernel else None,
-        "stamped": stamped_dict(stamped) if stamped else None,
+        "timestamps": timestamps_dict(stamped) if stamped else None,
         "outages": [outage_dict(outage) for outage in target.outages],
         "longest_outage": outage_dict(target.longest_outage) if target.longest_outage else None,
     }
 
 
-def stamped_dict(stamped: Stamped) -> dict[str, Any]:
+def timestamps_dict(stamped: TimestampReport) -> dict[str, Any]:
     """Give what a server stamped as JSON has it; one-way times are only as good as the two clocks agree."""
-    ways = stamped.ways
+    ways = stamped.lost
     return {
-        "server": spread_dict(stamped.server),
-        "lost": {name: getattr(ways, name) for name in Ways.__slots__} if ways else None,
-        "one_way_if_clocks_agree": {"there": spread_dict(stamped.there), "back": spread_dict(stamped.back)},
+        "server": summary_dict(stamped.server),
+        "lost": {name: getattr(ways, name) for name in DirectionalLoss.__slots__} if ways else None,
+        "one_way_if_clocks_agree": {
+            "forward": summary_dict(stamped.forward),
+            "reverse": summary_dict(stamped.reverse),
+        },
     }
 
 
@@ -265,7 +268,7 @@ def outage_dict(outage: Outage) -> dict[str, Any]:
     }
 
 
-def event_dict(event: Probed) -> dict[str, Any]:
+def event_dict(event: ProbeEvent) -> dict[str, Any]:
     """Give a probe as a line of `--json-stream` has it."""
     named = ("target", "peer", "outcome", "wall_ns", "number", "round_trip_ns", "size", "reordered", "offset", "way")
     return {name: getattr(event, name) for name in named} | {

@@ -14,20 +14,20 @@ from typing import Any, Protocol
 
 from halloo._core.address import Address, AddressLike, parse
 from halloo._core.probe import LEAST, Probes
-from halloo._core.tls_options import Trust
+from halloo._core.tls_options import ClientTLS
 from halloo._core.units import SECOND
 from halloo._net.datagrams import MOST
-from halloo._net.signals import Wish
-from halloo._net.socket_options import Marking
+from halloo._net.signals import StopRequest
+from halloo._net.socket_options import SocketOptions
 from halloo._output.json import system, version
-from halloo._ping.flow import Course, Dial, Lane
+from halloo._ping.flow import ConnectOptions, Flow, ProbeConnection
 from halloo._ping.goals import Goal, goal, missed
-from halloo._ping.mtu_sweep import Sweep
+from halloo._ping.mtu_sweep import MtuSweep
 from halloo._ping.prober import Prober, both_clocks
-from halloo._ping.report import Generator, PingReport, Probed, Target
-from halloo._ping.schedule import Pace
-from halloo._ping.tracker import Account
-from halloo.errors import CutShort, HallooError, Reset, UsageError
+from halloo._ping.report import Generator, PingReport, ProbeEvent, TargetReport
+from halloo._ping.schedule import Schedule
+from halloo._ping.tracker import ProbeTracker
+from halloo.errors import HallooError, IncompleteRead, Reset, UsageError
 
 COUNT, INTERVAL, WAIT, SIZE = 10, 1.0, 5.0, 128  # probes, seconds, seconds, bytes
 _HIGHEST_DSCP, _HIGHEST_TTL, _FLOWS = 63, 255, 1000
@@ -39,7 +39,7 @@ class Sink(Protocol):
     def begin(self, report: PingReport, look: Callable[[], PingReport]) -> None:
         """Take note that the first probe is about to leave; `look` gives the report so far at any time."""
 
-    def probe(self, event: Probed) -> None:
+    def probe(self, event: ProbeEvent) -> None:
         """Take note of what became of a probe."""
 
     def interim(self, report: PingReport) -> None:
@@ -50,7 +50,7 @@ class Sink(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class _Wanted:
+class PingConfig:
     """What a ping was asked for, checked."""
 
     addresses: tuple[Address, ...] = (Address(host="localhost"),)
@@ -60,13 +60,13 @@ class _Wanted:
     deadline: float | None = None
     size: int = SIZE
     family: int | None = None
-    trust: Trust | None = None
-    marking: Marking = field(default_factory=Marking)
+    trust: ClientTLS | None = None
+    marking: SocketOptions = field(default_factory=SocketOptions)
     flows: int = 1
     reconnect: bool = False
     connect: bool = False
     size_sweep: bool = False
-    spin: bool = False
+    busy_poll: bool = False
     user_clock: bool = False
     goals: Sequence[Goal] = ()
 
@@ -133,7 +133,7 @@ def ping(
     deadline: float | None = None,
     size: int = SIZE,
     family: int | None = None,
-    trust: Trust | None = None,
+    trust: ClientTLS | None = None,
     dscp: int | None = None,
     ttl: int | None = None,
     bind: str | None = None,
@@ -142,7 +142,7 @@ def ping(
     connect: bool = False,
     df: bool = False,
     size_sweep: bool = False,
-    spin: bool = False,
+    busy_poll: bool = False,
     user_clock: bool = False,
     goals: Sequence[Goal | str] = (),
     sink: Sink | None = None,
@@ -154,16 +154,16 @@ def ping(
     each a target of its own with `count` probes. With `reconnect` every probe has a connection of its own; with
     `connect` it is nothing but that, to any port. `dscp` and `ttl` mark what is sent, `bind` is the address it leaves
     from, `df` forbids fragments; `size_sweep` looks for the largest datagram that returns, and does nothing else.
-    `spin` waits awake: more exact, and a whole core. Times are from sending to the kernel's receiving where the kernel
-    tells, unless `user_clock`. That nothing is there is in the report. Raises UsageError, UnknownHost; docs/ping.md
-    tells what each number is.
+    `busy_poll` never sleeps: more exact, at the price of a core. Times are from sending to the kernel's
+    receiving where the kernel tells, unless `user_clock`. A dead target is in the report. docs/ping.md says what
+    each number is. Raises UsageError, UnknownHost.
 
     >>> with halloo.serving() as server:
     ...     report = halloo.ping(server.address, count=3, interval=0)
     >>> report.targets[0].received
     3
     """
-    wanted = _Wanted(
+    wanted = PingConfig(
         addresses=tuple(parse(address) for address in addresses or ("localhost",)),
         count=count,
         interval=interval,
@@ -172,37 +172,37 @@ def ping(
         size=size,
         family=family,
         trust=trust,
-        marking=Marking(dscp, ttl, bind, df or size_sweep),
+        marking=SocketOptions(dscp, ttl, bind, df or size_sweep),
         flows=flows,
         reconnect=reconnect,
         connect=connect,
         size_sweep=size_sweep,
-        spin=spin,
+        busy_poll=busy_poll,
         user_clock=user_clock,
         goals=tuple(goal(each) if isinstance(each, str) else each for each in goals),
     )
     wanted.check()
-    with closing(Wish()) as wish, wish.of_signals() if sink else nullcontext():
+    with closing(StopRequest()) as wish, wish.of_signals() if sink else nullcontext():
         return _Run(wanted, sink, wish).report()
 
 
 class _Run:
     """One ping, from the first connection to the report."""
 
-    def __init__(self, wanted: _Wanted, sink: Sink | None, wish: Wish) -> None:
+    def __init__(self, wanted: PingConfig, sink: Sink | None, wish: StopRequest) -> None:
         self._wanted, self._sink, self._wish = wanted, sink, wish
         self._tell = sink.probe if sink else _unheard
         self._courses = _courses(wanted)
-        self._pace = Pace(_nanoseconds(wanted.interval), len(self._courses), wanted.count)
+        self._pace = Schedule(_nanoseconds(wanted.interval), len(self._courses), wanted.count)
         self._prober = Prober(
             self._courses,
             self._pace,
             wish,
             self._tell,
             deadline_ns=None if wanted.deadline is None else _nanoseconds(wanted.deadline),
-            spin=wanted.spin,
+            busy_poll=wanted.busy_poll,
         )
-        self._sweeps: list[Sweep] = []
+        self._sweeps: list[MtuSweep] = []
         self._version, self._system = version(), system()  # now, since they take files, of which flows may leave none
         self._began, self._busy = both_clocks(), 0
 
@@ -236,11 +236,13 @@ class _Run:
         else:
             self._prober.run(self._interim)
 
-    def _sweep(self, place: int, course: Course) -> Sweep:
+    def _sweep(self, place: int, course: Flow) -> MtuSweep:
         wait, deadline = _nanoseconds(self._wanted.wait), self._wanted.deadline
         end = None if deadline is None else self._began.steady_ns + _nanoseconds(deadline)
-        target = course.account.report()
-        return Sweep(course.lane, target, self._wish, self._tell, wait_ns=wait, chance=_chance, place=place, end_ns=end)
+        target = course.tracker.report()
+        return MtuSweep(
+            course.connection, target, self._wish, self._tell, wait_ns=wait, chance=_chance, place=place, end_ns=end
+        )
 
     def _interim(self) -> None:
         if self._sink:
@@ -259,12 +261,14 @@ class _Run:
         cpu = 100 * (time.process_time_ns() - self._busy) / max(passed, 1)
         usual = _USUAL | ({"count": None} if self._sink else {})  # a command goes on until ^C
         targets = [sweep.report() for sweep in self._sweeps]
-        targets = targets or [course.account.report(histogram=histogram) for course in self._courses]
+        targets = targets or [course.tracker.report(histogram=histogram) for course in self._courses]
         return PingReport(
             targets=tuple(targets),
             started_ns=self._began.wall_ns,
             duration_ns=passed,
-            generator=Generator(pace.planned, pace.late, pace.behind, pace.held, pace.lateness.spread(), cpu),
+            generator=Generator(
+                pace.planned, pace.late, pace.behind, pace.skipped_waiting, pace.lateness.summary(), cpu
+            ),
             effective=(effective := _effective(self._wanted)),
             supplied={name: value for name, value in effective.items() if value != usual[name]},
             system=self._system,
@@ -281,54 +285,54 @@ def _chance() -> int:
     return int.from_bytes(os.urandom(4))
 
 
-def _unheard(_event: Probed) -> None:
+def _unheard(_event: ProbeEvent) -> None:
     """Tell nobody."""
 
 
-def _courses(wanted: _Wanted) -> list[Course]:
+def _courses(wanted: PingConfig) -> list[Flow]:
     ways = [(address, flow) for address in wanted.addresses for flow in range(wanted.flows)]
     return [_course(place, address, flow, wanted) for place, (address, flow) in enumerate(ways)]
 
 
-def _course(place: int, address: Address, flow: int, wanted: _Wanted) -> Course:
+def _course(place: int, address: Address, flow: int, wanted: PingConfig) -> Flow:
     address = replace(address, host=address.host or "localhost") if address.path is None else address
     label = f"{address} flow {flow + 1}" if wanted.flows > 1 else str(address)
     run = _chance()
     wait = wanted.wait if wanted.deadline is None else min(wanted.wait, wanted.deadline)
     trust = wanted.trust if address.scheme == "tls" else None
-    dial = Dial(address, wait, wanted.marking, wanted.family, trust, wanted.user_clock)
-    account = Account(
+    dial = ConnectOptions(address, wait, wanted.marking, wanted.family, trust, wanted.user_clock)
+    account = ProbeTracker(
         place,
         Probes(run, wanted.size),
         _nanoseconds(wanted.wait),
-        Target(label, str(address), None, None),
+        TargetReport(label, str(address), None, None),
         one_connection=not wanted.reconnect,
     )
-    return Course(Lane(dial, run=run, size=wanted.size), account, wanted.reconnect, wanted.connect)
+    return Flow(ProbeConnection(dial, run=run, size=wanted.size), account, wanted.reconnect, wanted.connect)
 
 
-def _judged(report: PingReport, wanted: _Wanted) -> PingReport:
+def _judged(report: PingReport, wanted: PingConfig) -> PingReport:
     """Say of each target that never answered why, and which goals were missed."""
     targets = report.targets if wanted.connect else tuple(_explained(target) for target in report.targets)
     sentences = [sentence for target in targets for goal in wanted.goals if (sentence := missed(goal, target))]
     return replace(report, targets=targets, missed=tuple(sentences))
 
 
-def _explained(target: Target) -> Target:
+def _explained(target: TargetReport) -> TargetReport:
     """Name a far end that lets connections in, and does not echo: it was silent long enough, or ended them all."""
     echoes = target.received or target.late or target.corrupt
     if echoes or target.address.startswith("udp:") or "connect" not in target.phases:
         return target
-    if not (target.timed_out or target.errors) or target.errors.keys() - {CutShort.__name__, Reset.__name__}:
+    if not (target.timed_out or target.errors) or target.errors.keys() - {IncompleteRead.__name__, Reset.__name__}:
         return target
     place = parse(target.address).place
     return replace(target, failure=f"{place} accepts but does not echo; add --connect")
 
 
-def _effective(wanted: _Wanted) -> dict[str, Any]:
+def _effective(wanted: PingConfig) -> dict[str, Any]:
     """Give the options in effect, as JSON has them."""
     marking = wanted.marking
-    plain = ("count", "size", "family", "flows", "reconnect", "connect", "size_sweep", "spin", "user_clock")
+    plain = ("count", "size", "family", "flows", "reconnect", "connect", "size_sweep", "busy_poll", "user_clock")
     return {
         "addresses": [str(address) for address in wanted.addresses],
         "interval_ns": _nanoseconds(wanted.interval),
@@ -340,4 +344,4 @@ def _effective(wanted: _Wanted) -> dict[str, Any]:
     }
 
 
-_USUAL = _effective(_Wanted())
+_USUAL = _effective(PingConfig())

@@ -6,13 +6,13 @@ probes afterwards would measure itself.
 
 from heapq import heapify, heappop, heapreplace
 
-from halloo._core.histogram import Latency
+from halloo._core.histogram import Histogram
 from halloo._ping.report import LATE
 
 TENTH = 10  # parts of the interval; a probe that leaves one of them late has fallen behind
 
 
-class Pace:
+class Schedule:
     """The plan of one run: `interval_ns` between two probes to a target; with 0, each follows the last answer."""
 
     def __init__(self, interval_ns: int, targets: int, count: int | None = None) -> None:
@@ -23,8 +23,8 @@ class Pace:
         self._left = None if count is None else [count] * targets
         # A heap: how long after the start, which round, and whose turn.
         self._turns = [self._turn(0, target) for target in range(targets)]
-        self.lateness = Latency()
-        self.planned = self.late = self.behind = self.held = 0
+        self.lateness = Histogram()
+        self.planned = self.late = self.behind = self.skipped_waiting = 0
 
     def begin(self, now_ns: int) -> None:
         """Have the first probe leave now."""
@@ -80,7 +80,7 @@ class Pace:
         rounds = 1
         if self._interval:
             rounds += max(now_ns - self.due_ns, 0) // self._interval
-            self.held += rounds
+            self.skipped_waiting += rounds
         self._pass(rounds)
 
     def take_back(self, count: int) -> None:

@@ -8,14 +8,14 @@ from datetime import tzinfo
 from typing import TextIO
 
 from halloo._core.escape import printable
-from halloo._core.histogram import Spread
-from halloo._core.units import NONE, Unit, column, show_dscp, show_duration, time
+from halloo._core.histogram import Summary
+from halloo._core.units import NONE, Unit, show_column, show_dscp, show_duration, show_time
 from halloo._ping.remarks import Note, beside, clock, counted, kernel, line, pace, percent, routine, unusual
-from halloo._ping.report import PHASES, PingReport, Probed, Target
+from halloo._ping.report import PHASES, PingReport, ProbeEvent, TargetReport
 
 INDENT = 12  # columns of the words before what they announce
 GAP = "  "
-Read = Callable[[Spread], int | None]
+Read = Callable[[Summary], int | None]
 COLUMNS: dict[str, Read] = {
     "min": lambda spread: spread.min_ns,
     "mean": lambda spread: spread.mean_ns,
@@ -46,7 +46,7 @@ class PingText:
         if not self._quiet:
             self._write("\n".join(heading(report)))
 
-    def probe(self, event: Probed) -> None:
+    def probe(self, event: ProbeEvent) -> None:
         """Write a probe's line, by the address that was used if there is one target; an error's remedy but once."""
         if self._quiet:
             return
@@ -74,7 +74,7 @@ class PingText:
 
 def heading(report: PingReport) -> Iterator[str]:
     """Say who is asked, from where and how; source ports to one address share a line."""
-    addresses: dict[tuple[str, str | None], list[Target]] = {}
+    addresses: dict[tuple[str, str | None], list[TargetReport]] = {}
     for target in report.targets:
         addresses.setdefault((target.address, target.peer), []).append(target)
     for (address, peer), targets in addresses.items():
@@ -108,12 +108,12 @@ def _alone(report: PingReport, unit: Unit | None, zone: tzinfo | None) -> Iterat
     yield from map(_note, unusual(target, unit, zone))
 
 
-def _times(target: Target, unit: Unit | None) -> Iterator[str]:
+def _times(target: TargetReport, unit: Unit | None) -> Iterator[str]:
     """Write a row for each kind of time, of those that were measured more than once, and of the round trip.
 
     They are of different sizes, and compared within a row: each has a unit of its own.
     """
-    rows = {"round trip": target.round_trip, "server": target.stamped.server if target.stamped else None}
+    rows = {"round trip": target.round_trip, "server": target.timestamps.server if target.timestamps else None}
     rows |= {phase: spread for phase in PHASES if (spread := target.phases.get(phase)) and spread.count > 1}
     found = {name: spread for name, spread in rows.items() if spread}
     if found:
@@ -133,7 +133,7 @@ def _together(report: PingReport, unit: Unit | None, zone: tzinfo | None) -> Ite
         columns[phase] = [target.phases[phase].median_ns if phase in target.phases else None for target in targets]
     if not again:
         columns["floor"] = [target.floor_ns for target in targets]
-    columns["server"] = [target.stamped.server.median_ns if target.stamped else None for target in targets]
+    columns["server"] = [target.timestamps.server.median_ns if target.timestamps else None for target in targets]
     yield f"--- {len(targets)} targets, in {show_duration(report.duration_ns)} ---"
     counts = [("sent", [str(target.sent) for target in targets])]
     counts += [("lost", [percent(target.loss_percent) for target in targets])]
@@ -147,7 +147,7 @@ def _together(report: PingReport, unit: Unit | None, zone: tzinfo | None) -> Ite
         yield _note(("clock", clock(timed[0])))
 
 
-def _remarks(target: Target, unit: Unit | None, zone: tzinfo | None) -> Iterator[Note]:
+def _remarks(target: TargetReport, unit: Unit | None, zone: tzinfo | None) -> Iterator[Note]:
     """Say what a row has no column for."""
     if others := beside(target):
         yield "beside", others
@@ -159,7 +159,7 @@ def _remarks(target: Target, unit: Unit | None, zone: tzinfo | None) -> Iterator
 def _shown(columns: dict[str, list[int | None]], unit: Unit | None) -> list[tuple[str, list[str]]]:
     """Write columns of times, all in one unit, to be compared both ways; a column that has none is left out."""
     told = {name: values for name, values in columns.items() if any(value is not None for value in values)}
-    texts = iter(column([value for values in told.values() for value in values], unit))
+    texts = iter(show_column([value for values in told.values() for value in values], unit))
     return [(name, [next(texts) for _ in values]) for name, values in told.items()]
 
 
@@ -172,7 +172,7 @@ def _table(rows: Sequence[str], columns: Sequence[tuple[str, list[str]]], *, lea
 
 
 def _cell(value: int | None, unit: Unit | None) -> str:
-    return NONE if value is None else time(value, unit)
+    return NONE if value is None else show_time(value, unit)
 
 
 def _note(note: Note) -> str:

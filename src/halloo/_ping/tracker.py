@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from halloo._core.histogram import Latency
+from halloo._core.histogram import Histogram
 from halloo._core.probe import ASKING, HEAD, STAMP_END, Probes, difference, read, read_stamp
-from halloo._ping.counters import REMEMBERED, Direction, Outage, Tally, Way
-from halloo._ping.report import Clock, Kernel, Outcome, Probed, Stamped, Target
+from halloo._ping.counters import REMEMBERED, LossDirection, Outage, ProbeCounters, Way
+from halloo._ping.report import Clock, Kernel, Outcome, ProbeEvent, TargetReport, TimestampReport
 
 ALIKE = 64  # outstanding probes that a reply without a readable number is compared with
 LEAST_ALIKE = 12  # bytes: with fewer, something else may look like an answer
@@ -58,29 +58,29 @@ class Sent(NamedTuple):
     written_ns: int
 
 
-class Account:
+class ProbeTracker:
     """One target's probes, from the first to the last."""
 
     def __init__(
-        self, place: int, probes: Probes, wait_ns: int, target: Target, *, one_connection: bool = True
+        self, place: int, probes: Probes, wait_ns: int, target: TargetReport, *, one_connection: bool = True
     ) -> None:
         """Begin; `place` is the target's among all, and `target` what is known of it beforehand.
 
         Each of a server's workers counts for itself: only with `one_connection` do its counts tell what was lost.
         """
         self.target = target
-        self.tally = Tally(wait_ns)
-        self.latency = Latency()
+        self.tally = ProbeCounters(wait_ns)
+        self.latency = Histogram()
         self.clock: Clock = "user"
         self._place = place
         self._one_connection = one_connection
         self._probes = probes
         self._sent: dict[int, Sent] = {}
-        self._phases: dict[str, Latency] = {}
+        self._phases: dict[str, Histogram] = {}
         self._latest: dict[str, int] = {}  # the phases of the present connection, until they are told
         self._fresh = False  # whether the next echo is a connection's first
-        self._direction = Direction()
-        self._server, self._there, self._back = Latency(), Latency(), Latency()
+        self._direction = LossDirection()
+        self._server, self._there, self._back = Histogram(), Histogram(), Histogram()
         # A time on the way below zero shows, even once, that the two clocks do not agree; one that passes quicker or
         # slower than the steady clock has been set meanwhile.
         self._agree = True
@@ -98,7 +98,7 @@ class Account:
         self._latest = dict(phases)
         self._fresh = True
         for name, took in phases.items():
-            self._phases.setdefault(name, Latency()).record(took)
+            self._phases.setdefault(name, Histogram()).record(took)
 
     def make(self, now: Instant) -> bytes:
         """Make the next probe. It counts from when it is `sent`; until then another one may be made in its place."""
@@ -129,7 +129,7 @@ class Account:
         oldest = self.tally.oldest_ns
         return None if oldest is None or self._took is None or self.clock == "kernel" else oldest + self._took
 
-    def answer(self, data: bytes, now: Instant, kernel_ns: int | None) -> Probed:
+    def answer(self, data: bytes, now: Instant, kernel_ns: int | None) -> ProbeEvent:
         """Take what came: an answer, whole or not, or something else."""
         number, offset = self._identified(data)
         sent = None if number is None else self._sent.pop(number, None)
@@ -150,11 +150,11 @@ class Account:
             self._note_stamp(number, data, sent.left, kernel_ns or now.wall_ns, took)
         phases = self._first(took) if self._fresh else {}
         outcome: Outcome = "late" if arrival == "late" else "reply"
-        return Probed(
+        return ProbeEvent(
             self._place, outcome, now.wall_ns, number, took, len(data), reordered, phases=phases, peer=self.target.peer
         )
 
-    def reached(self, now: Instant) -> Probed:
+    def reached(self, now: Instant) -> ProbeEvent:
         """Take note of a probe that was a connection, and nothing sent on it; its round trip is the SYN's."""
         number, phases = self.tally.sent - 1, self._latest
         took = phases.get("connect", 0)
@@ -164,12 +164,12 @@ class Account:
             self.latency.record(took, number)
         return self._told("late" if arrival == "late" else "reply", now, number, took, phases=phases)
 
-    def overdue(self, now: Instant) -> Iterator[Probed]:
+    def overdue(self, now: Instant) -> Iterator[ProbeEvent]:
         """Give up what is awaited for too long."""
         for number in self.tally.overdue(now.steady_ns):
             yield self._lost(number, now)
 
-    def fail(self, number: int | None, error: Error, now: Instant) -> Probed:
+    def fail(self, number: int | None, error: Error, now: Instant) -> ProbeEvent:
         """Take note of an error, which a probe was the victim of, or none."""
         name, text = error
         self._errors[name] += 1
@@ -178,7 +178,7 @@ class Account:
             self.tally.fail(number)
         return self._told("error", now, number, text=text)
 
-    def finish(self, now: Instant) -> Iterator[Probed]:
+    def finish(self, now: Instant) -> Iterator[ProbeEvent]:
         """Give up all that are still awaited."""
         for number in self.tally.finish(now.steady_ns):
             yield self._lost(number, now)
@@ -194,7 +194,7 @@ class Account:
         """Take note of more that is known of the target: see Target."""
         self.target = replace(self.target, **known)  # type: ignore[arg-type]
 
-    def report(self, *, histogram: bool = False) -> Target:
+    def report(self, *, histogram: bool = False) -> TargetReport:
         """Say what it came to so far; the `histogram` may be long."""
         tally, kernel = self.tally, _joined(self._kernel, self._kernel_now)
         return replace(
@@ -211,11 +211,11 @@ class Account:
             errors=dict(self._errors),
             failure=self.target.failure or (None if tally.received else self._failure),
             clock=self.clock,
-            round_trip=self.latency.spread(),
-            phases={name: spread for name, took in self._phases.items() if (spread := took.spread())},
+            round_trip=self.latency.summary(),
+            phases={name: spread for name, took in self._phases.items() if (spread := took.summary())},
             kernel=kernel,
             floor_ns=kernel.min_rtt_ns if kernel else None,
-            stamped=self._stamped(),
+            timestamps=self._stamped(),
             outages=tuple(self._on_the_wall(outage) for outage in tally.outages),
             outage_count=tally.outage_count,
             longest_outage=self._on_the_wall(tally.longest) if tally.longest else None,
@@ -234,8 +234,8 @@ class Account:
         way: Way | None = None,
         phases: Mapping[str, int] | None = None,
         text: str = "",
-    ) -> Probed:
-        return Probed(
+    ) -> ProbeEvent:
+        return ProbeEvent(
             target=self._place,
             peer=self.target.peer,
             outcome=outcome,
@@ -249,13 +249,13 @@ class Account:
             text=text,
         )
 
-    def _lost(self, number: int, now: Instant) -> Probed:
+    def _lost(self, number: int, now: Instant) -> ProbeEvent:
         return self._told("lost", now, number, way=self._direction.way(number))
 
     def _first(self, took: int) -> dict[str, int]:
         """Take note of the first echo on a connection, and give all of its phases."""
         self._fresh = False
-        self._phases.setdefault("first", Latency()).record(took)
+        self._phases.setdefault("first", Histogram()).record(took)
         return {**self._latest, "first": took}
 
     def _identified(self, data: bytes) -> tuple[int | None, int | None]:
@@ -297,14 +297,14 @@ class Account:
                 way.record(took)
             self._agree = self._agree and abs(came_wall_ns - sent.wall_ns - passed_ns) < ASTRAY
 
-    def _stamped(self) -> Stamped | None:
-        server = self._server.spread()
+    def _stamped(self) -> TimestampReport | None:
+        server = self._server.summary()
         if server is None:
             return None
         came = self.tally.received + self.tally.late
         ways = self._direction.ways(self.tally.sent, came) if self._one_connection else None
-        there, back = (self._there.spread(), self._back.spread()) if self._agree else (None, None)
-        return Stamped(server, ways, there, back)
+        there, back = (self._there.summary(), self._back.summary()) if self._agree else (None, None)
+        return TimestampReport(server, ways, there, back)
 
     def _on_the_wall(self, outage: Outage) -> Outage:
         return replace(outage, start_ns=outage.start_ns + self._offset_ns, end_ns=outage.end_ns + self._offset_ns)

@@ -11,16 +11,16 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from halloo._core.limits import Gate
+from halloo._core.limits import AdmissionControl
 from halloo._server import connections as states
-from halloo._server.handlers import Conversation, Peer, Respond
+from halloo._server.handlers import Handler, PeerName, Respond
 from halloo._server.poller import READ
 
 if TYPE_CHECKING:
     from ssl import SSLContext
 
     from halloo._server.tcp import Loop
-    from halloo._server.timestamps import Stamper
+    from halloo._server.timestamps import ProbeTimestamper
 
 ACCEPTS = 16  # connections taken at one event, so that a burst of them does not hold up the others
 FULL = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}  # nothing left to make a socket of
@@ -38,14 +38,14 @@ EXCLUSIVE = 1 << 28  # EPOLLEXCLUSIVE: of the workers that wait for one listener
 
 
 @dataclass(frozen=True, slots=True)
-class Post:
-    """A socket that listens, and what its clients find: the echo or a conversation, in the clear or over TLS."""
+class Endpoint:
+    """A socket that listens, and what its clients find: the echo or a handler, in the clear or over TLS."""
 
     sock: socket.socket
-    conversation: Conversation | None = None
+    handler: Handler | None = None
     context: "SSLContext | None" = None
     respond: Respond | None = None  # to datagrams
-    stamper: "Stamper | None" = None  # of datagrams
+    timestamper: "ProbeTimestamper | None" = None  # of datagrams
 
     @property
     def stream(self) -> bool:
@@ -53,12 +53,12 @@ class Post:
         return self.sock.type == socket.SOCK_STREAM
 
 
-class Door:
+class Acceptor:
     """The listening sockets of a loop, open or shut together."""
 
-    def __init__(self, loop: "Loop", posts: Sequence[Post], *, clients: int | None, shared: bool) -> None:
+    def __init__(self, loop: "Loop", posts: Sequence[Endpoint], *, clients: int | None, shared: bool) -> None:
         """Stand open; `clients` is how many to let in at all, `shared` that other workers have the same listeners."""
-        self.gate = Gate(loop.limits) if loop.limits.gated else None
+        self.admission = AdmissionControl(loop.limits) if loop.limits.controls_admission else None
         self._hosts: list[str] = []  # by descriptor, where they are counted
         self._loop = loop
         self._posts = {post.sock.fileno(): post for post in posts}
@@ -66,17 +66,17 @@ class Door:
         self._shared = shared
         self._events = READ | (EXCLUSIVE if shared else 0)
         self.open = False
-        self.listen()
+        self.resume_accepting()
         if shared:
-            self._look()
+            self._retry()
 
-    def add(self, posts: Sequence[Post]) -> None:
+    def add(self, posts: Sequence[Endpoint]) -> None:
         """Stand open at more sockets."""
-        self.deafen()
+        self.pause_accepting()
         self._posts.update((post.sock.fileno(), post) for post in posts)
-        self.listen()
+        self.resume_accepting()
 
-    def listen(self) -> None:
+    def resume_accepting(self) -> None:
         """Take clients in again."""
         if not self.open:
             self.open = True
@@ -84,7 +84,7 @@ class Door:
                 self._loop.table.begin(fd, states.LISTENING)
                 self._loop.poller.watch(fd, self._events)
 
-    def deafen(self) -> None:
+    def pause_accepting(self) -> None:
         """Take nobody in for now; who connects waits in the kernel's queue."""
         if self.open:
             self.open = False
@@ -93,12 +93,12 @@ class Door:
                 with suppress(OSError, KeyError, ValueError):  # its owner has closed it already
                     self._loop.poller.forget(fd)
 
-    def shut(self) -> None:
+    def close(self) -> None:
         """Take in everybody who waits, and then nobody more."""
         for fd in self._posts if self.open else ():
             while self.open and self.accept(fd):
                 pass
-        self.deafen()
+        self.pause_accepting()
         self._posts.clear()
 
     def accept(self, fd: int) -> bool:
@@ -106,7 +106,7 @@ class Door:
         post, more = self._posts[fd], True
         for _ in range(ACCEPTS):
             if self._loop.table.row[states.ACCEPTED] == self._clients:
-                self.deafen()
+                self.pause_accepting()
                 return False
             try:
                 sock, peer = post.sock.accept()
@@ -114,10 +114,10 @@ class Door:
                 more = False
                 break
             except OSError as error:
-                if self._hopeless(error):
+                if self._out_of_resources(error):
                     return False
                 continue
-            if (self.gate is None or self._passes(sock, peer)) and not self._admit(sock, peer, post):
+            if (self.admission is None or self._admit(sock, peer)) and not self._begin(sock, peer, post):
                 return False
         if self._shared:
             # To the end of the kernel's queue of waiters: otherwise the same worker would be woken each time.
@@ -125,7 +125,7 @@ class Door:
             self._loop.poller.watch(fd, self._events)
         return more
 
-    def _hopeless(self, error: OSError) -> bool:
+    def _out_of_resources(self, error: OSError) -> bool:
         """Pause after an error that the next client would meet too, and say so; count one that was a client's own."""
         if error.errno in FULL:
             self._pause(error)
@@ -135,26 +135,26 @@ class Door:
         self._loop.table.count(errno.errorcode[error.errno or 0])
         return False
 
-    def left(self, fd: int) -> None:
+    def connection_closed(self, fd: int) -> None:
         """Note that a client has gone; perhaps there is room again."""
-        if self.gate:
-            self.gate.leave(self._hosts[fd] if self._hosts else "")
+        if self.admission:
+            self.admission.leave(self._hosts[fd] if self._hosts else "")
         if not self.open and self._posts and self._loop.running:
-            self.listen()
+            self.resume_accepting()
 
-    def _admit(self, sock: socket.socket, peer: Peer, post: Post) -> bool:
+    def _begin(self, sock: socket.socket, peer: PeerName, post: Endpoint) -> bool:
         """Hand a client to the loop; whether the next one may come too."""
         sock.setblocking(False)
         fd = sock.fileno()
-        if self.gate and self._loop.limits.max_per_host:  # before it begins, for it may end at once
+        if self.admission and self._loop.limits.max_per_host:  # before it begins, for it may end at once
             if fd >= len(self._hosts):
                 self._hosts.extend([""] * (fd + 64 - len(self._hosts)))
             self._hosts[fd] = sys.intern(host_of(peer))  # one text for all who come from there
         try:
             self._loop.begin(sock, peer, post)
         except OSError as error:
-            if self.gate:
-                self.gate.leave(host_of(peer))
+            if self.admission:
+                self.admission.leave(host_of(peer))
             sock.close()
             if isinstance(error, ConnectionError):  # gone before TLS began
                 self._loop.table.count(errno.errorcode.get(error.errno or 0, "other"))
@@ -163,8 +163,8 @@ class Door:
                 return False
         return True
 
-    def _passes(self, sock: socket.socket, peer: Peer) -> bool:
-        reason = self.gate.enter(host_of(peer)) if self.gate else None
+    def _admit(self, sock: socket.socket, peer: PeerName) -> bool:
+        reason = self.admission.enter(host_of(peer)) if self.admission else None
         if reason is None:
             return True
         with suppress(OSError):
@@ -174,8 +174,8 @@ class Door:
                 pass
         sock.close()
         self._loop.table.count(reason)
-        if self._loop.witness:
-            self._loop.witness.refused(peer, reason)
+        if self._loop.observer:
+            self._loop.observer.refused(peer, reason)
         return False
 
     def _pause(self, error: OSError) -> None:
@@ -184,18 +184,18 @@ class Door:
         A worker waits for a connection of its own: asking on a timer would swallow wake-ups meant for the others.
         """
         self._loop.table.count(errno.errorcode[error.errno or 0])
-        self.deafen()
+        self.pause_accepting()
         if not (self._shared and self._loop.table.open):
-            self._loop.timers.at(self._loop.clock() + FULL_PAUSE, self.listen)
+            self._loop.timers.at(self._loop.clock() + FULL_PAUSE, self.resume_accepting)
 
-    def _look(self) -> None:
+    def _retry(self) -> None:
         """Try each listener once a second: a wake-up may have gone to a worker that could not use it."""
         if self.open:
             for fd in self._posts:
                 self.accept(fd)
-        self._loop.timers.at(self._loop.clock() + LOOK, self._look)
+        self._loop.timers.at(self._loop.clock() + LOOK, self._retry)
 
 
-def host_of(peer: Peer) -> str:
+def host_of(peer: PeerName) -> str:
     """Give the host of an address as accept(2) reports it; a Unix socket's client has none."""
     return peer[0] if isinstance(peer, tuple) else ""

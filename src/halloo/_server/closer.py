@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 GOODBYE = 1.0  # seconds that a client has for its own end after ours
 
 
-class Endings:
+class Closer:
     """The acts PARTING and LEAVING, and what leads to them."""
 
     def __init__(self, loop: "Loop") -> None:
@@ -29,14 +29,14 @@ class Endings:
         self._reasons: dict[int, str] = {}
         self._alarm = inf  # when the next look at the deadlines is due
 
-    def finish(self, fd: int) -> None:
+    def close_after_flush(self, fd: int) -> None:
         """End a connection all of whose bytes are answered, at the client's end; the act PARTING tries again."""
         try:
-            self._loop.poller.farewell(fd)
+            self._loop.poller.close_notify(fd)
         except BlockingIOError:
-            self._loop.table.state[fd] = states.PARTING
+            self._loop.table.state[fd] = states.TLS_CLOSING
             self._loop.poller.change(fd, WRITE)
-            self.expect(fd, self._loop.limits.stall_timeout or GOODBYE, "stall_timeout")
+            self.set_deadline(fd, self._loop.limits.stall_timeout or GOODBYE, "stall_timeout")
         except OSError as error:
             self._loop.lose(fd, error)
         else:
@@ -45,23 +45,23 @@ class Endings:
     def end(self, fd: int, reason: str) -> None:
         """End a connection of our own accord, and count why."""
         self._loop.table.count(reason)
-        self._loop.table.row[states.LOST] += len(self._loop.table.debts.get(fd, b""))
-        self.leave(fd, reason)
+        self._loop.table.row[states.LOST] += len(self._loop.table.pending_writes.get(fd, b""))
+        self.linger(fd, reason)
 
-    def leave(self, fd: int, reason: str) -> None:
+    def linger(self, fd: int, reason: str) -> None:
         """Send our end, and give the client a while for its own."""
         loop = self._loop
         with suppress(OSError):  # TLS was not agreed yet, or its goodbye finds no room
-            loop.poller.farewell(fd)
+            loop.poller.close_notify(fd)
         with suppress(OSError):  # the client's reset came first
-            loop.poller.hang_up(fd)
-        loop.table.forgive(fd)
-        loop.table.state[fd] = states.LEAVING
+            loop.poller.shutdown_write(fd)
+        loop.table.discard_pending(fd)
+        loop.table.state[fd] = states.LINGERING
         loop.poller.change(fd, READ)
         self._reasons[fd] = reason
-        self.expect(fd, GOODBYE, reason)
+        self.set_deadline(fd, GOODBYE, reason)
 
-    def left(self, fd: int) -> None:
+    def discard_input(self, fd: int) -> None:
         """Read and throw away what a client still sends, until its end: the act LEAVING."""
         try:
             over = not self._loop.poller.readv(fd, [self._loop.buffer])
@@ -72,13 +72,13 @@ class Endings:
         if over:
             self._loop.close(fd, self._reasons.pop(fd, "left"))
 
-    def expect(self, fd: int, seconds: float, reason: str) -> None:
+    def set_deadline(self, fd: int, seconds: float, reason: str) -> None:
         """Close the connection, for the reason, unless its deadline is lifted within so many seconds."""
         when = self._loop.clock() + seconds
         self._deadlines.set(fd, when, reason)
         self._wake_at(when)
 
-    def lift(self, fd: int) -> None:
+    def clear_deadline(self, fd: int) -> None:
         """Expect nothing more of a connection."""
         if self._deadlines:
             self._deadlines.lift(fd)
@@ -88,7 +88,7 @@ class Endings:
         """Close what had until now, and come back for the next."""
         loop, self._alarm = self._loop, inf
         for fd, reason in self._deadlines.missed(loop.clock()):
-            if loop.table.state[fd] != states.LEAVING:  # that one's reason was counted when it was told to leave
+            if loop.table.state[fd] != states.LINGERING:  # that one's reason was counted when it was told to leave
                 loop.table.count(reason)
             loop.close(fd, reason)
         if self._deadlines:
@@ -111,23 +111,23 @@ def drain(loop: "Loop", seconds: float, *, closed: Callable[[], None]) -> None:
     """
     loop.running = True
     deadline = loop.clock() + seconds
-    loop.door.shut()
+    loop.acceptor.close()
     if loop.datagrams:
-        loop.datagrams.finish(deadline)
+        loop.datagrams.drain(deadline)
     closed()
     now = loop.clock()
-    heard = dict.fromkeys(loop.table.within(*states.CONNECTED), now)
+    heard = dict.fromkeys(loop.table.in_state(*states.CONNECTED), now)
     while loop.running and loop.table.open and now < deadline:
         ready = loop.turn(STEP)
         now = loop.clock()
         for act in loop.timers.due(now):
             act()
         heard.update((fd, now) for fd, _ in ready)
-        for fd in loop.table.within(states.FLOWING, states.METERED, states.ANSWERING):
+        for fd in loop.table.in_state(states.ECHOING, states.LIMITED, states.HANDLING):
             if now - heard.get(fd, now) >= QUIET and not loop.poller.in_flight(fd):
-                loop.endings.end(fd, "drained")
-    for fd in loop.table.within(*states.CONNECTED):
-        if loop.table.state[fd] != states.LEAVING:
+                loop.closer.end(fd, "drained")
+    for fd in loop.table.in_state(*states.CONNECTED):
+        if loop.table.state[fd] != states.LINGERING:
             loop.table.count("cut_off")
-            loop.table.row[states.LOST] += len(loop.table.debts.get(fd, b"")) + loop.poller.in_flight(fd)
+            loop.table.row[states.LOST] += len(loop.table.pending_writes.get(fd, b"")) + loop.poller.in_flight(fd)
     loop.running = False

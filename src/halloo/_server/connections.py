@@ -10,35 +10,35 @@ from dataclasses import dataclass, field
 
 FREE = 0  # nothing here, or closed a moment ago
 LISTENING = 1  # a listening socket
-WAKING = 2  # the end of the pipe by which other threads and signals wake the loop
-FLOWING = 3  # an echo that owes nothing: the hot one
-OWING = 4  # part of an answer did not fit; nothing is read until it is repaid
-METERED = 5  # like FLOWING, with limits to be kept
-RESTING = 6  # has used up its rate; nothing is read for a moment
-ANSWERING = 7  # like FLOWING, but the answers are a function's
-SHAKING = 8  # TLS is being agreed
-PARTING = 9  # all is answered; TLS's own goodbye did not fit
-LEAVING = 10  # our end is sent; what still comes is read and thrown away, until the client's end
-ORPHANING = 11  # the end of the pipe that tells a worker of its parent's end
-HEARING = 12  # a datagram socket
+WAKEUP = 2  # the end of the pipe by which other threads and signals wake the loop
+ECHOING = 3  # an echo that owes nothing: the hot one
+WRITE_PENDING = 4  # part of an answer did not fit; nothing is read until it is repaid
+LIMITED = 5  # like FLOWING, with limits to be kept
+THROTTLED = 6  # has used up its rate; nothing is read for a moment
+HANDLING = 7  # like FLOWING, but the answers are a function's
+HANDSHAKING = 8  # TLS is being agreed
+TLS_CLOSING = 9  # all is answered; TLS's own goodbye did not fit
+LINGERING = 10  # our end is sent; what still comes is read and thrown away, until the client's end
+PARENT_EXIT = 11  # the end of the pipe that tells a worker of its parent's end
+DATAGRAM = 12  # a datagram socket
 
 GROWTH = 4  # a table grows by so many parts of itself: the arrays beside it have its length
 
-CONNECTED = (FLOWING, OWING, METERED, RESTING, ANSWERING, SHAKING, PARTING, LEAVING)
+CONNECTED = (ECHOING, WRITE_PENDING, LIMITED, THROTTLED, HANDLING, HANDSHAKING, TLS_CLOSING, LINGERING)
 
 # What is counted, each in a slot of its own, so that the counts of a worker can lie in memory that others read.
 REFUSALS = (
     *("denied", "max_connections", "max_per_host"),
     *("rate_limit", "too_long", "service_port", "own_port", "sender", "broadcast", "multicast"),  # of datagrams
 )
-ENDINGS = (
+CLOSE_REASONS = (
     *("idle_timeout", "max_lifetime", "stall_timeout", "handshake_timeout", "max_bytes", "max_memory"),
     *("drained", "cut_off"),
 )
 ERRORS = (
     *("ECONNRESET", "EPIPE", "ETIMEDOUT", "EHOSTUNREACH", "ENETUNREACH", "ECONNABORTED", "EMFILE", "ENFILE"),
     *("ENOBUFS", "ENOMEM", "EAGAIN", "ECONNREFUSED", "EMSGSIZE", "EPERM", "EACCES", "EINVAL"),
-    *("SSLError", "SSLEOFError", "SSLCertVerificationError", "CutShort", "Oversized", "respond", "other"),
+    *("SSLError", "SSLEOFError", "SSLCertVerificationError", "IncompleteRead", "MessageTooLong", "respond", "other"),
 )
 COUNTERS = (
     "accepted",
@@ -51,12 +51,12 @@ COUNTERS = (
     "oldest",
     "datagrams",
     *REFUSALS,
-    *ENDINGS,
+    *CLOSE_REASONS,
     *ERRORS,
 )
 ACCEPTED, CLOSED, RECEIVED, SENT, MESSAGES, LOST = range(6)
 # Not counts but how things stand: bytes owed now, and the time in ms at which the oldest debt was made, 0 for none.
-OWED, OLDEST = 6, 7
+PENDING, OLDEST = 6, 7
 DATAGRAMS = 8
 SLOT = {name: slot for slot, name in enumerate(COUNTERS)}
 
@@ -76,8 +76,10 @@ class Snapshot:
     refused: dict[str, int] = field(default_factory=dict)  # by reason: {"max_per_host": 2}
     ended: dict[str, int] = field(default_factory=dict)  # by us, by reason: {"idle_timeout": 1}
     errors: dict[str, int] = field(default_factory=dict)  # by name: {"ECONNRESET": 2}
-    owed_bytes: int = 0  # to clients that do not read
-    slowest_debt_seconds: float = 0.0  # how long the oldest debt had not shrunk at the last look, within a second
+    pending_write_bytes: int = 0  # to clients that do not read
+    oldest_pending_write_seconds: float = (
+        0.0  # how long the oldest debt had not shrunk at the last look, within a second
+    )
     uptime_seconds: float = 0.0
     workers: tuple["Snapshot", ...] = ()  # one for each worker process, where there are some
 
@@ -97,29 +99,29 @@ class Snapshot:
             messages=row[MESSAGES],
             lost_bytes=row[LOST],
             refused=named(REFUSALS),
-            ended=named(ENDINGS),
+            ended=named(CLOSE_REASONS),
             errors=named(ERRORS),
-            owed_bytes=row[OWED],
-            slowest_debt_seconds=max(now - row[OLDEST] / 1000, 0) if row[OLDEST] else 0.0,
+            pending_write_bytes=row[PENDING],
+            oldest_pending_write_seconds=max(now - row[OLDEST] / 1000, 0) if row[OLDEST] else 0.0,
             uptime_seconds=now - began,
             workers=workers,
         )
 
 
-def blank_row() -> "array[int]":
+def new_counters() -> "array[int]":
     """Make a row of counters, all 0."""
     return array("Q", bytes(8 * len(COUNTERS)))
 
 
-class Table:
+class ConnectionTable:
     """The connections of one loop, by descriptor."""
 
-    def __init__(self, row: MutableSequence[int] | None = None) -> None:
+    def __init__(self, counters: MutableSequence[int] | None = None) -> None:
         """Start with none; `row` is where to count, in the order of COUNTERS."""
         self.state = bytearray(64)
-        self.debts: dict[int, memoryview] = {}
+        self.pending_writes: dict[int, memoryview] = {}
         self.since: dict[int, float] = {}  # when a debt was made or last shrank
-        self.row: MutableSequence[int] = blank_row() if row is None else row
+        self.row: MutableSequence[int] = new_counters() if counters is None else counters
 
     @property
     def open(self) -> int:
@@ -133,20 +135,20 @@ class Table:
             self.state.extend(bytes(len(self.state) // GROWTH))
         self.state[fd] = state
 
-    def within(self, *states: int) -> list[int]:
+    def in_state(self, *states: int) -> list[int]:
         """Which descriptors are in one of the states."""
         return [fd for fd, state in enumerate(self.state) if state in states]
 
-    def owe(self, fd: int, rest: memoryview, now: float) -> None:
+    def queue_write(self, fd: int, rest: memoryview, now: float) -> None:
         """Note what a connection is owed, instead of what it was owed so far."""
-        self.row[OWED] += len(rest) - len(self.debts.get(fd, b""))
-        self.debts[fd] = rest
+        self.row[PENDING] += len(rest) - len(self.pending_writes.get(fd, b""))
+        self.pending_writes[fd] = rest
         self.since[fd] = now
 
-    def forgive(self, fd: int) -> None:
+    def discard_pending(self, fd: int) -> None:
         """Note that a connection is owed nothing any more."""
-        if debt := self.debts.pop(fd, None):
-            self.row[OWED] -= len(debt)
+        if debt := self.pending_writes.pop(fd, None):
+            self.row[PENDING] -= len(debt)
             del self.since[fd]
 
     def count(self, name: str, times: int = 1) -> None:

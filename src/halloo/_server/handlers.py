@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from halloo._core.framing import FRAMINGS, Framing
+from halloo._core.framing import FRAMERS, Framer
 from halloo.errors import HallooError, UsageError
 
 if TYPE_CHECKING:
@@ -22,35 +22,37 @@ log = logging.getLogger("halloo")
 
 
 Respond = Callable[[bytes], bytes | None]  # what is answered to a message; None is no answer
-Peer = tuple[str, int] | tuple[str, int, int, int] | str  # as accept(2) reports it; of a Unix socket, its name or ""
+PeerName = (
+    tuple[str, int] | tuple[str, int, int, int] | str
+)  # as accept(2) reports it; of a Unix socket, its name or ""
 
 
-class Conversation(Protocol):
+class Handler(Protocol):
     """What answers instead of the echo; see `answering` and `pages`."""
 
-    def begin(self, loop: "Loop", fd: int) -> None:
+    def opened(self, loop: "Loop", fd: int) -> None:
         """Take note of a connection just accepted."""
 
-    def hear(self, loop: "Loop", fd: int) -> None:
+    def readable(self, loop: "Loop", fd: int) -> None:
         """Read what has come."""
 
-    def resume(self, loop: "Loop", fd: int) -> None:
+    def writable(self, loop: "Loop", fd: int) -> None:
         """Go on, now that all that was owed has been repaid."""
 
-    def end(self, fd: int) -> None:
+    def closed(self, fd: int) -> None:
         """Forget a connection that is closed."""
 
 
-class Witness(Protocol):
+class ConnectionObserver(Protocol):
     """Who is told of clients' coming and going, where somebody wants to know."""
 
-    def opened(self, fd: int, peer: Peer) -> None:
+    def opened(self, fd: int, peer: PeerName) -> None:
         """Take note of a client."""
 
-    def heard(self, peer: Peer) -> None:
+    def datagram_received(self, peer: PeerName) -> None:
         """Take note of somebody who sends datagrams."""
 
-    def refused(self, peer: Peer, reason: str) -> None:
+    def refused(self, peer: PeerName, reason: str) -> None:
         """Take note of a client that was turned away."""
 
     def closed(self, fd: int, reason: str) -> None:
@@ -58,40 +60,40 @@ class Witness(Protocol):
 
 
 @dataclass(slots=True)
-class Talk:
+class Exchange:
     """One connection: its framing, the messages not yet answered, and whether the client has finished."""
 
-    framing: Framing
-    frames: Iterator[bytes] = field(default_factory=lambda: iter(()))
+    framing: Framer
+    messages: Iterator[bytes] = field(default_factory=lambda: iter(()))
     finished: bool = False
     failure: str | None = None
 
     def fail(self, failure: str) -> None:
         """Answer nothing more; what is answered already is sent."""
-        self.frames, self.failure = iter(()), failure
+        self.messages, self.failure = iter(()), failure
 
 
-class Answering:
-    """A conversation for the loop: `greeting` first, then `respond(message)` for each message, None for no answer."""
+class RespondHandler:
+    """A handler for the loop: `greeting` first, then `respond(message)` for each message, None for no answer."""
 
     def __init__(self, respond: Respond | None, framing: str, greeting: bytes) -> None:
         """Answer with the message itself where `respond` is None. Raises UsageError for an unknown framing."""
-        if framing not in FRAMINGS:
-            raise UsageError(f"{framing!r} is no framing", f"use one of {', '.join(FRAMINGS)}")
+        if framing not in FRAMERS:
+            raise UsageError(f"{framing!r} is no framing", f"use one of {', '.join(FRAMERS)}")
         self.plain = respond is None and not greeting
         """Whether this would answer like the echo itself, which is quicker at it."""
         self.respond = respond
-        self._framing = FRAMINGS[framing]
+        self._framing = FRAMERS[framing]
         self.greeting = greeting
-        self._talks: dict[int, Talk] = {}
+        self._talks: dict[int, Exchange] = {}
 
-    def begin(self, loop: "Loop", fd: int) -> None:
+    def opened(self, loop: "Loop", fd: int) -> None:
         """Greet."""
-        self._talks[fd] = Talk(self._framing())
+        self._talks[fd] = Exchange(self._framing())
         if self.greeting:
             loop.send(fd, self.greeting)
 
-    def hear(self, loop: "Loop", fd: int) -> None:
+    def readable(self, loop: "Loop", fd: int) -> None:
         """Read, and answer what the reading completed."""
         piece = loop.receive(fd)
         if piece is None:
@@ -99,10 +101,10 @@ class Answering:
         data = bytes(piece)
         talk = self._talks[fd]
         talk.finished = not data
-        talk.frames = talk.framing.feed(data) if data else talk.framing.finish()
-        self.resume(loop, fd)
+        talk.messages = talk.framing.feed(data) if data else talk.framing.finish()
+        self.writable(loop, fd)
 
-    def resume(self, loop: "Loop", fd: int) -> None:
+    def writable(self, loop: "Loop", fd: int) -> None:
         """Go on answering until there is nothing left or the client does not take it; close after the last."""
         talk = self._talks[fd]
         while answers := self._answers(talk):
@@ -110,21 +112,21 @@ class Answering:
                 return
         if talk.failure:
             loop.table.count(talk.failure)
-            loop.endings.leave(fd, talk.failure)
+            loop.closer.linger(fd, talk.failure)
         elif talk.finished:
-            loop.endings.finish(fd)
+            loop.closer.close_after_flush(fd)
         else:
-            loop.limiter.overdrawn(fd)
+            loop.limiter.throttle_if_overdrawn(fd)
 
-    def end(self, fd: int) -> None:
+    def closed(self, fd: int) -> None:
         """Forget the connection."""
         self._talks.pop(fd, None)
 
-    def _answers(self, talk: Talk) -> bytes:
+    def _answers(self, talk: Exchange) -> bytes:
         """Answer the next messages, about a BATCH of bytes; empty when all are answered."""
         answers, collected = [], 0
         try:
-            for frame in talk.frames:
+            for frame in talk.messages:
                 answer = self._answer(talk, frame)
                 if answer is not None:
                     answers.append(answer)
@@ -135,7 +137,7 @@ class Answering:
             talk.fail(type(error).__name__)
         return b"".join(answers)
 
-    def _answer(self, talk: Talk, frame: bytes) -> bytes | None:
+    def _answer(self, talk: Exchange, frame: bytes) -> bytes | None:
         try:
             body = talk.framing.body(frame)
             answer = self.respond(body) if self.respond else body

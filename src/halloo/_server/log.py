@@ -12,7 +12,7 @@ from halloo._core.escape import printable
 from halloo._core.units import show_duration, show_size
 from halloo._net.listener import Listener
 from halloo._server.connections import Snapshot
-from halloo._server.handlers import Peer
+from halloo._server.handlers import PeerName
 
 Write = Callable[[str], object]
 
@@ -24,15 +24,15 @@ class TextLog:
         """Write lines to `write`."""
         self._write = write
 
-    def opened(self, fd: int, peer: Peer) -> None:  # noqa: ARG002 - the shape is Witness's
+    def opened(self, fd: int, peer: PeerName) -> None:  # noqa: ARG002 - the shape is Witness's
         """Say who has come."""
         self._write(f"Connected by {shown(peer)}")
 
-    def heard(self, peer: Peer) -> None:
+    def datagram_received(self, peer: PeerName) -> None:
         """Say who sends datagrams."""
         self._write(f"Heard from {shown(peer)}")
 
-    def refused(self, peer: Peer, reason: str) -> None:
+    def refused(self, peer: PeerName, reason: str) -> None:
         """Say who was turned away."""
         self._write(f"Refused {shown(peer)}: {reason.replace('_', ' ')}")
 
@@ -41,23 +41,23 @@ class TextLog:
 
 
 class JsonLog:
-    """An object a line: {"event": "connected" | "heard" | "refused" | "closed", "data": {...}}."""
+    """An object a line: {"event": "connected" | "datagram_received" | "refused" | "closed", "data": {...}}."""
 
     def __init__(self, write: Write) -> None:
         """Write lines to `write`."""
         self._write = write
-        self._peers: dict[int, Peer] = {}
+        self._peers: dict[int, PeerName] = {}
 
-    def opened(self, fd: int, peer: Peer) -> None:
+    def opened(self, fd: int, peer: PeerName) -> None:
         """Say who has come."""
         self._peers[fd] = peer
         self._line("connected", peer, None)
 
-    def heard(self, peer: Peer) -> None:
+    def datagram_received(self, peer: PeerName) -> None:
         """Say who sends datagrams."""
-        self._line("heard", peer, None)
+        self._line("datagram_received", peer, None)
 
-    def refused(self, peer: Peer, reason: str) -> None:
+    def refused(self, peer: PeerName, reason: str) -> None:
         """Say who was turned away."""
         self._line("refused", peer, reason)
 
@@ -65,12 +65,12 @@ class JsonLog:
         """Say who has gone; the reason is null when it was the client's own wish."""
         self._line("closed", self._peers.pop(fd, ""), reason or None)
 
-    def _line(self, event: str, peer: Peer, reason: str | None) -> None:
+    def _line(self, event: str, peer: PeerName, reason: str | None) -> None:
         data = {"peer": list(peer[:2]) if isinstance(peer, tuple) else peer, "reason": reason}
         self._write(json.dumps({"event": event, "data": data}))
 
 
-def shown(peer: Peer) -> str:
+def shown(peer: PeerName) -> str:
     """Write an address as Python shows it; a Unix socket's client usually has none."""
     return str(peer[:2]) if isinstance(peer, tuple) else printable(peer) or "a local process"
 
@@ -108,8 +108,11 @@ def _troubles(seen: Snapshot) -> list[str]:
     parts = []
     if seen.dropped:
         parts.append(f"{seen.dropped} datagrams dropped by the kernel")
-    if seen.owed_bytes:
-        parts.append(f"{show_size(seen.owed_bytes)} owed for {show_duration(int(seen.slowest_debt_seconds * 1e9))}")
+    if seen.pending_write_bytes:
+        parts.append(
+            f"{show_size(seen.pending_write_bytes)} pending for "
+            f"{show_duration(int(seen.oldest_pending_write_seconds * 1e9))}"
+        )
     for word, counts in (("refused", seen.refused), ("ended", seen.ended), ("errors", seen.errors)):
         if counts:
             parts.append(f"{word}: " + " ".join(f"{name} {count}" for name, count in counts.items()))

@@ -15,19 +15,19 @@ REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not All
 Page = Callable[[], tuple[str, bytes]]  # gives the media type and the content
 
 
-class Pages:
-    """A conversation for the loop: pages by path."""
+class HttpHandler:
+    """A handler for the loop: pages by path."""
 
     def __init__(self, pages: Mapping[str, Page]) -> None:
         """Serve `pages`, each made anew for each request."""
         self._pages = pages
         self._heads: dict[int, bytes] = {}
 
-    def begin(self, loop: Loop, fd: int) -> None:  # noqa: ARG002 - the shape is Conversation's
+    def opened(self, loop: Loop, fd: int) -> None:  # noqa: ARG002 - the shape is Conversation's
         """Start with nothing read."""
         self._heads[fd] = b""
 
-    def hear(self, loop: Loop, fd: int) -> None:
+    def readable(self, loop: Loop, fd: int) -> None:
         """Read the head of the request, and answer it when it is whole."""
         piece = loop.receive(fd)
         if piece is None:
@@ -38,13 +38,13 @@ class Pages:
         elif len(head) > LONGEST:
             self._answer(loop, fd, 431, "text/plain", b"", bodiless=False)
         elif not piece:
-            loop.endings.finish(fd)
+            loop.closer.close_after_flush(fd)
 
-    def resume(self, loop: Loop, fd: int) -> None:
+    def writable(self, loop: Loop, fd: int) -> None:
         """End the connection: the answer is sent."""
-        loop.endings.leave(fd, "answered")
+        loop.closer.linger(fd, "answered")
 
-    def end(self, fd: int) -> None:
+    def closed(self, fd: int) -> None:
         """Forget the connection."""
         self._heads.pop(fd, None)
 
@@ -67,7 +67,7 @@ class Pages:
             "Connection: close\r\n\r\n"
         ).encode()
         if loop.send(fd, head if bodiless else head + body):
-            self.resume(loop, fd)
+            self.writable(loop, fd)
 
 
 try:
@@ -96,9 +96,11 @@ class _Given(Collector):
     def collect(self) -> Iterator[Metric]:
         seen = self._snapshot
         yield GaugeMetricFamily("halloo_open_connections", "Connections now.", seen.open)
-        yield GaugeMetricFamily("halloo_owed_bytes", "Bytes owed to clients that do not read.", seen.owed_bytes)
         yield GaugeMetricFamily(
-            "halloo_slowest_debt_seconds", "How long the oldest debt has not shrunk.", seen.slowest_debt_seconds
+            "halloo_owed_bytes", "Bytes owed to clients that do not read.", seen.pending_write_bytes
+        )
+        yield GaugeMetricFamily(
+            "halloo_slowest_debt_seconds", "How long the oldest debt has not shrunk.", seen.oldest_pending_write_seconds
         )
         yield GaugeMetricFamily("halloo_uptime_seconds", "Since the server began.", seen.uptime_seconds)
         yield CounterMetricFamily("halloo_accepted_connections", "Connections since the server began.", seen.accepted)

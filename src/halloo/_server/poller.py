@@ -56,16 +56,16 @@ class Poller(Protocol):
     def write(self, fd: int, data: memoryview | bytes, /) -> int:
         """Write what goes without waiting, and say how much that was."""
 
-    def hang_up(self, fd: int, /) -> None:
+    def shutdown_write(self, fd: int, /) -> None:
         """Send our end; reading goes on (shutdown(2))."""
 
-    def farewell(self, fd: int, /) -> None:
+    def close_notify(self, fd: int, /) -> None:
         """Say what has to be said before our end: nothing, in the clear."""
 
     def in_flight(self, fd: int, /) -> int:
         """Count the bytes not yet read by us, and those not yet acknowledged by the peer, where the system tells."""
 
-    def shut(self, fd: int, /) -> None:
+    def close_fd(self, fd: int, /) -> None:
         """Close a descriptor that was adopted and watched."""
 
     def close(self) -> None:
@@ -88,14 +88,14 @@ class Epoll:
         self.read = os.read
         self.readv = os.readv
         self.write = os.write
-        self.shut = os.close  # close(2) also takes it out of the epoll set
+        self.close_fd = os.close  # close(2) also takes it out of the epoll set
         self.close = epoll.close
 
     def adopt(self, sock: socket.socket) -> int:
         """Detach the socket."""
         return sock.detach()
 
-    def hang_up(self, fd: int) -> None:
+    def shutdown_write(self, fd: int) -> None:
         """Borrow a socket object for the one call that needs it; its family plays no part in that."""
         sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, fd)
         try:
@@ -103,7 +103,7 @@ class Epoll:
         finally:
             sock.detach()
 
-    def farewell(self, fd: int) -> None:
+    def close_notify(self, fd: int) -> None:
         """Nothing is to be said."""
 
     def in_flight(self, fd: int) -> int:
@@ -162,18 +162,18 @@ class Selector:
         """Write what goes without waiting."""
         return self._sockets[fd].send(data)
 
-    def hang_up(self, fd: int) -> None:
+    def shutdown_write(self, fd: int) -> None:
         """Send our end."""
         self._sockets[fd].shutdown(socket.SHUT_WR)
 
-    def farewell(self, fd: int) -> None:
+    def close_notify(self, fd: int) -> None:
         """Nothing is to be said."""
 
     def in_flight(self, fd: int) -> int:
         """Ask the socket's two queues."""
         return in_flight(fd)
 
-    def shut(self, fd: int) -> None:
+    def close_fd(self, fd: int) -> None:
         """Forget the descriptor and close its socket."""
         self.change(fd, 0)
         self._sockets.pop(fd).close()

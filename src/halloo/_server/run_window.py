@@ -7,7 +7,7 @@ its newest probes. Numbers begin again after 2^32, so which of two is newer is t
 from collections import OrderedDict
 from typing import NamedTuple
 
-from halloo._core.probe import WINDOW, Heading
+from halloo._core.probe import WINDOW, Header
 
 RUNS = 1024
 REMEMBERED = 1024  # probes of a run before its newest; an older one is taken for a copy
@@ -35,7 +35,7 @@ class _Run:
         self.arrived = self.refused = 0
 
 
-class Runs:
+class RunWindows:
     """The runs of all who send probes."""
 
     def __init__(self, most: int = RUNS) -> None:
@@ -43,7 +43,7 @@ class Runs:
         self._most = most
         self._runs: OrderedDict[int, _Run] = OrderedDict()
 
-    def arrive(self, heading: Heading, *, refused: bool = False) -> Seen:
+    def arrive(self, heading: Header, *, refused: bool = False) -> Seen:
         """Note a probe that has arrived, perhaps to be refused, and say what has arrived of its run up to now."""
         run = self._of(heading)
         behind = (run.newest - heading.number) % _NUMBERS
@@ -57,7 +57,7 @@ class Runs:
             run.refused += refused
         return Seen(run.arrived, run.refused, run.bits >> behind & _WINDOW | 1)
 
-    def _of(self, heading: Heading) -> _Run:
+    def _of(self, heading: Header) -> _Run:
         run = self._runs.get(heading.run)
         if run is None:
             if len(self._runs) >= self._most:

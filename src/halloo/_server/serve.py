@@ -15,17 +15,17 @@ from typing import Literal
 
 from halloo._core.address import Address, AddressLike
 from halloo._core.limits import Limits
-from halloo._core.tls_options import Certificates
+from halloo._core.tls_options import ServerTLS
 from halloo._net.listener import Listener, inherited, listen
-from halloo._output.terminal import Lines
-from halloo._server.acceptor import Post
+from halloo._output.terminal import LineWriter
+from halloo._server.acceptor import Endpoint
 from halloo._server.connections import Snapshot
-from halloo._server.handlers import Answering, Respond, Witness
+from halloo._server.handlers import ConnectionObserver, Respond, RespondHandler
 from halloo._server.log import JsonLog, TextLog, line, tell_certificate
-from halloo._server.metrics import Pages
+from halloo._server.metrics import HttpHandler
 from halloo._server.server import Server, Service, interruptible
 from halloo._server.tcp import Loop
-from halloo._server.workers import Fleet
+from halloo._server.workers import WorkerPool
 from halloo.errors import UsageError
 
 Log = Literal["text", "json"]
@@ -50,7 +50,7 @@ def serve(
     greeting: bytes = b"",
     family: int | None = None,
     limits: Limits | None = None,
-    certificates: Certificates | None = None,
+    certificates: ServerTLS | None = None,
     drain: float = DRAIN,
     workers: int = 1,
     reuse_port: bool = False,
@@ -58,28 +58,28 @@ def serve(
     metrics: AddressLike | None = None,
     quiet: bool = False,
     log: Log = "text",
-    stamp: bool = False,
-    spin: bool = False,
+    timestamps: bool = False,
+    busy_poll: bool = False,
 ) -> ServeReport:
     """Serve all clients at once until SIGINT or SIGTERM, on loopback port 8888 when no address is given.
 
     Prints `listening on ADDRESS` for each address on standard output, and on a terminal `Connected by` for each client
     on standard error. The answers are the echo, or `respond(message)`; see `serving`. At the end everything received is
     answered first, within `drain` seconds. More than one of `workers` are processes of their own. Every `stats` seconds
-    a line on standard error says how things stand; `metrics` is an address to serve them on for Prometheus. For `stamp`
-    and `spin` see `serving`; each worker stamps from its own counts, and each one that spins takes a core.
-    Raises PortTaken, NotPermitted, NotLocal, AddressError.
+    a line on standard error says how things stand; `metrics` is an address to serve them on for Prometheus. For
+    `timestamps` and `busy_poll` see `serving`; each worker has its own counts, and with `busy_poll` a core.
+    Raises AddressInUse, NotPermitted, AddressNotAvailable, AddressError.
     """
-    began, tell = time.monotonic(), Lines(2)
-    limits, answering = limits or Limits(), _answering(respond, framing, greeting, stamp=stamp)
+    began, tell = time.monotonic(), LineWriter(2)
+    limits, answering = limits or Limits(), _answering(respond, framing, greeting, timestamps=timestamps)
     listeners = _listeners(addresses, family, limits, certificates, workers, reuse_port=reuse_port)
-    service = _service(listeners[0], answering, limits, _witness(tell, log, quiet=quiet))
-    service = replace(service, stamp=stamp, spin=spin)
-    server: Server | Fleet
+    service = _service(listeners[0], answering, limits, _observer(tell, log, quiet=quiet))
+    service = replace(service, timestamps=timestamps, busy_poll=busy_poll)
+    server: Server | WorkerPool
     if workers == 1:
         server = Server(listeners[0], service)
     else:
-        server = Fleet(listeners, service, workers, shared=not reuse_port)
+        server = WorkerPool(listeners, service, workers, shared=not reuse_port)
     with server, _published(server, metrics):
         if stats:
             _tell_regularly(server, stats, tell)
@@ -95,9 +95,9 @@ def serving(
     greeting: bytes = b"",
     family: int | None = None,
     limits: Limits | None = None,
-    certificates: Certificates | None = None,
-    stamp: bool = False,
-    spin: bool = False,
+    certificates: ServerTLS | None = None,
+    timestamps: bool = False,
+    busy_poll: bool = False,
 ) -> Iterator[Server]:
     """Serve in the background while a `with` block runs, listening before it begins, closed when it ends.
 
@@ -106,17 +106,17 @@ def serving(
     it (`"length"`); over `udp://` once a datagram, whatever the framing. None is no answer. An exception in it closes
     that one connection and is logged. `greeting` is sent first. Without addresses a free loopback port is taken.
 
-    With `stamp` the echo writes into the probes of `ping` when they came and left, and what of their run has arrived;
-    nothing else is changed. With `spin` it never sleeps, which is quicker, and takes a whole core.
+    With `timestamps` the echo writes into the probes of `ping` when they arrived and left, and which of their run have
+    arrived; nothing else is changed. With `busy_poll` it never sleeps, which is quicker, and takes a whole core.
 
     >>> with serving() as server, connect(server.address) as connection:
     ...     connection.send(b"hello")
     ...     connection.receive_exactly(5)
     b'hello'
     """
-    limits, answering = limits or Limits(), _answering(respond, framing, greeting, stamp=stamp)
+    limits, answering = limits or Limits(), _answering(respond, framing, greeting, timestamps=timestamps)
     (listener,) = _listeners(addresses or (0,), family, limits, certificates, workers=1)
-    service = replace(_service(listener, answering, limits, None), stamp=stamp, spin=spin)
+    service = replace(_service(listener, answering, limits, None), timestamps=timestamps, busy_poll=busy_poll)
     with Server(listener, service) as running:
         running.start()
         yield running
@@ -132,7 +132,7 @@ def server(s: socket.socket, clients: int | None = None) -> Snapshot:
     """
     timeout = s.gettimeout()
     s.setblocking(False)
-    loop = Loop([Post(s)], clients=clients, witness=TextLog(lambda line: print(line, flush=True)))
+    loop = Loop([Endpoint(s)], clients=clients, observer=TextLog(lambda line: print(line, flush=True)))
     try:
         with interruptible(loop):
             loop.run()
@@ -142,11 +142,11 @@ def server(s: socket.socket, clients: int | None = None) -> Snapshot:
         s.settimeout(timeout)
 
 
-def _answering(respond: Respond | None, framing: str, greeting: bytes, *, stamp: bool) -> Answering:
+def _answering(respond: Respond | None, framing: str, greeting: bytes, *, timestamps: bool) -> RespondHandler:
     """Say what is answered. Raises UsageError."""
-    answering = Answering(respond, framing, greeting)
-    if stamp and not answering.plain:
-        raise UsageError("stamp is for the echo, and respond or a greeting replaces it", "leave one of them out")
+    answering = RespondHandler(respond, framing, greeting)
+    if timestamps and not answering.plain:
+        raise UsageError("timestamps is for the echo, and respond or a greeting replaces it", "leave one of them out")
     return answering
 
 
@@ -154,7 +154,7 @@ def _listeners(
     addresses: tuple[AddressLike, ...],
     family: int | None,
     limits: Limits,
-    certificates: Certificates | None,
+    certificates: ServerTLS | None,
     workers: int,
     *,
     reuse_port: bool = False,
@@ -185,7 +185,9 @@ def _check(addresses: tuple[Address, ...], limits: Limits) -> None:
         raise UsageError("--any-port is for udp://, and no address is", "leave it out")
 
 
-def _service(listener: Listener, answering: Answering, limits: Limits, witness: Witness | None) -> Service:
+def _service(
+    listener: Listener, answering: RespondHandler, limits: Limits, observer: ConnectionObserver | None
+) -> Service:
     """Say what clients find; a listener that cannot be served is closed."""
     try:
         if answering.greeting and all(address.scheme == "udp" for address in listener.addresses):
@@ -195,21 +197,19 @@ def _service(listener: Listener, answering: Answering, limits: Limits, witness: 
     except BaseException:
         listener.close()
         raise
-    conversation = None if answering.plain else answering
-    return Service(
-        conversation=conversation, respond=answering.respond, limits=limits, context=context, witness=witness
-    )
+    handler = None if answering.plain else answering
+    return Service(handler=handler, respond=answering.respond, limits=limits, context=context, observer=observer)
 
 
 @contextmanager
-def _published(server: Server | Fleet, metrics: AddressLike | None) -> Iterator[None]:
+def _published(server: Server | WorkerPool, metrics: AddressLike | None) -> Iterator[None]:
     """Serve /metrics and /healthz: in a fleet's own loop, or in a thread beside the one loop that there is."""
     if metrics is None:
         yield
         return
     from halloo._server.metrics import KIND, prometheus  # noqa: PLC0415 - an extra
 
-    pages = Pages(
+    pages = HttpHandler(
         {
             "/metrics": lambda: (KIND, prometheus(server.snapshot())),
             "/healthz": lambda: ("text/plain", b"ok\n"),
@@ -218,16 +218,16 @@ def _published(server: Server | Fleet, metrics: AddressLike | None) -> Iterator[
     listener = listen(metrics)
     for address in listener.addresses:
         print(f"halloo: metrics at http://{address.place}/metrics", file=sys.stderr, flush=True)
-    if isinstance(server, Fleet):
+    if isinstance(server, WorkerPool):
         server.publish(listener, pages)
         yield
     else:
-        with Server(listener, Service(conversation=pages)) as publisher:
+        with Server(listener, Service(handler=pages)) as publisher:
             publisher.start()
             yield
 
 
-def _tell_regularly(server: Server | Fleet, seconds: float, tell: Lines) -> None:
+def _tell_regularly(server: Server | WorkerPool, seconds: float, tell: LineWriter) -> None:
     """Have a line on standard error every so many seconds; on a terminal it stays in its place."""
     loop, before = server.loop, server.snapshot()
     write = tell.replace if sys.stderr is not None and sys.stderr.isatty() else tell
@@ -251,7 +251,7 @@ def _announce(addresses: tuple[Address, ...]) -> None:
             print(f"{_HINT} {place.place if place.scheme == 'tcp' else place}", file=sys.stderr, flush=True)
 
 
-def _witness(tell: Lines, log: Log, *, quiet: bool) -> Witness | None:
+def _observer(tell: LineWriter, log: Log, *, quiet: bool) -> ConnectionObserver | None:
     """Choose how clients' coming and going is told, if it is."""
     if log == "json":
         return JsonLog(tell)

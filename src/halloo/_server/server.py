@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Self
 from halloo._core.address import Address
 from halloo._core.limits import Limits
 from halloo._net.listener import Listener
-from halloo._net.signals import STOPPING, heeding
+from halloo._net.signals import STOPPING, handle_signals
 from halloo._server import closer
-from halloo._server.acceptor import Post
+from halloo._server.acceptor import Endpoint
 from halloo._server.connections import Snapshot
-from halloo._server.handlers import Conversation, Respond, Witness
+from halloo._server.handlers import ConnectionObserver, Handler, Respond
 from halloo._server.tcp import Loop
 
 if TYPE_CHECKING:
@@ -28,39 +28,39 @@ COUNTING = 1.0  # seconds that a busy loop has to say what it has done
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """What clients find: the echo when there is no `conversation`, within limits, and over TLS where a listener is.
+    """What clients find: the echo when there is no `handler`, within limits, and over TLS where a listener is.
 
-    To datagrams the answer is the echo, or what `respond` makes of them. With `stamp` the echo tells probes what has
-    become of them (see `stamping`); with `spin` the loop never sleeps.
+    To datagrams the answer is the echo, or what `respond` makes of them. With `timestamps` the echo writes its times
+    into probes (see `with_timestamps`); with `busy_poll` the loop never sleeps.
     """
 
-    conversation: Conversation | None = None
+    handler: Handler | None = None
     respond: Respond | None = None
     limits: Limits = field(default_factory=Limits)
     context: "SSLContext | None" = None
-    witness: Witness | None = None
-    stamp: bool = False
-    spin: bool = False
+    observer: ConnectionObserver | None = None
+    timestamps: bool = False
+    busy_poll: bool = False
 
     def loop(self, listener: Listener, *, row: MutableSequence[int] | None = None, shared: bool = False) -> Loop:
         """Make the loop that serves a listener; see Loop for `row` and `shared`."""
         posts = [
-            Post(sock, self.conversation, self.context if address.scheme == "tls" else None, self.respond)
+            Endpoint(sock, self.handler, self.context if address.scheme == "tls" else None, self.respond)
             for sock, address in zip(listener.sockets, listener.addresses, strict=True)
         ]
         poller = None
-        if self.stamp:
-            from halloo._server.timestamps import stamping  # noqa: PLC0415 - most servers are for the plain echo
+        if self.timestamps:
+            from halloo._server.timestamps import with_timestamps  # noqa: PLC0415 - most servers are for the plain echo
 
-            posts, poller = stamping(posts)
+            posts, poller = with_timestamps(posts)
         return Loop(
             posts,
             poller=poller,
             limits=self.limits,
-            witness=self.witness,
+            observer=self.observer,
             row=row,
             shared=shared,
-            spin=self.spin,
+            busy_poll=self.busy_poll,
         )
 
 
@@ -144,4 +144,4 @@ def interruptible(
     loop: Loop, stop: Callable[[], None] | None = None, *, signals: Sequence[signal.Signals] = STOPPING
 ) -> AbstractContextManager[None]:
     """Have the loop stop, or `stop` called, at SIGINT and SIGTERM: between two turns, and in the main thread only."""
-    return heeding(signals, lambda _number, _frame: (stop or loop.stop)(), loop.waker)
+    return handle_signals(signals, lambda _number, _frame: (stop or loop.stop)(), loop.waker)

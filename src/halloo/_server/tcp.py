@@ -24,10 +24,10 @@ from typing import TYPE_CHECKING
 from halloo._core.limits import Limits
 from halloo._core.timers import Timers
 from halloo._server import connections as states
-from halloo._server.acceptor import Door, Post
-from halloo._server.closer import Endings
-from halloo._server.connections import FLOWING, Snapshot, Table
-from halloo._server.handlers import Conversation, Peer, Witness
+from halloo._server.acceptor import Acceptor, Endpoint
+from halloo._server.closer import Closer
+from halloo._server.connections import ECHOING, ConnectionTable, Snapshot
+from halloo._server.handlers import ConnectionObserver, Handler, PeerName
 from halloo._server.poller import FLOW, READ, WRITE, Poller, best
 from halloo._server.throttling import Limiter
 
@@ -44,36 +44,36 @@ class Loop:
 
     def __init__(
         self,
-        posts: Sequence[Post],
+        posts: Sequence[Endpoint],
         *,
         poller: Poller | None = None,
         limits: Limits | None = None,
         clients: int | None = None,
-        witness: Witness | None = None,
+        observer: ConnectionObserver | None = None,
         row: MutableSequence[int] | None = None,
         shared: bool = False,
-        spin: bool = False,
+        busy_poll: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Serve `posts`, whose sockets stay the caller's to close; `clients` is how many to serve before ending.
 
-        `row` is where to count (see `table`); `shared` is for workers that have the same listeners. With `spin` it
+        `row` is where to count (see `table`); `shared` is for workers that have the same listeners. With `busy_poll` it
         never sleeps: nobody waits until it has woken up, at the price of a whole core.
         """
         self.poller = poller or best()
         self._handshakes = _handshakes(self) if any(post.context for post in posts) else None
         self.limits = limits or Limits()
-        self.table = Table(row)
+        self.table = ConnectionTable(row)
         self.timers = Timers()
         self.clock = clock
-        self._spin = spin
+        self._busy_poll = busy_poll
         self.running = True
-        self.witness = witness
+        self.observer = observer
         self.buffer = memoryview(bytearray(max(self.limits.buffer or BUFFER, self.poller.least)))
         self._small = self.poller.small
-        self._entry = states.METERED if self.limits.metered else FLOWING
-        self._conversations: dict[int, Conversation] = {}
-        self.endings = Endings(self)
+        self._entry = states.LIMITED if self.limits.limited else ECHOING
+        self._connection_handlers: dict[int, Handler] = {}
+        self.closer = Closer(self)
         self._clients = clients
         self.woken: Callable[[], None] = _nothing  # what to do after each wake-up
         self._began = clock()
@@ -82,29 +82,29 @@ class Loop:
         try:
             for end in (self._waking, self.waker):
                 end.setblocking(False)
-            self.watch(self._waking.fileno(), states.WAKING)
-            self.door = Door(self, [post for post in posts if post.stream], clients=clients, shared=shared)
+            self.watch(self._waking.fileno(), states.WAKEUP)
+            self.acceptor = Acceptor(self, [post for post in posts if post.stream], clients=clients, shared=shared)
             self.datagrams = _datagrams(self, [post for post in posts if not post.stream])
         except BaseException:
             self.release()
             raise
-        self._acts = self._table_of_acts()
+        self._handlers = self._handlers_by_state()
 
-    def _table_of_acts(self) -> tuple[Callable[[int], object], ...]:
+    def _handlers_by_state(self) -> tuple[Callable[[int], object], ...]:
         acts: dict[int, Callable[[int], object]] = {
             states.FREE: self._ignore,
-            states.LISTENING: self.door.accept,
-            states.WAKING: self._wake,
-            states.FLOWING: self.echo,  # in `turn` as well, written out
-            states.OWING: self._repay,
-            states.METERED: self.limiter.echo(),
-            states.RESTING: self.limiter.probe,
-            states.ANSWERING: self._converse,
-            states.SHAKING: self._handshakes.act if self._handshakes else self._ignore,
-            states.PARTING: self.endings.finish,
-            states.LEAVING: self.endings.left,
-            states.ORPHANING: self._orphan,
-            states.HEARING: self.datagrams.hear if self.datagrams else self._ignore,
+            states.LISTENING: self.acceptor.accept,
+            states.WAKEUP: self._wake,
+            states.ECHOING: self.echo,  # in `turn` as well, written out
+            states.WRITE_PENDING: self._flush,
+            states.LIMITED: self.limiter.echo(),
+            states.THROTTLED: self.limiter.probe,
+            states.HANDLING: self._readable,
+            states.HANDSHAKING: self._handshakes.act if self._handshakes else self._ignore,
+            states.TLS_CLOSING: self.closer.close_after_flush,
+            states.LINGERING: self.closer.discard_input,
+            states.PARENT_EXIT: self._parent_exited,
+            states.DATAGRAM: self.datagrams.readable if self.datagrams else self._ignore,
         }
         return tuple(acts[state] for state in range(len(acts)))
 
@@ -112,7 +112,7 @@ class Loop:
         """Take turns until `stop`, or until the last of so many clients has left."""
         timers, clock = self.timers, self.clock
         while self.running:
-            self.turn(0 if self._spin else timers.patience(clock()))
+            self.turn(0 if self._busy_poll else timers.patience(clock()))
             for act in timers.due(clock()):
                 act()
 
@@ -121,8 +121,8 @@ class Loop:
         # Long, because the echo itself is written out here: a call for each message would cost a tenth of the speed.
         # FLOW is watched for nothing but FLOWING, so that no state has to be looked up. While messages are SMALL a
         # read that makes a new bytes object is quicker than one into the buffer, which takes a slice as well.
-        poller, buffer, acts, state = self.poller, self.buffer, self._acts, self.table.state
-        metered = self._entry != FLOWING
+        poller, buffer, acts, state = self.poller, self.buffer, self._handlers, self.table.state
+        metered = self._entry != ECHOING
         read, readv, write, small = poller.read, poller.readv, poller.write, self._small
         piece: bytes | memoryview = b""
         buffers, size, echoed, messages = [buffer], 0, 0, 0
@@ -150,7 +150,7 @@ class Loop:
                 self.lose(fd, error)
                 continue
             if not received:
-                self.endings.finish(fd)
+                self.closer.close_after_flush(fd)
                 continue
             try:
                 sent = write(fd, piece)
@@ -163,7 +163,7 @@ class Loop:
             echoed += sent
             if sent != received:
                 self.table.row[states.RECEIVED] += received - sent
-                self.owe(fd, memoryview(piece)[sent:])
+                self.queue_write(fd, memoryview(piece)[sent:])
         if metered:
             self.limiter.settle()
         self._small = small
@@ -199,11 +199,11 @@ class Loop:
     def shutdown(self) -> None:
         """Close every connection, and all that the loop opened for itself; the listeners stay open."""
         self.running = False
-        for fd in self.table.within(*states.CONNECTED):
+        for fd in self.table.in_state(*states.CONNECTED):
             self.close(fd)
-        self.door.deafen()
+        self.acceptor.pause_accepting()
         if self.datagrams:
-            self.datagrams.deafen()
+            self.datagrams.close()
         self.poller.forget(self._waking.fileno())
         self.release()
 
@@ -218,37 +218,37 @@ class Loop:
         self.table.begin(fd, state)
         self.poller.watch(fd, READ)
 
-    # What acts and conversations are made of.
+    # What acts and handlers are made of.
 
-    def begin(self, sock: socket.socket, peer: Peer, post: Post) -> int:
+    def begin(self, sock: socket.socket, peer: PeerName, post: Endpoint) -> int:
         """Take over a client's socket, which does not block, and give its descriptor."""
         if self._handshakes and post.context:
-            fd, state = self._handshakes.begin(sock, post.context), states.SHAKING
+            fd, state = self._handshakes.begin(sock, post.context), states.HANDSHAKING
         else:
-            fd, state = self.poller.adopt(sock), states.ANSWERING if post.conversation else self._entry
+            fd, state = self.poller.adopt(sock), states.HANDLING if post.handler else self._entry
         try:
-            self.poller.watch(fd, FLOW if state == FLOWING else READ)
+            self.poller.watch(fd, FLOW if state == ECHOING else READ)
         except OSError:
             with suppress(OSError):
-                self.poller.shut(fd)
+                self.poller.close_fd(fd)
             raise
         self.table.begin(fd, state)
         self.table.row[states.ACCEPTED] += 1
-        if self._entry != FLOWING:
+        if self._entry != ECHOING:
             self.limiter.begin(fd)
-        if self.witness:
-            self.witness.opened(fd, peer)
-        if post.conversation:
-            self._conversations[fd] = post.conversation
-            if state != states.SHAKING:
-                post.conversation.begin(self, fd)
-        if state == states.SHAKING:
-            self.endings.expect(fd, self.limits.handshake_timeout, "handshake_timeout")
+        if self.observer:
+            self.observer.opened(fd, peer)
+        if post.handler:
+            self._connection_handlers[fd] = post.handler
+            if state != states.HANDSHAKING:
+                post.handler.opened(self, fd)
+        if state == states.HANDSHAKING:
+            self.closer.set_deadline(fd, self.limits.handshake_timeout, "handshake_timeout")
         return fd
 
     def receive(self, fd: int) -> memoryview | None:
         """Read what has come, into the shared buffer: empty at the client's end, None when there is nothing now."""
-        metered = self._entry != FLOWING
+        metered = self._entry != ECHOING
         most = self.limiter.allowance(fd) if metered else len(self.buffer)
         try:
             received = self.poller.readv(fd, [self.buffer[: max(most, self.poller.least)]])
@@ -261,8 +261,8 @@ class Loop:
         if metered and (excess := self.limiter.note(fd, received)):
             if excess < received:
                 self.send(fd, self.buffer[: received - excess])
-            if self.table.state[fd] not in (states.FREE, states.OWING):
-                self.endings.end(fd, "max_bytes")
+            if self.table.state[fd] not in (states.FREE, states.WRITE_PENDING):
+                self.closer.end(fd, "max_bytes")
             return None
         return self.buffer[:received]
 
@@ -278,7 +278,7 @@ class Loop:
         self.table.row[states.SENT] += sent
         self.table.row[states.MESSAGES] += 1
         if sent < len(data):
-            self.owe(fd, memoryview(data)[sent:])
+            self.queue_write(fd, memoryview(data)[sent:])
         return sent == len(data)
 
     def echo(self, fd: int) -> None:
@@ -286,28 +286,28 @@ class Loop:
         piece = self.receive(fd)
         if piece:
             if self.send(fd, piece):
-                self.limiter.overdrawn(fd)
+                self.limiter.throttle_if_overdrawn(fd)
         elif piece is not None:
-            self.endings.finish(fd)
+            self.closer.close_after_flush(fd)
 
-    def owe(self, fd: int, rest: memoryview) -> None:
+    def queue_write(self, fd: int, rest: memoryview) -> None:
         """Keep the unsent rest of an answer, and wait until the client takes it before reading on."""
-        self.table.owe(fd, memoryview(bytes(rest)), self.clock())
-        self.table.state[fd] = states.OWING
+        self.table.queue_write(fd, memoryview(bytes(rest)), self.clock())
+        self.table.state[fd] = states.WRITE_PENDING
         self.poller.change(fd, WRITE)
-        self.limiter.owed()
+        self.limiter.write_pending()
 
-    def agreed(self, fd: int) -> None:
+    def handshake_done(self, fd: int) -> None:
         """Begin with a connection whose TLS is agreed."""
-        self.endings.lift(fd)
-        self.repaid(fd)
-        if conversation := self._conversations.get(fd):
-            conversation.begin(self, fd)
+        self.closer.clear_deadline(fd)
+        self.flushed(fd)
+        if handler := self._connection_handlers.get(fd):
+            handler.opened(self, fd)
 
-    def repaid(self, fd: int) -> None:
+    def flushed(self, fd: int) -> None:
         """Let a connection flow again; what is to come next decides about its state."""
-        state = self.table.state[fd] = states.ANSWERING if fd in self._conversations else self._entry
-        self.poller.change(fd, FLOW if state == FLOWING else READ)
+        state = self.table.state[fd] = states.HANDLING if fd in self._connection_handlers else self._entry
+        self.poller.change(fd, FLOW if state == ECHOING else READ)
 
     def lose(self, fd: int, error: OSError) -> None:
         """Close a connection that failed, and count why."""
@@ -323,16 +323,16 @@ class Loop:
         """Close a connection; the reason is for the log, and empty at the client's own end."""
         table = self.table
         table.state[fd] = states.FREE
-        if table.debts:
-            table.forgive(fd)
-        self.poller.shut(fd)
+        if table.pending_writes:
+            table.discard_pending(fd)
+        self.poller.close_fd(fd)
         table.row[states.CLOSED] += 1
-        self.endings.lift(fd)
-        if self._conversations and (conversation := self._conversations.pop(fd, None)):
-            conversation.end(fd)
-        if self.witness:
-            self.witness.closed(fd, reason)
-        self.door.left(fd)
+        self.closer.clear_deadline(fd)
+        if self._connection_handlers and (handler := self._connection_handlers.pop(fd, None)):
+            handler.closed(fd)
+        if self.observer:
+            self.observer.closed(fd, reason)
+        self.acceptor.connection_closed(fd)
         if table.row[states.CLOSED] == self._clients:
             self.running = False
 
@@ -347,15 +347,15 @@ class Loop:
                 pass
         self.woken()
 
-    def _orphan(self, fd: int) -> None:  # noqa: ARG002 - as above
+    def _parent_exited(self, fd: int) -> None:  # noqa: ARG002 - as above
         # Nobody is left who could restart us or close the port, and our clients are better off with another server.
         os._exit(1)
 
-    def _converse(self, fd: int) -> None:
-        self._conversations[fd].hear(self, fd)
+    def _readable(self, fd: int) -> None:
+        self._connection_handlers[fd].readable(self, fd)
 
-    def _repay(self, fd: int) -> None:
-        debt = self.table.debts[fd]
+    def _flush(self, fd: int) -> None:
+        debt = self.table.pending_writes[fd]
         try:
             sent = self.poller.write(fd, debt)
         except BlockingIOError:
@@ -364,15 +364,15 @@ class Loop:
             self.lose(fd, error)
             return
         self.table.row[states.SENT] += sent
-        if self._entry != FLOWING:
+        if self._entry != ECHOING:
             self.limiter.note(fd, 0)
         if sent < len(debt):
-            self.table.owe(fd, debt[sent:], self.clock())
+            self.table.queue_write(fd, debt[sent:], self.clock())
             return
-        self.table.forgive(fd)
-        self.repaid(fd)
-        if conversation := self._conversations.get(fd):
-            conversation.resume(self, fd)
+        self.table.discard_pending(fd)
+        self.flushed(fd)
+        if handler := self._connection_handlers.get(fd):
+            handler.writable(self, fd)
 
 
 def _nothing() -> None:
@@ -385,7 +385,7 @@ def _handshakes(loop: Loop) -> "Handshakes":
     return Handshakes(loop)
 
 
-def _datagrams(loop: Loop, posts: Sequence[Post]) -> "Datagrams | None":
+def _datagrams(loop: Loop, posts: Sequence[Endpoint]) -> "Datagrams | None":
     if not posts:
         return None
     from halloo._server.udp import Datagrams  # noqa: PLC0415 - most servers are for streams alone

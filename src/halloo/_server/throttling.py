@@ -9,7 +9,7 @@ from collections.abc import Callable
 from math import inf
 from typing import TYPE_CHECKING
 
-from halloo._core.limits import Meter
+from halloo._core.limits import TokenBucket
 from halloo._server import connections as states
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class Limiter:
         self._loop = loop
         self._limits = limits = loop.limits
         self._stall = limits.stall_timeout or inf
-        self._meter = Meter(limits.rate_limit) if limits.rate_limit else None
+        self._meter = TokenBucket(limits.rate_limit) if limits.rate_limit else None
         self.most = min(len(loop.buffer), self._meter.burst_bytes) if self._meter else len(loop.buffer)
         self.most = max(self.most, loop.poller.least)
         self._began = loop.clock()
@@ -87,7 +87,7 @@ class Limiter:
 
     def probe(self, fd: int) -> None:
         """Wake a RESTING connection that is ready all the same: it is broken, and reading will say how."""
-        self._loop.repaid(fd)
+        self._loop.flushed(fd)
 
     def allowance(self, fd: int) -> int:
         """Say how much may be read now. One byte too many tells more to come from the client's end."""
@@ -107,12 +107,12 @@ class Limiter:
             self._paid[fd] = self._meter.take(self._paid[fd], self.now, received)
         return excess
 
-    def overdrawn(self, fd: int) -> bool:
+    def throttle_if_overdrawn(self, fd: int) -> bool:
         """Let a connection rest that has taken more than was due, and say whether it has."""
         if self._meter is None or (pause := self._meter.pause(self._paid[fd], self.now)) <= 0:
             return False
         loop = self._loop
-        loop.table.state[fd] = states.RESTING
+        loop.table.state[fd] = states.THROTTLED
         loop.poller.change(fd, 0)
         loop.timers.at(self.now + pause, lambda: self._wake(fd))
         return True
@@ -135,7 +135,7 @@ class Limiter:
             except OSError as error:
                 return loop.lose(fd, error)
             if not received:
-                return loop.endings.finish(fd)
+                return loop.closer.close_after_flush(fd)
             try:
                 sent = write(fd, buffer[:received])
             except BlockingIOError:
@@ -152,28 +152,28 @@ class Limiter:
                 paid[fd] = meter.take(paid[fd], self.now, received)
             if sent != received:
                 loop.table.row[states.RECEIVED] += received - sent
-                loop.owe(fd, buffer[sent:received])
+                loop.queue_write(fd, buffer[sent:received])
             elif meter and paid[fd] > self.now + meter.burst:
-                self.overdrawn(fd)
+                self.throttle_if_overdrawn(fd)
             return None
 
         return echo
 
-    def owed(self) -> None:
+    def write_pending(self) -> None:
         """Note that there are debts: see that they are repaid, and that they are not too many."""
         if not self._stall_sweeping:
             self._stall_sweeping = True
             self._loop.timers.at(self._loop.clock() + self._pause(self._stall), self._sweep_stalled)
         table, most = self._loop.table, self._limits.max_memory
-        while most is not None and table.row[states.OWED] > most:
-            largest = max(table.debts, key=lambda fd: len(table.debts[fd]))
+        while most is not None and table.row[states.PENDING] > most:
+            largest = max(table.pending_writes, key=lambda fd: len(table.pending_writes[fd]))
             table.count("max_memory")
             self._loop.close(largest, "max_memory")
 
     def _wake(self, fd: int) -> None:
         # The number may belong to another connection by now; if that rests too, it wakes early, and looks at its rate.
-        if self._loop.table.state[fd] == states.RESTING:
-            self._loop.repaid(fd)
+        if self._loop.table.state[fd] == states.THROTTLED:
+            self._loop.flushed(fd)
 
     def _sweep(self) -> None:
         """Look for those who were silent or here for too long, and come back while anybody is here."""
@@ -182,12 +182,12 @@ class Limiter:
         idle, lifetime = limits.idle_timeout, limits.max_lifetime
         if not idle and not lifetime:
             return
-        watched = loop.table.within(states.METERED, states.RESTING, states.ANSWERING, states.OWING)
+        watched = loop.table.in_state(states.LIMITED, states.THROTTLED, states.HANDLING, states.WRITE_PENDING)
         for fd in watched:
             if lifetime and (now - self._came[fd]) & 0xFFFFFFFF >= lifetime * _MILLI:
-                loop.endings.end(fd, "max_lifetime")
+                loop.closer.end(fd, "max_lifetime")
             elif idle and (now - self._moved[fd]) & 0xFFFFFFFF >= idle * _MILLI:
-                loop.endings.end(fd, "idle_timeout")
+                loop.closer.end(fd, "idle_timeout")
         self._sweeping = loop.table.open > 0
         if self._sweeping:
             shortest = min(limit for limit in (idle, lifetime) if limit)
@@ -201,7 +201,7 @@ class Limiter:
             loop.close(fd, "stall_timeout")
         oldest = min(loop.table.since.values(), default=0)
         loop.table.row[states.OLDEST] = int(oldest * _MILLI)
-        self._stall_sweeping = bool(loop.table.debts)
+        self._stall_sweeping = bool(loop.table.pending_writes)
         if self._stall_sweeping:
             loop.timers.at(now + self._pause(stall), self._sweep_stalled)
 

@@ -1,4 +1,4 @@
-"""Write into a probe when it came and left, and what of its run has arrived: what an echo does with --stamp.
+"""Write into a probe when it came and left, and what of its run has arrived: what an echo does with --timestamps.
 
 Knows the wall clock, and how the loop reads. A stamp takes the place that the probe has left for it (see `core.probe`):
 no byte is added, moved, or changed elsewhere. Each loop counts on its own; with several workers a connection, or the
@@ -15,21 +15,21 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from halloo._core.probe import ASKING, STAMP_END, Stamp, asking, asking_lines, stamped
+from halloo._core.probe import ASKING, STAMP_END, ServerTimestamp, asking, asking_lines, stamped
 from halloo._net import socket_options
 from halloo._server.poller import Epoll, Poller, best
-from halloo._server.run_window import Runs
+from halloo._server.run_window import RunWindows
 
 if TYPE_CHECKING:
-    from halloo._net.datagrams import Peer
-    from halloo._server.acceptor import Post
+    from halloo._net.datagrams import PeerName
+    from halloo._server.acceptor import Endpoint
     from halloo._server.tcp import Loop
     from halloo._server.udp import Note, Receive
 
 _TIME = (socket.SOL_SOCKET, socket_options.SO_TIMESTAMPNS)
 
 
-class Stamper:
+class ProbeTimestamper:
     """Stamps probes where they lie: in the bytes that were read, before they are sent."""
 
     def __init__(self, clock: Callable[[], int] = time.time_ns) -> None:
@@ -37,7 +37,7 @@ class Stamper:
         self._clock = clock
         self.came_ns = 0
         """When the kernel had what was read last; 0 where it did not tell."""
-        self._runs = Runs()
+        self._runs = RunWindows()
 
     def stamp(self, data: memoryview) -> None:
         """Stamp a datagram, if it is a probe that asks for it."""
@@ -63,7 +63,7 @@ class Stamper:
         """Have the kernel tell when datagrams came, and take that out of what a read tells beside them."""
         socket_options.stamps(sock)
 
-        def read(buffers: list[memoryview], room: int) -> "tuple[int, Sequence[Note], int, Peer]":
+        def read(buffers: list[memoryview], room: int) -> "tuple[int, Sequence[Note], int, PeerName]":
             length, notes, flags, peer = receive(buffers, room)
             self.came_ns = socket_options.told([*notes]) or 0
             return length, [note for note in notes if note[:2] != _TIME], flags, peer
@@ -74,45 +74,45 @@ class Stamper:
         head = bytes(data[:STAMP_END])
         if heading := asking(head):
             seen = self._runs.arrive(heading)
-            data[:STAMP_END] = stamped(head, Stamp(came_ns, self._clock(), *seen))
+            data[:STAMP_END] = stamped(head, ServerTimestamp(came_ns, self._clock(), *seen))
 
 
-class Stamping:
-    """A conversation for the loop: the echo, with stamps on its probes."""
+class TimestampingHandler:
+    """A handler for the loop: the echo, with stamps on its probes."""
 
-    def __init__(self, stamper: Stamper) -> None:
+    def __init__(self, stamper: ProbeTimestamper) -> None:
         """Stamp so."""
         self._stamper = stamper
 
-    def begin(self, loop: "Loop", fd: int) -> None:
+    def opened(self, loop: "Loop", fd: int) -> None:
         """Nothing is to be said."""
 
-    def hear(self, loop: "Loop", fd: int) -> None:
+    def readable(self, loop: "Loop", fd: int) -> None:
         """Read, stamp, and send back."""
         self._stamper.came_ns = 0
         piece = loop.receive(fd)
         if piece:
             self._stamper.stamp_lines(piece)
             if loop.send(fd, piece):
-                loop.limiter.overdrawn(fd)
+                loop.limiter.throttle_if_overdrawn(fd)
         elif piece is not None:
-            loop.endings.finish(fd)
+            loop.closer.close_after_flush(fd)
 
-    def resume(self, loop: "Loop", fd: int) -> None:
+    def writable(self, loop: "Loop", fd: int) -> None:
         """Nothing is left to be said, but perhaps too much has been."""
-        loop.limiter.overdrawn(fd)
+        loop.limiter.throttle_if_overdrawn(fd)
 
-    def end(self, fd: int) -> None:
+    def closed(self, fd: int) -> None:
         """Nothing is remembered of a connection."""
 
 
-class Timed:
+class TimestampPoller:
     """Epoll that reads with recvmsg(2), to be told when it came as well; that takes an object for each socket."""
 
     small = False
     least = 1
 
-    def __init__(self, stamper: Stamper) -> None:
+    def __init__(self, stamper: ProbeTimestamper) -> None:
         """Tell the stamper when what is read has come."""
         below = Epoll()
         self._stamper = stamper
@@ -123,8 +123,8 @@ class Timed:
         self.forget = below.forget
         self.read = below.read
         self.write = below.write
-        self.hang_up = below.hang_up
-        self.farewell = below.farewell
+        self.shutdown_write = below.shutdown_write
+        self.close_notify = below.close_notify
         self.in_flight = below.in_flight
         self.close = below.close
 
@@ -140,19 +140,19 @@ class Timed:
         self._stamper.came_ns = socket_options.told(notes) or 0
         return received
 
-    def shut(self, fd: int) -> None:
+    def close_fd(self, fd: int) -> None:
         """Forget the descriptor and close its socket; close(2) also takes it out of the epoll set."""
         self._sockets.pop(fd).close()
 
 
-def stamping(posts: Sequence["Post"]) -> tuple[list["Post"], Poller]:
+def with_timestamps(posts: Sequence["Endpoint"]) -> tuple[list["Endpoint"], Poller]:
     """Have the echo at these posts stamp: give them as they are then, and the poller that their loop needs."""
-    stamper = Stamper()
-    conversation = Stamping(stamper)
+    stamper = ProbeTimestamper()
+    handler = TimestampingHandler(stamper)
     timed = [socket_options.stamps(post.sock) for post in posts if post.stream]  # what they accept does as they do
-    poller = Timed(stamper) if any(timed) and hasattr(select, "epoll") else best()
+    poller = TimestampPoller(stamper) if any(timed) and hasattr(select, "epoll") else best()
     return [
-        replace(post, conversation=conversation) if post.stream else replace(post, stamper=stamper) for post in posts
+        replace(post, handler=handler) if post.stream else replace(post, timestamper=stamper) for post in posts
     ], poller
 
 

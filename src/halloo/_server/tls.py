@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 RECORD = 16 * 1024  # bytes of a record at most (RFC 8446, 5.1), and so of one read at least
 
 
-class Secure:
+class TlsPoller:
     """A poller some of whose sockets are encrypted; it has the shape of any other."""
 
     small = False
@@ -82,7 +82,7 @@ class Secure:
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError) as error:
             raise BlockingIOError from error
 
-    def farewell(self, fd: int) -> None:
+    def close_notify(self, fd: int) -> None:
         """Send close_notify (RFC 8446, 6.1); the peer's is not waited for."""
         secured = self._secured.get(fd)
         if secured is None:
@@ -94,18 +94,18 @@ class Secure:
         except (ssl.SSLWantReadError, ValueError):
             pass  # ours is sent; the peer's may come or not
 
-    def hang_up(self, fd: int) -> None:
+    def shutdown_write(self, fd: int) -> None:
         """Send our end; nothing can be decrypted after it, so from now on the socket is the poller's below."""
         secured = self._secured.pop(fd, None)
         if secured is not None:
             self._below.adopt(socket.socket(secured.family, secured.type, secured.proto, secured.detach()))
-        self._below.hang_up(fd)
+        self._below.shutdown_write(fd)
 
-    def shut(self, fd: int) -> None:
+    def close_fd(self, fd: int) -> None:
         """Close a socket of either kind."""
         secured = self._secured.pop(fd, None)
         if secured is None:
-            self._below.shut(fd)
+            self._below.close_fd(fd)
         else:
             self._below.forget(fd)
             secured.close()
@@ -117,7 +117,7 @@ class Handshakes:
     def __init__(self, loop: "Loop") -> None:
         """Put TLS between a loop and its poller."""
         self._loop = loop
-        self._secure = loop.poller = Secure(loop.poller)
+        self._secure = loop.poller = TlsPoller(loop.poller)
 
     def begin(self, sock: socket.socket, context: ssl.SSLContext) -> int:
         """Take over a socket that is to be encrypted, and give its descriptor."""
@@ -129,11 +129,11 @@ class Handshakes:
             wanted = self._secure.shake(fd)
         except ssl.SSLError as error:
             self._loop.table.count(type(error).__name__)
-            self._loop.endings.leave(fd, type(error).__name__)
+            self._loop.closer.linger(fd, type(error).__name__)
         except OSError as error:
             self._loop.lose(fd, error)
         else:
             if wanted:
                 self._loop.poller.change(fd, wanted)
             else:
-                self._loop.agreed(fd)
+                self._loop.handshake_done(fd)

@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING
 
 from halloo._net.binding import EVERYWHERE
 from halloo._net.bpf import break_loops
-from halloo._net.datagrams import IP_PKTINFO, WHOLE, Peer, tell_destination
+from halloo._net.datagrams import IP_PKTINFO, WHOLE, PeerName, tell_destination
 from halloo._server import connections as states
-from halloo._server.udp_policy import Guard
+from halloo._server.udp_policy import UdpPolicy
 
 if TYPE_CHECKING:
-    from halloo._server.acceptor import Post
+    from halloo._server.acceptor import Endpoint
     from halloo._server.tcp import Loop
-    from halloo._server.timestamps import Stamper
+    from halloo._server.timestamps import ProbeTimestamper
 
 BATCH = 64  # reads at one event, so that a flood of datagrams does not hold up the others
 ROOM = 128  # bytes for what the kernel tells beside a read
@@ -52,45 +52,47 @@ log = logging.getLogger("halloo")
 Note = tuple[int, int, bytes]  # level, type and data, as recvmsg(2) tells them
 Reply = tuple[list[Note], int, str | None]
 _NOTHING: Reply = ([], 0, None)
-Receive = Callable[[list[memoryview], int], tuple[int, Sequence[Note], int, Peer]]
+Receive = Callable[[list[memoryview], int], tuple[int, Sequence[Note], int, PeerName]]
 
 
 @dataclass(frozen=True, slots=True)
-class Ear:
+class DatagramEndpoint:
     """One socket, and what goes with it."""
 
     sock: socket.socket
     receive: Receive
-    guard: Guard
+    policy: UdpPolicy
     respond: Callable[[bytes], bytes | None] | None
-    stamper: "Stamper | None"
+    timestamper: "ProbeTimestamper | None"
 
 
 class Datagrams:
     """The act HEARING: all the datagram sockets of a loop."""
 
-    def __init__(self, loop: "Loop", posts: Sequence["Post"]) -> None:
+    def __init__(self, loop: "Loop", posts: Sequence["Endpoint"]) -> None:
         """Hear them from now on."""
         self._loop = loop
         self._most = loop.limits.max_bytes or WHOLE
         self._buffer = memoryview(bytearray(WHOLE))
-        self._recent: dict[Peer, None] | None = {} if loop.witness else None
+        self._recent: dict[PeerName, None] | None = {} if loop.observer else None
         self._lines, self._second = 0, 0.0
         self._silent: dict[str, float] = {}  # refusal -> until when nothing is told of it
         own = {post.sock.getsockname()[1] for post in posts}
-        self._ears: dict[int, Ear] = {}
+        self._ears: dict[int, DatagramEndpoint] = {}
         for post in posts:
             fd = post.sock.fileno()
-            self._ears[fd] = Ear(post.sock, _receiver(post), Guard(loop.limits, own), post.respond, post.stamper)
+            self._ears[fd] = DatagramEndpoint(
+                post.sock, _receiver(post), UdpPolicy(loop.limits, own), post.respond, post.timestamper
+            )
             break_loops(post.sock)
-            loop.watch(fd, states.HEARING)
+            loop.watch(fd, states.DATAGRAM)
 
-    def hear(self, fd: int) -> bool:  # noqa: C901, PLR0912 - see below
+    def readable(self, fd: int) -> bool:  # noqa: C901, PLR0912 - see below
         """Echo what has come, in BATCH reads at most; whether there may be more."""
         # Long, because all of this is done for every datagram, and a call costs as much as half of it.
         ear, buffer, recent, now = self._ears[fd], self._buffer, self._recent, self._loop.clock()
-        receive, sendto, respond, stamper = ear.receive, ear.sock.sendto, ear.respond, ear.stamper
-        ports, friends, most = ear.guard.ports, ear.guard.friends, self._most
+        receive, sendto, respond, stamper = ear.receive, ear.sock.sendto, ear.respond, ear.timestamper
+        ports, friends, most = ear.policy.ports, ear.policy.friends, self._most
         buffers, piece, size, told, more = [buffer], buffer[:0], 0, None, True
         control, segment, refusal = _NOTHING
         received = datagrams = sent = answers = 0
@@ -111,7 +113,7 @@ class Datagrams:
             received += size
             datagrams += count
             if peer[1] in ports or peer[0] not in friends or size > most or refusal:
-                reason = refusal or ear.guard.refuses(peer[0], peer[1], count, size, now)
+                reason = refusal or ear.policy.refuses(peer[0], peer[1], count, size, now)
                 if not reason and not segment and size > most:
                     reason = "too_long"
                 if reason:
@@ -138,14 +140,14 @@ class Datagrams:
         self._note(received, datagrams, sent, answers)
         return more
 
-    def finish(self, until: float) -> None:
+    def drain(self, until: float) -> None:
         """Answer what has come, until `until` on the loop's clock or a `stop` at most, and hear nothing more."""
         for fd in self._ears:
-            while self.hear(fd) and self._loop.running and self._loop.clock() < until:
+            while self.readable(fd) and self._loop.running and self._loop.clock() < until:
                 pass
-        self.deafen()
+        self.close()
 
-    def deafen(self) -> None:
+    def close(self) -> None:
         """Hear nothing more."""
         for fd in self._ears:
             self._loop.table.state[fd] = states.FREE
@@ -160,7 +162,9 @@ class Datagrams:
         row[states.SENT] += sent
         row[states.MESSAGES] += answers
 
-    def _singly(self, ear: Ear, piece: memoryview, control: Sequence[Note], segment: int, peer: Peer) -> None:
+    def _singly(
+        self, ear: DatagramEndpoint, piece: memoryview, control: Sequence[Note], segment: int, peer: PeerName
+    ) -> None:
         """Answer the datagrams of a read one by one."""
         control = [note for note in control if note[:2] != _SEGMENTED]
         for start in range(0, len(piece) or 1, segment or WHOLE):
@@ -168,8 +172,8 @@ class Datagrams:
             if len(part) > self._most:  # perhaps the last of its train is not
                 self._refuse(ear, part, 0, peer, "too_long")
                 continue
-            if ear.stamper:
-                ear.stamper.stamp(part)
+            if ear.timestamper:
+                ear.timestamper.stamp(part)
             answer = self._answer(ear.respond, bytes(part)) if ear.respond else part
             if answer is None:
                 continue
@@ -194,27 +198,27 @@ class Datagrams:
         name = errno.errorcode.get(error.errno or 0, "other")
         self._loop.table.count(name, datagrams)
 
-    def _refuse(self, ear: Ear, piece: memoryview, segment: int, peer: Peer, reason: str) -> None:
+    def _refuse(self, ear: DatagramEndpoint, piece: memoryview, segment: int, peer: PeerName, reason: str) -> None:
         """Count the datagrams of a read that are not answered, and tell of it, but not of each."""
         now = self._loop.clock()
         self._loop.table.count(reason, -(-len(piece) // segment) if segment else 1)
-        if ear.stamper:
-            ear.stamper.refuse(piece, segment)
-        if self._loop.witness and now >= self._silent.get(reason, now):
+        if ear.timestamper:
+            ear.timestamper.refuse(piece, segment)
+        if self._loop.observer and now >= self._silent.get(reason, now):
             self._silent[reason] = now + SILENCE
-            self._loop.witness.refused(peer, reason)
+            self._loop.observer.refused(peer, reason)
 
-    def _introduce(self, peer: Peer, now: float) -> None:
+    def _introduce(self, peer: PeerName, now: float) -> None:
         """Tell of a sender who was not heard lately."""
-        assert self._recent is not None  # noqa: S101 - there is a witness
+        assert self._recent is not None  # noqa: S101 - there is a observer
         if len(self._recent) >= RECENT:
             self._recent.clear()
         self._recent[peer] = None
         if now >= self._second:
             self._lines, self._second = 0, now + 1
         self._lines += 1
-        if self._loop.witness and self._lines <= LINES:
-            self._loop.witness.heard(peer)
+        if self._loop.observer and self._lines <= LINES:
+            self._loop.observer.datagram_received(peer)
 
 
 def receiver(sock: socket.socket, *, trains: bool = True) -> Receive:
@@ -233,9 +237,9 @@ def receiver(sock: socket.socket, *, trains: bool = True) -> Receive:
     return sock.recvmsg_into
 
 
-def _receiver(post: "Post") -> Receive:
+def _receiver(post: "Endpoint") -> Receive:
     receive = receiver(post.sock)
-    return post.stamper.timed(post.sock, receive) if post.stamper else receive
+    return post.timestamper.timed(post.sock, receive) if post.timestamper else receive
 
 
 def reply(notes: Sequence[Note]) -> Reply:

@@ -11,7 +11,7 @@ import ipaddress
 from collections.abc import Collection
 from functools import lru_cache
 
-from halloo._core.limits import Access, Host, Limits, Meter, is_near, plain
+from halloo._core.limits import Access, Host, Limits, TokenBucket, is_near, plain
 
 # Ports whose services answer whatever they are sent, or with much more than that: no client sends from one.
 SERVICES = frozenset({0, 7, 9, 13, 17, 19, 37, 53, 69, 111, 123, 137, 161, 389, 1900, 5353, 11211})
@@ -22,7 +22,7 @@ EVERYBODY = ipaddress.IPv4Address("255.255.255.255")
 CUSTOMER = 56  # bits of an IPv6 address that one customer has (RFC 6177); a new address within them costs nothing
 
 
-class Guard:
+class UdpPolicy:
     """The rules for one socket.
 
     A host among `friends` that asks from a port not among `ports` may be answered without a call of `refuses`.
@@ -34,7 +34,7 @@ class Guard:
         self.friends: set[str] = set()
         self._own = frozenset(own)
         self._access = Access(limits.allow, limits.deny)
-        self._meter = Meter(limits.rate_limit) if limits.rate_limit else None
+        self._meter = TokenBucket(limits.rate_limit) if limits.rate_limit else None
         # An account holds one number: the datagrams of this window or, with a rate, when all would be paid for.
         self._taken: dict[str, list[float]] = {}
         self._accounts: dict[str, list[float]] = {}  # the same by host, of those heard in this window

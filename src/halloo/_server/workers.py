@@ -19,9 +19,9 @@ from halloo._net.listener import Listener
 from halloo._net.signals import STOPPING
 from halloo._server import closer
 from halloo._server import connections as states
-from halloo._server.acceptor import Post
-from halloo._server.connections import COUNTERS, Snapshot, blank_row
-from halloo._server.handlers import Conversation
+from halloo._server.acceptor import Endpoint
+from halloo._server.connections import COUNTERS, Snapshot, new_counters
+from halloo._server.handlers import Handler
 from halloo._server.server import Service, interruptible
 from halloo._server.tcp import Loop
 from halloo.errors import LocalError, Unsupported
@@ -33,7 +33,7 @@ GRACE = 1.0  # seconds that a worker has beyond its drain time before it is kill
 SLOT_SIZE = 8 * len(COUNTERS)
 
 
-class Fleet:
+class WorkerPool:
     """Worker processes that serve; the shape of a Server, without the thread."""
 
     def __init__(self, listeners: Sequence[Listener], service: Service, workers: int, *, shared: bool) -> None:
@@ -47,7 +47,7 @@ class Fleet:
         self._service = service
         self._shared = shared
         self._memory = memoryview(mmap.mmap(-1, workers * SLOT_SIZE)).cast("Q")
-        self._past = blank_row()  # what workers that are gone have counted
+        self._past = new_counters()  # what workers that are gone have counted
         self._pids: dict[int, int] = {}  # process -> slot
         self._slots = range(workers)
         self._born = [0.0] * workers
@@ -73,7 +73,7 @@ class Fleet:
         Raises LocalError when workers die at once, again and again.
         """
         self._drain = drain
-        self.loop.woken = self._attend
+        self.loop.woken = self._reap
         with (
             interruptible(self.loop, self._stop, signals=STOPPING),
             interruptible(self.loop, self.loop.wake, signals=(signal.SIGCHLD,)),
@@ -85,9 +85,9 @@ class Fleet:
         if self._failure:
             raise self._failure
 
-    def publish(self, listener: Listener, pages: Conversation) -> None:
+    def publish(self, listener: Listener, pages: Handler) -> None:
         """Take over a listener to serve something of the parent's own, in its loop, beside the workers."""
-        self.loop.door.add([Post(sock, pages) for sock in listener.sockets])
+        self.loop.acceptor.add([Endpoint(sock, pages) for sock in listener.sockets])
         self._published.append(listener)
 
     def snapshot(self) -> Snapshot:
@@ -142,12 +142,12 @@ class Fleet:
         self._stops += 1
         self.loop.wake()
 
-    def _attend(self) -> None:
+    def _reap(self) -> None:
         """Bury the dead, start them again, and pass on the wish to stop."""
         for pid, slot in [*self._pids.items()]:
             if os.waitpid(pid, os.WNOHANG)[0]:
                 del self._pids[pid]
-                self._bury(slot)
+                self._restart(slot)
         if self._stops:
             self._pass_on()
         if not self._pids and (self._stops or self._failure):
@@ -169,18 +169,18 @@ class Fleet:
         for pid in self._pids:
             os.kill(pid, number)
 
-    def _bury(self, slot: int) -> None:
+    def _restart(self, slot: int) -> None:
         """Keep what a worker has counted, and start another in its place."""
         row, past = self._row(slot), self._past
         if self._stops:  # for the totals, each worker's own
             row[states.CLOSED] = row[states.ACCEPTED]
-            row[states.OWED] = row[states.OLDEST] = 0
+            row[states.PENDING] = row[states.OLDEST] = 0
             return
         for index, value in enumerate(row):
             past[index] += value
         past[states.CLOSED] = past[states.ACCEPTED]
-        past[states.OWED] = past[states.OLDEST] = 0
-        row[:] = blank_row()
+        past[states.PENDING] = past[states.OLDEST] = 0
+        row[:] = new_counters()
         now = self.loop.clock()
         self._deaths = self._deaths + 1 if now - self._born[slot] < AT_ONCE else 0
         if self._deaths >= TRIES:
@@ -209,7 +209,7 @@ class Fleet:
                 if other is not listener:
                     other.release()
             loop = self._service.loop(listener, row=self._row(slot), shared=self._shared)
-            loop.watch(self._lifeline, states.ORPHANING)
+            loop.watch(self._lifeline, states.PARENT_EXIT)
             with interruptible(loop, signals=(signal.SIGTERM,)):
                 signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
                 loop.run()

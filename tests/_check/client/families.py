@@ -7,15 +7,15 @@ import sys
 
 from halloo._check.client.cases import wire
 from halloo._check.client.runner import ask_client
-from halloo._check.runner import Trial
-from halloo._check.spec import ClientSubject
+from halloo._check.runner import RunOptions
+from halloo._check.spec import ClientSpec
 
 HOSTS = "127.0.0.1 localhost\n::1 localhost\n"
 # unshare(1): a user and a mount namespace; $0 is the file, the rest the command.
 IN_BOTH_FAMILIES = ("unshare", "-rm", "sh", "-c", 'mount --bind "$0" /etc/hosts && exec "$@"')
 
 if __name__ == "__main__":
-    subject = ClientSubject(command=tuple(sys.argv[1:]), stdin="pipe")
+    subject = ClientSpec(command=tuple(sys.argv[1:]), stdin="pipe")
     for case in (wire.c18_only_v4, wire.c19_only_v6):
-        result = ask_client(case, subject, Trial())
+        result = ask_client(case, subject, RunOptions())
         print(case.id, result.verdict)

@@ -14,8 +14,8 @@ from halloo._check.case import QUICK, Case, cases_in
 from halloo._check.client.cases import MODULES
 from halloo._check.client.runner import ask_client
 from halloo._check.results import Result
-from halloo._check.runner import Trial, ask_all
-from halloo._check.spec import ClientSubject, Stdin
+from halloo._check.runner import RunOptions, ask_all
+from halloo._check.spec import ClientSpec, Stdin
 from tests._check.client.families import HOSTS, IN_BOTH_FAMILIES
 from tests.programs import EXAMPLES, PYTHON
 
@@ -38,11 +38,11 @@ class Client:
     warns: str = ""
 
     def asked(self, cases: Iterable[Case], *, seed: int = 1) -> tuple[Result, ...]:
-        subject = ClientSubject(
+        subject = ClientSpec(
             command=self.words, scheme=self.scheme, stdin=self.stdin, verifying=self.verifying, message=""
         )
         fitting = [case for case in cases if self.scheme in case.schemes]
-        return ask_all(fitting, lambda case: ask_client(case, subject, Trial(seed=seed)), jobs=JOBS)
+        return ask_all(fitting, lambda case: ask_client(case, subject, RunOptions(seed=seed)), jobs=JOBS)
 
 
 def mutant(name: str, fails: str, *, warns: str = "", stdin: Stdin | None = "pipe", scheme: str = "tcp") -> Client:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 import pytest
 
 from halloo._check.case import Failed
-from halloo._check.client.loop import Loop, Script
+from halloo._check.client.loop import Script, ScriptLoop
 
 
 class Clock:
@@ -19,8 +19,8 @@ class Clock:
 
 
 @pytest.fixture
-def loop() -> Loop:
-    return Loop(60, Clock())
+def loop() -> ScriptLoop:
+    return ScriptLoop(60, Clock())
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def pipe() -> Iterator[tuple[int, int]]:
         os.close(end)
 
 
-def test_a_script_goes_on_when_its_time_has_come(loop: Loop) -> None:
+def test_a_script_goes_on_when_its_time_has_come(loop: ScriptLoop) -> None:
     said = []
 
     def script() -> Script:
@@ -43,7 +43,7 @@ def test_a_script_goes_on_when_its_time_has_come(loop: Loop) -> None:
     assert loop.until(lambda: bool(said), 5)
 
 
-def test_a_script_goes_on_when_what_it_waits_for_is_true(loop: Loop) -> None:
+def test_a_script_goes_on_when_what_it_waits_for_is_true(loop: ScriptLoop) -> None:
     said: list[str] = []
 
     def script() -> Script:
@@ -58,25 +58,25 @@ def test_a_script_goes_on_when_what_it_waits_for_is_true(loop: Loop) -> None:
     assert said == ["first", "second"]
 
 
-def test_until_gives_up(loop: Loop) -> None:
+def test_until_gives_up(loop: ScriptLoop) -> None:
     assert not loop.until(lambda: False, 0.5)
 
 
-def test_a_descriptor_that_is_ready_is_served(loop: Loop, pipe: tuple[int, int]) -> None:
+def test_a_descriptor_that_is_ready_is_served(loop: ScriptLoop, pipe: tuple[int, int]) -> None:
     came: list[bytes] = []
     loop.watch(pipe[0], lambda _: came.append(os.read(pipe[0], 10)), read=True)
     os.write(pipe[1], b"hello")
     assert loop.until(lambda: came == [b"hello"], 5)
 
 
-def test_a_descriptor_that_is_forgotten_is_not_served(loop: Loop, pipe: tuple[int, int]) -> None:
+def test_a_descriptor_that_is_forgotten_is_not_served(loop: ScriptLoop, pipe: tuple[int, int]) -> None:
     loop.watch(pipe[0], lambda _: pytest.fail("served"), read=True)
     loop.forget(pipe[0])
     os.write(pipe[1], b"hello")
     loop.turn()
 
 
-def test_what_a_script_raises_comes_out_of_the_turn(loop: Loop) -> None:
+def test_what_a_script_raises_comes_out_of_the_turn(loop: ScriptLoop) -> None:
     def script() -> Script:
         yield 0
         raise Failed("too much memory")
@@ -87,6 +87,6 @@ def test_what_a_script_raises_comes_out_of_the_turn(loop: Loop) -> None:
 
 
 def test_a_case_that_takes_too_long_fails() -> None:
-    loop = Loop(1, Clock())
+    loop = ScriptLoop(1, Clock())
     with pytest.raises(Failed, match="not done within 1 s"):
         loop.pause(2)

@@ -10,9 +10,9 @@ from halloo._check.client.runner import ask_client
 from halloo._check.client.server import take
 from halloo._check.client.target import ClientTarget
 from halloo._check.results import Result
-from halloo._check.runner import Trial
-from halloo._check.spec import ClientSubject, Stdin
-from halloo.errors import PortTaken
+from halloo._check.runner import RunOptions
+from halloo._check.spec import ClientSpec, Stdin
+from halloo.errors import AddressInUse
 from tests.programs import PYTHON
 
 CASES = {case.id: case for room in MODULES for case in cases_in(vars(room).values())}
@@ -20,11 +20,11 @@ CASES = {case.id: case for room in MODULES for case in cases_in(vars(room).value
 
 def ask(id: str, program: str, *, stdin: Stdin | None = "none", verifying: bool = False, port: int = 0) -> Result:  # noqa: A002 - the id of a case
     words = (PYTHON, "-c", program, "HOST", "PORT")
-    return ask_client(CASES[id], ClientSubject(command=words, stdin=stdin, verifying=verifying, port=port), Trial())
+    return ask_client(CASES[id], ClientSpec(command=words, stdin=stdin, verifying=verifying, port=port), RunOptions())
 
 
 def test_a_program_that_cannot_be_started_is_named() -> None:
-    result = ask_client(CASES["C01"], ClientSubject(command=("no-such-program", "PORT"), stdin="none"), Trial())
+    result = ask_client(CASES["C01"], ClientSpec(command=("no-such-program", "PORT"), stdin="none"), RunOptions())
     assert (result.verdict, result.text) == ("FAIL", "no-such-program: No such file or directory")
 
 
@@ -72,7 +72,7 @@ def test_a_fault_of_ours_is_an_error() -> None:
         """Divide by nothing."""
         raise ZeroDivisionError
 
-    result = ask_client(c99_broken, ClientSubject(command=("true",)), Trial())
+    result = ask_client(c99_broken, ClientSpec(command=("true",)), RunOptions())
     assert (result.verdict, "ZeroDivisionError" in result.text) == ("ERROR", True)
 
 
@@ -82,14 +82,14 @@ def test_what_cannot_be_asked_is_skipped() -> None:
         """Skip."""
         raise Skipped("not of this one")
 
-    result = ask_client(c98_skipped, ClientSubject(command=("true",)), Trial())
+    result = ask_client(c98_skipped, ClientSpec(command=("true",)), RunOptions())
     assert (result.verdict, result.text) == ("SKIP", "not of this one")
 
 
 def test_a_client_that_takes_too_much_memory_fails() -> None:
     program = "import time; [None for _ in iter(lambda: time.monotonic(), 0)]"
-    subject = ClientSubject(command=(PYTHON, "-c", program, "HOST", "PORT"), stdin="none")
-    result = ask_client(CASES["C01"], subject, Trial(memory=1 << 20))
+    subject = ClientSpec(command=(PYTHON, "-c", program, "HOST", "PORT"), stdin="none")
+    result = ask_client(CASES["C01"], subject, RunOptions(memory=1 << 20))
     assert (result.verdict, result.pattern) == ("FAIL", "memory")
 
 
@@ -109,7 +109,7 @@ def test_a_fixed_port_is_the_port() -> None:
 
 
 def test_a_fixed_port_that_somebody_has_is_not_to_be_had() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as other, pytest.raises(PortTaken):
+    with socket.create_server(("127.0.0.1", 0)) as other, pytest.raises(AddressInUse):
         take("tcp", other.getsockname()[1], patience=0)
 
 
@@ -117,7 +117,7 @@ def test_a_port_is_had_in_one_step() -> None:
     ours = take("udp")
     port = ours[4].getsockname()[1]
     try:
-        with pytest.raises(PortTaken):
+        with pytest.raises(AddressInUse):
             take("udp", port, patience=0)
     finally:
         for sock in ours.values():

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from halloo._check.case import Case, Evidence, Severity, Verdict
-from halloo._check.diagnoses import Mistake
+from halloo._check.diagnoses import Diagnosis
 from halloo._check.results import CheckReport, Result
 
 HOSTILE = (
@@ -35,7 +35,7 @@ IDLE = case("t25_idle", severity="INFO")
 NEXT = case("t35_next")
 EMPTY = case("u03_empty", severity="SHOULD")
 
-MISTAKE = Mistake(
+MISTAKE = Diagnosis(
     name="the connection is closed before everything was sent",
     why="The client's end means only that it has finished sending.",
     python="\nif not data:\n    writer.write_eof()\n",
@@ -52,7 +52,7 @@ def result(
     *,
     seconds: float = 0.012,
     evidence: Evidence | None = None,
-    causes: tuple[Mistake, ...] = (),
+    causes: tuple[Diagnosis, ...] = (),
 ) -> Result:
     """Make a result with the command that would repeat it."""
     repeat = f"halloo check server --only {of.id} --seed 7 -- python echo.py PORT"

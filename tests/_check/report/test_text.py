@@ -3,7 +3,7 @@ import io
 import pytest
 
 from halloo._check.report.summary import summary
-from halloo._check.report.text import LONGEST, Lines, LiveTable, check_text, draws, line, progress, say
+from halloo._check.report.text import LONGEST, LineProgress, LiveTable, check_text, draws, line, progress, say
 from tests._check.report.invented import (
     ALL,
     FAILED,
@@ -136,7 +136,7 @@ def test_what_failed_goes_by_above_the_table() -> None:
 def test_a_dumb_terminal_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "dumb")
     assert not draws(Terminal())
-    assert isinstance(progress(CASES, Terminal()), Lines)
+    assert isinstance(progress(CASES, Terminal()), LineProgress)
 
 
 def test_colours_are_for_terminals(monkeypatch: pytest.MonkeyPatch) -> None:

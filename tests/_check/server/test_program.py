@@ -14,7 +14,7 @@ import pytest
 from halloo._check import processes
 from halloo._check.case import Failed
 from halloo._check.server.program import FILE_SIZE, HIGHEST, LOWEST, Program, free_port, is_free, located
-from halloo._check.spec import Subject
+from halloo._check.spec import ServerSpec
 from tests._check.programs import ECHO, LISTEN, WAIT, python
 
 DAEMON = f"""{LISTEN}
@@ -41,7 +41,7 @@ class Forker(Program):
     """A program of which another process begins as soon as it is watched, and works for 0.3 s."""
 
     def __init__(self) -> None:
-        super().__init__(Subject(command=python(f"{FORKS}{LISTEN}while True: signal.pause()")))
+        super().__init__(ServerSpec(command=python(f"{FORKS}{LISTEN}while True: signal.pause()")))
 
     def pause(self, seconds: float) -> None:
         self.tell(signal.SIGUSR1)
@@ -59,13 +59,13 @@ def soon() -> float:
 
 @contextmanager
 def started(code: str, *words: str, scheme: str = "tcp", port: int = 0) -> Iterator[Program]:
-    subject = Subject(command=python(code, *words), scheme=scheme, port=port)
+    subject = ServerSpec(command=python(code, *words), scheme=scheme, port=port)
     with closing(Program(subject)) as program:
         program.start()
         yield program
 
 
-def refused(subject: Subject, clock: Callable[[], float] = soon) -> str:
+def refused(subject: ServerSpec, clock: Callable[[], float] = soon) -> str:
     """Give the reason why a program cannot be started."""
     with closing(Program(subject, clock)) as program, pytest.raises(Failed) as failed:
         program.start()
@@ -123,11 +123,11 @@ def test_a_fixed_port_is_waited_for() -> None:
 
 def test_a_program_that_is_told_no_port_is_found_at_the_one_it_has() -> None:
     port = free_port("tcp")
-    assert located(Subject(command=python(LISTEN + WAIT, str(port)))).port == port
+    assert located(ServerSpec(command=python(LISTEN + WAIT, str(port)))).port == port
 
 
 def test_a_program_that_takes_another_port_each_time_has_none_that_is_fixed() -> None:
-    assert located(Subject(command=python(LISTEN + WAIT, "0"))).port == 0
+    assert located(ServerSpec(command=python(LISTEN + WAIT, "0"))).port == 0
 
 
 # It does not.
@@ -141,29 +141,29 @@ def test_a_program_that_listens_elsewhere_is_told_so() -> None:
         listening = (each.port for each in processes.sockets() if each.state == processes.LISTEN)
         return next(ticks) if other in listening else 0
 
-    said = refused(Subject(command=python(LISTEN + WAIT, str(other), "PORT")), clock)
+    said = refused(ServerSpec(command=python(LISTEN + WAIT, str(other), "PORT")), clock)
     assert said.startswith(f"it listens on port {other}, not on ")
     assert said.endswith(f": say --port {other}")
 
 
 def test_a_program_that_never_listens_is_not_waited_for_for_ever() -> None:
-    said = refused(Subject(command=python("import signal\nsignal.pause()")))
+    said = refused(ServerSpec(command=python("import signal\nsignal.pause()")))
     assert said == "it did not begin to listen within 15 s; it said nothing"
 
 
 def test_a_program_that_ends_is_not_waited_for_and_is_quoted() -> None:
-    said = refused(Subject(command=python("raise SystemExit('no such luck')")), time.monotonic)
+    said = refused(ServerSpec(command=python("raise SystemExit('no such luck')")), time.monotonic)
     assert said == "it ended with code 1 before it listened; it said: ...'no such luck'"
 
 
 def test_a_program_that_does_not_exist_is_named() -> None:
-    assert refused(Subject(command=("no-such-server", "PORT"))) == "no-such-server: No such file or directory"
+    assert refused(ServerSpec(command=("no-such-server", "PORT"))) == "no-such-server: No such file or directory"
 
 
 def test_a_port_that_somebody_else_has_is_named() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        said = refused(Subject(command=python(LISTEN + WAIT, str(port)), port=port))
+        said = refused(ServerSpec(command=python(LISTEN + WAIT, str(port)), port=port))
     assert said == f"port {port} is not free: something else has it"
 
 
@@ -253,7 +253,7 @@ def test_a_program_that_ends_in_order_has_not_broken_down() -> None:
 
 
 def test_its_descriptors_can_be_limited() -> None:
-    with closing(Program(Subject(command=python(LISTEN + WAIT)))) as program:
+    with closing(Program(ServerSpec(command=python(LISTEN + WAIT)))) as program:
         program.start(descriptors=64)
         assert resource.prlimit(program.pid, resource.RLIMIT_NOFILE)[0] == 64
 
@@ -265,7 +265,7 @@ def test_the_size_of_its_files_is_limited() -> None:
 
 def test_its_output_can_be_closed() -> None:
     only_then = "import sys\nif sys.stdout or sys.stderr: sys.exit(1)\n"
-    with closing(Program(Subject(command=python(only_then + LISTEN + WAIT)))) as program:
+    with closing(Program(ServerSpec(command=python(only_then + LISTEN + WAIT)))) as program:
         program.start(output="closed")
         assert program.started
 
@@ -295,7 +295,7 @@ if os.fork():
 
 
 def test_what_was_started_may_leave_a_server_in_the_background() -> None:
-    with closing(Program(Subject(command=python(BACKGROUND)))) as program:
+    with closing(Program(ServerSpec(command=python(BACKGROUND)))) as program:
         program.start()
         program.pause(0.1)
         assert len(program.serving()) == 1
@@ -304,7 +304,7 @@ def test_what_was_started_may_leave_a_server_in_the_background() -> None:
 def test_a_server_that_goes_on_when_what_was_started_has_ended_has_not_ended() -> None:
     hours, begun = count(), list[bool]()
     with closing(
-        Program(Subject(command=python(BACKGROUND)), lambda: 3600.0 * next(hours) if begun else time.monotonic())
+        Program(ServerSpec(command=python(BACKGROUND)), lambda: 3600.0 * next(hours) if begun else time.monotonic())
     ) as program:
         program.start()
         begun.append(True)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import pytest
 
 from halloo._check.case import Skipped
-from halloo._check.server.spoofing import Wire, forge, wire
+from halloo._check.server.spoofing import Capture, capture, spoof
 
 BRIEF = 0.05  # seconds
 NOISE = 5000  # datagrams of 1000 bytes: more than a queue holds
@@ -23,9 +23,9 @@ def sock() -> Iterator[socket.socket]:
 
 
 @contextmanager
-def watching(sock: socket.socket) -> Iterator[Wire]:
+def watching(sock: socket.socket) -> Iterator[Capture]:
     try:
-        with wire(time.monotonic, sock.getsockname()[1]) as seen:
+        with capture(time.monotonic, sock.getsockname()[1]) as seen:
             yield seen
     except Skipped as why:
         pytest.skip(str(why))
@@ -33,7 +33,7 @@ def watching(sock: socket.socket) -> Iterator[Wire]:
 
 def test_a_forged_datagram_arrives_with_the_false_sender(sock: socket.socket) -> None:
     try:
-        forge(("192.0.2.7", 4000), sock.getsockname(), b"hello")
+        spoof(("192.0.2.7", 4000), sock.getsockname(), b"hello")
     except Skipped as why:
         pytest.skip(str(why))
     assert sock.recvfrom(64) == (b"hello", ("192.0.2.7", 4000))

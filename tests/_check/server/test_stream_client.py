@@ -9,7 +9,7 @@ import pytest
 
 from halloo._check.case import Failed
 from halloo._check.payload import payload
-from halloo._check.server.stream_client import Client, refuse_oneself
+from halloo._check.server.stream_client import StreamClient, refuse_oneself
 from tests.peers import echoing, everything, peer, resetting, silent, unused_port
 
 QUIET = 0.02  # seconds, in place of those that a server is given
@@ -18,12 +18,12 @@ BRIEF = 0.1  # the same, where it is waited for something in vain
 
 
 @contextmanager
-def connected(port: int, **how: object) -> Iterator[Client]:
-    with Client(("127.0.0.1", port), clock=time.monotonic, **how) as client:  # type: ignore[arg-type] # as it has them
+def connected(port: int, **how: object) -> Iterator[StreamClient]:
+    with StreamClient(("127.0.0.1", port), clock=time.monotonic, **how) as client:  # type: ignore[arg-type] # as it has them
         yield client
 
 
-def failing(act: Callable[[Client], object], server: Callable[[socket.socket], object]) -> Failed:
+def failing(act: Callable[[StreamClient], object], server: Callable[[socket.socket], object]) -> Failed:
     """Give how a client fails with a server."""
     with peer(server) as port, connected(port) as client:
         with pytest.raises(Failed) as failed:
@@ -79,7 +79,7 @@ def test_a_greeting_can_be_skipped() -> None:
     ],
 )
 def test_what_comes_instead_is_told(came: bytes, pattern: str, fact: str) -> None:
-    def act(client: Client) -> None:
+    def act(client: StreamClient) -> None:
         if came:
             client.wait(LONG)  # until it is there
         client.ask(b"hello\n", BRIEF)
@@ -98,7 +98,7 @@ def test_a_difference_is_shown_with_what_is_around_it() -> None:
 
 
 def test_an_end_before_the_answer_is_told() -> None:
-    def act(client: Client) -> None:
+    def act(client: StreamClient) -> None:
         client.half_close()
         client.expect(b"hello\n")
 
@@ -123,7 +123,7 @@ def test_bytes_before_the_end_are_told() -> None:
 
 
 def test_a_reset_is_told() -> None:
-    def act(client: Client) -> None:
+    def act(client: StreamClient) -> None:
         client.half_close()
         client.end()
 
@@ -142,7 +142,7 @@ def test_a_server_that_takes_nothing_is_told() -> None:
 def test_nobody_at_the_port_is_told() -> None:
     port = unused_port()
     with pytest.raises(Failed, match=f"no connection to 127.0.0.1 port {port}: .*refused") as failed:
-        Client(("127.0.0.1", port), clock=time.monotonic)
+        StreamClient(("127.0.0.1", port), clock=time.monotonic)
     assert failed.value.pattern == "refused"
 
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import pytest
 
 from halloo._check.case import Failed
-from halloo._check.server.udp_client import Letters
+from halloo._check.server.udp_client import UdpClient
 
 QUIET = 0.02  # seconds, in place of those that a server is given
 LONG = 20.0  # the same, where something comes for certain
@@ -39,26 +39,26 @@ def answering(*answers: Callable[[bytes], bytes]) -> Iterator[int]:
 
 
 def failing(*answers: Callable[[bytes], bytes]) -> Failed:
-    with answering(*answers) as port, Letters(("127.0.0.1", port), clock=time.monotonic) as letters:
+    with answering(*answers) as port, UdpClient(("127.0.0.1", port), clock=time.monotonic) as letters:
         with pytest.raises(Failed) as failed:
             letters.ask(b"hello", LONG if answers else BRIEF, surplus=LONG)
         return failed.value
 
 
 def test_an_echo_is_what_it_expects() -> None:
-    with answering(bytes) as port, Letters(("127.0.0.1", port), clock=time.monotonic) as letters:
+    with answering(bytes) as port, UdpClient(("127.0.0.1", port), clock=time.monotonic) as letters:
         assert letters.ask(b"hello", surplus=QUIET) < 2
 
 
 def test_an_empty_datagram_is_an_answer() -> None:
-    with answering(bytes) as port, Letters(("127.0.0.1", port), clock=time.monotonic) as letters:
+    with answering(bytes) as port, UdpClient(("127.0.0.1", port), clock=time.monotonic) as letters:
         letters.ask(b"", surplus=QUIET)
 
 
 def test_what_is_expected_may_be_something_else() -> None:
     with (
         answering(bytes.upper) as port,
-        Letters(("127.0.0.1", port), clock=time.monotonic, expected=bytes.upper) as letters,
+        UdpClient(("127.0.0.1", port), clock=time.monotonic, expected=bytes.upper) as letters,
     ):
         letters.ask(b"hello", surplus=QUIET)
 
@@ -79,19 +79,19 @@ def test_what_comes_instead_is_told(answers: tuple[Callable[[bytes], bytes], ...
 
 
 def test_it_is_told_who_answered() -> None:
-    with answering(bytes) as port, Letters(("127.0.0.1", port), clock=time.monotonic) as letters:
+    with answering(bytes) as port, UdpClient(("127.0.0.1", port), clock=time.monotonic) as letters:
         letters.send(b"hello")
         assert letters.take(5) == (b"hello", ("127.0.0.1", port))
 
 
 def test_an_address_to_come_from_that_is_not_ours_is_told() -> None:
     with pytest.raises(Failed, match="no socket from"):
-        Letters(("127.0.0.1", 9), clock=time.monotonic, source=("192.0.2.1", 0))
+        UdpClient(("127.0.0.1", 9), clock=time.monotonic, source=("192.0.2.1", 0))
 
 
 def test_a_datagram_that_our_own_system_does_not_send_is_told() -> None:
     with (
-        Letters(("255.255.255.255", 9), clock=time.monotonic) as letters,
+        UdpClient(("255.255.255.255", 9), clock=time.monotonic) as letters,
         pytest.raises(Failed, match="a datagram of 5 bytes could not be sent: Permission denied"),
     ):
         letters.send(b"hello")
@@ -104,10 +104,10 @@ ON_A_SLOW_LINK = (
 )
 MORE_THAN_WAITS = """
 import socket, time
-from halloo._check.server.udp_client import Letters
+from halloo._check.server.udp_client import UdpClient
 with socket.socket(type=socket.SOCK_DGRAM) as sock:
     sock.bind(("127.0.0.1", 0))
-    with Letters(sock.getsockname(), clock=time.monotonic) as letters:
+    with UdpClient(sock.getsockname(), clock=time.monotonic) as letters:
         for _ in range(300):
             letters.send(bytes(1000))
             print(len(sock.recv(2000)) if _ > 150 else "queued")

@@ -19,7 +19,7 @@ Script = Generator[Step, None, None]
 READ, WRITE = select.POLLIN, select.POLLOUT
 
 
-class Loop:
+class ScriptLoop:
     """Takes turns between descriptors and scripts, until the time of the case is over."""
 
     def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:

@@ -16,7 +16,7 @@ from functools import partial
 
 from halloo._check import processes
 from halloo._check.case import Failed
-from halloo._check.client.loop import Loop
+from halloo._check.client.loop import ScriptLoop
 from halloo._check.server.program import FILE_SIZE, MARK
 from halloo._check.spec import Shape
 
@@ -31,7 +31,7 @@ END_OF_INPUT = b"\x04"  # Ctrl-D
 class ClientProgram:
     """A client's processes, from the start to the last of them. Nothing here waits: the loop does."""
 
-    def __init__(self, loop: Loop, words: Sequence[bytes], shape: Shape, *, deaf: bool = False) -> None:
+    def __init__(self, loop: ScriptLoop, words: Sequence[bytes], shape: Shape, *, deaf: bool = False) -> None:
         """Start it. `deaf` is a standard output that nobody reads any more, as in `| head`."""
         self.out, self.err = bytearray(), bytearray()
         self.code: int | None = None

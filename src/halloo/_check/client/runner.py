@@ -8,23 +8,23 @@ from dataclasses import replace
 
 from halloo._check.case import Case, Failed, Outcome, Skipped, Verdict, Warned
 from halloo._check.client.case import function_of
-from halloo._check.client.loop import Loop, Script
+from halloo._check.client.loop import Script, ScriptLoop
 from halloo._check.client.server import take
 from halloo._check.client.target import ClientTarget
 from halloo._check.results import Result
-from halloo._check.runner import LOOK, Trial
-from halloo._check.spec import ClientSubject
+from halloo._check.runner import LOOK, RunOptions
+from halloo._check.spec import ClientSpec
 
 VERIFIED = ("C09", "C10")  # MUST of a client that claims to compare
 _VERDICTS: dict[type[Outcome], Verdict] = {Failed: "FAIL", Warned: "WARN", Skipped: "SKIP"}
 
 
-def ask_client(case: Case, subject: ClientSubject, trial: Trial) -> Result:
-    """Ask one case of a client that is started for it. Raises PortTaken when the fixed port is not to be had."""
+def ask_client(case: Case, subject: ClientSpec, trial: RunOptions) -> Result:
+    """Ask one case of a client that is started for it. Raises AddressInUse when the fixed port is not to be had."""
     if subject.verifying and case.id in VERIFIED:
         case = replace(case, severity="MUST")
     sockets = take(subject.scheme, subject.port)
-    began, loop = trial.clock(), Loop(case.kill, trial.clock)
+    began, loop = trial.clock(), ScriptLoop(case.kill, trial.clock)
     target = ClientTarget(subject, loop, sockets, trial.seed, longer=trial.longer)
     try:
         loop.play(_watch(target, trial.memory))

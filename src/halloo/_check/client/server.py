@@ -17,9 +17,9 @@ from functools import partial
 from typing import Literal
 
 from halloo._check import processes
-from halloo._check.client.loop import WRITE, Loop, Script, Step
+from halloo._check.client.loop import WRITE, Script, ScriptLoop, Step
 from halloo._check.server.program import FREE, STEP, free_port
-from halloo.errors import PortTaken
+from halloo.errors import AddressInUse
 
 Hear = Callable[[], object]
 BACKLOG = 64
@@ -36,7 +36,7 @@ _NO_FAMILY = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 
 
 def take(scheme: str, fixed: int = 0, *, patience: float = FREE) -> Sockets:
-    """Take a free port, or the fixed one as soon as it can be had. Raises PortTaken."""
+    """Take a free port, or the fixed one as soon as it can be had. Raises AddressInUse."""
     deadline = time.monotonic() + patience
     kind = socket.SOCK_DGRAM if scheme == "udp" else socket.SOCK_STREAM
     while True:
@@ -46,7 +46,7 @@ def take(scheme: str, fixed: int = 0, *, patience: float = FREE) -> Sockets:
             if error.errno != errno.EADDRINUSE:
                 raise
         if fixed and time.monotonic() >= deadline:
-            raise PortTaken(f"port {fixed} is taken by another program", "stop it, or name another: --port")
+            raise AddressInUse(f"port {fixed} is taken by another program", "stop it, or name another: --port")
         time.sleep(STEP)
 
 
@@ -92,7 +92,7 @@ def resolved(name: str) -> Iterator[Family]:
 class Peer:
     """One connection of the client: everything that it sent, when, and how it ended."""
 
-    def __init__(self, sock: socket.socket, loop: Loop, *, expected: int = 0, hear: Hear = lambda: None) -> None:
+    def __init__(self, sock: socket.socket, loop: ScriptLoop, *, expected: int = 0, hear: Hear = lambda: None) -> None:
         """Take over a connection; `expected` is the length of the message that will come, where that is known.
 
         `hear` is called before the first answer goes.
@@ -263,13 +263,13 @@ class Peer:
 Act = Callable[[Peer], Script]
 
 
-class Server:
+class InstrumentedServer:
     """Listens on one port of loopback, on one family or both; each connection gets the act."""
 
     def __init__(
         self,
         sockets: Sockets,
-        loop: Loop,
+        loop: ScriptLoop,
         act: Act | None = None,
         *,
         expected: int = 0,

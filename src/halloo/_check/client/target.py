@@ -11,13 +11,13 @@ from random import Random
 from typing import Protocol
 
 from halloo._check.case import Evidence, Failed, Skipped, Warned
-from halloo._check.client.loop import Loop, Script
+from halloo._check.client.loop import Script, ScriptLoop
 from halloo._check.client.output_match import extent, is_traceback, pattern_of, shown, tail, without
 from halloo._check.client.program import ClientProgram
-from halloo._check.client.server import HOSTS, Act, Family, Peer, Server, Sockets
-from halloo._check.client.udp_server import Letterbox, Post, vacate
+from halloo._check.client.server import HOSTS, Act, Family, InstrumentedServer, Peer, Sockets
+from halloo._check.client.udp_server import Post, UdpServer, refuse_all
 from halloo._check.payload import difference
-from halloo._check.spec import ClientSubject, Shape
+from halloo._check.spec import ClientSpec, Shape
 
 START = 10.0  # seconds to connect, and to send
 SHOWN = 3.0  # seconds after the answer within which it is shown
@@ -37,14 +37,14 @@ class _Closable(Protocol):
 class ClientTarget:
     """A client that can be started once, and the server that it will find."""
 
-    subject: ClientSubject
-    loop: Loop
+    subject: ClientSpec
+    loop: ScriptLoop
     sockets: Sockets
     seed: int
     host: str = HOSTS[4]
     longer: bool = False
-    server: Server | None = None
-    letterbox: Letterbox | None = None
+    server: InstrumentedServer | None = None
+    letterbox: UdpServer | None = None
     started: ClientProgram | None = None
     typed: int = 0  # lines that were typed
     left: str = ""  # how a typing person had to end it: by a blank line, by the end of input
@@ -109,23 +109,23 @@ class ClientTarget:
         self._launch(b"", deaf=False)
         self.program.type(data, last=True)
 
-    def _listen(self, act: Act | None = None, expected: int = 0, buffer: int = 0) -> Server:
-        self.server = Server(self.sockets, self.loop, act, expected=expected, buffer=buffer, hear=self.hear)
+    def _listen(self, act: Act | None = None, expected: int = 0, buffer: int = 0) -> InstrumentedServer:
+        self.server = InstrumentedServer(self.sockets, self.loop, act, expected=expected, buffer=buffer, hear=self.hear)
         self._open.append(self.server)
         return self.server
 
-    def receive(self, post: Post, lines: Sequence[str] | None = None) -> Letterbox:
+    def receive(self, post: Post, lines: Sequence[str] | None = None) -> UdpServer:
         """Take datagrams, and start the client with lines of text."""
-        self.letterbox = Letterbox(self.sockets, self.loop, hear=self.hear)
+        self.letterbox = UdpServer(self.sockets, self.loop, hear=self.hear)
         self._open.append(self.letterbox)
         self.loop.play(post(self.letterbox))
         self.start(*([self.text] if lines is None else lines))
         return self.letterbox
 
-    def be_nobody(self) -> None:
+    def refuse_connections(self) -> None:
         """Have the port without listening, and start the client."""
         if self.subject.scheme == "udp":
-            vacate(self.sockets)
+            refuse_all(self.sockets)
         else:
             self._listen()
         self.start(self.text)

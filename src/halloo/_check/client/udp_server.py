@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
-from halloo._check.client.loop import Loop, Script, Step
+from halloo._check.client.loop import Script, ScriptLoop, Step
 from halloo._check.client.server import Hear, Sockets
 
 MOST = 65507  # bytes
@@ -18,7 +18,7 @@ ELSEWHERE = "127.0.0.2"  # another address of this machine (Linux has all of 127
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class Datagram:
     """A datagram that came."""
 
     data: bytes
@@ -27,12 +27,12 @@ class Letter:
     socket: socket.socket
 
 
-class Letterbox:
+class UdpServer:
     """A port of loopback for datagrams, on both families."""
 
-    def __init__(self, sockets: Sockets, loop: Loop, *, hear: Hear = lambda: None) -> None:
+    def __init__(self, sockets: Sockets, loop: ScriptLoop, *, hear: Hear = lambda: None) -> None:
         """Take over sockets that have a port; `hear` is called before anything is sent."""
-        self.letters: list[Letter] = []
+        self.letters: list[Datagram] = []
         self.given: list[bytes] = []
         self._loop, self._hear = loop, hear
         self._taken = 0
@@ -44,22 +44,22 @@ class Letterbox:
     def _read(self, sock: socket.socket, _: int) -> None:
         with suppress(OSError):  # of an answer that nobody waited for
             data, sender = sock.recvfrom(WHOLE)
-            self.letters.append(Letter(data, self._loop.clock(), sender[:2], sock))
+            self.letters.append(Datagram(data, self._loop.clock(), sender[:2], sock))
 
-    def next(self) -> Generator[Step, None, Letter]:
+    def next(self) -> Generator[Step, None, Datagram]:
         """Wait for the next datagram."""
         yield lambda: len(self.letters) > self._taken
         self._taken += 1
         return self.letters[self._taken - 1]
 
-    def answer(self, letter: Letter, data: bytes | None = None) -> None:
+    def answer(self, letter: Datagram, data: bytes | None = None) -> None:
         """Send the sender of a datagram what it sent, or something else."""
         self._hear()
         self.given.append(letter.data if data is None else data)
         with suppress(OSError):
             letter.socket.sendto(self.given[-1], letter.sender)
 
-    def lie(self, letter: Letter, data: bytes) -> None:
+    def lie(self, letter: Datagram, data: bytes) -> None:
         """Send it from another port, and from another address."""
         self._hear()
         family = letter.socket.family
@@ -79,10 +79,10 @@ class Letterbox:
             sock.close()
 
 
-def vacate(sockets: Sockets) -> None:
+def refuse_all(sockets: Sockets) -> None:
     """Have a port at which nobody is: each socket hears one stranger alone, so that everybody else is refused."""
     for sock in sockets.values():
         sock.connect((sock.getsockname()[0], 1))
 
 
-Post = Callable[[Letterbox], Script]
+Post = Callable[[UdpServer], Script]

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import Any, NoReturn
 
 from halloo._check.case import Case, Evidence
-from halloo._check.diagnoses import Mistake
+from halloo._check.diagnoses import Diagnosis
 from halloo._check.report.finding import Hints, headline
 from halloo._check.report.summary import MARKS, reasons, standing
 from halloo._check.results import CheckReport, Result
@@ -85,7 +85,7 @@ def _result(result: Result, hints: Hints) -> _Object:
     }
 
 
-def _cause(cause: Mistake, hints: Hints) -> _Object:
+def _cause(cause: Diagnosis, hints: Hints) -> _Object:
     fix = {"python": cause.python or None, "c": cause.c or None} if hints == "fix" else {"python": None, "c": None}
     return {"name": cause.name, "why": cause.why, **fix}
 
@@ -158,7 +158,7 @@ def _read_result(found: _Object) -> Result:
         evidence=Evidence(at["offset"], bytes.fromhex(at["expected"]), bytes.fromhex(at["came"])) if at else None,
         pattern=found["pattern"] or "",
         causes=tuple(
-            Mistake(
+            Diagnosis(
                 name=each["name"],
                 why=each["why"],
                 python=each["python"] or "",

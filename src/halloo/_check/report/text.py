@@ -71,7 +71,7 @@ class Progress(Protocol):
 
 def progress(cases: Sequence[Case], stream: TextIO) -> Progress:
     """Choose how these cases are told: as a table on a terminal that can draw one, otherwise as lines."""
-    return LiveTable(cases, stream) if draws(stream) else Lines(stream)
+    return LiveTable(cases, stream) if draws(stream) else LineProgress(stream)
 
 
 def draws(stream: TextIO) -> bool:
@@ -88,7 +88,7 @@ def say(text: str, stream: TextIO) -> None:
     stream.flush()
 
 
-class Lines:
+class LineProgress:
     """A line a result, each written at once."""
 
     def __init__(self, stream: TextIO) -> None:

@@ -7,23 +7,23 @@ import select
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 
-from halloo._check.server.stream_client import Client
-from halloo._check.server.target import Target
-from halloo._core.histogram import Latency
+from halloo._check.server.stream_client import StreamClient
+from halloo._check.server.target import ServerTarget
+from halloo._core.histogram import Histogram
 from halloo._core.units import SECOND
 
 QUEUE = 4  # clients that even a short queue of connections to be accepted holds
 
 
 @contextmanager
-def crowd(target: Target, size: int, *, receive_buffer: int | None = None) -> Iterator[list[Client]]:
+def many_clients(target: ServerTarget, size: int, *, receive_buffer: int | None = None) -> Iterator[list[StreamClient]]:
     """Connect so many clients, and close them with the block.
 
     Every now and then one has a line echoed, and with that all before it have been accepted: whether many may wait for
     that is a question of its own.
     """
     with ExitStack() as stack:
-        clients: list[Client] = []
+        clients: list[StreamClient] = []
         while len(clients) < size:
             clients.append(stack.enter_context(target.dial(receive_buffer=receive_buffer)))
             if len(clients) % QUEUE == 0:
@@ -34,23 +34,23 @@ def crowd(target: Target, size: int, *, receive_buffer: int | None = None) -> It
 class Watch:
     """Which of many clients have something to read, or room to write."""
 
-    def __init__(self, clients: Iterable[Client]) -> None:
+    def __init__(self, clients: Iterable[StreamClient]) -> None:
         """Watch for something to read."""
         self._poll = select.poll()
         self._clients = {client.sock.fileno(): client for client in clients}
         for fd in self._clients:
             self._poll.register(fd, select.POLLIN)
 
-    def write(self, client: Client, wanted: bool) -> None:
+    def write(self, client: StreamClient, wanted: bool) -> None:
         """Watch this one for room to write as well, or no longer."""
         self._poll.modify(client.sock, select.POLLIN | (select.POLLOUT if wanted else 0))
 
-    def forget(self, client: Client) -> None:
+    def forget(self, client: StreamClient) -> None:
         """Watch this one no longer; do so before it is closed."""
         self._poll.unregister(client.sock)
         del self._clients[client.sock.fileno()]
 
-    def ready(self, seconds: float) -> list[Client]:
+    def ready(self, seconds: float) -> list[StreamClient]:
         """Wait, and say who is ready."""
         return [self._clients[fd] for fd, _ in self._poll.poll(max(seconds, 0) * 1000)]
 
@@ -61,4 +61,4 @@ def p99(seconds: Iterable[float]) -> float:
     >>> round(p99([0.001] * 99 + [0.5]), 4)
     0.001
     """
-    return Latency(round(each * SECOND) for each in seconds).percentiles([99.0])[99.0] / SECOND
+    return Histogram(round(each * SECOND) for each in seconds).percentiles([99.0])[99.0] / SECOND

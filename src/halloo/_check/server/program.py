@@ -21,7 +21,7 @@ from typing import Literal
 
 from halloo._check import processes
 from halloo._check.case import Failed
-from halloo._check.spec import LOOPBACK, Subject
+from halloo._check.spec import LOOPBACK, ServerSpec
 
 START = 15.0  # seconds to begin to listen
 FREE = 90.0  # seconds until a fixed port is free again: TIME-WAIT takes 60
@@ -43,7 +43,7 @@ _chance = SystemRandom()
 class Program:
     """A server's processes, from the start to the last of them."""
 
-    def __init__(self, subject: Subject, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, subject: ServerSpec, clock: Callable[[], float] = time.monotonic) -> None:
         """Take a subject that has a command."""
         self._subject = subject
         self._clock = clock
@@ -327,7 +327,7 @@ class Program:
         return spent / (self._clock() - began)
 
 
-def located(subject: Subject) -> Subject:
+def located(subject: ServerSpec) -> ServerSpec:
     """Find out which port a program has that is not told one: the same each time, or one of its own choice."""
     if not subject.command or subject.places or subject.port:
         return subject

@@ -26,7 +26,7 @@ _IP = struct.Struct("!BBHHHBBH4s4s")
 _PORTS = struct.Struct("!HHHH")
 
 
-def forge(source: Place, destination: Place, data: bytes) -> None:
+def spoof(source: Place, destination: Place, data: bytes) -> None:
     """Send one datagram that claims to come from `source`. Raises Skipped without the rights."""
     udp = _PORTS.pack(source[1], destination[1], _PORTS.size + len(data), 0)  # a sum of 0 is none (RFC 768)
     header = _IP.pack(
@@ -40,7 +40,7 @@ def forge(source: Place, destination: Place, data: bytes) -> None:
 
 
 @contextmanager
-def wire(clock: Callable[[], float], port: int) -> Iterator["Wire"]:
+def capture(clock: Callable[[], float], port: int) -> Iterator["Capture"]:
     """See the datagrams that leave from a port, by whichever interface. Raises Skipped without the rights."""
     with _raw("AF_PACKET", socket.SOCK_DGRAM, socket.htons(_ALL)) as sock:
         _only(sock, port)
@@ -48,7 +48,7 @@ def wire(clock: Callable[[], float], port: int) -> Iterator["Wire"]:
         with suppress(BlockingIOError):
             while sock.recv(1):  # it has heard everybody until now
                 pass
-        yield Wire(sock, clock)
+        yield Capture(sock, clock)
 
 
 def _only(sock: socket.socket, port: int) -> None:
@@ -64,7 +64,7 @@ def _only(sock: socket.socket, port: int) -> None:
     sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HP", len(steps), code.buffer_info()[0]))
 
 
-class Wire:
+class Capture:
     """The datagrams that leave, from now on."""
 
     def __init__(self, sock: socket.socket, clock: Callable[[], float]) -> None:

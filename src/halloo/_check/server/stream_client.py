@@ -29,7 +29,7 @@ _RESETTING = struct.pack("ii", 1, 0)  # struct linger, on and zero: close is a r
 _SHOWN = 64  # bytes
 
 
-class Client:
+class StreamClient:
     """A connection; blocks in nothing but its own waits."""
 
     def __init__(

@@ -10,19 +10,19 @@ from random import Random
 
 from halloo._check.case import Skipped
 from halloo._check.server.program import Output, Program
-from halloo._check.server.stream_client import END, Client
-from halloo._check.server.udp_client import Letters
-from halloo._check.spec import Subject
+from halloo._check.server.stream_client import END, StreamClient
+from halloo._check.server.udp_client import UdpClient
+from halloo._check.spec import ServerSpec
 
 PATIENT = 5.0  # seconds to connect
 KNOCK = 0.2  # the same, to a program on this machine that may stand still
 
 
 @dataclass(slots=True)
-class Target:
+class ServerTarget:
     """A server at a host and port, or a path."""
 
-    subject: Subject
+    subject: ServerSpec
     host: str
     port: int
     path: str
@@ -33,8 +33,14 @@ class Target:
 
     @classmethod
     def of(
-        cls, subject: Subject, program: Program | None, *, clock: Callable[[], float], seed: int, longer: bool = False
-    ) -> "Target":
+        cls,
+        subject: ServerSpec,
+        program: Program | None,
+        *,
+        clock: Callable[[], float],
+        seed: int,
+        longer: bool = False,
+    ) -> "ServerTarget":
         """Make a target of a program that listens, or of the subject's address."""
         if program:
             return cls(subject, program.host, program.port, program.path, clock, seed, longer, program)
@@ -84,9 +90,9 @@ class Target:
         timeout: float = PATIENT,
         receive_buffer: int | None = None,
         source_port: int | None = None,
-    ) -> Client:
+    ) -> StreamClient:
         """Connect a client."""
-        client = Client(
+        client = StreamClient(
             self.path or (host or self.host, self.port),
             clock=self.clock,
             timeout=timeout,
@@ -99,13 +105,13 @@ class Target:
             client.skip_line()
         return client
 
-    def knock(self) -> Client:
+    def knock(self) -> StreamClient:
         """Connect a client that will neither say nor hear anything; one that stands still may have no room for it."""
-        return Client(self.place, clock=self.clock, timeout=KNOCK if self.started else PATIENT)
+        return StreamClient(self.place, clock=self.clock, timeout=KNOCK if self.started else PATIENT)
 
-    def letters(self, *, host: str = "", source: str = "", source_port: int = 0) -> Letters:
+    def letters(self, *, host: str = "", source: str = "", source_port: int = 0) -> UdpClient:
         """Open a client's socket for datagrams."""
-        return Letters(
+        return UdpClient(
             (host or self.host, self.port),
             clock=self.clock,
             source=(source, source_port),

@@ -17,7 +17,7 @@ QUEUE = 4 << 20  # bytes of answers that may wait
 _SHOWN = 64
 
 
-class Letters:
+class UdpClient:
     """A client's socket, not connected."""
 
     def __init__(

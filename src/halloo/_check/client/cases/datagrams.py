@@ -11,7 +11,7 @@ from halloo._check.client.cases.answers import MESSAGE
 from halloo._check.client.loop import Script
 from halloo._check.client.output_match import extent, pattern_of
 from halloo._check.client.target import GIVES_UP, LEAVES, SHOWN, START, ClientTarget
-from halloo._check.client.udp_server import MOST, Letterbox, Post
+from halloo._check.client.udp_server import MOST, Post, UdpServer
 from halloo._check.payload import payload
 
 UDP = frozenset({"udp"})
@@ -21,7 +21,7 @@ PINGING = 40.0  # seconds
 FALSE = b"falsehood"
 
 
-def _sent(target: ClientTarget, box: Letterbox) -> None:
+def _sent(target: ClientTarget, box: UdpServer) -> None:
     """See that it sends something."""
     if not target.until(lambda: bool(box.letters), START):
         raise Failed(f"no datagram came to port {target.port}; {target.story()}", pattern="silent")
@@ -52,12 +52,12 @@ def c29_lost(target: ClientTarget) -> str:
     return f"gave up after {took:.1f} s: {target.story()}"
 
 
-def _but_the_first(box: Letterbox) -> Script:
+def _but_the_first(box: UdpServer) -> Script:
     yield from box.next()
     yield from _echo(box)
 
 
-def _echo(box: Letterbox) -> Script:
+def _echo(box: UdpServer) -> Script:
     while True:
         box.answer((yield from box.next()))
 
@@ -79,7 +79,7 @@ def c30_stranger(target: ClientTarget) -> None:
         raise _not_shown(target)
 
 
-def _lie_first(box: Letterbox) -> Script:
+def _lie_first(box: UdpServer) -> Script:
     while True:
         letter = yield from box.next()
         box.lie(letter, FALSE)
@@ -114,7 +114,7 @@ def c31_copy(target: ClientTarget) -> None:
         raise Failed(f"it took a copy of the first answer for the second: {target.story()}", pattern="stranger")
 
 
-def _copy_during_second(box: Letterbox) -> Script:
+def _copy_during_second(box: UdpServer) -> Script:
     first = yield from box.next()
     box.answer(first)
     second = yield from box.next()
@@ -127,7 +127,7 @@ def _copy_during_second(box: Letterbox) -> Script:
 @case(passes="a reason, exit code not 0", severity="SHOULD", source="ICMP; ECONNREFUSED", kill=30, schemes=UDP)
 def c32_nobody(target: ClientTarget) -> str:
     """Have nobody at the port."""
-    target.be_nobody()
+    target.refuse_connections()
     return target.see_trouble_told(2 * GIVES_UP, within=1, lossy=True)
 
 
@@ -151,7 +151,7 @@ def c33_long(target: ClientTarget) -> None:
 
 
 def _always(answer: bytes) -> Post:
-    def post(box: Letterbox) -> Script:
+    def post(box: UdpServer) -> Script:
         while True:
             box.answer((yield from box.next()), answer)
 
@@ -185,7 +185,7 @@ def c34_pinger(target: ClientTarget) -> str:
     return f"{len(box.letters)} came, {_listed(lost)} of them were lost, {target.program.seconds:.1f} s"
 
 
-def _silent(target: ClientTarget, box: Letterbox) -> bool:
+def _silent(target: ClientTarget, box: UdpServer) -> bool:
     return target.loop.clock() - box.letters[-1].when > GIVES_UP
 
 
@@ -196,7 +196,7 @@ def _chosen(target: ClientTarget) -> list[int]:
 
 
 def _losing(lost: Sequence[int]) -> Post:
-    def post(box: Letterbox) -> Script:
+    def post(box: UdpServer) -> Script:
         number = 0
         while True:
             number += 1

@@ -66,7 +66,7 @@ def c12_reset_at_once(target: ClientTarget) -> str:
 @case(passes="a reason, exit code not 0", severity="MUST", source="ECONNREFUSED", schemes=TCP)
 def c13_nobody(target: ClientTarget) -> str:
     """Do not listen at all."""
-    target.be_nobody()
+    target.refuse_connections()
     return target.see_trouble_told()
 
 

@@ -9,9 +9,9 @@ import socket
 
 from halloo._check.case import Failed, Skipped, Warned, case
 from halloo._check.payload import payload
-from halloo._check.server.many_clients import crowd
+from halloo._check.server.many_clients import many_clients
 from halloo._check.server.stream_client import END, refuse_oneself, unconnected
-from halloo._check.server.target import Target
+from halloo._check.server.target import ServerTarget
 from halloo._check.spec import LOOPBACK
 
 MIB = 1024 * 1024
@@ -22,11 +22,11 @@ RETRY = 0.9  # seconds: a SYN that found the queue full is sent again after 1 s
 
 
 @case(passes="no cross-talk, within 3 s", severity="MUST", source="Protohackers 0", needs=("T05", "T14"))
-def t13_five(target: Target) -> None:
+def t13_five(target: ServerTarget) -> None:
     """Five clients send five pieces each, in turn."""
     piece, began = 1000, target.clock()
     streams = [payload(5 * piece, stream) for stream in range(5)]
-    with crowd(target, 5) as clients:
+    with many_clients(target, 5) as clients:
         for place in range(0, 5 * piece, piece):
             for client, stream in zip(clients, streams, strict=True):
                 client.send(stream[place : place + piece])
@@ -39,14 +39,14 @@ def t13_five(target: Target) -> None:
 
 
 @case(passes="the second is served within 3 s", severity="MUST", needs=("T35",), source="Protohackers 0")
-def t14_head_of_line(target: Target) -> None:
+def t14_head_of_line(target: ServerTarget) -> None:
     """The first client says nothing, the second talks."""
     with target.dial():
         target.served(END)
 
 
 @case(passes="all five within 3 s", severity="MUST", source="toxiproxy timeout", needs=("T05", "T14"))
-def t15_stalled_neighbour(target: Target) -> str:
+def t15_stalled_neighbour(target: ServerTarget) -> str:
     """One client floods and never reads; five new ones talk."""
     with target.dial(receive_buffer=SMALL_BUFFER) as flood:
         data = payload(MIB)
@@ -58,9 +58,9 @@ def t15_stalled_neighbour(target: Target) -> str:
 
 
 @case(passes="all 200", severity="SHOULD", source="ncat -m 100", needs=("T13",))
-def t23_hold_200(target: Target) -> None:
+def t23_hold_200(target: ServerTarget) -> None:
     """200 clients are connected, and all of them talk; 50 where the server is somebody's."""
-    with crowd(target, target.most(200, 50)) as clients:
+    with many_clients(target, target.most(200, 50)) as clients:
         for number, client in enumerate(clients):
             client.send(payload(64, number))
         for number, client in enumerate(clients):
@@ -76,7 +76,7 @@ def t23_hold_200(target: Target) -> None:
     harsh="500 clients at once are for a server that was started for this",
     schemes=frozenset({"tcp"}),
 )
-def t24_burst_500(target: Target) -> str:
+def t24_burst_500(target: ServerTarget) -> str:
     """500 clients connect at once and send a line each."""
     target.plain()
     burst = [unconnected((target.host, target.port)) for _ in range(BURST)]
@@ -117,7 +117,7 @@ def _greet(sock: socket.socket) -> None:
         raise Failed(f"a client of the burst could send nothing: {error}", pattern="reset") from error
 
 
-def _unanswered(target: Target, burst: list[socket.socket]) -> int:
+def _unanswered(target: ServerTarget, burst: list[socket.socket]) -> int:
     poll, waiting, deadline = select.poll(), {sock.fileno(): sock for sock in burst}, target.clock() + BURST_TIME
     for sock in burst:
         poll.register(sock, select.POLLIN)
@@ -134,7 +134,7 @@ def _unanswered(target: Target, burst: list[socket.socket]) -> int:
 
 
 @case(passes="all served", severity="MUST", source="one-shot servers")
-def t35_next(target: Target) -> None:
+def t35_next(target: ServerTarget) -> None:
     """Three clients come one after another."""
     for _ in range(3):
         with target.dial() as client:
@@ -148,7 +148,7 @@ def t35_next(target: Target) -> None:
     source="RFC 8305; IPV6_V6ONLY",
     schemes=frozenset({"tcp"}),
 )
-def t38_families(target: Target) -> str:
+def t38_families(target: ServerTarget) -> str:
     """Connect to 127.0.0.1, ::1 and what localhost is, in the resolver's order."""
     if target.host not in (LOOPBACK, "::1", "localhost"):
         raise Skipped("is about a server that localhost finds")
@@ -180,7 +180,7 @@ def t38_families(target: Target) -> str:
     source="TIME-WAIT reuse, RFC 9293 3.6.1",
     schemes=frozenset({"tcp"}),
 )
-def t52_reuse_tuple(target: Target) -> str:
+def t52_reuse_tuple(target: ServerTarget) -> str:
     """Connect from the same port again, right after a reset and right after a half-close."""
     with target.dial(source_port=0) as client:
         port = client.port

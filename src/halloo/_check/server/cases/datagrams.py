@@ -10,9 +10,9 @@ from halloo._check import processes
 from halloo._check.case import Failed, Skipped, case
 from halloo._check.payload import payload
 from halloo._check.server.many_clients import p99
-from halloo._check.server.stream_client import Client
-from halloo._check.server.target import Target
-from halloo._check.server.udp_client import Letters
+from halloo._check.server.stream_client import StreamClient
+from halloo._check.server.target import ServerTarget
+from halloo._check.server.udp_client import UdpClient
 from halloo._check.spec import LOOPBACK
 
 UDP = frozenset({"udp"})
@@ -26,7 +26,7 @@ ONCE = ("U01", "U08")
 """Without an answer, or with more than one, nothing can be told of the next."""
 
 
-def insist(client: Letters, data: bytes) -> None:
+def insist(client: UdpClient, data: bytes) -> None:
     """Ask, and ask again: what comes while a server's queue is full is lost, and that is nobody's fault."""
     for _ in _asking(client, data):
         if found := client.take(SOON):
@@ -34,7 +34,7 @@ def insist(client: Letters, data: bytes) -> None:
     raise Failed(f"no answer came to any of {TRIES} datagrams, within {SOON:g} s each", pattern="silent")
 
 
-def _asking(client: Letters, data: bytes) -> Iterator[int]:
+def _asking(client: UdpClient, data: bytes) -> Iterator[int]:
     """Send the same again and again."""
     for number in range(TRIES):
         client.send(data)
@@ -42,14 +42,14 @@ def _asking(client: Letters, data: bytes) -> Iterator[int]:
 
 
 @case(passes="identical", severity="MUST", source=RFC, schemes=UDP)
-def u01_echo(target: Target) -> None:
+def u01_echo(target: ServerTarget) -> None:
     """Send a short line."""
     with target.letters() as client:
         client.ask(b"hello\n", surplus=0)  # U08 looks for more
 
 
 @case(passes="identical", severity="MUST", source=RFC, needs=ONCE, schemes=UDP)
-def u02_bytes(target: Target) -> None:
+def u02_bytes(target: ServerTarget) -> None:
     """Send all 256 values."""
     with target.letters() as client:
         client.ask(bytes(range(256)))
@@ -62,7 +62,7 @@ def u02_bytes(target: Target) -> None:
     needs=ONCE,
     schemes=UDP,
 )
-def u03_empty(target: Target) -> None:
+def u03_empty(target: ServerTarget) -> None:
     """Send a datagram of no bytes."""
     with target.letters() as client:
         client.send(b"")
@@ -77,7 +77,7 @@ def u03_empty(target: Target) -> None:
 
 
 @case(passes="whole", severity="MUST", source="recvfrom(1024)", needs=ONCE, schemes=UDP)
-def u04_small(target: Target) -> None:
+def u04_small(target: ServerTarget) -> None:
     """Send datagrams of 1 to 1472 bytes, around the usual sizes of buffers."""
     with target.letters() as client:
         for size in SMALL:
@@ -93,7 +93,7 @@ def u04_small(target: Target) -> None:
     kill=40,
     schemes=UDP,
 )
-def u05_large(target: Target) -> str:
+def u05_large(target: ServerTarget) -> str:
     """Send datagrams of 1473 to 65,507 bytes."""
     answered = 0
     with target.letters() as client:
@@ -114,7 +114,7 @@ def u05_large(target: Target) -> str:
     needs=ONCE,
     schemes=UDP,
 )
-def u06_boundaries(target: Target) -> None:
+def u06_boundaries(target: ServerTarget) -> None:
     """Send five datagrams at once."""
     sent = [payload(20 + number, number) for number in range(5)]
     with target.letters() as client:
@@ -134,7 +134,7 @@ def u06_boundaries(target: Target) -> None:
 
 
 @case(passes="each its own", severity="MUST", source="—", needs=ONCE, schemes=UDP)
-def u07_two_clients(target: Target) -> None:
+def u07_two_clients(target: ServerTarget) -> None:
     """Two clients send in turn."""
     with target.letters() as one, target.letters() as other:
         for number in range(5):
@@ -147,7 +147,7 @@ def u07_two_clients(target: Target) -> None:
 
 
 @case(passes="exactly one reply", severity="MUST", source=RFC, needs=("U01",), schemes=UDP)
-def u08_once(target: Target) -> None:
+def u08_once(target: ServerTarget) -> None:
     """Send one datagram, and wait for more than one answer."""
     with target.letters() as client:
         client.ask(b"once\n", surplus=0.5)
@@ -160,7 +160,7 @@ def u08_once(target: Target) -> None:
     needs=("U07",),
     schemes=UDP,
 )
-def u09_vanished(target: Target) -> None:
+def u09_vanished(target: ServerTarget) -> None:
     """Twenty clients send and are gone before the reply."""
     question = b"I have a port already, and get none of theirs\n"
     with target.letters() as next_one:
@@ -180,7 +180,7 @@ def u09_vanished(target: Target) -> None:
     process=True,
     schemes=UDP,
 )
-def u10_source_addr(target: Target) -> None:
+def u10_source_addr(target: ServerTarget) -> None:
     """Ask 127.0.0.2 of a server that serves every address."""
     if not processes.everywhere(target.program.tree(), target.port, "udp"):
         raise Skipped("the server is bound to one address")
@@ -194,7 +194,7 @@ def u10_source_addr(target: Target) -> None:
 
 
 @case(passes="share returned", severity="INFO", source="SO_RCVBUF, socket(7)", needs=ONCE, schemes=UDP)
-def u11_burst(target: Target) -> str:
+def u11_burst(target: ServerTarget) -> str:
     """Send 500 datagrams of 1000 bytes without a pause."""
     came = 0
     with target.letters() as client:
@@ -206,7 +206,7 @@ def u11_burst(target: Target) -> str:
 
 
 @case(passes="the next client is served", severity="MUST", source="—", needs=("U07",), schemes=UDP)
-def u14_unread(target: Target) -> None:
+def u14_unread(target: ServerTarget) -> None:
     """A client does not read the replies to 200 datagrams."""
     with target.letters() as deaf, target.letters() as client:
         for number in range(200):
@@ -221,7 +221,7 @@ def u14_unread(target: Target) -> None:
     needs=ONCE,
     schemes=UDP,
 )
-def u19_no_gain(target: Target) -> str:
+def u19_no_gain(target: ServerTarget) -> str:
     """Send datagrams of all sizes, then small ones again, and add up what comes back."""
     sent = came = 0
     for sizes in ((0, *SMALL, *LARGE), SMALL):
@@ -244,7 +244,7 @@ def u19_no_gain(target: Target) -> str:
     process=True,
     schemes=UDP,
 )
-def u20_v6(target: Target) -> None:
+def u20_v6(target: ServerTarget) -> None:
     """Ask the same on ::1, and over IPv4 where one socket is for both."""
     hosts = processes.hosts(target.program.tree(), target.port, "udp")
     if not hosts & {"::1", "::"}:
@@ -272,7 +272,7 @@ HARSH = "a flood is for a server that was started for this"
     waits=True,
     schemes=UDP,
 )
-def u21_both(target: Target) -> str:
+def u21_both(target: ServerTarget) -> str:
     """Flood with datagrams while a client over TCP sends and awaits messages."""
     hosts = processes.listening(target.program.tree(), "tcp")
     if not hosts:
@@ -288,7 +288,7 @@ def u21_both(target: Target) -> str:
                 while client.take():
                     pass
 
-    with Client((hosts[port], port), clock=target.clock, expected=target.subject.expected) as client:
+    with StreamClient((hosts[port], port), clock=target.clock, expected=target.subject.expected) as client:
         try:
             client.ask(payload(64))
         except Failed as failure:
@@ -319,7 +319,7 @@ def u21_both(target: Target) -> str:
     alone=True,
     schemes=UDP,
 )
-def u22_rate(target: Target) -> str:
+def u22_rate(target: ServerTarget) -> str:
     """Send 50,000 datagrams a second from one client for 5 s."""
     data, sent, came, began = payload(64), 0, 0, target.clock()
     with target.letters() as client, target.letters() as other:

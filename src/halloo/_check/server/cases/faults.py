@@ -11,8 +11,8 @@ from halloo._check.case import PLAIN, Failed, Skipped, Warned, case
 from halloo._check.payload import payload
 from halloo._check.server.many_clients import QUEUE
 from halloo._check.server.program import Program
-from halloo._check.server.stream_client import Client, differs, unconnected
-from halloo._check.server.target import Target
+from halloo._check.server.stream_client import StreamClient, differs, unconnected
+from halloo._check.server.target import ServerTarget
 
 KIB, MIB = 1024, 1024 * 1024
 GROWTH = 5  # descriptors, or zombies, that a server may keep for reasons of its own
@@ -24,7 +24,7 @@ LINE = b"hello\n"  # a client that has been answered has been accepted: what hap
 
 
 @case(passes="the next client is served", severity="MUST", source="toxiproxy reset_peer", needs=("T05", "T35"))
-def t18_rst_mid(target: Target) -> None:
+def t18_rst_mid(target: ServerTarget) -> None:
     """Have a line echoed, send 100 KB and reset, ten times."""
     for _ in range(10):
         with target.dial() as client:
@@ -35,7 +35,7 @@ def t18_rst_mid(target: Target) -> None:
 
 
 @case(passes="the next client is served", severity="MUST", source="RFC 1122 4.2.2.13; SIGPIPE", needs=("T05", "T35"))
-def t19_close_unread(target: Target) -> None:
+def t19_close_unread(target: ServerTarget) -> None:
     """Send 200 KB and close with the reply unread, ten times."""
     for _ in range(10):
         with target.dial() as client:
@@ -45,7 +45,7 @@ def t19_close_unread(target: Target) -> None:
 
 
 @case(passes="the next client is served", severity="MUST", source="gnet#453; ECONNABORTED", needs=("T35",))
-def t20_rst_before_accept(target: Target) -> None:
+def t20_rst_before_accept(target: ServerTarget) -> None:
     """Connect and reset, 100 times; after every four of them, or as many as its queue has room for, one is served."""
     for _ in range(target.most(100, 20) // QUEUE):
         with target.frozen(), suppress(Failed):
@@ -62,7 +62,7 @@ def t20_rst_before_accept(target: Target) -> None:
     needs=("T10", "T35"),
     process=True,
 )
-def t21_connect_close(target: Target) -> None:
+def t21_connect_close(target: ServerTarget) -> None:
     """Connect and close, 300 times; after every four of them one is served."""
 
     def come_and_go() -> None:
@@ -82,7 +82,7 @@ def t21_connect_close(target: Target) -> None:
 @case(
     passes="descriptors grow by 5 at most", severity="MUST", source="leaks on error", needs=("T05", "T21"), process=True
 )
-def t22_data_rst_leak(target: Target) -> None:
+def t22_data_rst_leak(target: ServerTarget) -> None:
     """Have a line echoed, send 2 KB and reset, 100 times."""
 
     def break_off() -> None:
@@ -119,7 +119,7 @@ def _leaks_nothing(program: Program, act: Callable[[], None]) -> None:
     alone=True,
     process=True,
 )
-def t29_emfile(target: Target) -> str:
+def t29_emfile(target: ServerTarget) -> str:
     """Let the server have 64 descriptors, and connect 100 clients to each of its processes."""
     target.restart(descriptors=LIMIT)
     with target.dial() as old:
@@ -136,7 +136,7 @@ def t29_emfile(target: Target) -> str:
 
 
 @contextmanager
-def _besiegers(target: Target, size: int) -> Iterator[None]:
+def _besiegers(target: ServerTarget, size: int) -> Iterator[None]:
     """Begin so many connections, so slowly that a short queue holds them; whoever finds it full waits."""
     with ExitStack() as stack:
         for number in range(size):
@@ -148,7 +148,7 @@ def _besiegers(target: Target, size: int) -> Iterator[None]:
         yield
 
 
-def _recovery(target: Target) -> float:
+def _recovery(target: ServerTarget) -> float:
     """See a new client served soon: some servers have not yet seen that the others have gone, and turn it away."""
     began = target.clock()
     while True:
@@ -174,7 +174,7 @@ def _recovery(target: Target) -> float:
     waits=True,
     process=True,
 )
-def t33_freeze(target: Target) -> str:
+def t33_freeze(target: ServerTarget) -> str:
     """Stop and continue the server three times while its send is blocked."""
     target.plain()
     data = payload(24 * MIB)
@@ -201,7 +201,7 @@ def t33_freeze(target: Target) -> str:
     needs=("T05", "T10", "T18", "T22"),
     process=True,
 )
-def t48_fin_then_rst(target: Target) -> None:
+def t48_fin_then_rst(target: ServerTarget) -> None:
     """Have a line echoed, send 32 KiB or 1 MiB, half-close, and reset while the reply is pending, ten times each.
 
     The server stands still from the one to the other: which of them it would see first is otherwise chance.
@@ -222,7 +222,7 @@ def t48_fin_then_rst(target: Target) -> None:
     _leaks_nothing(target.program, end_badly)
 
 
-def _arrive(client: Client) -> None:
+def _arrive(client: StreamClient) -> None:
     """Let what was sent arrive, so that the end is not thrown away with it; a server that pushes back may keep some."""
     deadline = client.clock() + 0.1
     while client.unacknowledged() and client.clock() < deadline:
@@ -237,7 +237,7 @@ def _arrive(client: Client) -> None:
     waits=True,
     process=True,
 )
-def t45_worker_kill9(target: Target) -> str:
+def t45_worker_kill9(target: ServerTarget) -> str:
     """Kill one child process (SIGKILL), and go on connecting."""
     serving = target.program.serving()
     children = [pid for pid in serving if pid != target.program.pid]
@@ -257,21 +257,21 @@ def t45_worker_kill9(target: Target) -> str:
 
 
 @case(passes="no stall", severity="SHOULD", needs=("T05",), source="print() for each message", process=True)
-def t46_stdout_full(target: Target) -> None:
+def t46_stdout_full(target: ServerTarget) -> None:
     """Echo 2 MiB in messages of 1 KiB while nobody reads the server's output."""
     target.restart(output="unread")
     with target.dial() as client:
         _talk(client, payload(2 * MIB))
 
 
-def _talk(client: Client, data: bytes) -> None:
+def _talk(client: StreamClient, data: bytes) -> None:
     for place in range(0, len(data), KIB):
         client.ask(data[place : place + KIB], surplus=0)
     client.quiet()
 
 
 @case(passes="still serves", needs=("T35",), severity="SHOULD", source="EPIPE in logging", process=True)
-def t47_stdout_closed(target: Target) -> None:
+def t47_stdout_closed(target: ServerTarget) -> None:
     """Close the reader of the server's output; then start it with no output at all."""
     target.restart(output="unread")
     target.program.hush()

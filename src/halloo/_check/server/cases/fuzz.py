@@ -8,8 +8,8 @@ from random import Random
 from halloo._check.case import Failed, case
 from halloo._check.payload import payload
 from halloo._check.server.many_clients import Watch
-from halloo._check.server.stream_client import STUCK, Client, differs
-from halloo._check.server.target import Target
+from halloo._check.server.stream_client import STUCK, StreamClient, differs
+from halloo._check.server.target import ServerTarget
 
 MIB = 1024 * 1024
 CLIENTS = 20
@@ -21,7 +21,7 @@ WEIGHTS = (30, 30, 30, 30, 20, 10, 3, 2, 1)
 class Player:
     """One client of the fuzz: what it has sent, what it has still to see, and whether it listens."""
 
-    def __init__(self, client: Client, stream: int, chance: Random) -> None:
+    def __init__(self, client: StreamClient, stream: int, chance: Random) -> None:
         """Begin with a connection; `stream` is what its bytes say of it."""
         self.client = client
         self._data = payload(MIB, stream)
@@ -94,7 +94,7 @@ class Player:
     waits=True,
     longer=True,
 )
-def t50_fuzz(target: Target) -> str:
+def t50_fuzz(target: ServerTarget) -> str:
     """20 clients send, pause, half-close and reset by chance for 5 s (30 s in the longer form)."""
     target.plain()
     chance, streams, echoed = target.chance(), 0, 0

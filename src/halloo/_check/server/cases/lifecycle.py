@@ -10,8 +10,8 @@ from contextlib import suppress
 from halloo._check import processes
 from halloo._check.case import Failed, Skipped, case
 from halloo._check.payload import payload
-from halloo._check.server.stream_client import Client, differs
-from halloo._check.server.target import Target
+from halloo._check.server.stream_client import StreamClient, differs
+from halloo._check.server.target import ServerTarget
 
 MIB = 1024 * 1024
 STOP = 15.0  # seconds within which a server that was told to stop has stopped
@@ -19,7 +19,7 @@ KEEPALIVE = 2  # what `timer_active` says for it in /proc/net/tcp
 
 
 @case(passes="still works", severity="INFO", source="idle timeouts", waits=True, kill=90, longer=True)
-def t25_idle_4s(target: Target) -> str:
+def t25_idle_4s(target: ServerTarget) -> str:
     """Echo, say nothing for 4 s (60 s in the longer form), echo."""
     seconds = 60 if target.longer else 4
     with target.dial() as client:
@@ -30,7 +30,7 @@ def t25_idle_4s(target: Target) -> str:
 
 
 @case(passes="listens and serves at once", severity="MUST", source="TIME-WAIT; RFC 9293 MUST-13", process=True)
-def t28_restart(target: Target) -> None:
+def t28_restart(target: ServerTarget) -> None:
     """With a client connected, kill the server (SIGKILL) and start it again on the same port."""
     _needs_a_port(target)
     with target.dial() as client:
@@ -40,13 +40,13 @@ def t28_restart(target: Target) -> None:
         target.served()
 
 
-def _needs_a_port(target: Target) -> None:
+def _needs_a_port(target: ServerTarget) -> None:
     if not (target.subject.places or target.subject.port or target.path):
         raise Skipped("the server chooses its port: write PORT into its command")
 
 
 @case(passes="exit code, time, what both see", severity="INFO", source="signal(7)", waits=True, process=True)
-def t30_sigterm(target: Target) -> str:
+def t30_sigterm(target: ServerTarget) -> str:
     """Send SIGTERM while one client is idle and another has not read its reply."""
     with target.dial() as idle, target.dial() as owed:
         idle.ask(b"idle\n")
@@ -62,7 +62,7 @@ def t30_sigterm(target: Target) -> str:
         return f"{end}; idle saw {_fate(idle, 0)}, the other {_fate(owed, 65536)}"
 
 
-def _fate(client: Client, owed: int) -> str:
+def _fate(client: StreamClient, owed: int) -> str:
     came = 0
     try:
         while piece := client.take():
@@ -80,7 +80,7 @@ def _fate(client: Client, owed: int) -> str:
     waits=True,
     process=True,
 )
-def t34_drain(target: Target) -> str:
+def t34_drain(target: ServerTarget) -> str:
     """Stream for 0.8 s, reading late, with SIGTERM after 0.3 s; then half-close and read all."""
     target.plain()
     data, came, told = payload(12 * MIB), 0, False
@@ -108,7 +108,7 @@ def t34_drain(target: Target) -> str:
         return f"{came:,} bytes, exit code {code} {took:.1f} s after them"
 
 
-def _compared(client: Client, data: bytes, came: int) -> int:
+def _compared(client: StreamClient, data: bytes, came: int) -> int:
     """Receive what is there, compare it, and say how much it was."""
     piece = client.take()
     if piece == b"":
@@ -125,7 +125,7 @@ def _compared(client: Client, data: bytes, came: int) -> int:
     process=True,
     schemes=frozenset({"tcp"}),
 )
-def t42_keep_alive(target: Target) -> str:
+def t42_keep_alive(target: ServerTarget) -> str:
     """Look at the timers of the server's sockets."""
     with target.dial() as client:
         client.ask(b"hello\n")
@@ -136,7 +136,7 @@ def t42_keep_alive(target: Target) -> str:
 
 
 @case(passes="exits with a reason, and does not share the port", severity="SHOULD", source="SO_REUSEPORT", process=True)
-def t43_port_taken(target: Target) -> str:
+def t43_port_taken(target: ServerTarget) -> str:
     """Start a second copy on the same port."""
     _needs_a_port(target)
     second = subprocess.Popen(
@@ -170,7 +170,7 @@ def t43_port_taken(target: Target) -> str:
     waits=True,
     process=True,
 )
-def t44_sigint(target: Target) -> str:
+def t44_sigint(target: ServerTarget) -> str:
     """Type Ctrl-C (SIGINT to all its processes) while a client is connected."""
     with target.dial() as client:
         client.ask(b"hello\n", surplus=0)

@@ -9,9 +9,9 @@ from statistics import median
 from halloo._check import processes
 from halloo._check.case import Failed, Skipped, case
 from halloo._check.payload import payload
-from halloo._check.server.many_clients import Watch, crowd, p99
-from halloo._check.server.stream_client import Client
-from halloo._check.server.target import Target
+from halloo._check.server.many_clients import Watch, many_clients, p99
+from halloo._check.server.stream_client import StreamClient
+from halloo._check.server.target import ServerTarget
 
 KIB, MIB = 1024, 1024 * 1024
 IDLE = 0.10  # of a core
@@ -33,7 +33,7 @@ TRIES = 3  # a machine that is busy may stand still for a moment, an unfair serv
     waits=True,
     process=True,
 )
-def t16_backpressure(target: Target) -> str:
+def t16_backpressure(target: ServerTarget) -> str:
     """Send up to 192 MiB without reading anything."""
     target.served()
     before, data, sent = target.program.owned(), payload(MIB), 0
@@ -49,11 +49,11 @@ def t16_backpressure(target: Target) -> str:
 
 
 @case(passes="KiB each", severity="INFO", source="—", needs=("T14",), process=True)
-def t32_memory(target: Target) -> str:
+def t32_memory(target: ServerTarget) -> str:
     """Hold 500 idle clients."""
     target.served()
     before = target.program.owned()
-    with crowd(target, 500) as clients:
+    with many_clients(target, 500) as clients:
         clients[-1].ask(b"idle\n")
         return f"{(target.program.owned() - before) / KIB / 500:.2f} KiB each"
 
@@ -61,9 +61,9 @@ def t32_memory(target: Target) -> str:
 @case(
     passes="at most 10 % of a core", needs=("T13",), severity="SHOULD", source="busy polling", waits=True, process=True
 )
-def t36_idle_cpu(target: Target) -> str:
+def t36_idle_cpu(target: ServerTarget) -> str:
     """Watch the server for 1.5 s with ten idle clients."""
-    with crowd(target, 10) as clients:
+    with many_clients(target, 10) as clients:
         for client in clients:
             client.ask(b"idle\n", surplus=0)
         return _at_rest(target, 1.5)
@@ -78,7 +78,7 @@ def t36_idle_cpu(target: Target) -> str:
     process=True,
     schemes=frozenset({"tcp"}),
 )
-def t37_eof_cpu(target: Target) -> str:
+def t37_eof_cpu(target: ServerTarget) -> str:
     """Watch the server while a client that has half-closed does not read its reply."""
     with target.dial(receive_buffer=SMALL_BUFFER) as client:
         # Enough that the server's send blocks, and little enough that its buffer has room for the end.
@@ -89,7 +89,7 @@ def t37_eof_cpu(target: Target) -> str:
         return _at_rest(target, 1.0)
 
 
-def _reads(target: Target, client: Client) -> bool:
+def _reads(target: ServerTarget, client: StreamClient) -> bool:
     """Whether the server soon reads all that has come."""
     deadline = target.clock() + 0.2
     while target.clock() < deadline:
@@ -101,7 +101,7 @@ def _reads(target: Target, client: Client) -> bool:
     return False
 
 
-def _at_rest(target: Target, seconds: float) -> str:
+def _at_rest(target: ServerTarget, seconds: float) -> str:
     for _ in range(TRIES):  # some have things to do at first
         load = target.program.load(seconds)
         if load <= IDLE:
@@ -118,10 +118,10 @@ def _at_rest(target: Target, seconds: float) -> str:
     kill=40,
     alone=True,
 )
-def t39_trickle_1000(target: Target) -> str:
+def t39_trickle_1000(target: ServerTarget) -> str:
     """1000 clients send a byte a second, each a newline; new ones come."""
     worst = 0.0
-    with crowd(target, target.most(MANY, 50)) as clients:
+    with many_clients(target, target.most(MANY, 50)) as clients:
         for _ in range(4):
             ends = target.clock() + 1
             for client in clients:
@@ -143,11 +143,11 @@ def t39_trickle_1000(target: Target) -> str:
     process=True,
     alone=True,
 )
-def t40_stalled_1000(target: Target) -> str:
+def t40_stalled_1000(target: ServerTarget) -> str:
     """1000 clients send until they are pushed back, and never read; new ones come."""
     target.served()
     resident, pinned = target.program.resident(), processes.kernel_memory()
-    with crowd(target, MANY, receive_buffer=SMALL_BUFFER) as clients:
+    with many_clients(target, MANY, receive_buffer=SMALL_BUFFER) as clients:
         for client in clients:
             # What waits at our end tells nothing of the server, and a thousand times that is all that a system has.
             client.raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, OWN_BUFFER)
@@ -158,7 +158,7 @@ def t40_stalled_1000(target: Target) -> str:
     return f"{_in_time(worst)}; {user:.0f} KiB of its own and {kernel:.0f} KiB of the kernel's (both ends) each"
 
 
-def _stall(target: Target, clients: list[Client]) -> None:
+def _stall(target: ServerTarget, clients: list[StreamClient]) -> None:
     """Send until nobody can send more."""
     data, moved = payload(256 * KIB), target.clock()
     while target.clock() - moved < SETTLED:
@@ -182,7 +182,7 @@ def _in_time(worst: float) -> str:
     waits=True,
     alone=True,
 )
-def t41_fairness(target: Target) -> str:
+def t41_fairness(target: ServerTarget) -> str:
     """One client streams as it can for 2 s, 20 others send and await messages of 64 bytes; the best of three."""
     target.plain()
     for _ in range(TRIES):
@@ -195,11 +195,11 @@ def t41_fairness(target: Target) -> str:
     raise Failed(f"{said}; half of one client's took more than {slowest * 1000:.1f} ms", pattern="unfair")
 
 
-def _beside_a_stream(target: Target, seconds: float) -> tuple[list[list[float]], int]:
+def _beside_a_stream(target: ServerTarget, seconds: float) -> tuple[list[list[float]], int]:
     """Give the seconds that each client's answers took, the last one's until now, and the bytes streamed meanwhile."""
     message, data = payload(64), payload(8 * MIB)
-    with crowd(target, 21) as (bulk, *others):
-        times: dict[Client, list[float]] = {client: [] for client in others}
+    with many_clients(target, 21) as (bulk, *others):
+        times: dict[StreamClient, list[float]] = {client: [] for client in others}
         watch, asked, owed = Watch([bulk, *others]), {}, {client: len(message) for client in others}
         watch.write(bulk, True)
         for client in others:
@@ -223,7 +223,7 @@ def _beside_a_stream(target: Target, seconds: float) -> tuple[list[list[float]],
         return list(times.values()), bulk.received
 
 
-def _compare(bulk: Client, data: bytes) -> None:
+def _compare(bulk: StreamClient, data: bytes) -> None:
     """Receive what is there of a stream that repeats the data."""
     place = bulk.received % len(data)
     piece = bulk.take(min(256 * KIB, len(data) - place))
@@ -239,7 +239,7 @@ def _compare(bulk: Client, data: bytes) -> None:
     needs=("T21",),
     waits=True,
 )
-def t51_many_short(target: Target) -> str:
+def t51_many_short(target: ServerTarget) -> str:
     """5000 clients one after another send 32 bytes and close; 1000 over TLS."""
     message, began = payload(32), target.clock()
     count = target.most(1000 if target.subject.scheme == "tls" else 5000, 200)
@@ -262,7 +262,7 @@ def t51_many_short(target: Target) -> str:
     process=True,
     longer=True,
 )
-def t53_size_limits(target: Target) -> str:
+def t53_size_limits(target: ServerTarget) -> str:
     """Send 1 GiB in one stream, in the longer form only."""
     if not target.longer:
         raise Skipped("takes long: add --long")

@@ -8,8 +8,8 @@ import statistics
 
 from halloo._check.case import PLAIN, Failed, case
 from halloo._check.payload import payload
-from halloo._check.server.stream_client import SOON, Client, differs
-from halloo._check.server.target import Target
+from halloo._check.server.stream_client import SOON, StreamClient, differs
+from halloo._check.server.target import ServerTarget
 
 KIB, MIB = 1024, 1024 * 1024
 RFC = "RFC 862"
@@ -19,14 +19,14 @@ BROKEN = b"\xc3\x28 \xf0\x9f\x98 \xed\xa0\x80 \xff\xfe"  # no UTF-8: cut, surrog
 
 
 @case(passes="the same 6 bytes, then quiet", severity="MUST", source=RFC)
-def t01_short(target: Target) -> None:
+def t01_short(target: ServerTarget) -> None:
     """Send a short line."""
     with target.dial() as client:
         client.ask(b"hello\n")
 
 
 @case(passes="nothing unsolicited, nothing extra, still open", severity="MUST", source=RFC, waits=True)
-def t02_silent(target: Target) -> None:
+def t02_silent(target: ServerTarget) -> None:
     """Connect, wait 0.4 s, send a line, wait again."""
     with target.dial() as client:
         client.quiet(0.4)
@@ -34,21 +34,21 @@ def t02_silent(target: Target) -> None:
 
 
 @case(passes="back within 2 s", severity="MUST", source=STREAM)
-def t03_no_newline(target: Target) -> None:
+def t03_no_newline(target: ServerTarget) -> None:
     """Send 15 bytes without a newline."""
     with target.dial() as client:
         client.ask(b"no newline here")
 
 
 @case(passes="identical", severity="MUST", source="Protohackers 0; Autobahn 6.x")
-def t04_binary(target: Target) -> None:
+def t04_binary(target: ServerTarget) -> None:
     """Send all 256 values, NUL, CRLF and broken UTF-8."""
     with target.dial() as client:
         client.ask(bytes(range(256)) + b"\0\0\r\n\r\n\n\r\r " + BROKEN + b"\x1a\x04\n")
 
 
 @case(passes="each comes back", severity="MUST", source='RFC 862: "continues until"')
-def t05_three(target: Target) -> None:
+def t05_three(target: ServerTarget) -> None:
     """Send three messages on one connection."""
     with target.dial() as client:
         for message in (b"one\n", b"and two\n", b"and then three\n"):
@@ -56,7 +56,7 @@ def t05_three(target: Target) -> None:
 
 
 @case(passes="identical", severity="MUST", source="toxiproxy slicer", waits=True)
-def t06_dribble(target: Target) -> None:
+def t06_dribble(target: ServerTarget) -> None:
     """Send 200 single bytes, 3 ms apart."""
     data, came = payload(200), b""
     with target.dial() as client:
@@ -73,14 +73,14 @@ def t06_dribble(target: Target) -> None:
 
 
 @case(passes="identical", severity="MUST", source="Autobahn 9.1")
-def t07_duplex_1m(target: Target) -> None:
+def t07_duplex_1m(target: ServerTarget) -> None:
     """Send 1 MiB, reading while writing."""
     with target.dial() as client:
         client.exchange(payload(MIB))
 
 
 @case(passes="identical, then the end", severity="MUST", needs=("T10",), source="Autobahn 9.1", waits=True)
-def t08_duplex_32m(target: Target) -> str:
+def t08_duplex_32m(target: ServerTarget) -> str:
     """Send 32 MiB, reading while writing, then half-close; 8 MiB where the server is somebody's."""
     size = target.most(32, 8)
     data = payload(size * MIB)
@@ -91,7 +91,7 @@ def t08_duplex_32m(target: Target) -> str:
 
 
 @case(passes="the reply, then the end within 3 s", severity="MUST", source="Protohackers 0; RFC 9293 3.6; nmap#962")
-def t09_half_close(target: Target) -> None:
+def t09_half_close(target: ServerTarget) -> None:
     """Send 4 bytes and half-close, both in one segment."""
     with target.dial() as client:
         _cork(client)
@@ -102,7 +102,7 @@ def t09_half_close(target: Target) -> None:
 
 
 @case(passes="the end, no bytes", severity="MUST", source="RFC 9293 3.6")
-def t10_empty_half_close(target: Target) -> None:
+def t10_empty_half_close(target: ServerTarget) -> None:
     """Half-close, having sent nothing."""
     with target.dial() as client:
         client.half_close()
@@ -116,14 +116,14 @@ def t10_empty_half_close(target: Target) -> None:
     source="muduo#366: 10 MB fine, 100 MB lost",
     waits=True,
 )
-def t11_half_close_queued(target: Target) -> None:
+def t11_half_close_queued(target: ServerTarget) -> None:
     """Send 16 MiB and half-close, beginning to read 1 s later."""
     with target.dial() as client:
         client.exchange(payload(target.most(16, 8) * MIB), half_close=True, deaf=1)
 
 
 @case(passes="all, then the end", severity="MUST", needs=("T05", "T10"), source="nmap PR#2510; bun#31383")
-def t12_data_with_fin(target: Target) -> None:
+def t12_data_with_fin(target: ServerTarget) -> None:
     """Send 64 KiB with the half-close in the same burst."""
     data = payload(64 * KIB)
     with target.dial() as client:
@@ -134,7 +134,7 @@ def t12_data_with_fin(target: Target) -> None:
         client.end()
 
 
-def _cork(client: Client) -> None:
+def _cork(client: StreamClient) -> None:
     """Let the end travel with the last of the data."""
     if client.raw.family != socket.AF_UNIX:
         client.raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
@@ -148,7 +148,7 @@ def _cork(client: Client) -> None:
     source="send(2): partial writes, EAGAIN",
     waits=True,
 )
-def t17_stall_then_read(target: Target) -> str:
+def t17_stall_then_read(target: ServerTarget) -> str:
     """Send up to 24 MiB without reading, half-close, then read all."""
     target.plain()
     data = payload(target.most(24, 8) * MIB)
@@ -172,7 +172,7 @@ def t17_stall_then_read(target: Target) -> str:
     waits=True,
     alone=True,
 )
-def t26_stalls(target: Target) -> str:
+def t26_stalls(target: ServerTarget) -> str:
     """Send and await messages of 104, 1504, 5000 and 70,000 bytes, whole lines, 40 of each."""
     medians = {}
     with target.dial() as client:
@@ -193,7 +193,7 @@ def t26_stalls(target: Target) -> str:
     source="RFC 1122 4.2.2.4",
     schemes=frozenset({"tcp"}),
 )
-def t27_urgent(target: Target) -> str:
+def t27_urgent(target: ServerTarget) -> str:
     """Send a byte, an urgent byte (MSG_OOB), a byte."""
     target.plain()
     with target.dial() as client:
@@ -208,7 +208,7 @@ def t27_urgent(target: Target) -> str:
     return "inline" if came == b"bc" else "skipped"
 
 
-def _until_end(client: Client, within: float = SOON) -> bytes:
+def _until_end(client: StreamClient, within: float = SOON) -> bytes:
     came, deadline = b"", client.clock() + within
     while (piece := client.take()) != b"":
         came += piece or b""
@@ -219,7 +219,7 @@ def _until_end(client: Client, within: float = SOON) -> bytes:
 
 
 @case(passes="identical", severity="INFO", source="HTTP pipelining clients")
-def t31_pipelined(target: Target) -> None:
+def t31_pipelined(target: ServerTarget) -> None:
     """Send 1000 messages of 64 bytes before reading any."""
     data = payload(64 * 1000)
     with target.dial() as client:
@@ -229,7 +229,7 @@ def t31_pipelined(target: Target) -> None:
 
 
 @case(passes="identical", needs=("T05", "T10", "T35"), severity="SHOULD", source="Autobahn 9.5", kill=60, waits=True)
-def t49_chop_matrix(target: Target) -> None:
+def t49_chop_matrix(target: ServerTarget) -> None:
     """Send 1 KiB, 64 KiB and 1 MiB in pieces of 1, 64, 997, 1460 and 65,536 bytes."""
     for size in (KIB, 64 * KIB, MIB):
         data = payload(size)
@@ -248,7 +248,7 @@ def t49_chop_matrix(target: Target) -> None:
     source="RFC 8446 6.1; uvloop#385",
     schemes=frozenset({"tls"}),
 )
-def t54_tls(target: Target) -> str:
+def t54_tls(target: ServerTarget) -> str:
     """Say goodbye and await the server's; then leave without a word, and see the next client served."""
     with target.dial() as client:
         client.ask(b"hello\n", surplus=0)
