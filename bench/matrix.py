@@ -140,7 +140,7 @@ def become_xinetd(scheme: str, port: str, folder: str) -> None:
     text = XINETD.format(
         kind="dgram" if udp else "stream",
         protocol="udp" if udp else "tcp",
-        wait="yes" if udp else "no",
+        timeout="yes" if udp else "no",
         user=os.environ.get("USER", "root"),
         port=port,
     )

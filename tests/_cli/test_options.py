@@ -3,7 +3,7 @@
 import pytest
 from cyclopts import App, CycloptsError
 
-from halloo._cli.options import Families, File, Quiet, Wait
+from halloo._cli.options import Families, File, Quiet, Timeout
 from halloo.errors import UnitError, UsageError
 
 BOTH = Families()
@@ -14,7 +14,7 @@ def told(*arguments: str) -> tuple[float, bool, int | None]:
     app = App(print_error=False, exit_on_error=False, result_action="return_value")
 
     @app.default
-    def verb(*, wait: Wait = 5, quiet: Quiet = False, families: Families = BOTH) -> tuple[float, bool, int | None]:
+    def verb(*, wait: Timeout = 5, quiet: Quiet = False, families: Families = BOTH) -> tuple[float, bool, int | None]:
         return wait, quiet, families.one
 
     got: tuple[float, bool, int | None] = app(arguments)
@@ -31,7 +31,7 @@ def test_a_duration_is_read_into_seconds(text: str, seconds: float) -> None:
 @pytest.mark.parametrize("text", ["soon", "-1", "5 parsecs", "1e3", "nan", ""])
 def test_what_is_no_duration_is_refused(text: str) -> None:
     with pytest.raises((CycloptsError, UnitError)):
-        told(f"--wait={text}")
+        told(f"--timeout={text}")
 
 
 def test_a_duration_has_a_default() -> None:

@@ -58,7 +58,7 @@ def read(*arguments: str) -> tuple[tuple[str, ...], ScheduleFlags, MethodFlags, 
 
 def test_without_options_it_goes_on_once_a_second_until_it_is_stopped() -> None:
     assert read() == ((), ScheduleFlags(), MethodFlags(), PingOutputFlags())
-    assert (SCHEDULE.count, SCHEDULE.interval, SCHEDULE.wait, SCHEDULE.deadline, SCHEDULE.size) == (
+    assert (SCHEDULE.count, SCHEDULE.interval, SCHEDULE.timeout, SCHEDULE.deadline, SCHEDULE.size) == (
         None,
         1.0,
         5.0,
@@ -71,7 +71,7 @@ def test_the_letters_are_those_of_ping() -> None:
     letters = ["-c", "10k", "-i", "1ms", "-W", "300ms", "-w", "1m", "-s", "1KiB", "-q", "-D", "-U", "a", "b"]
     addresses, pace, method, told = read(*letters)
     assert addresses == ("a", "b")
-    assert pace == ScheduleFlags(count=10_000, interval=0.001, wait=0.3, deadline=60, size=1024)
+    assert pace == ScheduleFlags(count=10_000, interval=0.001, timeout=0.3, deadline=60, size=1024)
     assert (method.user_clock, told.quiet, told.time_stamps) == (True, True, True)
 
 
@@ -116,7 +116,7 @@ def test_the_library_and_the_command_have_the_same_options_and_defaults() -> Non
         if parameter.kind is parameter.KEYWORD_ONLY
     }
     typed = dataclasses.asdict(ScheduleFlags()) | dataclasses.asdict(MethodFlags())
-    assert typed.keys() | {"family", "trust", "goals", "sink"} == defaults.keys()
+    assert typed.keys() | {"family", "tls", "goals", "sink"} == defaults.keys()
     assert {name for name, value in typed.items() if value != defaults[name]} == {"count"}  # until ^C, as ping
 
 

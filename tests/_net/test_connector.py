@@ -213,7 +213,7 @@ def test_a_family_is_kept_to_for_datagrams_too(family: int, host: str) -> None:
 
 def test_datagrams_know_no_certificates() -> None:
     with pytest.raises(UsageError, match="udp: knows no certificates; write tls:// before the host"):
-        connect("udp://localhost", trust=ClientTLS(insecure=True))
+        connect("udp://localhost", tls=ClientTLS(insecure=True))
 
 
 # Unix sockets. The path is relative, because those of temporary folders may be too long (unix(7)).
@@ -237,7 +237,7 @@ def test_a_unix_socket_echoes(path: str) -> None:
 def test_a_unix_socket_takes_and_gives_at_once(path: str) -> None:
     back = bytearray()
     with serving(f"unix:{path}"), connect(f"unix:{path}") as near:
-        done = duplex(near, [BULK], back.extend, wait=WAIT)
+        done = duplex(near, [BULK], back.extend, timeout=WAIT)
     assert (done.received_bytes, back == BULK) == (len(BULK), True)
 
 

@@ -61,7 +61,7 @@ def test_what_comes_back_is_what_went(source: list[bytes]) -> None:
     back: list[bytes] = []
     size = sum(map(len, source))
     with to(once) as connection:
-        assert exchange_datagrams(connection, source, back.append, wait=WAIT) == DatagramExchange(
+        assert exchange_datagrams(connection, source, back.append, timeout=WAIT) == DatagramExchange(
             len(source), len(source), size, size
         )
     identical = back == source
@@ -72,7 +72,7 @@ def test_more_than_all_buffers_hold_comes_back_whole_and_in_order() -> None:
     back: list[bytes] = []
     source = [b"%05d" % number * 200 for number in range(3000)]
     with to(once) as connection:
-        exchange_datagrams(connection, source, back.append, wait=WAIT)
+        exchange_datagrams(connection, source, back.append, timeout=WAIT)
     identical = back == source
     assert identical
 
@@ -86,7 +86,7 @@ def test_the_source_may_wait_for_an_answer() -> None:
         yield b"next question"
 
     with to(once) as connection:
-        assert exchange_datagrams(connection, source(), lambda _: answered.set(), wait=WAIT).received == 2
+        assert exchange_datagrams(connection, source(), lambda _: answered.set(), timeout=WAIT).received == 2
 
 
 def test_the_source_may_pause_for_longer_than_an_answer_may_take() -> None:
@@ -98,7 +98,7 @@ def test_the_source_may_pause_for_longer_than_an_answer_may_take() -> None:
         yield b"two"
 
     with to(once) as connection:
-        assert exchange_datagrams(connection, source(), len, wait=MOMENT).received == 2
+        assert exchange_datagrams(connection, source(), len, timeout=MOMENT).received == 2
 
 
 # With a peer that is not.
@@ -108,7 +108,7 @@ def test_the_source_may_pause_for_longer_than_an_answer_may_take() -> None:
 def test_no_more_is_sent_before_an_answer_than_a_buffer_holds(size: int, most: int) -> None:
     with silent() as (connection, far):
         with pytest.raises(TimedOut, match=rf"did not answer .*{most if most > 1 else 'the datagram'}"):
-            exchange_datagrams(connection, itertools.repeat(bytes(size)), len, wait=MOMENT)
+            exchange_datagrams(connection, itertools.repeat(bytes(size)), len, timeout=MOMENT)
         far.setblocking(False)
         assert [len(far.recv(65536)) for _ in range(most)] == [size] * most
         with pytest.raises(BlockingIOError):
@@ -118,7 +118,7 @@ def test_no_more_is_sent_before_an_answer_than_a_buffer_holds(size: int, most: i
 def test_a_datagram_or_an_answer_that_is_lost_is_counted() -> None:
     back: list[bytes] = []
     with to(lambda datagram: [] if datagram == b"1" else [datagram]) as connection:
-        assert exchange_datagrams(connection, numbers(3), back.append, wait=MOMENT) == DatagramExchange(3, 2, 3, 2)
+        assert exchange_datagrams(connection, numbers(3), back.append, timeout=MOMENT) == DatagramExchange(3, 2, 3, 2)
     assert back == [b"0", b"2"]
 
 
@@ -126,7 +126,7 @@ def test_many_lost_answers_do_not_stop_the_others() -> None:
     back: list[bytes] = []
     every_third = [datagram for datagram in numbers(300) if int(datagram) % 3 == 0]
     with to(lambda datagram: [datagram] if datagram in every_third else []) as connection:
-        done = exchange_datagrams(connection, numbers(300), back.append, wait=MOMENT)
+        done = exchange_datagrams(connection, numbers(300), back.append, timeout=MOMENT)
     assert (done.sent, done.received, back == every_third) == (300, 100, True)
 
 
@@ -136,7 +136,7 @@ def test_when_nothing_comes_back_the_peer_has_failed(count: int, what: str) -> N
         silent() as (connection, _),
         pytest.raises(TimedOut, match=rf"^127\.0\.0\.1:\d+ did not answer {what} within 0\.05 seconds; check that"),
     ):
-        exchange_datagrams(connection, numbers(count), len, wait=MOMENT)
+        exchange_datagrams(connection, numbers(count), len, timeout=MOMENT)
 
 
 def test_a_peer_that_does_not_answer_is_told_while_the_source_goes_on() -> None:
@@ -148,7 +148,7 @@ def test_a_peer_that_does_not_answer_is_told_while_the_source_goes_on() -> None:
 
     with silent() as (connection, _):
         with pytest.raises(TimedOut):
-            exchange_datagrams(connection, source(), len, wait=MOMENT)
+            exchange_datagrams(connection, source(), len, timeout=MOMENT)
         over.set()
 
 
@@ -160,13 +160,13 @@ def test_an_answer_from_elsewhere_is_none() -> None:
             stranger.sendto(*far.recvfrom(100))
 
         with pytest.raises(TimedOut):
-            exchange_datagrams(connection, source(), len, wait=MOMENT)
+            exchange_datagrams(connection, source(), len, timeout=MOMENT)
 
 
 def test_a_copy_is_given_but_not_taken_for_the_next_answer() -> None:
     back: list[bytes] = []
     with to(lambda datagram: [datagram] * (2 if datagram == b"one" else 1)) as connection:
-        done = exchange_datagrams(connection, [b"one", b"two"], back.append, wait=WAIT)
+        done = exchange_datagrams(connection, [b"one", b"two"], back.append, timeout=WAIT)
     assert (done, back) == (DatagramExchange(2, 2, 6, 9), [b"one", b"one", b"two"])
 
 
@@ -185,14 +185,14 @@ def test_answers_that_are_late_hold_nothing_up_and_are_still_taken() -> None:
 
     back: list[bytes] = []
     with to(answers) as connection:
-        done = exchange_datagrams(connection, numbers(given_up + 9), back.append, wait=WAIT)
+        done = exchange_datagrams(connection, numbers(given_up + 9), back.append, timeout=WAIT)
     assert (done.received, back) == (done.sent, heard)
 
 
 def test_more_answers_than_datagrams_are_no_loss() -> None:
     back: list[bytes] = []
     with to(lambda datagram: [b"thank you", datagram]) as connection:
-        done = exchange_datagrams(connection, [b"one", b"two"], back.append, wait=WAIT)
+        done = exchange_datagrams(connection, [b"one", b"two"], back.append, timeout=WAIT)
     assert done.received >= done.sent == 2
 
 
@@ -201,7 +201,7 @@ def test_more_answers_than_datagrams_are_no_loss() -> None:
 
 def test_nobody_there_is_known_at_once() -> None:
     with connect(f"udp://127.0.0.1:{unused_datagram_port()}") as connection, pytest.raises(Refused):
-        exchange_datagrams(connection, itertools.repeat(b"hello"), len, wait=WAIT)
+        exchange_datagrams(connection, itertools.repeat(b"hello"), len, timeout=WAIT)
 
 
 def test_a_peer_that_goes_away_is_refusing_but_what_it_sent_before_is_taken() -> None:
@@ -217,7 +217,7 @@ def test_a_peer_that_goes_away_is_refusing_but_what_it_sent_before_is_taken() ->
 
         back: list[bytes] = []
         with pytest.raises(Refused):
-            exchange_datagrams(connection, source(), back.append, wait=WAIT)
+            exchange_datagrams(connection, source(), back.append, timeout=WAIT)
     assert back == [b"ONE", b"TWO"]
 
 
@@ -240,7 +240,7 @@ def break_off(_: bytes) -> None:
 @pytest.mark.parametrize("before", [[], [b"hello"]], ids=["at once", "later"])
 def test_what_the_source_raises_is_raised(before: list[bytes]) -> None:
     with to(once) as connection, pytest.raises(BrokenError):
-        exchange_datagrams(connection, broken(*before), len, wait=WAIT)
+        exchange_datagrams(connection, broken(*before), len, timeout=WAIT)
 
 
 def test_a_source_that_has_failed_is_not_at_its_end() -> None:
@@ -253,7 +253,7 @@ def test_a_source_that_has_failed_is_not_at_its_end() -> None:
 
 def test_what_the_sink_raises_is_raised() -> None:
     with to(once) as connection, pytest.raises(BrokenError):
-        exchange_datagrams(connection, itertools.repeat(b"hello"), break_off, wait=WAIT)
+        exchange_datagrams(connection, itertools.repeat(b"hello"), break_off, timeout=WAIT)
 
 
 def test_too_long_a_datagram_is_an_error_after_what_came_before() -> None:
@@ -270,7 +270,7 @@ def test_too_long_a_datagram_is_an_error_after_what_came_before() -> None:
         answered.set()
 
     with to(once) as connection, pytest.raises(UsageError, match="too many for a datagram"):
-        exchange_datagrams(connection, source(), sink, wait=WAIT)
+        exchange_datagrams(connection, source(), sink, timeout=WAIT)
     assert back == [b"hello"]
 
 

@@ -55,7 +55,7 @@ def to_the_end(served: Connection) -> bytes:
 def test_what_comes_back_is_what_went(source: list[bytes]) -> None:
     back: list[bytes] = []
     with halloo.serving() as server, connect(server.address) as connection:
-        done = duplex(connection, source, back.append, wait=WAIT)
+        done = duplex(connection, source, back.append, timeout=WAIT)
     assert b"".join(back) == b"".join(source)
     assert done == DuplexResult(len(b"".join(source)), len(b"".join(source)), finished=True)
 
@@ -63,7 +63,7 @@ def test_what_comes_back_is_what_went(source: list[bytes]) -> None:
 def test_more_than_all_buffers_hold_comes_back_identical() -> None:
     back: list[bytes] = []
     with halloo.serving() as server, connect(server.address) as connection:
-        duplex(connection, [BULK], back.append, wait=WAIT)
+        duplex(connection, [BULK], back.append, timeout=WAIT)
     assert b"".join(back) == BULK
 
 
@@ -76,7 +76,7 @@ def test_the_source_may_wait_for_an_answer() -> None:
         yield b"next question"
 
     with halloo.serving() as server, connect(server.address) as connection:
-        done = duplex(connection, source(), lambda _: answered.set(), wait=WAIT)
+        done = duplex(connection, source(), lambda _: answered.set(), timeout=WAIT)
     assert done.received_bytes == len(b"question" + b"next question")
 
 
@@ -92,7 +92,7 @@ def test_a_peer_that_ends_before_it_has_answered_all_cuts_the_answer_short() -> 
         peer(act) as connection,
         pytest.raises(IncompleteRead, match="closed the connection after sending back 4 of 10 bytes"),
     ):
-        duplex(connection, [b"0123456789"], back.append, wait=WAIT)
+        duplex(connection, [b"0123456789"], back.append, timeout=WAIT)
     assert back == [b"0123"]
 
 
@@ -100,7 +100,7 @@ def test_a_peer_that_ends_while_it_is_still_sent_to_cuts_the_exchange_short() ->
     with silent() as (connection, served):
         served.send_eof()
         with pytest.raises(IncompleteRead, match=r"before all was sent \(\d+ bytes went, 0 came back\)"):
-            duplex(connection, [BULK, BULK], len, wait=WAIT)
+            duplex(connection, [BULK, BULK], len, timeout=WAIT)
 
 
 def test_a_peer_that_resets_while_it_is_still_sent_to_has_failed() -> None:
@@ -110,7 +110,7 @@ def test_a_peer_that_resets_while_it_is_still_sent_to_has_failed() -> None:
 
     # Reset or IncompleteRead: whichever half of the exchange meets it first takes it from the system.
     with peer(act) as connection, pytest.raises(PeerError):
-        duplex(connection, [BULK], len, wait=WAIT)
+        duplex(connection, [BULK], len, timeout=WAIT)
 
 
 def test_a_peer_that_does_not_answer_is_waited_for_no_longer_than_allowed() -> None:
@@ -118,12 +118,12 @@ def test_a_peer_that_does_not_answer_is_waited_for_no_longer_than_allowed() -> N
         silent() as (connection, _),
         pytest.raises(TimedOut, match=r"sent back 0 of 5 bytes, then nothing for 0\.05 seconds"),
     ):
-        duplex(connection, [b"hello"], len, wait=MOMENT)
+        duplex(connection, [b"hello"], len, timeout=MOMENT)
 
 
 def test_a_peer_that_does_not_read_is_waited_for_no_longer_than_allowed() -> None:
     with silent() as (connection, _), pytest.raises(TimedOut, match=r"sent back 0 of \d+ bytes"):
-        duplex(connection, [BULK, BULK], len, wait=MOMENT)
+        duplex(connection, [BULK, BULK], len, timeout=MOMENT)
 
 
 def test_a_peer_that_answers_in_part_is_waited_for_no_longer_than_allowed() -> None:
@@ -131,7 +131,7 @@ def test_a_peer_that_answers_in_part_is_waited_for_no_longer_than_allowed() -> N
     with silent() as (connection, served):
         served.send(b"hel")
         with pytest.raises(TimedOut, match="sent back 3 of 5 bytes"):
-            duplex(connection, [b"hello"], back.append, wait=MOMENT)
+            duplex(connection, [b"hello"], back.append, timeout=MOMENT)
     assert back == [b"hel"]
 
 
@@ -141,13 +141,13 @@ def test_an_answer_is_owed_to_a_slow_source_too() -> None:
         yield b"hello"
 
     with silent() as (connection, _), pytest.raises(TimedOut, match="sent back 0 of 5 bytes"):
-        duplex(connection, source(), len, wait=MOMENT)
+        duplex(connection, source(), len, timeout=MOMENT)
 
 
 def test_a_peer_that_answers_all_and_does_not_end_is_left_unfinished() -> None:
     with silent() as (connection, served):
         served.send(b"hello")
-        assert duplex(connection, [b"hello"], len, wait=MOMENT) == DuplexResult(5, 5, finished=False)
+        assert duplex(connection, [b"hello"], len, timeout=MOMENT) == DuplexResult(5, 5, finished=False)
 
 
 def test_a_peer_that_answers_all_and_ends_first_has_not_cut_anything_short() -> None:
@@ -156,7 +156,7 @@ def test_a_peer_that_answers_all_and_ends_first_has_not_cut_anything_short() -> 
 
     for _ in range(200):  # the peer's end may come before the sending half has noted its own
         with peer(act) as connection:
-            assert duplex(connection, [b"hello"], len, wait=WAIT) == DuplexResult(5, 5, finished=True)
+            assert duplex(connection, [b"hello"], len, timeout=WAIT) == DuplexResult(5, 5, finished=True)
 
 
 def test_a_peer_that_answers_more_than_it_was_sent_is_listened_to_until_its_end() -> None:
@@ -165,7 +165,7 @@ def test_a_peer_that_answers_more_than_it_was_sent_is_listened_to_until_its_end(
 
     back: list[bytes] = []
     with peer(act) as connection:
-        duplex(connection, [b"hello"], back.append, wait=WAIT)
+        duplex(connection, [b"hello"], back.append, timeout=WAIT)
     assert b"".join(back) == b"welcome, hello"
 
 
@@ -174,18 +174,18 @@ def test_a_peer_that_answers_more_than_it_was_sent_is_listened_to_until_its_end(
 
 def test_a_peer_that_owes_nothing_may_end_without_an_answer() -> None:
     with peer(to_the_end) as connection:
-        assert duplex(connection, [b"hello"], len, wait=WAIT, linger=WAIT) == DuplexResult(5, 0, finished=True)
+        assert duplex(connection, [b"hello"], len, timeout=WAIT, linger=WAIT) == DuplexResult(5, 0, finished=True)
 
 
 @pytest.mark.timeout(2)
 def test_a_peer_that_owes_nothing_is_lingered_for_no_longer_than_allowed() -> None:
     with silent() as (connection, _):
-        assert duplex(connection, [b"hello"], len, wait=WAIT, linger=MOMENT) == DuplexResult(5, 0, finished=False)
+        assert duplex(connection, [b"hello"], len, timeout=WAIT, linger=MOMENT) == DuplexResult(5, 0, finished=False)
 
 
 def test_a_peer_that_owes_nothing_but_does_not_read_is_waited_for_no_longer_than_allowed() -> None:
     with silent() as (connection, _), pytest.raises(TimedOut):
-        duplex(connection, [BULK, BULK], len, wait=MOMENT, linger=WAIT)
+        duplex(connection, [BULK, BULK], len, timeout=MOMENT, linger=WAIT)
 
 
 # When the caller's own parts fail.
@@ -208,9 +208,9 @@ def break_off(_: bytes) -> None:
 @pytest.mark.parametrize("before", [[], [b"hello"]], ids=["at once", "later"])
 def test_what_the_source_raises_is_raised(before: list[bytes]) -> None:
     with halloo.serving() as server, connect(server.address) as connection, pytest.raises(BrokenError):
-        duplex(connection, broken(*before), len, wait=MOMENT)
+        duplex(connection, broken(*before), len, timeout=MOMENT)
 
 
 def test_what_the_sink_raises_is_raised() -> None:
     with halloo.serving() as server, connect(server.address) as connection, pytest.raises(BrokenError):
-        duplex(connection, [b"hello"], break_off, wait=WAIT)
+        duplex(connection, [b"hello"], break_off, timeout=WAIT)

@@ -38,7 +38,7 @@ each_version = pytest.mark.parametrize("version", VERSIONS, ids=lambda version: 
 
 @dataclass(frozen=True)
 class Papers:
-    """Paths of certificates, and the trust in the CA that issued the server's."""
+    """Paths of tls, and the trust in the CA that issued the server's."""
 
     ca: str
     server: str
@@ -75,13 +75,13 @@ def papers(tmp_path_factory: pytest.TempPathFactory) -> Papers:
 
 @pytest.fixture
 def server(papers: Papers) -> Iterator[Server]:
-    with serving("tls://127.0.0.1:0", certificates=ServerTLS(cert=papers.server)) as running:
+    with serving("tls://127.0.0.1:0", tls=ServerTLS(cert=papers.server)) as running:
         yield running
 
 
 @pytest.fixture
 def listener(papers: Papers) -> Iterator[Listener]:
-    with listen("tls://127.0.0.1:0", certificates=ServerTLS(cert=papers.server)) as opened:
+    with listen("tls://127.0.0.1:0", tls=ServerTLS(cert=papers.server)) as opened:
         yield opened
 
 
@@ -99,7 +99,7 @@ def pair(listener: Listener, papers: Papers) -> Iterator[tuple[Connection, Conne
 @contextmanager
 def connecting(pool: ThreadPoolExecutor, listener: Listener, papers: Papers) -> Iterator[Callable[[], Connection]]:
     """Connect in a thread, because either end's handshake needs the other."""
-    future = pool.submit(connect, listener.address, timeout=PATIENCE, trust=papers.trust)
+    future = pool.submit(connect, listener.address, timeout=PATIENCE, tls=papers.trust)
     try:
         yield future.result
     finally:
@@ -152,26 +152,26 @@ def pattern(size: int) -> bytes:
 
 
 def test_what_is_sent_comes_back(server: Server, papers: Papers) -> None:
-    with connect(server.address, trust=papers.trust) as near:
+    with connect(server.address, tls=papers.trust) as near:
         near.send(b"hello")
         assert near.receive_exactly(5) == b"hello"
 
 
 def test_the_address_says_that_it_is_tls(server: Server, papers: Papers) -> None:
-    with connect(server.address, trust=papers.trust) as near:
+    with connect(server.address, tls=papers.trust) as near:
         assert str(near.address) == f"tls://127.0.0.1:{server.address.port}"
 
 
 def test_a_name_is_connected_to_as_well(server: Server, papers: Papers) -> None:
-    with connect(Address("tls", "localhost", server.address.port), trust=papers.trust, family=4) as near:
+    with connect(Address("tls", "localhost", server.address.port), tls=papers.trust, family=4) as near:
         near.send(b"hello")
         assert near.receive_exactly(5) == b"hello"
 
 
 def test_sixteen_mebibytes_go_and_come_at_once(server: Server, papers: Papers) -> None:
     data, back = pattern(16 * MEBIBYTE), bytearray()
-    with connect(server.address, trust=papers.trust) as near:
-        done = duplex(near, [data], back.extend, wait=PATIENCE)
+    with connect(server.address, tls=papers.trust) as near:
+        done = duplex(near, [data], back.extend, timeout=PATIENCE)
     assert (done.sent_bytes, done.finished, back == data) == (len(data), True, True)
 
 
@@ -188,8 +188,8 @@ def test_both_sides_send_sixteen_mebibytes_of_their_own(papers: Papers, version:
         heard.extend(everything(stream))
         stream.unwrap()
 
-    with tls_peer(papers, act, version) as address, connect(address, trust=papers.trust) as near:
-        assert duplex(near, [ours], got.extend, wait=PATIENCE).finished
+    with tls_peer(papers, act, version) as address, connect(address, tls=papers.trust) as near:
+        assert duplex(near, [ours], got.extend, timeout=PATIENCE).finished
     assert (got == theirs, heard == ours) == (True, True)
 
 
@@ -206,7 +206,7 @@ def test_after_a_half_close_all_that_is_unread_still_comes(papers: Papers, versi
         with suppress(OSError):
             stream.unwrap()
 
-    with tls_peer(papers, act, version) as address, connect(address, trust=papers.trust, timeout=PATIENCE) as near:
+    with tls_peer(papers, act, version) as address, connect(address, tls=papers.trust, timeout=PATIENCE) as near:
         start = near.receive_exactly(5)
         near.send(b"ready")
         near.send_eof()
@@ -244,7 +244,7 @@ def test_closing_without_having_read_resets_nothing(papers: Papers, version: ssl
     heard: list[bytes] = []
     with (
         tls_peer(papers, lambda stream: heard.append(everything(stream)), version) as address,
-        connect(address, trust=papers.trust) as near,
+        connect(address, tls=papers.trust) as near,
     ):
         near.send(b"hello")  # a TLS 1.3 server has sent session tickets by then
     assert heard == [b"hello"]
@@ -309,7 +309,7 @@ def test_no_reading_takes_more_than_its_limit(pair: tuple[Connection, Connection
 def test_an_end_without_goodbye_is_told_after_what_came(papers: Papers, version: ssl.TLSVersion) -> None:
     with (
         tls_peer(papers, lambda stream: stream.sendall(b"hel"), version) as address,
-        connect(address, trust=papers.trust) as near,
+        connect(address, tls=papers.trust) as near,
     ):
         assert near.receive() == b"hel"
         for _ in range(3):
@@ -320,7 +320,7 @@ def test_an_end_without_goodbye_is_told_after_what_came(papers: Papers, version:
 def test_an_end_without_goodbye_keeps_what_came(papers: Papers) -> None:
     with (
         tls_peer(papers, lambda stream: stream.sendall(b"hel")) as address,
-        connect(address, trust=papers.trust) as near,
+        connect(address, tls=papers.trust) as near,
         pytest.raises(IncompleteRead) as caught,
     ):
         near.receive_exactly(5)
@@ -332,7 +332,7 @@ def test_an_end_without_goodbye_is_told_after_a_half_close_too(papers: Papers) -
         stream.sendall(b"hel")
         assert everything(stream) == b""
 
-    with tls_peer(papers, act) as address, connect(address, trust=papers.trust) as near:
+    with tls_peer(papers, act) as address, connect(address, tls=papers.trust) as near:
         near.send_eof()
         assert near.receive() == b"hel"
         with pytest.raises(IncompleteRead):
@@ -344,7 +344,7 @@ def test_a_reset_is_a_reset(papers: Papers) -> None:
         assert stream.recv(5) == b"hello"
         stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
 
-    with tls_peer(papers, act) as address, connect(address, trust=papers.trust, timeout=PATIENCE) as near:
+    with tls_peer(papers, act) as address, connect(address, tls=papers.trust, timeout=PATIENCE) as near:
         near.send(b"hello")
         with pytest.raises(Reset):
             near.receive()
@@ -363,7 +363,7 @@ def test_a_server_has_to_prove_itself(server: Server) -> None:
 
 def test_another_ca_proves_nothing(server: Server, papers: Papers) -> None:
     with pytest.raises(Untrusted):
-        connect(server.address, trust=ClientTLS(ca=papers.strange_ca))
+        connect(server.address, tls=ClientTLS(ca=papers.strange_ca))
 
 
 def test_a_certificate_is_for_its_names_alone(tmp_path: Path) -> None:
@@ -371,10 +371,10 @@ def test_a_certificate_is_for_its_names_alone(tmp_path: Path) -> None:
     ca.cert_pem.write_to_path(tmp_path / "ca")
     ca.issue_cert("elsewhere.example").private_key_and_cert_chain_pem.write_to_path(tmp_path / "server")
     with (
-        serving("tls://127.0.0.1:0", certificates=ServerTLS(cert=str(tmp_path / "server"))) as server,
+        serving("tls://127.0.0.1:0", tls=ServerTLS(cert=str(tmp_path / "server"))) as server,
         pytest.raises(Untrusted, match=r"not valid for '127\.0\.0\.1'"),
     ):
-        connect(server.address, trust=ClientTLS(ca=str(tmp_path / "ca")))
+        connect(server.address, tls=ClientTLS(ca=str(tmp_path / "ca")))
 
 
 @pytest.mark.parametrize("spelling", ["plain", "openssl"])
@@ -382,7 +382,7 @@ def test_the_fingerprint_is_enough(server: Server, papers: Papers, spelling: str
     digits = papers.fingerprint
     if spelling == "openssl":
         digits = ":".join(digits[at : at + 2] for at in range(0, len(digits), 2)).upper()
-    with connect(server.address, trust=ClientTLS(fingerprint=digits)) as near:
+    with connect(server.address, tls=ClientTLS(fingerprint=digits)) as near:
         near.send(b"hello")
         assert near.receive_exactly(5) == b"hello"
 
@@ -392,29 +392,29 @@ def test_another_fingerprint_is_refused_and_the_one_seen_is_named(
     server: Server, papers: Papers, insecure: bool
 ) -> None:
     with pytest.raises(Untrusted, match=f"another fingerprint, {papers.fingerprint};"):
-        connect(server.address, trust=ClientTLS(fingerprint="0" * 64, insecure=insecure))
+        connect(server.address, tls=ClientTLS(fingerprint="0" * 64, insecure=insecure))
 
 
 @pytest.mark.parametrize("text", ["", "abc", "0" * 40, "g" * 64])
 def test_what_is_no_fingerprint_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="is no fingerprint"):
-        connect("tls://localhost", trust=ClientTLS(fingerprint=text))
+        connect("tls://localhost", tls=ClientTLS(fingerprint=text))
 
 
 def test_whoever_asks_for_it_believes_anybody(server: Server) -> None:
-    with connect(server.address, trust=ClientTLS(insecure=True)) as near:
+    with connect(server.address, tls=ClientTLS(insecure=True)) as near:
         near.send(b"hello")
         assert near.receive_exactly(5) == b"hello"
 
 
 def test_a_ca_that_cannot_be_read_is_told_before_connecting(tmp_path: Path) -> None:
     with pytest.raises(LocalError, match="cannot be used"):
-        connect("tls://localhost:9", trust=ClientTLS(ca=str(tmp_path / "nothing")))
+        connect("tls://localhost:9", tls=ClientTLS(ca=str(tmp_path / "nothing")))
 
 
 def test_trust_is_for_tls() -> None:
     with pytest.raises(UsageError, match="write tls:// before the host"):
-        connect("localhost", trust=ClientTLS(insecure=True))
+        connect("localhost", tls=ClientTLS(insecure=True))
 
 
 # Clients that have to prove themselves.
@@ -423,12 +423,12 @@ def test_trust_is_for_tls() -> None:
 @pytest.fixture
 def strict(papers: Papers) -> Iterator[Server]:
     files = ServerTLS(cert=papers.server, client_ca=papers.ca)
-    with serving("tls://127.0.0.1:0", certificates=files) as running:
+    with serving("tls://127.0.0.1:0", tls=files) as running:
         yield running
 
 
 def test_a_client_with_its_certificate_is_let_in(strict: Server, papers: Papers) -> None:
-    with connect(strict.address, trust=ClientTLS(ca=papers.ca, cert=papers.client)) as near:
+    with connect(strict.address, tls=ClientTLS(ca=papers.ca, cert=papers.client)) as near:
         near.send(b"hello")
         assert near.receive_exactly(5) == b"hello"
 
@@ -436,7 +436,7 @@ def test_a_client_with_its_certificate_is_let_in(strict: Server, papers: Papers)
 def test_a_client_without_one_is_told_how_to_show_it(strict: Server, papers: Papers) -> None:
     with (
         pytest.raises(Untrusted, match="wants a certificate of ours; add --cert FILE --key FILE"),
-        connect(strict.address, trust=papers.trust) as near,
+        connect(strict.address, tls=papers.trust) as near,
     ):
         near.receive()
 
@@ -444,7 +444,7 @@ def test_a_client_without_one_is_told_how_to_show_it(strict: Server, papers: Pap
 def test_a_stranger_is_told_that_it_is_one(strict: Server, papers: Papers) -> None:
     with (
         pytest.raises(Untrusted, match="does not accept our certificate"),
-        connect(strict.address, trust=ClientTLS(ca=papers.ca, cert=papers.strange_client)) as near,
+        connect(strict.address, tls=ClientTLS(ca=papers.ca, cert=papers.strange_client)) as near,
     ):
         near.receive()
 
@@ -459,7 +459,7 @@ def test_an_older_server_tells_it_in_the_handshake(papers: Papers) -> None:
             context.wrap_socket(connection, server_side=True)
 
     with peer(act) as address, pytest.raises(PeerError, match="perhaps it wants --cert FILE --key FILE"):
-        connect(address, trust=papers.trust)
+        connect(address, tls=papers.trust)
 
 
 # Peers that do not speak TLS.
@@ -503,7 +503,7 @@ def test_a_client_without_tls_is_sent_away_and_others_are_served(server: Server,
         plain.send(b"hello, this is no TLS at all\n")
         with suppress(Reset):
             assert b"hello" not in b"".join(plain)
-    with connect(server.address, trust=papers.trust) as near:
+    with connect(server.address, tls=papers.trust) as near:
         near.send(b"hello")
         assert near.receive_exactly(5) == b"hello"
 
@@ -524,8 +524,8 @@ def test_a_listener_tells_the_fingerprint_of_its_certificate(listener: Listener,
 
 def test_a_listener_without_a_certificate_makes_one() -> None:
     with listen("tls://127.0.0.1:0") as listener, ThreadPoolExecutor(1) as pool:
-        trust = ClientTLS(fingerprint=listener.fingerprint)
-        future = pool.submit(connect, listener.address, trust=trust)
+        tls = ClientTLS(fingerprint=listener.fingerprint)
+        future = pool.submit(connect, listener.address, tls=tls)
         with listener.accept(timeout=PATIENCE) as far, future.result() as near:
             far.send(b"hello")
             assert near.receive() == b"hello"
@@ -537,13 +537,13 @@ def test_a_listener_without_tls_has_no_fingerprint() -> None:
 
 
 def test_certificates_are_for_tls(papers: Papers) -> None:
-    with pytest.raises(UsageError, match="certificates are for tls://, and no address is"):
-        listen("127.0.0.1:0", certificates=ServerTLS(cert=papers.server))
+    with pytest.raises(UsageError, match="tls is for tls://, and no address is"):
+        listen("127.0.0.1:0", tls=ServerTLS(cert=papers.server))
 
 
 def test_a_certificate_that_cannot_be_read_is_told_at_once(tmp_path: Path) -> None:
     with pytest.raises(LocalError, match="cannot be used"):
-        listen("tls://127.0.0.1:0", certificates=ServerTLS(cert=str(tmp_path / "nothing")))
+        listen("tls://127.0.0.1:0", tls=ServerTLS(cert=str(tmp_path / "nothing")))
 
 
 def test_accepting_a_client_without_tls_says_so(listener: Listener) -> None:
@@ -561,8 +561,8 @@ def test_accepting_a_client_that_stalls_times_out(listener: Listener) -> None:
 
 def test_accepting_asks_for_the_clients_certificate(papers: Papers) -> None:
     files = ServerTLS(cert=papers.server, client_ca=papers.ca)
-    with listen("tls://127.0.0.1:0", certificates=files) as listener, ThreadPoolExecutor(1) as pool:
-        future = pool.submit(connect, listener.address, trust=papers.trust)
+    with listen("tls://127.0.0.1:0", tls=files) as listener, ThreadPoolExecutor(1) as pool:
+        future = pool.submit(connect, listener.address, tls=papers.trust)
         with pytest.raises(Untrusted, match="shows no certificate"):
             listener.accept(timeout=PATIENCE)
         with future.result() as near, pytest.raises(Untrusted, match="wants a certificate of ours"):
@@ -695,10 +695,10 @@ def test_a_client_believes_in_names_and_cas_unless_told_otherwise() -> None:
 
 
 @pytest.mark.parametrize(
-    "trust", [ClientTLS(insecure=True), ClientTLS(fingerprint="00" * 32)], ids=["insecure", "fingerprint"]
+    "tls", [ClientTLS(insecure=True), ClientTLS(fingerprint="00" * 32)], ids=["insecure", "fingerprint"]
 )
-def test_a_client_told_otherwise_leaves_the_judgement_to_others(trust: ClientTLS) -> None:
-    context = client_context(trust)
+def test_a_client_told_otherwise_leaves_the_judgement_to_others(tls: ClientTLS) -> None:
+    context = client_context(tls)
     assert (context.check_hostname, context.verify_mode) == (False, ssl.CERT_NONE)
 
 

@@ -89,7 +89,7 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 @pytest.fixture(scope="module")
 def insecure() -> dict[str, object]:
     pytest.importorskip("trustme")
-    return {"trust": ClientTLS(insecure=True)}
+    return {"tls": ClientTLS(insecure=True)}
 
 
 # There and back.
@@ -117,7 +117,7 @@ def test_the_kernel_had_it_before_it_was_read(scheme: str) -> None:
 
 def test_over_tls_it_comes_back_as_well(insecure: dict[str, object]) -> None:
     with (
-        serving("tls://127.0.0.1:0", certificates=ServerTLS()) as server,
+        serving("tls://127.0.0.1:0", tls=ServerTLS()) as server,
         lane(server.address, size=LARGE, dial=insecure) as near,
     ):
         assert opened(near).keys() == {"connect", "tls"}

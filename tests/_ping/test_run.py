@@ -76,7 +76,7 @@ def only(report: PingReport) -> TargetReport:
 
 def quickly(*addresses: AddressLike, **options: Any) -> PingReport:  # noqa: ANN401 - those of ping
     """Ping a few times, each after the last answer; what takes longer than BRIEF is lost."""
-    return ping(*addresses, **{"count": 3, "interval": 0, "wait": BRIEF} | options)
+    return ping(*addresses, **{"count": 3, "interval": 0, "timeout": BRIEF} | options)
 
 
 def right(target: TargetReport, count: int = 3) -> bool:
@@ -116,7 +116,7 @@ def test_an_echo_is_there_and_intact(scheme: str, size: int) -> None:
 def test_over_tls_the_handshake_is_a_phase_of_its_own(options: dict[str, Any]) -> None:
     pytest.importorskip("trustme")
     with serving("tls://127.0.0.1:0") as server:
-        target = only(ping(server.address, count=3, interval=0, trust=ClientTLS(insecure=True), **options))
+        target = only(ping(server.address, count=3, interval=0, tls=ClientTLS(insecure=True), **options))
     assert right(target)
     assert target.clock == "user"
     phases = {name: spread.count for name, spread in target.phases.items()}
@@ -261,7 +261,7 @@ def test_a_port_that_nobody_listens_on_refuses(options: dict[str, Any]) -> None:
 
 
 def test_a_port_that_takes_no_datagrams_refuses() -> None:
-    report = quickly(f"udp://127.0.0.1:{unused_datagram_port()}", count=2, wait=5)
+    report = quickly(f"udp://127.0.0.1:{unused_datagram_port()}", count=2, timeout=5)
     target = only(report)
     assert (target.sent, target.lost, dict(target.errors)) == (2, 2, {"Refused": 2})
     assert target.failure
@@ -326,13 +326,13 @@ def test_where_nobody_listens_any_more_that_is_what_failed() -> None:
 def test_certificates_are_for_those_who_have_some() -> None:
     pytest.importorskip("trustme")
     with serving("tls://127.0.0.1:0") as secure, serving("udp://127.0.0.1:0") as plain:
-        report = quickly(secure.address, plain.address, trust=ClientTLS(insecure=True), wait=5)
+        report = quickly(secure.address, plain.address, tls=ClientTLS(insecure=True), timeout=5)
     assert all(right(target) for target in report.targets)
 
 
 def test_goals_may_be_written_as_on_the_command_line() -> None:
     with serving("127.0.0.1:0") as server:
-        report = quickly(server.address, goals=["max>1ns"], wait=5)
+        report = quickly(server.address, goals=["max>1ns"], timeout=5)
     assert (len(report.missed), report.exit_code) == (1, 3)
 
 
@@ -351,7 +351,7 @@ def test_who_answers_something_else_does_not_echo_either() -> None:
 @linux
 def test_a_deadline_bounds_what_connecting_may_take() -> None:
     with full() as place:
-        report = ping(place, count=None, interval=0.01, wait=3600, deadline=BRIEF)
+        report = ping(place, count=None, interval=0.01, timeout=3600, deadline=BRIEF)
     assert only(report).received == 0
 
 
@@ -409,7 +409,7 @@ def test_short_datagrams_are_corrupt_where_they_end(length: int) -> None:
 def test_a_short_echo_on_a_stream_is_corrupt_and_not_silent(interval: float) -> None:
     told = Told()
     with peer(changing(half)) as port:
-        report = ping(f"127.0.0.1:{port}", count=3, interval=interval, wait=0.2, sink=told)
+        report = ping(f"127.0.0.1:{port}", count=3, interval=interval, timeout=0.2, sink=told)
     target = only(report)
     assert target.corrupt == 3
     assert [event.offset for event in told.events if event.outcome == "corrupt"] == [64] * 3
@@ -428,7 +428,7 @@ def test_an_answer_after_the_wait_is_late_and_no_silence() -> None:
 
     told = Told(on_probe=stop)
     with serving("127.0.0.1:0", respond=slowly) as server:
-        report = ping(server.address, count=None, interval=0.1, wait=0.01, sink=told)
+        report = ping(server.address, count=None, interval=0.1, timeout=0.01, sink=told)
     target = only(report)
     assert target.late >= 1
     assert (target.received, target.failure, report.interrupted) == (0, None, True)
@@ -580,7 +580,7 @@ def test_a_search_for_the_largest_ends_in_time_and_tells_how_it_stands() -> None
 @linux
 def test_the_largest_datagram_is_found() -> None:
     with serving("udp://127.0.0.1:0", limits=Limits(max_bytes=1200)) as server:
-        report = ping(server.address, wait=0.06, size_sweep=True)
+        report = ping(server.address, timeout=0.06, size_sweep=True)
     target = only(report)
     assert (target.largest_bytes, target.peer, report.exit_code) == (1200, server.address.place, 0)
 
@@ -595,7 +595,7 @@ def test_the_largest_datagram_is_found() -> None:
         ({"size": 65_508}, "--size is 37 to 65507 bytes, not 65508"),
         ({"count": 0}, "--count is at least 1; leave it out"),
         ({"interval": -1}, "--interval is not less than nothing"),
-        ({"wait": 0}, "--wait is more than nothing"),
+        ({"timeout": 0}, "--timeout is more than nothing"),
         ({"deadline": 0}, "--deadline is more than nothing"),
         ({"flows": 0}, "--flows is 1 to 1000, not 0"),
         ({"flows": 1001}, "--flows is 1 to 1000, not 1001"),
@@ -610,12 +610,12 @@ def test_the_largest_datagram_is_found() -> None:
         ({"ttl": "5"}, "--ttl is a whole number, not '5'"),
         ({"interval": float("inf")}, "--interval is a number of seconds, not inf"),
         ({"deadline": float("nan")}, "--deadline is a number of seconds, not nan"),
-        ({"wait": None}, "--wait is a number of seconds, not None"),
-        ({"wait": 1e-10}, "--wait is more than nothing"),
+        ({"timeout": None}, "--timeout is a number of seconds, not None"),
+        ({"timeout": 1e-10}, "--timeout is more than nothing"),
         ({"goals": ["p99"]}, "'p99' is no goal"),
         ({"df": True}, "--df is for datagrams; write udp:// before the host"),
         ({"size_sweep": True}, "--size-sweep is for datagrams"),
-        ({"trust": ClientTLS(insecure=True)}, "tcp: knows no certificates"),
+        ({"tls": ClientTLS(insecure=True)}, "tcp: knows no certificates"),
         ({"bind": "192.0.2.1"}, r"--bind 192\.0\.2\.1 is no address of this machine"),
         ({"bind": "192.0.2.1", "reconnect": True}, r"--bind 192\.0\.2\.1 is no address of this machine"),
     ],
@@ -746,7 +746,7 @@ class Sink:
     def probe(self, event): print("probe", event.outcome, flush=True)
     def interim(self, report): print("interim", json.dumps(report.to_dict()), flush=True)
     def end(self, report): print("end", json.dumps(report.to_dict()), flush=True)
-sys.exit(ping(sys.argv[1], count=None, interval=0.01, wait=3600, sink=Sink()).exit_code)
+sys.exit(ping(sys.argv[1], count=None, interval=0.01, timeout=3600, sink=Sink()).exit_code)
 """
 
 

@@ -479,7 +479,7 @@ def test_serve_shows_the_fingerprint_of_a_certificate_that_it_made() -> None:
         said = re.fullmatch(rb".*--fingerprint ([0-9a-f]{64})\n", process.stderr.readline())
         assert said
         address = process.stdout.readline().decode().split()[-1]
-        with halloo.connect(address, trust=ClientTLS(fingerprint=said[1].decode())) as connection:
+        with halloo.connect(address, tls=ClientTLS(fingerprint=said[1].decode())) as connection:
             connection.send(b"hello")
             assert connection.receive_exactly(5) == b"hello"
 

@@ -397,8 +397,8 @@ def test_whatever_the_scheme_a_probe_is_stamped(which: int, tmp_path: Path) -> N
     place = places(tmp_path)[which]
     if place.startswith("unix:") and not hasattr(socket, "AF_UNIX"):
         pytest.skip("needs Unix sockets")
-    trust = ClientTLS(insecure=True) if place.startswith("tls:") else None
-    with halloo.serving(place, timestamps=True) as server, halloo.connect(server.address, trust=trust) as connection:
+    tls = ClientTLS(insecure=True) if place.startswith("tls:") else None
+    with halloo.serving(place, timestamps=True) as server, halloo.connect(server.address, tls=tls) as connection:
         for number in range(3):
             began = time.time_ns()
             connection.send(PROBES.make(number, began))

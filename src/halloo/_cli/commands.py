@@ -21,7 +21,7 @@ from halloo._cli.options import (
     Size,
     Spin,
     Stamp,
-    Wait,
+    Timeout,
 )
 from halloo._cli.options import workers as number_of_workers
 from halloo._client.connect import WAIT, client
@@ -81,7 +81,7 @@ def serve(
         *addresses,
         family=families.one,
         limits=bounds,
-        certificates=shown,
+        tls=shown,
         drain=drain,
         workers=number_of_workers(workers),
         reuse_port=reuse_port,
@@ -104,7 +104,7 @@ def connect(
     /,
     port: int = 8888,
     *,
-    wait: Wait = WAIT,
+    timeout: Timeout = WAIT,
     size: Annotated[Size, Parameter(show_default=False)] = None,
     trust: ClientTlsFlags = DEFAULT_TLS,
     families: Families = BOTH,
@@ -120,12 +120,12 @@ def connect(
         The server: host, host:8888, [::1]:8888 or 8888; udp://host, tls://host:8888, unix:/path.
     port
         Its port, when it is not part of the address.
-    wait
+    timeout
         How long an answer may take without any progress: 300ms, 1.5s, or seconds.
     size
         Over udp://, cut what is piped into datagrams of so many bytes, not into lines: 500, 1KiB.
     """
-    report = client(host, port, wait=wait, size=size, family=families.one, trust=trust.warned())
+    report = client(host, port, timeout=timeout, size=size, family=families.one, tls=trust.warned())
     if report.lost_datagrams:
         lost, sent = report.lost_datagrams, report.sent_datagrams
         print(f"halloo: {lost} of {sent} datagrams did not come back ({100 * lost / sent:.3g} %)", file=sys.stderr)
@@ -141,7 +141,7 @@ def send(
     /,
     *,
     reply: Reply = False,
-    wait: Wait = WAIT,
+    timeout: Timeout = WAIT,
     trust: ClientTlsFlags = DEFAULT_TLS,
     families: Families = BOTH,
 ) -> int:
@@ -156,14 +156,14 @@ def send(
     message
         What to send; standard input when it is left out.
     reply
-        Wait for the answer and print it.
-    wait
+        Timeout for the answer and print it.
+    timeout
         How long an answer may take without any progress: 300ms, 1.5s, or seconds.
     """
     from halloo._client.send import send as run  # noqa: PLC0415 - as above
 
     data = None if message is None else os.fsencode(message)
-    run(address, data, reply=reply, wait=wait, family=families.one, trust=trust.warned())
+    run(address, data, reply=reply, timeout=timeout, family=families.one, tls=trust.warned())
     return 0
 
 
@@ -171,11 +171,11 @@ def receive(
     address: str = "8888",
     /,
     *,
-    wait: Annotated[Wait | None, Parameter(show_default=False)] = None,
+    timeout: Annotated[Timeout | None, Parameter(show_default=False)] = None,
     shown: ServerTlsFlags = DEFAULT_SERVER_TLS,
     families: Families = BOTH,
 ) -> int:
-    """Wait for one client, print what it sends, and end.
+    """Timeout for one client, print what it sends, and end.
 
     Over udp:// that is one datagram.
 
@@ -183,12 +183,12 @@ def receive(
     ----------
     address
         Where to listen, as for serve.
-    wait
+    timeout
         How long to wait for the client; for ever when left out.
     """
     from halloo._client.receive import receive as run  # noqa: PLC0415 - as above
 
-    run(address, wait=wait, family=families.one, certificates=shown)
+    run(address, timeout=timeout, family=families.one, tls=shown)
     return 0
 
 

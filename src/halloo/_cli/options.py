@@ -51,7 +51,7 @@ def _limit(read: Callable[[str], float | None], metavar: str) -> Parameter:
 
 
 Seconds = Annotated[float, _reader(_seconds, lambda value: f"{value:g}s")]
-Wait = Annotated[Seconds, Parameter(name=("--wait", "-W"))]
+Timeout = Annotated[Seconds, Parameter(name=("--timeout", "-W"))]
 Quiet = Annotated[bool, switch("--quiet", "-q")]
 Reply = Annotated[bool, switch("--reply")]
 ReusePort = Annotated[bool, switch("--reuse-port")]
@@ -60,7 +60,7 @@ Spin = Annotated[bool, switch("--busy-poll")]
 Most = Annotated[int | None, _limit(count, "COUNT")]
 Size = Annotated[int | None, _limit(size, "SIZE")]
 Rate = Annotated[int | None, _limit(rate, "RATE")]
-Timeout = Annotated[float | None, _limit(_timeout, "DURATION")]
+OptionalDuration = Annotated[float | None, _limit(_timeout, "DURATION")]
 Networks = Annotated[
     tuple[str, ...], Parameter(consume_multiple=True, negative=(), show_default=False, metavar="NETWORK")
 ]
@@ -127,11 +127,11 @@ class ServerTlsFlags(ServerTLS):
 class LimitFlags(Limits):
     """Limits, as options of a server."""
 
-    idle_timeout: Timeout = None
+    idle_timeout: OptionalDuration = None
     """End a connection on which no byte went either way for so long: 300ms, 1.5s, 1h30m, or seconds."""
-    max_lifetime: Timeout = None
+    max_lifetime: OptionalDuration = None
     """End a connection after so long."""
-    stall_timeout: Timeout = STALL
+    stall_timeout: OptionalDuration = STALL
     """End a connection whose client has not read for so long what it is owed."""
     handshake_timeout: Seconds = HANDSHAKE
     """End a connection that has not agreed on TLS after so long."""

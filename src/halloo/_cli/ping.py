@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from halloo._cli.options import ClientTlsFlags, Families, File, Most, Quiet, Seconds, Timeout, Wait, switch
+from halloo._cli.options import ClientTlsFlags, Families, File, Most, OptionalDuration, Quiet, Seconds, Timeout, switch
 from halloo._core.units import dscp, size
 from halloo._output.files import STANDARD, opened
 from halloo._ping.goals import Goal, goal
@@ -56,9 +56,9 @@ class ScheduleFlags:
     """So many probes to each address (with --flows from each port); without it until ^C."""
     interval: Annotated[Seconds, Parameter(name=("--interval", "-i"))] = 1.0
     """From one probe to the next: 300ms, 1.5s, or seconds; with 0 each follows the last answer."""
-    wait: Wait = 5.0
+    timeout: Timeout = 5.0
     """How long an answer may take before its probe is lost."""
-    deadline: Annotated[Timeout, Parameter(name=("--deadline", "-w"))] = None
+    deadline: Annotated[OptionalDuration, Parameter(name=("--deadline", "-w"))] = None
     """End after so long, however many were sent."""
     size: Octets = 128
     """Bytes of a probe: 500, 1KiB."""
@@ -234,7 +234,7 @@ def ping(
             **vars(pace),
             **vars(method),
             family=families.one,
-            trust=trust.warned(),
+            tls=trust.warned(),
             goals=goals,
             sink=sink,
         )

@@ -42,14 +42,14 @@ def client(
     host: str | Address = "localhost",
     port: int = PORT,
     *,
-    wait: float = WAIT,
+    timeout: float = WAIT,
     size: int | None = None,
     family: int | None = None,
-    trust: ClientTLS | None = None,
+    tls: ClientTLS | None = None,
 ) -> ConnectReport:
     """Ask for a line with `Send:`, send it, print `Received 'text'`, until a blank line; filter where input is piped.
 
-    `wait` is how many seconds may pass without progress while an answer is owed; `trust` is as for connect. Over
+    `timeout` is how many seconds may pass without progress while an answer is owed; `tls` is as for connect. Over
     `udp://` each line is a datagram, or each `size` bytes of what is piped, and what was lost is reported.
     Raises UnknownHost, Refused, Untrusted, Reset, TimedOut, IncompleteRead; what was received is printed before.
     """
@@ -60,29 +60,29 @@ def client(
         raise UsageError("--size is for datagrams", "write udp:// before the host, or leave it out")
     if size is not None and not 0 < size <= MOST:
         raise UsageError(f"--size is 1 to {MOST} bytes, not {size}", "a datagram carries no more; or use tcp://")
-    with connect(address, family=family, trust=trust) as connection:
+    with connect(address, family=family, tls=tls) as connection:
         tell_slow_family(connection)
         if sys.stdin.isatty():
-            return _converse(connection, wait)
+            return _converse(connection, timeout)
         if connection.datagrams:
-            return _volley(connection, wait, size)
+            return _volley(connection, timeout, size)
         with Printer() as show:
-            done = duplex(connection, standard_input(), show, wait=wait)
+            done = duplex(connection, standard_input(), show, timeout=timeout)
         return ConnectReport(connection.address, done.sent_bytes, done.received_bytes, done.finished)
 
 
-def _volley(connection: Connection, wait: float, size: int | None) -> ConnectReport:
+def _volley(connection: Connection, timeout: float, size: int | None) -> ConnectReport:
     datagrams = split_lines(standard_input(), MOST) if size is None else split_chunks(standard_input(), size)
     with Printer() as show:
-        done = exchange_datagrams(connection, datagrams, show, wait=wait)
+        done = exchange_datagrams(connection, datagrams, show, timeout=timeout)
     lost = max(done.sent - done.received, 0)
     return ConnectReport(connection.address, done.sent_bytes, done.received_bytes, True, done.sent, lost)
 
 
-def _converse(connection: Connection, wait: float) -> ConnectReport:
+def _converse(connection: Connection, timeout: float) -> ConnectReport:
     with suppress(ImportError):
         import readline  # noqa: F401, PLC0415 - importing it gives input() line editing and history, where it exists
-    talk = _Datagrams(connection, wait) if connection.datagrams else _Talk(connection, wait)
+    talk = _Datagrams(connection, timeout) if connection.datagrams else _Talk(connection, timeout)
     try:
         for line in _lines():
             talk.show_unasked()
@@ -111,14 +111,14 @@ def _lines() -> Iterator[str]:
 class _Talk:
     """A conversation over a stream: an answer ends with its newline or, where it has none, with a pause."""
 
-    def __init__(self, connection: Connection, wait: float) -> None:
+    def __init__(self, connection: Connection, timeout: float) -> None:
         self._connection = connection
-        self._wait = wait
+        self._timeout = timeout
         self._sent_bytes = self._received_bytes = 0
 
     def ask(self, data: bytes) -> None:
         """Send a line, and print the answer."""
-        self._connection.send(data, timeout=self._wait)
+        self._connection.send(data, timeout=self._timeout)
         self._sent_bytes += len(data)
         self._show_answer(data)
 
@@ -138,7 +138,7 @@ class _Talk:
         answer = b""
         try:
             while not answer.endswith(b"\n"):
-                piece = self._connection.receive(timeout=PAUSE if answer else self._wait)
+                piece = self._connection.receive(timeout=PAUSE if answer else self._timeout)
                 if not piece:
                     fact = f"{self._connection.address.place} closed the connection"
                     raise IncompleteRead(
@@ -159,8 +159,8 @@ class _Talk:
 class _Datagrams(_Talk):
     """A conversation in datagrams: one each way, any of which may be lost, late, or come twice."""
 
-    def __init__(self, connection: Connection, wait: float) -> None:
-        super().__init__(connection, wait)
+    def __init__(self, connection: Connection, timeout: float) -> None:
+        super().__init__(connection, timeout)
         self._asked: list[bytes] = []
         self._came = 0
 
@@ -176,7 +176,7 @@ class _Datagrams(_Talk):
 
     def _show_answer(self, data: bytes) -> None:
         """Print the answer; after one that belongs to an earlier line, wait a little more for that of this one."""
-        patience, answer = self._wait, None
+        patience, answer = self._timeout, None
         try:
             while answer is None or (answer != data and answer in self._asked):
                 answer = self._connection.receive(timeout=patience)

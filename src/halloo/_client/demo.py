@@ -37,7 +37,7 @@ def demo() -> DemoReport:
                 print(f"client: Send:{line}")
                 print(f"client: Received {answer.decode()!r}")
             back: list[bytes] = []
-            duplex(connection, [BULK], back.append, wait=5)
+            duplex(connection, [BULK], back.append, timeout=5)
             whole = b"".join(back) == BULK
             identical += whole
             came = "all of it" if whole else f"{sum(map(len, back))} bytes"

@@ -24,22 +24,22 @@ class ReceiveReport:
 def receive(
     address: AddressLike,
     *,
-    wait: float | None = None,
+    timeout: float | None = None,
     family: int | None = None,
-    certificates: ServerTLS | None = None,
+    tls: ServerTLS | None = None,
 ) -> ReceiveReport:
-    """Wait for one client, `wait` seconds or for ever, and print `Received: ` and all that it sends.
+    """Wait for one client, `timeout` seconds or for ever, and print `Received: ` and all that it sends.
 
     Over `udp://` that is one datagram.
     The address goes to standard error, so that standard output holds what was received and nothing else.
-    `certificates` are for `tls://`; without them one is made, and its fingerprint told there too.
+    `tls` are for `tls://`; without them one is made, and its fingerprint told there too.
     Raises AddressInUse, NotPermitted, TimedOut, Untrusted, Reset, IncompleteRead; what was received is printed before.
     """
-    with listen(address, family=family, certificates=certificates) as listener:
+    with listen(address, family=family, tls=tls) as listener:
         tell_certificate(listener)
         for place in listener.addresses:
             print(f"listening on {place}", file=sys.stderr, flush=True)
-        with listener.accept(timeout=wait) as connection:
+        with listener.accept(timeout=timeout) as connection:
             print("Received:  ", end="", flush=True)
             received = 0
             try:

@@ -24,38 +24,38 @@ def send(
     message: bytes | None = None,
     *,
     reply: bool = False,
-    wait: float = WAIT,
+    timeout: float = WAIT,
     family: int | None = None,
-    trust: ClientTLS | None = None,
+    tls: ClientTLS | None = None,
 ) -> ConnectReport:
     """Send `message`, or standard input when it is None, and half-close; `reply` prints the answer.
 
-    Over `udp://` it is one datagram, and the answer the next one that comes. `trust` is as for connect.
+    Over `udp://` it is one datagram, and the answer the next one that comes. `tls` is as for connect.
     Raises UnknownHost, Refused, Untrusted, Reset, TimedOut, IncompleteRead, UsageError for too long a datagram.
     What was received is printed before.
     """
     source: Iterable[bytes] = standard_input() if message is None else [message]
-    with connect(address, family=family, trust=trust) as connection:
+    with connect(address, family=family, tls=tls) as connection:
         tell_slow_family(connection)
         if connection.datagrams:
-            return _send_datagram(connection, b"".join(source), wait if reply else None)
+            return _send_datagram(connection, b"".join(source), timeout if reply else None)
         if not reply:
-            done = duplex(connection, source, len, wait=wait, linger=LINGER)
+            done = duplex(connection, source, len, timeout=timeout, linger=LINGER)
         else:
             with Printer() as show:
-                done = duplex(connection, source, show, wait=wait)
+                done = duplex(connection, source, show, timeout=timeout)
         return ConnectReport(connection.address, done.sent_bytes, done.received_bytes, done.finished)
 
 
-def _send_datagram(connection: Connection, datagram: bytes, wait: float | None) -> ConnectReport:
-    """Send it, and wait for an answer, or no longer than to hear that nobody is there (ICMP) when `wait` is None."""
+def _send_datagram(connection: Connection, datagram: bytes, timeout: float | None) -> ConnectReport:
+    """Send it, and wait for an answer, or no longer than to hear that nobody is there (ICMP) when `timeout` is None."""
     connection.send(datagram)
     answer = b""
-    if wait is None:
+    if timeout is None:
         with suppress(TimedOut):
             connection.receive(timeout=MOMENT)
     else:
-        answer = connection.receive(timeout=wait)
+        answer = connection.receive(timeout=timeout)
         with Printer() as show:
             show(answer)
     return ConnectReport(connection.address, len(datagram), len(answer), sent_datagrams=1)

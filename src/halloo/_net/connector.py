@@ -95,12 +95,12 @@ def connect(
     *,
     timeout: float | None = 10,
     family: int | None = None,
-    trust: ClientTLS | None = None,
+    tls: ClientTLS | None = None,
 ) -> Connection:
     """Connect to a server, trying the addresses of its name in the resolver's order; or to a `unix:/path`.
 
     `timeout` seconds are for each address, with the handshake of `tls://`, and then the default of the connection's
-    calls; `family` is 4 or 6 for one alone. A `tls://` server has to prove its name, unless `trust` says otherwise.
+    calls; `family` is 4 or 6 for one alone. A `tls://` server has to prove its name, unless `tls` says otherwise.
     To a `udp://` server nothing is sent yet; that nobody is there is found out by sending.
     Raises UnknownHost, Refused, Unreachable, TimedOut, Untrusted, AddressError.
 
@@ -108,7 +108,7 @@ def connect(
     ...     connection.send(b"hello")
     ...     connection.receive_exactly(5)
     """
-    steps = connecting(parse(address), timeout=timeout, family=family, trust=trust)
+    steps = connecting(parse(address), timeout=timeout, family=family, tls=tls)
     return finished(steps).connection
 
 
@@ -117,7 +117,7 @@ def connecting(
     *,
     timeout: float | None,
     family: int | None = None,
-    trust: ClientTLS | None = None,
+    tls: ClientTLS | None = None,
     prepare: Prepare = no_preparation,
     resolve: Resolve = at_once,
 ) -> Steps[Connected]:
@@ -125,7 +125,7 @@ def connecting(
 
     Raises what `connect` and `resolve` raise, and OSErrors of `prepare`.
     """
-    client = _client(wanted, trust)
+    client = _client(wanted, tls)
     began = time.monotonic_ns()
     if wanted.path is not None:
         connection = Connection(_connected_to_file(wanted, prepare), wanted, timeout=timeout)
@@ -154,13 +154,13 @@ def connecting(
     raise attempts[-1].error
 
 
-def _client(address: Address, trust: ClientTLS | None) -> "TlsClient | None":
+def _client(address: Address, tls: ClientTLS | None) -> "TlsClient | None":
     """Make what shakes hands, where the address asks for it."""
     if address.scheme == "tls":
         from halloo._net.tls import TlsClient  # noqa: PLC0415 - as at the top
 
-        return TlsClient(address, ClientTLS() if trust is None else trust)
-    if trust:
+        return TlsClient(address, ClientTLS() if tls is None else tls)
+    if tls:
         raise UsageError(f"{address.scheme}: knows no certificates", "write tls:// before the host")
     return None
 

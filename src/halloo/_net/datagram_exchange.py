@@ -121,10 +121,10 @@ class _Source:
 class _Progress:
     """What is under way, and how long it may be."""
 
-    def __init__(self, connection: Connection, sink: Callable[[bytes], object], wait: float) -> None:
+    def __init__(self, connection: Connection, sink: Callable[[bytes], object], timeout: float) -> None:
         self._connection = connection
         self._sink = sink
-        self._wait = wait
+        self._timeout = timeout
         self.done = DatagramExchange()
         self._copies = DuplicateFilter()
         self._under_way = 0  # as far as is known: what was given up may still come, and there may be more answers
@@ -141,7 +141,7 @@ class _Progress:
 
     def send(self, datagram: bytes) -> None:
         try:
-            self._connection.send(datagram, timeout=self._wait)
+            self._connection.send(datagram, timeout=self._timeout)
         except HallooError:
             self.receive()  # the answers that came before it
             raise
@@ -169,9 +169,9 @@ class _Progress:
         """Say how many seconds more an answer may take, None for ever; `over` is whether no more will be sent."""
         passed = time.monotonic() - self._moved
         if over or (self._under_way and not self.done.received):
-            return max(self._wait - passed, 0)
+            return max(self._timeout - passed, 0)
         if self.full:
-            return max(min(self._wait, max(SHORTEST, TIMES * self._slowest)) - passed, 0)
+            return max(min(self._timeout, max(SHORTEST, TIMES * self._slowest)) - passed, 0)
         return None
 
     def give_up(self) -> None:
@@ -180,18 +180,18 @@ class _Progress:
         if not self.done.received:
             sent, place = self.done.sent, self._connection.address.place
             what = "the datagram" if sent == 1 else f"any of {sent} datagrams"
-            fact = f"{place} did not answer {what} within {self._wait:g} seconds"
+            fact = f"{place} did not answer {what} within {self._timeout:g} seconds"
             raise TimedOut(fact, error_mapping.SILENT, address=str(self._connection.address))
 
 
 def exchange_datagrams(
-    connection: Connection, datagrams: Iterable[bytes], sink: Callable[[bytes], object], *, wait: float
+    connection: Connection, datagrams: Iterable[bytes], sink: Callable[[bytes], object], *, timeout: float
 ) -> DatagramExchange:
-    """Send each of the datagrams, and give `sink` what comes back, until as much came as went or `wait` seconds passed.
+    """Send each of the datagrams, and give `sink` the replies, until as many came as were sent or `timeout` has passed.
 
-    What was received has gone to `sink` before an error is raised: Refused; TimedOut when nothing came back at all.
+    Datagrams received before an error have been given to `sink`. Raises Refused; TimedOut when nothing came back.
     """
-    progress = _Progress(connection, sink, wait)
+    progress = _Progress(connection, sink, timeout)
     with _Source(datagrams) as source:
         while True:
             progress.receive()

@@ -1,4 +1,4 @@
-"""Send a stream and take the answer at the same time, so that two full buffers can never wait for each other.
+"""Send a stream and take the answer at the same time, so that two full buffers cannot wait for each other.
 
 Knows one connection, one thread and the clock. Sending has a thread of its own; the caller's thread receives, and is
 woken by the other whenever it has to think again about how long to wait.
@@ -76,13 +76,13 @@ def duplex(
     source: Iterable[bytes],
     sink: Callable[[bytes], object],
     *,
-    wait: float,
+    timeout: float,
     linger: float | None = None,
 ) -> DuplexResult:
     """Send `source`, half-close, and give `sink` what comes until the peer's end.
 
-    `wait` is how many seconds may pass without a byte either way while answers are owed, that is, while less came back
-    than went. With `linger` nothing is owed: the peer's end is waited for so many seconds after the half-close.
+    `timeout` is how many seconds may pass without progress while fewer bytes came back than were sent. With `linger` no
+    answer is expected: the peer's end is awaited for that many seconds after the half-close.
     Bytes received before an error have been given to `sink`.
     Raises Reset, TimedOut, IncompleteRead, and what `source` raises.
     """
@@ -98,10 +98,10 @@ def duplex(
             if sender.error and not isinstance(sender.error, HallooError):
                 raise sender.error
             owed = 0 if linger is not None else sender.sent - received
-            patience = _patience(sender, owed, moved, wait, linger)
+            patience = _patience(sender, owed, moved, timeout, linger)
             if patience is not None and patience <= 0:
                 if sender.blocked or owed > 0:
-                    raise _silence(connection, sender.sent, received, wait)
+                    raise _silence(connection, sender.sent, received, timeout)
                 return DuplexResult(sender.sent, received, finished=False)
             until_readable([connection.socket, *sender.woken()], patience)
         sender.thread.join(ABOUT_TO)
@@ -129,18 +129,18 @@ def _next(connection: Connection, sender: _Sender, received: int, *, owing: bool
         raise
 
 
-def _patience(sender: _Sender, owed: int, moved: float, wait: float, linger: float | None) -> float | None:
+def _patience(sender: _Sender, owed: int, moved: float, timeout: float, linger: float | None) -> float | None:
     """Say how many seconds more may pass without a byte; None when nothing is owed and more may be sent."""
     now = time.monotonic()
     if sender.finished and linger is not None:
         return linger - (now - sender.moved)
     if owed > 0 or sender.blocked or sender.finished or sender.error:
-        return wait - (now - max(moved, sender.moved))
+        return timeout - (now - max(moved, sender.moved))
     return None
 
 
-def _silence(connection: Connection, sent: int, received: int, wait: float) -> HallooError:
-    fact = f"{connection.address.place} sent back {received} of {sent} bytes, then nothing for {wait:g} seconds"
+def _silence(connection: Connection, sent: int, received: int, timeout: float) -> HallooError:
+    fact = f"{connection.address.place} sent back {received} of {sent} bytes, then nothing for {timeout:g} seconds"
     return TimedOut(fact, "allow more time with -W, or look at the server", address=str(connection.address))
 
 

@@ -31,11 +31,11 @@ class Listener:
     def __init__(
         self,
         sockets: Sequence[tuple[socket.socket, str]],
-        certificates: ServerTLS | None = None,
+        tls: ServerTLS | None = None,
         *,
         files: bool = True,
     ) -> None:
-        """Take over sockets that listen already, each with its scheme; `certificates` are for clients of `tls://`.
+        """Take over sockets that listen already, each with its scheme; `tls` are for clients of `tls://`.
 
         `files` is whether those of Unix sockets are ours to remove.
         """
@@ -43,7 +43,7 @@ class Listener:
         self.addresses = tuple(_address(sock, scheme) for sock, scheme in sockets)
         self._files = [(at.path, unix.identity(at.path)) for at in self.addresses if files and at.path]
         self.secure = any(at.scheme == "tls" for at in self.addresses)
-        self._certificates = certificates or ServerTLS()
+        self._certificates = tls or ServerTLS()
         self._boxes = {
             sock: DatagramListener(sock)
             for sock, at in zip(self.sockets, self.addresses, strict=True)
@@ -184,28 +184,28 @@ def listen(
     family: int | None = None,
     buffer: int | None = None,
     reuse_port: bool = False,
-    certificates: ServerTLS | None = None,
+    tls: ServerTLS | None = None,
 ) -> Listener:
     """Listen on the addresses, on loopback port 8888 when there is none; port 0 takes a free one.
 
     `family` is 4 or 6 for one alone; `buffer` is how many bytes the kernel may hold of a connection each way, where its
     own choice is too much; `reuse_port` lets others of this user listen on the same port (SO_REUSEPORT).
-    `certificates` are for `tls://`, where without them one is made that clients know by the listener's `fingerprint`.
+    `tls` are for `tls://`, where without them one is made that clients know by the listener's `fingerprint`.
     Raises AddressInUse, NotPermitted, AddressNotAvailable, AddressError.
 
     >>> with listen(0) as listener, connect(listener.address) as client, listener.accept() as served:
     ...     client.send(b"hello")
     """
     places = [parse(address) for address in addresses or (Address(),)]
-    if certificates and all(place.scheme != "tls" for place in places):
-        raise UsageError("certificates are for tls://, and no address is", "write tls:// before the host or the port")
+    if tls and all(place.scheme != "tls" for place in places):
+        raise UsageError("tls is for tls://, and no address is", "write tls:// before the host or the port")
     sockets: list[tuple[socket.socket, str]] = []
     try:
         for place in places:
             chosen = binding.options(place.scheme, buffer, reuse_port=reuse_port)
             sockets += [(sock, place.scheme) for sock in binding.bound(place, family, chosen)]
-        listener = Listener(sockets, certificates)
-        if certificates:
+        listener = Listener(sockets, tls)
+        if tls:
             listener.host  # noqa: B018 - so that a file that cannot be used is told now
     except BaseException:
         for sock, _ in sockets:

@@ -170,13 +170,13 @@ def securing(
 class TlsClient:
     """Shakes hands with the server at an address, as far as it is to be trusted."""
 
-    def __init__(self, address: Address, trust: ClientTLS) -> None:
+    def __init__(self, address: Address, tls: ClientTLS) -> None:
         """Read the files first. Raises LocalError, UsageError."""
         self._address = address
         # An address of one's own network names the interface too (fe80::1%eth0), which no certificate can.
         self._name = (address.host or "localhost").partition("%")[0]
-        self._context = client_context(trust)
-        self._expected = None if trust.fingerprint is None else _plain(trust.fingerprint)
+        self._context = client_context(tls)
+        self._expected = None if tls.fingerprint is None else _plain(tls.fingerprint)
 
     def shaking(self, sock: socket.socket, until_ns: int | None) -> Steps[socket.socket]:
         """Give the socket, encrypted. It is closed when that fails: Untrusted, TimedOut, Reset, PeerError."""
@@ -195,9 +195,9 @@ class TlsClient:
 class TlsServer:
     """Shakes hands with clients."""
 
-    def __init__(self, certificates: ServerTLS) -> None:
+    def __init__(self, tls: ServerTLS) -> None:
         """Read the files, or make a certificate. Raises LocalError, Unsupported."""
-        self.context, self.fingerprint = server_context(certificates)
+        self.context, self.fingerprint = server_context(tls)
 
     def shake(self, sock: socket.socket, peer: Address, timeout: float | None) -> socket.socket:
         """Give the socket, encrypted. It is closed when that fails: Untrusted, TimedOut, Reset, PeerError."""
@@ -245,17 +245,17 @@ def server_context(files: ServerTLS) -> tuple[ssl.SSLContext, str]:
     )
 
 
-def client_context(trust: ClientTLS) -> ssl.SSLContext:
+def client_context(tls: ClientTLS) -> ssl.SSLContext:
     """Make a client's context; a fingerprint is compared after the handshake, by whoever shakes hands."""
-    context = _load(lambda: ssl.create_default_context(cafile=trust.ca), trust.ca or "the system's list of CAs")
+    context = _load(lambda: ssl.create_default_context(cafile=tls.ca), tls.ca or "the system's list of CAs")
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION
-    if trust.insecure or trust.fingerprint:
+    if tls.insecure or tls.fingerprint:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
-    if trust.cert:
-        cert = trust.cert
-        _load(lambda: context.load_cert_chain(cert, trust.key), cert)
+    if tls.cert:
+        cert = tls.cert
+        _load(lambda: context.load_cert_chain(cert, tls.key), cert)
     return context
 
 

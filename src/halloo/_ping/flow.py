@@ -60,10 +60,10 @@ class ConnectOptions:
     """How a lane connects."""
 
     address: Address
-    wait: float  # seconds for each step
+    timeout: float  # seconds for each step
     marking: SocketOptions = field(default_factory=SocketOptions)
     family: int | None = None
-    trust: ClientTLS | None = None
+    tls: ClientTLS | None = None
     user_clock: bool = False
 
 
@@ -123,9 +123,9 @@ class ProbeConnection:
         try:
             dialled = yield from connecting(
                 how.address,
-                timeout=how.wait,
+                timeout=how.timeout,
                 family=how.family,
-                trust=how.trust,
+                tls=how.tls,
                 prepare=how.marking.prepare,
                 resolve=in_a_thread,
             )
@@ -167,7 +167,7 @@ class ProbeConnection:
         assert connection is not None  # noqa: S101 - whoever sends has opened it
         if self._replies is None:
             before = connection.socket
-            connection.send(probe, timeout=self.dial.wait)
+            connection.send(probe, timeout=self.dial.timeout)
             if connection.socket is not before:
                 self._begin_again(connection)
             return

@@ -56,11 +56,11 @@ class PingConfig:
     addresses: tuple[Address, ...] = (Address(host="localhost"),)
     count: int | None = COUNT
     interval: float = INTERVAL
-    wait: float = WAIT
+    timeout: float = WAIT
     deadline: float | None = None
     size: int = SIZE
     family: int | None = None
-    trust: ClientTLS | None = None
+    tls: ClientTLS | None = None
     marking: SocketOptions = field(default_factory=SocketOptions)
     flows: int = 1
     reconnect: bool = False
@@ -82,7 +82,7 @@ class PingConfig:
         for name, value in {**whole, "dscp": marking.dscp, "ttl": marking.ttl}.items():
             given = name in ("size", "flows") or value is not None
             yield given and type(value) is not int, f"--{name} is a whole number, not {value!r}", f"write {name}=4"
-        for name in ("interval", "wait", "deadline"):
+        for name in ("interval", "timeout", "deadline"):
             value = getattr(self, name)
             finite = type(value) in (int, float) and isfinite(value)
             given = name != "deadline" or value is not None
@@ -97,7 +97,7 @@ class PingConfig:
         )
         yield self.count is not None and self.count < 1, "--count is at least 1", "leave it out to go on until ^C"
         yield self.interval < 0, "--interval is not less than nothing", "with 0 each probe follows the last answer"
-        yield _nanoseconds(self.wait) < 1, "--wait is more than nothing", "5s is usual"
+        yield _nanoseconds(self.timeout) < 1, "--timeout is more than nothing", "5s is usual"
         past = self.deadline is not None and self.deadline <= 0
         yield past, "--deadline is more than nothing", "leave it out to go on until all is sent"
         # More flows would not be lines that a person reads.
@@ -115,7 +115,7 @@ class PingConfig:
 
     def _schemes(self) -> Iterator[tuple[bool, str, str]]:
         schemes = {address.scheme for address in self.addresses}
-        vain = bool(self.trust) and "tls" not in schemes
+        vain = bool(self.tls) and "tls" not in schemes
         yield vain, f"{self.addresses[0].scheme}: knows no certificates", "write tls:// before the host"
         option = "--connect" if self.connect else "--reconnect"
         vain = (self.connect or self.reconnect) and "udp" in schemes
@@ -129,11 +129,11 @@ def ping(
     *addresses: AddressLike,
     count: int | None = COUNT,
     interval: float = INTERVAL,
-    wait: float = WAIT,
+    timeout: float = WAIT,
     deadline: float | None = None,
     size: int = SIZE,
     family: int | None = None,
-    trust: ClientTLS | None = None,
+    tls: ClientTLS | None = None,
     dscp: int | None = None,
     ttl: int | None = None,
     bind: str | None = None,
@@ -149,7 +149,7 @@ def ping(
 ) -> PingReport:
     """Send `count` probes to each echo, every `interval` seconds, and measure what comes back.
 
-    A probe is `size` bytes, 37 to 65507, and is lost when it takes more than `wait` seconds; with `interval=0` each
+    A probe is `size` bytes, 37 to 65507, and is lost when it takes more than `timeout` seconds; with `interval=0` each
     follows the last answer; after `deadline` seconds it ends. `flows` connections or source ports are used in turn,
     each a target of its own with `count` probes. With `reconnect` every probe has a connection of its own; with
     `connect` it is nothing but that, to any port. `dscp` and `ttl` mark what is sent, `bind` is the address it leaves
@@ -167,11 +167,11 @@ def ping(
         addresses=tuple(parse(address) for address in addresses or ("localhost",)),
         count=count,
         interval=interval,
-        wait=wait,
+        timeout=timeout,
         deadline=deadline,
         size=size,
         family=family,
-        trust=trust,
+        tls=tls,
         marking=SocketOptions(dscp, ttl, bind, df or size_sweep),
         flows=flows,
         reconnect=reconnect,
@@ -237,11 +237,11 @@ class _Run:
             self._prober.run(self._interim)
 
     def _sweep(self, place: int, course: Flow) -> MtuSweep:
-        wait, deadline = _nanoseconds(self._wanted.wait), self._wanted.deadline
+        timeout, deadline = _nanoseconds(self._wanted.timeout), self._wanted.deadline
         end = None if deadline is None else self._began.steady_ns + _nanoseconds(deadline)
         target = course.tracker.report()
         return MtuSweep(
-            course.connection, target, self._wish, self._tell, wait_ns=wait, chance=_chance, place=place, end_ns=end
+            course.connection, target, self._wish, self._tell, wait_ns=timeout, chance=_chance, place=place, end_ns=end
         )
 
     def _interim(self) -> None:
@@ -298,13 +298,13 @@ def _course(place: int, address: Address, flow: int, wanted: PingConfig) -> Flow
     address = replace(address, host=address.host or "localhost") if address.path is None else address
     label = f"{address} flow {flow + 1}" if wanted.flows > 1 else str(address)
     run = _chance()
-    wait = wanted.wait if wanted.deadline is None else min(wanted.wait, wanted.deadline)
-    trust = wanted.trust if address.scheme == "tls" else None
-    dial = ConnectOptions(address, wait, wanted.marking, wanted.family, trust, wanted.user_clock)
+    wait = wanted.timeout if wanted.deadline is None else min(wanted.timeout, wanted.deadline)
+    tls = wanted.tls if address.scheme == "tls" else None
+    dial = ConnectOptions(address, wait, wanted.marking, wanted.family, tls, wanted.user_clock)
     account = ProbeTracker(
         place,
         Probes(run, wanted.size),
-        _nanoseconds(wanted.wait),
+        _nanoseconds(wanted.timeout),
         TargetReport(label, str(address), None, None),
         one_connection=not wanted.reconnect,
     )
@@ -336,7 +336,7 @@ def _effective(wanted: PingConfig) -> dict[str, Any]:
     return {
         "addresses": [str(address) for address in wanted.addresses],
         "interval_ns": _nanoseconds(wanted.interval),
-        "wait_ns": _nanoseconds(wanted.wait),
+        "timeout_ns": _nanoseconds(wanted.timeout),
         "deadline_ns": None if wanted.deadline is None else _nanoseconds(wanted.deadline),
         **{name: getattr(wanted, name) for name in plain},
         **{name: getattr(marking, name) for name in ("dscp", "ttl", "bind", "df")},

@@ -50,7 +50,7 @@ def serve(
     greeting: bytes = b"",
     family: int | None = None,
     limits: Limits | None = None,
-    certificates: ServerTLS | None = None,
+    tls: ServerTLS | None = None,
     drain: float = DRAIN,
     workers: int = 1,
     reuse_port: bool = False,
@@ -72,7 +72,7 @@ def serve(
     """
     began, tell = time.monotonic(), LineWriter(2)
     limits, answering = limits or Limits(), _answering(respond, framing, greeting, timestamps=timestamps)
-    listeners = _listeners(addresses, family, limits, certificates, workers, reuse_port=reuse_port)
+    listeners = _listeners(addresses, family, limits, tls, workers, reuse_port=reuse_port)
     service = _service(listeners[0], answering, limits, _observer(tell, log, quiet=quiet))
     service = replace(service, timestamps=timestamps, busy_poll=busy_poll)
     server: Server | WorkerPool
@@ -95,7 +95,7 @@ def serving(
     greeting: bytes = b"",
     family: int | None = None,
     limits: Limits | None = None,
-    certificates: ServerTLS | None = None,
+    tls: ServerTLS | None = None,
     timestamps: bool = False,
     busy_poll: bool = False,
 ) -> Iterator[Server]:
@@ -115,7 +115,7 @@ def serving(
     b'hello'
     """
     limits, answering = limits or Limits(), _answering(respond, framing, greeting, timestamps=timestamps)
-    (listener,) = _listeners(addresses or (0,), family, limits, certificates, workers=1)
+    (listener,) = _listeners(addresses or (0,), family, limits, tls, workers=1)
     service = replace(_service(listener, answering, limits, None), timestamps=timestamps, busy_poll=busy_poll)
     with Server(listener, service) as running:
         running.start()
@@ -154,14 +154,14 @@ def _listeners(
     addresses: tuple[AddressLike, ...],
     family: int | None,
     limits: Limits,
-    certificates: ServerTLS | None,
+    tls: ServerTLS | None,
     workers: int,
     *,
     reuse_port: bool = False,
 ) -> list[Listener]:
     """Open one listener for all workers, or one for each, on the same ports."""
     passed = None if addresses else inherited()
-    first = passed or listen(*addresses, family=family, buffer=limits.buffer, certificates=certificates)
+    first = passed or listen(*addresses, family=family, buffer=limits.buffer, tls=tls)
     try:
         _check(first.addresses, limits)
         if passed:
