@@ -104,3 +104,9 @@ def test_a_cut_has_nothing_unless_told() -> None:
 def test_the_systems_number_is_the_errno_that_python_knows() -> None:
     error: ConnectionRefusedError = Refused("it failed", errno=111)
     assert error.errno == 111
+
+
+def test_a_usage_error_names_the_argument() -> None:
+    error = UsageError("must be positive, not -1", "leave it out", argument="timeout")
+    assert (str(error), error.argument) == ("timeout must be positive, not -1; leave it out", "timeout")
+    assert str(pickle.loads(pickle.dumps(error))) == str(error)  # noqa: S301 - our own bytes

@@ -37,9 +37,22 @@ class HallooError(Exception):
 
 
 class UsageError(HallooError, ValueError):
-    """What was asked for cannot be."""
+    """The caller asked for something impossible: a wrong type, range, combination or state.
+
+    Where one argument is at fault, `argument` names it and begins the sentence; the command names its flag instead.
+    """
 
     blame = "usage"
+
+    def __init__(
+        self, fact: str, remedy: str = "", *, argument: str = "", address: str | None = None, errno: int | None = None
+    ) -> None:
+        """Say what is wrong with the argument: `UsageError("must be positive, not -1", argument="timeout")`."""
+        super().__init__(fact, remedy, address=address, errno=errno)
+        self.argument = argument
+
+    def __str__(self) -> str:
+        return f"{self.argument} {super().__str__()}" if self.argument else super().__str__()
 
 
 class PeerError(HallooError, OSError):
