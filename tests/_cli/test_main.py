@@ -1,21 +1,25 @@
-"""The command as a whole, as a process of its own: its errors, its help, its ends."""
+"""The command as a process: its errors, help, exit codes and completion."""
 
 import dataclasses
 import inspect
 import os
+import re
 import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
+from typing import NoReturn
 
 import psutil
 import pytest
+from cyclopts import App
 
 import halloo
-from halloo._cli import commands as verbs
-from halloo._cli.main import VERBS
+from halloo._cli.main import COMMANDS, main
+from halloo.errors import UsageError
 from tests.peers import unused_datagram_port, unused_port
 from tests.programs import PYTHON, run
 
@@ -23,18 +27,27 @@ HALLOO = (PYTHON, "-m", "halloo")
 
 
 def failed(*arguments: str) -> tuple[int, str]:
-    """Give the exit code, and what was said; an error says it in one line, and nothing on standard output."""
+    """Return the exit code and the message: one line on standard error, and nothing on standard output."""
     result = run(*HALLOO, *arguments)
-    said = result.stderr.decode()
-    assert (result.stdout, said.count("\n"), said[-1:]) == (b"", 1, "\n"), said
-    return result.returncode, said.rstrip("\n")
+    message = result.stderr.decode()
+    assert (result.stdout, message.count("\n"), message[-1:]) == (b"", 1, "\n"), message
+    return result.returncode, message.rstrip("\n")
+
+
+def function(command: str) -> Callable[..., int]:
+    found: Callable[..., int] = getattr(import_module(COMMANDS[command]), command)
+    return found
 
 
 # Errors: one line, an exit code, no traceback
 
-USAGE = [
+USAGE_ERRORS = [
     (
         ["serve", "localhost:99999"],
+        "'localhost:99999' has no valid port; a port is a number from 0 to 65535",
+    ),
+    (
+        ["connect", "localhost:99999"],
         "'localhost:99999' has no valid port; a port is a number from 0 to 65535",
     ),
     (
@@ -67,7 +80,7 @@ USAGE = [
     ),
     (
         ["connect", "udp://localhost", "--size", "64KiB"],
-        "--size is 1 to 65507 bytes, not 65536; a datagram carries no more; or use tcp://",
+        "--size must be 1 to 65507 bytes, not 65536; a datagram carries no more; or use tcp://",
     ),
     (
         ["serve", "udp://0", "--max-connections", "5"],
@@ -80,109 +93,145 @@ USAGE = [
 ]
 
 
-@pytest.mark.parametrize(("arguments", "said"), USAGE, ids=[" ".join(arguments) for arguments, _ in USAGE])
-def test_what_cannot_be_is_an_error_of_usage(arguments: list[str], said: str) -> None:
-    assert failed(*arguments) == (2, f"halloo: {said}")
+@pytest.mark.parametrize(
+    ("arguments", "message"), USAGE_ERRORS, ids=[" ".join(arguments) for arguments, _ in USAGE_ERRORS]
+)
+def test_impossible_arguments_are_a_usage_error(arguments: list[str], message: str) -> None:
+    assert failed(*arguments) == (2, f"halloo: {message}")
+
+
+@pytest.mark.parametrize(
+    ("command", "argument", "name"),
+    [
+        ("serve", "max_bytes", "--max-bytes"),
+        ("serve", "limits.idle_timeout", "--idle-timeout"),
+        ("serve", "client_ca", "--client-ca"),
+        ("serve", "addresses", "addresses"),
+        ("connect", "tls.cert", "--cert"),
+        ("connect", "timeout", "--timeout"),
+        ("connect", "port", "port"),
+        ("connect", "tls", "tls"),
+        ("send", "address", "address"),
+        ("send", "message", "message"),
+        ("ping", "size_sweep", "--size-sweep"),
+        ("check server", "longer", "--long"),
+        ("check server", "address", "address"),
+    ],
+)
+def test_an_error_names_the_flag_of_an_argument(
+    command: str, argument: str, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: object, **__: object) -> NoReturn:
+        raise UsageError("must be positive, not -1", "leave it out", argument=argument)
+
+    monkeypatch.setattr(App, "__call__", refuse)
+    with pytest.raises(SystemExit, match="2"):
+        main(command.split())
+    assert capsys.readouterr().err == f"halloo: {name} must be positive, not -1; leave it out\n"
 
 
 MISUSED = {
-    "unknown verb": ["frobnicate"],
+    "unknown command": ["frobnicate"],
     "unknown flag": ["serve", "--frobnicate"],
     "unknown flag first": ["--frobnicate"],
     "missing argument": ["send"],
     "missing value": ["connect", "-W"],
     "unknown choice": ["serve", "--log", "xml"],
-    "argument too many": ["demo", "now"],
-    "port that is none": ["connect", "localhost", "echo"],
+    "unexpected argument": ["demo", "now"],
+    "port that is not a number": ["connect", "localhost", "echo"],
 }
 
 
 @pytest.mark.parametrize("arguments", MISUSED.values(), ids=MISUSED)
 def test_a_misused_command_names_the_help_to_read(arguments: list[str]) -> None:
-    verb = f"{arguments[0]} " if arguments[0] in VERBS else ""
-    code, said = failed(*arguments)
+    command = f"{arguments[0]} " if arguments[0] in COMMANDS else ""
+    code, message = failed(*arguments)
     assert code == 2
-    assert said.startswith("halloo: ")
-    assert said.endswith(f"; see: halloo {verb}--help")
+    assert message.startswith("halloo: ")
+    assert message.endswith(f"; see: halloo {command}--help")
 
 
-def test_a_verb_misspelt_is_put_right() -> None:
+def test_the_nearest_command_is_suggested() -> None:
     assert 'did you mean "connect"?' in failed("conect")[1].lower()
 
 
-@pytest.mark.parametrize("arguments", [["localhost:99999"], ["localhost", "99999"], ["localhost", "--port", "99999"]])
-def test_a_port_too_high_is_an_error_of_usage_wherever_it_stands(arguments: list[str]) -> None:
-    code, said = failed("connect", *arguments)
-    assert (code, said.endswith("a port is a number from 0 to 65535")) == (2, True)
+@pytest.mark.parametrize("arguments", [["--frobnicate"], ["serve", "--frobnicate"]], ids=" ".join)
+def test_an_unknown_option_is_named(arguments: list[str]) -> None:
+    assert failed(*arguments)[1].startswith("halloo: unknown option: --frobnicate; ")
 
 
-@pytest.mark.parametrize("verb", [["connect"], ["send", "--reply"]], ids=" ".join)
-def test_nothing_listening_is_the_peer_s_error(verb: list[str]) -> None:
+@pytest.mark.parametrize("arguments", [["localhost", "99999"], ["localhost", "--port", "99999"]], ids=" ".join)
+def test_a_port_that_is_too_high_is_a_usage_error(arguments: list[str]) -> None:
+    assert failed("connect", *arguments) == (2, "halloo: port must be 0 to 65535, not 99999")
+
+
+@pytest.mark.parametrize("command", [["connect"], ["send", "--reply"]], ids=" ".join)
+def test_a_refused_connection_is_a_peer_error(command: list[str]) -> None:
     port = unused_port()
     fact = f"halloo: nothing is listening on 127.0.0.1:{port} (connection refused)"
-    assert failed(*verb, f"127.0.0.1:{port}") == (1, f"{fact}; start a server there with: halloo serve {port}")
+    assert failed(*command, f"127.0.0.1:{port}") == (1, f"{fact}; start a server there with: halloo serve {port}")
 
 
-@pytest.mark.parametrize("verb", [["connect"], ["send"], ["send", "--reply"]], ids=" ".join)
-def test_nobody_to_hear_a_datagram_is_the_peer_s_error(verb: list[str]) -> None:
+@pytest.mark.parametrize("command", [["connect"], ["send"], ["send", "--reply"]], ids=" ".join)
+def test_a_refused_datagram_is_a_peer_error(command: list[str]) -> None:
     port = unused_datagram_port()
-    result = run(*HALLOO, *verb, f"udp://localhost:{port}", input=b"hello")
+    result = run(*HALLOO, *command, f"udp://localhost:{port}", input=b"hello")
     fact = f"halloo: nothing is listening on localhost:{port} (connection refused)"
-    said = f"{fact}; start a server there with: halloo serve udp://{port}\n"
-    assert (result.returncode, result.stdout, result.stderr.decode()) == (1, b"", said)
+    message = f"{fact}; start a server there with: halloo serve udp://{port}\n"
+    assert (result.returncode, result.stdout, result.stderr.decode()) == (1, b"", message)
 
 
-# Longer than any name may be: this is known without asking a name server.
+# Longer than a name may be, so that no name server is asked.
 @pytest.mark.parametrize("host", [".".join(["nowhere"] * 40), "x" * 64], ids=["long name", "long label"])
-def test_an_unknown_host_is_the_peer_s_error(host: str) -> None:
+def test_an_unknown_host_is_a_peer_error(host: str) -> None:
     fact = f"halloo: no address is known for '{host}'"
     assert failed("connect", host) == (1, f"{fact}; check the spelling, or give an IP address")
 
 
 @pytest.fixture
-def taken() -> Iterator[int]:
+def port_in_use() -> Iterator[int]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield listener.getsockname()[1]
 
 
-@pytest.mark.parametrize("verb", ["serve", "receive"])
-def test_a_port_that_is_taken_is_named_with_its_holder(verb: str, taken: int) -> None:
-    by = f" by {psutil.Process().name()} (pid {os.getpid()})" if sys.platform == "linux" else ""
-    fact = f"halloo: port {taken} on 127.0.0.1 is taken{by}"
-    code, said = failed(verb, str(taken))
-    assert (code, said.partition("; ")[0]) == (2, fact)
-    assert said.partition("; ")[2].startswith("stop it, or choose another: halloo ")
+@pytest.mark.parametrize("command", ["serve", "receive"])
+def test_a_port_in_use_is_named_with_its_owner(command: str, port_in_use: int) -> None:
+    owner = f" by {psutil.Process().name()} (pid {os.getpid()})" if sys.platform == "linux" else ""
+    fact = f"halloo: port {port_in_use} on 127.0.0.1 is taken{owner}"
+    code, message = failed(command, str(port_in_use))
+    assert (code, message.partition("; ")[0]) == (2, fact)
+    assert message.partition("; ")[2].startswith("stop it, or choose another: halloo ")
 
 
-def test_a_port_that_needs_a_right_is_named_with_the_next_step() -> None:
+def test_a_privileged_port_is_an_error_with_a_remedy() -> None:
     fact = "halloo: cannot listen on 127.0.0.1:80 (permission denied)"
     remedy = "ports below 1024 belong to the administrator, choose another: halloo serve 8080"
-    result = run(*without_the_right(), *HALLOO, "serve", "127.0.0.1:80")
+    result = run(*unprivileged(), *HALLOO, "serve", "127.0.0.1:80")
     assert (result.returncode, result.stdout, result.stderr.decode()) == (2, b"", f"{fact}; {remedy}\n")
 
 
-def without_the_right() -> tuple[str, ...]:
-    """Say what to write before a command so that it may not take a port below 1024, where the system asks for that."""
+def unprivileged() -> tuple[str, ...]:
+    """Return a command prefix without the capability to bind ports below 1024 (capabilities(7))."""
     first = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
     if not first.exists() or int(first.read_text()) <= 80:
-        pytest.skip("this system lets everybody take ports below 1024")
+        pytest.skip("ports below 1024 need no privilege on this system")
     if os.geteuid() != 0:
         return ()
     if not shutil.which("setpriv"):
-        pytest.skip("root, and no setpriv to become less with")
-    # Not another user: that one may not be allowed to read this interpreter.
+        pytest.skip("needs setpriv when run as root")
+    # The same user: another one may not be permitted to read this interpreter.
     return ("setpriv", "--bounding-set=-net_bind_service", "--inh-caps=-net_bind_service")
 
 
 def test_an_address_of_another_machine_cannot_be_listened_on() -> None:
     fact = (
-        "halloo: cannot listen on 192.0.2.1:0: it is no address of this machine"  # 192.0.2.0/24 is nobody's, RFC 5737
+        "halloo: cannot listen on 192.0.2.1:0: it is no address of this machine"  # 192.0.2.0/24 is reserved, RFC 5737
     )
     remedy = "name one of its own addresses, or every interface with: halloo serve :8888"
     assert failed("serve", "192.0.2.1:0") == (2, f"{fact}; {remedy}")
 
 
-def test_debug_gives_the_traceback() -> None:
+def test_debug_prints_the_traceback() -> None:
     result = run(*HALLOO, "--debug", "connect", f"127.0.0.1:{unused_port()}")
     assert result.returncode == 1
     assert result.stderr.startswith(b"Traceback (most recent call last):\n")
@@ -193,18 +242,18 @@ def test_debug_keeps_the_exit_code() -> None:
     assert run(*HALLOO, "--debug", "serve", "localhost:99999").returncode == 2
 
 
-def test_an_argument_cannot_command_the_terminal() -> None:
+def test_control_characters_in_arguments_are_escaped() -> None:
     for arguments in (["\x1b[31m"], ["serve", "--\x1b[31m"], ["connect", "\x1b[31m"]):
         assert "\x1b" not in failed(*arguments)[1]
 
 
-# Standard streams that are not as usual
+# Closed and broken standard streams
 
 
-def redirected(how: str, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+def redirected(redirection: str, *arguments: str) -> subprocess.CompletedProcess[bytes]:
     if not (shell := shutil.which("sh")):
         pytest.skip("needs sh")
-    return run(shell, "-c", f'"$@" {how}', "sh", *HALLOO, *arguments)
+    return run(shell, "-c", f'"$@" {redirection}', "sh", *HALLOO, *arguments)
 
 
 @pytest.fixture
@@ -214,33 +263,33 @@ def echo() -> Iterator[str]:
 
 
 @pytest.mark.parametrize(
-    ("verb", "closed"),
+    ("command", "closed"),
     [("connect", "<&-"), ("connect", ">&-"), ("send", "<&-"), ("send", ">&-")],
 )
-def test_a_stream_that_is_closed_is_no_traceback(verb: str, closed: str, echo: str) -> None:
-    result = redirected(closed, verb, echo)
+def test_a_closed_stream_causes_no_traceback(command: str, closed: str, echo: str) -> None:
+    result = redirected(closed, command, echo)
     assert b"Traceback" not in result.stderr
     assert result.stderr.count(b"\n") <= 1
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["demo"]], ids=" ".join)
-def test_nobody_need_listen_to_what_is_said(arguments: list[str]) -> None:
+def test_a_closed_standard_output_causes_no_traceback(arguments: list[str]) -> None:
     assert b"Traceback" not in redirected(">&-", *arguments).stderr
 
 
-def test_errors_never_go_where_data_belong() -> None:
+def test_errors_never_go_to_standard_output() -> None:
     result = redirected("2>&-", "connect", f"127.0.0.1:{unused_port()}")
     assert (result.returncode, result.stdout) == (1, b"")
 
 
-def test_a_full_disk_is_a_line() -> None:
+def test_a_full_disk_is_a_one_line_error() -> None:
     if not Path("/dev/full").exists():
         pytest.skip("needs /dev/full")
     result = redirected(">/dev/full", "demo")
     assert (result.returncode, result.stderr.count(b"\n")) == (2, 1)
 
 
-def test_an_output_that_has_no_such_letters_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_characters_that_the_output_cannot_encode_cause_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONIOENCODING", "ascii")
     result = run(*HALLOO, "demo")
     assert (result.returncode, result.stderr) == (0, b"")
@@ -254,56 +303,82 @@ def overview() -> str:
     return run(*HALLOO, "--help").stdout.decode()
 
 
-@pytest.mark.parametrize("verb", VERBS)
-def test_the_help_tells_each_verb_in_a_line(verb: str, overview: str) -> None:
-    summary = (inspect.getdoc(getattr(verbs, verb)) or "").partition("\n")[0]
-    assert f" {verb} {summary}" in " ".join(overview.split())
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_describes_each_command_in_a_line(command: str, overview: str) -> None:
+    summary = (inspect.getdoc(function(command)) or "").partition("\n")[0]
+    assert f" {command} {summary}" in " ".join(overview.split())
 
 
-def test_the_help_tells_the_verbs_in_the_order_in_which_they_are_met(overview: str) -> None:
-    assert sorted(VERBS, key=lambda verb: overview.index(f"  {verb} ")) == list(VERBS)
+def test_the_help_lists_the_commands_in_order(overview: str) -> None:
+    names = [*COMMANDS, "check"]
+    assert sorted(names, key=lambda name: overview.index(f"  {name} ")) == names
 
 
-def test_no_arguments_are_a_question_for_help(overview: str) -> None:
-    result = run(*HALLOO)
+@pytest.mark.parametrize("arguments", [[], ["help"]], ids=["none", "help"])
+def test_without_a_command_the_help_is_printed(arguments: list[str], overview: str) -> None:
+    result = run(*HALLOO, *arguments)
     assert (result.returncode, result.stdout.decode()) == (0, overview)
 
 
-@pytest.mark.parametrize("verb", VERBS)
-def test_a_verb_s_help_names_all_its_parameters(verb: str) -> None:
-    result = run(*HALLOO, verb, "--help")
-    said = result.stdout.decode()
+def test_help_before_a_command_is_its_help() -> None:
+    assert run(*HALLOO, "help", "send").stdout == run(*HALLOO, "send", "--help").stdout
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_a_command_names_all_its_parameters(command: str) -> None:
+    result = run(*HALLOO, command, "--help")
+    text = result.stdout.decode()
     assert (result.returncode, result.stderr) == (0, b"")
-    for parameter in inspect.signature(getattr(verbs, verb)).parameters.values():
+    for parameter in inspect.signature(function(command)).parameters.values():
         optional = parameter.kind is parameter.KEYWORD_ONLY
-        for name in words(parameter):
-            assert f"--{name.replace('_', '-')}" in said if optional else name.upper() in said
+        for name in names_of(parameter):
+            assert f"--{name.replace('_', '-')}" in text if optional else name.upper() in text
 
 
-def words(parameter: inspect.Parameter) -> list[str]:
-    """Give the names that a parameter goes by: a group's are those of its fields."""
+@pytest.mark.parametrize("columns", [60, 80, 120])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_fits_the_terminal(command: str, columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    assert max(map(len, run(*HALLOO, command, "--help").stdout.decode().splitlines())) <= columns
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_parameter_has_a_help_text(command: str) -> None:
+    documented = re.findall(r"^(\w+)$", (inspect.getdoc(function(command)) or "").partition("-----\n")[2], re.MULTILINE)
+    parameters = inspect.signature(function(command)).parameters
+    groups = [name for name, parameter in parameters.items() if dataclasses.is_dataclass(parameter.annotation)]
+    assert documented == [name for name in parameters if name not in groups]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_returns_an_exit_code(command: str) -> None:
+    assert inspect.signature(function(command)).return_annotation is int
+
+
+def names_of(parameter: inspect.Parameter) -> list[str]:
+    """Return the names of the options that a parameter stands for: a group's are its fields."""
     if dataclasses.is_dataclass(parameter.annotation):
         return [field.name for field in dataclasses.fields(parameter.annotation)]
     return [parameter.name]
 
 
-def test_the_version_is_that_of_the_package() -> None:
+def test_version_prints_the_version_of_the_package() -> None:
     result = run(*HALLOO, "--version")
     assert (result.returncode, result.stdout.decode()) == (0, f"halloo {halloo.__version__}\n")
 
 
-def test_a_reader_that_has_left_is_no_traceback() -> None:
+def test_output_to_a_closed_pipe_causes_no_traceback() -> None:
     reading, writing = os.pipe()
     os.close(reading)
-    with os.fdopen(writing, "wb") as nobody:
-        result = subprocess.run([*HALLOO, "--help"], stdout=nobody, stderr=subprocess.PIPE, timeout=20, check=False)
+    with os.fdopen(writing, "wb") as pipe:
+        result = subprocess.run([*HALLOO, "--help"], stdout=pipe, stderr=subprocess.PIPE, timeout=20, check=False)
     assert (result.returncode, result.stderr) == (1, b"")
 
 
 # Completion
 
 
-def test_completion_is_installed_in_the_home_of_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_completion_is_installed_in_the_home_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     result = run(*HALLOO, "--install-completion", "--shell", "bash")
     assert (result.returncode, result.stderr) == (0, b"")
@@ -311,18 +386,18 @@ def test_completion_is_installed_in_the_home_of_the_user(tmp_path: Path, monkeyp
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_a_completion_script_knows_the_verbs(shell: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_completion_script_contains_the_commands(shell: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     script = tmp_path / "script"
     assert run(*HALLOO, "--install-completion", "--shell", shell, "--output", script).returncode == 0
-    assert all(verb in script.read_text() for verb in VERBS)
+    assert all(command in script.read_text() for command in COMMANDS)
 
 
-def test_bash_completes_a_verb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bash_completes_a_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if not (bash := shutil.which("bash")):
         pytest.skip("needs bash")
     monkeypatch.setenv("HOME", str(tmp_path))
     script = tmp_path / "script"
     run(*HALLOO, "--install-completion", "--shell", "bash", "--output", script)
-    asked = '. "$0"; COMP_WORDS=(halloo se); COMP_CWORD=1; _halloo; echo "${COMPREPLY[@]}"'
-    assert sorted(run(bash, "-c", asked, script).stdout.split()) == [b"send", b"serve"]
+    completion = '. "$0"; COMP_WORDS=(halloo se); COMP_CWORD=1; _halloo; echo "${COMPREPLY[@]}"'
+    assert sorted(run(bash, "-c", completion, script).stdout.split()) == [b"send", b"serve"]

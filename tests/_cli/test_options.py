@@ -1,52 +1,61 @@
-"""The options that several verbs share: what a person writes, and what a command gets."""
+"""The options that several commands share: how their text is parsed, and their help."""
+
+import dataclasses
+import inspect
+import re
 
 import pytest
 from cyclopts import App, CycloptsError
 
+from halloo._cli import options
 from halloo._cli.options import Families, File, Quiet, Timeout
+from halloo._core.limits import Limits
+from halloo._core.tls_options import ClientTLS, ServerTLS
 from halloo.errors import UnitError, UsageError
 
 BOTH = Families()
 
 
-def told(*arguments: str) -> tuple[float, bool, int | None]:
-    """Read the options as a verb would."""
+def parsed(*arguments: str) -> tuple[float, bool, int | None]:
+    """Parse the options as a command does."""
     app = App(print_error=False, exit_on_error=False, result_action="return_value")
 
     @app.default
-    def verb(*, wait: Timeout = 5, quiet: Quiet = False, families: Families = BOTH) -> tuple[float, bool, int | None]:
-        return wait, quiet, families.one
+    def command(
+        *, timeout: Timeout = 5, quiet: Quiet = False, families: Families = BOTH
+    ) -> tuple[float, bool, int | None]:
+        return timeout, quiet, families.version
 
-    got: tuple[float, bool, int | None] = app(arguments)
-    return got
+    values: tuple[float, bool, int | None] = app(arguments)
+    return values
 
 
 @pytest.mark.parametrize(
     ("text", "seconds"), [("300ms", 0.3), ("1.5s", 1.5), ("2", 2), ("1m30s", 90), ("250us", 0.00025), ("0", 0)]
 )
-def test_a_duration_is_read_into_seconds(text: str, seconds: float) -> None:
-    assert told("-W", text)[0] == seconds
+def test_a_duration_is_parsed_into_seconds(text: str, seconds: float) -> None:
+    assert parsed("-W", text)[0] == seconds
 
 
 @pytest.mark.parametrize("text", ["soon", "-1", "5 parsecs", "1e3", "nan", ""])
-def test_what_is_no_duration_is_refused(text: str) -> None:
+def test_other_text_is_not_a_duration(text: str) -> None:
     with pytest.raises((CycloptsError, UnitError)):
-        told(f"--timeout={text}")
+        parsed(f"--timeout={text}")
 
 
 def test_a_duration_has_a_default() -> None:
-    assert told()[0] == 5
+    assert parsed()[0] == 5
 
 
 @pytest.mark.parametrize("flag", ["-q", "--quiet"])
-def test_a_switch_is_turned_on(flag: str) -> None:
-    assert told(flag)[1]
+def test_a_flag_turns_a_switch_on(flag: str) -> None:
+    assert parsed(flag)[1]
 
 
 @pytest.mark.parametrize("flag", ["--no-quiet", "--no-ipv4"])
-def test_a_switch_is_never_turned_off(flag: str) -> None:
+def test_a_switch_has_no_negative_form(flag: str) -> None:
     with pytest.raises(CycloptsError):
-        told(flag)
+        parsed(flag)
 
 
 @pytest.mark.parametrize(
@@ -54,30 +63,49 @@ def test_a_switch_is_never_turned_off(flag: str) -> None:
     [([], None), (["-4"], 4), (["-6"], 6), (["--ipv4"], 4), (["--ipv6"], 6), (["-4", "-6"], None)],
     ids=lambda value: " ".join(value) if isinstance(value, list) else str(value),
 )
-def test_the_family_is_the_one_asked_for(flags: list[str], version: int | None) -> None:
-    assert told(*flags)[2] == version
+def test_a_flag_selects_an_ip_version(flags: list[str], version: int | None) -> None:
+    assert parsed(*flags)[2] == version
 
 
-def written_to(*arguments: str) -> str | None:
-    """Read where a verb would write."""
+def parsed_file(*arguments: str) -> str | None:
+    """Parse the value of an option for a file."""
     app = App(print_error=False, exit_on_error=False, result_action="return_value")
 
     @app.default
-    def verb(*, json: File = None, quiet: Quiet = False) -> str | None:
+    def command(*, json: File = None, quiet: Quiet = False) -> str | None:
         assert not quiet
         return json
 
-    place: str | None = app(arguments)
-    return place
+    path: str | None = app(arguments)
+    return path
 
 
 @pytest.mark.parametrize("arguments", [["--json", "-"], ["--json=-"]], ids=" ".join)
 def test_a_hyphen_alone_is_standard_output(arguments: list[str]) -> None:
-    assert written_to(*arguments) == "-"
+    assert parsed_file(*arguments) == "-"
 
 
-def test_an_option_where_a_file_belongs_is_refused() -> None:
-    with pytest.raises((CycloptsError, UsageError)) as met:
-        written_to("--json", "-q")
-    said = str(met.value.__cause__ if isinstance(met.value, CycloptsError) else met.value)
-    assert said == "'-q' is an option, and a file was expected; write ./-q if it is one"
+def test_an_option_is_not_a_file() -> None:
+    with pytest.raises((CycloptsError, UsageError)) as caught:
+        parsed_file("--json", "-q")
+    error = caught.value.__cause__ if isinstance(caught.value, CycloptsError) else caught.value
+    assert str(error) == "'-q' is an option, not a file; write ./-q for a file of that name"
+
+
+# Groups
+
+
+@pytest.mark.parametrize(
+    "group", [options.Families, options.ClientTlsFlags, options.ServerTlsFlags, options.LimitFlags]
+)
+def test_every_option_of_a_group_has_a_help_text(group: type) -> None:
+    documented = re.findall(r'^    (\w+): .*\n    """.+"""$', inspect.getsource(group), re.MULTILINE)
+    assert documented == [field.name for field in dataclasses.fields(group)]
+
+
+@pytest.mark.parametrize(
+    ("group", "value"),
+    [(options.ClientTlsFlags, ClientTLS), (options.ServerTlsFlags, ServerTLS), (options.LimitFlags, Limits)],
+)
+def test_a_group_has_the_fields_and_defaults_of_its_value(group: type, value: type) -> None:
+    assert dataclasses.asdict(group()) == dataclasses.asdict(value())

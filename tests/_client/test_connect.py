@@ -185,7 +185,7 @@ def test_an_empty_datagram_is_an_answer_and_so_is_one_of_several_lines() -> None
 def test_an_answer_that_is_late_is_shown_before_the_next_line_is_sent() -> None:
     with mailbox() as far, typing_to(far.getsockname()[1], "-W", "50ms", scheme="udp") as terminal:
         terminal.type("one\n")
-        said = b"one\r\nhalloo: no answer within 0.05 seconds; a datagram may be lost\r\nSend:"
+        said = b"one\r\nhalloo: no reply within 0.05 seconds; a datagram may be lost\r\nSend:"
         assert terminal.read_until(b"Send:") == said
         far.sendto(*far.recvfrom(100))
         terminal.type("two\n")

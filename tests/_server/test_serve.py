@@ -460,7 +460,7 @@ def test_serve_says_at_the_end_what_it_did_and_whom_it_turned_away() -> None:
         (("--deny", "nowhere"), "'nowhere' is not a network"),
         (("--workers", "2", "--deny", "nowhere"), "'nowhere' is not a network"),
         (("--max-connections", "0"), "max connections must be more than 0"),
-        (("--workers", "0"), "'0' is no number of workers"),
+        (("--workers", "0"), "'0' is not a number of workers"),
         (("tls://127.0.0.1:0", "--key", "key.pem"), "a key without its certificate"),
     ],
 )

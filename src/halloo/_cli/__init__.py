@@ -1,1 +1,1 @@
-"""What a person types: argv becomes a verb, its report, a text and an exit code."""
+"""The command line: parse argv, run a command, print its errors, return its exit code."""

@@ -1,21 +1,21 @@
-"""Lay the help out in two columns, in as much width as there is.
+"""Lay out help pages in two columns, in the width of the terminal.
 
-Knows cyclopts's entries. What is said comes from signatures and docstrings; this is only where it stands.
+Formats cyclopts' entries; their text comes from signatures and docstrings.
 """
 
 import textwrap
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:  # slow to import, and help is seldom asked for
+if TYPE_CHECKING:  # slow to import, and only help pages need them
     from cyclopts.help import HelpEntry, HelpPanel
     from rich.console import Console, ConsoleOptions
 
 COLUMN = 30  # where descriptions begin
-NARROW = 50  # characters of width below which they get lines of their own
+NARROW = 50  # minimum width of descriptions; below it they get lines of their own
 
 
 class Columns:
-    """A formatter for cyclopts: names on the left, what they mean on the right."""
+    """A formatter for cyclopts: names on the left, descriptions on the right."""
 
     def __call__(self, console: "Console", options: "ConsoleOptions", panel: "HelpPanel") -> None:
         """Write one group of entries."""
@@ -23,15 +23,15 @@ class Columns:
             return
         lines = [f"{panel.title}:"]
         for entry in panel.entries:
-            lines += _entry(", ".join(entry.display_labels_with_metavar), _described(entry), options.max_width)
+            lines += _entry(", ".join(entry.display_labels_with_metavar), _description(entry), options.max_width)
         _write(console, "\n".join(lines))
 
-    def render_usage(self, console: "Console", options: "ConsoleOptions", usage: Any) -> None:  # noqa: ANN401, ARG002 - cyclopts's shape
-        """Write the first line."""
+    def render_usage(self, console: "Console", options: "ConsoleOptions", usage: Any) -> None:  # noqa: ANN401, ARG002 - cyclopts' signature
+        """Write the usage line."""
         _write(console, f"Usage: {_plain(usage)}")
 
     def render_description(self, console: "Console", options: "ConsoleOptions", description: Any) -> None:  # noqa: ANN401 - as above
-        """Write what the verb does."""
+        """Write the description of the command."""
         paragraphs = _plain(description).split("\n\n")
         _write(console, "\n\n".join(textwrap.fill(" ".join(text.split()), options.max_width) for text in paragraphs))
 
@@ -45,16 +45,16 @@ def _entry(label: str, text: str, width: int) -> list[str]:
     return [first, *(" " * indent + line for line in wrapped)]
 
 
-def _described(entry: "HelpEntry") -> str:
-    words = " ".join(_plain(entry.description).split())
+def _description(entry: "HelpEntry") -> str:
+    text = " ".join(_plain(entry.description).split())
     if entry.choices:
-        words += f" [{'|'.join(entry.choices)}]"
+        text += f" [{'|'.join(entry.choices)}]"
     if entry.default is not None and entry.default != "":
-        words += f" [default: {entry.default}]"
-    return words
+        text += f" [default: {entry.default}]"
+    return text
 
 
-def _plain(text: Any) -> str:  # noqa: ANN401 - a str, rich's Text, or cyclopts's wrapping of one
+def _plain(text: Any) -> str:  # noqa: ANN401 - a str, rich's Text, or cyclopts' wrapper of one
     inner = getattr(text, "primary_renderable", text)
     return str(getattr(inner, "plain", inner) or "").strip()
 

@@ -1,7 +1,7 @@
-"""Turn the command line into a verb and its outcome into an exit code; every error becomes one line.
+"""Run a command of the command line and turn its outcome into an exit code; each error becomes one line.
 
-Knows the verbs' names and order; what they do, and their help, is in `verbs`, and of the larger ones in files of their
-own.
+Contains the names and the order of the commands; each is defined, with its options and help, in a module that is
+imported when the command runs.
 """
 
 import logging
@@ -14,51 +14,50 @@ from importlib import import_module
 from typing import NoReturn
 
 from cyclopts import App, CycloptsError
-from cyclopts.exceptions import MissingArgumentError, UnusedCliTokensError
+from cyclopts.exceptions import MissingArgumentError, UnknownCommandError, UnusedCliTokensError
 
 import halloo
-from halloo._cli import commands as verbs
 from halloo._cli.help import Columns
 from halloo._core.escape import printable
-from halloo.errors import HallooError
+from halloo.errors import HallooError, UsageError
 
-VERBS = ("serve", "connect", "send", "receive", "demo")
-LAZY = {"ping": ("halloo._cli.ping", "ping")}  # verbs that load when they are asked for, or help is
-CHECK, CHECKING = "check", "Ask an echo server or client case after case, and say what is wrong with it."
+# In the order of the help. Each module has a function of the command's name.
+COMMANDS = {
+    "serve": "halloo._cli.serve",
+    **dict.fromkeys(("connect", "send", "receive", "demo"), "halloo._cli.client"),
+    "ping": "halloo._cli.ping",
+}
+CHECK, CHECK_HELP = "check", "Test an echo server or client, case by case, and report what is wrong with it."
 
 PEER_FAILED, LOCAL, INTERRUPTED = 1, 2, 128 + signal.SIGINT
 
 
-def application(*, verbs_only: bool = False, checking: bool = True) -> App:
-    """Make the parser; its help comes from the signatures and docstrings of `verbs`, which load sooner alone.
-
-    `checking` is whether the verbs of `halloo check` are wanted, and not its name alone.
-    """
+def application(arguments: list[str]) -> App:
+    """Make the parser; it imports all commands only if `arguments` begin with none: their list shows the docstrings."""
+    first = arguments[0] if arguments else ""
+    known = first in (*COMMANDS, CHECK)
     app = App(
         name="halloo",
         help="An echo server and client that show what really happened to your bytes.\n\n"
-        "halloo VERB --help tells all about a verb; halloo --debug VERB shows where an error came from.",
+        "halloo COMMAND --help describes a command; halloo --debug COMMAND shows the traceback of an error.",
         version=f"halloo {halloo.__version__}",
         help_format="plaintext",
         help_formatter=Columns(),
+        group_parameters="Options",
         print_error=False,
         exit_on_error=False,
         suppress_keyboard_interrupt=False,
         result_action="return_value",
     )
-    if not verbs_only:
+    if not known:
         app.register_install_completion_command()
-    for place, verb in enumerate(VERBS):
-        app.command(getattr(verbs, verb), sort_key=place)
-    for place, (verb, (module, name)) in enumerate(LAZY.items(), start=len(VERBS)):
-        # By its place alone where it is not shown: its line in the help is in its docstring.
-        found = f"{module}:{name}" if verbs_only else getattr(import_module(module), name)
-        app.command(found, name=verb, sort_key=place)
-    check = App(name=CHECK, help=CHECKING, sort_key=len(VERBS) + len(LAZY))
-    if checking:
-        from halloo._cli import check as check_verbs  # noqa: PLC0415 - the other verbs do not pay for it
+    for position, (name, module) in enumerate(COMMANDS.items()):
+        app.command(f"{module}:{name}" if known else getattr(import_module(module), name), name=name, sort_key=position)
+    check = App(name=CHECK, help=CHECK_HELP, sort_key=len(COMMANDS))
+    if first == CHECK:
+        from halloo._cli import check as check_commands  # noqa: PLC0415 - slow to import
 
-        check_verbs.add(check)
+        check_commands.add(check)
     app.command(check)
     return app
 
@@ -66,78 +65,93 @@ def application(*, verbs_only: bool = False, checking: bool = True) -> App:
 def main(argv: list[str] | None = None) -> NoReturn:
     """Run the command and exit with its code: 0 done, 1 the peer failed, 2 usage or local error, 130 interrupted."""
     arguments = sys.argv[1:] if argv is None else argv
-    _mend_streams()
+    _repair_streams()
     logging.basicConfig(format="halloo: %(message)s")
-    debug = "--debug" in arguments[:1]
-    arguments = arguments[debug:]
-    if arguments[:1] == ["help"]:
-        arguments = [*arguments[1:], "--help"]
-    if arguments[:1] == [CHECK] and "--" in arguments:
-        own = arguments.index("--")  # what follows is a command, whose options are none of ours
-        arguments = [*arguments[:own], *(f"--command={word}" for word in arguments[own + 1 :])]
+    debug = arguments[:1] == ["--debug"]
+    arguments = _rewritten(arguments[debug:])
     try:
-        code = (
-            application(
-                verbs_only=arguments[:1] != [] and arguments[0] in (*VERBS, *LAZY), checking=arguments[:1] == [CHECK]
-            )(arguments)
-            or 0
-        )
+        code = application(arguments)(arguments) or 0
         sys.stdout.flush()
     except KeyboardInterrupt:
         code = INTERRUPTED
     except BrokenPipeError:
-        code = PEER_FAILED  # whoever read our output has left, and there is nobody to tell
+        code = PEER_FAILED  # the reader of the output has exited; a message would be of no use
     except (CycloptsError, HallooError, OSError) as error:
         code = error.exit_code if isinstance(error, HallooError) else LOCAL
         with suppress(OSError):
             if debug:
                 traceback.print_exc()
             else:
-                print(f"halloo: {_sentence(error, arguments)}", file=sys.stderr)
-    _leave_quietly()
+                print(f"halloo: {_message(error, arguments)}", file=sys.stderr)
+    _discard_output()
     sys.exit(code)
 
 
-def _mend_streams() -> None:
-    """Open what the caller has closed, so that no socket gets its number; spell out what cannot be encoded."""
+def _rewritten(arguments: list[str]) -> list[str]:
+    """Turn `help COMMAND` into `COMMAND --help`, and the words after `check ... --` into values of --command."""
+    if arguments[:1] == ["help"]:
+        return [*arguments[1:], "--help"]
+    if arguments[:1] == [CHECK] and "--" in arguments:
+        end = arguments.index("--")
+        return [*arguments[:end], *(f"--command={word}" for word in arguments[end + 1 :])]
+    return arguments
+
+
+def _repair_streams() -> None:
+    """Open closed standard streams, so that no socket gets their numbers; escape what cannot be encoded."""
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free, which is this one
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
         if getattr(sys, name) is None:
-            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115 - for ever
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115 - never closed
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
 
 
-def _leave_quietly() -> None:
-    """Throw away what nobody takes: at its exit the interpreter would complain that it cannot write it."""
+def _discard_output() -> None:
+    """Discard output that cannot be written: the interpreter would report it at exit."""
     try:
         sys.stdout.flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _sentence(error: Exception, arguments: list[str]) -> str:
-    """Put an error on one line, with the next step; a terminal must not obey what was typed by mistake."""
+def _message(error: Exception, arguments: list[str]) -> str:
+    """Write an error on one line, with the next step and without characters that control a terminal."""
     if isinstance(error.__cause__, HallooError) and isinstance(error, CycloptsError):
         error = error.__cause__
-    if isinstance(error, HallooError):
-        return printable(" ".join(str(error).split()))
-    if isinstance(error, OSError):
-        return printable(f"{(error.strerror or str(error)).lower()}; look at the input and output of the command")
-    verb = next((word for word in arguments[:1] if word in (*VERBS, *LAZY)), None)
-    return printable(f"{_fact(error)}; see: halloo {f'{verb} ' if verb else ''}--help")
+    if isinstance(error, UsageError) and error.argument:
+        text = _flag(error.argument, arguments) + str(error).removeprefix(error.argument)
+    elif isinstance(error, HallooError):
+        text = str(error)
+    elif isinstance(error, OSError):
+        text = f"{(error.strerror or str(error)).lower()}; look at the input and output of the command"
+    else:
+        command = next((f"{word} " for word in arguments[:1] if word in (*COMMANDS, CHECK)), "")
+        text = f"{_parse_error(error)}; see: halloo {command}--help"
+    return printable(" ".join(text.split()))
 
 
-def _fact(error: Exception) -> str:
-    """Say what is wrong with the words that were typed."""
+def _flag(name: str, arguments: list[str]) -> str:
+    """Give the flag of a library argument such as `limits.max_bytes`; the name itself if the command has none."""
+    _, apps, _ = application(arguments).parse_commands(arguments)
+    for argument in apps[-1].assemble_argument_collection():
+        if argument.field_info.name == name.rpartition(".")[2] and argument.index is None:
+            return next((flag for flag in argument.names if flag.startswith("--")), name)
+    return name
+
+
+def _parse_error(error: Exception) -> str:
+    """Name what is wrong with the words of the command line."""
     if isinstance(error, UnusedCliTokensError) and error.unused_tokens:
-        return f"{error.unused_tokens[0]!r} is one word too many"
+        return f"unexpected argument: {error.unused_tokens[0]!r}"
+    if isinstance(error, UnknownCommandError) and error.unused_tokens and error.unused_tokens[0].startswith("-"):
+        return f"unknown option: {error.unused_tokens[0]}"
     if isinstance(error, MissingArgumentError) and error.argument is not None:
         name = error.keyword or error.argument.name
         return f"{name} needs a value" if name.startswith("-") else f"{name} is missing"
-    fact = " ".join(str(error).split()).rstrip(".?")
+    fact = str(error).strip().rstrip(".?")
     return f"{fact[:1].lower()}{fact[1:]}"

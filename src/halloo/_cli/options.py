@@ -1,13 +1,13 @@
-"""The options of the verbs: how their text becomes a value, and those that belong together as one value.
+"""The options that several commands share: how their text is parsed, and the groups that several of them form.
 
-A group is a value that a command takes; its fields are options, and what stands below a field is their help.
+A group is a dataclass: its fields are options, and the docstring below a field is the help of that option.
 """
 
 import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import Parameter, Token
 
@@ -17,70 +17,66 @@ from halloo._core.units import SECOND, count, duration, rate, size
 from halloo.errors import UnitError, UsageError
 
 
-def _seconds(_type: object, tokens: Sequence[Token]) -> float:
-    return duration(tokens[0].value) / SECOND
-
-
 def switch(*names: str) -> Parameter:
-    """Describe a switch that is only ever turned on."""
+    """Describe a flag without a value and without a `--no-` form."""
     return Parameter(name=names, negative=(), show_default=False)
 
 
-def _reader(convert: Callable[..., Any], shown: Callable[[Any], str]) -> Parameter:
-    return Parameter(converter=convert, show_default=shown, metavar="DURATION")
+def _seconds(text: str) -> float:
+    return duration(text) / SECOND
 
 
-def _timeout(text: str) -> float | None:
-    return None if text == "max" else duration(text) / SECOND
+def _seconds_or_max(text: str) -> float | None:
+    return None if text == "max" else _seconds(text)
 
 
 def _file(_type: object, tokens: Sequence[Token]) -> str:
-    place = tokens[0].value
-    if place.startswith("-") and place != "-":
-        raise UsageError(f"{place!r} is an option, and a file was expected", f"write ./{place} if it is one")
-    return place
+    path = tokens[0].value
+    if path.startswith("-") and path != "-":
+        raise UsageError(f"{path!r} is an option, not a file", f"write ./{path} for a file of that name")
+    return path
 
 
-def _limit(read: Callable[[str], float | None], metavar: str) -> Parameter:
-    """Describe a limit, for which `max` is none."""
+def _value(parse: Callable[[str], float | None], metavar: str) -> Parameter:
+    """Describe an option with a value; None is written `max`."""
     return Parameter(
-        converter=lambda _type, tokens: read(tokens[0].value),
+        converter=lambda _type, tokens: parse(tokens[0].value),
         show_default=lambda value: "max" if value is None else f"{value:g}s",
         metavar=metavar,
     )
 
 
-Seconds = Annotated[float, _reader(_seconds, lambda value: f"{value:g}s")]
+Seconds = Annotated[float, _value(_seconds, "DURATION")]
 Timeout = Annotated[Seconds, Parameter(name=("--timeout", "-W"))]
 Quiet = Annotated[bool, switch("--quiet", "-q")]
 Reply = Annotated[bool, switch("--reply")]
 ReusePort = Annotated[bool, switch("--reuse-port")]
-Stamp = Annotated[bool, switch("--timestamps")]
-Spin = Annotated[bool, switch("--busy-poll")]
-Most = Annotated[int | None, _limit(count, "COUNT")]
-Size = Annotated[int | None, _limit(size, "SIZE")]
-Rate = Annotated[int | None, _limit(rate, "RATE")]
-OptionalDuration = Annotated[float | None, _limit(_timeout, "DURATION")]
+Timestamps = Annotated[bool, switch("--timestamps")]
+BusyPoll = Annotated[bool, switch("--busy-poll")]
+Count = Annotated[int | None, _value(count, "COUNT")]
+Size = Annotated[int | None, _value(size, "SIZE")]
+Rate = Annotated[int | None, _value(rate, "RATE")]
+OptionalDuration = Annotated[float | None, _value(_seconds_or_max, "DURATION")]
 Networks = Annotated[
     tuple[str, ...], Parameter(consume_multiple=True, negative=(), show_default=False, metavar="NETWORK")
 ]
-# A hyphen may begin it, for one alone is standard output.
+# A leading hyphen is allowed because "-" is standard output.
 File = Annotated[str | None, Parameter(converter=_file, allow_leading_hyphen=True, metavar="FILE")]
 
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class Families:
-    """Which of the two families of addresses is meant."""
+    """The IP versions that may be used."""
 
     ipv4: Annotated[bool, switch("-4", "--ipv4")] = False
-    """IPv4 alone."""
+    """Use IPv4 only."""
     ipv6: Annotated[bool, switch("-6", "--ipv6")] = False
-    """IPv6 alone."""
+    """Use IPv6 only."""
 
     @property
-    def one(self) -> int | None:
-        """The version of the one family, 4 or 6; both are as good as none."""
+    def version(self) -> int | None:
+        """The only version allowed, 4 or 6; None when neither or both are given."""
         if self.ipv4 == self.ipv6:
             return None
         return 4 if self.ipv4 else 6
@@ -89,78 +85,78 @@ class Families:
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class ClientTlsFlags(ClientTLS):
-    """Trust, as options of a client."""
+    """ClientTLS as options."""
 
     ca: File = None
-    """Believe a tls:// server whose certificate this CA has issued (PEM)."""
+    """Trust tls:// servers whose certificate was issued by this CA (PEM)."""
     fingerprint: Annotated[str | None, Parameter(metavar="HEX")] = None
-    """Believe the tls:// server whose certificate has this SHA-256, and no other."""
+    """Trust only the tls:// server whose certificate has this SHA-256 fingerprint."""
     insecure: Annotated[bool, switch("--insecure")] = False
-    """Believe any tls:// server."""
+    """Do not verify the certificate of a tls:// server."""
     cert: File = None
-    """The certificate to show to a tls:// server that asks for one (PEM)."""
+    """Client certificate for tls:// servers that request one (PEM)."""
     key: File = None
-    """Its key, when it is not in the same file."""
+    """Private key of the certificate, if it is not in the same file."""
 
-    def warned(self) -> ClientTLS:
-        """Give itself, after a warning when anybody is believed."""
+    def with_warning(self) -> ClientTLS:
+        """Return itself; warn on standard error if no certificate is verified."""
         if self.insecure and not self.fingerprint:
-            print("halloo: --insecure: nobody knows who answers; it may be anybody on the way", file=sys.stderr)
+            print("halloo: --insecure: the server's identity is not verified; it may be an impostor", file=sys.stderr)
         return self
 
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class ServerTlsFlags(ServerTLS):
-    """ServerTLS, as options of a server."""
+    """ServerTLS as options."""
 
     cert: File = None
-    """The certificate for tls:// (PEM); without one a throw-away certificate is made."""
+    """Certificate for tls:// (PEM); without it a temporary one is made."""
     key: File = None
-    """Its key, when it is not in the same file."""
+    """Private key of the certificate, if it is not in the same file."""
     client_ca: File = None
-    """Ask clients for a certificate that this CA has issued."""
+    """Require clients to present a certificate issued by this CA (PEM)."""
 
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class LimitFlags(Limits):
-    """Limits, as options of a server."""
+    """Limits as options."""
 
     idle_timeout: OptionalDuration = None
-    """End a connection on which no byte went either way for so long: 300ms, 1.5s, 1h30m, or seconds."""
+    """Close a connection after this time without a byte in either direction: 300ms, 1.5s, 1h30m, or seconds."""
     max_lifetime: OptionalDuration = None
-    """End a connection after so long."""
+    """Maximum lifetime of a connection."""
     stall_timeout: OptionalDuration = STALL
-    """End a connection whose client has not read for so long what it is owed."""
+    """Close a connection whose client has read none of its pending data for this time."""
     handshake_timeout: Seconds = HANDSHAKE
-    """End a connection that has not agreed on TLS after so long."""
-    max_connections: Most = None
-    """So many connections at once; the next one is closed, and counted."""
-    max_per_host: Most = None
-    """So many connections at once from one address."""
+    """Maximum duration of a TLS handshake."""
+    max_connections: Count = None
+    """Maximum concurrent connections; further ones are closed and counted."""
+    max_per_host: Count = None
+    """Maximum concurrent connections from one IP address."""
     max_bytes: Size = None
-    """End a connection that has sent more than so much, answer no datagram that is longer: 500, 64KiB, 1MB."""
+    """Maximum bytes from a connection before it is closed, and maximum size of a datagram: 500, 64KiB, 1MB."""
     rate_limit: Rate = None
-    """Read so much a second from each connection, answer so much in datagrams of each host: 64KiB/s."""
+    """Bytes a second to read from each connection, and to answer in datagrams of each host: 64KiB/s."""
     max_memory: Size = None
-    """Owe so much to all clients together; beyond, the largest debtor is ended."""
+    """Maximum pending data of all clients together; above it the connection with the most is closed."""
     buffer: Size = None
-    """Let the kernel hold so much of a connection each way, and read so much at a time."""
+    """Kernel buffer for each direction of a connection, and size of one read."""
     allow: Networks = ()
-    """Networks that may come in, and no others: 10.0.0.0/8, fd00::/8, one address."""
+    """Accept only clients in these networks: 10.0.0.0/8, fd00::/8, or one address."""
     deny: Networks = ()
-    """Networks that may not, even if they are allowed."""
+    """Refuse clients in these networks, even if --allow names them."""
     any_port: Annotated[bool, switch("--any-port")] = False
-    """Answer datagrams from the ports of other services, too, which may answer back for ever."""
+    """Also answer datagrams from the ports of other services, which may answer back endlessly."""
 
 
 def workers(text: str) -> int:
-    """Read a number of processes; `auto` is one for each core that this process may use. Raises UnitError."""
+    """Parse a number of processes; `auto` is one for each core that this process may use. Raises UnitError."""
     if text == "auto":
         cores = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))(0)
         return len(cores)
     number = count(text)
     if not number:
-        raise UnitError(f"{text!r} is no number of workers", "write 1, 4 or auto")
+        raise UnitError(f"{text!r} is not a number of workers", "write 1, 4 or auto")
     return number

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from halloo._cli.options import ClientTlsFlags, Families, File, Most, OptionalDuration, Quiet, Seconds, Timeout, switch
+from halloo._cli.options import ClientTlsFlags, Count, Families, File, OptionalDuration, Quiet, Seconds, Timeout, switch
 from halloo._core.units import dscp, size
 from halloo._output.files import STANDARD, opened
 from halloo._ping.goals import Goal, goal
@@ -52,7 +52,7 @@ def _octets(text: str) -> int:
 class ScheduleFlags:
     """How many probes, how often and how large, as options."""
 
-    count: Annotated[Most, Parameter(name=("--count", "-c"))] = None
+    count: Annotated[Count, Parameter(name=("--count", "-c"))] = None
     """So many probes to each address (with --flows from each port); without it until ^C."""
     interval: Annotated[Seconds, Parameter(name=("--interval", "-i"))] = 1.0
     """From one probe to the next: 300ms, 1.5s, or seconds; with 0 each follows the last answer."""
@@ -233,8 +233,8 @@ def ping(
             *(addresses or (LOCALHOST,)),
             **vars(pace),
             **vars(method),
-            family=families.one,
-            tls=trust.warned(),
+            family=families.version,
+            tls=trust.with_warning(),
             goals=goals,
             sink=sink,
         )

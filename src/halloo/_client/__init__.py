@@ -1,1 +1,1 @@
-"""One verb a file: a function that does it, and the frozen report that it returns."""
+"""Commands: a function for each, and the frozen report that it returns."""

@@ -1,6 +1,6 @@
-"""Talk to an echo: line by line with a person, or as a filter between two pipes.
+"""Talk to an echo server: line by line on a terminal, or as a filter between two pipes.
 
-Knows a connection and the standard streams. A blank line, the end of the input or Ctrl-C ends a conversation.
+Uses a connection and the standard streams. A blank line, the end of input or Ctrl-C ends an interactive session.
 """
 
 import os
@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Self
 
+from halloo._core import arguments
 from halloo._core.address import PORT, Address, parse
 from halloo._core.escape import EscapingDecoder, quoted
 from halloo._core.framing import split_chunks, split_lines
@@ -21,14 +22,14 @@ from halloo._net.datagrams import MOST
 from halloo._net.duplex import duplex
 from halloo.errors import IncompleteRead, Reset, TimedOut, UsageError
 
-WAIT = 5.0  # seconds without progress after which an answer that is owed will not come
-PAUSE = 0.5  # seconds after which an answer without a newline is taken to be whole
-SLOW = 0.25  # seconds that a fruitless first family may take before it is named
+TIMEOUT = 5.0  # seconds without progress while a reply is pending
+REPLY_PAUSE = 0.5  # seconds of silence that complete a reply without a newline
+SLOW_ATTEMPT = 0.25  # seconds of a failed attempt to connect from which it is reported
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectReport:
-    """Who was talked to, and how many bytes went and came; of datagrams, how many did not come back, too."""
+    """The address connected to, and the bytes sent and received; over UDP also the datagrams sent and lost."""
 
     address: Address
     sent_bytes: int
@@ -42,65 +43,71 @@ def client(
     host: str | Address = "localhost",
     port: int = PORT,
     *,
-    timeout: float = WAIT,
+    timeout: float = TIMEOUT,
     size: int | None = None,
     family: int | None = None,
     tls: ClientTLS | None = None,
 ) -> ConnectReport:
-    """Ask for a line with `Send:`, send it, print `Received 'text'`, until a blank line; filter where input is piped.
+    """Prompt with `Send:`, send each line and print `Received 'text'`, until a blank line.
 
-    `timeout` is how many seconds may pass without progress while an answer is owed; `tls` is as for connect. Over
-    `udp://` each line is a datagram, or each `size` bytes of what is piped, and what was lost is reported.
-    Raises UnknownHost, Refused, Untrusted, Reset, TimedOut, IncompleteRead; what was received is printed before.
+    Unless standard input is a terminal, send all of it and write what comes back to standard output, unchanged.
+    `timeout` is the maximum number of seconds without progress while a reply is pending; `tls` is as for connect. Over
+    `udp://` each line is a datagram, or each `size` bytes of piped input, and the report counts lost datagrams.
+    Raises UsageError, UnknownHost, Refused, Untrusted, Reset, TimedOut, IncompleteRead; received data is printed first.
     """
+    arguments.whole("port", port, 0, 65535)
+    arguments.seconds("timeout", timeout, none=False)
+    arguments.family(family)
     address = parse(host)
     if port != PORT:
-        address = replace(address, port=parse(port).port)
+        address = replace(address, port=port)
     if size is not None and address.scheme != "udp":
-        raise UsageError("--size is for datagrams", "write udp:// before the host, or leave it out")
-    if size is not None and not 0 < size <= MOST:
-        raise UsageError(f"--size is 1 to {MOST} bytes, not {size}", "a datagram carries no more; or use tcp://")
+        raise UsageError("is for datagrams", "write udp:// before the host, or leave it out", argument="size")
+    if isinstance(size, int) and not 0 < size <= MOST:
+        fact = f"must be 1 to {MOST} bytes, not {size}"
+        raise UsageError(fact, "a datagram carries no more; or use tcp://", argument="size")
+    arguments.whole("size", size, 1, MOST, none=True)
     with connect(address, family=family, tls=tls) as connection:
-        tell_slow_family(connection)
+        report_slow_attempts(connection)
         if sys.stdin.isatty():
-            return _converse(connection, timeout)
+            return _interact(connection, timeout)
         if connection.datagrams:
-            return _volley(connection, timeout, size)
-        with Printer() as show:
-            done = duplex(connection, standard_input(), show, timeout=timeout)
-        return ConnectReport(connection.address, done.sent_bytes, done.received_bytes, done.finished)
+            return _pipe_datagrams(connection, timeout, size)
+        with Printer() as printer:
+            result = duplex(connection, standard_input(), printer, timeout=timeout)
+        return ConnectReport(connection.address, result.sent_bytes, result.received_bytes, result.finished)
 
 
-def _volley(connection: Connection, timeout: float, size: int | None) -> ConnectReport:
+def _pipe_datagrams(connection: Connection, timeout: float, size: int | None) -> ConnectReport:
     datagrams = split_lines(standard_input(), MOST) if size is None else split_chunks(standard_input(), size)
-    with Printer() as show:
-        done = exchange_datagrams(connection, datagrams, show, timeout=timeout)
-    lost = max(done.sent - done.received, 0)
-    return ConnectReport(connection.address, done.sent_bytes, done.received_bytes, True, done.sent, lost)
+    with Printer() as printer:
+        result = exchange_datagrams(connection, datagrams, printer, timeout=timeout)
+    lost = max(result.sent - result.received, 0)
+    return ConnectReport(connection.address, result.sent_bytes, result.received_bytes, True, result.sent, lost)
 
 
-def _converse(connection: Connection, timeout: float) -> ConnectReport:
+def _interact(connection: Connection, timeout: float) -> ConnectReport:
     with suppress(ImportError):
         import readline  # noqa: F401, PLC0415 - importing it gives input() line editing and history, where it exists
-    talk = _Datagrams(connection, timeout) if connection.datagrams else _Talk(connection, timeout)
+    session = _DatagramSession(connection, timeout) if connection.datagrams else _StreamSession(connection, timeout)
     try:
-        for line in _lines():
-            talk.show_unasked()
-            talk.ask(os.fsencode(line) + b"\n")
+        for line in _typed_lines():
+            session.print_pending()
+            session.send_line(os.fsencode(line) + b"\n")
         connection.send_eof()
-        talk.show_unasked()
+        session.print_pending()
     except KeyboardInterrupt:
         print(flush=True)
-    return talk.report()
+    return session.report()
 
 
-def _lines() -> Iterator[str]:
-    """Give what a person types, up to a blank line or the end of the input."""
+def _typed_lines() -> Iterator[str]:
+    """Yield lines up to a blank one or the end of input."""
     prompt = "Send:" if sys.stdout.isatty() else ""
     try:
         while True:
             if not prompt:
-                print("Send:", end="", file=sys.stderr, flush=True)  # standard output holds the answers alone
+                print("Send:", end="", file=sys.stderr, flush=True)  # standard output contains only the replies
             if not (line := input(prompt)):
                 return
             yield line
@@ -108,88 +115,88 @@ def _lines() -> Iterator[str]:
         print(flush=True)
 
 
-class _Talk:
-    """A conversation over a stream: an answer ends with its newline or, where it has none, with a pause."""
+class _StreamSession:
+    """Lines and replies over a stream: a reply ends with its newline or, without one, with a pause."""
 
     def __init__(self, connection: Connection, timeout: float) -> None:
         self._connection = connection
         self._timeout = timeout
         self._sent_bytes = self._received_bytes = 0
 
-    def ask(self, data: bytes) -> None:
-        """Send a line, and print the answer."""
+    def send_line(self, data: bytes) -> None:
+        """Send a line and print the reply."""
         self._connection.send(data, timeout=self._timeout)
         self._sent_bytes += len(data)
-        self._show_answer(data)
+        self._print_reply(data)
 
-    def show_unasked(self) -> None:
-        """Print what came before anything was asked: a greeting, or an answer that was late."""
+    def print_pending(self) -> None:
+        """Print what has arrived since the last reply: a greeting or a late reply."""
         data = b""
         with suppress(TimedOut, Reset):
-            while piece := self._connection.receive(timeout=0):
-                data += piece
-        self._show(data)
+            while chunk := self._connection.receive(timeout=0):
+                data += chunk
+        self._print(data)
 
     def report(self) -> ConnectReport:
         return ConnectReport(self._connection.address, self._sent_bytes, self._received_bytes)
 
-    def _show_answer(self, _data: bytes) -> None:
-        """Print the answer; an error only after what did come."""
-        answer = b""
+    def _print_reply(self, _data: bytes) -> None:
+        """Print the reply; on an error, print the part received before raising it."""
+        reply = b""
         try:
-            while not answer.endswith(b"\n"):
-                piece = self._connection.receive(timeout=PAUSE if answer else self._timeout)
-                if not piece:
+            while not reply.endswith(b"\n"):
+                chunk = self._connection.receive(timeout=REPLY_PAUSE if reply else self._timeout)
+                if not chunk:
                     fact = f"{self._connection.address.place} closed the connection"
                     raise IncompleteRead(
                         fact, "look at the server's own messages", address=str(self._connection.address)
                     )
-                answer += piece
+                reply += chunk
         except TimedOut:
-            if not answer:
+            if not reply:
                 raise
         finally:
-            self._show(answer)
+            self._print(reply)
 
-    def _show(self, data: bytes) -> None:
+    def _print(self, data: bytes) -> None:
         self._received_bytes += len(data)
         _print_received(data)
 
 
-class _Datagrams(_Talk):
-    """A conversation in datagrams: one each way, any of which may be lost, late, or come twice."""
+class _DatagramSession(_StreamSession):
+    """Lines and replies as datagrams, any of which may be lost, late or duplicated."""
 
     def __init__(self, connection: Connection, timeout: float) -> None:
         super().__init__(connection, timeout)
-        self._asked: list[bytes] = []
-        self._came = 0
+        self._sent: list[bytes] = []
+        self._received = 0
 
-    def show_unasked(self) -> None:
-        """Print the answers that were late."""
+    def print_pending(self) -> None:
+        """Print late replies."""
         with suppress(TimedOut):
             while True:
-                self._show(self._connection.receive(timeout=0))
+                self._print(self._connection.receive(timeout=0))
 
     def report(self) -> ConnectReport:
-        lost = max(len(self._asked) - self._came, 0)
-        return replace(super().report(), sent_datagrams=len(self._asked), lost_datagrams=lost)
+        lost = max(len(self._sent) - self._received, 0)
+        return replace(super().report(), sent_datagrams=len(self._sent), lost_datagrams=lost)
 
-    def _show_answer(self, data: bytes) -> None:
-        """Print the answer; after one that belongs to an earlier line, wait a little more for that of this one."""
-        patience, answer = self._timeout, None
+    def _print_reply(self, data: bytes) -> None:
+        """Print the reply; after one that belongs to an earlier line, wait a little longer for the right one."""
+        timeout, reply = self._timeout, None
         try:
-            while answer is None or (answer != data and answer in self._asked):
-                answer = self._connection.receive(timeout=patience)
-                self._show(answer)
-                patience = min(PAUSE, patience)
+            while reply is None or (reply != data and reply in self._sent):
+                reply = self._connection.receive(timeout=timeout)
+                self._print(reply)
+                timeout = min(REPLY_PAUSE, timeout)
         except TimedOut:
-            if answer is None:
-                said = f"no answer within {patience:g} seconds; a datagram may be lost"
-                print(f"halloo: {said}", file=sys.stderr, flush=True)
-        self._asked.append(data)
+            if reply is None:
+                text = f"no reply within {timeout:g} seconds; a datagram may be lost"
+                print(f"halloo: {text}", file=sys.stderr, flush=True)
+        self._sent.append(data)
 
-    def _show(self, data: bytes) -> None:
-        self._came += 1
+    def _print(self, data: bytes) -> None:
+        self._received += 1
         self._received_bytes += len(data)
         _print_received(data or b"\n")
 
@@ -200,49 +207,49 @@ def _print_received(data: bytes) -> None:
 
 
 def standard_input() -> Iterator[bytes]:
-    """Give what comes on standard input, unbuffered: a thread that waits there must hold no lock of Python's."""
-    number = sys.stdin.fileno()
-    while data := os.read(number, CHUNK):
+    """Yield chunks of standard input, unbuffered: a thread blocked in a buffered read would hold the buffer's lock."""
+    fd = sys.stdin.fileno()
+    while data := os.read(fd, CHUNK):
         yield data
 
 
 class Printer:
-    """Prints what a peer sent: exactly, except on a terminal, where it is made safe and its last line is ended."""
+    """Print received data: unchanged, except that a terminal gets it escaped, with its last line terminated."""
 
     def __init__(self) -> None:
         """Print to standard output."""
-        self._shown = EscapingDecoder() if sys.stdout.isatty() else None
+        self._decoder = EscapingDecoder() if sys.stdout.isatty() else None
         self._open_line = False
 
     def __enter__(self) -> Self:
         return self
 
     def __call__(self, data: bytes) -> None:
-        """Print what came."""
-        if self._shown:
-            self._show(self._shown.feed(data))
+        """Print a chunk."""
+        if self._decoder:
+            self._print(self._decoder.feed(data))
             return
         sys.stdout.flush()
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
 
     def __exit__(self, *_: object) -> None:
-        if self._shown:
-            self._show(self._shown.feed(b"", last=True))
+        if self._decoder:
+            self._print(self._decoder.feed(b"", last=True))
             if self._open_line:
                 print(flush=True)
 
-    def _show(self, text: str) -> None:
+    def _print(self, text: str) -> None:
         print(text, end="", flush=True)
         self._open_line = not text.endswith("\n") if text else self._open_line
 
 
-def tell_slow_family(connection: Connection) -> None:
-    """Name an address that was tried first, in vain and for long."""
+def report_slow_attempts(connection: Connection) -> None:
+    """Name each address that was tried first and failed slowly."""
     for attempt in connection.attempts:
-        if attempt.seconds >= SLOW:
+        if attempt.seconds >= SLOW_ATTEMPT:
             print(
-                f"halloo: tried {attempt.address.place} first, in vain for {attempt.seconds:.1f} s; "
-                f"{connection.address.host} is quicker",
+                f"halloo: {attempt.address.place} was tried first and failed after {attempt.seconds:.1f} s; "
+                f"{connection.address.host} is faster",
                 file=sys.stderr,
             )

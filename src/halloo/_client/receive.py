@@ -1,6 +1,6 @@
-"""Receive what one client sends, print it, and end: the tutorial's server.
+"""Print what one client sends: the tutorial's server.
 
-Knows a listener and the standard streams.
+Uses a listener and the standard streams.
 """
 
 import sys
@@ -15,7 +15,7 @@ from halloo._server.log import tell_certificate
 
 @dataclass(frozen=True, slots=True)
 class ReceiveReport:
-    """Who came, and how many bytes they sent."""
+    """The client's address, and the bytes received from it."""
 
     peer: Address
     received_bytes: int
@@ -28,24 +28,24 @@ def receive(
     family: int | None = None,
     tls: ServerTLS | None = None,
 ) -> ReceiveReport:
-    """Wait for one client, `timeout` seconds or for ever, and print `Received: ` and all that it sends.
+    """Accept one client, within `timeout` seconds or without limit, and print `Received: ` and everything it sends.
 
     Over `udp://` that is one datagram.
-    The address goes to standard error, so that standard output holds what was received and nothing else.
-    `tls` are for `tls://`; without them one is made, and its fingerprint told there too.
-    Raises AddressInUse, NotPermitted, TimedOut, Untrusted, Reset, IncompleteRead; what was received is printed before.
+    The listening address is printed to standard error, so that standard output contains only received data.
+    `tls` is for `tls://`; without a certificate one is made, and its fingerprint printed to standard error.
+    Raises AddressInUse, NotPermitted, TimedOut, Untrusted, Reset, IncompleteRead; received data is printed first.
     """
     with listen(address, family=family, tls=tls) as listener:
         tell_certificate(listener)
-        for place in listener.addresses:
-            print(f"listening on {place}", file=sys.stderr, flush=True)
+        for bound in listener.addresses:
+            print(f"listening on {bound}", file=sys.stderr, flush=True)
         with listener.accept(timeout=timeout) as connection:
             print("Received:  ", end="", flush=True)
             received = 0
             try:
-                with Printer() as show:
+                with Printer() as printer:
                     for chunk in [connection.receive()] if connection.datagrams else connection:
-                        show(chunk)
+                        printer(chunk)
                         received += len(chunk)
             finally:
                 if not sys.stdout.isatty():

@@ -1,13 +1,13 @@
-"""Send one message and, if asked to, print the answer.
+"""Send one message and, with `reply`, print the reply.
 
-Knows a connection and the standard streams. Reads to the peer's end before it closes: closing with an answer unread
-would reset the connection, and a reset destroys what the peer had not read yet.
+Uses a connection and the standard streams. It reads to the peer's end before it closes: closing with unread data would
+reset the connection, and a reset discards what the peer has not read yet.
 """
 
 from collections.abc import Iterable
 from contextlib import suppress
 
-from halloo._client.connect import WAIT, ConnectReport, Printer, standard_input, tell_slow_family
+from halloo._client.connect import TIMEOUT, ConnectReport, Printer, report_slow_attempts, standard_input
 from halloo._core.address import AddressLike
 from halloo._core.tls_options import ClientTLS
 from halloo._net.connection import Connection
@@ -15,8 +15,8 @@ from halloo._net.connector import connect
 from halloo._net.duplex import duplex
 from halloo.errors import TimedOut
 
-LINGER = 1.0  # seconds to wait for the peer's end when no answer is wanted
-MOMENT = 0.1  # seconds, as datagrams have no end
+LINGER = 1.0  # seconds to wait for the peer's end if no reply is wanted
+ICMP_WAIT = 0.1  # seconds to wait for an ICMP error after a datagram
 
 
 def send(
@@ -24,38 +24,38 @@ def send(
     message: bytes | None = None,
     *,
     reply: bool = False,
-    timeout: float = WAIT,
+    timeout: float = TIMEOUT,
     family: int | None = None,
     tls: ClientTLS | None = None,
 ) -> ConnectReport:
-    """Send `message`, or standard input when it is None, and half-close; `reply` prints the answer.
+    """Send `message`, or standard input if it is None, and half-close; `reply` prints the reply.
 
-    Over `udp://` it is one datagram, and the answer the next one that comes. `tls` is as for connect.
+    Over `udp://` the message is one datagram, and the reply is the next one received. `tls` is as for connect.
     Raises UnknownHost, Refused, Untrusted, Reset, TimedOut, IncompleteRead, UsageError for too long a datagram.
-    What was received is printed before.
+    Received data is printed first.
     """
     source: Iterable[bytes] = standard_input() if message is None else [message]
     with connect(address, family=family, tls=tls) as connection:
-        tell_slow_family(connection)
+        report_slow_attempts(connection)
         if connection.datagrams:
             return _send_datagram(connection, b"".join(source), timeout if reply else None)
         if not reply:
-            done = duplex(connection, source, len, timeout=timeout, linger=LINGER)
+            result = duplex(connection, source, len, timeout=timeout, linger=LINGER)
         else:
-            with Printer() as show:
-                done = duplex(connection, source, show, timeout=timeout)
-        return ConnectReport(connection.address, done.sent_bytes, done.received_bytes, done.finished)
+            with Printer() as printer:
+                result = duplex(connection, source, printer, timeout=timeout)
+        return ConnectReport(connection.address, result.sent_bytes, result.received_bytes, result.finished)
 
 
 def _send_datagram(connection: Connection, datagram: bytes, timeout: float | None) -> ConnectReport:
-    """Send it, and wait for an answer, or no longer than to hear that nobody is there (ICMP) when `timeout` is None."""
+    """Send it and wait for a reply; with `timeout` None, wait only for an ICMP error (Refused)."""
     connection.send(datagram)
-    answer = b""
+    reply = b""
     if timeout is None:
         with suppress(TimedOut):
-            connection.receive(timeout=MOMENT)
+            connection.receive(timeout=ICMP_WAIT)
     else:
-        answer = connection.receive(timeout=timeout)
-        with Printer() as show:
-            show(answer)
-    return ConnectReport(connection.address, len(datagram), len(answer), sent_datagrams=1)
+        reply = connection.receive(timeout=timeout)
+        with Printer() as printer:
+            printer(reply)
+    return ConnectReport(connection.address, len(datagram), len(reply), sent_datagrams=1)

@@ -1,0 +1,114 @@
+"""The commands connect, send, receive and demo: the signatures are the options, the docstrings the help."""
+
+import os
+import sys
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from halloo._cli.options import ClientTlsFlags, Families, Reply, ServerTlsFlags, Size, Timeout
+from halloo._client.connect import TIMEOUT, client
+
+BOTH, DEFAULT_TLS, DEFAULT_SERVER_TLS = Families(), ClientTlsFlags(), ServerTlsFlags()
+
+
+def connect(
+    host: str = "localhost",
+    /,
+    port: int = 8888,
+    *,
+    timeout: Timeout = TIMEOUT,
+    size: Annotated[Size, Parameter(show_default=False)] = None,
+    tls: ClientTlsFlags = DEFAULT_TLS,
+    families: Families = BOTH,
+) -> int:
+    """Send lines to an echo server and print the replies, or pipe data through it.
+
+    On a terminal, a blank line, the end of input or ^C ends the session. Replies to piped input are written unchanged;
+    fewer bytes than were sent are an error. Over udp:// each line is a datagram, and lost datagrams are counted.
+
+    Parameters
+    ----------
+    host
+        Server address: host, host:8888, [::1]:8888 or 8888; udp://host, tls://host:8888, unix:/path.
+    port
+        Port, if it is not part of the address.
+    timeout
+        Maximum time without progress while a reply is pending: 300ms, 1.5s, or seconds.
+    size
+        Over udp://, split piped input into datagrams of this size instead of lines: 500, 1KiB.
+    """
+    report = client(host, port, timeout=timeout, size=size, family=families.version, tls=tls.with_warning())
+    if report.lost_datagrams:
+        lost, sent = report.lost_datagrams, report.sent_datagrams
+        print(f"halloo: {lost} of {sent} datagrams did not come back ({100 * lost / sent:.3g} %)", file=sys.stderr)
+        return int(lost == sent)
+    if not report.finished:
+        print(f"halloo: all bytes came back, but {report.address.place} did not close the connection", file=sys.stderr)
+    return 0
+
+
+def send(
+    address: str,
+    message: str | None = None,
+    /,
+    *,
+    reply: Reply = False,
+    timeout: Timeout = TIMEOUT,
+    tls: ClientTlsFlags = DEFAULT_TLS,
+    families: Families = BOTH,
+) -> int:
+    """Send one message and close the connection, without losing any of it.
+
+    Waits for the server to close as well, without --reply for a second at most. Over udp:// the message is one
+    datagram.
+
+    Parameters
+    ----------
+    address
+        Server address: host, host:8888, [::1]:8888 or 8888; udp://host, tls://host:8888, unix:/path.
+    message
+        Message to send; standard input if omitted.
+    reply
+        Wait for the reply and print it.
+    timeout
+        Maximum time without progress while a reply is pending: 300ms, 1.5s, or seconds.
+    """
+    from halloo._client.send import send as run  # noqa: PLC0415 - imported when the command runs, not for its help
+
+    data = None if message is None else os.fsencode(message)
+    run(address, data, reply=reply, timeout=timeout, family=families.version, tls=tls.with_warning())
+    return 0
+
+
+def receive(
+    address: str = "8888",
+    /,
+    *,
+    timeout: Annotated[Timeout | None, Parameter(show_default=False)] = None,
+    tls: ServerTlsFlags = DEFAULT_SERVER_TLS,
+    families: Families = BOTH,
+) -> int:
+    """Accept one client, print what it sends, and exit.
+
+    Over udp:// that is one datagram.
+
+    Parameters
+    ----------
+    address
+        Address to listen on, as for serve.
+    timeout
+        Maximum time to wait for the client; no limit if omitted.
+    """
+    from halloo._client.receive import receive as run  # noqa: PLC0415 - as above
+
+    run(address, timeout=timeout, family=families.version, tls=tls)
+    return 0
+
+
+def demo() -> int:
+    """Show a server and a client at work in one terminal."""
+    from halloo._client.demo import demo as run  # noqa: PLC0415 - as above
+
+    report = run()
+    return 0 if report.identical == report.messages else 1

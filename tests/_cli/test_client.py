@@ -1,0 +1,55 @@
+"""What the client commands add to their functions: messages and exit codes."""
+
+import socket
+import threading
+
+import pytest
+
+from tests.peers import correspondent, peer
+from tests.programs import PYTHON, Terminal, listening_port, run, started
+
+HALLOO = (PYTHON, "-m", "halloo")
+
+
+def test_connect_accepts_the_port_as_an_argument_and_as_a_flag() -> None:
+    with started(*HALLOO, "serve", "127.0.0.1:0") as server:
+        port = str(listening_port(server))
+        for arguments in (["127.0.0.1", port], ["127.0.0.1", "--port", port]):
+            result = run(*HALLOO, "connect", *arguments, input=b"Hello world")
+            assert (result.returncode, result.stdout) == (0, b"Hello world")
+
+
+def test_connect_reports_that_the_server_did_not_close() -> None:
+    def never_closing(connection: socket.socket) -> None:
+        connection.sendall(connection.recv(100))
+        connection.recv(1)  # the client's half-close, after which an echo server closes
+        done.wait(20)
+
+    done = threading.Event()
+    with peer(never_closing) as port:
+        result = run(*HALLOO, "connect", f"127.0.0.1:{port}", "-W", "500ms", input=b"Hello world")
+        done.set()
+    expected = f"halloo: all bytes came back, but 127.0.0.1:{port} did not close the connection\n"
+    assert (result.returncode, result.stdout, result.stderr.decode()) == (0, b"Hello world", expected)
+
+
+def test_connect_counts_lost_datagrams() -> None:
+    with correspondent(lambda datagram: [datagram] if b"o" in datagram else []) as port:
+        result = run(*HALLOO, "connect", f"udp://127.0.0.1:{port}", "-W", "50ms", input=b"one\ntwo\nthree\n")
+    expected = "halloo: 1 of 3 datagrams did not come back (33.3 %)\n"
+    assert (result.returncode, result.stdout, result.stderr.decode()) == (0, b"one\ntwo\n", expected)
+
+
+@pytest.mark.parametrize(
+    ("echoed", "expected", "code"), [("one", "1 of 2 datagrams", 0), ("none", "2 of 2 datagrams", 1)]
+)
+def test_an_interactive_session_counts_lost_datagrams(echoed: str, expected: str, code: int) -> None:
+    with (
+        correspondent(lambda line: [line] if line.decode() == f"{echoed}\n" else []) as port,
+        Terminal(*HALLOO, "connect", f"udp://127.0.0.1:{port}", "-W", "50ms") as terminal,
+    ):
+        for line in ("one\n", "two\n", "\n"):
+            terminal.read_until(b"Send:")
+            terminal.type(line)
+        assert f"\r\nhalloo: {expected} did not come back".encode() in terminal.read_to_end()
+        assert terminal.wait() == code

@@ -1,0 +1,80 @@
+"""What `halloo serve` adds to `halloo.serve()`: the totals, and what its options mean."""
+
+import json
+import os
+import re
+import signal
+import socket
+
+import pytest
+
+from tests.programs import PYTHON, Terminal, listening_port, run, started
+
+HALLOO = (PYTHON, "-m", "halloo")
+
+# On Windows a signal ends the process, so that no summary can follow.
+signals = pytest.mark.skipif(os.name == "nt", reason="needs signals")
+
+
+def test_serve_prints_its_address() -> None:
+    with started(*HALLOO, "serve", "127.0.0.1:0") as server:
+        assert server.stdout
+        assert server.stdout.readline().decode() == f"listening on tcp://127.0.0.1:{listening_port(server)}\n"
+
+
+@signals
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_serve_prints_totals_when_it_is_stopped(number: signal.Signals) -> None:
+    with started(*HALLOO, "serve", "127.0.0.1:0") as server:
+        run(*HALLOO, "connect", f"127.0.0.1:{listening_port(server)}", input=b"Hello world")
+        server.send_signal(number)
+        _, errors = server.communicate(timeout=10)
+    assert server.returncode == 0
+    assert re.fullmatch(r"halloo: 1 clients? in \S+, 11 bytes in, 11 bytes out", errors.decode().splitlines()[-1])
+
+
+def test_serve_prints_a_line_for_each_client_on_a_terminal() -> None:
+    with Terminal(*HALLOO, "serve", "127.0.0.1:0") as terminal:
+        terminal.read_until(b"listening on ")
+        with socket.create_connection(("127.0.0.1", listening_port(terminal.process))) as client:
+            terminal.read_until(f"\r\nConnected by {client.getsockname()}\r\n".encode())
+
+
+@signals
+def test_quiet_omits_clients_and_totals() -> None:
+    with started(*HALLOO, "serve", "127.0.0.1:0", "--quiet") as server:
+        run(*HALLOO, "connect", f"127.0.0.1:{listening_port(server)}", input=b"Hello world")
+        server.terminate()
+        _, errors = server.communicate(timeout=10)
+    assert b"clients" not in errors
+    assert b"Connected by" not in errors
+
+
+def test_serve_logs_each_client_as_json() -> None:
+    with (
+        started(*HALLOO, "serve", "127.0.0.1:0", "--log", "json") as server,
+        socket.create_connection(("127.0.0.1", listening_port(server))) as client,
+    ):
+        assert server.stderr
+        lines = iter(server.stderr.readline, b"")
+        event = json.loads(next(line for line in lines if line.startswith(b"{")))
+        assert event == {"event": "connected", "data": {"peer": list(client.getsockname()), "reason": None}}
+
+
+@pytest.mark.parametrize(("flag", "host"), [("-4", "127.0.0.1"), ("-6", "[::1]")])
+def test_a_flag_selects_one_ip_version(flag: str, host: str) -> None:
+    if flag == "-6" and not has_ipv6():
+        pytest.skip("needs ::1")
+    with started(*HALLOO, "serve", flag, "0") as server:
+        assert server.stdout
+        assert server.stdout.readline().decode() == f"listening on tcp://{host}:{listening_port(server)}\n"
+        server.terminate()
+        assert server.stdout.read() == b""
+
+
+def has_ipv6() -> bool:
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            return True
+    except OSError:
+        return False
