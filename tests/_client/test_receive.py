@@ -1,4 +1,4 @@
-"""`halloo receive`, as a process of its own, and the pair that it makes with `halloo send`."""
+"""`halloo receive` as a process, also together with `halloo send`."""
 
 import hashlib
 import socket
@@ -15,7 +15,7 @@ SEND = (PYTHON, "-m", "halloo", "send")
 RANDOM = hashlib.shake_256(b"halloo").digest(5_000_000)
 
 
-def test_what_was_sent_is_printed() -> None:
+def test_received_data_is_printed() -> None:
     with started(*RECEIVE, "0") as receiver:
         sender = run(*SEND, str(listening_port(receiver)), "Hello world")
         output, errors = receiver.communicate(timeout=10)
@@ -24,14 +24,14 @@ def test_what_was_sent_is_printed() -> None:
     assert all(line.startswith(b"listening on tcp://") for line in errors.splitlines())
 
 
-def test_the_address_is_told_on_standard_error_before_anybody_comes() -> None:
+def test_the_address_is_printed_to_standard_error_before_a_client_connects() -> None:
     with started(*RECEIVE, "127.0.0.1:0") as receiver:
         assert receiver.stderr
-        said = receiver.stderr.readline().decode()
-        assert said == f"listening on tcp://127.0.0.1:{listening_port(receiver)}\n"
+        line = receiver.stderr.readline().decode()
+        assert line == f"listening on tcp://127.0.0.1:{listening_port(receiver)}\n"
 
 
-def test_nothing_of_a_long_message_is_lost() -> None:
+def test_a_long_message_is_received_whole() -> None:
     with started(*RECEIVE, "127.0.0.1:0") as receiver, ThreadPoolExecutor() as pool:
         sender = pool.submit(run, *SEND, f"127.0.0.1:{listening_port(receiver)}", input=RANDOM)
         output, _ = receiver.communicate(timeout=10)
@@ -40,7 +40,7 @@ def test_nothing_of_a_long_message_is_lost() -> None:
     assert (receiver.returncode, identical) == (0, True)
 
 
-def test_a_client_that_sends_nothing_is_a_client() -> None:
+def test_a_client_may_send_nothing() -> None:
     with started(*RECEIVE, "127.0.0.1:0") as receiver:
         with socket.create_connection(("127.0.0.1", listening_port(receiver))):
             pass
@@ -48,28 +48,28 @@ def test_a_client_that_sends_nothing_is_a_client() -> None:
     assert (receiver.returncode, output) == (0, b"Received:  \n")
 
 
-def test_what_came_before_a_reset_is_printed_before_the_error() -> None:
+def test_data_before_a_reset_is_printed_before_the_error() -> None:
     with started(*RECEIVE, "127.0.0.1:0") as receiver:
         assert receiver.stdout
         with socket.create_connection(("127.0.0.1", listening_port(receiver))) as client:
             client.sendall(b"Hello")
-            said = b"".join(receiver.stdout.read(1) for _ in range(16))
-            assert said == b"Received:  Hello"
-            linger_not_at_all = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
-            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger_not_at_all)
+            output = b"".join(receiver.stdout.read(1) for _ in range(16))
+            assert output == b"Received:  Hello"
+            no_linger = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, no_linger)
         output, errors = receiver.communicate(timeout=10)
     assert (receiver.returncode, output) == (1, b"\n")
     assert errors.splitlines()[-1].startswith(b"halloo: ")
     assert b" ended the connection with a reset" in errors.splitlines()[-1]
 
 
-def test_nobody_coming_is_an_error_after_w() -> None:
+def test_no_client_within_the_timeout_is_an_error() -> None:
     result = run(*RECEIVE, "127.0.0.1:0", "-W", "50ms")
     assert (result.returncode, result.stdout) == (1, b"")
     assert result.stderr.splitlines()[-1].startswith(b"halloo: nobody connected to 127.0.0.1:")
 
 
-def test_what_is_received_cannot_command_the_terminal() -> None:
+def test_control_characters_are_escaped_on_a_terminal() -> None:
     with Terminal(*RECEIVE, "127.0.0.1:0") as terminal:
         terminal.read_until(b"\r\n")
         with socket.create_connection(("127.0.0.1", listening_port(terminal.process))) as client:
@@ -97,7 +97,7 @@ def test_over_udp_one_datagram_is_printed(message: str) -> None:
     assert errors.decode() == f"listening on udp://127.0.0.1:{port}\n"
 
 
-def test_nobody_writing_is_an_error_after_w() -> None:
+def test_no_datagram_within_the_timeout_is_an_error() -> None:
     result = run(*RECEIVE, "udp://127.0.0.1:0", "-W", "50ms")
     assert (result.returncode, result.stdout) == (1, b"")
     assert result.stderr.splitlines()[-1].startswith(b"halloo: nobody wrote to 127.0.0.1:")

@@ -1,4 +1,4 @@
-"""`halloo send`, as a process of its own, to the right peers and the wrong ones."""
+"""`halloo send` as a process, with correct and faulty peers."""
 
 import hashlib
 import os
@@ -31,12 +31,12 @@ def echo() -> Iterator[str]:
         yield server.address.place
 
 
-def test_the_message_goes_and_nothing_is_printed(echo: str) -> None:
+def test_send_prints_nothing(echo: str) -> None:
     result = run(*SEND, echo, "Hello world")
     assert (result.returncode, result.stdout, result.stderr) == (0, b"", b"")
 
 
-def test_the_reply_is_printed_when_asked_for(echo: str) -> None:
+def test_reply_prints_the_reply(echo: str) -> None:
     result = run(*SEND, echo, "Hello world", "--reply")
     assert (result.returncode, result.stdout.rstrip(b"\n"), result.stderr) == (0, b"Hello world", b"")
 
@@ -46,73 +46,73 @@ def test_the_message_may_come_from_standard_input(echo: str) -> None:
     assert (result.returncode, result.stdout, result.stderr) == (0, b"\xff\0\r\n", b"")
 
 
-def test_a_message_of_any_size_comes_back(echo: str) -> None:
+def test_a_message_of_any_size_is_echoed(echo: str) -> None:
     result = run(*SEND, echo, "--reply", input=RANDOM)
-    identical = result.stdout == RANDOM  # apart: pytest would explain the difference of two megabytes at length
+    identical = result.stdout == RANDOM  # a variable, because pytest would print a long diff of both
     assert (result.returncode, identical) == (0, True)
 
 
-def test_an_empty_message_is_a_message(echo: str) -> None:
+def test_an_empty_message_is_sent(echo: str) -> None:
     result = run(*SEND, echo, "", "--reply")
     assert (result.returncode, result.stdout, result.stderr) == (0, b"", b"")
 
 
-def test_a_message_may_begin_with_a_dash_after_two(echo: str) -> None:
+def test_a_message_after_two_hyphens_may_begin_with_a_hyphen(echo: str) -> None:
     result = run(*SEND, "--reply", echo, "--", "-x")
     assert (result.returncode, result.stdout.rstrip(b"\n"), result.stderr) == (0, b"-x", b"")
 
 
-@pytest.mark.skipif(os.name == "nt", reason="arguments are text there")
-def test_a_message_that_is_no_text_goes_byte_for_byte() -> None:
-    got: list[bytes] = []
-    with peer(lambda connection: got.append(everything(connection))) as port:
+@pytest.mark.skipif(os.name == "nt", reason="arguments are text on Windows")
+def test_a_message_that_is_not_utf_8_is_sent_unchanged() -> None:
+    received: list[bytes] = []
+    with peer(lambda connection: received.append(everything(connection))) as port:
         assert run(*SEND, f"127.0.0.1:{port}", b"\xff\xfe".decode(errors="surrogateescape")).returncode == 0
-    assert got == [b"\xff\xfe"]
+    assert received == [b"\xff\xfe"]
 
 
-def test_an_answer_nobody_asked_for_does_not_destroy_the_message() -> None:
-    # Closing with an answer unread resets the connection, and the peer loses what it has not read yet.
-    got: list[bytes] = []
+def test_an_unread_reply_does_not_destroy_the_message() -> None:
+    # Closing with unread data resets the connection, and the peer loses what it has not read yet.
+    received: list[bytes] = []
 
-    def talking_first(connection: socket.socket) -> None:
+    def sending_first(connection: socket.socket) -> None:
         connection.sendall(b"x" * 100_000)
-        got.append(everything(connection))
+        received.append(everything(connection))
 
-    with peer(talking_first) as port:
+    with peer(sending_first) as port:
         assert run(*SEND, f"127.0.0.1:{port}", input=RANDOM).returncode == 0
-    assert [len(data) for data in got] == [len(RANDOM)]
+    assert [len(data) for data in received] == [len(RANDOM)]
 
 
-def test_a_peer_that_never_closes_is_left_after_a_second() -> None:
+def test_send_waits_a_second_for_a_peer_that_never_closes() -> None:
     with silent() as port:
         result = run(*SEND, f"127.0.0.1:{port}", "Hello world", timeout=4)
     assert (result.returncode, result.stdout, result.stderr) == (0, b"", b"")
 
 
-def test_a_reply_that_never_comes_is_an_error() -> None:
+def test_a_missing_reply_is_an_error() -> None:
     with silent() as port:
         result = run(*SEND, f"127.0.0.1:{port}", "Hello world", "--reply", "-W", "100ms")
-    said = f"halloo: 127.0.0.1:{port} sent back 0 of 11 bytes, then nothing for 0.1 seconds; "
+    message = f"halloo: 127.0.0.1:{port} sent back 0 of 11 bytes, then nothing for 0.1 seconds; "
     assert (result.returncode, result.stdout) == (1, b"")
-    assert result.stderr.decode().startswith(said)
+    assert result.stderr.decode().startswith(message)
 
 
-def test_a_reply_cut_short_is_an_error_after_what_did_come() -> None:
+def test_a_reply_cut_short_is_printed_before_the_error() -> None:
     with peer(halving) as port:
         result = run(*SEND, f"127.0.0.1:{port}", "0123456789", "--reply")
     assert (result.returncode, result.stdout.rstrip(b"\n")) == (1, b"01234")
     assert result.stderr.count(b"\n") == 1
 
 
-def test_a_port_where_nothing_listens_is_an_error() -> None:
+def test_a_refused_connection_is_an_error() -> None:
     port = unused_port()
     result = run(*SEND, f"127.0.0.1:{port}", "Hello world")
-    said = f"halloo: nothing is listening on 127.0.0.1:{port} (connection refused); "
+    message = f"halloo: nothing is listening on 127.0.0.1:{port} (connection refused); "
     assert (result.returncode, result.stdout) == (1, b"")
-    assert result.stderr.decode() == said + f"start a server there with: halloo serve {port}\n"
+    assert result.stderr.decode() == message + f"start a server there with: halloo serve {port}\n"
 
 
-def test_a_reply_cannot_command_the_terminal() -> None:
+def test_control_characters_in_a_reply_are_escaped() -> None:
     with (
         peer(answering(b"\x1b[2Jred\n")) as port,
         Terminal(*SEND, f"127.0.0.1:{port}", "x", "--reply") as terminal,
@@ -134,36 +134,36 @@ def test_a_reply_cannot_command_the_terminal() -> None:
     ids=["text", "empty", "from standard input"],
 )
 def test_a_message_is_one_datagram(arguments: tuple[str, ...], data: bytes, sent: bytes) -> None:
-    with mailbox() as far:
-        result = run(*SEND, f"udp://127.0.0.1:{far.getsockname()[1]}", *arguments, input=data)
+    with mailbox() as server:
+        result = run(*SEND, f"udp://127.0.0.1:{server.getsockname()[1]}", *arguments, input=data)
         assert (result.returncode, result.stdout, result.stderr) == (0, b"", b"")
-        assert far.recv(100) == sent
+        assert server.recv(100) == sent
 
 
-def test_the_reply_is_the_datagram_that_comes() -> None:
+def test_the_reply_is_the_next_datagram() -> None:
     with correspondent(lambda datagram: [datagram.upper(), b"another"]) as port:
         result = run(*SEND, f"udp://127.0.0.1:{port}", "hello", "--reply")
     assert (result.returncode, result.stdout.rstrip(b"\n"), result.stderr) == (0, b"HELLO", b"")
 
 
-def test_the_longest_datagram_comes_back() -> None:
+def test_the_longest_datagram_is_echoed() -> None:
     with correspondent(once) as port:
         result = run(*SEND, f"udp://127.0.0.1:{port}", "--reply", input=RANDOM[:65507])
     identical = result.stdout == RANDOM[:65507]
     assert (result.returncode, identical) == (0, True)
 
 
-def test_a_message_too_long_for_a_datagram_is_an_error_of_usage() -> None:
-    with mailbox() as far:
-        result = run(*SEND, f"udp://127.0.0.1:{far.getsockname()[1]}", input=bytes(70_000))
-    said = b"halloo: 70000 bytes are too many for a datagram; 65507 are the most; or use tcp://\n"
-    assert (result.returncode, result.stdout, result.stderr) == (2, b"", said)
+def test_a_message_too_long_for_a_datagram_is_a_usage_error() -> None:
+    with mailbox() as server:
+        result = run(*SEND, f"udp://127.0.0.1:{server.getsockname()[1]}", input=bytes(70_000))
+    message = b"halloo: 70000 bytes are too many for a datagram; 65507 are the most; or use tcp://\n"
+    assert (result.returncode, result.stdout, result.stderr) == (2, b"", message)
 
 
-def test_a_datagram_that_is_never_answered_is_an_error() -> None:
-    with mailbox() as far:
-        port = far.getsockname()[1]
+def test_a_missing_reply_to_a_datagram_is_an_error() -> None:
+    with mailbox() as server:
+        port = server.getsockname()[1]
         result = run(*SEND, f"udp://127.0.0.1:{port}", "hello", "--reply", "-W", "50ms")
-    said = f"halloo: nothing came from 127.0.0.1:{port} within 0.05 seconds; "
+    message = f"halloo: nothing came from 127.0.0.1:{port} within 0.05 seconds; "
     assert (result.returncode, result.stdout) == (1, b"")
-    assert result.stderr.decode().startswith(said)
+    assert result.stderr.decode().startswith(message)
