@@ -68,7 +68,7 @@ def send(
     address
         Server address: host, host:8888, [::1]:8888 or 8888; udp://host, tls://host:8888, unix:/path.
     message
-        Message to send; standard input if omitted.
+        Message to send; standard input if omitted. Write -- before one that begins with a hyphen.
     reply
         Wait for the reply and print it.
     timeout

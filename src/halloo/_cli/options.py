@@ -136,9 +136,9 @@ class LimitFlags(Limits):
     max_per_host: Count = None
     """Maximum concurrent connections from one IP address."""
     max_bytes: Size = None
-    """Maximum bytes from a connection before it is closed, and maximum size of a datagram: 500, 64KiB, 1MB."""
+    """Close a connection after receiving more than this; do not answer longer datagrams: 500, 64KiB, 1MB."""
     rate_limit: Rate = None
-    """Bytes a second to read from each connection, and to answer in datagrams of each host: 64KiB/s."""
+    """Maximum rate of reading each connection, and of answering datagrams from each host: 64KiB/s."""
     max_memory: Size = None
     """Maximum pending data of all clients together; above it the connection with the most is closed."""
     buffer: Size = None
@@ -148,7 +148,7 @@ class LimitFlags(Limits):
     deny: Networks = ()
     """Refuse clients in these networks, even if --allow names them."""
     any_port: Annotated[bool, switch("--any-port")] = False
-    """Also answer datagrams from the ports of other services, which may answer back endlessly."""
+    """Also answer datagrams from the ports of other services, which may reply endlessly."""
 
 
 def workers(text: str) -> int:
