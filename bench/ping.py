@@ -1,6 +1,7 @@
 """Measure `halloo ping` itself: `python -m bench.ping [--quick]` prints tables, writes `bench/results/DATE-ping.json`.
 
-Knows the rows and the bars of ping, and how its JSON is read. Servers, turns and estimates are shared with the rest.
+Defines the rows and bars of ping, and reads its JSON. Servers, the order of rounds and estimates are shared with the
+other benchmarks.
 """
 
 from __future__ import annotations
@@ -30,35 +31,35 @@ if TYPE_CHECKING:
 SIZE = 64
 SCHEMES = ("tcp", "udp")
 ADDED_MS = (0, 1, 5, 50)
-HONEST_PROBES, HONEST_INTERVAL = 25, "60ms"  # longer than the longest delay, and the same for all of them
-ROUND_TRIPS = 3000  # a quarter of a second, as long as starting a Python
+HONEST_PROBES, HONEST_INTERVAL = 25, "60ms"  # longer than the longest delay, for all delays
+ROUND_TRIPS = 3000  # a quarter of a second, about the start-up time of Python
 PACE_PROBES, PACE_INTERVAL = 10_000, "1ms"
 ROUNDS, QUICK_ROUNDS = 30, 9
-PATIENCE_SECONDS = 40  # for one client: the longest takes 10
+PATIENCE_SECONDS = 40  # for one client; the longest takes 10
 USAGE = 2  # exit code
 ECHO = {"tcp": compiled("C epoll", "epoll.c"), "udp": compiled("C recvfrom/sendto", "udp.c", "plain")}
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What one client said after one round."""
+    """The result of one client in one round."""
 
     p50_us: float
     p99_us: float | None = None
-    """None for too few probes to say."""
+    """None with too few probes."""
     clock: str = "user"
     within_percent: float = 0.0
-    """Probes that left within 100 us of their plan."""
+    """Probes sent within 100 us of their due time."""
     cpu_percent: float | None = None
     errors: int = 0
-    """Probes that did not come back once and whole; a round with one counts as nothing."""
+    """Probes that were not answered exactly once and correctly; a round with errors does not count."""
 
 
 FAILED = Reading(0.0, errors=1)
 
 
 def read_ping(text: str) -> Reading:
-    """Read the JSON of `halloo ping`, of one target."""
+    """Read the JSON of `halloo ping` with one target."""
     summary = json.loads(text)["summary"]
     (target,), generator = summary["targets"], summary["generator"]
     round_trip = target["round_trip"]
@@ -68,41 +69,43 @@ def read_ping(text: str) -> Reading:
         p50_us=round_trip["p50_ns"] / 1e3,
         p99_us=None if round_trip["p99_ns"] is None else round_trip["p99_ns"] / 1e3,
         clock=target["clock"],
-        within_percent=generator["within_100us_percent"] if generator["lateness"] else 0.0,  # of none, all were on time
+        within_percent=generator["within_100us_percent"]
+        if generator["lateness"]
+        else 0.0,  # without any, all would be on time
         cpu_percent=generator["cpu_percent"],
         errors=target["sent"] - target["received"] + target["corrupt"] + target["duplicate"],
     )
 
 
 def read_pingpong(text: str) -> Reading:
-    """Read the line of `peers/pingpong.c`, which ends where an answer is missing or wrong."""
+    """Read the output line of `peers/pingpong.c`, which stops at a missing or wrong reply."""
     told = json.loads(text)
     return Reading(told["p50_ns"] / 1e3, told["p99_ns"] / 1e3)
 
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """A command that measures a round trip; `{port}` in its words is the server's."""
+    """A command that measures a round trip; `{port}` in its words is replaced by the server's port."""
 
     words: tuple[str, ...]
     read: Callable[[str], Reading] = read_ping
     source: str = ""
-    """Of `bench/peers`; without, it is ping."""
+    """A file in `bench/peers`; without it, the client is ping."""
 
     def argv(self, port: int, ping: list[str]) -> list[str]:
-        """Return the words for a server on that port."""
+        """Return the command for a server on that port."""
         program = [str(build(self.source))] if self.source else ping
         return [*program, *(word.format(port=port) for word in self.words)]
 
 
 def ping(scheme: str, count: int, interval: str, *flags: str) -> Client:
-    """Return ping with so many probes that far apart; for `0` the next leaves when the last is back."""
+    """Return ping with `count` probes `interval` apart; with `0` each probe follows the last reply."""
     where = f"{scheme}://127.0.0.1:{{port}}"
     return Client((where, "-c", str(count), "-i", interval, "-s", str(SIZE), "-q", "--json", *flags))
 
 
 def pingpong(scheme: str, how: str) -> Client:
-    """Return the client in C, which sleeps or spins in its wait for the answer."""
+    """Return the client in C, which sleeps or spins while waiting for the reply."""
     return Client((scheme, "{port}", how, str(ROUND_TRIPS), str(SIZE)), read_pingpong, "pingpong.c")
 
 
@@ -119,7 +122,7 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One table: clients in turns, and the one that the others are held against."""
+    """One table: clients in turn, and the reference that the others are compared with."""
 
     name: str
     reference: str
@@ -127,15 +130,15 @@ class Trial:
     judge: Callable[[str, Case, dict[str, Any]], str] | None = None
     unit: str = "us, p50"
     share: int = 1
-    """It has one round where the shortest ones have so many."""
+    """The divisor of the number of rounds."""
 
     @property
     def pace(self) -> bool:
-        """Tell whether its figure is how many probes left on time; else it is the round trip."""
+        """Whether the figure is the share of probes sent on time, instead of the round trip."""
         return self.unit.startswith("%")
 
     def figure(self, one: Reading) -> float:
-        """Return the figure of one round, 0 when anything went wrong."""
+        """Return the figure of one round; 0 after any error."""
         return 0.0 if one.errors else one.within_percent if self.pace else one.p50_us
 
 
@@ -143,7 +146,7 @@ class Trial:
 
 
 def judge_honesty(what: str, case: Case, one: dict[str, Any]) -> str:
-    """Return whether what ping says is what was added, besides what it says where nothing is."""
+    """Return whether ping's increase over the reference is the time that was added."""
     off, most = one["off_us"], case.bar or 0
     text = f"{what} is off by {signed(off)} us, in a round {one['worst_us']:.1f} at most"
     sure = off["low"] > most or off["high"] < -most
@@ -151,16 +154,16 @@ def judge_honesty(what: str, case: Case, one: dict[str, Any]) -> str:
 
 
 def judge_overhead(what: str, case: Case, one: dict[str, Any]) -> str:
-    """Return whether a round trip of ping's is as good as one in C."""
+    """Return whether ping's round trip is as good as that of the client in C."""
     got, most = one["rate_ratio"], case.bar or 0
     text = f"{what} is {interval(got)} of {one['against']}"
     return verdict(text, f"at most {most:g}", got["median"] <= most, sure=got["low"] > most)
 
 
 def judge_pace(what: str, case: Case, one: dict[str, Any]) -> str:
-    """Return whether probes leave when they should."""
+    """Return whether probes are sent on time."""
     got, least = one["rate"], case.bar or 0
-    text = f"{what}: {got['median']:.2f} [{got['low']:.2f} {got['high']:.2f}] % left within 100 us of plan"
+    text = f"{what}: {got['median']:.2f} [{got['low']:.2f} {got['high']:.2f}] % sent within 100 us of the schedule"
     return verdict(text, f"at least {least:g} %", got["median"] >= least, sure=got["high"] < least)
 
 
@@ -168,7 +171,7 @@ def judge_pace(what: str, case: Case, one: dict[str, Any]) -> str:
 
 
 def honesty(scheme: str, clock: str, bar: float, *flags: str) -> Trial:
-    """Return the row of a server that adds exactly so much; what it shows without is what loopback takes."""
+    """Return the row of a server that adds an exact delay; without a delay it shows the time of loopback."""
     client = ping(scheme, HONEST_PROBES, HONEST_INTERVAL, *flags)
     cases = (
         Case(
@@ -184,7 +187,7 @@ def honesty(scheme: str, clock: str, bar: float, *flags: str) -> Trial:
 
 
 def overhead(scheme: str, how: str, bar: float, *flags: str) -> Trial:
-    """Return the row of ping beside C, both of which sleep, or busy_poll, against the same server."""
+    """Return the row of ping compared with C, both sleeping or both spinning, against the same server."""
     reference = f"C, {how}s"
     cases = (
         Case(reference, ECHO[scheme], pingpong(scheme, how)),
@@ -195,7 +198,7 @@ def overhead(scheme: str, how: str, bar: float, *flags: str) -> Trial:
 
 
 def loopback(scheme: str, clock: str, *flags: str) -> Trial:
-    """Return the row of what spinning is good for, with halloo on both sides."""
+    """Return the row of the benefit of spinning, with halloo on both sides."""
     asleep, awake = (halloo(*more, scheme=f"{scheme}://") for more in ((), ("--busy-poll",)))
     sleeps, spins = (ping(scheme, ROUND_TRIPS, "0", *flags, *more) for more in ((), ("--busy-poll",)))
     cases = (
@@ -221,15 +224,15 @@ TRIALS = (
 
 
 def measure(case: Case, options: argparse.Namespace) -> Reading:
-    """Run one round: a fresh server, a fresh client, each on its own core; a spinning server is never left running."""
+    """Run one round with a fresh server and client, each on its own core; a spinning server is never left running."""
     with start(case.server, core=options.cores[0]) as running, on_core(options.cores[1]):
         words = case.client.argv(running.port, options.command)
         try:
             done = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE_SECONDS, check=False)
         except FileNotFoundError as error:
-            raise MissingError(f"{words[0]} is not there") from error
+            raise MissingError(f"{words[0]} is not installed") from error
         except subprocess.TimeoutExpired:
-            print(f"failed: no end after {PATIENCE_SECONDS} s: {shlex.join(words)}", file=sys.stderr)
+            print(f"failed: timed out after {PATIENCE_SECONDS} s: {shlex.join(words)}", file=sys.stderr)
             return FAILED
     said = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
     if done.returncode == USAGE:
@@ -241,7 +244,7 @@ def measure(case: Case, options: argparse.Namespace) -> Reading:
 
 
 def run_trial(trial: Trial, options: argparse.Namespace, missing: dict[str, str]) -> Told:
-    """Measure the cases in turns; one that cannot run here is tried once."""
+    """Measure the cases in turn; one that cannot run here is tried once."""
     names = {f"{trial.name}: {case.name}": case for case in trial.cases}
 
     def attempt(name: str) -> Reading:
@@ -249,7 +252,7 @@ def run_trial(trial: Trial, options: argparse.Namespace, missing: dict[str, str]
             return FAILED if name in missing else measure(names[name], options)
         except MissingError as error:
             if str(error) not in missing.values():
-                print(f"left out: {name}: {error}", file=sys.stderr)
+                print(f"skipped: {name}: {error}", file=sys.stderr)
             missing[name] = str(error)
             return FAILED
 
@@ -259,9 +262,9 @@ def run_trial(trial: Trial, options: argparse.Namespace, missing: dict[str, str]
 
 
 def summary(trial: Trial, readings: dict[str, list[Reading]]) -> Told:
-    """Return for each case its medians, and what it is to the reference round by round.
+    """Return the medians of each case, and its ratio to the reference round by round.
 
-    `rate` and `rate_ratio` are what a result's schema calls the figure; here, but for the pace, less is better.
+    `rate` and `rate_ratio` are the names in the schema of results; here less is better, except for the pace.
     """
     reference = [trial.figure(one) for one in readings.get(trial.reference, [])]
     told = {}
@@ -288,16 +291,16 @@ def summary(trial: Trial, readings: dict[str, list[Reading]]) -> Told:
 
 
 def middle(values: list[float | None]) -> float | None:
-    """Return the median of those there are."""
+    """Return the median of the known values."""
     there = [value for value in values if value is not None]
     return statistics.median(there) if there else None
 
 
-# -- telling ----------------------------------------------------------------------------------------------------------
+# -- output -----------------------------------------------------------------------------------------------------------
 
 
 def table(trial: Trial, told: Told) -> str:
-    """Return one trial's results for a reader."""
+    """Return the results of one trial as text."""
     honest = trial.judge is judge_honesty
     beside = "off by us" if honest else f"ratio to {trial.reference}"
     lines = [f"\n{trial.name}", f"  {'':22} {trial.unit:>13}   {beside:24} {'p99 us':>8} {'CPU %':>7}  clock"]
@@ -320,7 +323,7 @@ def signed(value: dict[str, float] | None) -> str:
 
 
 def number(value: float | None, width: int = 8) -> str:
-    """Return a figure, or a dash for none."""
+    """Return a formatted figure, or a dash for None."""
     return f"{'-':>{width}}" if value is None else f"{value:{width}.1f}"
 
 
@@ -334,31 +337,31 @@ def verdicts(told: dict[str, Told]) -> list[str]:
                 continue
             compared = one["rate"] and (trial.pace or one["off_us"])
             what = f"{trial.name}: {case.name}"
-            line = trial.judge(what, case, one) if compared else f"  {'MISSED':8} {what}: no round of it counts"
+            line = trial.judge(what, case, one) if compared else f"  {'MISSED':8} {what}: no valid round"
             lines.append(line + blemish(trial, one))
     return lines
 
 
 def blemish(trial: Trial, one: dict[str, Any]) -> str:
-    """Return what a verdict does not say: errors, and a clock that was not the one that was meant."""
+    """Return what a verdict omits: errors, and a clock other than the intended one."""
     found = [f"{one['errors']} errors"] if one["errors"] else []
     if "kernel" in trial.name and one["clock"] not in {"kernel", ""}:
-        found.append(f"the clock was: {one['clock']}")
+        found.append(f"clock: {one['clock']}")
     return f" ({', '.join(found)})" if found else ""
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    """Return the options; two cores apart where there are two."""
+    """Parse the options; use two separate cores if available."""
     parser = argparse.ArgumentParser(prog="python -m bench.ping", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help=f"the rows with a bar only, {QUICK_ROUNDS} rounds")
+    parser.add_argument("--quick", action="store_true", help=f"only rows with a bar, {QUICK_ROUNDS} rounds")
     parser.add_argument(
-        "--rounds", type=int, help=f"{ROUNDS}, of each case of the shortest rows; longer ones have fewer"
+        "--rounds", type=int, help=f"rounds of the shortest rows (default {ROUNDS}); longer ones have fewer"
     )
-    parser.add_argument("--seed", type=int, default=1, help="of the order of the rounds")
-    parser.add_argument("--rows", default="", help="only rows whose name holds this")
-    parser.add_argument("--command", help="another ping that takes the same words, instead of `halloo ping`")
-    parser.add_argument("-o", "--output", type=Path, help="instead of the file in bench/results")
-    parser.set_defaults(seconds=None)  # a round here is so many probes
+    parser.add_argument("--seed", type=int, default=1, help="random seed for the order of the rounds")
+    parser.add_argument("--rows", default="", help="only rows whose name contains this text")
+    parser.add_argument("--command", help="command to use instead of `halloo ping`, with the same options")
+    parser.add_argument("-o", "--output", type=Path, help="output file instead of the one in bench/results")
+    parser.set_defaults(seconds=None)  # a round has a fixed number of probes
     options = parser.parse_args(argv)
     options.rounds = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
     options.command = shlex.split(options.command) if options.command else [halloo().argv[0], "ping"]
@@ -382,7 +385,7 @@ def main(argv: list[str] | None = None) -> int:
     lines = verdicts(told)
     if lines:
         print("\n" + "\n".join(lines))
-    rows = cast("tuple[Row, ...]", TRIALS)  # a row's name, unit and reference are all that a result has of it
+    rows = cast("tuple[Row, ...]", TRIALS)  # results use only a row's name, unit and reference
     output = write("ping", rows, told, options, machine=dataclasses.asdict(here), missing=missing)
     print(f"\nwritten: {output}")
     return 0

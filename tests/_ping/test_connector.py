@@ -1,4 +1,4 @@
-"""Connections that are made at once: each is told of when it is there or is not to be, and nobody waits for another."""
+"""Concurrent connections: each success or failure is reported, and none waits for another."""
 
 import sys
 from collections.abc import Iterator, Mapping
@@ -8,104 +8,106 @@ import pytest
 
 from halloo._core.address import AddressLike, parse
 from halloo._net.precise_wait import wait
-from halloo._ping.connector import AT_ONCE, Connector
+from halloo._ping.connector import MAX_CONNECTING, Connector
 from halloo._ping.flow import ConnectOptions, ProbeConnection
 from halloo._server.serve import serving
 from halloo.errors import HallooError
 from tests.peers import full, unused_port
 
-WAIT = 10.0  # seconds that no test takes
+TIMEOUT = 10.0  # seconds, more than any test takes
 linux = pytest.mark.skipif(sys.platform != "linux", reason="how a full queue behaves is the system's choice")
 
 
-class Told:
-    """Lanes, their openings, and what was told of each place."""
+class Attempts:
+    """Connections, their connector, and the result reported for each index."""
 
-    def __init__(self, *addresses: AddressLike, within: float = WAIT) -> None:
-        self.lanes = [ProbeConnection(ConnectOptions(parse(address), within), run=0, size=128) for address in addresses]
+    def __init__(self, *addresses: AddressLike, timeout: float = TIMEOUT) -> None:
+        self.connections = [
+            ProbeConnection(ConnectOptions(parse(address), timeout), run=0, size=128) for address in addresses
+        ]
         self.opened: dict[int, Mapping[str, int]] = {}
         self.failed: dict[int, str] = {}
-        self.openings = Connector(self.lanes, self.opened.__setitem__, self._fail)
+        self.connector = Connector(self.connections, self.opened.__setitem__, self._fail)
 
-    def _fail(self, place: int, error: HallooError) -> None:
-        self.failed[place] = type(error).__name__
+    def _fail(self, index: int, error: HallooError) -> None:
+        self.failed[index] = type(error).__name__
 
-    def turn(self) -> None:
-        reading, writing, seconds = self.openings.awaited()
-        self.openings.advance(wait(reading, writing, min(seconds, WAIT)))
+    def step(self) -> None:
+        reading, writing, seconds = self.connector.wait_set()
+        self.connector.advance(wait(reading, writing, min(seconds, TIMEOUT)))
 
 
 @contextmanager
-def connecting(*addresses: AddressLike, within: float = WAIT) -> Iterator[Told]:
-    told = Told(*addresses, within=within)
+def connecting(*addresses: AddressLike, timeout: float = TIMEOUT) -> Iterator[Attempts]:
+    attempts = Attempts(*addresses, timeout=timeout)
     try:
-        for place in range(len(addresses)):
-            told.openings.begin(place)
-        yield told
+        for index in range(len(addresses)):
+            attempts.connector.start(index)
+        yield attempts
     finally:
-        for lane in told.lanes:
-            lane.close()
+        for connection in attempts.connections:
+            connection.close()
 
 
-def test_all_are_made_at_once_and_each_is_told_of() -> None:
+def test_connections_are_made_concurrently_and_each_result_is_reported() -> None:
     with (
         serving("127.0.0.1:0") as server,
         serving("udp://127.0.0.1:0") as other,
-        connecting(server.address, other.address, ("localhost", unused_port())) as told,
+        connecting(server.address, other.address, ("localhost", unused_port())) as attempts,
     ):
-        while told.openings:
-            told.turn()
-        assert told.opened.keys() == {0, 1}
-        assert told.opened[0].keys() == {"connect"}
-        assert told.failed == {2: "Refused"}
-        assert [bool(lane.connection) for lane in told.lanes] == [True, True, False]
+        while attempts.connector:
+            attempts.step()
+        assert attempts.opened.keys() == {0, 1}
+        assert attempts.opened[0].keys() == {"connect"}
+        assert attempts.failed == {2: "Refused"}
+        assert [bool(connection.connection) for connection in attempts.connections] == [True, True, False]
 
 
 @linux
-def test_who_lets_nobody_in_holds_up_nobody_else() -> None:
-    with full() as dead, serving("127.0.0.1:0") as server, connecting(dead, server.address) as told:
-        while 1 not in told.opened:
-            told.turn()
-        assert told.lanes[0].opening
-        assert told.failed == {}
+def test_an_unresponsive_target_does_not_delay_the_others() -> None:
+    with full() as dead, serving("127.0.0.1:0") as server, connecting(dead, server.address) as attempts:
+        while 1 not in attempts.opened:
+            attempts.step()
+        assert attempts.connections[0].opening
+        assert attempts.failed == {}
 
 
 @linux
-def test_who_does_not_answer_in_time_has_failed() -> None:
-    with full() as dead, connecting(dead, within=0.02) as told:
-        while told.openings:
-            told.turn()
-        assert told.failed == {0: "TimedOut"}
-        assert not told.lanes[0].opening
+def test_a_connection_that_takes_too_long_fails() -> None:
+    with full() as dead, connecting(dead, timeout=0.02) as attempts:
+        while attempts.connector:
+            attempts.step()
+        assert attempts.failed == {0: "TimedOut"}
+        assert not attempts.connections[0].opening
 
 
 @linux
-def test_all_can_be_given_up() -> None:
-    with full() as dead, connecting(dead, dead) as told:
-        told.openings.give_up()
-        assert told.failed == {0: "TimedOut", 1: "TimedOut"}
-        assert not told.openings
+def test_all_connections_can_time_out_at_once() -> None:
+    with full() as dead, connecting(dead, dead) as attempts:
+        attempts.connector.time_out()
+        assert attempts.failed == {0: "TimedOut", 1: "TimedOut"}
+        assert not attempts.connector
 
 
 @linux
-def test_what_is_abandoned_is_told_to_nobody() -> None:
-    with full() as dead, connecting(dead) as told:
-        told.openings.abandon()
-        assert (told.failed, told.opened, told.lanes[0].opening) == ({}, {}, False)
-        assert told.openings.awaited() == ([], [], float("inf"))
+def test_cancelled_connections_are_not_reported() -> None:
+    with full() as dead, connecting(dead) as attempts:
+        attempts.connector.cancel()
+        assert (attempts.failed, attempts.opened, attempts.connections[0].opening) == ({}, {}, False)
+        assert attempts.connector.wait_set() == ([], [], float("inf"))
 
 
 @linux
-def test_no_more_are_begun_at_once_than_there_may_be_descriptors_for() -> None:
-    with full() as dead, connecting(*[dead] * (AT_ONCE + 2)) as told:
-        assert sum(lane.opening for lane in told.lanes) == AT_ONCE
-        assert all(place in told.openings for place in range(AT_ONCE + 2))
-        told.openings.give_up()
-        assert len(told.failed) == AT_ONCE + 2
+def test_the_number_of_concurrent_attempts_is_limited() -> None:
+    with full() as dead, connecting(*[dead] * (MAX_CONNECTING + 2)) as attempts:
+        assert sum(connection.opening for connection in attempts.connections) == MAX_CONNECTING
+        assert all(index in attempts.connector for index in range(MAX_CONNECTING + 2))
+        attempts.connector.time_out()
+        assert len(attempts.failed) == MAX_CONNECTING + 2
 
 
-def test_those_that_had_to_wait_come_after_the_others() -> None:
-    with serving("127.0.0.1:0") as server, connecting(*[server.address] * (AT_ONCE + 2)) as told:
-        while told.openings:
-            told.turn()
-        assert told.opened.keys() == {*range(AT_ONCE + 2)}
+def test_queued_connections_follow() -> None:
+    with serving("127.0.0.1:0") as server, connecting(*[server.address] * (MAX_CONNECTING + 2)) as attempts:
+        while attempts.connector:
+            attempts.step()
+        assert attempts.opened.keys() == {*range(MAX_CONNECTING + 2)}

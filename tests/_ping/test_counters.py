@@ -1,4 +1,4 @@
-"""What became of each probe, beside a plain list of what was sent and when each copy of an answer came."""
+"""The counters, compared with a plain list of sent probes and of the arrival of each copy of a reply."""
 
 from dataclasses import dataclass, field
 
@@ -7,236 +7,248 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from halloo._core.probe import ASKING, WINDOW, Header, ServerTimestamp
-from halloo._ping.counters import KEPT, OUTAGES, REMEMBERED, DirectionalLoss, LossDirection, Outage, ProbeCounters
+from halloo._ping.counters import (
+    MAX_OUTAGES,
+    MAX_TIMESTAMPS,
+    MAX_TRACKED,
+    DirectionalLoss,
+    LossDirection,
+    Outage,
+    ProbeCounters,
+)
 from halloo._server.run_window import RunWindows
 
-WAIT = 25
+TIMEOUT = 25
 END = 10_000
 
 
-def sent(tally: ProbeCounters, count: int, *, step: int = 10) -> None:
-    """Send so many, one after the other."""
+def sent(counters: ProbeCounters, count: int, *, step: int = 10) -> None:
+    """Send `count` probes, one after the other."""
     for _ in range(count):
-        tally.send(tally.sent * step)
+        counters.send(counters.sent * step)
 
 
-# One probe.
+# Single probes.
 
 
-def test_what_took_too_long_is_counted_apart_from_what_failed() -> None:
-    tally = ProbeCounters(WAIT)
-    sent(tally, 4)
-    tally.fail(0)
-    assert list(tally.overdue(10 + WAIT + 1)) == [1]
-    assert tally.receive(2, 20 + WAIT + 1) == ("late", False)
-    assert tally.finish(END) == [3]
-    assert (tally.lost, tally.late, tally.timed_out) == (3, 1, 2)
+def test_timeouts_are_counted_apart_from_failures() -> None:
+    counters = ProbeCounters(TIMEOUT)
+    sent(counters, 4)
+    counters.fail(0)
+    assert list(counters.expire(10 + TIMEOUT + 1)) == [1]
+    assert counters.receive(2, 20 + TIMEOUT + 1) == ("late", False)
+    assert counters.finish(END) == [3]
+    assert (counters.lost, counters.late, counters.timed_out) == (3, 1, 2)
 
 
-def test_what_was_pushed_out_is_told_at_the_end_if_not_before() -> None:
-    tally = ProbeCounters(WAIT)
-    sent(tally, REMEMBERED + 1, step=0)
-    assert tally.finish(1) == list(range(REMEMBERED + 1))
+def test_evicted_probes_are_reported_by_finish() -> None:
+    counters = ProbeCounters(TIMEOUT)
+    sent(counters, MAX_TRACKED + 1, step=0)
+    assert counters.finish(1) == list(range(MAX_TRACKED + 1))
 
 
 def test_probes_are_numbered_from_0() -> None:
-    tally = ProbeCounters(WAIT)
-    assert [tally.send(time) for time in (0, 10, 20)] == [0, 1, 2]
-    assert (tally.sent, tally.awaited, tally.received, tally.lost) == (3, 3, 0, 0)
+    counters = ProbeCounters(TIMEOUT)
+    assert [counters.send(time) for time in (0, 10, 20)] == [0, 1, 2]
+    assert (counters.sent, counters.pending, counters.received, counters.lost) == (3, 3, 0, 0)
 
 
-def test_an_answer_in_time_is_a_reply() -> None:
-    tally = ProbeCounters(WAIT)
-    sent(tally, 1)
-    assert tally.receive(0, WAIT) == ("reply", False)
-    assert (tally.received, tally.awaited, tally.lost) == (1, 0, 0)
+def test_a_timely_answer_is_a_reply() -> None:
+    counters = ProbeCounters(TIMEOUT)
+    sent(counters, 1)
+    assert counters.receive(0, TIMEOUT) == ("reply", False)
+    assert (counters.received, counters.pending, counters.lost) == (1, 0, 0)
 
 
-def test_an_answer_after_the_wait_is_late_whether_or_not_anybody_looked() -> None:
-    for looking in (False, True):
-        tally = ProbeCounters(WAIT)
-        sent(tally, 1)
-        if looking:
-            assert list(tally.overdue(WAIT + 1)) == [0]
-            assert tally.lost == 1
-        assert tally.receive(0, WAIT + 1) == ("late", False)
-        assert (tally.received, tally.late, tally.lost, tally.awaited) == (0, 1, 0, 0)
+def test_an_answer_after_the_timeout_is_late_whether_or_not_expire_ran() -> None:
+    for expire_first in (False, True):
+        counters = ProbeCounters(TIMEOUT)
+        sent(counters, 1)
+        if expire_first:
+            assert list(counters.expire(TIMEOUT + 1)) == [0]
+            assert counters.lost == 1
+        assert counters.receive(0, TIMEOUT + 1) == ("late", False)
+        assert (counters.received, counters.late, counters.lost, counters.pending) == (0, 1, 0, 0)
 
 
-def test_a_second_answer_is_a_duplicate_also_of_a_late_one() -> None:
-    tally = ProbeCounters(WAIT)
-    sent(tally, 2)
-    tally.receive(0, 5)
-    tally.receive(1, 100)
-    assert tally.receive(0, 6) == tally.receive(1, 101) == ("duplicate", False)
-    assert (tally.received, tally.late, tally.duplicate) == (1, 1, 2)
+def test_a_second_answer_is_a_duplicate_even_of_a_late_probe() -> None:
+    counters = ProbeCounters(TIMEOUT)
+    sent(counters, 2)
+    counters.receive(0, 5)
+    counters.receive(1, 100)
+    assert counters.receive(0, 6) == counters.receive(1, 101) == ("duplicate", False)
+    assert (counters.received, counters.late, counters.duplicate) == (1, 1, 2)
 
 
-def test_an_answer_after_one_to_a_later_probe_is_reordered() -> None:
-    tally = ProbeCounters(WAIT)
-    sent(tally, 3)
-    assert [tally.receive(number, 21) for number in (1, 0, 2)] == [("reply", False), ("reply", True), ("reply", False)]
-    assert tally.reordered == 1
+def test_an_answer_after_that_to_a_later_probe_is_reordered() -> None:
+    counters = ProbeCounters(TIMEOUT)
+    sent(counters, 3)
+    assert [counters.receive(number, 21) for number in (1, 0, 2)] == [
+        ("reply", False),
+        ("reply", True),
+        ("reply", False),
+    ]
+    assert counters.reordered == 1
 
 
-def test_an_answer_to_what_was_never_sent_is_unknown_and_counts_nothing() -> None:
-    tally = ProbeCounters(WAIT)
-    sent(tally, 2)
-    assert [tally.receive(number, 1)[0] for number in (2, 99, -1, -(1 << 32))] == ["unknown"] * 4
-    assert (tally.received, tally.duplicate, tally.late, tally.awaited) == (0, 0, 0, 2)
+def test_an_answer_to_an_unsent_probe_is_unknown_and_not_counted() -> None:
+    counters = ProbeCounters(TIMEOUT)
+    sent(counters, 2)
+    assert [counters.receive(number, 1)[0] for number in (2, 99, -1, -(1 << 32))] == ["unknown"] * 4
+    assert (counters.received, counters.duplicate, counters.late, counters.pending) == (0, 0, 0, 2)
 
 
-def test_a_probe_that_could_not_be_sent_is_lost_at_once() -> None:
-    tally = ProbeCounters(WAIT)
-    sent(tally, 2)
-    tally.fail(1)
-    tally.fail(1)
-    assert (tally.lost, tally.awaited, tally.outstanding()) == (1, 1, [0])
+def test_a_failed_probe_is_lost_at_once() -> None:
+    counters = ProbeCounters(TIMEOUT)
+    sent(counters, 2)
+    counters.fail(1)
+    counters.fail(1)
+    assert (counters.lost, counters.pending, counters.outstanding()) == (1, 1, [0])
 
 
-def test_a_probe_that_was_answered_cannot_fail() -> None:
-    tally = ProbeCounters(WAIT)
-    sent(tally, 2)
-    tally.receive(0, 1)
-    tally.receive(1, 1)
-    tally.fail(0)
-    tally.fail(1)
-    assert tally.lost == 0
+def test_an_answered_probe_cannot_fail() -> None:
+    counters = ProbeCounters(TIMEOUT)
+    sent(counters, 2)
+    counters.receive(0, 1)
+    counters.receive(1, 1)
+    counters.fail(0)
+    counters.fail(1)
+    assert counters.lost == 0
 
 
-# Waiting.
+# Expiry.
 
 
-def test_the_oldest_that_is_awaited_says_when_to_look_again() -> None:
-    tally = ProbeCounters(WAIT)
-    assert tally.due_ns() is None
-    sent(tally, 2)
-    due = tally.due_ns()
-    assert due == WAIT + 1
-    assert list(tally.overdue(due - 1)) == []
-    assert list(tally.overdue(due)) == [0]
-    tally.receive(1, 20)
-    assert tally.due_ns() is None
+def test_the_oldest_pending_probe_determines_the_next_expiry() -> None:
+    counters = ProbeCounters(TIMEOUT)
+    assert counters.expires_ns() is None
+    sent(counters, 2)
+    due = counters.expires_ns()
+    assert due == TIMEOUT + 1
+    assert list(counters.expire(due - 1)) == []
+    assert list(counters.expire(due)) == [0]
+    counters.receive(1, 20)
+    assert counters.expires_ns() is None
 
 
-def test_at_the_end_all_that_are_awaited_are_given_up() -> None:
-    tally = ProbeCounters(WAIT)
-    sent(tally, 3)
-    tally.receive(1, 20)
-    assert tally.finish(21) == [0, 2]
-    assert (tally.lost, tally.awaited, tally.outstanding()) == (2, 0, [])
-    assert tally.finish(22) == []
+def test_finish_marks_all_pending_probes_as_lost() -> None:
+    counters = ProbeCounters(TIMEOUT)
+    sent(counters, 3)
+    counters.receive(1, 20)
+    assert counters.finish(21) == [0, 2]
+    assert (counters.lost, counters.pending, counters.outstanding()) == (2, 0, [])
+    assert counters.finish(22) == []
 
 
 # Outages.
 
 
-def test_two_lost_in_a_row_are_an_outage_until_one_came_back() -> None:
-    tally = ProbeCounters(WAIT)
-    sent(tally, 4)
-    tally.receive(0, 5)
-    tally.receive(3, 40)
-    assert list(tally.overdue(100)) == [1, 2]
-    assert tally.outages == [Outage(10, 30, 2)] == [tally.longest]
-    assert tally.outages[0].length_ns == 20
+def test_two_consecutive_losses_are_an_outage_until_the_next_reply() -> None:
+    counters = ProbeCounters(TIMEOUT)
+    sent(counters, 4)
+    counters.receive(0, 5)
+    counters.receive(3, 40)
+    assert list(counters.expire(100)) == [1, 2]
+    assert counters.outages == [Outage(10, 30, 2)] == [counters.longest_outage]
+    assert counters.outages[0].length_ns == 20
 
 
-def test_one_that_is_lost_alone_is_no_outage() -> None:
-    tally = ProbeCounters(WAIT)
-    sent(tally, 3)
-    tally.receive(0, 20)
-    tally.receive(2, 20)
-    tally.finish(100)
-    assert (tally.lost, tally.outages, tally.longest, tally.outage_count) == (1, [], None, 0)
+def test_a_single_loss_is_not_an_outage() -> None:
+    counters = ProbeCounters(TIMEOUT)
+    sent(counters, 3)
+    counters.receive(0, 20)
+    counters.receive(2, 20)
+    counters.finish(100)
+    assert (counters.lost, counters.outages, counters.longest_outage, counters.outage_count) == (1, [], None, 0)
 
 
-def test_an_outage_at_the_end_goes_on() -> None:
-    tally = ProbeCounters(WAIT)
-    sent(tally, 3)
-    tally.receive(0, 1)
-    tally.finish(100)
-    assert tally.outages == [Outage(10, 100, 2, over=False)]
+def test_an_outage_at_the_end_is_not_over() -> None:
+    counters = ProbeCounters(TIMEOUT)
+    sent(counters, 3)
+    counters.receive(0, 1)
+    counters.finish(100)
+    assert counters.outages == [Outage(10, 100, 2, over=False)]
 
 
 def test_late_answers_do_not_end_an_outage() -> None:
-    tally = ProbeCounters(WAIT)
-    sent(tally, 3)
+    counters = ProbeCounters(TIMEOUT)
+    sent(counters, 3)
     for number in range(3):
-        tally.receive(number, 200 + number)
-    tally.finish(300)
-    assert (tally.late, tally.lost, tally.outages) == (3, 0, [Outage(0, 300, 3, over=False)])
+        counters.receive(number, 200 + number)
+    counters.finish(300)
+    assert (counters.late, counters.lost, counters.outages) == (3, 0, [Outage(0, 300, 3, over=False)])
 
 
 def test_the_list_of_outages_is_bounded_and_their_count_is_not() -> None:
-    tally = ProbeCounters(WAIT)
-    for outage in range(OUTAGES + 5):
-        for _ in range(2 + (outage == OUTAGES + 2)):
-            tally.fail(tally.send(tally.sent * 10))
-        tally.receive(tally.send(tally.sent * 10), tally.sent * 10)
-    assert (len(tally.outages), tally.outage_count) == (OUTAGES, OUTAGES + 5)
-    assert tally.longest
-    assert tally.longest.probes == 3
+    counters = ProbeCounters(TIMEOUT)
+    for outage in range(MAX_OUTAGES + 5):
+        for _ in range(2 + (outage == MAX_OUTAGES + 2)):
+            counters.fail(counters.send(counters.sent * 10))
+        counters.receive(counters.send(counters.sent * 10), counters.sent * 10)
+    assert (len(counters.outages), counters.outage_count) == (MAX_OUTAGES, MAX_OUTAGES + 5)
+    assert counters.longest_outage
+    assert counters.longest_outage.probes == 3
 
 
 # Memory.
 
 
-def test_more_than_can_be_remembered_are_not_awaited() -> None:
-    tally = ProbeCounters(END * REMEMBERED)
-    sent(tally, REMEMBERED + 5)
-    assert (tally.lost, tally.awaited, tally.outstanding()[0]) == (5, REMEMBERED, 5)
-    time = tally.sent * 10
-    assert tally.due_ns() == 0
-    assert list(tally.overdue(time)) == [0, 1, 2, 3, 4]
-    assert tally.due_ns() == 5 * 10 + END * REMEMBERED + 1
-    assert tally.receive(4, time) == ("unknown", False)
-    assert tally.receive(5, time) == ("reply", False)
-    assert tally.receive(REMEMBERED + 4, time) == ("reply", False)
-    assert tally.finish(time) == list(range(6, REMEMBERED + 4))
-    assert (tally.received, tally.late, tally.lost) == (2, 0, REMEMBERED + 3)
+def test_probes_beyond_the_tracked_ones_are_evicted() -> None:
+    counters = ProbeCounters(END * MAX_TRACKED)
+    sent(counters, MAX_TRACKED + 5)
+    assert (counters.lost, counters.pending, counters.outstanding()[0]) == (5, MAX_TRACKED, 5)
+    time = counters.sent * 10
+    assert counters.expires_ns() == 0
+    assert list(counters.expire(time)) == [0, 1, 2, 3, 4]
+    assert counters.expires_ns() == 5 * 10 + END * MAX_TRACKED + 1
+    assert counters.receive(4, time) == ("unknown", False)
+    assert counters.receive(5, time) == ("reply", False)
+    assert counters.receive(MAX_TRACKED + 4, time) == ("reply", False)
+    assert counters.finish(time) == list(range(6, MAX_TRACKED + 4))
+    assert (counters.received, counters.late, counters.lost) == (2, 0, MAX_TRACKED + 3)
 
 
-def test_any_number_can_be_counted() -> None:
-    tally = ProbeCounters(WAIT)
-    for _ in range(3 * REMEMBERED):
-        number = tally.send(0)
-        assert tally.receive(number, 1) == ("reply", False)
-    assert (tally.received, tally.lost, tally.duplicate) == (3 * REMEMBERED, 0, 0)
-    assert tally.receive(0, 1)[0] == "unknown"
-    assert tally.receive(2 * REMEMBERED, 1)[0] == "duplicate"
+def test_counts_are_unbounded() -> None:
+    counters = ProbeCounters(TIMEOUT)
+    for _ in range(3 * MAX_TRACKED):
+        number = counters.send(0)
+        assert counters.receive(number, 1) == ("reply", False)
+    assert (counters.received, counters.lost, counters.duplicate) == (3 * MAX_TRACKED, 0, 0)
+    assert counters.receive(0, 1)[0] == "unknown"
+    assert counters.receive(2 * MAX_TRACKED, 1)[0] == "duplicate"
 
 
-def test_what_is_lost_and_forgotten_stays_lost() -> None:
-    tally = ProbeCounters(WAIT)
-    tally.send(0)
-    for _ in range(REMEMBERED):
-        tally.receive(tally.send(1), 1)
-    assert tally.receive(0, 2) == ("unknown", False)
-    assert (tally.lost, tally.awaited) == (1, 0)
+def test_a_lost_and_evicted_probe_stays_lost() -> None:
+    counters = ProbeCounters(TIMEOUT)
+    counters.send(0)
+    for _ in range(MAX_TRACKED):
+        counters.receive(counters.send(1), 1)
+    assert counters.receive(0, 2) == ("unknown", False)
+    assert (counters.lost, counters.pending) == (1, 0)
 
 
-# All of it, whatever happens.
+# Property tests against the model.
 
 
 @dataclass
-class Plain:
-    """The probes as a list: when each was sent, and when each copy of its answer came."""
+class Model:
+    """The probes as a list of when each copy of their replies arrived."""
 
-    came: list[list[int]] = field(default_factory=list)
+    received: list[list[int]] = field(default_factory=list)
 
     def first(self, number: int) -> int | None:
-        return min(self.came[number], default=None)
+        return min(self.received[number], default=None)
 
     def outcome(self, number: int) -> str:
         first = self.first(number)
-        return "lost" if first is None else "reply" if first - number * 10 <= WAIT else "late"
+        return "lost" if first is None else "reply" if first - number * 10 <= TIMEOUT else "late"
 
     def count(self, outcome: str) -> int:
-        return sum(self.outcome(number) == outcome for number in range(len(self.came)))
+        return sum(self.outcome(number) == outcome for number in range(len(self.received)))
 
     def outages(self) -> list[Outage]:
         found, failing = [], []
-        for number in range(len(self.came)):
+        for number in range(len(self.received)):
             if self.outcome(number) != "reply":
                 failing.append(number * 10)
                 continue
@@ -250,48 +262,54 @@ delays = st.lists(st.integers(0, 60), max_size=3)
 
 
 @given(st.lists(delays, max_size=40), st.sets(st.integers(0, 460)))
-def test_under_loss_copies_disorder_and_delay_all_is_counted_as_it_was(came: list[list[int]], looks: set[int]) -> None:
-    plain = Plain([[number * 10 + delay for delay in each] for number, each in enumerate(came)])
-    # At one moment what is to be sent is sent, then what came is read, and then somebody looks at the time.
-    events = [(number * 10, 0, number) for number in range(len(came))]
-    events += [(time, 1, number) for number, times in enumerate(plain.came) for time in times]
-    events += [(time, 2, 0) for time in looks]
-    tally, given_up, reordered, highest, met = ProbeCounters(WAIT), set[int](), 0, -1, set[int]()
+def test_counts_match_a_plain_model_under_loss_duplication_reordering_and_delay(
+    received: list[list[int]], expire_times: set[int]
+) -> None:
+    model = Model([[number * 10 + delay for delay in each] for number, each in enumerate(received)])
+    # At the same time, sending comes first, then receiving, then expiry.
+    events = [(number * 10, 0, number) for number in range(len(received))]
+    events += [(time, 1, number) for number, times in enumerate(model.received) for time in times]
+    events += [(time, 2, 0) for time in expire_times]
+    counters, lost, reordered, highest, seen = ProbeCounters(TIMEOUT), set[int](), 0, -1, set[int]()
     for time, kind, number in sorted(events):
         if kind == 0:
-            assert tally.send(time) == number
+            assert counters.send(time) == number
         elif kind == 2:
-            given_up.update(tally.overdue(time))
+            lost.update(counters.expire(time))
         else:
-            outcome, late = tally.receive(number, time)
-            assert outcome == ("duplicate" if number in met else plain.outcome(number))
-            assert late == (number not in met and number < highest)
+            outcome, late = counters.receive(number, time)
+            assert outcome == ("duplicate" if number in seen else model.outcome(number))
+            assert late == (number not in seen and number < highest)
             reordered += late
             highest = max(highest, number)
-            met.add(number)
-        due = tally.due_ns()
-        assert due == (tally.outstanding()[0] * 10 + WAIT + 1 if tally.awaited else None)
-        assert len(tally.outstanding()) == tally.awaited
-    given_up.update(tally.finish(END))
-    assert (tally.sent, tally.received, tally.late) == (len(came), plain.count("reply"), plain.count("late"))
-    assert (tally.lost, tally.awaited, tally.reordered) == (plain.count("lost"), 0, reordered)
-    assert tally.duplicate == sum(max(len(times) - 1, 0) for times in plain.came)
-    assert {number for number in range(len(came)) if plain.outcome(number) == "lost"} <= given_up
-    assert tally.outages == plain.outages()
-    assert tally.outage_count == len(tally.outages)
-    assert tally.longest == max(tally.outages, key=lambda outage: outage.length_ns, default=None)
+            seen.add(number)
+        due = counters.expires_ns()
+        assert due == (counters.outstanding()[0] * 10 + TIMEOUT + 1 if counters.pending else None)
+        assert len(counters.outstanding()) == counters.pending
+    lost.update(counters.finish(END))
+    assert (counters.sent, counters.received, counters.late) == (
+        len(received),
+        model.count("reply"),
+        model.count("late"),
+    )
+    assert (counters.lost, counters.pending, counters.reordered) == (model.count("lost"), 0, reordered)
+    assert counters.duplicate == sum(max(len(times) - 1, 0) for times in model.received)
+    assert {number for number in range(len(received)) if model.outcome(number) == "lost"} <= lost
+    assert counters.outages == model.outages()
+    assert counters.outage_count == len(counters.outages)
+    assert counters.longest_outage == max(counters.outages, key=lambda outage: outage.length_ns, default=None)
 
 
-FATES = ("answered", "forward", "reverse", "refused")
+OUTCOMES = ("answered", "forward", "reverse", "refused")
 
 
 @dataclass
 class Server:
-    """Stamps as a server does; it begins anew when it is told to."""
+    """Writes timestamps as a server does; a new one is a restarted server."""
 
     runs: RunWindows
 
-    def stamp(self, number: int, *, refused: bool = False) -> ServerTimestamp:
+    def timestamp(self, number: int, *, refused: bool = False) -> ServerTimestamp:
         return ServerTimestamp(0, 0, *self.runs.arrive(Header(1, number, 0, ASKING), refused=refused))
 
 
@@ -305,119 +323,125 @@ def direction() -> LossDirection:
     return LossDirection()
 
 
-def sent_by_fate(fates: list[str]) -> tuple[LossDirection, int]:
-    """Send a probe for each fate; give what is known then, and how many answers came."""
-    server, direction, came = Server(RunWindows()), LossDirection(), 0
-    for number, fate in enumerate(fates):
-        if fate == "forward":
+def run_with_fates(outcomes: list[str]) -> tuple[LossDirection, int]:
+    """Send a probe for each outcome; return the recorded directions and the number of replies."""
+    server, direction, received = Server(RunWindows()), LossDirection(), 0
+    for number, outcome in enumerate(outcomes):
+        if outcome == "forward":
             continue
-        stamp = server.stamp(number, refused=fate == "refused")
-        if fate == "answered":
-            direction.note(number, stamp)
-            came += 1
-    return direction, came
+        timestamp = server.timestamp(number, refused=outcome == "refused")
+        if outcome == "answered":
+            direction.record(number, timestamp)
+            received += 1
+    return direction, received
 
 
-def test_without_stamps_nothing_is_known(direction: LossDirection) -> None:
-    assert direction.ways(sent=5, came=5) is None
-    assert direction.way(3) is None
+def test_without_timestamps_nothing_is_known(direction: LossDirection) -> None:
+    assert direction.totals(sent=5, received=5) is None
+    assert direction.direction(3) is None
 
 
-def test_losses_are_told_apart() -> None:
-    direction, came = sent_by_fate(["answered", "forward", "reverse", "refused", "forward", "answered", "reverse"])
-    assert direction.ways(sent=7, came=came) == DirectionalLoss(forward=2, reverse=1, refused=1, unknown=1)
+def test_losses_are_counted_by_direction() -> None:
+    direction, received = run_with_fates(
+        ["answered", "forward", "reverse", "refused", "forward", "answered", "reverse"]
+    )
+    assert direction.totals(sent=7, received=received) == DirectionalLoss(forward=2, reverse=1, refused=1, unknown=1)
 
 
-def test_each_loss_is_told_by_the_windows_of_later_stamps() -> None:
-    direction, _ = sent_by_fate(["answered", "forward", "reverse", "answered", "reverse"])
-    assert [direction.way(number) for number in (1, 2, 4)] == ["forward", "reverse", None]
+def test_the_windows_of_later_timestamps_locate_each_loss() -> None:
+    direction, _ = run_with_fates(["answered", "forward", "reverse", "answered", "reverse"])
+    assert [direction.direction(number) for number in (1, 2, 4)] == ["forward", "reverse", None]
 
 
-def test_what_the_server_may_have_refused_was_not_lost_on_the_way_back() -> None:
-    direction, _ = sent_by_fate(["answered", "refused", "answered", "reverse", "answered"])
-    assert [direction.way(number) for number in (1, 3)] == [None, "reverse"]
+def test_a_probe_that_may_have_been_refused_is_not_lost_in_reverse() -> None:
+    direction, _ = run_with_fates(["answered", "refused", "answered", "reverse", "answered"])
+    assert [direction.direction(number) for number in (1, 3)] == [None, "reverse"]
 
 
-def test_a_window_reaches_63_back() -> None:
+def test_a_window_covers_63_earlier_probes() -> None:
     for distance, way in ((WINDOW - 1, "forward"), (WINDOW, None)):
-        direction, _ = sent_by_fate(["forward"] * distance + ["answered"])
-        assert direction.way(0) == way
+        direction, _ = run_with_fates(["forward"] * distance + ["answered"])
+        assert direction.direction(0) == way
 
 
-def test_one_that_overtook_another_there_is_counted_once(server: Server, direction: LossDirection) -> None:
-    server.stamp(1)  # and its answer is lost
-    direction.note(0, server.stamp(0))
-    assert direction.ways(sent=2, came=1) == DirectionalLoss(forward=0, reverse=1, refused=0, unknown=0)
+def test_a_probe_that_overtook_another_is_counted_once(server: Server, direction: LossDirection) -> None:
+    server.timestamp(1)  # its reply is lost
+    direction.record(0, server.timestamp(0))
+    assert direction.totals(sent=2, received=1) == DirectionalLoss(forward=0, reverse=1, refused=0, unknown=0)
 
 
-def test_one_that_came_late_to_the_server_was_not_lost(server: Server, direction: LossDirection) -> None:
+def test_a_probe_that_reached_the_server_late_is_not_lost(server: Server, direction: LossDirection) -> None:
     for number in (0, 2, 1, 3):
-        direction.note(number, server.stamp(number))
-    assert direction.ways(sent=4, came=4) == DirectionalLoss(0, 0, 0, 0)
+        direction.record(number, server.timestamp(number))
+    assert direction.totals(sent=4, received=4) == DirectionalLoss(0, 0, 0, 0)
 
 
-def test_overtaking_both_there_and_back_is_no_new_beginning(server: Server, direction: LossDirection) -> None:
-    stamps = {number: server.stamp(number) for number in (0, 1, 2, 4, 3)}
+def test_reordering_on_both_paths_is_not_a_server_restart(server: Server, direction: LossDirection) -> None:
+    timestamps = {number: server.timestamp(number) for number in (0, 1, 2, 4, 3)}
     for number in (0, 1, 2, 3, 4):
-        direction.note(number, stamps[number])
-    assert direction.ways(sent=5, came=5) == DirectionalLoss(0, 0, 0, 0)
+        direction.record(number, timestamps[number])
+    assert direction.totals(sent=5, received=5) == DirectionalLoss(0, 0, 0, 0)
 
 
 @pytest.mark.parametrize("before", [1, 2, 50])
-def test_a_server_that_began_anew_tells_nothing(before: int, direction: LossDirection) -> None:
+def test_after_a_server_restart_nothing_is_known(before: int, direction: LossDirection) -> None:
     first, second = Server(RunWindows()), Server(RunWindows())
     for number in range(before):
-        direction.note(number, first.stamp(number))
+        direction.record(number, first.timestamp(number))
     for number in range(before + 1, before + 4):
-        direction.note(number, second.stamp(number))
-    assert direction.ways(sent=before + 4, came=before + 3) is None
-    assert direction.way(before) is None
+        direction.record(number, second.timestamp(number))
+    assert direction.totals(sent=before + 4, received=before + 3) is None
+    assert direction.direction(before) is None
 
 
 def test_a_long_run_takes_bounded_memory_and_its_counts_stay_right(server: Server, direction: LossDirection) -> None:
-    lost = {number for number in range(3 * KEPT) if number % 7 == 3}
-    for number in range(3 * KEPT):
+    lost = {number for number in range(3 * MAX_TIMESTAMPS) if number % 7 == 3}
+    for number in range(3 * MAX_TIMESTAMPS):
         if number not in lost:
-            direction.note(number, server.stamp(number))
-    assert direction.ways(3 * KEPT, 3 * KEPT - len(lost)) == DirectionalLoss(len(lost), 0, 0, 0)
-    assert direction.way(sorted(lost)[-5]) == "forward"
-    assert direction.way(3) is None
+            direction.record(number, server.timestamp(number))
+    assert direction.totals(3 * MAX_TIMESTAMPS, 3 * MAX_TIMESTAMPS - len(lost)) == DirectionalLoss(len(lost), 0, 0, 0)
+    assert direction.direction(sorted(lost)[-5]) == "forward"
+    assert direction.direction(3) is None
 
 
-# Whatever is lost.
+# Property tests of losses.
 
 
-@given(st.lists(st.sampled_from(FATES), min_size=1, max_size=200))
+@given(st.lists(st.sampled_from(OUTCOMES), min_size=1, max_size=200))
 @example(["forward", "answered"])
 @example(["refused"] * 100 + ["answered"])
-def test_every_loss_is_counted_on_its_way(fates: list[str]) -> None:
-    direction, came = sent_by_fate(fates)
-    if not came:
-        assert direction.ways(len(fates), came) is None
+def test_every_loss_is_counted_on_its_path(outcomes: list[str]) -> None:
+    direction, received = run_with_fates(outcomes)
+    if not received:
+        assert direction.totals(len(outcomes), received) is None
         return
-    known = len(fates) - fates[::-1].index("answered")
-    there, back, refused = (fates[:known].count(fate) for fate in FATES[1:])
-    assert direction.ways(len(fates), came) == DirectionalLoss(there, back, refused, len(fates) - known)
+    known = len(outcomes) - outcomes[::-1].index("answered")
+    forward, reverse, refused = (outcomes[:known].count(outcome) for outcome in OUTCOMES[1:])
+    assert direction.totals(len(outcomes), received) == DirectionalLoss(
+        forward, reverse, refused, len(outcomes) - known
+    )
 
 
-@given(st.lists(st.sampled_from(FATES), max_size=200))
-def test_no_loss_is_told_to_be_on_the_other_way(fates: list[str]) -> None:
-    direction, _ = sent_by_fate(fates)
-    for number, fate in enumerate(fates):
-        if fate != "answered":
-            assert direction.way(number) in (fate, None)
+@given(st.lists(st.sampled_from(OUTCOMES), max_size=200))
+def test_no_loss_is_attributed_to_the_wrong_path(outcomes: list[str]) -> None:
+    direction, _ = run_with_fates(outcomes)
+    for number, outcome in enumerate(outcomes):
+        if outcome != "answered":
+            assert direction.direction(number) in (outcome, None)
 
 
-@given(st.lists(st.tuples(st.sampled_from(FATES), st.integers(0, 5), st.integers(0, 5)), min_size=1, max_size=60))
-def test_with_disorder_no_more_is_lost_than_did_not_come(probes: list[tuple[str, int, int]]) -> None:
-    server, direction, came = Server(RunWindows()), LossDirection(), 0
-    there = sorted(range(len(probes)), key=lambda number: number + probes[number][1])
-    stamps = {n: server.stamp(n, refused=probes[n][0] == "refused") for n in there if probes[n][0] != "forward"}
-    answers = [n for n in there if probes[n][0] == "answered"]
-    for number in sorted(answers, key=lambda number: there.index(number) + probes[number][2]):
-        direction.note(number, stamps[number])
-        came += 1
-    ways = direction.ways(len(probes), came)
+@given(st.lists(st.tuples(st.sampled_from(OUTCOMES), st.integers(0, 5), st.integers(0, 5)), min_size=1, max_size=60))
+def test_reordering_never_inflates_losses(probes: list[tuple[str, int, int]]) -> None:
+    server, direction, received = Server(RunWindows()), LossDirection(), 0
+    forward = sorted(range(len(probes)), key=lambda number: number + probes[number][1])
+    timestamps = {
+        n: server.timestamp(n, refused=probes[n][0] == "refused") for n in forward if probes[n][0] != "forward"
+    }
+    answers = [n for n in forward if probes[n][0] == "answered"]
+    for number in sorted(answers, key=lambda number: forward.index(number) + probes[number][2]):
+        direction.record(number, timestamps[number])
+        received += 1
+    ways = direction.totals(len(probes), received)
     if ways is not None:
-        assert ways.forward + ways.reverse + ways.refused + ways.unknown == len(probes) - came
+        assert ways.forward + ways.reverse + ways.refused + ways.unknown == len(probes) - received
         assert min(ways.forward, ways.reverse, ways.refused, ways.unknown) >= 0

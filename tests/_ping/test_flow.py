@@ -1,4 +1,4 @@
-"""One way to one echo: what it sends, what comes of it, and how it ends."""
+"""One connection to an echo: sending, receiving, and how it ends."""
 
 import select
 import socket
@@ -16,8 +16,17 @@ from halloo._core.probe import Probes
 from halloo._core.tls_options import ClientTLS, ServerTLS
 from halloo._net.readiness import until_readable, until_writable
 from halloo._net.socket_options import SocketOptions
-from halloo._ping.flow import CHUNK, TCP_INFO_SIZE, Blocked, Came, ConnectOptions, Flow, ProbeConnection, read_tcp_info
-from halloo._ping.prober import both_clocks
+from halloo._ping.flow import (
+    RECEIVE_SIZE,
+    TCP_INFO_SIZE,
+    Blocked,
+    ConnectOptions,
+    Flow,
+    ProbeConnection,
+    Received,
+    read_tcp_info,
+)
+from halloo._ping.prober import read_clocks
 from halloo._ping.report import Kernel, TargetReport
 from halloo._ping.tracker import Instant, ProbeTracker
 from halloo._server.serve import serving
@@ -25,24 +34,28 @@ from halloo.errors import IncompleteRead, LocalError, PeerError, Refused, Reset,
 from tests.peers import PATIENCE, mailbox, peer, resetting, silent, unused_datagram_port, unused_port
 from tests.stamped import stamping_kernel
 
-WAIT = 10.0  # seconds that no test takes
+TIMEOUT = 10.0  # seconds, more than any test takes
 RUN, SIZE = 0xBEEF, 128
 LARGE = 65_507
 
 
 @contextmanager
-def lane(address: AddressLike, *, size: int = SIZE, dial: dict[str, object] | None = None) -> Iterator[ProbeConnection]:
-    made = ProbeConnection(ConnectOptions(parse(address), WAIT, **(dial or {})), run=RUN, size=size)  # type: ignore[arg-type]
-    with closing(made):
-        yield made
+def probe_connection(
+    address: AddressLike, *, size: int = SIZE, options: dict[str, object] | None = None
+) -> Iterator[ProbeConnection]:
+    connection = ProbeConnection(ConnectOptions(parse(address), TIMEOUT, **(options or {})), run=RUN, size=size)  # type: ignore[arg-type]
+    with closing(connection):
+        yield connection
 
 
-def opened(near: ProbeConnection) -> Mapping[str, int]:
-    """Connect, and give the phases."""
-    phases = near.open()
+def connect(client: ProbeConnection) -> Mapping[str, int]:
+    """Connect, and return the phases."""
+    phases = client.open()
     while phases is None:
-        sock, writing, _ = near.awaited
-        phases = near.advance(ready=bool(until_writable(sock, WAIT) if writing else until_readable([sock], WAIT)))
+        sock, writing, _ = client.awaited
+        phases = client.advance(
+            ready=bool(until_writable(sock, TIMEOUT) if writing else until_readable([sock], TIMEOUT))
+        )
     return phases
 
 
@@ -50,40 +63,40 @@ def probe(number: int, size: int = SIZE) -> bytes:
     return Probes(RUN, size).make(number, 1)
 
 
-def come(near: ProbeConnection, count: int = 1, clock: Callable[[], Instant] = both_clocks) -> list[Came]:
-    """Wait until so much has come."""
-    found: list[Came] = []
+def receive_all(client: ProbeConnection, count: int = 1, clock: Callable[[], Instant] = read_clocks) -> list[Received]:
+    """Wait for `count` replies."""
+    found: list[Received] = []
     while len(found) < count:
-        assert near.connection
-        assert until_readable([near.connection.socket], WAIT)
-        found += near.receive(clock)
+        assert client.connection
+        assert until_readable([client.connection.socket], TIMEOUT)
+        found += client.receive(clock)
     return found
 
 
-def pieces(near: ProbeConnection, count: int = 1) -> list[bytes]:
-    return [data for data, _, _ in come(near, count)]
+def replies(client: ProbeConnection, count: int = 1) -> list[bytes]:
+    return [data for data, _, _ in receive_all(client, count)]
 
 
-def told(near: ProbeConnection, far: socket.socket, sender: tuple[str, int]) -> list[int | None]:
-    """Say of two datagrams when the kernel had them."""
+def kernel_times(client: ProbeConnection, server_socket: socket.socket, sender: tuple[str, int]) -> list[int | None]:
+    """Return the kernel's timestamps of two datagrams."""
     for _ in range(2):
-        far.sendto(b"x", sender)
-    return [kernel_ns for _, _, kernel_ns in come(near, 2)]
+        server_socket.sendto(b"x", sender)
+    return [kernel_ns for _, _, kernel_ns in receive_all(client, 2)]
 
 
-def resolve_to(monkeypatch: pytest.MonkeyPatch, *places: tuple[str, int]) -> None:
-    """Have the system's resolver know a name with these addresses."""
-    found = [(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", place) for place in places]
+def resolve_to(monkeypatch: pytest.MonkeyPatch, *addresses: tuple[str, int]) -> None:
+    """Make the system's resolver return these addresses for any name."""
+    found = [(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", place) for place in addresses]
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
 
 
 @pytest.fixture
 def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Give a path that is short enough for a Unix socket (unix(7))."""
+    """Return a path that is short enough for a Unix socket (unix(7))."""
     if not hasattr(socket, "AF_UNIX"):
         pytest.skip("needs Unix sockets")
     monkeypatch.chdir(tmp_path)
-    return "door"
+    return "echo.sock"
 
 
 @pytest.fixture(scope="module")
@@ -92,126 +105,136 @@ def insecure() -> dict[str, object]:
     return {"tls": ClientTLS(insecure=True)}
 
 
-# There and back.
+# Sending and receiving.
 
 
 @pytest.mark.parametrize("scheme", ["tcp", "udp"])
-def test_what_is_sent_comes_back(scheme: str) -> None:
-    with serving(f"{scheme}://127.0.0.1:0") as server, lane(server.address) as near:
-        opened(near)
-        near.send(probe(0))
-        assert pieces(near) == [probe(0)]
-        assert near.stamped == (sys.platform == "linux")
+def test_probes_are_echoed(scheme: str) -> None:
+    with serving(f"{scheme}://127.0.0.1:0") as server, probe_connection(server.address) as client:
+        connect(client)
+        client.send(probe(0))
+        assert replies(client) == [probe(0)]
+        assert client.kernel_timestamps == (sys.platform == "linux")
 
 
 @pytest.mark.parametrize("scheme", ["tcp", "udp"])
-def test_the_kernel_had_it_before_it_was_read(scheme: str) -> None:
-    with stamping_kernel(), serving(f"{scheme}://127.0.0.1:0") as server, lane(server.address) as near:
-        opened(near)
+def test_the_kernel_timestamp_lies_between_sending_and_reading(scheme: str) -> None:
+    with stamping_kernel(), serving(f"{scheme}://127.0.0.1:0") as server, probe_connection(server.address) as client:
+        connect(client)
         before = time.time_ns()
-        near.send(probe(0))
-        ((_, now, kernel_ns),) = come(near)
+        client.send(probe(0))
+        ((_, now, kernel_ns),) = receive_all(client)
     assert kernel_ns
     assert before <= kernel_ns <= now.wall_ns
 
 
-def test_over_tls_it_comes_back_as_well(insecure: dict[str, object]) -> None:
+def test_probes_are_echoed_over_tls(insecure: dict[str, object]) -> None:
     with (
         serving("tls://127.0.0.1:0", tls=ServerTLS()) as server,
-        lane(server.address, size=LARGE, dial=insecure) as near,
+        probe_connection(server.address, size=LARGE, options=insecure) as client,
     ):
-        assert opened(near).keys() == {"connect", "tls"}
-        near.send(probe(0, LARGE))
-        while near.sending:
-            near.go_on_sending()
-        assert pieces(near) == [probe(0, LARGE)]
-        assert not near.stamped
+        assert connect(client).keys() == {"connect", "tls"}
+        client.send(probe(0, LARGE))
+        while client.has_unsent:
+            client.flush()
+        assert replies(client) == [probe(0, LARGE)]
+        assert not client.kernel_timestamps
 
 
-def test_over_a_unix_socket_it_comes_back_as_well(path: str) -> None:
-    with serving(f"unix:{path}") as server, lane(server.address) as near:
-        assert opened(near).keys() == {"connect"}
-        near.send(probe(0))
-        assert pieces(near) == [probe(0)]
-        assert near.kernel() is None
-        assert near.known() == {"peer": path, "local": None, "dscp": None, "ttl": None, "path_mtu": None}
+def test_probes_are_echoed_over_a_unix_socket(path: str) -> None:
+    with serving(f"unix:{path}") as server, probe_connection(server.address) as client:
+        assert connect(client).keys() == {"connect"}
+        client.send(probe(0))
+        assert replies(client) == [probe(0)]
+        assert client.kernel_info() is None
+        assert client.describe() == {"peer": path, "local": None, "dscp": None, "ttl": None, "path_mtu": None}
 
 
-def test_with_a_name_its_time_is_a_phase() -> None:
-    with serving("127.0.0.1:0") as server, lane(("localhost", server.address.port)) as near:
-        assert opened(near).keys() == {"resolve", "connect"}
+def test_resolving_a_name_is_a_phase() -> None:
+    with serving("127.0.0.1:0") as server, probe_connection(("localhost", server.address.port)) as client:
+        assert connect(client).keys() == {"resolve", "connect"}
 
 
-def test_one_may_have_the_users_clock() -> None:
-    with serving("udp://127.0.0.1:0") as server, lane(server.address, dial={"user_clock": True}) as near:
-        opened(near)
-        near.send(probe(0))
-        ((_, _, kernel_ns),) = come(near)
-    assert (near.stamped, kernel_ns) == (False, None)
+def test_user_clock_disables_kernel_timestamps() -> None:
+    with (
+        serving("udp://127.0.0.1:0") as server,
+        probe_connection(server.address, options={"user_clock": True}) as client,
+    ):
+        connect(client)
+        client.send(probe(0))
+        ((_, _, kernel_ns),) = receive_all(client)
+    assert (client.kernel_timestamps, kernel_ns) == (False, None)
 
 
-def test_an_empty_datagram_is_something_that_came() -> None:
-    with mailbox() as far, lane(f"udp://127.0.0.1:{far.getsockname()[1]}") as near:
-        opened(near)
-        near.send(probe(0))
-        _, sender = far.recvfrom(1000)
-        far.sendto(b"", sender)
-        assert pieces(near) == [b""]
+def test_an_empty_datagram_is_received() -> None:
+    with mailbox() as server_socket, probe_connection(f"udp://127.0.0.1:{server_socket.getsockname()[1]}") as client:
+        connect(client)
+        client.send(probe(0))
+        _, sender = server_socket.recvfrom(1000)
+        server_socket.sendto(b"", sender)
+        assert replies(client) == [b""]
 
 
-def test_what_others_send_to_the_same_port_does_not_come() -> None:
-    with mailbox() as far, mailbox() as stranger, lane(f"udp://127.0.0.1:{far.getsockname()[1]}") as near:
-        opened(near)
-        near.send(probe(0))
-        data, sender = far.recvfrom(1000)
-        stranger.sendto(probe(0), sender)
-        far.sendto(data, sender)
-        far.sendto(b"that is all", sender)
-        assert pieces(near, 2) == [probe(0), b"that is all"]
+def test_datagrams_from_other_senders_are_not_received() -> None:
+    with (
+        mailbox() as server_socket,
+        mailbox() as other_socket,
+        probe_connection(f"udp://127.0.0.1:{server_socket.getsockname()[1]}") as client,
+    ):
+        connect(client)
+        client.send(probe(0))
+        data, sender = server_socket.recvfrom(1000)
+        other_socket.sendto(probe(0), sender)
+        server_socket.sendto(data, sender)
+        server_socket.sendto(b"that is all", sender)
+        assert replies(client, 2) == [probe(0), b"that is all"]
 
 
-def test_many_answers_at_once_are_read_at_once() -> None:
-    with serving("127.0.0.1:0") as server, lane(server.address) as near:
-        opened(near)
+def test_many_replies_are_read_in_one_call() -> None:
+    with serving("127.0.0.1:0") as server, probe_connection(server.address) as client:
+        connect(client)
         for number in range(50):
-            near.send(probe(number))
-        assert pieces(near, 50) == [probe(number) for number in range(50)]
+            client.send(probe(number))
+        assert replies(client, 50) == [probe(number) for number in range(50)]
 
 
-def test_what_is_not_there_yet_is_not_waited_for() -> None:
-    with serving("127.0.0.1:0") as server, lane(server.address) as near:
-        opened(near)
-        assert [*near.receive(both_clocks)] == []
+def test_receive_does_not_block() -> None:
+    with serving("127.0.0.1:0") as server, probe_connection(server.address) as client:
+        connect(client)
+        assert [*client.receive(read_clocks)] == []
 
 
-# What is known.
+# Kernel data and descriptions.
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="TCP_INFO is Linux's")
 def test_the_kernel_knows_the_round_trip_of_the_handshake() -> None:
-    with serving("127.0.0.1:0") as server, lane(server.address) as near:
-        assert near.kernel() is None
-        opened(near)
-        kernel = near.kernel()
+    with serving("127.0.0.1:0") as server, probe_connection(server.address) as client:
+        assert client.kernel_info() is None
+        connect(client)
+        kernel = client.kernel_info()
         assert kernel
         assert kernel.rtt_ns
-        near.close()
-        assert near.kernel() is None
+        client.close()
+        assert client.kernel_info() is None
 
 
-def test_of_datagrams_the_kernel_knows_no_round_trip() -> None:
-    with serving("udp://127.0.0.1:0") as server, lane(server.address) as near:
-        opened(near)
-        assert near.kernel() is None
+def test_udp_has_no_tcp_info() -> None:
+    with serving("udp://127.0.0.1:0") as server, probe_connection(server.address) as client:
+        connect(client)
+        assert client.kernel_info() is None
 
 
-def test_what_is_known_of_a_connection_is_read_from_it() -> None:
-    with serving("127.0.0.1:0") as server, lane(server.address, dial={"marking": SocketOptions(46, 7)}) as near:
-        assert near.known() == {}
-        opened(near)
-        known = near.known()
-        assert near.connection
-        local = near.connection.socket.getsockname()
+def test_the_description_is_read_from_the_socket() -> None:
+    with (
+        serving("127.0.0.1:0") as server,
+        probe_connection(server.address, options={"socket_options": SocketOptions(46, 7)}) as client,
+    ):
+        assert client.describe() == {}
+        connect(client)
+        known = client.describe()
+        assert client.connection
+        local = client.connection.socket.getsockname()
     assert known == {
         "peer": server.address.place,
         "local": f"127.0.0.1:{local[1]}",
@@ -222,273 +245,289 @@ def test_what_is_known_of_a_connection_is_read_from_it() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="IP_MTU is Linux's")
-def test_of_a_way_for_datagrams_the_mtu_is_known() -> None:
-    with serving("udp://127.0.0.1:0") as server, lane(server.address) as near:
-        opened(near)
-        mtu = near.known()["path_mtu"]
+def test_the_path_mtu_of_a_datagram_socket_is_known() -> None:
+    with serving("udp://127.0.0.1:0") as server, probe_connection(server.address) as client:
+        connect(client)
+        mtu = client.describe()["path_mtu"]
     assert isinstance(mtu, int)
     assert mtu >= 1500
 
 
-# A stream that is full.
+# A full stream.
 
 
-def filled(near: ProbeConnection) -> int:
-    """Send until no more goes, and say how many probes are on their way, the last one in part."""
+def filled(client: ProbeConnection) -> int:
+    """Send until the stream is full; return the number of probes sent, the last one in part."""
     sent = 0
-    while not near.sending:
-        near.send(probe(sent, LARGE))
+    while not client.has_unsent:
+        client.send(probe(sent, LARGE))
         sent += 1
     return sent
 
 
-def test_over_a_full_stream_nothing_is_sent_in_part_and_the_rest_follows_when_there_is_room() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener, lane(listener.getsockname(), size=LARGE) as near:
-        opened(near)
-        far, _ = listener.accept()
-        with far:
-            far.settimeout(PATIENCE)
-            sent = filled(near)
+def test_a_full_stream_blocks_further_probes_until_the_rest_is_flushed() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        probe_connection(listener.getsockname(), size=LARGE) as client,
+    ):
+        connect(client)
+        server_socket, _ = listener.accept()
+        with server_socket:
+            server_socket.settimeout(PATIENCE)
+            sent = filled(client)
             for _ in range(3):
-                with pytest.raises(Blocked, match=r"takes no more bytes; allow more time between probes with -i"):
-                    near.send(probe(sent, LARGE))
-            came = bytearray()
-            while len(came) < sent * LARGE:
-                came += far.recv(CHUNK)
-                near.go_on_sending()
-            assert not near.sending
-            near.send(probe(sent, LARGE))
-            near.go_on_sending()
-            while len(came) < (sent + 1) * LARGE:
-                came += far.recv(CHUNK)
-                near.go_on_sending()
-        identical = came == b"".join(probe(number, LARGE) for number in range(sent + 1))
+                with pytest.raises(Blocked, match=r"stopped reading; use a longer interval between probes"):
+                    client.send(probe(sent, LARGE))
+            received = bytearray()
+            while len(received) < sent * LARGE:
+                received += server_socket.recv(RECEIVE_SIZE)
+                client.flush()
+            assert not client.has_unsent
+            client.send(probe(sent, LARGE))
+            client.flush()
+            while len(received) < (sent + 1) * LARGE:
+                received += server_socket.recv(RECEIVE_SIZE)
+                client.flush()
+        identical = received == b"".join(probe(number, LARGE) for number in range(sent + 1))
         assert identical
 
 
-def test_after_the_connection_was_made_anew_nothing_is_left_of_the_old_one() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener, lane(listener.getsockname(), size=LARGE) as near:
-        opened(near)
-        filled(near)
-        near.close()
-        opened(near)
-        assert not near.sending
+def test_reconnecting_discards_unsent_bytes() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        probe_connection(listener.getsockname(), size=LARGE) as client,
+    ):
+        connect(client)
+        filled(client)
+        client.close()
+        connect(client)
+        assert not client.has_unsent
         listener.accept()[0].close()
-        far, _ = listener.accept()
-        with far:
-            near.send(probe(0, LARGE))
-            near.close()
-            far.settimeout(PATIENCE)
-            assert far.recv(12) == probe(0, LARGE)[:12]
+        server_socket, _ = listener.accept()
+        with server_socket:
+            client.send(probe(0, LARGE))
+            client.close()
+            server_socket.settimeout(PATIENCE)
+            assert server_socket.recv(12) == probe(0, LARGE)[:12]
 
 
-# Ends.
+# Errors and closing.
 
 
-def test_the_end_of_the_stream_comes_after_what_came_before_it() -> None:
+def test_received_bytes_are_given_before_the_end_of_the_stream() -> None:
     def half(connection: socket.socket) -> None:
         connection.sendall(connection.recv(1000)[:50])
 
-    with peer(half) as port, lane(f"127.0.0.1:{port}") as near:
-        opened(near)
-        near.send(probe(0))
+    with peer(half) as port, probe_connection(f"127.0.0.1:{port}") as client:
+        connect(client)
+        client.send(probe(0))
         found: list[bytes] = []
         with pytest.raises(
             IncompleteRead, match=rf"127\.0\.0\.1:{port} closed the connection; look at the server's own"
         ):
-            found.extend(data for data, _, _ in receiving(near))
+            found.extend(data for data, _, _ in receiving(client))
         assert found == [probe(0)[:50]]
 
 
-def receiving(near: ProbeConnection) -> Iterator[Came]:
-    """Give what comes, one by one, for ever."""
+def receiving(client: ProbeConnection) -> Iterator[Received]:
+    """Yield replies for ever."""
     while True:
-        assert near.connection
-        assert until_readable([near.connection.socket], WAIT)
-        yield from near.receive(both_clocks)
+        assert client.connection
+        assert until_readable([client.connection.socket], TIMEOUT)
+        yield from client.receive(read_clocks)
 
 
-def test_a_reset_is_told() -> None:
-    with peer(resetting) as port, lane(f"127.0.0.1:{port}") as near:
-        opened(near)
-        near.send(probe(0))
-        assert near.connection
-        near.connection.send_eof()
+def test_a_reset_is_raised() -> None:
+    with peer(resetting) as port, probe_connection(f"127.0.0.1:{port}") as client:
+        connect(client)
+        client.send(probe(0))
+        assert client.connection
+        client.connection.send_eof()
         with pytest.raises(Reset):
-            pieces(near)
+            replies(client)
 
 
-@pytest.mark.skipif(not hasattr(select, "poll"), reason="needs poll, to see the reset come")
-def test_sending_on_a_connection_that_has_ended_is_told() -> None:
-    with peer(lambda _: None) as port, lane(f"127.0.0.1:{port}") as near:
-        opened(near)
-        assert near.connection
-        assert until_readable([near.connection.socket], WAIT)  # the end
-        near.send(probe(0))
-        assert until_broken(near.connection.socket)
+@pytest.mark.skipif(not hasattr(select, "poll"), reason="needs poll, to see the reset")
+def test_sending_on_an_ended_connection_raises() -> None:
+    with peer(lambda _: None) as port, probe_connection(f"127.0.0.1:{port}") as client:
+        connect(client)
+        assert client.connection
+        assert until_readable([client.connection.socket], TIMEOUT)  # the end
+        client.send(probe(0))
+        assert until_broken(client.connection.socket)
         with pytest.raises(PeerError):
-            near.send(probe(1))
+            client.send(probe(1))
 
 
 def until_broken(sock: socket.socket) -> bool:
-    """Wait for the reset that answers what was sent to a peer that has closed."""
+    """Wait for the reset in reply to data for a closed socket."""
     poller = select.poll()
     poller.register(sock, select.POLLERR)
-    return bool(poller.poll(WAIT * 1000))
+    return bool(poller.poll(TIMEOUT * 1000))
 
 
-def test_where_nobody_listens_that_is_told_at_once() -> None:
-    with lane(f"127.0.0.1:{unused_port()}") as near, pytest.raises(Refused):
-        opened(near)
+def test_connecting_to_a_closed_port_is_refused() -> None:
+    with probe_connection(f"127.0.0.1:{unused_port()}") as client, pytest.raises(Refused):
+        connect(client)
 
 
-def test_where_nobody_takes_datagrams_that_is_told_by_and_by() -> None:
-    with lane(f"udp://127.0.0.1:{unused_datagram_port()}") as near:
-        opened(near)
-        near.send(probe(0))
+def test_a_closed_udp_port_refuses_the_first_probe() -> None:
+    with probe_connection(f"udp://127.0.0.1:{unused_datagram_port()}") as client:
+        connect(client)
+        client.send(probe(0))
         with pytest.raises(Refused):
-            pieces(near)
+            replies(client)
 
 
-def test_a_source_that_is_not_ours_is_a_usage_error() -> None:
+def test_a_source_address_of_another_machine_is_a_usage_error() -> None:
     for address in ("127.0.0.1:9", "udp://127.0.0.1:9"):
-        with lane(address, dial={"marking": SocketOptions(bind="192.0.2.1")}) as near, pytest.raises(UsageError):
-            opened(near)
+        with (
+            probe_connection(address, options={"socket_options": SocketOptions(bind="192.0.2.1")}) as client,
+            pytest.raises(UsageError),
+        ):
+            connect(client)
 
 
 @pytest.mark.parametrize("scheme", ["tcp", "udp"])
-def test_a_limit_of_this_machine_is_not_blamed_on_the_peer(scheme: str) -> None:
+def test_running_out_of_descriptors_is_a_local_error(scheme: str) -> None:
     resource = pytest.importorskip("resource")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with lane(f"{scheme}://127.0.0.1:9") as near:
+    with probe_connection(f"{scheme}://127.0.0.1:9") as client:
         resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
         try:
-            with pytest.raises(LocalError, match=r"no descriptor is left for a connection to 127\.0\.0\.1:9;"):
-                opened(near)
+            with pytest.raises(LocalError, match=r"no file descriptor is left for a connection to 127\.0\.0\.1:9;"):
+                connect(client)
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def test_a_source_of_the_other_family_cannot_reach_it() -> None:
-    with lane("127.0.0.1:9", dial={"marking": SocketOptions(bind="::1")}) as near, pytest.raises(PeerError):
-        opened(near)
+def test_a_source_address_of_the_other_family_is_a_peer_error() -> None:
+    with (
+        probe_connection("127.0.0.1:9", options={"socket_options": SocketOptions(bind="::1")}) as client,
+        pytest.raises(PeerError),
+    ):
+        connect(client)
 
 
-def test_closing_twice_is_no_harm() -> None:
-    with serving("127.0.0.1:0") as server, lane(server.address) as near:
-        near.close()
-        opened(near)
-        near.close()
-        near.close()
-        assert near.connection is None
-        assert near.rest() == b""
+def test_closing_twice_is_harmless() -> None:
+    with serving("127.0.0.1:0") as server, probe_connection(server.address) as client:
+        client.close()
+        connect(client)
+        client.close()
+        client.close()
+        assert client.connection is None
+        assert client.partial_reply() == b""
 
 
 # A name with several addresses.
 
 
-@pytest.mark.parametrize("found_out", ["receiving", "sending"])
-def test_datagrams_go_to_the_next_address_where_the_first_has_nobody(
-    monkeypatch: pytest.MonkeyPatch, found_out: str
-) -> None:
-    nobody = ("127.0.0.1", unused_datagram_port())
-    with mailbox() as far, lane("udp://host") as near:
-        resolve_to(monkeypatch, nobody, far.getsockname())
-        opened(near)
-        near.send(probe(0))
-        assert near.connection
-        assert until_readable([near.connection.socket], WAIT)  # the refusal
-        if found_out == "sending":
-            near.send(probe(1))
+@pytest.mark.parametrize("noticed_by", ["receiving", "sending"])
+def test_a_refused_datagram_is_sent_to_the_next_address(monkeypatch: pytest.MonkeyPatch, noticed_by: str) -> None:
+    closed = ("127.0.0.1", unused_datagram_port())
+    with mailbox() as server_socket, probe_connection("udp://host") as client:
+        resolve_to(monkeypatch, closed, server_socket.getsockname())
+        connect(client)
+        client.send(probe(0))
+        assert client.connection
+        assert until_readable([client.connection.socket], TIMEOUT)  # ECONNREFUSED
+        if noticed_by == "sending":
+            client.send(probe(1))
         else:
-            assert [*near.receive(both_clocks)] == []
-        data, sender = far.recvfrom(1000)
+            assert [*client.receive(read_clocks)] == []
+        data, sender = server_socket.recvfrom(1000)
         assert data == probe(0)
-        far.sendto(data, sender)
-        assert pieces(near)
-        assert near.known()["peer"] == f"127.0.0.1:{far.getsockname()[1]}"
-        assert near.stamped == (sys.platform == "linux")
-        assert all(kernel_ns is not None for kernel_ns in told(near, far, sender)) == near.stamped
+        server_socket.sendto(data, sender)
+        assert replies(client)
+        assert client.describe()["peer"] == f"127.0.0.1:{server_socket.getsockname()[1]}"
+        assert client.kernel_timestamps == (sys.platform == "linux")
+        assert (
+            all(kernel_ns is not None for kernel_ns in kernel_times(client, server_socket, sender))
+            == client.kernel_timestamps
+        )
 
 
-def test_an_address_that_has_answered_is_stayed_with(monkeypatch: pytest.MonkeyPatch) -> None:
-    with mailbox() as other, lane("udp://host") as near:
+def test_an_address_that_has_answered_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    with mailbox() as other, probe_connection("udp://host") as client:
         with mailbox() as first:
             resolve_to(monkeypatch, first.getsockname(), other.getsockname())
-            opened(near)
-            near.send(probe(0))
+            connect(client)
+            client.send(probe(0))
             first.sendto(*first.recvfrom(1000))
-            assert pieces(near) == [probe(0)]
-        near.send(probe(1))  # to nobody, by now
+            assert replies(client) == [probe(0)]
+        client.send(probe(1))  # the first socket is closed by now
         with pytest.raises(Refused):
-            pieces(near)
+            replies(client)
         other.setblocking(False)
         with pytest.raises(BlockingIOError):
             other.recv(1000)
 
 
-def test_what_was_not_sent_when_it_closes_is_forgotten() -> None:
-    with silent() as port, lane(f"127.0.0.1:{port}", size=LARGE) as near:
-        opened(near)
+def test_closing_discards_unsent_bytes() -> None:
+    with silent() as port, probe_connection(f"127.0.0.1:{port}", size=LARGE) as client:
+        connect(client)
         with suppress(Blocked):
             for number in range(1000):
-                near.send(probe(number, LARGE))
-        assert near.sending
-        near.close()
-        assert not near.sending
+                client.send(probe(number, LARGE))
+        assert client.has_unsent
+        client.close()
+        assert not client.has_unsent
 
 
-def course(address: str, *, reconnect: bool = False, connect: bool = False) -> Flow:
-    lane = ProbeConnection(ConnectOptions(parse(address), WAIT), run=1, size=128)
+def make_flow(address: str, *, reconnect: bool = False, connect: bool = False) -> Flow:
+    probe_connection = ProbeConnection(ConnectOptions(parse(address), TIMEOUT), run=1, size=128)
     return Flow(
-        lane, ProbeTracker(0, Probes(1, 128), 5, TargetReport(address, address, None, None)), reconnect, connect
+        probe_connection,
+        ProbeTracker(0, Probes(1, 128), 5, TargetReport(address, address, None, None)),
+        reconnect,
+        connect,
     )
 
 
 @pytest.mark.parametrize(("scheme", "stream"), [("tcp", True), ("tls", True), ("udp", False)])
-def test_datagrams_get_lost_and_streams_end(scheme: str, stream: bool) -> None:
-    assert course(f"{scheme}://localhost").stream == stream
+def test_all_schemes_but_udp_are_streams(scheme: str, stream: bool) -> None:
+    assert make_flow(f"{scheme}://localhost").stream == stream
 
 
-@pytest.mark.parametrize(("options", "held"), [({}, False), ({"reconnect": True}, True), ({"connect": True}, True)])
-def test_a_probe_with_a_connection_of_its_own_waits_for_the_last_one(options: dict[str, bool], held: bool) -> None:
-    one = course("localhost", **options)
-    assert (one.apart, one.held) == (bool(options), False)
+@pytest.mark.parametrize(("options", "busy"), [({}, False), ({"reconnect": True}, True), ({"connect": True}, True)])
+def test_a_one_shot_flow_is_busy_while_its_probe_is_pending(options: dict[str, bool], busy: bool) -> None:
+    one = make_flow("localhost", **options)
+    assert (one.one_shot, one.busy) == (bool(options), False)
     one.tracker.send(Instant(0, 0))
-    assert one.held == held
+    assert one.busy == busy
 
 
-PLACES = {"mss": 16, "lost": 32, "rtt": 68, "rtt_var": 72, "window": 80, "retransmits": 100, "min_rtt": 148}
+OFFSETS = {"mss": 16, "lost": 32, "rtt": 68, "rtt_var": 72, "window": 80, "retransmits": 100, "min_rtt": 148}
 UNKNOWN = 0xFFFFFFFF
 
 
 def tcp_info(**values: int) -> bytes:
-    """Write what a kernel tells, all else being zeros."""
+    """Build a struct tcp_info with these values and zeros elsewhere."""
     info = bytearray(TCP_INFO_SIZE)
     for name, value in values.items():
-        struct.pack_into("=I", info, PLACES[name], value)
+        struct.pack_into("=I", info, OFFSETS[name], value)
     return bytes(info)
 
 
-def test_times_are_microseconds_there_and_nanoseconds_here() -> None:
+def test_tcp_info_times_are_converted_from_microseconds() -> None:
     assert read_tcp_info(tcp_info(rtt=5200, rtt_var=10, min_rtt=6)) == Kernel(6_000, 5_200_000, 10_000)
 
 
-def test_counts_are_read_as_they_are() -> None:
+def test_tcp_info_counts_are_read_unchanged() -> None:
     assert read_tcp_info(tcp_info(mss=1448, lost=3, window=10, retransmits=7)) == Kernel(
         mss=1448, lost=3, window_segments=10, retransmits=7
     )
 
 
-def test_a_floor_that_was_never_measured_is_not_known() -> None:
+def test_an_unmeasured_minimum_round_trip_is_none() -> None:
     assert read_tcp_info(tcp_info(min_rtt=UNKNOWN)).min_rtt_ns is None
     assert read_tcp_info(tcp_info()).min_rtt_ns is None
 
 
 @pytest.mark.parametrize("length", range(TCP_INFO_SIZE))
-def test_of_a_kernel_that_tells_less_what_is_there_is_read(length: int) -> None:
+def test_a_shorter_tcp_info_is_read_as_far_as_it_goes(length: int) -> None:
     values = {"mss": 1, "lost": 2, "rtt": 3, "rtt_var": 4, "window": 5, "retransmits": 6, "min_rtt": 7}
-    there = {name for name, place in PLACES.items() if length >= place + 4}
+    there = {name for name, place in OFFSETS.items() if length >= place + 4}
     known = {name: value if name in there else 0 for name, value in values.items()}
     assert read_tcp_info(tcp_info(**values)[:length]) == Kernel(
         min_rtt_ns=None,
@@ -501,14 +540,14 @@ def test_of_a_kernel_that_tells_less_what_is_there_is_read(length: int) -> None:
     )
 
 
-def test_a_kernel_that_tells_more_is_read_as_well() -> None:
+def test_a_longer_tcp_info_is_read() -> None:
     assert read_tcp_info(tcp_info(min_rtt=6) + bytes(100)).min_rtt_ns == 6_000
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the layout is Linux's")
-def test_a_real_kernel_tells_the_round_trip_of_the_handshake() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()) as near:
-        found = read_tcp_info(near.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_SIZE))
+def test_a_real_tcp_info_has_the_round_trip_of_the_handshake() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()) as client:
+        found = read_tcp_info(client.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, TCP_INFO_SIZE))
     assert found.rtt_ns
     assert found.mss > 500
     assert found.min_rtt_ns is None or 0 < found.min_rtt_ns <= found.rtt_ns + 1_000_000

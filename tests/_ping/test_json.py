@@ -9,11 +9,11 @@ import pytest
 
 from halloo._ping.json import PingStream, ReportSink, ping_json, write_json
 from halloo._ping.report import PingReport
-from tests._ping.invented_ping import EVENTS, EVERY, GOOD, report
+from tests._ping.sample_reports import EVENTS, GOOD, REPORTS, report
 
 
 class Watched(io.StringIO):
-    """A stream that tells what was in it each time it was flushed."""
+    """A stream that records its content at each flush."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -24,7 +24,7 @@ class Watched(io.StringIO):
 
 
 def values(found: object) -> Iterator[tuple[str, object]]:
-    """Give all names with their values, however deep."""
+    """Yield all names with their values, at every depth."""
     if isinstance(found, dict):
         for name, value in found.items():
             yield name, value
@@ -34,12 +34,12 @@ def values(found: object) -> Iterator[tuple[str, object]]:
             yield from values(value)
 
 
-@pytest.mark.parametrize("found", EVERY)
+@pytest.mark.parametrize("found", REPORTS)
 def test_a_report_is_one_object(found: PingReport) -> None:
     assert json.loads(ping_json(found)) == json.loads(json.dumps(found.to_dict()))
 
 
-@pytest.mark.parametrize("found", EVERY)
+@pytest.mark.parametrize("found", REPORTS)
 def test_numbers_are_numbers(found: PingReport) -> None:
     for name, value in values(json.loads(ping_json(found))):
         if name.endswith("_ns"):
@@ -52,7 +52,7 @@ def test_without_indent_it_is_a_line() -> None:
     assert "\n" not in ping_json(report(GOOD), indent=None)
 
 
-def test_what_json_cannot_say_is_null_or_text() -> None:
+def test_values_without_a_json_form_are_null_or_text() -> None:
     odd: dict[str, object] = {
         "never": math.inf,
         "nothing": math.nan,
@@ -65,11 +65,11 @@ def test_what_json_cannot_say_is_null_or_text() -> None:
     assert isinstance(found["thing"][0], str)
 
 
-def test_round_trips_one_by_one_are_in_no_json() -> None:
+def test_single_round_trips_are_not_in_json() -> None:
     assert "histogram" not in ping_json(report(GOOD))
 
 
-def test_the_report_is_written_when_it_is_complete() -> None:
+def test_the_report_is_written_at_the_end() -> None:
     stream, found = Watched(), report(GOOD)
     sink = ReportSink(stream, write_json)
     sink.begin(found, lambda: found)
@@ -94,8 +94,8 @@ def streamed(stream: io.StringIO) -> list[dict[str, Any]]:
 
 def test_a_stream_is_an_object_a_line() -> None:
     events = [each["event"] for each in streamed(io.StringIO())]
-    told = ["error" if event.outcome == "error" else "probe" for event in EVENTS]
-    assert events == ["start", *told, "interval", "end"]
+    kinds = ["error" if event.outcome == "error" else "probe" for event in EVENTS]
+    assert events == ["start", *kinds, "interval", "end"]
 
 
 def test_each_line_of_a_stream_is_flushed() -> None:
@@ -104,7 +104,7 @@ def test_each_line_of_a_stream_is_flushed() -> None:
     assert [text.count("\n") for text in stream.flushed] == list(range(1, len(EVENTS) + 4))
 
 
-def test_a_stream_begins_with_who_is_asked_and_ends_with_the_report() -> None:
+def test_a_stream_begins_with_the_targets_and_ends_with_the_report() -> None:
     start, *_, interval, end = streamed(io.StringIO())
     assert start["data"]["targets"][0]["peer"] == "127.0.0.1:8888"
     assert start["data"]["config"]["effective"]["size"] == 128

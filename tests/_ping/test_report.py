@@ -1,4 +1,4 @@
-"""What a ping's report says of itself: its exit code, what follows from its numbers, and how all of it is JSON."""
+"""The report: its exit code, its derived numbers, and its JSON form."""
 
 import dataclasses
 import json
@@ -23,7 +23,7 @@ from halloo._ping.report import (
 OUTAGE = Outage(start_ns=100, end_ns=350, probes=3, over=False)
 
 
-def spread(*values: int) -> Summary:
+def summary_of(*values: int) -> Summary:
     found = Histogram(values).summary()
     assert found
     return found
@@ -39,7 +39,7 @@ def report(*targets: TargetReport, **known: object) -> PingReport:
 
 
 def leaves(value: object) -> list[object]:
-    """List everything in a JSON value that is no list and no object."""
+    """List all scalars in a JSON value."""
     if isinstance(value, Mapping):
         return [leaf for each in value.values() for leaf in leaves(each)]
     if isinstance(value, list):
@@ -58,11 +58,11 @@ FULL = target(
     sent=12,
     lost=2,
     errors={"ECONNREFUSED": 2},
-    round_trip=spread(*range(1000, 1100)),
-    phases={name: spread(5, 6) for name in PHASES},
+    round_trip=summary_of(*range(1000, 1100)),
+    phases={name: summary_of(5, 6) for name in PHASES},
     kernel=Kernel(min_rtt_ns=900, rtt_ns=1000),
     floor_ns=900,
-    timestamps=TimestampReport(spread(50), DirectionalLoss(1, 1, 0, 0), forward=spread(7), reverse=None),
+    timestamps=TimestampReport(summary_of(50), DirectionalLoss(1, 1, 0, 0), forward=summary_of(7), reverse=None),
     outages=(OUTAGE,),
     outage_count=1,
     longest_outage=OUTAGE,
@@ -86,33 +86,33 @@ FULL = target(
         ([target(received=0)], ("loss is 100 %",), 1),
     ],
 )
-def test_the_exit_code_says_whether_the_far_end_answered_rightly_and_well_enough(
+def test_the_exit_code_depends_on_replies_goals_and_corruption(
     targets: list[TargetReport], missed: tuple[str, ...], code: int
 ) -> None:
     assert report(*targets, missed=missed).exit_code == code
 
 
-# What follows from the numbers.
+# Derived numbers.
 
 
-def test_loss_is_of_those_sent() -> None:
+def test_loss_is_relative_to_sent_probes() -> None:
     assert target(sent=8, lost=2).loss_percent == 25.0
     assert target(sent=0).loss_percent == 0.0
 
 
-def test_what_is_beyond_the_floor_is_of_the_median_and_never_less_than_nothing() -> None:
-    assert target(round_trip=spread(500, 700, 900), floor_ns=200).above_floor_ns == 500
-    assert target(round_trip=spread(500), floor_ns=600).above_floor_ns == 0
-    assert target(round_trip=spread(500)).above_floor_ns is None
+def test_time_above_the_kernel_minimum_is_from_the_median_and_not_negative() -> None:
+    assert target(round_trip=summary_of(500, 700, 900), floor_ns=200).above_floor_ns == 500
+    assert target(round_trip=summary_of(500), floor_ns=600).above_floor_ns == 0
+    assert target(round_trip=summary_of(500)).above_floor_ns is None
     assert target(floor_ns=600).above_floor_ns is None
 
 
 @pytest.mark.parametrize(("behind", "limited"), [(0, False), (5, False), (6, True)])
-def test_more_than_one_in_twenty_behind_is_the_generators_own_limit(behind: int, limited: bool) -> None:
+def test_more_than_one_in_twenty_behind_means_limited(behind: int, limited: bool) -> None:
     assert Generator(planned=100, late=50, behind=behind).limited == limited
 
 
-def test_lateness_is_of_those_planned() -> None:
+def test_late_percent_is_relative_to_planned_probes() -> None:
     assert Generator(planned=80, late=20).late_percent == 25.0
 
 
@@ -130,7 +130,7 @@ def test_a_report_is_json_without_nan(one: TargetReport) -> None:
 
 
 def test_all_times_are_integers_and_all_shares_are_floats() -> None:
-    found = report(FULL, generator=Generator(planned=10, late=1, lateness=spread(5), cpu_percent=12.5)).to_dict()
+    found = report(FULL, generator=Generator(planned=10, late=1, lateness=summary_of(5), cpu_percent=12.5)).to_dict()
 
     def check(value: object) -> None:
         for key, each in value.items() if isinstance(value, Mapping) else ():
@@ -146,12 +146,12 @@ def test_all_times_are_integers_and_all_shares_are_floats() -> None:
     assert all(leaf is None or isinstance(leaf, int | float | str) for leaf in leaves(found))
 
 
-def test_all_names_are_in_small_letters_with_underscores() -> None:
+def test_all_json_names_are_snake_case() -> None:
     names = keys(report(FULL).to_dict()) - {"ECONNREFUSED"}
     assert all(name.replace("_", "").isalnum() and name == name.lower() for name in names)
 
 
-def test_a_target_tells_all_that_it_knows() -> None:
+def test_a_target_has_all_fields_in_json() -> None:
     (found,) = report(FULL).to_dict()["summary"]["targets"]
     assert {field.name for field in dataclasses.fields(TargetReport)} - found.keys() <= {"histogram"}
     assert found["timestamps"]["lost"] == {"forward": 1, "reverse": 1, "refused": 0, "unknown": 0}
@@ -161,33 +161,33 @@ def test_a_target_tells_all_that_it_knows() -> None:
     assert list(found["phases"]) == list(PHASES)
 
 
-def test_errors_are_added_up_by_name() -> None:
+def test_errors_are_summed_by_name() -> None:
     found = report(target(errors={"a": 1, "b": 2}), target(errors={"b": 3}), target()).to_dict()
     assert found["errors"] == {"a": 1, "b": 5}
 
 
-def test_a_percentile_with_too_few_values_beyond_it_is_null_and_the_median_never() -> None:
-    found = summary_dict(spread(1, 2, 3))
+def test_only_the_median_needs_no_values_beyond_it() -> None:
+    found = summary_dict(summary_of(1, 2, 3))
     assert found
     assert (found["p50_ns"], found["p90_ns"], found["p99_9_ns"], found["ipdv_ns"]) == (2, None, None, None)
     assert summary_dict(None) is None
 
 
-def test_of_many_values_the_percentiles_have_the_names_of_the_documentation() -> None:
-    found = summary_dict(spread(*range(100_000)))
+def test_percentiles_have_the_documented_names() -> None:
+    found = summary_dict(summary_of(*range(100_000)))
     assert found
     names = ["p50_ns", "p75_ns", "p90_ns", "p95_ns", "p99_ns", "p99_9_ns", "p99_99_ns"]
     assert [name for name in found if name.startswith("p")] == names
     assert all(type(found[name]) is int for name in names)
 
 
-def test_an_event_is_json_too() -> None:
+def test_an_event_is_json() -> None:
     found = event_dict(ProbeEvent(0, "corrupt", wall_ns=5, number=3, offset=17, phases={"connect": 9}))
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert (found["outcome"], found["offset"], found["phases"], found["text"]) == ("corrupt", 17, {"connect": 9}, None)
 
 
-def test_an_event_tells_all_that_it_knows() -> None:
+def test_an_event_has_all_fields_in_json() -> None:
     assert event_dict(ProbeEvent(0, "lost", wall_ns=5)).keys() >= {
         field.name for field in dataclasses.fields(ProbeEvent)
     }

@@ -1,4 +1,4 @@
-"""What a ping reports of good echoes and of bad ones, in one call, as a library's user has it."""
+"""The reports of `ping()` for good and bad echo servers."""
 
 import json
 import os
@@ -27,7 +27,7 @@ from tests.peers import closing as closing_at_once
 from tests.peers import correspondent, full, hanging_up_midway, peer, silent, unused_datagram_port, unused_port
 from tests.programs import PYTHON, started
 
-BRIEF = 0.05  # seconds in which what never comes is given up
+SHORT_TIMEOUT = 0.05  # seconds, for replies that never arrive
 MS = 1_000_000  # nanoseconds
 linux = pytest.mark.skipif(sys.platform != "linux", reason="Linux alone")
 
@@ -44,19 +44,19 @@ needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="needs ::1")
 
 
 @dataclass
-class Told:
-    """A sink that remembers, and does what the test wants at each probe."""
+class RecordingSink:
+    """A sink that records its calls, and calls `on_probe` for each event."""
 
     on_probe: Callable[[ProbeEvent], object] = lambda _: None
-    began: list[PingReport] = field(default_factory=list)
+    started: list[PingReport] = field(default_factory=list)
     events: list[ProbeEvent] = field(default_factory=list)
     interims: list[PingReport] = field(default_factory=list)
     ended: list[PingReport] = field(default_factory=list)
-    look: Callable[[], PingReport] | None = None
+    snapshot: Callable[[], PingReport] | None = None
 
-    def begin(self, report: PingReport, look: Callable[[], PingReport]) -> None:
-        self.began.append(report)
-        self.look = look
+    def begin(self, report: PingReport, snapshot: Callable[[], PingReport]) -> None:
+        self.started.append(report)
+        self.snapshot = snapshot
 
     def probe(self, event: ProbeEvent) -> None:
         self.events.append(event)
@@ -74,19 +74,19 @@ def only(report: PingReport) -> TargetReport:
     return target
 
 
-def quickly(*addresses: AddressLike, **options: Any) -> PingReport:  # noqa: ANN401 - those of ping
-    """Ping a few times, each after the last answer; what takes longer than BRIEF is lost."""
-    return ping(*addresses, **{"count": 3, "interval": 0, "timeout": BRIEF} | options)
+def quick_ping(*addresses: AddressLike, **options: Any) -> PingReport:  # noqa: ANN401 - those of ping
+    """Send a few probes back to back, with a timeout of SHORT_TIMEOUT."""
+    return ping(*addresses, **{"count": 3, "interval": 0, "timeout": SHORT_TIMEOUT} | options)
 
 
-def right(target: TargetReport, count: int = 3) -> bool:
-    """Whether all that was sent came back right."""
+def intact(target: TargetReport, count: int = 3) -> bool:
+    """Whether all probes were answered in time and without errors."""
     counted = (target.lost, target.late, target.duplicate, target.reordered, target.corrupt, target.stray)
     return (target.sent, target.received, counted, dict(target.errors)) == (count, count, (0,) * 6, {})
 
 
 def echoing(connection: socket.socket, change: Callable[[bytes], bytes] = bytes) -> None:
-    """Answer each line as it comes, changed."""
+    """Echo each line, changed."""
     with connection.makefile("rb") as lines:
         for line in lines:
             connection.sendall(change(line))
@@ -96,16 +96,16 @@ def changing(change: Callable[[bytes], bytes]) -> Callable[[socket.socket], None
     return lambda connection: echoing(connection, change)
 
 
-# Echoes that are right.
+# Good echoes.
 
 
 @pytest.mark.parametrize("scheme", ["tcp", "udp"])
 @pytest.mark.parametrize("size", [37, 100, 101, 128, 1000, 65_507])
-def test_an_echo_is_there_and_intact(scheme: str, size: int) -> None:
+def test_a_good_echo_is_received_intact(scheme: str, size: int) -> None:
     with serving(f"{scheme}://127.0.0.1:0") as server:
         report = ping(server.address, count=3, interval=0, size=size)
     target = only(report)
-    assert right(target)
+    assert intact(target)
     assert target.round_trip
     assert 0 < target.round_trip.min_ns <= target.round_trip.median_ns <= target.round_trip.max_ns < 5_000 * MS
     assert (target.address, target.label, target.peer) == (str(server.address),) * 2 + (server.address.place,)
@@ -113,11 +113,11 @@ def test_an_echo_is_there_and_intact(scheme: str, size: int) -> None:
 
 
 @pytest.mark.parametrize("options", [{}, {"reconnect": True}, {"connect": True}], ids=["one", "reconnect", "connect"])
-def test_over_tls_the_handshake_is_a_phase_of_its_own(options: dict[str, Any]) -> None:
+def test_the_tls_handshake_is_a_phase(options: dict[str, Any]) -> None:
     pytest.importorskip("trustme")
     with serving("tls://127.0.0.1:0") as server:
         target = only(ping(server.address, count=3, interval=0, tls=ClientTLS(insecure=True), **options))
-    assert right(target)
+    assert intact(target)
     assert target.clock == "user"
     phases = {name: spread.count for name, spread in target.phases.items()}
     times = 3 if options else 1
@@ -125,29 +125,35 @@ def test_over_tls_the_handshake_is_a_phase_of_its_own(options: dict[str, Any]) -
 
 
 @pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="needs Unix sockets")
-def test_over_a_unix_socket_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_unix_socket_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with serving("unix:door") as server:
+    with serving("unix:echo.sock") as server:
         target = only(ping(server.address, count=3, interval=0))
-    assert right(target)
-    assert (target.peer, target.local, target.kernel, target.floor_ns, target.dscp) == ("door", None, None, None, None)
+    assert intact(target)
+    assert (target.peer, target.local, target.kernel, target.floor_ns, target.dscp) == (
+        "echo.sock",
+        None,
+        None,
+        None,
+        None,
+    )
     assert target.phases.keys() == {"connect", "first"}
 
 
 @needs_ipv6
 @pytest.mark.parametrize(("family", "host"), [(4, "127.0.0.1"), (6, "[::1]")])
 @pytest.mark.parametrize("scheme", ["tcp", "udp"])
-def test_either_family_may_be_asked_for(scheme: str, family: int, host: str) -> None:
+def test_either_family_can_be_chosen(scheme: str, family: int, host: str) -> None:
     with serving(f"{scheme}://localhost:0") as server:
         target = only(ping(f"{scheme}://localhost:{server.address.port}", count=2, interval=0, family=family))
-    assert right(target, 2)
+    assert intact(target, 2)
     assert target.peer == f"{host}:{server.address.port}"
     assert target.local
     assert target.local.startswith(host)
 
 
 @needs_ipv6
-def test_datagrams_find_the_family_that_has_a_server() -> None:
+def test_udp_finds_the_family_with_a_server() -> None:
     with serving("udp://127.0.0.1:0") as server:
         port = server.address.port
         found = {sockaddr[0] for *_, sockaddr in socket.getaddrinfo("localhost", port, type=socket.SOCK_STREAM)}
@@ -160,66 +166,66 @@ def test_datagrams_find_the_family_that_has_a_server() -> None:
     assert target.local.startswith("127.0.0.1:")
 
 
-def test_the_address_that_answers_datagrams_is_the_one_that_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_report_names_the_udp_address_that_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     with serving("udp://127.0.0.1:0") as server:
-        places = [("127.0.0.1", unused_datagram_port()), ("127.0.0.1", server.address.port)]
-        found = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", place) for place in places]
+        addresses = [("127.0.0.1", unused_datagram_port()), ("127.0.0.1", server.address.port)]
+        found = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", address) for address in addresses]
         monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
         target = only(ping("udp://host:9", count=3, interval=0.01))
-    assert right(target)
+    assert intact(target)
     assert target.peer == server.address.place
 
 
-def test_a_server_of_lines_is_an_echo_as_well() -> None:
+def test_a_line_server_is_an_echo() -> None:
     with serving("127.0.0.1:0", respond=bytes) as server:
-        assert right(only(ping(server.address, count=3, interval=0)))
+        assert intact(only(ping(server.address, count=3, interval=0)))
 
 
-def test_a_greeting_is_no_answer() -> None:
+def test_a_greeting_is_not_a_reply() -> None:
     with serving("127.0.0.1:0", greeting=b"220 welcome to this echo, hlo? is what we like\r\n") as server:
         target = only(ping(server.address, count=3, interval=0.01))
     assert (target.received, target.corrupt, target.duplicate, target.lost, target.stray) == (3, 0, 0, 0, 1)
 
 
-@pytest.mark.parametrize("stamp", [False, True])
-def test_what_a_server_stamps_is_no_wrong_byte(stamp: bool) -> None:
-    with serving("127.0.0.1:0", "udp://127.0.0.1:0", timestamps=stamp) as server:
+@pytest.mark.parametrize("timestamps", [False, True])
+def test_server_timestamps_are_not_corrupt(timestamps: bool) -> None:
+    with serving("127.0.0.1:0", "udp://127.0.0.1:0", timestamps=timestamps) as server:
         report = ping(*server.addresses, count=3, interval=0)
-    assert all(right(target) for target in report.targets)
-    assert [target.timestamps is not None for target in report.targets] == [stamp, stamp]
+    assert all(intact(target) for target in report.targets)
+    assert [target.timestamps is not None for target in report.targets] == [timestamps, timestamps]
 
 
-def test_several_are_measured_in_turn() -> None:
-    told = Told()
+def test_several_targets_are_probed_in_turn() -> None:
+    sink = RecordingSink()
     with serving("127.0.0.1:0") as one, serving("udp://127.0.0.1:0") as other:
-        report = ping(one.address, other.address, count=3, interval=0.002, sink=told)
+        report = ping(one.address, other.address, count=3, interval=0.002, sink=sink)
     assert [target.label for target in report.targets] == [str(one.address), str(other.address)]
-    assert all(right(target) for target in report.targets)
+    assert all(intact(target) for target in report.targets)
     assert report.generator.planned >= 6
 
 
-def test_flows_have_a_port_and_a_line_each() -> None:
+def test_each_flow_has_a_port_and_a_target() -> None:
     for scheme in ("tcp", "udp"):
         with serving(f"{scheme}://127.0.0.1:0") as server:
             report = ping(server.address, count=2, interval=0, flows=4)
         assert [target.label for target in report.targets] == [f"{server.address} flow {each}" for each in (1, 2, 3, 4)]
         assert len({target.local for target in report.targets}) == 4
-        assert all(right(target, 2) for target in report.targets)
+        assert all(intact(target, 2) for target in report.targets)
 
 
-def test_a_deadline_ends_it() -> None:
+def test_a_deadline_ends_the_run() -> None:
     with serving("127.0.0.1:0") as server:
         report = ping(server.address, count=None, interval=0.01, deadline=0.1)
-    assert right(only(report), only(report).sent)
+    assert intact(only(report), only(report).sent)
     assert 1 <= only(report).sent <= 11
 
 
-def test_spinning_gives_the_same_counts() -> None:
+def test_busy_polling_gives_the_same_counts() -> None:
     with serving("127.0.0.1:0") as server:
-        assert right(only(ping(server.address, count=20, interval=0, busy_poll=True)), 20)
+        assert intact(only(ping(server.address, count=20, interval=0, busy_poll=True)), 20)
 
 
-def test_the_clock_is_told() -> None:
+def test_the_report_names_the_clock() -> None:
     with serving("udp://127.0.0.1:0") as server:
         clocks = [only(ping(server.address, count=2, interval=0, user_clock=user)).clock for user in (False, True)]
     assert clocks == ["kernel" if sys.platform == "linux" else "user", "user"]
@@ -228,31 +234,31 @@ def test_the_clock_is_told() -> None:
 # Connections.
 
 
-def test_reconnecting_measures_every_phase_for_every_probe() -> None:
+def test_reconnect_measures_every_phase_for_every_probe() -> None:
     with serving("127.0.0.1:0") as server:
         target = only(ping(("localhost", server.address.port), count=3, interval=0, reconnect=True, family=4))
-    assert right(target)
+    assert intact(target)
     assert {name: spread.count for name, spread in target.phases.items()} == {"resolve": 3, "connect": 3, "first": 3}
 
 
 @pytest.mark.parametrize("act", [lambda _: None, closing_at_once], ids=["closes at once", "closes after a byte"])
-def test_connecting_needs_no_echo(act: Callable[[socket.socket], None]) -> None:
+def test_connect_probes_need_no_echo(act: Callable[[socket.socket], None]) -> None:
     with peer(act) as port:
         report = ping(f"127.0.0.1:{port}", count=3, interval=0, connect=True)
     target = only(report)
-    assert right(target)
+    assert intact(target)
     assert target.phases.keys() == {"connect"}
     assert target.round_trip == target.phases["connect"] or target.round_trip
     assert (target.above_floor_ns, target.failure, report.exit_code) == (None, None, 0)
 
 
-# Nobody, or nobody who answers.
+# Closed ports and silent servers.
 
 
 @pytest.mark.parametrize("options", [{}, {"reconnect": True}, {"connect": True}], ids=["one", "reconnect", "connect"])
-def test_a_port_that_nobody_listens_on_refuses(options: dict[str, Any]) -> None:
+def test_a_closed_port_refuses(options: dict[str, Any]) -> None:
     port = unused_port()
-    report = quickly(f"127.0.0.1:{port}", count=2, **options)
+    report = quick_ping(f"127.0.0.1:{port}", count=2, **options)
     target = only(report)
     assert (target.sent, target.received, target.lost, dict(target.errors)) == (2, 0, 2, {"Refused": 2})
     assert target.failure
@@ -260,8 +266,8 @@ def test_a_port_that_nobody_listens_on_refuses(options: dict[str, Any]) -> None:
     assert (target.peer, target.round_trip, report.exit_code) == (None, None, 1)
 
 
-def test_a_port_that_takes_no_datagrams_refuses() -> None:
-    report = quickly(f"udp://127.0.0.1:{unused_datagram_port()}", count=2, timeout=5)
+def test_a_closed_udp_port_refuses() -> None:
+    report = quick_ping(f"udp://127.0.0.1:{unused_datagram_port()}", count=2, timeout=5)
     target = only(report)
     assert (target.sent, target.lost, dict(target.errors)) == (2, 2, {"Refused": 2})
     assert target.failure
@@ -270,8 +276,8 @@ def test_a_port_that_takes_no_datagrams_refuses() -> None:
 
 
 @linux
-def test_what_cannot_be_reached_is_told() -> None:
-    target = only(quickly("255.255.255.255:9", count=1))  # no connection leads to everybody
+def test_an_unreachable_host_is_the_failure() -> None:
+    target = only(quick_ping("255.255.255.255:9", count=1))  # the broadcast address
     assert (target.received, dict(target.errors)) == (0, {"Unreachable": 1})
     assert target.failure
     assert "cannot be reached (network is unreachable)" in target.failure
@@ -279,33 +285,33 @@ def test_what_cannot_be_reached_is_told() -> None:
 
 @linux
 @pytest.mark.parametrize("options", [{}, {"reconnect": True}, {"connect": True}], ids=["one", "reconnect", "connect"])
-def test_who_lets_nobody_in_times_out(options: dict[str, Any]) -> None:
-    with full() as place:
-        target = only(quickly(place, count=2, **options))
+def test_a_full_accept_queue_times_out(options: dict[str, Any]) -> None:
+    with full() as address:
+        target = only(quick_ping(address, count=2, **options))
     assert (target.sent, target.received, dict(target.errors)) == (2, 0, {"TimedOut": 2})
     assert target.failure
     assert "does not answer (timed out)" in target.failure
 
 
 @pytest.mark.parametrize("options", [{}, {"reconnect": True}], ids=["one", "reconnect"])
-def test_who_accepts_and_never_answers_is_named(options: dict[str, Any]) -> None:
+def test_a_server_that_accepts_and_never_replies_is_the_failure(options: dict[str, Any]) -> None:
     with silent() as port:
-        report = quickly(f"127.0.0.1:{port}", **options)
-        connecting = quickly(f"127.0.0.1:{port}", connect=True)
+        report = quick_ping(f"127.0.0.1:{port}", **options)
+        connecting = quick_ping(f"127.0.0.1:{port}", connect=True)
     target = only(report)
     assert (target.sent, target.received, target.lost) == (3, 0, 3)
-    assert target.failure == f"127.0.0.1:{port} accepts but does not echo; add --connect"
+    assert target.failure == f"127.0.0.1:{port} accepts connections but does not echo; the connect option needs no echo"
     assert report.exit_code == 1
     assert (connecting.exit_code, only(connecting).failure) == (0, None)
 
 
-def test_who_still_has_time_to_answer_is_not_said_not_to_echo() -> None:
+def test_a_server_with_time_left_to_reply_is_not_a_failure() -> None:
     with silent() as port:
-        target = only(ping(f"127.0.0.1:{port}", count=1, deadline=BRIEF))
+        target = only(ping(f"127.0.0.1:{port}", count=1, deadline=SHORT_TIMEOUT))
     assert (target.sent, target.lost, target.timed_out, target.failure) == (1, 1, 0, None)
 
 
-def test_where_nobody_listens_any_more_that_is_what_failed() -> None:
+def test_a_port_closed_during_the_run_is_the_failure() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def leave() -> None:
@@ -313,57 +319,57 @@ def test_where_nobody_listens_any_more_that_is_what_failed() -> None:
             listener.close()
             connection.close()
 
-        place = listener.getsockname()
+        address = listener.getsockname()
         thread = threading.Thread(target=leave)
         thread.start()
-        target = only(quickly(place))
+        target = only(quick_ping(address))
         thread.join()
     assert target.errors["Refused"] >= 1
     assert target.failure
     assert "nothing is listening" in target.failure
 
 
-def test_certificates_are_for_those_who_have_some() -> None:
+def test_tls_options_apply_to_tls_targets_only() -> None:
     pytest.importorskip("trustme")
     with serving("tls://127.0.0.1:0") as secure, serving("udp://127.0.0.1:0") as plain:
-        report = quickly(secure.address, plain.address, tls=ClientTLS(insecure=True), timeout=5)
-    assert all(right(target) for target in report.targets)
+        report = quick_ping(secure.address, plain.address, tls=ClientTLS(insecure=True), timeout=5)
+    assert all(intact(target) for target in report.targets)
 
 
-def test_goals_may_be_written_as_on_the_command_line() -> None:
+def test_goals_can_be_given_as_text() -> None:
     with serving("127.0.0.1:0") as server:
-        report = quickly(server.address, goals=["max>1ns"], timeout=5)
+        report = quick_ping(server.address, goals=["max>1ns"], timeout=5)
     assert (len(report.missed), report.exit_code) == (1, 3)
 
 
-def test_who_answers_something_else_does_not_echo_either() -> None:
+def test_a_server_with_other_replies_does_not_echo() -> None:
     def web(connection: socket.socket) -> None:
         connection.recv(65536)
         connection.sendall(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
 
     with peer(web) as port:
-        report = quickly(f"127.0.0.1:{port}", count=1)
+        report = quick_ping(f"127.0.0.1:{port}", count=1)
     target = only(report)
     assert target.stray >= 1
-    assert target.failure == f"127.0.0.1:{port} accepts but does not echo; add --connect"
+    assert target.failure == f"127.0.0.1:{port} accepts connections but does not echo; the connect option needs no echo"
 
 
 @linux
-def test_a_deadline_bounds_what_connecting_may_take() -> None:
-    with full() as place:
-        report = ping(place, count=None, interval=0.01, timeout=3600, deadline=BRIEF)
+def test_a_deadline_limits_connecting() -> None:
+    with full() as address:
+        report = ping(address, count=None, interval=0.01, timeout=3600, deadline=SHORT_TIMEOUT)
     assert only(report).received == 0
 
 
-def test_datagrams_that_nobody_answers_are_lost() -> None:
+def test_unanswered_datagrams_are_lost() -> None:
     with correspondent(lambda _: []) as port:
-        report = quickly(f"udp://127.0.0.1:{port}")
+        report = quick_ping(f"udp://127.0.0.1:{port}")
     target = only(report)
     assert (target.sent, target.lost, target.failure, report.exit_code) == (3, 3, None, 1)
     assert (target.outage_count, target.longest_outage and target.longest_outage.probes) == (1, 3)
 
 
-# Echoes that are wrong.
+# Bad echoes.
 
 
 def spoil(line: bytes) -> bytes:
@@ -380,97 +386,95 @@ def half(line: bytes) -> bytes:
     ids=["a byte", "capitals", "the first is missing", "one too many"],
 )
 @pytest.mark.parametrize("scheme", ["tcp", "udp"])
-def test_wrong_bytes_are_corrupt_from_where_they_begin(
-    scheme: str, change: Callable[[bytes], bytes], offset: int
-) -> None:
-    told = Told()
+def test_wrong_bytes_are_corrupt_with_their_offset(scheme: str, change: Callable[[bytes], bytes], offset: int) -> None:
+    sink = RecordingSink()
     if scheme == "tcp":
         with peer(changing(change)) as port:
-            report = ping(f"127.0.0.1:{port}", count=3, interval=0, sink=told)
+            report = ping(f"127.0.0.1:{port}", count=3, interval=0, sink=sink)
     else:
         with correspondent(lambda datagram: [change(datagram)]) as port:
-            report = ping(f"udp://127.0.0.1:{port}", count=3, interval=0, sink=told)
+            report = ping(f"udp://127.0.0.1:{port}", count=3, interval=0, sink=sink)
     target = only(report)
     assert (target.sent, target.received, target.corrupt, target.lost) == (3, 3, 3, 0)
-    assert [event.offset for event in told.events if event.outcome == "corrupt"] == [offset] * 3
+    assert [event.offset for event in sink.events if event.outcome == "corrupt"] == [offset] * 3
     assert (target.round_trip, target.failure, report.exit_code) == (None, None, 1)
 
 
 @pytest.mark.parametrize("length", [12, 64, 127])
-def test_short_datagrams_are_corrupt_where_they_end(length: int) -> None:
-    told = Told()
+def test_short_datagrams_are_corrupt_at_their_end(length: int) -> None:
+    sink = RecordingSink()
     with correspondent(lambda datagram: [datagram[:length]]) as port:
-        target = only(ping(f"udp://127.0.0.1:{port}", count=3, interval=0, sink=told))
+        target = only(ping(f"udp://127.0.0.1:{port}", count=3, interval=0, sink=sink))
     assert (target.received, target.corrupt, target.stray) == (3, 3, 0)
-    assert {event.offset for event in told.events} == {length}
+    assert {event.offset for event in sink.events} == {length}
 
 
 @pytest.mark.parametrize("interval", [0, 0.01])
-def test_a_short_echo_on_a_stream_is_corrupt_and_not_silent(interval: float) -> None:
-    told = Told()
+def test_a_short_echo_on_a_stream_is_corrupt(interval: float) -> None:
+    sink = RecordingSink()
     with peer(changing(half)) as port:
-        report = ping(f"127.0.0.1:{port}", count=3, interval=interval, timeout=0.2, sink=told)
+        report = ping(f"127.0.0.1:{port}", count=3, interval=interval, timeout=0.2, sink=sink)
     target = only(report)
     assert target.corrupt == 3
-    assert [event.offset for event in told.events if event.outcome == "corrupt"] == [64] * 3
+    assert [event.offset for event in sink.events if event.outcome == "corrupt"] == [64] * 3
     assert (target.received + target.late, target.lost, target.failure, report.exit_code) == (3, 0, None, 1)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of one's own end the process on Windows")
-def test_an_answer_after_the_wait_is_late_and_no_silence() -> None:
+def test_a_late_reply_is_not_a_failure() -> None:
     def slowly(line: bytes) -> bytes:
         threading.Event().wait(0.05)
         return line
 
     def stop(event: ProbeEvent) -> None:
-        if event.outcome == "late" and len(told.events) < 100:
+        if event.outcome == "late" and len(sink.events) < 100:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    told = Told(on_probe=stop)
+    sink = RecordingSink(on_probe=stop)
     with serving("127.0.0.1:0", respond=slowly) as server:
-        report = ping(server.address, count=None, interval=0.1, timeout=0.01, sink=told)
+        report = ping(server.address, count=None, interval=0.1, timeout=0.01, sink=sink)
     target = only(report)
     assert target.late >= 1
     assert (target.received, target.failure, report.interrupted) == (0, None, True)
 
 
-def test_copies_and_disorder_are_counted_and_nothing_is_lost() -> None:
-    owed: list[bytes] = []
+def test_duplicates_and_reordering_are_counted_without_losses() -> None:
+    held_back: list[bytes] = []
 
-    def answers(datagram: bytes) -> Iterable[bytes]:
-        owed.append(datagram)
-        if len(owed) < 3:
+    def respond(datagram: bytes) -> Iterable[bytes]:
+        held_back.append(datagram)
+        if len(held_back) < 3:
             return []
-        pair, owed[:] = owed[::-1], []
+        pair, held_back[:] = held_back[::-1], []
         return [pair[0], *pair]
 
-    with correspondent(answers) as port:
+    with correspondent(respond) as port:
         target = only(ping(f"udp://127.0.0.1:{port}", count=3, interval=0.001))
     assert (target.received, target.duplicate, target.reordered, target.lost) == (3, 1, 2, 0)
 
 
-def test_what_is_no_probe_is_stray_and_hides_nothing() -> None:
+def test_stray_data_hides_no_reply() -> None:
     with correspondent(lambda datagram: [b"", b"hello", b"hlo?", datagram[::-1], datagram]) as port:
         target = only(ping(f"udp://127.0.0.1:{port}", count=3, interval=0))
     assert (target.received, target.corrupt, target.duplicate, target.stray) == (3, 0, 0, 12)
 
 
-def test_the_probes_of_others_are_stray() -> None:
-    heard: list[bytes] = []
+def test_probes_of_another_run_are_stray() -> None:
+    datagrams: list[bytes] = []
 
-    def answers(datagram: bytes) -> Iterable[bytes]:
-        heard.append(datagram)
-        return heard[:1] if len(heard) <= 2 else [heard[0], datagram]
+    def respond(datagram: bytes) -> Iterable[bytes]:
+        datagrams.append(datagram)
+        return datagrams[:1] if len(datagrams) <= 2 else [datagrams[0], datagram]
 
-    with correspondent(answers) as port:
+    with correspondent(respond) as port:
         assert only(ping(f"udp://127.0.0.1:{port}", count=1, interval=0)).received == 1
         target = only(ping(f"udp://127.0.0.1:{port}", count=2, interval=0.01))
     assert (target.received, target.corrupt, target.lost, target.stray) == (1, 0, 1, 2)
 
 
-def test_a_server_that_closes_midway_is_an_outage_and_is_connected_to_again() -> None:
+def test_a_closed_connection_is_an_outage_and_reopened() -> None:
     with peer(hanging_up_midway, closing_at_once, closing_at_once, echoing) as port:
-        report = ping(f"127.0.0.1:{port}", count=8, interval=0)  # no probe leaves before the last one's end is known
+        report = ping(f"127.0.0.1:{port}", count=8, interval=0)  # each probe waits for the outcome of the last one
     target = only(report)
     assert (target.sent, target.received, target.lost) == (8, 5, 3)
     assert sum(target.errors.values()) == 3
@@ -482,20 +486,20 @@ def test_a_server_that_closes_midway_is_an_outage_and_is_connected_to_again() ->
     assert (target.failure, report.exit_code) == (None, 0)
 
 
-# Network against server.
+# Network and server.
 
 
 @linux
 @pytest.mark.parametrize("added", [1, 5, 20, 50])
 @pytest.mark.parametrize("options", [{}, {"reconnect": True}], ids=["one", "reconnect"])
-def test_the_time_that_a_server_adds_is_the_servers_and_never_the_networks(added: int, options: dict[str, Any]) -> None:
+def test_time_added_by_the_server_is_not_in_the_kernel_minimum(added: int, options: dict[str, Any]) -> None:
     def slowly(line: bytes) -> bytes:
         threading.Event().wait(added / 1000)
         return line
 
     with serving("127.0.0.1:0", respond=slowly) as server:
         target = only(ping(server.address, count=5, interval=0, **options))
-    assert right(target, 5)
+    assert intact(target, 5)
     assert target.floor_ns
     assert target.floor_ns < MS
     assert target.above_floor_ns
@@ -504,11 +508,11 @@ def test_the_time_that_a_server_adds_is_the_servers_and_never_the_networks(added
     assert target.round_trip.min_ns >= added * MS
 
 
-# How it leaves.
+# Socket options.
 
 
 @pytest.mark.parametrize("scheme", ["tcp", "udp"])
-def test_marks_are_read_back(scheme: str) -> None:
+def test_dscp_and_ttl_are_read_back(scheme: str) -> None:
     with serving(f"{scheme}://127.0.0.1:0") as server:
         target = only(ping(server.address, count=1, dscp=46, ttl=9))
     assert (target.dscp, target.ttl, target.received) == (46, 9, 1)
@@ -516,7 +520,7 @@ def test_marks_are_read_back(scheme: str) -> None:
 
 @linux
 @pytest.mark.parametrize("scheme", ["tcp", "udp"])
-def test_it_leaves_from_the_address_that_was_asked_for(scheme: str) -> None:
+def test_bind_sets_the_source_address(scheme: str) -> None:
     with serving(f"{scheme}://127.0.0.1:0") as server:
         target = only(ping(server.address, count=1, bind="127.0.0.2"))
     assert target.local
@@ -524,22 +528,22 @@ def test_it_leaves_from_the_address_that_was_asked_for(scheme: str) -> None:
 
 
 @needs_ipv6
-def test_of_several_addresses_that_of_the_sources_family_is_taken() -> None:
+def test_the_address_of_the_bind_family_is_chosen() -> None:
     with serving("localhost:0") as server:
         target = only(ping(("localhost", server.address.port), count=1, bind="127.0.0.1"))
     assert target.peer == f"127.0.0.1:{server.address.port}"
 
 
 @linux
-def test_datagrams_may_be_kept_whole() -> None:
+def test_fragmentation_can_be_forbidden() -> None:
     with serving("udp://127.0.0.1:0") as server:
         target = only(ping(server.address, count=2, interval=0, df=True, size=1400))
-    assert right(target, 2)
+    assert intact(target, 2)
     assert target.path_mtu
     assert target.path_mtu >= 1428
 
 
-# unshare(1), ip-link(8): a network namespace whose loopback has packets as Ethernet has; $0 and more are the command.
+# unshare(1), ip-link(8): a network namespace whose loopback has the MTU of Ethernet; the command follows in $0 and on.
 ON_ETHERNET = ("unshare", "-rn", "sh", "-c", 'ip link set lo up mtu 1500 && exec "$0" "$@"')
 TOO_LONG = """
 import halloo
@@ -549,7 +553,7 @@ with halloo.serving("udp://127.0.0.1:0") as server:
 
 
 @linux
-def test_what_does_not_fit_into_a_packet_says_so() -> None:
+def test_a_datagram_larger_than_a_packet_is_the_failure() -> None:
     try:
         done = subprocess.run(
             [*ON_ETHERNET, PYTHON, "-c", TOO_LONG], capture_output=True, text=True, timeout=50, check=False
@@ -562,18 +566,18 @@ def test_what_does_not_fit_into_a_packet_says_so() -> None:
     assert done.stdout == f"{fact}; find the most with --size-sweep, or leave --df out\n", done.stderr
 
 
-def test_a_search_for_the_largest_ends_in_time_and_tells_how_it_stands() -> None:
-    told = Told()
-    looks: list[PingReport] = []
+def test_a_size_sweep_respects_the_deadline_and_has_snapshots() -> None:
+    sink = RecordingSink()
+    snapshots: list[PingReport] = []
     with correspondent(lambda datagram: [datagram] if len(datagram) < 100 else []) as port:
 
-        def look(event: ProbeEvent) -> None:
-            if event.outcome == "lost" and told.look:
-                looks.append(told.look())
+        def snapshot(event: ProbeEvent) -> None:
+            if event.outcome == "lost" and sink.snapshot:
+                snapshots.append(sink.snapshot())
 
-        told.on_probe = look
-        target = only(ping(f"udp://127.0.0.1:{port}", size_sweep=True, deadline=0.4, sink=told))
-    assert target.received == looks[0].targets[0].received == 1
+        sink.on_probe = snapshot
+        target = only(ping(f"udp://127.0.0.1:{port}", size_sweep=True, deadline=0.4, sink=sink))
+    assert target.received == snapshots[0].targets[0].received == 1
     assert (target.largest_bytes, target.sent) == (37, target.received + target.lost)
 
 
@@ -585,69 +589,69 @@ def test_the_largest_datagram_is_found() -> None:
     assert (target.largest_bytes, target.peer, report.exit_code) == (1200, server.address.place, 0)
 
 
-# What cannot be.
+# Invalid arguments.
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
-        ({"size": 36}, "--size is 37 to 65507 bytes, not 36"),
-        ({"size": 65_508}, "--size is 37 to 65507 bytes, not 65508"),
-        ({"count": 0}, "--count is at least 1; leave it out"),
-        ({"interval": -1}, "--interval is not less than nothing"),
-        ({"timeout": 0}, "--timeout is more than nothing"),
-        ({"deadline": 0}, "--deadline is more than nothing"),
-        ({"flows": 0}, "--flows is 1 to 1000, not 0"),
-        ({"flows": 1001}, "--flows is 1 to 1000, not 1001"),
-        ({"dscp": 64}, "--dscp is 0 to 63, not 64"),
-        ({"ttl": 0}, "--ttl is 1 to 255, not 0"),
-        ({"ttl": 256}, "--ttl is 1 to 255, not 256"),
-        ({"family": 5}, "a family is 4 or 6, not 5"),
-        ({"family": True}, "--family is a whole number, not True"),
-        ({"count": 2.5}, "--count is a whole number, not 2.5"),
-        ({"count": "3"}, "--count is a whole number, not '3'"),
-        ({"size": None}, "--size is a whole number, not None"),
-        ({"ttl": "5"}, "--ttl is a whole number, not '5'"),
-        ({"interval": float("inf")}, "--interval is a number of seconds, not inf"),
-        ({"deadline": float("nan")}, "--deadline is a number of seconds, not nan"),
-        ({"timeout": None}, "--timeout is a number of seconds, not None"),
-        ({"timeout": 1e-10}, "--timeout is more than nothing"),
-        ({"goals": ["p99"]}, "'p99' is no goal"),
-        ({"df": True}, "--df is for datagrams; write udp:// before the host"),
-        ({"size_sweep": True}, "--size-sweep is for datagrams"),
-        ({"tls": ClientTLS(insecure=True)}, "tcp: knows no certificates"),
+        ({"size": 36}, "size must be 37 to 65507 bytes, not 36"),
+        ({"size": 65_508}, "size must be 37 to 65507 bytes, not 65508"),
+        ({"count": 0}, "count must be at least 1, not 0; omit it to run until"),
+        ({"interval": -1}, "interval must be 0 seconds or more, not -1"),
+        ({"timeout": 0}, "timeout must be more than 0 seconds, not 0"),
+        ({"deadline": 0}, "deadline must be more than 0 seconds, not 0"),
+        ({"flows": 0}, "flows must be 1 to 1000, not 0"),
+        ({"flows": 1001}, "flows must be 1 to 1000, not 1001"),
+        ({"dscp": 64}, "dscp must be 0 to 63, not 64"),
+        ({"ttl": 0}, "ttl must be 1 to 255, not 0"),
+        ({"ttl": 256}, "ttl must be 1 to 255, not 256"),
+        ({"family": 5}, "family must be 4 or 6, not 5"),
+        ({"family": True}, "family must be a whole number, not True"),
+        ({"count": 2.5}, "count must be a whole number, not 2.5"),
+        ({"count": "3"}, "count must be a whole number, not '3'"),
+        ({"size": None}, "size must be a whole number, not None"),
+        ({"ttl": "5"}, "ttl must be a whole number, not '5'"),
+        ({"interval": float("inf")}, "interval must be a number of seconds, not inf"),
+        ({"deadline": float("nan")}, "deadline must be a number of seconds, not nan"),
+        ({"timeout": None}, "timeout must be a number of seconds, not None"),
+        ({"timeout": 1e-10}, "timeout must be more than 0 seconds, not 1e-10"),
+        ({"goals": ["p99"]}, "'p99' is not a goal"),
+        ({"df": True}, "df needs datagrams; write udp:// before the host"),
+        ({"size_sweep": True}, "size_sweep needs datagrams"),
+        ({"tls": ClientTLS(insecure=True)}, "TLS options do not apply to tcp://; write tls:// before the host"),
         ({"bind": "192.0.2.1"}, r"--bind 192\.0\.2\.1 is no address of this machine"),
         ({"bind": "192.0.2.1", "reconnect": True}, r"--bind 192\.0\.2\.1 is no address of this machine"),
     ],
     ids=str,
 )
-def test_what_cannot_be_is_told_before_anything_else(options: dict[str, Any], said: str) -> None:
-    told = Told()
-    with pytest.raises(UsageError, match=said):
-        ping("127.0.0.1:9", **options, sink=told)
-    assert (told.began, told.events, told.ended) == ([], [], [])
+def test_invalid_arguments_are_raised_before_the_start(options: dict[str, Any], message: str) -> None:
+    sink = RecordingSink()
+    with pytest.raises(UsageError, match=message):
+        ping("127.0.0.1:9", **options, sink=sink)
+    assert (sink.started, sink.events, sink.ended) == ([], [], [])
 
 
 @pytest.mark.parametrize("option", ["connect", "reconnect"])
-def test_datagrams_have_no_connections(option: str) -> None:
-    with pytest.raises(UsageError, match=f"--{option} is for connections, and udp:// has none"):
-        quickly("udp://localhost", **{option: True})
+def test_udp_cannot_use_connection_options(option: str) -> None:
+    with pytest.raises(UsageError, match=f"^{option} needs connections, and udp:// has none"):
+        quick_ping("udp://localhost", **{option: True})
 
 
 @pytest.mark.parametrize("options", [{}, {"reconnect": True}, {"connect": True}], ids=["one", "reconnect", "connect"])
 @pytest.mark.parametrize("scheme", ["tcp", "udp"])
-def test_a_name_that_nobody_has_is_told_before_anything_else(scheme: str, options: dict[str, Any]) -> None:
+def test_an_unknown_name_is_raised_before_the_start(scheme: str, options: dict[str, Any]) -> None:
     if scheme == "udp" and options:
         pytest.skip("datagrams have no connections")
-    told = Told()
+    sink = RecordingSink()
     with pytest.raises(UnknownHost):
-        ping(f"{scheme}://halloo.invalid:9", sink=told, **options)
-    assert told.began == []
+        ping(f"{scheme}://halloo.invalid:9", sink=sink, **options)
+    assert sink.started == []
 
 
-def test_a_name_that_nobody_has_is_one_failure_among_several_targets() -> None:
+def test_an_unknown_name_is_one_failure_among_several_targets() -> None:
     with serving("127.0.0.1:0") as server:
-        report = quickly(server.address, "halloo.invalid:9")
+        report = quick_ping(server.address, "halloo.invalid:9")
     good, unknown = report.targets
     assert (good.received, good.lost) == (good.sent, 0)
     assert (unknown.sent, set(unknown.errors)) == (good.sent, {"UnknownHost"})
@@ -656,78 +660,78 @@ def test_a_name_that_nobody_has_is_one_failure_among_several_targets() -> None:
     assert report.exit_code == 1
 
 
-# Who is told.
+# Sinks.
 
 
-def test_a_sink_is_told_of_the_beginning_each_probe_and_the_end() -> None:
-    told = Told()
+def test_a_sink_gets_the_start_each_probe_and_the_end() -> None:
+    sink = RecordingSink()
     with serving("127.0.0.1:0") as server:
-        report = ping(server.address, count=3, interval=0, sink=told)
-    assert [event.number for event in told.events] == [0, 1, 2]
-    assert told.ended == [report]
-    (began,) = told.began
-    assert (only(began).sent, only(began).peer) == (0, server.address.place)
-    assert told.interims == []
+        report = ping(server.address, count=3, interval=0, sink=sink)
+    assert [event.number for event in sink.events] == [0, 1, 2]
+    assert sink.ended == [report]
+    (started,) = sink.started
+    assert (only(started).sent, only(started).peer) == (0, server.address.place)
+    assert sink.interims == []
 
 
-def test_a_sink_may_look_at_any_time() -> None:
+def test_a_sink_can_take_a_snapshot_at_any_time() -> None:
     seen: list[tuple[int, int]] = []
-    told = Told()
+    sink = RecordingSink()
 
-    def look(_event: ProbeEvent) -> None:
-        assert told.look
-        target = only(told.look())
+    def snapshot(_event: ProbeEvent) -> None:
+        assert sink.snapshot
+        target = only(sink.snapshot())
         seen.append((target.sent, target.received))
 
-    told.on_probe = look
+    sink.on_probe = snapshot
     with serving("127.0.0.1:0") as server:
-        ping(server.address, count=3, interval=0, sink=told)
-    assert seen == [(2, 1), (3, 2), (3, 3)]  # the next one leaves before anything is said of an answer
+        ping(server.address, count=3, interval=0, sink=sink)
+    assert seen == [(2, 1), (3, 2), (3, 3)]  # the next probe is sent before a reply is reported
 
 
-def test_a_sink_whose_reader_has_left_is_still_told_the_end() -> None:
+def test_a_sink_with_a_broken_pipe_still_gets_the_end() -> None:
     def leave(event: ProbeEvent) -> None:
         if event.number == 2:
             raise BrokenPipeError
 
-    told = Told(on_probe=leave)
+    sink = RecordingSink(on_probe=leave)
     with serving("127.0.0.1:0") as server, pytest.raises(BrokenPipeError):
-        ping(server.address, count=None, interval=0, sink=told)
-    (report,) = told.ended
+        ping(server.address, count=None, interval=0, sink=sink)
+    (report,) = sink.ended
     assert report.interrupted
     assert only(report).received == 3
 
 
-def test_what_an_interrupt_leaves_behind_is_nothing() -> None:
+def test_an_interrupt_leaves_nothing_open() -> None:
     def interrupt(event: ProbeEvent) -> None:
         if event.number == 2:
             raise KeyboardInterrupt
 
     with serving("127.0.0.1:0", "udp://127.0.0.1:0") as server, pytest.raises(KeyboardInterrupt):
-        ping(*server.addresses, count=None, interval=0, sink=Told(on_probe=interrupt))
+        ping(*server.addresses, count=None, interval=0, sink=RecordingSink(on_probe=interrupt))
 
 
-def test_in_another_thread_signals_are_nobodys_business() -> None:
+def test_signals_are_not_handled_in_other_threads() -> None:
     reports: list[PingReport] = []
 
     def run() -> None:
         with serving("127.0.0.1:0") as server:
-            reports.append(ping(server.address, count=2, interval=0, sink=Told()))
+            reports.append(ping(server.address, count=2, interval=0, sink=RecordingSink()))
 
     thread = threading.Thread(target=run)
     thread.start()
     thread.join()
-    assert right(only(reports[0]), 2)
+    assert intact(only(reports[0]), 2)
 
 
-def test_goals_that_were_missed_are_named() -> None:
+def test_missed_goals_are_reported() -> None:
     with serving("127.0.0.1:0") as server:
         report = ping(server.address, count=2, interval=0, goals=[goal("max>1ns"), goal("loss>50%")])
     assert len(report.missed) == 1
     assert report.exit_code == 3
 
 
-def test_the_report_is_json_with_what_was_asked_for() -> None:
+def test_the_json_report_has_the_supplied_options() -> None:
     with serving("127.0.0.1:0") as server:
         found = ping(server.address, count=2, interval=0).to_dict()
     assert json.loads(json.dumps(found, allow_nan=False)) == found
@@ -736,13 +740,13 @@ def test_the_report_is_json_with_what_was_asked_for() -> None:
     assert found["system"].keys() == {"platform", "machine", "python"}
 
 
-# Signals, to a process of its own.
+# Signals, in a child process.
 
 PROGRAM = """
 import json, sys
 from halloo._ping.run import ping
 class Sink:
-    def begin(self, report, look): print("begin", flush=True)
+    def begin(self, report, snapshot): print("begin", flush=True)
     def probe(self, event): print("probe", event.outcome, flush=True)
     def interim(self, report): print("interim", json.dumps(report.to_dict()), flush=True)
     def end(self, report): print("end", json.dumps(report.to_dict()), flush=True)
@@ -751,7 +755,7 @@ sys.exit(ping(sys.argv[1], count=None, interval=0.01, timeout=3600, sink=Sink())
 
 
 def read_until(process: subprocess.Popen[bytes], word: str) -> str:
-    """Read lines until one begins with this, and give it."""
+    """Read lines until one begins with `word`, and return it."""
     assert process.stdout
     for line in iter(process.stdout.readline, b""):
         if line.startswith(word.encode()):
@@ -766,7 +770,7 @@ def summary(line: str) -> dict[str, Any]:
 
 @pytest.mark.skipif(not hasattr(signal, "SIGQUIT"), reason="needs signals")
 @pytest.mark.parametrize("ending", ["SIGINT", "SIGTERM"])
-def test_signals_ask_for_a_look_and_for_the_end(ending: str) -> None:
+def test_signals_request_a_snapshot_and_the_end(ending: str) -> None:
     with serving("127.0.0.1:0") as server, started(PYTHON, "-c", PROGRAM, str(server.address)) as process:
         read_until(process, "probe reply")
         process.send_signal(signal.SIGQUIT)
@@ -779,7 +783,7 @@ def test_signals_ask_for_a_look_and_for_the_end(ending: str) -> None:
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGQUIT"), reason="needs signals")
-def test_the_end_of_a_ping_that_nobody_answers_comes_at_once() -> None:
+def test_sigint_ends_an_unanswered_ping_at_once() -> None:
     with silent() as port, started(PYTHON, "-c", PROGRAM, f"127.0.0.1:{port}") as process:
         read_until(process, "begin")
         process.send_signal(signal.SIGINT)

@@ -7,23 +7,25 @@ import pytest
 from halloo._core.units import Unit
 from halloo._ping.report import PingReport
 from halloo._ping.text import PingText, heading, summary
-from tests._ping.invented_ping import BAD, EVENTS, EVERY, FLOWS, GOOD, LIMITED, MANY, REFUSAL, REPLY, SILENT, report
+from tests._ping.sample_reports import BAD, EVENTS, FLOWS, GOOD, LIMITED, MANY, REFUSAL, REPLY, REPORTS, SILENT, report
 
-ALONE = """\
+WRAPPED = REFUSAL.replace("a server", "a\n            server")
+
+SINGLE = """\
 --- localhost:8888 ---
 10 sent, 10 received, 0 % lost, in 9.01s
                min    mean     p50    max
 round trip  80.0us  88.2us  84.0us  130us
 phases      resolve 210us, connect 41.0us, first 130us
 variation   mdev 14.1us, ipdv 5.56us, jitter 3.02us (RFC 3550)
-clock       the kernel's: answers are timed as they reach this machine
-network     floor 41.2us, server and queueing up to 42.8us of the median
+clock       kernel timestamps: replies are timed as they reach this machine
+network     kernel minimum 41.2us; server and queueing up to 42.8us of p50
 kernel      smoothed 84.0us, 0 retransmits, 0 lost, window 10 x 1448 bytes"""
 
-TROUBLED = """\
+ALL_FINDINGS = """\
 --- udp://10.0.0.2:8888 ---
-20000 sent, 19980 received, 0.075 % lost, 5 late, 3 duplicate, 2 reordered, 1 corrupt, 4 stray, \
-errors: refused 7, in 9.01s
+20000 sent, 19980 received, 0.075 % lost, 5 late, 3 duplicate, 2 reordered, 1
+corrupt, 4 stray, 7 errors (refused), in 9.01s
                min    mean     p50    p90    p99  p99.9     max
 round trip  80.0us  99.5us  99.0us  115us  119us  119us   119us
 server      3.00us  3.50us  3.00us      -      -      -  4.00us
@@ -31,74 +33,76 @@ resolve     2.00ms  2.50ms  2.00ms      -      -      -  3.00ms
 connect     1.00ms  37.0ms  50.0ms      -      -      -  60.0ms
 first       80.0us  85.0us  80.0us      -      -      -  90.0us
 variation   mdev 11.5us, ipdv 1.95us, jitter 1.21us (RFC 3550)
-clock       this program's: its own delays are in the times
-lost        15: 3 on the way there, 2 on the way back, 9 by the server's limit, 1 after the last answer
-one way     if both clocks agree: there 40.0us, back 44.0us (medians)
+clock       this program's clock: its own delays are included
+lost        15: 3 on the forward path, 2 on the reverse path, 9 refused by the
+            server, 1 after the last timestamp
+one way     forward 40.0us, reverse 44.0us (medians, if both clocks agree)
 outages     2, the longest 4s
             2026-01-02 03:05:05.123 +0000 to 03:05:09.123: 4s, 40 probes
             2026-01-02 03:05:35.123 +0000 to the end: 200ms, 2 probes
-largest     datagrams of up to 1472 bytes come back, and the path MTU is 1500
-pace        120 of 1000 planned probes left more than 100us late or not at all (12 %), at most 3.00ms; 99.5 % of a core
-            this side was the bottleneck, 60 of 1000 planned probes fell behind the plan: \
-allow more time between them with -i, or try --busy-poll
-missed      p99 of it was 7.1ms, and p99>5ms is a failure"""
+largest     datagrams of up to 1472 bytes are echoed; the path MTU is 1500
+schedule    120 of 1000 planned probes were over 100us late or not sent (12 %),
+            by 3.00ms at most; CPU use 99.5 % of a core
+            this client was the bottleneck: 60 of 1000 planned probes fell
+            behind schedule; use a longer interval (-i) or --busy-poll
+missed      p99 of it is 7.1ms (fail if p99>5ms)"""
 
-PATHS = """\
+FLOW_TABLE = """\
 --- 4 targets, in 9.01s ---
-                       sent  lost      min      p50      max    floor
+                       sent  lost      min      p50      max  min_rtt
 localhost:8888 :51234    10   0 %  0.080ms  0.080ms  0.080ms  0.041ms
 localhost:8888 :51235    10   0 %  0.080ms  0.080ms  0.080ms  0.041ms
 localhost:8888 :51236    10   0 %  4.080ms  4.080ms  4.080ms  0.041ms
 localhost:8888 :51237    10  10 %  0.080ms  0.080ms  0.080ms  0.041ms
-clock       the kernel's: answers are timed as they reach this machine"""
+clock       kernel timestamps: replies are timed as they reach this machine"""
 
-TOGETHER = f"""\
+COMPARISON = f"""\
 --- 2 targets, in 9.01s ---
-                sent   lost     min     p50      max   floor
-localhost:8888    10    0 %  80.0us  84.0us  130.0us  41.2us
-localhost:9        2  100 %       -       -        -       -
+                sent   lost     min     p50      max  min_rtt
+localhost:8888    10    0 %  80.0us  84.0us  130.0us   41.2us
+localhost:9        2  100 %       -       -        -        -
 localhost:9:
-beside      errors: Refused 2
-failed      {REFUSAL}
-clock       the kernel's: answers are timed as they reach this machine"""
+also        2 errors (Refused)
+failed      {WRAPPED}
+clock       kernel timestamps: replies are timed as they reach this machine"""
 
-GONE = f"""\
+SILENT_TARGET = f"""\
 --- localhost:9 ---
-2 sent, 0 received, 100 % lost, errors: Refused 2, in 9.01s
-failed      {REFUSAL}"""
+2 sent, 0 received, 100 % lost, 2 errors (Refused), in 9.01s
+failed      {WRAPPED}"""
 
 NEAR = replace(report(replace(GOOD, ttl=3)), effective={"ttl": 3})
 
 
 @pytest.mark.parametrize(
-    ("told", "text"),
+    ("sample", "text"),
     [
-        (report(GOOD), ALONE),
-        (report(BAD, generator=LIMITED, missed=("p99 of it was 7.1ms, and p99>5ms is a failure",)), TROUBLED),
-        (report(*FLOWS), PATHS),
-        (report(GOOD, SILENT), TOGETHER),
-        (report(SILENT), GONE),
+        (report(GOOD), SINGLE),
+        (report(BAD, generator=LIMITED, missed=("p99 of it is 7.1ms (fail if p99>5ms)",)), ALL_FINDINGS),
+        (report(*FLOWS), FLOW_TABLE),
+        (report(GOOD, SILENT), COMPARISON),
+        (report(SILENT), SILENT_TARGET),
     ],
     ids=["alone", "troubled", "paths", "together", "silent"],
 )
-def test_a_summary_tells(told: PingReport, text: str) -> None:
-    assert summary(told, zone=UTC) == text
+def test_a_summary_is_formatted(sample: PingReport, text: str) -> None:
+    assert summary(sample, zone=UTC) == text
 
 
 @pytest.mark.parametrize("unit", ["ns", "us", "ms", "s"])
 def test_a_unit_may_be_fixed(unit: Unit) -> None:
-    for told in (report(GOOD), report(*FLOWS)):
-        times = [word for word in summary(told, unit=unit).partition("clock")[0].split() if word[0].isdigit()]
+    for sample in (report(GOOD), report(*FLOWS)):
+        times = [word for word in summary(sample, unit=unit).partition("clock")[0].split() if word[0].isdigit()]
         found = {word.lstrip("0123456789.").rstrip(",") for word in times if word.rstrip(",")[-1] == "s"}
         assert found - {"s"} == {unit} - {"s"}
 
 
-def test_phases_stand_beside_each_other_when_they_are_measured_each_time() -> None:
+def test_repeated_phases_are_columns() -> None:
     header = summary(report(BAD, BAD)).splitlines()[1]
     assert header.split() == ["sent", "lost", "min", "p50", "p99", "max", "resolve", "connect", "server"]
 
 
-def test_paths_fit_into_eighty_columns() -> None:
+def test_flows_fit_into_eighty_columns() -> None:
     paths = [replace(flow, round_trip=MANY.summary()) for flow in FLOWS]
     table = summary(report(*paths)).splitlines()[1:6]
     assert "p99" in table[0]
@@ -106,10 +110,10 @@ def test_paths_fit_into_eighty_columns() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "lines"),
+    ("sample", "lines"),
     [
         (report(GOOD), ["ping localhost:8888 (127.0.0.1:8888) from 127.0.0.1:51234"]),
-        (report(BAD), ["ping udp://10.0.0.2:8888 (10.0.0.2:8888) from 10.0.0.1:40000, DSCP EF"]),
+        (report(BAD), ["ping udp://10.0.0.2:8888 from 10.0.0.1:40000, DSCP EF"]),
         (report(replace(GOOD, peer=GOOD.label, local=None)), ["ping localhost:8888"]),
         (report(SILENT), ["ping localhost:9"]),
         (report(*FLOWS), ["ping localhost (127.0.0.1:8888) from 4 ports in turn"]),
@@ -117,12 +121,12 @@ def test_paths_fit_into_eighty_columns() -> None:
     ],
     ids=["one", "marked", "as written", "not found", "paths", "near"],
 )
-def test_it_is_said_who_is_asked(told: PingReport, lines: list[str]) -> None:
-    assert list(heading(told)) == lines
+def test_the_heading_names_the_targets(sample: PingReport, lines: list[str]) -> None:
+    assert list(heading(sample)) == lines
 
 
 class Watched(io.StringIO):
-    """A stream that tells what was in it each time it was flushed."""
+    """A stream that records its content at each flush."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -132,9 +136,9 @@ class Watched(io.StringIO):
         self.flushed.append(self.getvalue())
 
 
-def told_to(stream: io.StringIO, *, quiet: bool = False, stamps: bool = False) -> list[str]:
+def written_to(stream: io.StringIO, *, quiet: bool = False, time_stamps: bool = False) -> list[str]:
     found = report(GOOD)
-    sink = PingText(stream, quiet=quiet, stamps=stamps)
+    sink = PingText(stream, quiet=quiet, time_stamps=time_stamps)
     sink.begin(found, lambda: found)
     for event in EVENTS:
         sink.probe(event)
@@ -144,28 +148,28 @@ def told_to(stream: io.StringIO, *, quiet: bool = False, stamps: bool = False) -
 
 def test_each_line_is_flushed() -> None:
     stream = Watched()
-    lines = told_to(stream)
+    lines = written_to(stream)
     assert [text.count("\n") for text in stream.flushed[:-1]] == list(range(1, len(EVENTS) + 2))
     assert stream.flushed[-1] == stream.getvalue()
-    assert lines[-len(ALONE.splitlines()) :] == ALONE.splitlines()
+    assert lines[-len(SINGLE.splitlines()) :] == SINGLE.splitlines()
 
 
-def test_quiet_is_the_summary_alone() -> None:
-    assert "\n".join(told_to(io.StringIO(), quiet=True)) == ALONE
+def test_quiet_writes_only_the_summary() -> None:
+    assert "\n".join(written_to(io.StringIO(), quiet=True)) == SINGLE
 
 
-def test_the_time_of_day_may_stand_before_each_line() -> None:
-    assert all(line.startswith("[1767323045.123456] ") for line in told_to(io.StringIO(), stamps=True)[1:14])
+def test_each_line_may_begin_with_the_time_of_day() -> None:
+    assert all(line.startswith("[1767323045.123456] ") for line in written_to(io.StringIO(), time_stamps=True)[1:14])
 
 
-def test_the_way_out_of_an_error_is_told_once() -> None:
-    lines = [line for line in told_to(io.StringIO()) if "refused)" in line]
+def test_the_remedy_of_an_error_is_written_once() -> None:
+    lines = [line for line in written_to(io.StringIO()) if "refused)" in line]
     fact = REFUSAL.partition("; ")[0]
     assert lines == [f"127.0.0.1:8888: seq=7 {REFUSAL}", f"127.0.0.1:8888: seq=8 {fact}"]
 
 
 @pytest.mark.parametrize(("peer", "name"), [("[::1]:8888", "[::1]:8888"), (None, "localhost:8888")])
-def test_one_target_is_called_by_the_address_that_was_used(peer: str | None, name: str) -> None:
+def test_a_single_target_is_named_by_the_address_in_use(peer: str | None, name: str) -> None:
     stream = io.StringIO()
     found = report(GOOD)
     sink = PingText(stream)
@@ -174,7 +178,7 @@ def test_one_target_is_called_by_the_address_that_was_used(peer: str | None, nam
     assert stream.getvalue().splitlines()[-1] == f"128 bytes from {name}: seq=0 time=84.1us"
 
 
-def test_several_targets_have_their_names_in_the_lines() -> None:
+def test_several_targets_are_named_in_the_lines() -> None:
     stream = io.StringIO()
     found = report(GOOD, SILENT)
     sink = PingText(stream)
@@ -183,14 +187,14 @@ def test_several_targets_have_their_names_in_the_lines() -> None:
     assert stream.getvalue().splitlines()[-1] == "128 bytes from localhost:9: seq=0 time=84.1us"
 
 
-def test_an_interim_summary_stands_apart() -> None:
+def test_an_interim_summary_is_set_apart() -> None:
     stream = io.StringIO()
     PingText(stream).interim(report(GOOD))
-    assert stream.getvalue() == f"\n{ALONE}\n\n"
+    assert stream.getvalue() == f"\n{SINGLE}\n\n"
 
 
-def test_a_terminal_is_given_nothing_to_obey() -> None:
-    for found in EVERY:
+def test_control_characters_do_not_reach_the_terminal() -> None:
+    for found in REPORTS:
         stream = io.StringIO()
         sink = PingText(stream)
         sink.begin(found, lambda found=found: found)  # type: ignore[misc] # bound now

@@ -1,4 +1,4 @@
-"""One target's account: what each answer is taken for, and what it all came to. Times are two clocks' integers."""
+"""The tracker of one target: the outcome of each reply, and the report. Times are integers of two clocks."""
 
 from dataclasses import replace
 
@@ -7,204 +7,204 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from halloo._core.probe import HEAD, Probes, ServerTimestamp, stamped
-from halloo._ping.counters import REMEMBERED, DirectionalLoss
+from halloo._ping.counters import MAX_TRACKED, DirectionalLoss
 from halloo._ping.report import Kernel, ProbeEvent, TargetReport
-from halloo._ping.tracker import Instant, ProbeTracker, likeness, round_trip, waited
+from halloo._ping.tracker import Instant, ProbeTracker, kernel_delay, round_trip, wrong_share
 
-RUN, SIZE, PLACE = 0xBEEF, 128, 3
-WAIT, STEP = 5_000, 1_000
-WALL = 1_700_000_000_000_000_000  # what the wall clock has more than the steady one
-NOBODY = TargetReport("udp://far", "udp://far", None, None)
+RUN, SIZE, INDEX = 0xBEEF, 128, 3
+TIMEOUT, STEP = 5_000, 1_000
+WALL = 1_700_000_000_000_000_000  # wall clock less steady clock
+TARGET = TargetReport("udp://far", "udp://far", None, None)
 
 
 def at(steady: int, *, wall: int = WALL) -> Instant:
     return Instant(steady, steady + wall)
 
 
-def account(*, size: int = SIZE, one_connection: bool = True) -> ProbeTracker:
-    return ProbeTracker(PLACE, Probes(RUN, size), WAIT, NOBODY, one_connection=one_connection)
+def new_tracker(*, size: int = SIZE, one_connection: bool = True) -> ProbeTracker:
+    return ProbeTracker(INDEX, Probes(RUN, size), TIMEOUT, TARGET, one_connection=one_connection)
 
 
-def send(book: ProbeTracker, count: int = 1, *, begin: int = 0) -> list[bytes]:
-    """Send so many, a STEP apart."""
-    return [book.send(at(begin + number * STEP))[1] for number in range(count)]
+def send(tracker: ProbeTracker, count: int = 1, *, begin: int = 0) -> list[bytes]:
+    """Send `count` probes, a STEP apart."""
+    return [tracker.send(at(begin + number * STEP))[1] for number in range(count)]
 
 
 def outcomes(events: list[ProbeEvent]) -> list[tuple[str, int | None]]:
     return [(event.outcome, event.number) for event in events]
 
 
-# Right answers.
+# Correct replies.
 
 
-def test_a_right_answer_in_time_is_a_reply() -> None:
-    book = account()
-    (probe,) = send(book)
-    event = book.answer(probe, at(700), None)
-    assert event == ProbeEvent(PLACE, "reply", WALL + 700, 0, 700, SIZE)
-    report = book.report()
+def test_a_correct_timely_answer_is_a_reply() -> None:
+    tracker = new_tracker()
+    (probe,) = send(tracker)
+    event = tracker.receive(probe, at(700), None)
+    assert event == ProbeEvent(INDEX, "reply", WALL + 700, 0, 700, SIZE)
+    report = tracker.report()
     assert report.round_trip
     assert (report.sent, report.received, report.lost, report.round_trip.max_ns) == (1, 1, 0, 700)
 
 
-def test_the_time_in_the_kernel_is_not_the_round_trips() -> None:
-    book = account()
-    (probe,) = send(book)
-    assert book.answer(probe, at(700), WALL + 400).round_trip_ns == 400
+def test_time_in_the_receive_queue_is_not_in_the_round_trip() -> None:
+    tracker = new_tracker()
+    (probe,) = send(tracker)
+    assert tracker.receive(probe, at(700), WALL + 400).round_trip_ns == 400
 
 
-def test_what_the_kernel_had_in_time_is_not_late_for_being_read_late() -> None:
-    book = account()
-    (probe,) = send(book)
-    event = book.answer(probe, at(WAIT + 1_000), WALL + WAIT - 1)
-    assert (event.outcome, event.round_trip_ns) == ("reply", WAIT - 1)
+def test_a_reply_received_in_time_but_read_late_is_not_late() -> None:
+    tracker = new_tracker()
+    (probe,) = send(tracker)
+    event = tracker.receive(probe, at(TIMEOUT + 1_000), WALL + TIMEOUT - 1)
+    assert (event.outcome, event.round_trip_ns) == ("reply", TIMEOUT - 1)
 
 
-def test_what_making_a_probe_took_is_not_the_round_trips() -> None:
-    book = account()
-    probe = book.make(at(0))
-    assert book.sent(at(250, wall=WALL + 9)) == 0
-    event = book.answer(probe, at(700), None)
+def test_encoding_time_is_not_in_the_round_trip() -> None:
+    tracker = new_tracker()
+    probe = tracker.make(at(0))
+    assert tracker.mark_sent(at(250, wall=WALL + 9)) == 0
+    event = tracker.receive(probe, at(700), None)
     assert (event.outcome, event.round_trip_ns) == ("reply", 450)
 
 
-def test_a_probe_that_was_made_and_not_sent_is_none() -> None:
-    book = account()
-    book.make(at(0))
-    number, probe = book.send(at(100))
+def test_an_encoded_but_unsent_probe_does_not_count() -> None:
+    tracker = new_tracker()
+    tracker.make(at(0))
+    number, probe = tracker.send(at(100))
     assert number == 0
-    assert book.answer(probe, at(700), None).round_trip_ns == 600
-    assert book.report().sent == 1
+    assert tracker.receive(probe, at(700), None).round_trip_ns == 600
+    assert tracker.report().sent == 1
 
 
-def test_an_answer_is_expected_when_the_last_one_took_as_long_unless_the_kernel_tells() -> None:
-    book = account()
-    expected = [book.expected_ns]
-    (probe,) = send(book)
-    expected.append(book.expected_ns)
-    book.answer(probe, at(700), None)
-    expected.append(book.expected_ns)
+def test_the_expected_time_follows_the_last_round_trip_except_with_kernel_timestamps() -> None:
+    tracker = new_tracker()
+    expected = [tracker.expected_ns]
+    (probe,) = send(tracker)
+    expected.append(tracker.expected_ns)
+    tracker.receive(probe, at(700), None)
+    expected.append(tracker.expected_ns)
     assert expected == [None, None, None]
-    book.send(at(10_000))
-    assert book.expected_ns == at(10_700).steady_ns
-    book.clock = "kernel"
-    assert book.expected_ns is None
+    tracker.send(at(10_000))
+    assert tracker.expected_ns == at(10_700).steady_ns
+    tracker.clock = "kernel"
+    assert tracker.expected_ns is None
 
 
-def test_an_answer_after_the_wait_is_late_and_no_round_trip_counts() -> None:
-    book = account()
-    (probe,) = send(book)
-    event = book.answer(probe, at(WAIT + 1), None)
-    assert (event.outcome, event.round_trip_ns) == ("late", WAIT + 1)
-    report = book.report()
+def test_a_late_reply_has_no_round_trip() -> None:
+    tracker = new_tracker()
+    (probe,) = send(tracker)
+    event = tracker.receive(probe, at(TIMEOUT + 1), None)
+    assert (event.outcome, event.round_trip_ns) == ("late", TIMEOUT + 1)
+    report = tracker.report()
     assert (report.received, report.late, report.lost, report.round_trip) == (0, 1, 0, None)
 
 
-def test_an_answer_that_was_given_up_and_comes_all_the_same_is_late_and_not_lost() -> None:
-    book = account()
-    (probe,) = send(book)
-    assert outcomes([*book.overdue(at(WAIT + 1))]) == [("lost", 0)]
-    assert book.report().lost == 1
-    assert book.answer(probe, at(WAIT + 9), None).outcome == "late"
-    assert (book.report().lost, book.report().late) == (0, 1)
+def test_a_reply_after_expiry_is_late_and_not_lost() -> None:
+    tracker = new_tracker()
+    (probe,) = send(tracker)
+    assert outcomes([*tracker.expire(at(TIMEOUT + 1))]) == [("lost", 0)]
+    assert tracker.report().lost == 1
+    assert tracker.receive(probe, at(TIMEOUT + 9), None).outcome == "late"
+    assert (tracker.report().lost, tracker.report().late) == (0, 1)
 
 
 def test_a_second_answer_is_a_duplicate() -> None:
-    book = account()
-    (probe,) = send(book)
-    events = [book.answer(probe, at(time), None) for time in (1, 2, 3)]
+    tracker = new_tracker()
+    (probe,) = send(tracker)
+    events = [tracker.receive(probe, at(time), None) for time in (1, 2, 3)]
     assert outcomes(events) == [("reply", 0), ("duplicate", 0), ("duplicate", 0)]
-    assert (book.report().received, book.report().duplicate, book.report().stray) == (1, 2, 0)
+    assert (tracker.report().received, tracker.report().duplicate, tracker.report().stray) == (1, 2, 0)
 
 
-def test_a_copy_of_an_answer_is_a_duplicate_while_others_are_awaited() -> None:
-    book = account()
-    one, _two = send(book, 2)
-    assert outcomes([book.answer(one, at(2_000), None) for _ in range(2)]) == [("reply", 0), ("duplicate", 0)]
-    assert book.tally.awaited == 1
+def test_a_second_reply_is_a_duplicate_while_others_are_pending() -> None:
+    tracker = new_tracker()
+    one, _two = send(tracker, 2)
+    assert outcomes([tracker.receive(one, at(2_000), None) for _ in range(2)]) == [("reply", 0), ("duplicate", 0)]
+    assert tracker.counters.pending == 1
 
 
 def test_an_answer_after_that_to_a_later_probe_is_reordered() -> None:
-    book = account()
-    one, two = send(book, 2)
-    events = [book.answer(probe, at(2_000), None) for probe in (two, one)]
+    tracker = new_tracker()
+    one, two = send(tracker, 2)
+    events = [tracker.receive(probe, at(2_000), None) for probe in (two, one)]
     assert [(event.outcome, event.number, event.reordered) for event in events] == [
         ("reply", 1, False),
         ("reply", 0, True),
     ]
-    assert book.report().reordered == 1
+    assert tracker.report().reordered == 1
 
 
 # Wrong bytes.
 
 
 @pytest.mark.parametrize("offset", [0, 3, 4, 11, 12, 19, 20, 35, 36, 99, 100, SIZE - 1])
-def test_one_wrong_byte_is_corrupt_wherever_it_is(offset: int) -> None:
-    book = account()
-    probes = send(book, 3)
+def test_one_wrong_byte_anywhere_is_corrupt(offset: int) -> None:
+    tracker = new_tracker()
+    probes = send(tracker, 3)
     damaged = bytearray(probes[1])
     damaged[offset] ^= 0x01
-    event = book.answer(bytes(damaged), at(2_500), None)
+    event = tracker.receive(bytes(damaged), at(2_500), None)
     assert (event.outcome, event.number, event.offset) == ("corrupt", 1, offset)
-    report = book.report()
+    report = tracker.report()
     assert (report.corrupt, report.received, report.round_trip) == (1, 1, None)
-    assert [book.answer(probe, at(2_600), None).outcome for probe in (probes[0], probes[2])] == ["reply", "reply"]
+    assert [tracker.receive(probe, at(2_600), None).outcome for probe in (probes[0], probes[2])] == ["reply", "reply"]
 
 
 @given(st.integers(0, SIZE - 1), st.integers(1, 255))
-def test_no_wrong_byte_is_taken_for_a_right_answer_or_for_another_probe(offset: int, bits: int) -> None:
-    book = account()
-    probes = send(book, 3)
-    book.answer(probes[0], at(2_100), None)
+def test_no_wrong_byte_is_missed_or_attributed_to_another_probe(offset: int, bits: int) -> None:
+    tracker = new_tracker()
+    probes = send(tracker, 3)
+    tracker.receive(probes[0], at(2_100), None)
     damaged = bytearray(probes[1])
     damaged[offset] ^= bits
-    event = book.answer(bytes(damaged), at(2_500), None)
+    event = tracker.receive(bytes(damaged), at(2_500), None)
     if bytes(damaged[:4]) not in (b"hlo!", b"hlo."):
         assert (event.outcome, event.number, event.offset) == ("corrupt", 1, offset)
 
 
 @pytest.mark.parametrize("length", [12, 20, HEAD, 37, 64, SIZE - 1])
-def test_a_short_answer_is_corrupt_where_it_ends(length: int) -> None:
-    book = account()
-    (probe,) = send(book)
-    event = book.answer(probe[:length], at(9), None)
+def test_a_short_reply_is_corrupt_at_its_end(length: int) -> None:
+    tracker = new_tracker()
+    (probe,) = send(tracker)
+    event = tracker.receive(probe[:length], at(9), None)
     assert (event.outcome, event.number, event.offset, event.size) == ("corrupt", 0, length, length)
 
 
-def test_a_longer_answer_is_corrupt_where_it_goes_on() -> None:
-    book = account()
-    (probe,) = send(book)
-    assert book.answer(probe + b"\n", at(9), None).offset == SIZE
+def test_a_longer_reply_is_corrupt_at_the_first_extra_byte() -> None:
+    tracker = new_tracker()
+    (probe,) = send(tracker)
+    assert tracker.receive(probe + b"\n", at(9), None).offset == SIZE
 
 
 @pytest.mark.parametrize("change", [bytes.upper, lambda probe: b"You said: " + probe, lambda probe: probe[5:]])
-def test_an_answer_that_is_changed_throughout_is_still_known_by_most_of_its_bytes(change: object) -> None:
+def test_a_heavily_changed_reply_is_matched_by_most_of_its_bytes(change: object) -> None:
     assert callable(change)
-    book = account()
-    (probe,) = send(book)
-    event = book.answer(change(probe), at(9), None)
+    tracker = new_tracker()
+    (probe,) = send(tracker)
+    event = tracker.receive(change(probe), at(9), None)
     assert (event.outcome, event.number, event.offset) == ("corrupt", 0, 0)
 
 
-def test_a_stamped_answer_without_a_right_number_is_known_by_its_other_bytes() -> None:
-    book = account()
-    (probe,) = send(book)
+def test_a_timestamped_reply_with_a_damaged_number_is_matched_by_its_other_bytes() -> None:
+    tracker = new_tracker()
+    (probe,) = send(tracker)
     answer = stamped(probe, ServerTimestamp(WALL + 3, WALL + 4, 1, 0, 1))
     damaged = answer[:12] + b"zzzzzzzz" + answer[20:]
-    event = book.answer(damaged, at(9), None)
+    event = tracker.receive(damaged, at(9), None)
     assert (event.outcome, event.number, event.offset) == ("corrupt", 0, 12)
 
 
-def test_a_number_that_was_damaged_into_that_of_an_earlier_probe_is_no_duplicate() -> None:
-    book = account()
-    one, two = send(book, 2)
-    book.answer(one, at(1_100), None)
-    event = book.answer(two[:12] + one[12:20] + two[20:], at(1_200), None)
+def test_a_number_damaged_into_an_earlier_one_is_not_a_duplicate() -> None:
+    tracker = new_tracker()
+    one, two = send(tracker, 2)
+    tracker.receive(one, at(1_100), None)
+    event = tracker.receive(two[:12] + one[12:20] + two[20:], at(1_200), None)
     assert (event.outcome, event.number, event.offset) == ("corrupt", 1, 19)
-    assert (book.report().duplicate, book.report().corrupt) == (0, 1)
+    assert (tracker.report().duplicate, tracker.report().corrupt) == (0, 1)
 
 
-# What is none.
+# Stray data.
 
 
 @pytest.mark.parametrize(
@@ -212,139 +212,139 @@ def test_a_number_that_was_damaged_into_that_of_an_earlier_probe_is_no_duplicate
     [b"", b"x", b"220 welcome\r\n", b"220 welcome to this echo server, please type something and press enter\r\n" * 3],
     ids=len,
 )
-def test_what_is_no_answer_is_stray(data: bytes) -> None:
-    book = account()
-    send(book, 3)
-    event = book.answer(data, at(2_100), None)
+def test_unrelated_data_is_stray(data: bytes) -> None:
+    tracker = new_tracker()
+    send(tracker, 3)
+    event = tracker.receive(data, at(2_100), None)
     assert (event.outcome, event.number, event.round_trip_ns, event.size) == ("stray", None, None, len(data))
-    assert (book.report().stray, book.report().received, book.tally.awaited) == (1, 0, 3)
+    assert (tracker.report().stray, tracker.report().received, tracker.counters.pending) == (1, 0, 3)
 
 
-def test_before_anything_was_sent_everything_is_stray() -> None:
-    book = account()
-    assert book.answer(Probes(RUN, SIZE).make(0, WALL), at(1), None).outcome == "stray"
+def test_before_the_first_probe_everything_is_stray() -> None:
+    tracker = new_tracker()
+    assert tracker.receive(Probes(RUN, SIZE).make(0, WALL), at(1), None).outcome == "stray"
 
 
-def test_the_probe_of_another_run_is_stray() -> None:
-    book = account()
-    send(book)
-    event = book.answer(Probes(RUN + 1, SIZE).make(0, 7), at(1), None)
+def test_a_probe_of_another_run_is_stray() -> None:
+    tracker = new_tracker()
+    send(tracker)
+    event = tracker.receive(Probes(RUN + 1, SIZE).make(0, 7), at(1), None)
     assert (event.outcome, event.number) == ("stray", None)
 
 
 @pytest.mark.parametrize(
     "data", [b"1" * SIZE, b"\n" * SIZE, bytes(SIZE), bytes(reversed(Probes(RUN, SIZE).make(0, WALL)))]
 )
-def test_what_is_as_long_as_a_probe_is_none_for_that(data: bytes) -> None:
-    book = account()
-    send(book)
-    assert book.answer(data, at(1), None).outcome == "stray"
+def test_unrelated_data_of_probe_size_is_stray(data: bytes) -> None:
+    tracker = new_tracker()
+    send(tracker)
+    assert tracker.receive(data, at(1), None).outcome == "stray"
 
 
-def test_the_likeness_of_a_probe_is_not_looked_for_in_all_of_a_large_one() -> None:
+def test_only_the_head_and_tail_of_a_large_probe_are_compared() -> None:
     probe = Probes(RUN, 65_507).make(0, WALL)
-    assert likeness(probe, probe) == 0
-    assert likeness(probe, b"You said: " + probe) == 0
-    assert likeness(probe, probe[:5]) == 1
+    assert wrong_share(probe, probe) == 0
+    assert wrong_share(probe, b"You said: " + probe) == 0
+    assert wrong_share(probe, probe[:5]) == 1
 
 
-def test_a_number_that_was_not_sent_yet_is_stray_where_nothing_is_awaited() -> None:
-    book = account()
-    (probe,) = send(book)
-    book.answer(probe, at(1), None)
-    event = book.answer(Probes(RUN, SIZE).make(17, WALL), at(2), None)
+def test_an_unsent_number_is_stray_if_nothing_is_pending() -> None:
+    tracker = new_tracker()
+    (probe,) = send(tracker)
+    tracker.receive(probe, at(1), None)
+    event = tracker.receive(Probes(RUN, SIZE).make(17, WALL), at(2), None)
     assert (event.outcome, event.number) == ("stray", None)
 
 
-def test_a_copy_is_a_duplicate_also_where_the_wall_clock_stands_still_for_a_while() -> None:
-    book = account()
-    probes = [book.send(Instant(number, WALL))[1] for number in range(20)]
-    events = [book.answer(probe, at(100), None) for probe in probes for _ in range(2)]
+def test_duplicates_are_found_with_a_coarse_wall_clock() -> None:
+    tracker = new_tracker()
+    probes = [tracker.send(Instant(number, WALL))[1] for number in range(20)]
+    events = [tracker.receive(probe, at(100), None) for probe in probes for _ in range(2)]
     assert outcomes(events) == [(outcome, number) for number in range(20) for outcome in ("reply", "duplicate")]
 
 
-def test_an_answer_to_what_is_long_forgotten_is_stray_and_counted() -> None:
-    book = account(size=37)
-    first, *_ = (book.send(at(0))[1] for _ in range(REMEMBERED + 1))
-    event = book.answer(first, at(1), None)
+def test_a_reply_to_an_evicted_probe_is_stray() -> None:
+    tracker = new_tracker(size=37)
+    first, *_ = (tracker.send(at(0))[1] for _ in range(MAX_TRACKED + 1))
+    event = tracker.receive(first, at(1), None)
     assert (event.outcome, event.number) == ("stray", None)
-    assert book.report().stray == 1
+    assert tracker.report().stray == 1
 
 
 @given(st.lists(st.binary(max_size=200) | st.sampled_from(range(6)), max_size=30))
-def test_whatever_comes_every_probe_has_one_fate_and_every_answer_one_name(came: list[bytes | int]) -> None:
-    book = account()
-    probes = send(book, 6)
-    events = [book.answer(probes[each] if isinstance(each, int) else each, at(5_500), None) for each in came]
-    list(book.finish(at(6_000)))
-    report = book.report()
+def test_every_probe_and_every_reply_has_exactly_one_outcome(received: list[bytes | int]) -> None:
+    tracker = new_tracker()
+    probes = send(tracker, 6)
+    events = [tracker.receive(probes[each] if isinstance(each, int) else each, at(5_500), None) for each in received]
+    list(tracker.finish(at(6_000)))
+    report = tracker.report()
     assert report.sent == report.received + report.late + report.lost == 6
     assert len(events) == report.received + report.late + report.duplicate + report.stray
 
 
-# What is lost, and what fails.
+# Losses and errors.
 
 
-def test_what_too_many_others_have_followed_is_lost_and_told() -> None:
-    book = account()
-    for _ in range(REMEMBERED + 2):
-        book.send(at(0))
-    assert outcomes([*book.overdue(at(1))]) == [("lost", 0), ("lost", 1)]
-    assert (book.report().lost, book.tally.awaited) == (2, REMEMBERED)
+def test_evicted_probes_are_reported_as_lost() -> None:
+    tracker = new_tracker()
+    for _ in range(MAX_TRACKED + 2):
+        tracker.send(at(0))
+    assert outcomes([*tracker.expire(at(1))]) == [("lost", 0), ("lost", 1)]
+    assert (tracker.report().lost, tracker.counters.pending) == (2, MAX_TRACKED)
 
 
-def test_who_answers_is_named_with_each_outcome() -> None:
-    book = account()
-    one, _ = send(book, 2)
-    book.fill(peer="[::1]:8888")
-    assert book.answer(one, at(700), None).peer == "[::1]:8888"
-    book.fill(peer="127.0.0.1:8888")
-    assert [event.peer for event in book.overdue(at(WAIT * 2))] == ["127.0.0.1:8888"]
+def test_each_event_names_the_peer() -> None:
+    tracker = new_tracker()
+    one, _ = send(tracker, 2)
+    tracker.update_target(peer="[::1]:8888")
+    assert tracker.receive(one, at(700), None).peer == "[::1]:8888"
+    tracker.update_target(peer="127.0.0.1:8888")
+    assert [event.peer for event in tracker.expire(at(TIMEOUT * 2))] == ["127.0.0.1:8888"]
 
 
-def test_what_is_awaited_for_too_long_is_lost() -> None:
-    book = account()
-    send(book, 3)
-    assert outcomes([*book.overdue(at(STEP + WAIT))]) == [("lost", 0)]
-    assert outcomes([*book.finish(at(STEP + WAIT))]) == [("lost", 1), ("lost", 2)]
-    assert book.report().lost == 3
+def test_a_probe_past_its_timeout_is_lost() -> None:
+    tracker = new_tracker()
+    send(tracker, 3)
+    assert outcomes([*tracker.expire(at(STEP + TIMEOUT))]) == [("lost", 0)]
+    assert outcomes([*tracker.finish(at(STEP + TIMEOUT))]) == [("lost", 1), ("lost", 2)]
+    assert tracker.report().lost == 3
 
 
-def test_an_error_has_a_victim_which_is_lost_and_told_once() -> None:
-    book = account()
-    send(book, 2)
-    event = book.fail(1, ("Reset", "far ended it"), at(2_000))
-    assert (event.outcome, event.number, event.text) == ("error", 1, "far ended it")
-    assert outcomes([*book.finish(at(3_000))]) == [("lost", 0)]
-    report = book.report()
-    assert (report.errors, report.lost, report.failure) == ({"Reset": 1}, 2, "far ended it")
+def test_a_failed_probe_is_reported_once() -> None:
+    tracker = new_tracker()
+    send(tracker, 2)
+    event = tracker.fail(1, ("Reset", "the server closed it"), at(2_000))
+    assert (event.outcome, event.number, event.text) == ("error", 1, "the server closed it")
+    assert outcomes([*tracker.finish(at(3_000))]) == [("lost", 0)]
+    report = tracker.report()
+    assert (report.errors, report.lost, report.failure) == ({"Reset": 1}, 2, "the server closed it")
 
 
-def test_an_error_may_have_no_victim() -> None:
-    book = account()
-    assert book.fail(None, ("Refused", "nobody"), at(1)).number is None
-    assert (book.report().errors, book.report().lost) == ({"Refused": 1}, 0)
+def test_an_error_may_concern_no_probe() -> None:
+    tracker = new_tracker()
+    assert tracker.fail(None, ("Refused", "closed port"), at(1)).number is None
+    assert (tracker.report().errors, tracker.report().lost) == ({"Refused": 1}, 0)
 
 
-def test_what_went_wrong_is_no_failure_once_something_has_come_back() -> None:
-    book = account()
-    book.fail(None, ("Refused", "nobody"), at(1))
-    (probe,) = send(book)
-    book.answer(probe, at(2), None)
-    assert (book.report().failure, book.report().errors) == (None, {"Refused": 1})
+def test_an_error_is_not_the_failure_once_a_reply_was_received() -> None:
+    tracker = new_tracker()
+    tracker.fail(None, ("Refused", "closed port"), at(1))
+    (probe,) = send(tracker)
+    tracker.receive(probe, at(2), None)
+    assert (tracker.report().failure, tracker.report().errors) == (None, {"Refused": 1})
 
 
 # Phases.
 
 
-def test_the_first_echo_on_a_connection_has_all_of_its_phases() -> None:
-    book = account()
-    book.connected({"resolve": 10, "connect": 20})
-    one, two = send(book, 2)
-    assert book.answer(one, at(300), None).phases == {"resolve": 10, "connect": 20, "first": 300}
-    assert book.answer(two, at(1_100), None).phases == {}
-    spreads = book.report().phases
-    assert {name: (spread.count, spread.max_ns) for name, spread in spreads.items()} == {
+def test_the_first_echo_on_a_connection_has_all_phases() -> None:
+    tracker = new_tracker()
+    tracker.connected({"resolve": 10, "connect": 20})
+    one, two = send(tracker, 2)
+    assert tracker.receive(one, at(300), None).phases == {"resolve": 10, "connect": 20, "first": 300}
+    assert tracker.receive(two, at(1_100), None).phases == {}
+    phases = tracker.report().phases
+    assert {name: (summary.count, summary.max_ns) for name, summary in phases.items()} == {
         "resolve": (1, 10),
         "connect": (1, 20),
         "first": (1, 300),
@@ -352,47 +352,47 @@ def test_the_first_echo_on_a_connection_has_all_of_its_phases() -> None:
 
 
 def test_phases_are_summed_over_connections() -> None:
-    book = account()
-    for begin, took in ((0, 20), (1_000, 40)):
-        book.connected({"connect": took})
-        (probe,) = send(book, begin=begin)
-        book.answer(probe, at(begin + 100 + took), None)
-    spreads = book.report().phases
-    assert [spreads[name].mean_ns for name in ("connect", "first")] == [30, 130]
+    tracker = new_tracker()
+    for begin, rtt_ns in ((0, 20), (1_000, 40)):
+        tracker.connected({"connect": rtt_ns})
+        (probe,) = send(tracker, begin=begin)
+        tracker.receive(probe, at(begin + 100 + rtt_ns), None)
+    phases = tracker.report().phases
+    assert [phases[name].mean_ns for name in ("connect", "first")] == [30, 130]
 
 
-def test_a_probe_that_is_a_connection_takes_as_long_as_the_handshake_of_tcp() -> None:
-    book = account()
-    book.connected({"connect": 20, "tls": 500})
-    send(book)
-    event = book.reached(at(600))
+def test_a_connect_probe_takes_as_long_as_the_tcp_handshake() -> None:
+    tracker = new_tracker()
+    tracker.connected({"connect": 20, "tls": 500})
+    send(tracker)
+    event = tracker.complete_connect(at(600))
     assert (event.outcome, event.round_trip_ns, event.phases) == ("reply", 20, {"connect": 20, "tls": 500})
-    report = book.report()
+    report = tracker.report()
     assert report.round_trip
     assert (report.received, report.round_trip.max_ns, "first" in report.phases) == (1, 20, False)
 
 
-def test_a_connection_that_took_too_long_is_late_as_any_answer() -> None:
-    book = account()
-    send(book)
-    book.connected({"resolve": WAIT, "connect": 20})
-    assert book.reached(at(WAIT + 20)).outcome == "late"
-    report = book.report()
+def test_a_connect_probe_past_its_timeout_is_late() -> None:
+    tracker = new_tracker()
+    send(tracker)
+    tracker.connected({"resolve": TIMEOUT, "connect": 20})
+    assert tracker.complete_connect(at(TIMEOUT + 20)).outcome == "late"
+    report = tracker.report()
     assert (report.received, report.late, report.lost, report.round_trip) == (0, 1, 0, None)
 
 
-# Stamps.
+# Server timestamps.
 
 
-def answered(book: ProbeTracker, probe: bytes, stamp: ServerTimestamp, *, now: int) -> ProbeEvent:
-    return book.answer(stamped(probe, stamp), at(now), None)
+def answered(tracker: ProbeTracker, probe: bytes, timestamp: ServerTimestamp, *, now: int) -> ProbeEvent:
+    return tracker.receive(stamped(probe, timestamp), at(now), None)
 
 
-def test_a_stamp_gives_the_time_within_the_server_and_on_each_way() -> None:
-    book = account()
-    (probe,) = send(book)
-    assert answered(book, probe, ServerTimestamp(WALL + 100, WALL + 130, 1, 0, 1), now=200).outcome == "reply"
-    found = book.report().timestamps
+def test_a_timestamp_gives_server_time_and_one_way_times() -> None:
+    tracker = new_tracker()
+    (probe,) = send(tracker)
+    assert answered(tracker, probe, ServerTimestamp(WALL + 100, WALL + 130, 1, 0, 1), now=200).outcome == "reply"
+    found = tracker.report().timestamps
     assert found
     assert found.forward
     assert found.reverse
@@ -400,165 +400,165 @@ def test_a_stamp_gives_the_time_within_the_server_and_on_each_way() -> None:
     assert found.lost == DirectionalLoss(forward=0, reverse=0, refused=0, unknown=0)
 
 
-def test_a_one_way_time_begins_when_the_probe_left_and_not_when_it_was_made() -> None:
-    book = account()
-    probe = book.make(at(0))
-    book.sent(at(90))
-    answered(book, probe, ServerTimestamp(WALL + 100, WALL + 130, 1, 0, 1), now=200)
-    found = book.report().timestamps
+def test_a_one_way_time_starts_at_sending_and_not_at_encoding() -> None:
+    tracker = new_tracker()
+    probe = tracker.make(at(0))
+    tracker.mark_sent(at(90))
+    answered(tracker, probe, ServerTimestamp(WALL + 100, WALL + 130, 1, 0, 1), now=200)
+    found = tracker.report().timestamps
     assert found
     assert found.forward
     assert found.forward.max_ns == 10
 
 
 @pytest.mark.parametrize("off", [-1_000, 1_000])
-def test_one_way_times_are_not_told_where_the_clocks_disagree_even_once(off: int) -> None:
-    book = account()
-    one, two = send(book, 2)
-    answered(book, one, ServerTimestamp(WALL + 100, WALL + 130, 1, 0, 1), now=200)
-    stamp = ServerTimestamp(WALL + STEP + 100 + off, WALL + STEP + 130 + off, 2, 0, 3)
-    answered(book, two, stamp, now=STEP + 200)
-    found = book.report().timestamps
+def test_one_way_times_are_omitted_if_the_clocks_disagree_once(off: int) -> None:
+    tracker = new_tracker()
+    one, two = send(tracker, 2)
+    answered(tracker, one, ServerTimestamp(WALL + 100, WALL + 130, 1, 0, 1), now=200)
+    timestamp = ServerTimestamp(WALL + STEP + 100 + off, WALL + STEP + 130 + off, 2, 0, 3)
+    answered(tracker, two, timestamp, now=STEP + 200)
+    found = tracker.report().timestamps
     assert found
     assert (found.server.max_ns, found.forward, found.reverse) == (30, None, None)
 
 
 @pytest.mark.parametrize("step", [-3_000_000, 3_000_000])
-def test_one_way_times_are_not_told_where_our_own_clock_was_set_meanwhile(step: int) -> None:
-    book = account()
-    (probe,) = send(book)
-    stamp = ServerTimestamp(WALL + 4_000_000, WALL + 4_000_000, 1, 0, 1)
-    book.answer(stamped(probe, stamp), at(4_500, wall=WALL + 4_000_000 + step), None)
-    found = book.report().timestamps
+def test_one_way_times_are_omitted_if_the_client_clock_was_set(step: int) -> None:
+    tracker = new_tracker()
+    (probe,) = send(tracker)
+    timestamp = ServerTimestamp(WALL + 4_000_000, WALL + 4_000_000, 1, 0, 1)
+    tracker.receive(stamped(probe, timestamp), at(4_500, wall=WALL + 4_000_000 + step), None)
+    found = tracker.report().timestamps
     assert found
     assert (found.forward, found.reverse) == (None, None)
 
 
-def test_stamps_tell_on_which_way_each_was_lost() -> None:
-    book = account()
-    probes = send(book, 4)
-    answered(book, probes[0], ServerTimestamp(WALL, WALL, 1, 0, 0b1), now=4_000)
-    answered(book, probes[3], ServerTimestamp(WALL, WALL, 3, 0, 0b1101), now=4_000)  # 2 did not come there
-    lost = [(event.number, event.way) for event in book.overdue(at(20_000))]
+def test_timestamps_locate_each_loss() -> None:
+    tracker = new_tracker()
+    probes = send(tracker, 4)
+    answered(tracker, probes[0], ServerTimestamp(WALL, WALL, 1, 0, 0b1), now=4_000)
+    answered(tracker, probes[3], ServerTimestamp(WALL, WALL, 3, 0, 0b1101), now=4_000)  # 2 did not reach the server
+    lost = [(event.number, event.way) for event in tracker.expire(at(20_000))]
     assert lost == [(1, "reverse"), (2, "forward")]
-    found = book.report().timestamps
+    found = tracker.report().timestamps
     assert found
     assert found.lost == DirectionalLoss(forward=1, reverse=1, refused=0, unknown=0)
 
 
-def test_what_the_server_refused_is_not_lost_on_the_way_back() -> None:
-    book = account()
-    probes = send(book, 3)
-    answered(book, probes[0], ServerTimestamp(WALL, WALL, 1, 0, 0b1), now=4_000)
-    answered(book, probes[2], ServerTimestamp(WALL, WALL, 3, 1, 0b111), now=4_000)
-    assert [(event.number, event.way) for event in book.overdue(at(20_000))] == [(1, None)]
-    found = book.report().timestamps
+def test_a_refused_probe_is_not_lost_in_reverse() -> None:
+    tracker = new_tracker()
+    probes = send(tracker, 3)
+    answered(tracker, probes[0], ServerTimestamp(WALL, WALL, 1, 0, 0b1), now=4_000)
+    answered(tracker, probes[2], ServerTimestamp(WALL, WALL, 3, 1, 0b111), now=4_000)
+    assert [(event.number, event.way) for event in tracker.expire(at(20_000))] == [(1, None)]
+    found = tracker.report().timestamps
     assert found
     assert found.lost == DirectionalLoss(forward=0, reverse=0, refused=1, unknown=0)
 
 
-def test_over_several_connections_counts_tell_nothing_since_workers_count_for_themselves() -> None:
-    book = account(one_connection=False)
-    (probe,) = send(book)
-    answered(book, probe, ServerTimestamp(WALL, WALL, 1, 0, 1), now=100)
-    found = book.report().timestamps
+def test_loss_by_direction_is_unknown_over_several_connections() -> None:
+    tracker = new_tracker(one_connection=False)
+    (probe,) = send(tracker)
+    answered(tracker, probe, ServerTimestamp(WALL, WALL, 1, 0, 1), now=100)
+    found = tracker.report().timestamps
     assert found
     assert found.lost is None
 
 
-def test_without_stamps_nothing_is_said_of_directions() -> None:
-    book = account()
-    send(book)
-    assert [event.way for event in book.overdue(at(WAIT + 1))] == [None]
-    assert book.report().timestamps is None
+def test_loss_by_direction_is_unknown_without_timestamps() -> None:
+    tracker = new_tracker()
+    send(tracker)
+    assert [event.way for event in tracker.expire(at(TIMEOUT + 1))] == [None]
+    assert tracker.report().timestamps is None
 
 
 # Outages.
 
 
-def test_outages_are_told_in_wall_time() -> None:
-    book = account()
-    probes = send(book, 5)
+def test_outages_are_in_wall_time() -> None:
+    tracker = new_tracker()
+    probes = send(tracker, 5)
     for number in (0, 3, 4):
-        book.answer(probes[number], at(number * STEP + 10), None)
-    list(book.overdue(at(20_000)))
-    report = book.report()
+        tracker.receive(probes[number], at(number * STEP + 10), None)
+    list(tracker.expire(at(20_000)))
+    report = tracker.report()
     (outage,) = report.outages
     assert (outage.start_ns, outage.end_ns, outage.probes, outage.over) == (WALL + STEP, WALL + 3 * STEP, 2, True)
     assert (report.outage_count, report.longest_outage) == (1, outage)
 
 
-def test_an_outage_that_goes_on_ends_with_the_run() -> None:
-    book = account()
-    send(book, 3)
-    list(book.finish(at(9_000)))
-    (outage,) = book.report().outages
+def test_an_ongoing_outage_ends_with_the_run() -> None:
+    tracker = new_tracker()
+    send(tracker, 3)
+    list(tracker.finish(at(9_000)))
+    (outage,) = tracker.report().outages
     assert (outage.start_ns, outage.end_ns, outage.over) == (WALL, WALL + 9_000, False)
 
 
-def test_without_outages_there_is_no_longest() -> None:
-    assert (account().report().outages, account().report().longest_outage) == ((), None)
+def test_without_outages_there_is_no_longest_one() -> None:
+    assert (new_tracker().report().outages, new_tracker().report().longest_outage) == ((), None)
 
 
-# What the kernel knows.
+# Kernel data.
 
 
-def test_the_floor_is_the_least_of_all_connections_and_losses_are_summed() -> None:
-    book = account()
+def test_kernel_minimums_are_combined_and_losses_summed() -> None:
+    tracker = new_tracker()
     for least, lost in ((7_000, 1), (5_000, 2), (9_000, 0)):
-        book.note_kernel(Kernel(least, least + 1, retransmits=lost, lost=lost), closing=True)
-    report = book.report()
+        tracker.record_kernel(Kernel(least, least + 1, retransmits=lost, lost=lost), closing=True)
+    report = tracker.report()
     assert report.floor_ns == 5_000
     assert report.kernel == Kernel(5_000, 9_001, retransmits=3, lost=3)
 
 
-def test_what_was_known_of_an_open_connection_counts_once() -> None:
-    book = account()
+def test_kernel_data_of_an_open_connection_counts_once() -> None:
+    tracker = new_tracker()
     for lost in (1, 2, 3):
-        book.note_kernel(Kernel(1_000, retransmits=lost))
-    assert book.report().kernel == Kernel(1_000, retransmits=3)
-    book.note_kernel(Kernel(1_000, retransmits=4), closing=True)
-    book.note_kernel(None, closing=True)
-    assert book.report().kernel == Kernel(1_000, retransmits=4)
+        tracker.record_kernel(Kernel(1_000, retransmits=lost))
+    assert tracker.report().kernel == Kernel(1_000, retransmits=3)
+    tracker.record_kernel(Kernel(1_000, retransmits=4), closing=True)
+    tracker.record_kernel(None, closing=True)
+    assert tracker.report().kernel == Kernel(1_000, retransmits=4)
 
 
 @pytest.mark.parametrize("known", [(None, 5), (5, None), (5, 5)])
-def test_a_connection_without_a_floor_takes_nothing_from_the_others(known: tuple[int | None, int | None]) -> None:
-    book = account()
+def test_a_connection_without_a_minimum_does_not_hide_the_others(known: tuple[int | None, int | None]) -> None:
+    tracker = new_tracker()
     for least in known:
-        book.note_kernel(Kernel(least), closing=True)
-    assert book.report().floor_ns == 5
+        tracker.record_kernel(Kernel(least), closing=True)
+    assert tracker.report().floor_ns == 5
 
 
-def test_without_a_kernel_there_is_no_floor() -> None:
-    assert (account().report().kernel, account().report().floor_ns) == (None, None)
+def test_without_kernel_data_there_is_no_minimum() -> None:
+    assert (new_tracker().report().kernel, new_tracker().report().floor_ns) == (None, None)
 
 
 # The report.
 
 
-def test_a_report_goes_on_with_what_was_known_of_the_target() -> None:
-    book = account()
-    book.fill(peer="192.0.2.1:7", local="192.0.2.9:4000", dscp=46)
-    assert book.report() == replace(NOBODY, peer="192.0.2.1:7", local="192.0.2.9:4000", dscp=46)
+def test_a_report_keeps_the_fields_of_the_target() -> None:
+    tracker = new_tracker()
+    tracker.update_target(peer="192.0.2.1:7", local="192.0.2.9:4000", dscp=46)
+    assert tracker.report() == replace(TARGET, peer="192.0.2.1:7", local="192.0.2.9:4000", dscp=46)
 
 
-def test_the_histogram_is_there_when_it_is_asked_for() -> None:
-    book = account()
-    for probe in send(book, 3):
-        book.answer(probe, at(3_000), None)
-    assert book.report().histogram == ()
-    assert book.report(histogram=True).histogram == ((1_000, 1), (2_000, 1), (3_000, 1))
+def test_the_histogram_is_optional() -> None:
+    tracker = new_tracker()
+    for probe in send(tracker, 3):
+        tracker.receive(probe, at(3_000), None)
+    assert tracker.report().histogram == ()
+    assert tracker.report(histogram=True).histogram == ((1_000, 1), (2_000, 1), (3_000, 1))
 
 
-def test_a_step_between_round_trips_is_only_taken_of_neighbours() -> None:
-    book = account()
-    probes = send(book, 4)
-    for number, took in ((0, 100), (1, 300), (3, 10_000)):
-        book.answer(probes[number], at(number * STEP + took % WAIT), None)
-    spread = book.report().round_trip
-    assert spread
-    assert spread.ipdv_ns == 200
+def test_ipdv_uses_only_consecutive_probes() -> None:
+    tracker = new_tracker()
+    probes = send(tracker, 4)
+    for number, rtt_ns in ((0, 100), (1, 300), (3, 10_000)):
+        tracker.receive(probes[number], at(number * STEP + rtt_ns % TIMEOUT), None)
+    summary = tracker.report().round_trip
+    assert summary
+    assert summary.ipdv_ns == 200
 
 
 times = st.integers(-(1 << 62), 1 << 62)
@@ -566,41 +566,37 @@ spans = st.integers(0, 10_000)
 SENT = Instant(1_000, 50_000)
 
 
-def test_a_round_trip_leaves_out_the_time_in_the_kernel() -> None:
+def test_a_round_trip_excludes_the_time_in_the_receive_queue() -> None:
     assert round_trip(SENT, Instant(1_900, 50_900), 50_700) == 700
 
 
-def test_where_no_kernel_tells_it_is_until_it_was_read() -> None:
+def test_without_a_kernel_timestamp_a_round_trip_ends_at_reading() -> None:
     assert round_trip(SENT, Instant(1_900, 50_900), None) == 900
-    assert waited(Instant(1_900, 50_900), None) == 0
+    assert kernel_delay(Instant(1_900, 50_900), None) == 0
 
 
 @given(spans, spans, times, times)
-def test_a_clock_that_was_set_while_the_answer_was_under_way_changes_nothing(
-    there: int, lay: int, date: int, step: int
-) -> None:
+def test_a_clock_step_before_the_reply_arrives_changes_nothing(transit: int, delay: int, date: int, step: int) -> None:
     sent = Instant(1_000, date)
-    read = Instant(1_000 + there + lay, date + there + lay + step)
-    assert round_trip(sent, read, date + there + step) == (there if there > 0 else lay)
+    read = Instant(1_000 + transit + delay, date + transit + delay + step)
+    assert round_trip(sent, read, date + transit + step) == (transit if transit > 0 else delay)
 
 
 @given(spans, spans, times)
-def test_a_clock_that_was_set_while_the_answer_lay_makes_it_longer_by_no_more_than_that(
-    there: int, lay: int, step: int
-) -> None:
+def test_a_clock_step_before_reading_is_bounded_by_the_time_in_the_queue(transit: int, delay: int, step: int) -> None:
     sent = Instant(1_000, 50_000)
-    read = Instant(1_000 + there + lay, 50_000 + there + lay + step)
-    assert 0 <= round_trip(sent, read, 50_000 + there) <= there + lay
+    read = Instant(1_000 + transit + delay, 50_000 + transit + delay + step)
+    assert 0 <= round_trip(sent, read, 50_000 + transit) <= transit + delay
 
 
 @given(times, times, times, times, st.none() | times)
-def test_whatever_the_clocks_say_a_round_trip_is_neither_negative_nor_longer_than_the_steady_clock_says(
+def test_a_round_trip_is_between_zero_and_the_steady_clock_difference(
     sent: int, sent_wall: int, read: int, read_wall: int, kernel: int | None
 ) -> None:
-    took = round_trip(Instant(sent, sent_wall), Instant(read, read_wall), kernel)
-    assert 0 <= took <= max(read - sent, 0)
+    rtt_ns = round_trip(Instant(sent, sent_wall), Instant(read, read_wall), kernel)
+    assert 0 <= rtt_ns <= max(read - sent, 0)
 
 
 @given(times, times)
-def test_nothing_lies_in_the_kernel_for_less_than_no_time(read: int, kernel: int) -> None:
-    assert waited(Instant(0, read), kernel) >= 0
+def test_the_kernel_delay_is_not_negative(read: int, kernel: int) -> None:
+    assert kernel_delay(Instant(0, read), kernel) >= 0

@@ -1,7 +1,6 @@
-"""The verb `halloo ping`: its signature and its groups are the options, their docstrings the help.
+"""The command `halloo ping`: its signature and option groups are the options, their docstrings the help.
 
-Which report goes where is decided here: data to standard output or a file, and talk to standard error when standard
-output is taken.
+Opens the outputs: data goes to standard output or a file, text to standard error while standard output has data.
 """
 
 import sys
@@ -21,18 +20,18 @@ from halloo._ping.goals import Goal, goal
 from halloo._ping.report import PingReport, ProbeEvent
 from halloo.errors import UnitError, UsageError
 
-if TYPE_CHECKING:  # the other verbs do not pay for it
+if TYPE_CHECKING:  # unused by other commands
     from halloo._ping.run import Sink
 
 LOCALHOST = "localhost"
 Dscp = Annotated[
     int | None, Parameter(converter=lambda _type, tokens: dscp(tokens[0].value), show_default=False, metavar="NAME")
 ]
-Octets = Annotated[
+ProbeSize = Annotated[
     int,
     Parameter(
         name=("--size", "-s"),
-        converter=lambda _type, tokens: _octets(tokens[0].value),
+        converter=lambda _type, tokens: _probe_size(tokens[0].value),
         show_default=str,
         metavar="SIZE",
     ),
@@ -40,116 +39,116 @@ Octets = Annotated[
 Number = Annotated[int | None, Parameter(show_default=False)]
 
 
-def _octets(text: str) -> int:
-    octets = size(text)
-    if octets is None:
-        raise UnitError("a probe has some size", "write 500 or 1KiB, or find the largest with --size-sweep")
-    return octets
+def _probe_size(text: str) -> int:
+    number = size(text)
+    if number is None:
+        raise UnitError("a probe needs a size", "write 500 or 1KiB, or find the largest with --size-sweep")
+    return number
 
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class ScheduleFlags:
-    """How many probes, how often and how large, as options."""
+    """Number, timing and size of the probes, as options."""
 
     count: Annotated[Count, Parameter(name=("--count", "-c"))] = None
-    """So many probes to each address (with --flows from each port); without it until ^C."""
+    """Number of probes to each address, and with --flows from each port; unlimited (until ^C) by default."""
     interval: Annotated[Seconds, Parameter(name=("--interval", "-i"))] = 1.0
-    """From one probe to the next: 300ms, 1.5s, or seconds; with 0 each follows the last answer."""
+    """Time between probes: 300ms, 1.5s, or seconds; with 0 each probe follows the last reply."""
     timeout: Timeout = 5.0
-    """How long an answer may take before its probe is lost."""
+    """Time to wait for a reply before the probe counts as lost."""
     deadline: Annotated[OptionalDuration, Parameter(name=("--deadline", "-w"))] = None
-    """End after so long, however many were sent."""
-    size: Octets = 128
-    """Bytes of a probe: 500, 1KiB."""
+    """Maximum duration of the whole run."""
+    size: ProbeSize = 128
+    """Size of a probe in bytes: 500, 1KiB."""
 
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class MethodFlags:
-    """What a probe is, as options."""
+    """How to probe, as options."""
 
     reconnect: Annotated[bool, switch("--reconnect")] = False
-    """A connection for each probe, so that name, connect, TLS and first echo are measured each time."""
+    """Open a connection for each probe, to measure name resolution, connect, TLS and first echo each time."""
     connect: Annotated[bool, switch("--connect")] = False
-    """Connect only and send nothing, which works with any port: 443, say."""
+    """Only connect, without sending; works with any port, such as 443."""
     flows: int = 1
-    """Ports to send from, in turn, each with a line of its own: among equal paths the bad one shows."""
+    """Number of source ports to use in turn, each with its own results: shows a bad one among equal paths."""
     df: Annotated[bool, switch("--df")] = False
-    """Let nobody on the way cut datagrams into fragments."""
+    """Forbid fragmentation of datagrams."""
     size_sweep: Annotated[bool, switch("--size-sweep")] = False
-    """Find the largest datagram that comes back."""
+    """Find the largest datagram that is echoed."""
     dscp: Dscp = None
-    """How packets ask to be treated on their way: EF, AF11, CS1, LE, or 0 to 63."""
+    """DSCP of the packets: EF, AF11, CS1, LE, or 0 to 63."""
     ttl: Number = None
-    """How many routers packets may pass."""
+    """Time to live: the maximum number of hops."""
     bind: Annotated[str | None, Parameter(metavar="HOST")] = None
-    """The address of this machine to send from."""
+    """Source address to send from."""
     busy_poll: Annotated[bool, switch("--busy-poll")] = False
-    """Wait awake: answers are seen sooner, and a core is busy."""
+    """Poll without sleeping: detects replies sooner, but uses a whole core."""
     user_clock: Annotated[bool, switch("--user-clock", "-U")] = False
-    """Time answers when this program sees them, not when the kernel does."""
+    """Time replies when the program reads them, not by the kernel's timestamps."""
 
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class PingOutputFlags:
-    """How the result is told, as options."""
+    """Formats and destinations of the results, as options."""
 
     quiet: Quiet = False
-    """The summary alone."""
+    """Print only the summary."""
     time_stamps: Annotated[bool, switch("--time-stamps", "-D")] = False
-    """The time of day before each line: seconds since 1970."""
+    """Begin each line with the time of day, in seconds since 1970."""
     unit: Literal["ns", "us", "ms", "s"] | None = None
-    """Write all times in this unit."""
+    """Unit for all times; scaled to each value by default."""
     live: Annotated[bool, switch("--live")] = False
-    """On a terminal, the current numbers and a strip of the last probes in place of lines."""
+    """On a terminal, show current numbers and a strip of the last probes instead of lines."""
     json: Annotated[bool, switch("--json")] = False
-    """Write the report as JSON on standard output; the text then goes to standard error."""
+    """Write the report as JSON on standard output, and the text on standard error."""
     json_stream: Annotated[bool, switch("--json-stream")] = False
-    """Write each event as JSON at once, one a line; on standard output, of the text only the summary is left."""
+    """Write each event at once as a line of JSON; with it on standard output, the text is only the summary."""
     output: Annotated[File, Parameter(name=("--output", "-o"))] = None
-    """Write the JSON into a file; - is standard output, and .gz packs it."""
+    """File for the JSON; - is standard output, .gz compresses it."""
     hdr: File = None
-    """Write all round trips as an HdrHistogram log, such as rtt.hlog."""
+    """File for all round trips as an HdrHistogram log, such as rtt.hlog."""
     fail_if: Annotated[tuple[str, ...], Parameter(negative=(), show_default=False, metavar="GOAL")] = ()
-    """Exit with 3 if so: 'p99>5ms', 'loss>0.1%', 'corrupt>0'; may be given again."""
+    """Exit with code 3 on a condition such as 'p99>5ms', 'loss>0.1%' or 'corrupt>0'; repeatable."""
 
     @property
     def goals(self) -> tuple[Goal, ...]:
-        """What must not happen. Raises UsageError."""
+        """The failure conditions. Raises UsageError."""
         return tuple(map(goal, self.fail_if))
 
     @property
-    def place(self) -> str | None:
-        """Where the JSON goes; None where none is asked for."""
+    def json_destination(self) -> str | None:
+        """The destination of the JSON; None without JSON output."""
         return self.output or (STANDARD if self.json or self.json_stream else None)
 
 
 class MultiSink:
-    """Sinks, told one after another."""
+    """Passes each event to several sinks in order."""
 
     def __init__(self, sinks: "Sequence[Sink]") -> None:
-        """Tell these."""
+        """Pass events to `sinks`."""
         self._sinks = sinks
 
     def begin(self, report: PingReport, look: Callable[[], PingReport]) -> None:
-        """Pass it on."""
+        """Pass on the start."""
         for sink in self._sinks:
             sink.begin(report, look)
 
     def probe(self, event: ProbeEvent) -> None:
-        """Pass it on."""
+        """Pass on a probe's outcome."""
         for sink in self._sinks:
             sink.probe(event)
 
     def interim(self, report: PingReport) -> None:
-        """Pass it on."""
+        """Pass on an intermediate report."""
         for sink in self._sinks:
             sink.interim(report)
 
     def end(self, report: PingReport) -> None:
-        """Pass it on to all: where one has lost its reader or its disk, the others have not."""
+        """Pass on the report. An OSError of one sink, such as a full disk, is raised after the others have it."""
         failures = list[OSError]()
         for sink in self._sinks:
             try:
@@ -161,80 +160,75 @@ class MultiSink:
 
 
 @contextmanager
-def telling(told: PingOutputFlags) -> "Iterator[Sink]":
-    """Open all that is asked for. Raises LocalError, UsageError."""
-    if told.hdr is not None and told.place is not None and Path(told.hdr).resolve() == Path(told.place).resolve():
-        where = "standard output" if told.hdr == STANDARD else told.hdr
-        raise UsageError(f"--hdr and the JSON cannot share {where}", "name another file for one of them: --hdr FILE")
-    from halloo._ping.json import ReportSink  # noqa: PLC0415 - the other verbs do not pay for it
+def open_sinks(flags: PingOutputFlags) -> "Iterator[Sink]":
+    """Open all requested outputs. Raises LocalError, UsageError."""
+    hdr, json = flags.hdr, flags.json_destination
+    if hdr is not None and json is not None and Path(hdr).resolve() == Path(json).resolve():
+        shared = "standard output" if hdr == STANDARD else hdr
+        raise UsageError(f"--hdr and the JSON cannot share {shared}", "name another file for one of them: --hdr FILE")
+    from halloo._ping.json import ReportSink  # noqa: PLC0415 - unused by other commands
 
     with ExitStack() as stack:
-        sinks: list[Sink] = []  # data before talk: whoever reads that may leave
-        if told.place is not None:
-            from halloo._ping.json import PingStream, write_json  # noqa: PLC0415 - seldom asked for
+        sinks: list[Sink] = []  # data first: a closed pipe must not stop it
+        if json is not None:
+            from halloo._ping.json import PingStream, write_json  # noqa: PLC0415 - optional output
 
-            stream = stack.enter_context(opened(told.place))
-            sinks.append(PingStream(stream) if told.json_stream else ReportSink(stream, write_json))
-        if told.hdr is not None:
-            from halloo._ping.hdr import write_hdr  # noqa: PLC0415 - as above
+            stream = stack.enter_context(opened(json))
+            sinks.append(PingStream(stream) if flags.json_stream else ReportSink(stream, write_json))
+        if hdr is not None:
+            from halloo._ping.hdr import write_hdr  # noqa: PLC0415 - optional output
 
-            sinks.append(ReportSink(stack.enter_context(opened(told.hdr)), write_hdr))
-        yield MultiSink([*sinks, _text(told, stack)])
+            sinks.append(ReportSink(stack.enter_context(opened(hdr)), write_hdr))
+        yield MultiSink([*sinks, _text_sink(flags, stack)])
 
 
-def _text(told: PingOutputFlags, stack: ExitStack) -> "Sink":
-    """Choose how it is told to a person."""
-    from halloo._ping.text import PingText  # noqa: PLC0415 - the other verbs do not pay for it
+def _text_sink(flags: PingOutputFlags, stack: ExitStack) -> "Sink":
+    from halloo._ping.text import PingText  # noqa: PLC0415 - unused by other commands
 
-    stream = sys.stderr if STANDARD in (told.place, told.hdr) else sys.stdout
-    live = told.live and stream.isatty()
-    quiet = told.quiet or live or (told.json_stream and told.place == STANDARD)
-    text = PingText(stream, quiet=quiet, stamps=told.time_stamps, unit=told.unit)
+    stream = sys.stderr if STANDARD in (flags.json_destination, flags.hdr) else sys.stdout
+    live = flags.live and stream.isatty()
+    quiet = flags.quiet or live or (flags.json_stream and flags.json_destination == STANDARD)
+    text = PingText(stream, quiet=quiet, time_stamps=flags.time_stamps, unit=flags.unit)
     if not live:
         return text
     from halloo._ping.live import PingLive  # noqa: PLC0415 - slow to import
 
-    return stack.enter_context(PingLive(stream, text, time.monotonic_ns, unit=told.unit))
+    return stack.enter_context(PingLive(stream, text, time.monotonic_ns, unit=flags.unit))
 
 
-SCHEDULE, METHOD, OUTPUT, DEFAULT_TLS, BOTH = (
-    ScheduleFlags(),
-    MethodFlags(),
-    PingOutputFlags(),
-    ClientTlsFlags(),
-    Families(),
-)
+SCHEDULE, METHOD, OUTPUT = ScheduleFlags(), MethodFlags(), PingOutputFlags()
+DEFAULT_TLS, BOTH = ClientTlsFlags(), Families()
 
 
 def ping(
     *addresses: str,
-    pace: ScheduleFlags = SCHEDULE,
+    schedule: ScheduleFlags = SCHEDULE,
     method: MethodFlags = METHOD,
-    told: PingOutputFlags = OUTPUT,
-    trust: ClientTlsFlags = DEFAULT_TLS,
+    output: PingOutputFlags = OUTPUT,
+    tls: ClientTlsFlags = DEFAULT_TLS,
     families: Families = BOTH,
 ) -> int:
-    """Measure an echo: is it there, are the bytes intact, how late are they, and where does the time go.
+    """Measure reachability, intact bytes and round trips of an echo server, and where the time goes.
 
-    Any echo will do. Several addresses are asked in turn and shown side by side. ^C ends it with a summary; the
-    signal SIGQUIT asks for one meanwhile.
+    Works with any echo server. Several addresses are probed in turn and compared. ^C ends the run with a summary;
+    SIGQUIT prints an intermediate one.
 
     Parameters
     ----------
     addresses
-        Whom to ask, localhost when nobody is named: host, host:8888, [::1]:8888 or 8888; udp://host, tls://host:8888,
+        Addresses to ping, localhost by default: host, host:8888, [::1]:8888, 8888, udp://host, tls://host:8888 or
         unix:/path.
     """
-    from halloo._ping.run import ping as run  # noqa: PLC0415 - the other verbs do not pay for it
+    from halloo._ping.run import ping as run  # noqa: PLC0415 - unused by other commands
 
-    goals = told.goals
-    with telling(told) as sink:
+    goals = output.goals
+    with open_sinks(output) as sink:
         report = run(
             *(addresses or (LOCALHOST,)),
-            **vars(pace),
+            **vars(schedule),
             **vars(method),
             family=families.version,
-            tls=trust.with_warning(),
+            tls=tls.with_warning(),
             goals=goals,
             sink=sink,
         )

@@ -20,7 +20,9 @@ def seconds(name: str, value: object, *, none: bool = True, positive: bool = Fal
     if math.isinf(number) and number > 0:
         raise UsageError(f"must be finite, not {_short(value)}", "None means for ever" if none else "", argument=name)
     if number < 0 or (positive and not number):
-        raise UsageError(f"must be {'more than' if positive else 'at least'} 0 seconds, not {_short(value)}", argument=name)
+        raise UsageError(
+            f"must be {'more than' if positive else 'at least'} 0 seconds, not {_short(value)}", argument=name
+        )
 
 
 def whole(name: str, value: object, low: int, high: int | None = None, *, none: bool = False) -> None:
@@ -40,13 +42,17 @@ def amount(name: str, value: object, *, low: float = 0) -> None:
         return
     number = _number(name, value, "a number or None")
     if not low < number < math.inf:
-        raise UsageError(f"must be more than {low:g} and finite, not {_short(value)}", "None means no limit", argument=name)
+        raise UsageError(
+            f"must be more than {low:g} and finite, not {_short(value)}", "None means no limit", argument=name
+        )
 
 
 def family(value: object) -> None:
     """Check an address family: 4, 6, or None for either."""
     if value is not None and (value not in (4, 6) or type(value) is not int):
-        raise UsageError(f"must be 4, 6 or None, not {_short(value)}", "4 is IPv4, 6 is IPv6, None either", argument="family")
+        raise UsageError(
+            f"must be 4, 6 or None, not {_short(value)}", "4 is IPv4, 6 is IPv6, None either", argument="family"
+        )
 
 
 def payload(name: str, value: object) -> memoryview:

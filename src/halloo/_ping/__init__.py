@@ -1,1 +1,1 @@
-"""What measures an echo from the other end."""
+"""Measure an echo from the client's side."""

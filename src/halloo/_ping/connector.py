@@ -1,6 +1,6 @@
-"""Make the connections of many lanes at once: nobody waits for somebody else's.
+"""Make the connections of many flows concurrently, so that a slow one does not delay the others.
 
-Knows lanes and the steady clock; who waits for the descriptors is told which.
+Uses ProbeConnections and the steady clock. The caller waits for the descriptors in `wait_set`.
 """
 
 import errno
@@ -15,95 +15,95 @@ from halloo._net import error_mapping
 from halloo._ping.flow import ProbeConnection
 from halloo.errors import HallooError
 
-AT_ONCE = 64  # each may take two descriptors more than its connection does
+MAX_CONNECTING = 64  # each may need two more descriptors while it connects
 
 
-class Descriptors(NamedTuple):
-    """What is waited for, and for how many seconds at most."""
+class WaitSet(NamedTuple):
+    """Descriptors to wait for, and for how many seconds at most."""
 
-    reading: list[int]
-    writing: list[int]
-    seconds: float
+    readable: list[int]
+    writable: list[int]
+    timeout: float
 
 
 class Connector:
-    """The connections that are being made. It is told by a lane's place which are there, and which are not to be."""
+    """Connections in progress, by the index of their flow."""
 
     def __init__(
         self,
-        lanes: Sequence[ProbeConnection],
-        opened: Callable[[int, Mapping[str, int]], object],
-        failed: Callable[[int, HallooError], object],
+        connections: Sequence[ProbeConnection],
+        on_open: Callable[[int, Mapping[str, int]], object],
+        on_failure: Callable[[int, HallooError], object],
     ) -> None:
-        """Begin with none; `opened` is given how many nanoseconds each phase took."""
-        self._lanes = lanes
-        self._opened = opened
-        self._failed = failed
-        self._places: set[int] = set()
-        self._later: deque[int] = deque()  # no more than AT_ONCE at a time
+        """Call `on_open` with the nanoseconds of each phase, or `on_failure` with the error, once per connection."""
+        self._connections = connections
+        self._on_open = on_open
+        self._on_failure = on_failure
+        self._active: set[int] = set()
+        self._queued: deque[int] = deque()  # until fewer than MAX_CONNECTING are active
 
     def __bool__(self) -> bool:
-        return bool(self._places)
+        return bool(self._active)
 
-    def __contains__(self, place: int) -> bool:
-        return place in self._places or place in self._later
+    def __contains__(self, index: int) -> bool:
+        return index in self._active or index in self._queued
 
-    def begin(self, place: int) -> None:
-        """Begin to connect a lane, when it is its turn; it may be connected at once."""
-        self._later.append(place)
-        self._begin_more()
+    def start(self, index: int) -> None:
+        """Connect a flow, once fewer than MAX_CONNECTING others are in progress. It may be connected at once."""
+        self._queued.append(index)
+        self._start_queued()
 
     def advance(self, ready: set[int]) -> None:
-        """Go on with those whose descriptors are ready, or whose time is over."""
-        for place in [*self._places]:
-            awaited = self._lanes[place].awaited
+        """Continue the connections whose descriptors are ready or whose time is up."""
+        for index in [*self._active]:
+            awaited = self._connections[index].awaited
             if awaited.socket.fileno() in ready:
-                self._take_step(place, ready=True)
+                self._step(index, ready=True)
             elif awaited.until_ns is not None and time.monotonic_ns() >= awaited.until_ns:
-                self._take_step(place, ready=False)
-        self._begin_more()
+                self._step(index, ready=False)
+        self._start_queued()
 
-    def give_up(self) -> None:
-        """Give all of them up: they have taken too long."""
-        places = [*self._places, *self._later]
-        self._places.clear()
-        self._later.clear()
-        for place in places:
-            self._lanes[place].close()
-            late = TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
-            self._failed(place, error_mapping.connecting(self._lanes[place].dial.address, late))
+    def time_out(self) -> None:
+        """Fail all connections in progress with ETIMEDOUT."""
+        indexes = [*self._active, *self._queued]
+        self._active.clear()
+        self._queued.clear()
+        for index in indexes:
+            self._connections[index].close()
+            error = TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+            self._on_failure(index, error_mapping.connecting(self._connections[index].options.address, error))
 
-    def abandon(self) -> None:
-        """Close what has begun, and tell nobody."""
-        for place in self._places:
-            self._lanes[place].close()
-        self._places.clear()
-        self._later.clear()
+    def cancel(self) -> None:
+        """Close the connections in progress without calling `on_failure`."""
+        for index in self._active:
+            self._connections[index].close()
+        self._active.clear()
+        self._queued.clear()
 
-    def awaited(self) -> Descriptors:
-        """Say what is waited for."""
-        found = Descriptors([], [], float("inf"))
-        for awaited in (self._lanes[place].awaited for place in self._places):
-            (found.writing if awaited.writing else found.reading).append(awaited.socket.fileno())
+    def wait_set(self) -> WaitSet:
+        """Return what the connections in progress wait for."""
+        waits = WaitSet([], [], float("inf"))
+        for awaited in (self._connections[index].awaited for index in self._active):
+            (waits.writable if awaited.writing else waits.readable).append(awaited.socket.fileno())
             if awaited.until_ns is not None:
                 left = max(awaited.until_ns - time.monotonic_ns(), 0) / SECOND
-                found = found._replace(seconds=min(found.seconds, left))
-        return found
+                waits = waits._replace(timeout=min(waits.timeout, left))
+        return waits
 
-    def _begin_more(self) -> None:
-        while self._later and len(self._places) < AT_ONCE:
-            place = self._later.popleft()
-            self._places.add(place)
-            self._take_step(place, None)
+    def _start_queued(self) -> None:
+        while self._queued and len(self._active) < MAX_CONNECTING:
+            index = self._queued.popleft()
+            self._active.add(index)
+            self._step(index, None)
 
-    def _take_step(self, place: int, ready: bool | None) -> None:
-        lane = self._lanes[place]
+    def _step(self, index: int, ready: bool | None) -> None:
+        connection = self._connections[index]
         try:
-            phases = lane.open() if ready is None else lane.advance(ready)
+            phases = connection.open() if ready is None else connection.advance(ready)
         except HallooError as error:
-            self._places.discard(place)
-            self._failed(place, error)
+            self._active.discard(index)
+            self._on_failure(index, error)
             return
         if phases is not None:
-            self._places.discard(place)
-            self._opened(place, phases)
+            self._active.discard(index)
+            self._on_open(index, phases)

@@ -1,6 +1,6 @@
 """Count probes: answered, late, duplicate, reordered or lost. Pure: no I/O, no clock, no randomness.
 
-Knows numbers and integers of nanoseconds, of one clock that only goes forward. Knows no socket.
+Times are integers of nanoseconds of one monotonic clock.
 """
 
 from collections import OrderedDict
@@ -10,17 +10,17 @@ from typing import Literal
 
 from halloo._core.probe import WINDOW, ServerTimestamp
 
-REMEMBERED = 1 << 16  # probes: an older one is not awaited any longer, nor a copy of it recognised
-OUTAGES = 1000  # listed at most; all are counted
-AT_LEAST = 2  # probes in a row that do not come back in time make an outage
+MAX_TRACKED = 1 << 16  # probes: older ones count as lost, and their duplicates as unknown
+MAX_OUTAGES = 1000  # listed; more are only counted
+MIN_OUTAGE_PROBES = 2  # consecutive lost or late probes
 
-_AWAITED, _ANSWERED, _GIVEN_UP, _LATE = range(4)
+_PENDING, _ANSWERED, _LOST, _LATE = range(4)
 Arrival = Literal["reply", "late", "duplicate", "unknown"]
 
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """A time in which no answer came in time: from when its first probe left until one did that was answered."""
+    """A period without timely replies: from the first lost or late probe to the next one that was answered in time."""
 
     start_ns: int
     end_ns: int
@@ -29,64 +29,64 @@ class Outage:
 
     @property
     def length_ns(self) -> int:
-        """How long it lasted."""
+        """Its duration."""
         return self.end_ns - self.start_ns
 
 
 class ProbeCounters:
-    """The probes of one target, numbered from 0 as they are sent."""
+    """The probes of one target, numbered from 0 in the order of sending."""
 
-    def __init__(self, wait_ns: int) -> None:
-        """Give a probe up after `wait_ns`; if it comes all the same, it is late."""
-        self._wait = wait_ns
+    def __init__(self, timeout_ns: int) -> None:
+        """Count a probe as lost after `timeout_ns`; a reply after that makes it late."""
+        self._timeout = timeout_ns
         self.sent = self.received = self.late = self.duplicate = self.reordered = 0
-        self.timed_out = 0  # of those given up: for having taken too long
-        self._given_up = 0  # late ones among them
+        self.timed_out = 0  # without a reply within the timeout, late ones included
+        self._marked_lost = 0  # late ones included
         self.outages: list[Outage] = []
         self.outage_count = 0
-        self.longest: Outage | None = None
-        self._states = bytearray(REMEMBERED)
-        self._times: dict[int, int] = {}  # of those not settled
-        self._settled = 0  # all before this one are answered or given up
+        self.longest_outage: Outage | None = None
+        self._states = bytearray(MAX_TRACKED)
+        self._times: dict[int, int] = {}  # when each unsettled probe was sent
+        self._settled = 0  # all probes before this one are answered or lost
         self._highest = -1
-        self._failing: list[int] = []  # the time of the first of the probes that failed in a row, and their number
-        self._pushed_out: list[int] = []  # too many are under way: they are not awaited any longer
+        self._failing: list[int] = []  # when the first of the last consecutive losses was sent, and their count
+        self._evicted: list[int] = []  # lost because too many newer probes were sent
 
     @property
     def lost(self) -> int:
-        """How many were given up, and have not come since."""
-        return self._given_up - self.late
+        """The number of probes without any reply, neither in time nor late."""
+        return self._marked_lost - self.late
 
     @property
-    def awaited(self) -> int:
-        """How many may still come in time."""
-        return self.sent - self.received - self._given_up
+    def pending(self) -> int:
+        """The number of probes whose reply may still arrive in time."""
+        return self.sent - self.received - self._marked_lost
 
     def send(self, now_ns: int) -> int:
-        """Note a probe that is about to leave, and give its number."""
+        """Count a probe that is about to be sent, and return its number."""
         number = self.sent
-        if self.fail(number - REMEMBERED):  # its place is needed
-            self._pushed_out.append(number - REMEMBERED)
+        if self.fail(number - MAX_TRACKED):  # its slot is needed
+            self._evicted.append(number - MAX_TRACKED)
         self.sent += 1
-        self._states[number % REMEMBERED] = _AWAITED
+        self._states[number % MAX_TRACKED] = _PENDING
         self._times[number] = now_ns
         return number
 
     def receive(self, number: int, now_ns: int) -> tuple[Arrival, bool]:
-        """Say what an answer is, and whether one to a later probe came before it (RFC 4737)."""
-        if not self.sent - REMEMBERED <= number < self.sent or number < 0:
+        """Classify a reply, and tell whether a later probe was answered before (reordering as in RFC 4737)."""
+        if not self.sent - MAX_TRACKED <= number < self.sent or number < 0:
             return "unknown", False
-        slot = number % REMEMBERED
+        slot = number % MAX_TRACKED
         if self._states[slot] in (_ANSWERED, _LATE):
             self.duplicate += 1
             return "duplicate", False
-        if self._states[slot] == _AWAITED and now_ns - self._times[number] > self._wait:
-            self._give_up(number)
+        if self._states[slot] == _PENDING and now_ns - self._times[number] > self._timeout:
+            self._mark_lost(number)
             self.timed_out += 1
         reordered = number < self._highest
         self.reordered += reordered
         self._highest = max(self._highest, number)
-        if self._states[slot] == _GIVEN_UP:
+        if self._states[slot] == _LOST:
             self._states[slot] = _LATE
             self.late += 1
             return "late", reordered
@@ -96,56 +96,54 @@ class ProbeCounters:
         return "reply", reordered
 
     def fail(self, number: int) -> bool:
-        """Give a probe up at once, if it is awaited: it could not be sent, or its connection has ended."""
-        if awaited := number >= self._settled and self._states[number % REMEMBERED] == _AWAITED:
-            self._give_up(number)
-        return awaited
+        """Mark a pending probe as lost at once: sending failed or its connection ended. Return whether it was."""
+        if was_pending := number >= self._settled and self._states[number % MAX_TRACKED] == _PENDING:
+            self._mark_lost(number)
+        return was_pending
 
-    def overdue(self, now_ns: int) -> Iterator[int]:
-        """Give up those that are awaited for too long, and say which, with those that too many others have followed."""
-        yield from self._untold()
-        while self._settled < self.sent and now_ns - self._times[self._settled] > self._wait:
+    def expire(self, now_ns: int) -> Iterator[int]:
+        """Mark the probes past the timeout as lost, and yield their numbers and those of the evicted ones."""
+        yield from self._take_evicted()
+        while self._settled < self.sent and now_ns - self._times[self._settled] > self._timeout:
             number = self._settled
-            self._give_up(number)
+            self._mark_lost(number)
             self.timed_out += 1
             yield number
 
     def outstanding(self) -> list[int]:
-        """Which are awaited."""
-        return [number for number in self._times if self._states[number % REMEMBERED] == _AWAITED]
+        """Return the numbers of the pending probes."""
+        return [number for number in self._times if self._states[number % MAX_TRACKED] == _PENDING]
 
     @property
-    def oldest_ns(self) -> int | None:
-        """When the oldest that is awaited was sent; None when none is."""
+    def oldest_sent_ns(self) -> int | None:
+        """When the oldest pending probe was sent; None without one."""
         return self._times[self._settled] if self._settled < self.sent else None
 
-    def due_ns(self) -> int | None:
-        """When the oldest that is awaited will be overdue, long ago if any was pushed out; None when none is."""
-        if self._pushed_out:
+    def expires_ns(self) -> int | None:
+        """Return when the oldest pending probe times out: 0 if one was evicted, None if none is pending."""
+        if self._evicted:
             return 0
-        return self._times[self._settled] + self._wait + 1 if self._settled < self.sent else None
+        return self._times[self._settled] + self._timeout + 1 if self._settled < self.sent else None
 
     def finish(self, now_ns: int) -> list[int]:
-        """Give up all that are awaited, and say which; an outage that goes on ends here."""
+        """Mark all pending probes as lost and return their numbers. An outage in progress ends here."""
         left = self.outstanding()
         for number in left:
-            self._give_up(number)
+            self._mark_lost(number)
         self._end_outage(now_ns, over=False)
-        return [*self._untold(), *left]
+        return [*self._take_evicted(), *left]
 
-    def _untold(self) -> list[int]:
-        """Give those that were given up since, and nobody was told of."""
-        pushed_out, self._pushed_out = self._pushed_out, []
-        return pushed_out
+    def _take_evicted(self) -> list[int]:
+        evicted, self._evicted = self._evicted, []
+        return evicted
 
-    def _give_up(self, number: int) -> None:
-        self._states[number % REMEMBERED] = _GIVEN_UP
-        self._given_up += 1
+    def _mark_lost(self, number: int) -> None:
+        self._states[number % MAX_TRACKED] = _LOST
+        self._marked_lost += 1
         self._settle()
 
     def _settle(self) -> None:
-        """Go on to the first that is awaited, and take note of outages on the way."""
-        while self._settled < self.sent and (state := self._states[self._settled % REMEMBERED]) != _AWAITED:
+        while self._settled < self.sent and (state := self._states[self._settled % MAX_TRACKED]) != _PENDING:
             sent_ns = self._times.pop(self._settled)
             if state == _ANSWERED:
                 if self._failing:
@@ -157,23 +155,23 @@ class ProbeCounters:
             self._settled += 1
 
     def _end_outage(self, now_ns: int, *, over: bool) -> None:
-        if self._failing and self._failing[1] >= AT_LEAST:
+        if self._failing and self._failing[1] >= MIN_OUTAGE_PROBES:
             outage = Outage(self._failing[0], max(now_ns, self._failing[0]), self._failing[1], over)
             self.outage_count += 1
-            if len(self.outages) < OUTAGES:
+            if len(self.outages) < MAX_OUTAGES:
                 self.outages.append(outage)
-            if self.longest is None or outage.length_ns > self.longest.length_ns:
-                self.longest = outage
+            if self.longest_outage is None or outage.length_ns > self.longest_outage.length_ns:
+                self.longest_outage = outage
         self._failing = []
 
 
-Way = Literal["forward", "reverse"]
-KEPT = 4096  # stamps that are remembered
+Direction = Literal["forward", "reverse"]
+MAX_TIMESTAMPS = 4096  # the latest are kept
 
 
 @dataclass(frozen=True, slots=True)
 class DirectionalLoss:
-    """How many were lost on the way there and back, refused by the server itself, and after the last stamp."""
+    """Probes lost on the forward and on the reverse path, refused by the server, and sent after the last timestamp."""
 
     forward: int
     reverse: int
@@ -182,59 +180,58 @@ class DirectionalLoss:
 
 
 class LossDirection:
-    """The stamps of one run so far."""
+    """Loss by direction, from the server timestamps of one run."""
 
     def __init__(self) -> None:
-        """Begin with none."""
-        self._stamps: OrderedDict[int, ServerTimestamp] = OrderedDict()
+        self._timestamps: OrderedDict[int, ServerTimestamp] = OrderedDict()
         self._highest = -1
         self._arrived = self._refused = 0
-        self._forgotten = False
+        self._restarted = False
 
-    def note(self, number: int, stamp: ServerTimestamp) -> None:
-        """Take note of the stamp on the answer to a probe."""
-        self._forgotten = self._forgotten or self._lacks_all(number, stamp)
+    def record(self, number: int, timestamp: ServerTimestamp) -> None:
+        """Record the server timestamp in the reply to a probe."""
+        self._restarted = self._restarted or self._shows_restart(number, timestamp)
         self._highest = max(self._highest, number)
-        self._arrived, self._refused = max(self._arrived, stamp.arrived), max(self._refused, stamp.refused)
-        self._stamps[number] = stamp
-        if len(self._stamps) > KEPT:
-            self._stamps.popitem(last=False)
+        self._arrived, self._refused = max(self._arrived, timestamp.arrived), max(self._refused, timestamp.refused)
+        self._timestamps[number] = timestamp
+        if len(self._timestamps) > MAX_TIMESTAMPS:
+            self._timestamps.popitem(last=False)
 
-    def way(self, number: int) -> Way | None:
-        """Say on which way a probe was lost that did not come back; None when no stamp tells, or it may be refused."""
-        covering = [later for later in range(number + 1, number + WINDOW) if later in self._stamps]
-        if not covering or self._forgotten:
+    def direction(self, number: int) -> Direction | None:
+        """Return the path on which a probe was lost; None if no timestamp tells, or the server may have refused it."""
+        newer = [later for later in range(number + 1, number + WINDOW) if later in self._timestamps]
+        if not newer or self._restarted:
             return None
-        if not any(self._stamps[later].window >> (later - number) & 1 for later in covering):
+        if not any(self._timestamps[later].window >> (later - number) & 1 for later in newer):
             return "forward"
-        before = next((earlier for earlier in range(number - 1, number - WINDOW, -1) if earlier in self._stamps), None)
-        refused = 0 if before is None else self._stamps[before].refused
-        return "reverse" if self._stamps[covering[0]].refused == refused else None
+        before = next((n for n in range(number - 1, number - WINDOW, -1) if n in self._timestamps), None)
+        refused = 0 if before is None else self._timestamps[before].refused
+        return "reverse" if self._timestamps[newer[0]].refused == refused else None
 
-    def ways(self, sent: int, came: int) -> DirectionalLoss | None:
-        """Add up, of so many probes sent and come back; None without stamps, or when the server began anew meanwhile.
+    def totals(self, sent: int, received: int) -> DirectionalLoss | None:
+        """Sum up the loss by direction. None without timestamps, or if the server restarted its counts meanwhile.
 
-        >>> direction = Direction()
-        >>> direction.note(3, Stamp(0, 0, arrived=3, refused=1, window=0b1011))
-        >>> direction.ways(sent=5, came=1)
-        Ways(there=1, back=1, refused=1, unknown=1)
+        >>> direction = LossDirection()
+        >>> direction.record(3, ServerTimestamp(0, 0, arrived=3, refused=1, window=0b1011))
+        >>> direction.totals(sent=5, received=1)
+        DirectionalLoss(forward=1, reverse=1, refused=1, unknown=1)
         """
-        if self._highest < 0 or self._forgotten:
+        if self._highest < 0 or self._restarted:
             return None
-        known = max(self._highest + 1, self._arrived)  # a later one may have come there first, and not back
+        known = max(self._highest + 1, self._arrived)  # a later probe may have arrived and been lost in reverse
         return DirectionalLoss(
             forward=max(known - self._arrived, 0),
-            reverse=max(self._arrived - self._refused - came, 0),
+            reverse=max(self._arrived - self._refused - received, 0),
             refused=self._refused,
             unknown=sent - known,
         )
 
-    def _lacks_all(self, number: int, stamp: ServerTimestamp) -> bool:
-        """Whether the server has counted no further, and of the probes whose stamps are here remembers none.
+    def _shows_restart(self, number: int, timestamp: ServerTimestamp) -> bool:
+        """Return whether the server's count did not grow and its window has none of the earlier probes.
 
-        Of those that have overtaken others both there and back, it remembers the ones before.
+        The window of a probe that overtook others on both paths does have earlier ones.
         """
-        if number <= self._highest or stamp.arrived > self._arrived:
+        if number <= self._highest or timestamp.arrived > self._arrived:
             return False
         before = range(max(number - WINDOW + 1, 0), number)
-        return not any(earlier in self._stamps and stamp.window >> (number - earlier) & 1 for earlier in before)
+        return not any(earlier in self._timestamps and timestamp.window >> (number - earlier) & 1 for earlier in before)

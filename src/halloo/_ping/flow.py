@@ -1,6 +1,6 @@
-"""Hold one way to an echo open: connect, send probes, take what comes back and when the kernel had it.
+"""One flow of probes: connect, send, receive replies, and read the kernel's receive timestamps.
 
-Knows a connection of any scheme. Whether an answer is right is for `core.account` to say.
+Works with a connection of any scheme. `_ping.tracker` decides whether a reply is right.
 """
 
 import errno
@@ -23,9 +23,8 @@ from halloo._ping.report import Kernel
 from halloo._ping.tracker import Instant, ProbeTracker
 from halloo.errors import HallooError, IncompleteRead, LocalError, PeerError, Refused
 
-CHUNK = 256 * 1024  # bytes: the largest datagram, and many small answers at once
-Came = tuple[bytes, Instant, int | None]  # what came, when it was read, and when the kernel had it
-
+RECEIVE_SIZE = 256 * 1024  # bytes: more than the largest datagram, and many small replies at once
+Received = tuple[bytes, Instant, int | None]  # data, when it was read, the kernel's timestamp
 
 TCP_INFO_SIZE = 152
 _U32 = struct.Struct("=I")
@@ -34,11 +33,11 @@ _UNKNOWN = 0xFFFFFFFF
 _US = 1000  # nanoseconds
 
 
-def read_tcp_info(told: bytes) -> Kernel:
-    """Read it; what a kernel does not tell is None or 0."""
+def read_tcp_info(data: bytes) -> Kernel:
+    """Parse a `struct tcp_info`; fields that this kernel does not provide are None or 0."""
 
     def number(offset: int) -> int:
-        return int(_U32.unpack_from(told, offset)[0]) if len(told) >= offset + _U32.size else 0
+        return int(_U32.unpack_from(data, offset)[0]) if len(data) >= offset + _U32.size else 0
 
     def time(offset: int) -> int | None:
         value = number(offset)
@@ -57,24 +56,24 @@ def read_tcp_info(told: bytes) -> Kernel:
 
 @dataclass(frozen=True, slots=True)
 class ConnectOptions:
-    """How a lane connects."""
+    """How a ProbeConnection connects."""
 
     address: Address
     timeout: float  # seconds for each step
-    marking: SocketOptions = field(default_factory=SocketOptions)
+    socket_options: SocketOptions = field(default_factory=SocketOptions)
     family: int | None = None
     tls: ClientTLS | None = None
     user_clock: bool = False
 
 
 class ProbeConnection:
-    """One way to one echo: closed, or opening, or open with a connection."""
+    """A connection to one echo server: closed, opening or open."""
 
-    def __init__(self, dial_: ConnectOptions, *, run: int, size: int) -> None:
-        """Open nothing yet; see Replies for `run` and `size`."""
-        self.dial = dial_
-        self.stamped = False  # whether the kernel tells when it had what came
-        self.moved = False  # whether the peer is another one than when it was opened
+    def __init__(self, options: ConnectOptions, *, run: int, size: int) -> None:
+        """Store the options without connecting; see ReplyParser for `run` and `size`."""
+        self.options = options
+        self.kernel_timestamps = False  # whether the kernel provides receive timestamps
+        self.peer_changed = False  # whether another address of the name is in use since opening
         self._awaited: Awaited | None = None
         self._steps: Steps[Mapping[str, int]] | None = None
         self._run, self.size = run, size
@@ -85,31 +84,31 @@ class ProbeConnection:
 
     @property
     def connection(self) -> Connection | None:
-        """The connection, None when it is closed."""
+        """The open connection, or None."""
         return self._connection
 
     @property
     def opening(self) -> bool:
-        """Whether it connects, and is not there yet."""
+        """Whether connecting is in progress."""
         return self._steps is not None
 
     @property
     def awaited(self) -> Awaited:
-        """What the next step of opening waits for."""
-        assert self._awaited is not None  # noqa: S101 - whoever asks has begun
+        """What the next step of connecting waits for."""
+        assert self._awaited is not None  # noqa: S101 - open() comes first
         return self._awaited
 
     def open(self) -> Mapping[str, int] | None:
-        """Begin to connect, and go on as far as nothing is `awaited`: see `go_on_opening`."""
+        """Start to connect, and proceed until a step has to wait: see `advance`."""
         self._steps = self._opening()
         return self.advance(None)
 
     def advance(self, ready: bool | None) -> Mapping[str, int] | None:
-        """Take a step, `ready` or out of time; at the last, say how many nanoseconds each phase took.
+        """Take the next step; `ready` is False if its time ran out. Return the phases' nanoseconds once connected.
 
         Raises what `connect` raises.
         """
-        assert self._steps is not None  # noqa: S101 - whoever goes on has begun
+        assert self._steps is not None  # noqa: S101 - open() comes first
         steps, self._steps = self._steps, None
         try:
             self._awaited = steps.send(ready)  # type: ignore[arg-type]  # None begins
@@ -119,40 +118,40 @@ class ProbeConnection:
         return None
 
     def _opening(self) -> Steps[Mapping[str, int]]:
-        how = self.dial
+        options = self.options
         try:
-            dialled = yield from connecting(
-                how.address,
-                timeout=how.timeout,
-                family=how.family,
-                tls=how.tls,
-                prepare=how.marking.prepare,
+            opened = yield from connecting(
+                options.address,
+                timeout=options.timeout,
+                family=options.family,
+                tls=options.tls,
+                prepare=options.socket_options.prepare,
                 resolve=in_a_thread,
             )
         except OSError as error:
             if error.errno in (errno.EMFILE, errno.ENFILE):
-                fact = f"no descriptor is left for a connection to {how.address.place}"
-                raise LocalError(fact, "allow more with: ulimit -n", errno=error.errno) from error
+                fact = f"no file descriptor is left for a connection to {options.address.place}"
+                raise LocalError(fact, "raise the limit with: ulimit -n", errno=error.errno) from error
             if isinstance(error, HallooError):
                 raise
-            raise error_mapping.connecting(how.address, error) from error
-        connection = self._connection = dialled.connection
+            raise error_mapping.connecting(options.address, error) from error
+        connection = self._connection = opened.connection
         self._unsent = b""
         self._replies = None if connection.datagrams else ReplyParser(self._run, self.size)
-        self._begin(connection)
-        return dialled.phases
+        self._attach(connection)
+        return opened.phases
 
-    def _begin(self, connection: Connection) -> None:
-        """Make ready to read from its socket, which may be another one for the next address of a name."""
-        self._plain = isinstance(connection.socket, socket.socket)  # and no TLS, which reads ahead of us
-        self.stamped = self._plain and not self.dial.user_clock and socket_options.stamps(connection.socket)
+    def _attach(self, connection: Connection) -> None:
+        """Prepare to read from the connection's socket, which is a new one for each address of a name."""
+        plain = self._plain = isinstance(connection.socket, socket.socket)  # not TLS, which buffers received data
+        self.kernel_timestamps = plain and not self.options.user_clock and socket_options.stamps(connection.socket)
 
-    def _begin_again(self, connection: Connection) -> None:
-        self._begin(connection)
-        self.moved = True
+    def _reattach(self, connection: Connection) -> None:
+        self._attach(connection)
+        self.peer_changed = True
 
     def close(self) -> None:
-        """Close the connection, if there is one, or the beginning of one."""
+        """Close the connection, or stop connecting."""
         if self._steps:
             self._steps.close()
             self._steps = None
@@ -162,22 +161,22 @@ class ProbeConnection:
             self._unsent = b""
 
     def send(self, probe: bytes) -> None:
-        """Send a probe, all of it or nothing yet. Raises PeerError; over a full stream, Blocked."""
+        """Send a probe; a stream keeps an unsent rest. Raises PeerError; Blocked while an earlier rest is unsent."""
         connection = self._connection
-        assert connection is not None  # noqa: S101 - whoever sends has opened it
+        assert connection is not None  # noqa: S101 - the caller has opened it
         if self._replies is None:
             before = connection.socket
-            connection.send(probe, timeout=self.dial.timeout)
+            connection.send(probe, timeout=self.options.timeout)
             if connection.socket is not before:
-                self._begin_again(connection)
+                self._reattach(connection)
             return
         self._send(self._unsent)
         if self._unsent:
-            raise Blocked(f"{connection.address.place} takes no more bytes", "allow more time between probes with -i")
+            raise Blocked(f"{connection.address.place} stopped reading", "use a longer interval between probes")
         self._send(probe)
 
     def _send(self, data: bytes) -> None:
-        """Send what the kernel takes; the rest is kept, for a stream with a hole in it would be worth nothing."""
+        """Send what the kernel accepts and keep the rest: a stream with a gap would be useless."""
         assert self._connection is not None  # noqa: S101 - as above
         try:
             while data:
@@ -190,23 +189,23 @@ class ProbeConnection:
             self._unsent = data
 
     @property
-    def sending(self) -> bool:
-        """Whether part of a probe waits for room."""
+    def has_unsent(self) -> bool:
+        """Whether part of a probe waits until the socket is writable."""
         return bool(self._unsent)
 
-    def go_on_sending(self) -> None:
-        """Send more of it."""
+    def flush(self) -> None:
+        """Send more of the unsent rest."""
         self._send(self._unsent)
 
-    def receive(self, clock: Callable[[], Instant]) -> Iterator[Came]:
-        """Give what has come. Raises PeerError when there will be no more; IncompleteRead at the peer's end."""
+    def receive(self, clock: Callable[[], Instant]) -> Iterator[Received]:
+        """Yield the replies that have arrived. Raises PeerError if the connection failed or, IncompleteRead, ended."""
         while connection := self._connection:
             try:
                 data, kernel_ns = self._read(connection.socket)
             except BlockingIOError:
                 return
             except OSError as error:
-                self._fail(connection, error)
+                self._try_next_address(connection, error)
                 continue
             now = clock()
             if self._replies is None:
@@ -217,19 +216,19 @@ class ProbeConnection:
             for piece in self._replies.feed(data):
                 yield piece, now, kernel_ns
             if not data:
-                if rest := self.rest():
+                if rest := self.partial_reply():
                     yield rest, now, None
                 fact = f"{connection.address.place} closed the connection"
                 raise IncompleteRead(fact, error_mapping.LOOK, address=str(connection.address))
-            if len(data) < CHUNK and self._plain:
+            if len(data) < RECEIVE_SIZE and self._plain:
                 return
 
-    def rest(self) -> bytes:
-        """Give what has come of an answer that is not going to be whole; empty when there is nothing."""
+    def partial_reply(self) -> bytes:
+        """Return the bytes of an incomplete reply, which may be none."""
         return self._replies.finish() if self._replies else b""
 
-    def kernel(self) -> Kernel | None:
-        """Ask what the kernel knows of the connection (TCP_INFO)."""
+    def kernel_info(self) -> Kernel | None:
+        """Read TCP_INFO; None where the connection or the system has none."""
         sock = self._connection.socket if self._connection else None
         if sock is None or self._connection is None or self._connection.address.scheme not in ("tcp", "tls"):
             return None
@@ -240,14 +239,14 @@ class ProbeConnection:
         except OSError:
             return None
 
-    def known(self) -> dict[str, object]:
-        """Say what is known of the connection, as a Target has it."""
+    def describe(self) -> dict[str, object]:
+        """Return the fields of TargetReport that the connection determines."""
         connection = self._connection
         if connection is None:
             return {}
         dscp, ttl = effective(connection.socket)
-        here = connection.socket.getsockname()
-        local = Address(connection.address.scheme, *here[:2]).place if isinstance(here, tuple) else None
+        name = connection.socket.getsockname()
+        local = Address(connection.address.scheme, *name[:2]).place if isinstance(name, tuple) else None
         return {
             "peer": connection.address.place,
             "local": local,
@@ -257,27 +256,27 @@ class ProbeConnection:
         }
 
     def _read(self, sock: socket.socket) -> tuple[bytes, int | None]:
-        return socket_options.receive(sock, CHUNK) if self.stamped else (sock.recv(CHUNK), None)
+        return socket_options.receive(sock, RECEIVE_SIZE) if self.kernel_timestamps else (sock.recv(RECEIVE_SIZE), None)
 
-    def _fail(self, connection: Connection, error: OSError) -> None:
-        """Raise the error, unless the name has another address that may have a server of datagrams."""
-        failure = error_mapping.connecting(self.dial.address, error)
+    def _try_next_address(self, connection: Connection, error: OSError) -> None:
+        """Continue with the name's next address if a datagram was refused; otherwise raise the error."""
+        failure = error_mapping.connecting(self.options.address, error)
         if isinstance(connection, DatagramConnection) and isinstance(failure, Refused):
             connection.go_elsewhere(failure)
-            self._begin_again(connection)
+            self._reattach(connection)
         else:
             raise failure
 
 
 class Blocked(PeerError):  # noqa: N818 - as in errors
-    """The peer does not read, and its stream is full: the probe was not sent."""
+    """The peer does not read and its stream is full: the probe was not sent."""
 
 
 @dataclass(frozen=True, slots=True)
 class Flow:
-    """A lane and its account.
+    """A connection and the tracker of its probes.
 
-    With `reconnect` each probe has a connection of its own; with `connect` that is all there is to a probe.
+    With `reconnect` each probe has its own connection; with `connect` connecting is the whole probe.
     """
 
     connection: ProbeConnection
@@ -287,18 +286,18 @@ class Flow:
 
     @property
     def stream(self) -> bool:
-        """Whether nothing gets lost or overtakes on the way, and a connection has an end."""
-        return self.connection.dial.address.scheme != "udp"
+        """Whether the transport is reliable and ordered, and a connection can end."""
+        return self.connection.options.address.scheme != "udp"
 
     @property
-    def apart(self) -> bool:
-        """Whether each probe has a connection of its own."""
+    def one_shot(self) -> bool:
+        """Whether each probe has its own connection."""
         return self.reconnect or self.connect
 
     @property
-    def held(self) -> bool:
-        """Whether the next probe cannot leave: the connection still belongs to the last one."""
-        return self.apart and self.tracker.tally.awaited > 0
+    def busy(self) -> bool:
+        """Whether the next probe cannot be sent because the last one still uses the connection."""
+        return self.one_shot and self.tracker.counters.pending > 0
 
 
 #  0           8                                   16        20 ... 32     36 ... 68    72        76 ... 80      84

@@ -1,7 +1,7 @@
-"""Round trips as an HdrHistogram log (`.hlog`), which other tools merge and draw: https://hdrhistogram.github.io.
+"""Round trips as an HdrHistogram log (`.hlog`), which other tools merge and plot: https://hdrhistogram.github.io.
 
-Knows the log's form; hdrhistogram knows how a histogram is packed. A line a target, with its label as the tag where
-there are several.
+Writes the log format; `hdrhistogram` encodes the histograms. Each target is a line, tagged with its label if there are
+several.
 """
 
 import re
@@ -18,13 +18,13 @@ try:
 except ImportError:
     raise Unsupported("--hdr needs hdrhistogram", "pip install 'halloo[hdr]'") from None
 
-LEAST, MOST, DIGITS = 1, NS["h"], 3  # nanoseconds; what is more counts as the most
+MIN_NS, MAX_NS, DIGITS = 1, NS["h"], 3  # larger values are clamped
 Bucket = tuple[int, int]
 
 
 def write_hdr(report: PingReport, stream: TextIO) -> None:
-    """Write the round trips of a report: a header, then a line a target, its times relative to the start."""
-    # Not with hdrh.log's writer: it rounds an interval's maximum to whole milliseconds, and fails to write a start.
+    """Write the round trips of a report: a header, then a line for each target, with times relative to the start."""
+    # hdrh.log's writer is not used: it rounds an interval's maximum to whole milliseconds, and cannot write a start.
     began, lasted = report.started_ns / SECOND, report.duration_ns / SECOND
     lines = [
         "#[Logged with halloo ping: round trips in nanoseconds, maxima of intervals in milliseconds]",
@@ -36,19 +36,19 @@ def write_hdr(report: PingReport, stream: TextIO) -> None:
     for target in report.targets:
         histogram = packed(target.histogram)
         tag = f"Tag={_tag(target.label)}," if len(report.targets) > 1 else ""
-        most = histogram.get_max_value() / NS["ms"]
-        lines.append(f"{tag}0.000,{lasted:.3f},{most:.6f},{histogram.encode().decode('ascii')}")
+        maximum = histogram.get_max_value() / NS["ms"]
+        lines.append(f"{tag}0.000,{lasted:.3f},{maximum:.6f},{histogram.encode().decode('ascii')}")
     stream.write("".join(f"{line}\n" for line in lines))
 
 
 def packed(buckets: Sequence[Bucket]) -> HdrHistogram:
-    """Put values, and how many there are of each, into a histogram."""
-    histogram = HdrHistogram(LEAST, MOST, DIGITS)
+    """Build a histogram from values and their counts."""
+    histogram = HdrHistogram(MIN_NS, MAX_NS, DIGITS)
     for value, count in buckets:
-        histogram.record_value(min(max(value, LEAST), MOST), count)
+        histogram.record_value(min(max(value, MIN_NS), MAX_NS), count)
     return histogram
 
 
 def _tag(label: str) -> str:
-    """Leave out what would end a tag, or be no text."""
+    """Replace characters that would end a tag or are not printable."""
     return re.sub(r"[\s,]+", "_", printable(label))

@@ -1,7 +1,7 @@
-"""A ping while it runs, on a terminal: the numbers of each target, and a strip of its last probes.
+"""A live view of a ping on a terminal: the numbers of each target, and a strip of its last probes.
 
-Knows a terminal. Drawing takes time that the next probe may need, so it is done ten times a second at most, and seldom
-enough to take a twentieth of the time; the time is asked of a clock that it is given.
+Drawing takes time that the next probe may need: it happens ten times a second at most, and takes at most a twentieth
+of the time by the given clock.
 """
 
 from collections.abc import Callable
@@ -15,43 +15,43 @@ from rich.text import Text
 
 from halloo._core.escape import printable
 from halloo._core.units import NS, Unit, show_time
-from halloo._ping.remarks import counted
+from halloo._ping.remarks import counts_text
 from halloo._ping.report import PingReport, ProbeEvent, TargetReport
 from halloo._ping.text import COLUMNS, PingText
 
-EVERY = 100 * NS["ms"]  # between two drawings, at least
-SHARE = 20  # times as long as a drawing takes
+MIN_REDRAW_NS = 100 * NS["ms"]  # between two drawings
+DRAW_FACTOR = 20  # multiples of the time a drawing takes, between two drawings
 BLOCKS = "▁▂▃▄▅▆▇█"
-AWAITED, LOST, WRONG = "·", "x", "!"
+PENDING, LOST, WRONG = "·", "x", "!"
 MARKS = {"lost": LOST, "error": LOST, "corrupt": WRONG}
-STYLES = {LOST: "bold red", WRONG: "bold magenta", AWAITED: "dim"}
-SHOWN = ("min", "mean", "p50", "p99", "max")
+STYLES = {LOST: "bold red", WRONG: "bold magenta", PENDING: "dim"}
+SHOWN_COLUMNS = ("min", "mean", "p50", "p99", "max")
 MARGIN = 4  # columns of the panel's border
-WIDEST = 400  # columns
+MAX_WIDTH = 400  # columns
 
 
 class Strip:
-    """The last probes of a target, by number: a round trip, or a mark."""
+    """The last probes of a target by number: a round trip or a mark for each."""
 
     def __init__(self, width: int) -> None:
-        """Keep so many."""
+        """Keep the last `width` probes."""
         self._width = width
-        self._found: dict[int, int | str] = {}
+        self._results: dict[int, int | str] = {}
         self._highest = -1
 
-    def note(self, event: ProbeEvent) -> None:
-        """Take note of what became of a probe; what is said of it later replaces what was said before."""
-        found = MARKS.get(event.outcome, event.round_trip_ns)
-        if event.number is None or found is None or event.outcome in ("duplicate", "stray"):
+    def record(self, event: ProbeEvent) -> None:
+        """Record the outcome of a probe; a later outcome of the same probe replaces it."""
+        result = MARKS.get(event.outcome, event.round_trip_ns)
+        if event.number is None or result is None or event.outcome in ("duplicate", "stray"):
             return
-        self._found[event.number] = found
+        self._results[event.number] = result
         self._highest = max(self._highest, event.number)
-        if len(self._found) > 2 * self._width:
-            self._found = {number: each for number, each in self._found.items() if number >= self._first}
+        if len(self._results) > 2 * self._width:
+            self._results = {number: each for number, each in self._results.items() if number >= self._first}
 
-    def draw(self) -> tuple[str, int, int]:
-        """Give a letter for each, and the round trips that are the lowest and the highest block."""
-        last = [self._found.get(number, AWAITED) for number in range(self._first, self._highest + 1)]
+    def render(self) -> tuple[str, int, int]:
+        """Return a character for each probe, and the round trips of the lowest and the highest block."""
+        last = [self._results.get(number, PENDING) for number in range(self._first, self._highest + 1)]
         times = [each for each in last if isinstance(each, int)]
         least, most = min(times, default=0), max(times, default=0)
         return "".join(each if isinstance(each, str) else _block(each, least, most) for each in last), least, most
@@ -62,13 +62,13 @@ class Strip:
 
 
 class PingLive:
-    """Draws a panel while the ping runs, and leaves the summary in its place. A sink of `halloo._ping.run`.
+    """Draws a panel while the ping runs, and replaces it with the summary. A sink of `halloo._ping.run`.
 
-    A context manager: at its end the terminal is as it was. Without a panel drawn, `text` does the rest.
+    A context manager that restores the terminal.
     """
 
     def __init__(self, stream: TextIO, text: PingText, clock: Callable[[], int], *, unit: Unit | None = None) -> None:
-        """Draw on a terminal; `text` writes the heading and the summary, and `clock` gives nanoseconds."""
+        """Draw on a terminal; `text` writes the heading and the summary, and `clock` returns nanoseconds."""
         self._console = Console(file=stream, force_terminal=True, highlight=False, markup=False, emoji=False)
         self._live = Live(
             console=self._console, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False
@@ -76,93 +76,92 @@ class PingLive:
         self._text = text
         self._clock = clock
         self._unit = unit
-        self._look: Callable[[], PingReport] | None = None
+        self._snapshot: Callable[[], PingReport] | None = None
         self._strips: list[Strip] = []
-        self._said = ""
-        self._due_ns = 0
+        self._last_error = ""
+        self._next_draw_ns = 0
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        """Give the cursor back."""
+        """Restore the cursor."""
         self._live.stop()
 
-    def begin(self, report: PingReport, look: Callable[[], PingReport]) -> None:
-        """Write who is asked, and draw the first panel."""
-        self._look = look
-        width = min(max(self._console.width - MARGIN, len(BLOCKS)), WIDEST)
+    def begin(self, report: PingReport, snapshot: Callable[[], PingReport]) -> None:
+        """Write the heading, and draw the first panel."""
+        self._snapshot = snapshot
+        width = min(max(self._console.width - MARGIN, len(BLOCKS)), MAX_WIDTH)
         self._strips = [Strip(width) for _ in report.targets]
-        self._text.begin(report, look)
+        self._text.begin(report, snapshot)
         self._live.start()
         self._draw(report)
 
     def probe(self, event: ProbeEvent) -> None:
-        """Take note of a probe, and draw when it is time to."""
-        self._strips[event.target].note(event)
+        """Record a probe, and redraw when due."""
+        self._strips[event.target].record(event)
         if event.text:
-            self._said = event.text
-        if self._look and self._clock() >= self._due_ns:
-            self._draw(self._look())
+            self._last_error = event.text
+        if self._snapshot and self._clock() >= self._next_draw_ns:
+            self._draw(self._snapshot())
 
     def interim(self, report: PingReport) -> None:
-        """Write the summary up to now above the panel."""
+        """Write an intermediate summary above the panel."""
         self._live.stop()
         self._text.interim(report)
         self._live.start()
         self._draw(report)
 
     def end(self, report: PingReport) -> None:
-        """Write the summary, below the last state of the strips."""
+        """Write the final strips and the summary."""
         self._live.stop()
-        self._console.print(self._strips_alone(report))
+        self._console.print(self._final_strips(report))
         self._text.end(report)
 
     def _draw(self, report: PingReport) -> None:
-        began = self._clock()
+        start = self._clock()
         rows = [
             row for target, strip in zip(report.targets, self._strips, strict=True) for row in self._rows(target, strip)
         ]
-        if self._said:
-            rows.append(Text(printable(" ".join(self._said.split())), "red", no_wrap=True, overflow="ellipsis"))
+        if self._last_error:
+            rows.append(Text(printable(" ".join(self._last_error.split())), "red", no_wrap=True, overflow="ellipsis"))
         self._live.update(Panel(Group(*rows), title=Text("halloo ping"), title_align="left"), refresh=True)
         now = self._clock()
-        self._due_ns = now + max(EVERY, SHARE * (now - began))
+        self._next_draw_ns = now + max(MIN_REDRAW_NS, DRAW_FACTOR * (now - start))
 
     def _rows(self, target: TargetReport, strip: Strip) -> list[Text]:
-        """Write a target's numbers, its strip and what the strip's lowest and highest blocks are."""
         return [
-            Text(f"{printable(target.label)}: {counted(target)}", "bold"),
+            Text(f"{printable(target.label)}: {counts_text(target)}", "bold"),
             *self._times(target),
             *self._strip(strip),
         ]
 
     def _times(self, target: TargetReport) -> list[Text]:
-        spread = target.round_trip
-        if spread is None:
+        summary = target.round_trip
+        if summary is None:
             return []
-        found = ((name, COLUMNS[name](spread)) for name in SHOWN)
-        return [Text("  ".join(f"{name} {show_time(value, self._unit)}" for name, value in found if value is not None))]
+        cells = ((name, COLUMNS[name](summary)) for name in SHOWN_COLUMNS)
+        return [Text("  ".join(f"{name} {show_time(value, self._unit)}" for name, value in cells if value is not None))]
 
     def _strip(self, strip: Strip) -> list[Text]:
-        letters, least, most = strip.draw()
-        text = Text(letters, no_wrap=True)
-        for letter, style in STYLES.items():
-            text.highlight_regex(f"[{letter}]", style)
+        blocks, least, most = strip.render()
+        text = Text(blocks, no_wrap=True)
+        for mark, style in STYLES.items():
+            text.highlight_regex(f"[{mark}]", style)
         scale = (
             f"{BLOCKS[0]} {show_time(least, self._unit)}  {BLOCKS[-1]} {show_time(most, self._unit)}" if most else ""
         )
         return [text, Text(scale, "dim")]
 
-    def _strips_alone(self, report: PingReport) -> Group:
-        several = len(report.targets) > 1
+    def _final_strips(self, report: PingReport) -> Group:
+        labelled = len(report.targets) > 1
         rows = []
         for target, strip in zip(report.targets, self._strips, strict=True):
-            rows += [Text(printable(target.label))] if several else []
+            rows += [Text(printable(target.label))] if labelled else []
             rows += self._strip(strip)
         return Group(*rows)
 
 
 def _block(value: int, least: int, most: int) -> str:
-    """Choose one of the blocks; where all are the same, the lowest."""
+    """Return the block for a value; the lowest if all values are equal."""
     return BLOCKS[(value - least) * (len(BLOCKS) - 1) // (most - least)] if most > least else BLOCKS[0]

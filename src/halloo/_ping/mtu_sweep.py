@@ -1,7 +1,7 @@
-"""Find the largest datagram that comes back, by halving.
+"""Find the largest datagram that is echoed, by bisection.
 
-Knows a lane, and a prober for each try. What is too large for a link on the way is dropped without a word, as any
-datagram may be; so a size is given up only after TRIES.
+Uses one connection, with a prober for each try. Routers drop datagrams that are too large silently, and any datagram
+may be lost; so a size is rejected only after TRIES.
 """
 
 import time
@@ -23,49 +23,49 @@ from halloo._ping.tracker import ProbeTracker
 from halloo.errors import UnknownHost
 
 TRIES = 3
-COUNTS = ("sent", "received", "lost", "late", "duplicate", "reordered", "corrupt", "stray", "timed_out")
-PATIENCE, TIMES = SECOND // 5, 4  # how long one try is waited for, once it is known what is usual
+COUNTERS = ("sent", "received", "lost", "late", "duplicate", "reordered", "corrupt", "stray", "timed_out")
+MIN_TRY_TIMEOUT, TIMEOUT_FACTOR = SECOND // 5, 4  # nanoseconds, and multiples of the slowest round trip so far
 
 
 class MtuSweep:
-    """The search for one target; `place` is its among all."""
+    """The search for one target; `index` is its position in the report."""
 
     def __init__(
         self,
-        lane: ProbeConnection,
+        connection: ProbeConnection,
         target: TargetReport,
-        wish: StopRequest,
-        tell: Callable[[ProbeEvent], object],
+        stop_request: StopRequest,
+        on_event: Callable[[ProbeEvent], object],
         *,
-        wait_ns: int,
-        chance: Callable[[], int],
-        place: int = 0,
+        timeout_ns: int,
+        random_run: Callable[[], int],
+        index: int = 0,
         end_ns: int | None = None,
     ) -> None:
-        """Begin with nothing known; `end_ns` is when to stop, of the steady clock.
+        """Store the arguments without sending; `end_ns` is the steady-clock time at which to stop.
 
-        `chance` gives a number for each try, so that no late answer is taken for its.
+        `random_run` returns a new run number for each try, so that a late reply does not match another try.
         """
-        self._lane = lane
+        self._connection = connection
         self._target = target
-        self._wish = wish
-        self._tell = tell
-        self._wait = wait_ns
-        self._chance = chance
-        self._place = place
+        self._stop_request = stop_request
+        self._on_event = on_event
+        self._timeout = timeout_ns
+        self._random_run = random_run
+        self._index = index
         self._end_ns = end_ns
-        self._low, self._high = LEAST - 1, MOST + 1  # the largest that came back, and the smallest that did not
+        self._low, self._high = LEAST - 1, MOST + 1  # the largest size echoed, and the smallest one not
         self._counts: Counter[str] = Counter()
         self._errors: Counter[str] = Counter()
         self._latency = Histogram()
         self._failure: str | None = None
-        self._known = True  # where it is
+        self._resolved = True
 
-    def run(self, look: Callable[[], object] = int) -> TargetReport:
-        """Search, and give the report; `look` is called when one asks."""
+    def run(self, on_info_request: Callable[[], object] = int) -> TargetReport:
+        """Search and return the report; SIGQUIT calls `on_info_request`."""
         size = LEAST
-        while self._high - self._low > 1 and not self._over:
-            if self._comes_back(size, look):
+        while self._high - self._low > 1 and not self._done:
+            if self._returns(size, on_info_request):
                 self._low = size
             else:
                 self._high = size
@@ -75,49 +75,52 @@ class MtuSweep:
         return self.report()
 
     def report(self) -> TargetReport:
-        """Say what was found so far: `largest_bytes` is None when not even the smallest probe came back."""
+        """Return the result so far: `largest_bytes` is None if not even the smallest probe was echoed."""
         return replace(
             self._target,
-            **self._lane.known(),  # type: ignore[arg-type]
-            **{name: self._counts[name] for name in COUNTS},  # type: ignore[arg-type]
+            **self._connection.describe(),  # type: ignore[arg-type]
+            **{name: self._counts[name] for name in COUNTERS},  # type: ignore[arg-type]
             errors=dict(self._errors),
             failure=None if self._counts["received"] else self._failure,
-            clock="kernel" if self._lane.stamped else "user",
+            clock="kernel" if self._connection.kernel_timestamps else "user",
             round_trip=self._latency.summary(),
             largest_bytes=self._low if self._low >= LEAST else None,
         )
 
     @property
-    def _over(self) -> bool:
-        return self._wish.stop or not self._known or (self._end_ns is not None and time.monotonic_ns() >= self._end_ns)
+    def _done(self) -> bool:
+        return (
+            self._stop_request.stop
+            or not self._resolved
+            or (self._end_ns is not None and time.monotonic_ns() >= self._end_ns)
+        )
 
-    def _comes_back(self, size: int, look: Callable[[], object]) -> bool:
-        return any(self._try(size, look) for _ in range(TRIES) if not self._over)
+    def _returns(self, size: int, on_info_request: Callable[[], object]) -> bool:
+        return any(self._try(size, on_info_request) for _ in range(TRIES) if not self._done)
 
-    def _try(self, size: int, look: Callable[[], object]) -> bool:
-        """Send one probe, and wait for it."""
+    def _try(self, size: int, on_info_request: Callable[[], object]) -> bool:
         slowest = self._latency.slowest
-        wait = min(self._wait, max(PATIENCE, TIMES * slowest)) if slowest else self._wait
-        account = ProbeTracker(self._place, Probes(self._chance(), size, stamp=False), wait, self._target)
-        course = Flow(self._lane, account)
-        left = None if self._end_ns is None else max(self._end_ns - time.monotonic_ns(), 0)
-        hear = partial(self._told, size)
-        prober = Prober([course], Schedule(0, 1, 1), self._wish, hear, deadline_ns=left)
+        timeout = min(self._timeout, max(MIN_TRY_TIMEOUT, TIMEOUT_FACTOR * slowest)) if slowest else self._timeout
+        tracker = ProbeTracker(self._index, Probes(self._random_run(), size, stamp=False), timeout, self._target)
+        flow = Flow(self._connection, tracker)
+        remaining = None if self._end_ns is None else max(self._end_ns - time.monotonic_ns(), 0)
+        on_event = partial(self._report_event, size)
+        prober = Prober([flow], Schedule(0, 1, 1), self._stop_request, on_event, deadline_ns=remaining)
         try:
             prober.open()
         except UnknownHost as error:
-            self._failure, self._known = str(error), False
+            self._failure, self._resolved = str(error), False
             self._errors[type(error).__name__] += 1
             return False
-        prober.run(look)
-        found = account.report()
-        self._counts.update({name: getattr(found, name) for name in COUNTS})
-        self._errors.update(found.errors)
-        self._failure = found.failure or self._failure
-        if found.round_trip:
-            self._latency.record(found.round_trip.median_ns)
-        return bool(found.received and not found.corrupt)
+        prober.run(on_info_request)
+        report = tracker.report()
+        self._counts.update({name: getattr(report, name) for name in COUNTERS})
+        self._errors.update(report.errors)
+        self._failure = report.failure or self._failure
+        if report.round_trip:
+            self._latency.record(report.round_trip.median_ns)
+        return bool(report.received and not report.corrupt)
 
-    def _told(self, size: int, event: ProbeEvent) -> None:
+    def _report_event(self, size: int, event: ProbeEvent) -> None:
         number = None if event.number is None else self._counts["sent"]
-        self._tell(replace(event, number=number, size=event.size or size))
+        self._on_event(replace(event, number=number, size=event.size or size))

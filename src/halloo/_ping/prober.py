@@ -1,6 +1,6 @@
-"""Send probes as planned, take what comes back, and give each outcome to whoever listens.
+"""Send probes by a schedule, receive the replies, and report each outcome to a callback.
 
-Knows lanes, two clocks and how to wait between them.
+Works with flows, two clocks, and the waits between events.
 """
 
 import time
@@ -16,377 +16,375 @@ from halloo._ping.schedule import Schedule
 from halloo._ping.tracker import Instant
 from halloo.errors import HallooError, UnknownHost, UsageError
 
-BEFORE, AFTER = 1_000_000, 500_000  # nanoseconds around an expected answer that are not slept through, if it matters:
-SELDOM = 20_000_000  # at this interval and longer ones, so that it is a thirteenth of a core at most
-SHORTEST, TIMES = 50_000_000, 3  # nanoseconds, and times of the slowest so far, that stragglers are waited for
-AFTER_ERROR = 100_000_000  # nanoseconds until the next probe where each follows the last answer
-TOGETHER, TENTH = SECOND, 10  # nanoseconds, or a part of all there are, for which the first probes wait for the others
+# Around an expected reply that only the program's own clock times, it polls instead of sleeping: nanoseconds.
+SPIN_BEFORE, SPIN_AFTER = 1_000_000, 500_000
+MIN_SPIN_INTERVAL = 20_000_000  # nanoseconds between probes; shorter ones would poll more than a thirteenth of a core
+# After the last datagram: nanoseconds, and multiples of the slowest round trip, to wait for replies.
+MIN_STRAGGLER_WAIT, STRAGGLER_FACTOR = 50_000_000, 3
+ERROR_PAUSE = 100_000_000  # nanoseconds until the next probe if each follows the last reply
+# How long the first connected flow waits for the others: nanoseconds, and at most this part of the deadline.
+MAX_CONNECT_WAIT, CONNECT_WAIT_SHARE = SECOND, 10
 
-Tell = Callable[[ProbeEvent], object]
+OnEvent = Callable[[ProbeEvent], object]
 
 
-def both_clocks() -> Instant:
+def read_clocks() -> Instant:
     """Read the steady clock and the wall clock."""
     return Instant(time.monotonic_ns(), time.time_ns())
 
 
 class Prober:
-    """Sends the probes of some courses, by one plan."""
+    """Sends the probes of several flows by one schedule."""
 
     def __init__(
         self,
-        courses: Sequence[Flow],
-        pace: Schedule,
-        wish: StopRequest,
-        tell: Tell,
+        flows: Sequence[Flow],
+        schedule: Schedule,
+        stop_request: StopRequest,
+        on_event: OnEvent,
         *,
         deadline_ns: int | None = None,
         busy_poll: bool = False,
-        clock: Callable[[], Instant] = both_clocks,
+        clock: Callable[[], Instant] = read_clocks,
     ) -> None:
-        """Begin nothing yet; `deadline_ns` is how long it may take, connecting with it."""
-        self._courses = courses
-        self._pace = pace
-        self._wish = wish
-        self._tell = tell
+        """Store the arguments without connecting. `deadline_ns` limits the whole run, connecting included."""
+        self._flows = flows
+        self._schedule = schedule
+        self._stop_request = stop_request
+        self._on_event = on_event
         self._deadline = deadline_ns
         self._busy_poll = busy_poll
         self._clock = clock
-        self._end_ns: int | None = None  # when to stop, of the steady clock
-        self._all_sent: int | None = None  # when, of the steady clock
-        self._hold = 0  # until when nothing is sent, of the steady clock
-        self._openings = Connector([course.connection for course in courses], self._opened, self._not_open)
-        self._pending: dict[int, Instant] = {}  # the places whose probe leaves as soon as there is a connection
-        self._failed: dict[int, HallooError] = {}  # before the first probe, which is their victim
-        self._unused: set[int] = set()  # connections that have had no probe yet
+        self._end_ns: int | None = None  # when to stop, by the steady clock
+        self._all_sent_ns: int | None = None  # when the last probe was sent, by the steady clock
+        self._paused_until = 0  # until when nothing is sent, by the steady clock
+        self._connector = Connector([flow.connection for flow in flows], self._connected, self._connect_failed)
+        self._awaiting_connection: dict[int, Instant] = {}  # probes to send once their flow is connected
+        self._connect_errors: dict[int, HallooError] = {}  # reported with the first probe
+        self._unused_connections: set[int] = set()  # opened, but no probe sent yet
         self._just_sent = False
-        self._loaded: tuple[Flow, bytes] | None = None  # the next probe, made in advance, and whose it is
+        self._prepared: tuple[Flow, bytes] | None = None  # the next probe, encoded in advance, and its flow
 
     def open(self) -> None:
-        """Connect, so that the first probes leave as planned. Raises UsageError, and UnknownHost if none is known.
+        """Connect all flows, so that the first probes can be sent on time.
 
-        Where one is connected, the others are waited for a moment: they connect meanwhile.
+        Once one flow is connected, the others have a short time left; after that they connect while probes are sent.
+        Raises UsageError; UnknownHost if no name resolves.
         """
         now = self._clock().steady_ns
         self._end_ns = None if self._deadline is None else now + self._deadline
-        together = now + (TOGETHER if self._deadline is None else min(TOGETHER, self._deadline // TENTH))
-        for place, course in enumerate(self._courses):
-            if not course.connection.connection and not self._wish.stop:
-                self._openings.begin(place)
-        while self._openings and not self._wish.stop and not self._past(self._end_ns):
-            if self._unused and self._past(together):
+        share = MAX_CONNECT_WAIT if self._deadline is None else self._deadline // CONNECT_WAIT_SHARE
+        wait_until = now + min(MAX_CONNECT_WAIT, share)
+        for index, flow in enumerate(self._flows):
+            if not flow.connection.connection and not self._stop_request.stop:
+                self._connector.start(index)
+        while self._connector and not self._stop_request.stop and not self._past(self._end_ns):
+            if self._unused_connections and self._past(wait_until):
                 break
-            until = together if self._unused else self._clock().steady_ns + SECOND
-            self._openings.advance(self._ready(self._until(until), {}))
-        errors = [*self._failed.values()]
-        unknown = len(errors) == len(self._courses) and all(isinstance(error, UnknownHost) for error in errors)
+            until = wait_until if self._unused_connections else self._clock().steady_ns + SECOND
+            self._connector.advance(self._wait(self._before_end(until), {}))
+        errors = [*self._connect_errors.values()]
+        all_unknown = len(errors) == len(self._flows) and all(isinstance(error, UnknownHost) for error in errors)
         for error in errors:
-            if unknown or isinstance(error, UsageError):
+            if all_unknown or isinstance(error, UsageError):
                 raise error
 
-    def run(self, look: Callable[[], object] = int) -> None:
-        """Send all that is planned and take what comes back, until a wish to stop; `look` is called when one asks."""
-        self._pace.begin(self._clock().steady_ns)
+    def run(self, on_info_request: Callable[[], object] = int) -> None:
+        """Send and receive until the schedule is done or a stop is requested; SIGQUIT calls `on_info_request`."""
+        self._schedule.start(self._clock().steady_ns)
         try:
             with sharp_timers():
-                while not self._wish.stop and not self._past(self._end_ns):
-                    if self._wish.look:
-                        self._wish.look = False
-                        look()
-                    if not self._turn():
+                while not self._stop_request.stop and not self._past(self._end_ns):
+                    if self._stop_request.look:
+                        self._stop_request.look = False
+                        on_info_request()
+                    if not self._run_once():
                         break
-                else:  # what has just left is not lost for that
-                    self._await_stragglers()
-                self._step(0)  # nor what has come
+                else:  # the latest probes still get a chance of a reply
+                    self._drain()
+                self._poll(0)  # replies that have arrived still count
         except BaseException:
-            self._tell = _nobody  # whoever is told has failed; the accounts are closed all the same
+            self._on_event = _ignore  # the callback failed; finish the trackers all the same
             raise
         finally:
-            for place, course in enumerate(self._courses):
-                self._finish(place, course)
+            for index, flow in enumerate(self._flows):
+                self._finish(index, flow)
 
-    def look(self) -> None:
-        """Have every account know what is known of its connection by now."""
-        for course in self._courses:
-            course.tracker.note_kernel(course.connection.kernel())
-            self._describe(course)
+    def refresh(self) -> None:
+        """Update the trackers with what the kernel knows of their connections."""
+        for flow in self._flows:
+            flow.tracker.record_kernel(flow.connection.kernel_info())
+            self._describe(flow)
 
     def close(self) -> None:
         """Close all connections."""
-        for course in self._courses:
-            course.connection.close()
+        for flow in self._flows:
+            flow.connection.close()
 
-    # The plan.
+    # Scheduling.
 
-    def _turn(self) -> bool:
-        """Send one probe, or wait for something to happen; whether there is more to do."""
+    def _run_once(self) -> bool:
+        """Send one probe or wait for an event; return whether there is more to do."""
         now = self._clock()
-        awaited = self._give_up(now)
-        if self._pace.over:
-            until = self._last_moment(now.steady_ns)
+        expiries = self._expire(now)
+        if self._schedule.done:
+            until = self._drain_until(now.steady_ns)
             if until <= now.steady_ns:
                 return False
         else:
-            planned = self._planned(now.steady_ns, awaited)
+            planned = self._next_send_ns(now.steady_ns, expiries)
             if planned <= now.steady_ns and not self._just_sent:
-                self._just_sent = True  # whoever is behind the plan still looks what has come, each time
-                self._send(self._pace.target)
+                self._just_sent = True  # read replies between two sends even when behind schedule
+                self._send_next(self._schedule.next_target)
                 return True
             self._just_sent = False
-            if self._pace.follows and self._loaded is None:
-                self._load(now)
-            until = min([planned, *awaited])
-        self._step(self._until(until))
+            if self._schedule.back_to_back and self._prepared is None:
+                self._prepare_next(now)
+            until = min([planned, *expiries])
+        self._poll(self._before_end(until))
         return True
 
-    def _until(self, moment: int) -> int:
+    def _before_end(self, moment: int) -> int:
         return moment if self._end_ns is None else min(moment, self._end_ns)
 
-    def _give_up(self, now: Instant) -> list[int]:
-        """Give up what is overdue, and say when what each course still awaits will be."""
-        due = self._due()
-        if due and min(due) <= now.steady_ns:
-            self._step(0)  # what has come by now is not lost
-            for course in self._courses:
-                for event in course.tracker.overdue(now):
-                    self._tell(event)
-            due = self._due()
-        return due
+    def _expire(self, now: Instant) -> list[int]:
+        """Expire overdue probes, and return when the oldest pending probe of each flow expires."""
+        expiries = self._expiries()
+        if expiries and min(expiries) <= now.steady_ns:
+            self._poll(0)  # replies that have arrived are not lost
+            for flow in self._flows:
+                for event in flow.tracker.expire(now):
+                    self._on_event(event)
+            expiries = self._expiries()
+        return expiries
 
-    def _due(self) -> list[int]:
-        return [due for course in self._courses if (due := course.tracker.tally.due_ns()) is not None]
+    def _expiries(self) -> list[int]:
+        return [due for flow in self._flows if (due := flow.tracker.counters.expires_ns()) is not None]
 
-    def _planned(self, now: int, awaited: Sequence[int]) -> int:
-        """Say when the next probe leaves, which may be past, or far off where every turn is held."""
-        follows = self._pace.follows
-        if follows and awaited:
-            return min(awaited)
-        if all(map(self._held, range(len(self._courses)))):
+    def _next_send_ns(self, now: int, expiries: Sequence[int]) -> int:
+        """Return when the next probe is due: it may be past, and is far ahead if all flows are busy."""
+        back_to_back = self._schedule.back_to_back
+        if back_to_back and expiries:
+            return min(expiries)
+        if all(map(self._busy, range(len(self._flows)))):
             return now + SECOND
-        return self._hold if follows else self._pace.due_ns
+        return self._paused_until if back_to_back else self._schedule.due_ns
 
-    def _held(self, place: int) -> bool:
-        """Whether a course's next probe cannot leave yet, because of the far end."""
-        return place in self._openings or self._courses[place].held
+    def _busy(self, index: int) -> bool:
+        return index in self._connector or self._flows[index].busy
 
-    def _pass_held_turns(self) -> None:
-        """Have the turns pass that were due by now and held: afterwards they may not be."""
+    def _skip_busy_turns(self) -> None:
+        """Skip the turns that were due while their flow was busy, before it may cease to be."""
         now = self._clock().steady_ns
-        while not self._pace.over and self._pace.due_ns <= now and self._held(self._pace.target):
-            self._pace.hold(now)
+        while not self._schedule.done and self._schedule.due_ns <= now and self._busy(self._schedule.next_target):
+            self._schedule.skip(now)
 
-    def _last_moment(self, now: int) -> int:
-        """Say until when something is waited for, after the last probe; 0 when nothing is."""
-        if self._openings:
+    def _drain_until(self, now: int) -> int:
+        """Return until when to wait for events after the last probe; 0 if nothing is pending."""
+        if self._connector:
             return now + SECOND
-        if self._all_sent is None:
-            self._all_sent = now
-        return max((self._straggling(course, self._all_sent) for course in self._courses), default=0)
+        if self._all_sent_ns is None:
+            self._all_sent_ns = now
+        return max((self._straggler_deadline(flow, self._all_sent_ns) for flow in self._flows), default=0)
 
-    def _straggling(self, course: Flow, since: int) -> int:
-        """Say until when a course is waited for; a stream, where nothing gets lost, as long as ever."""
-        due, slowest = course.tracker.tally.due_ns(), course.tracker.latency.slowest
-        if due is None or course.stream or not slowest:
+    def _straggler_deadline(self, flow: Flow, since: int) -> int:
+        """Return until when to wait for a flow's replies; streams, which lose nothing, get the whole timeout."""
+        due, slowest = flow.tracker.counters.expires_ns(), flow.tracker.latency.slowest
+        if due is None or flow.stream or not slowest:
             return due or 0
-        return min(due, since + max(SHORTEST, TIMES * slowest))
+        return min(due, since + max(MIN_STRAGGLER_WAIT, STRAGGLER_FACTOR * slowest))
 
-    def _await_stragglers(self) -> None:
-        """Give what is under way the time of stragglers, but no more than a moment; nothing more is sent."""
-        self._loaded = None
-        if self._wish.stop:
-            self._openings.abandon()
-            self._pace.take_back(len(self._pending))
+    def _drain(self) -> None:
+        self._prepared = None
+        if self._stop_request.stop:
+            self._connector.cancel()
+            self._schedule.withdraw(len(self._awaiting_connection))
         else:
-            self._openings.give_up()
-        slowest = max(course.tracker.latency.slowest for course in self._courses)
-        until = self._clock().steady_ns + min(max(SHORTEST, TIMES * slowest), SECOND)
-        while any(course.tracker.tally.awaited for course in self._courses) and not self._past(until):
-            self._step(until)
+            self._connector.time_out()
+        slowest = max(flow.tracker.latency.slowest for flow in self._flows)
+        until = self._clock().steady_ns + min(max(MIN_STRAGGLER_WAIT, STRAGGLER_FACTOR * slowest), SECOND)
+        while any(flow.tracker.counters.pending for flow in self._flows) and not self._past(until):
+            self._poll(until)
 
     def _past(self, moment: int | None) -> bool:
         return moment is not None and self._clock().steady_ns >= moment
 
     # Connecting.
 
-    def _opened(self, place: int, phases: Mapping[str, int]) -> None:
-        """Send the probe that waited for the connection; without one, it is there for the first."""
-        course, planned = self._courses[place], self._pending.pop(place, None)
-        course.tracker.connected(phases)
-        self._describe(course)
+    def _connected(self, index: int, phases: Mapping[str, int]) -> None:
+        """Send the probe that waited for the connection; without one, keep the connection for the first probe."""
+        flow, planned = self._flows[index], self._awaiting_connection.pop(index, None)
+        flow.tracker.connected(phases)
+        self._describe(flow)
         if planned is None:
-            self._unused.add(place)
-        elif course.connect:
-            self._reached(course, planned)
+            self._unused_connections.add(index)
+        elif flow.connect:
+            self._complete_connect(flow, planned)
         else:
-            self._dispatch(course, course.tracker.make(self._clock()))
+            self._send_probe(flow, flow.tracker.make(self._clock()))
 
-    def _not_open(self, place: int, error: HallooError) -> None:
-        planned = self._pending.pop(place, None)
+    def _connect_failed(self, index: int, error: HallooError) -> None:
+        planned = self._awaiting_connection.pop(index, None)
         if planned is None:
-            self._failed[place] = error
+            self._connect_errors[index] = error
         else:
-            self._fail_at_once(self._courses[place], planned, error)
+            self._fail_unsent(self._flows[index], planned, error)
 
-    def _describe(self, course: Flow) -> None:
-        """Take note of what is known of a connection: the way to the peer may have changed."""
-        if course.connection.connection:
-            course.tracker.clock = "kernel" if course.connection.stamped and not course.connect else "user"
-            course.tracker.fill(**course.connection.known())
+    def _describe(self, flow: Flow) -> None:
+        if flow.connection.connection:
+            flow.tracker.clock = "kernel" if flow.connection.kernel_timestamps and not flow.connect else "user"
+            flow.tracker.update_target(**flow.connection.describe())
 
-    def _close(self, course: Flow) -> None:
-        if self._loaded and self._loaded[0] is course:
-            self._loaded = None
-        course.tracker.note_kernel(course.connection.kernel(), closing=True)
-        course.connection.close()
+    def _close(self, flow: Flow) -> None:
+        if self._prepared and self._prepared[0] is flow:
+            self._prepared = None
+        flow.tracker.record_kernel(flow.connection.kernel_info(), closing=True)
+        flow.connection.close()
 
     # Sending.
 
-    def _send(self, place: int) -> None:
-        course, now = self._courses[place], self._clock()
-        if self._held(place):
-            self._pace.hold(now.steady_ns)
+    def _send_next(self, index: int) -> None:
+        flow, now = self._flows[index], self._clock()
+        if self._busy(index):
+            self._schedule.skip(now.steady_ns)
             return
-        self._loaded = None
-        self._pace.leave(now.steady_ns)
-        if course.apart and place not in self._unused:
-            self._close(course)
-        self._unused.discard(place)
-        if error := self._failed.pop(place, None):
-            self._fail_at_once(course, now, error)
-        elif course.connection.connection is None:
-            self._pending[place] = now
-            self._openings.begin(place)
-        elif course.connect:
-            self._reached(course, now)
+        self._prepared = None
+        self._schedule.mark_sent(now.steady_ns)
+        if flow.one_shot and index not in self._unused_connections:
+            self._close(flow)
+        self._unused_connections.discard(index)
+        if error := self._connect_errors.pop(index, None):
+            self._fail_unsent(flow, now, error)
+        elif flow.connection.connection is None:
+            self._awaiting_connection[index] = now
+            self._connector.start(index)
+        elif flow.connect:
+            self._complete_connect(flow, now)
         else:
-            self._dispatch(course, course.tracker.make(now))
+            self._send_probe(flow, flow.tracker.make(now))
 
-    def _load(self, now: Instant) -> None:
-        """Make the next probe while an answer is awaited, so that it can leave before anything is done about that.
+    def _prepare_next(self, now: Instant) -> None:
+        """Encode the next probe while a reply is awaited, so that it can be sent before that reply is processed.
 
-        What would be done takes longer than the far end's processor stays awake, and its waking would be in the time.
+        Processing takes longer than the peer's processor stays awake, and its wake-up would add to the round trip.
         """
-        place = self._pace.target
-        course = self._courses[place]
-        if course.connection.connection and not course.apart and place not in self._unused:
-            self._loaded = course, course.tracker.make(now)
+        index = self._schedule.next_target
+        flow = self._flows[index]
+        if flow.connection.connection and not flow.one_shot and index not in self._unused_connections:
+            self._prepared = flow, flow.tracker.make(now)
 
-    def _dispatch(self, course: Flow, probe: bytes) -> None:
-        if failure := self._leave(course, probe):
-            self._not_sent(course, *failure)
+    def _send_probe(self, flow: Flow, probe: bytes) -> None:
+        if failure := self._send_now(flow, probe):
+            self._send_failed(flow, *failure)
 
-    def _leave(self, course: Flow, probe: bytes) -> tuple[int, HallooError] | None:
-        """Send a probe; give its number and the error if it cannot be sent."""
-        self._loaded = None
-        left, failure = self._clock(), None
+    def _send_now(self, flow: Flow, probe: bytes) -> tuple[int, HallooError] | None:
+        """Send a probe; return its number and the error if that failed."""
+        self._prepared = None
+        sent_at, failure = self._clock(), None
         try:
-            course.connection.send(probe)
+            flow.connection.send(probe)
         except HallooError as error:
             failure = error
-        number = course.tracker.sent(left)
+        number = flow.tracker.mark_sent(sent_at)
         return None if failure is None else (number, failure)
 
-    def _not_sent(self, course: Flow, number: int, error: HallooError) -> None:
-        if course.stream and not isinstance(error, Blocked):
-            self._end(course, error)
+    def _send_failed(self, flow: Flow, number: int, error: HallooError) -> None:
+        if flow.stream and not isinstance(error, Blocked):
+            self._connection_failed(flow, error)
         else:
-            self._fail(course, number, error)
+            self._fail(flow, number, error)
 
-    def _reached(self, course: Flow, began: Instant) -> None:
-        """Take a connection for all there is to a probe."""
-        course.tracker.send(began)
-        self._tell(course.tracker.reached(self._clock()))
-        self._close(course)
+    def _complete_connect(self, flow: Flow, began: Instant) -> None:
+        flow.tracker.send(began)
+        self._on_event(flow.tracker.complete_connect(self._clock()))
+        self._close(flow)
 
-    def _fail_at_once(self, course: Flow, now: Instant, error: HallooError) -> None:
-        number, _ = course.tracker.send(now)
-        self._fail(course, number, error)
+    def _fail_unsent(self, flow: Flow, now: Instant, error: HallooError) -> None:
+        number, _ = flow.tracker.send(now)
+        self._fail(flow, number, error)
 
-    def _fail(self, course: Flow, number: int | None, error: HallooError) -> None:
-        self._hold = self._clock().steady_ns + AFTER_ERROR
-        told = type(error).__name__, str(error)
-        self._tell(course.tracker.fail(number, told, self._clock()))
+    def _fail(self, flow: Flow, number: int | None, error: HallooError) -> None:
+        self._paused_until = self._clock().steady_ns + ERROR_PAUSE
+        description = type(error).__name__, str(error)
+        self._on_event(flow.tracker.fail(number, description, self._clock()))
 
     # Receiving.
 
-    def _step(self, until: int) -> None:
-        """Wait until something has come or a moment is there, and deal with it."""
-        connected = [course for course in self._courses if course.connection.connection and not course.connect]
-        listening = {
-            course.connection.connection.socket.fileno(): course for course in connected if course.connection.connection
-        }
-        ready = self._ready(until, listening)
-        if not self._pace.follows:
-            self._pass_held_turns()
-        if self._openings:
-            self._openings.advance(ready)
-        for number, course in listening.items():
-            if number in ready and course.connection.connection:
+    def _poll(self, until: int) -> None:
+        connected = [flow for flow in self._flows if flow.connection.connection and not flow.connect]
+        watched = {flow.connection.connection.socket.fileno(): flow for flow in connected if flow.connection.connection}
+        ready = self._wait(until, watched)
+        if not self._schedule.back_to_back:
+            self._skip_busy_turns()
+        if self._connector:
+            self._connector.advance(ready)
+        for number, flow in watched.items():
+            if number in ready and flow.connection.connection:
                 try:
-                    self._receive(course)
+                    self._receive(flow)
                 except HallooError as error:
-                    self._end(course, error)
+                    self._connection_failed(flow, error)
 
-    def _receive(self, course: Flow) -> None:
-        lane, account = course.connection, course.tracker
-        if lane.sending:
-            lane.go_on_sending()
-        for data, now, kernel_ns in lane.receive(self._clock):
-            next_one, failure = self._loaded, None
-            if next_one and account.tally.awaited == 1 and len(data) == lane.size:
-                failure = self._leave(*next_one)
-                self._pace.leave(now.steady_ns)
-            if lane.moved:
-                lane.moved = False
-                self._describe(course)
-            self._tell(account.answer(data, now, kernel_ns))
-            if next_one and failure:
-                self._not_sent(next_one[0], *failure)
-            if course.reconnect and account.tally.sent and not account.tally.awaited:
-                self._close(course)
+    def _receive(self, flow: Flow) -> None:
+        connection, tracker = flow.connection, flow.tracker
+        if connection.has_unsent:
+            connection.flush()
+        for data, now, kernel_ns in connection.receive(self._clock):
+            prepared, failure = self._prepared, None
+            if prepared and tracker.counters.pending == 1 and len(data) == connection.size:
+                failure = self._send_now(*prepared)
+                self._schedule.mark_sent(now.steady_ns)
+            if connection.peer_changed:
+                connection.peer_changed = False
+                self._describe(flow)
+            self._on_event(tracker.receive(data, now, kernel_ns))
+            if prepared and failure:
+                self._send_failed(prepared[0], *failure)
+            if flow.reconnect and tracker.counters.sent and not tracker.counters.pending:
+                self._close(flow)
                 return
 
-    def _end(self, course: Flow, error: HallooError) -> None:
-        """Close a connection that has failed, and what was under way on it; a datagram's error concerns the latest."""
-        outstanding = course.tracker.tally.outstanding()
-        victims: list[int | None] = [*(outstanding if course.stream else outstanding[-1:])]
-        for number in victims or [None]:
-            self._fail(course, number, error)
-        if course.stream:
-            self._close(course)
+    def _connection_failed(self, flow: Flow, error: HallooError) -> None:
+        """Fail the pending probes and close the connection; a datagram socket's error fails only the latest probe."""
+        outstanding = flow.tracker.counters.outstanding()
+        failed: list[int | None] = [*(outstanding if flow.stream else outstanding[-1:])]
+        for number in failed or [None]:
+            self._fail(flow, number, error)
+        if flow.stream:
+            self._close(flow)
 
-    def _finish(self, place: int, course: Flow) -> None:
-        """Give up what is awaited, or else take the beginning of an answer for all there is of it."""
-        if error := self._failed.pop(place, None):  # its first probe has had no turn
-            self._fail_at_once(course, self._clock(), error)
-        awaited = [*course.tracker.finish(self._clock())]
-        for event in awaited:
-            self._tell(event)
-        if not awaited and (rest := course.connection.rest()):
-            self._tell(course.tracker.answer(rest, self._clock(), None))
+    def _finish(self, index: int, flow: Flow) -> None:
+        """Expire what is pending; if nothing is, report an incomplete reply."""
+        if error := self._connect_errors.pop(index, None):  # its first probe was never due
+            self._fail_unsent(flow, self._clock(), error)
+        lost = [*flow.tracker.finish(self._clock())]
+        for event in lost:
+            self._on_event(event)
+        if not lost and (rest := flow.connection.partial_reply()):
+            self._on_event(flow.tracker.receive(rest, self._clock(), None))
 
     # Waiting.
 
-    def _ready(self, until: int, listening: Mapping[int, Flow]) -> set[int]:
-        """Wait for a descriptor that something has come to, or that takes something; a near moment is awaited awake."""
-        if self._busy_poll and not self._openings:
-            return {*listening}
+    def _wait(self, until: int, watched: Mapping[int, Flow]) -> set[int]:
+        """Wait until a descriptor is ready; poll instead of sleeping shortly before `until`."""
+        if self._busy_poll and not self._connector:
+            return {*watched}
         now = self._clock().steady_ns
-        seconds = max(self._awake_from(until, now) - now, 0) / SECOND
-        begun = self._openings.awaited()
-        reading = [*listening, *begun.reading, self._wish.waking.fileno()]
-        sending = [number for number, course in listening.items() if course.connection.sending]
-        found = wait(reading, [*sending, *begun.writing], min(seconds, begun.seconds))
-        self._wish.heard()
-        return found
+        seconds = max(self._spin_from(until, now) - now, 0) / SECOND
+        connecting = self._connector.wait_set()
+        reading = [*watched, *connecting.readable, self._stop_request.waking.fileno()]
+        writing = [number for number, flow in watched.items() if flow.connection.has_unsent]
+        ready = wait(reading, [*writing, *connecting.writable], min(seconds, connecting.timeout))
+        self._stop_request.heard()
+        return ready
 
-    def _awake_from(self, until: int, now: int) -> int:
-        """Say from when on not to sleep: just before a moment, and before an answer that only our own clock times."""
-        if self._pace.interval_ns < SELDOM:
+    def _spin_from(self, until: int, now: int) -> int:
+        """Return when to stop sleeping: just before `until`, and before a reply timed by the program's own clock."""
+        if self._schedule.interval_ns < MIN_SPIN_INTERVAL:
             return until - AWAKE
-        expected = [moment for course in self._courses if (moment := course.tracker.expected_ns) is not None]
-        return min([until - AWAKE, *(moment - BEFORE for moment in expected if now < moment + AFTER)])
+        replies = [moment for flow in self._flows if (moment := flow.tracker.expected_ns) is not None]
+        return min([until - AWAKE, *(moment - SPIN_BEFORE for moment in replies if now < moment + SPIN_AFTER)])
 
 
-def _nobody(_event: ProbeEvent) -> None:
-    """Tell nobody."""
+def _ignore(_event: ProbeEvent) -> None:
+    pass

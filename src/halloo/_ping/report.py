@@ -1,6 +1,6 @@
 """The results of a ping: an event for each probe, and the report. Pure: no I/O, no clock, no randomness.
 
-Knows numbers and names. Times are integers of nanoseconds; those called `wall` are UTC since 1970.
+Times are integers of nanoseconds; those called `wall` are UTC since 1970.
 """
 
 from collections.abc import Mapping
@@ -8,20 +8,20 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from halloo._core.histogram import PERCENTILES, Summary
-from halloo._ping.counters import DirectionalLoss, Outage, Way
+from halloo._ping.counters import Direction, DirectionalLoss, Outage
 
 SCHEMA = "halloo.ping/1"
 PHASES = ("resolve", "connect", "tls", "first")  # the first echo on a connection; all echoes are in `round_trip`
-Clock = Literal["kernel", "user"]  # whose receive time the round trips have
+Clock = Literal["kernel", "user"]  # which clock timed the replies
 Outcome = Literal["reply", "late", "duplicate", "corrupt", "stray", "lost", "error"]
 
 
 @dataclass(frozen=True, slots=True)
 class ProbeEvent:
-    """What became of one probe: `target` is its place among the report's targets, `peer` the address that was used.
+    """The outcome of one probe: `target` is its index in the report, `peer` the address in use.
 
-    A `corrupt` answer came, with the first wrong byte at `offset`; a `stray` one belongs to no probe of this run and
-    has no number; an `error` has its sentence in `text`, and `phases` has the time of each phase that was gone through.
+    A `corrupt` reply differs first at byte `offset`. A `stray` one matches no probe of this run and has no number.
+    An `error` has its message in `text`. `phases` has the nanoseconds of each completed phase.
     """
 
     target: int
@@ -32,7 +32,7 @@ class ProbeEvent:
     size: int = 0
     reordered: bool = False
     offset: int | None = None
-    way: Way | None = None
+    way: Direction | None = None
     phases: Mapping[str, int] = field(default_factory=dict)
     text: str = ""
     peer: str | None = None
@@ -40,10 +40,10 @@ class ProbeEvent:
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """What the kernel knows of a connection (TCP_INFO, tcp(7)); None is what this one does not tell.
+    """The kernel's data on a connection (TCP_INFO, tcp(7)); None where this kernel has none.
 
-    `min_rtt_ns` is the network's floor. The smoothed `rtt_ns` contains the server whenever it answers sooner than
-    acknowledgements are delayed, and is never taken from anything.
+    `min_rtt_ns` is the minimum round trip seen by the kernel. The smoothed `rtt_ns` includes the server's time whenever
+    it replies sooner than acknowledgements are delayed, so nothing is derived from it.
     """
 
     min_rtt_ns: int | None = None
@@ -57,7 +57,7 @@ class Kernel:
 
 @dataclass(frozen=True, slots=True)
 class TimestampReport:
-    """What a stamping server adds: the time within it, losses by direction, and one-way times if the clocks agree."""
+    """Results from server timestamps: time in the server, loss by direction, and one-way times if the clocks agree."""
 
     server: Summary
     lost: DirectionalLoss | None
@@ -67,11 +67,11 @@ class TimestampReport:
 
 @dataclass(frozen=True, slots=True)
 class TargetReport:
-    """One line of the report: an address, or one of the source ports to it."""
+    """The results of one target: an address, or one of several source ports to it."""
 
     label: str
-    address: str  # as it was asked for
-    peer: str | None  # the one that was used; None when none was found
+    address: str  # as given by the caller
+    peer: str | None  # the address in use; None if there is none
     local: str | None
     sent: int = 0
     received: int = 0
@@ -81,43 +81,43 @@ class TargetReport:
     reordered: int = 0
     corrupt: int = 0
     stray: int = 0
-    timed_out: int = 0  # not back within the wait, those late with them: the others lost had an error, or no time left
+    timed_out: int = 0  # no reply within the timeout, late ones included; other losses are errors or the end of the run
     errors: Mapping[str, int] = field(default_factory=dict)
-    failure: str | None = None  # the sentence of the last error, where nothing came back
+    failure: str | None = None  # the last error's message, if nothing was received
     clock: Clock = "user"
     round_trip: Summary | None = None
-    phases: Mapping[str, Summary] = field(default_factory=dict)  # of PHASES, those that were gone through
+    phases: Mapping[str, Summary] = field(default_factory=dict)  # those of PHASES that took place
     kernel: Kernel | None = None
-    floor_ns: int | None = None  # the network's, as far as the kernel can tell
+    floor_ns: int | None = None  # the minimum round trip seen by the kernel (tcpi_min_rtt)
     timestamps: TimestampReport | None = None
     outages: tuple[Outage, ...] = ()  # in wall time
     outage_count: int = 0
     longest_outage: Outage | None = None
-    dscp: int | None = None  # in effect
+    dscp: int | None = None  # as read back from the socket
     ttl: int | None = None
-    largest_bytes: int | None = None  # of --size-sweep: the largest datagram that came back
-    path_mtu: int | None = None  # as the kernel knows it
-    histogram: tuple[tuple[int, int], ...] = ()  # round trips and how many of each, for `--hdr`; in no JSON
+    largest_bytes: int | None = None  # the result of a size sweep
+    path_mtu: int | None = None  # as known to the kernel
+    histogram: tuple[tuple[int, int], ...] = ()  # round trips and their counts, for `--hdr`; not in JSON
 
     @property
     def loss_percent(self) -> float:
-        """How many of those sent did not come back at all."""
+        """The share of sent probes that were never answered."""
         return 100 * self.lost / self.sent if self.sent else 0.0
 
     @property
     def above_floor_ns(self) -> int | None:
-        """What the server and queueing took at most, of the median: what the network's floor leaves of it."""
+        """The median round trip less the kernel's minimum: an upper bound for server and queueing time."""
         if self.floor_ns is None or self.round_trip is None or (self.phases and "first" not in self.phases):
-            return None  # not known, or no echo was asked for
+            return None  # unknown, or connect probes, which are not echoed
         return max(self.round_trip.median_ns - self.floor_ns, 0)
 
 
 @dataclass(frozen=True, slots=True)
 class Generator:
-    """How well the pinging side kept its own plan, and what it cost: a round trip counts from when its probe left.
+    """How well the client kept its own schedule, and its CPU use. A round trip starts when its probe is really sent.
 
-    `late` left more than LATE after their moment, `behind` more than a tenth of the interval; what never left is both.
-    `skipped_waiting` counts turns at which the target's only connection was still in use, or not yet made.
+    `late` probes were sent more than LATE after they were due, `behind` ones more than a tenth of the interval; probes
+    never sent count as both. `skipped_waiting` counts turns whose connection was still in use or not yet open.
     """
 
     planned: int = 0
@@ -129,21 +129,21 @@ class Generator:
 
     @property
     def late_percent(self) -> float:
-        """How many left late."""
+        """The share of planned probes that were late."""
         return 100 * self.late / self.planned if self.planned else 0.0
 
     @property
     def limited(self) -> bool:
-        """Whether this side was the bottleneck: more than one in twenty fell behind."""
+        """Whether the client was the bottleneck: more than one in twenty probes fell behind."""
         return 20 * self.behind > self.planned
 
 
-LATE = 100_000  # nanoseconds after its plan at which a probe has left late
+LATE = 100_000  # nanoseconds after the due time from which a probe is late
 
 
 @dataclass(frozen=True, slots=True)
 class PingReport:
-    """What a ping found: for each target what came back, how late, and where the time went."""
+    """The results of a ping for each target: replies, round trips and phases."""
 
     targets: tuple[TargetReport, ...]
     started_ns: int  # wall
@@ -154,11 +154,11 @@ class PingReport:
     supplied: Mapping[str, Any] = field(default_factory=dict)
     system: Mapping[str, Any] = field(default_factory=dict)
     version: str | None = None  # of halloo
-    missed: tuple[str, ...] = ()  # the goals of --fail-if that were not reached, as sentences
+    missed: tuple[str, ...] = ()  # the missed goals, as sentences
 
     @property
     def exit_code(self) -> int:
-        """1 when a target never answered, else 3 when a goal was missed, else 1 when bytes were wrong, else 0."""
+        """1 if a target never answered, else 3 if a goal was missed, else 1 if bytes were wrong, else 0."""
         if any(not target.received for target in self.targets):
             return 1
         if self.missed:
@@ -166,7 +166,7 @@ class PingReport:
         return 1 if any(target.corrupt for target in self.targets) else 0
 
     def to_dict(self) -> dict[str, Any]:
-        """Give it as JSON has it: integers of nanoseconds, None for what is not known."""
+        """Return the JSON form: integers of nanoseconds, None for unknown values."""
         return {
             "schema": SCHEMA,
             "version": self.version,
@@ -197,68 +197,58 @@ class PingReport:
         return {name: sum(target.errors.get(name, 0) for target in self.targets) for name in names}
 
 
-def summary_dict(spread: Summary | None) -> dict[str, Any] | None:
-    """Give a distribution as JSON has it; a percentile with too few values beyond it is None, the median never."""
-    if spread is None:
+def summary_dict(summary: Summary | None) -> dict[str, Any] | None:
+    """Return the JSON form of a distribution; a percentile with too few values beyond it is None, except the median."""
+    if summary is None:
         return None
-    percentiles = {f"p{percent:g}".replace(".", "_") + "_ns": spread.at(percent) for percent in PERCENTILES}
+    percentiles = {f"p{percent:g}".replace(".", "_") + "_ns": summary.at(percent) for percent in PERCENTILES}
     return {
-        "count": spread.count,
-        "min_ns": spread.min_ns,
-        "mean_ns": spread.mean_ns,
+        "count": summary.count,
+        "min_ns": summary.min_ns,
+        "mean_ns": summary.mean_ns,
         **percentiles,
-        "p50_ns": spread.median_ns,
-        "max_ns": spread.max_ns,
-        "mdev_ns": spread.mdev_ns,
-        "ipdv_ns": spread.ipdv_ns,
-        "jitter_rfc3550_ns": spread.jitter_rfc3550_ns,
+        "p50_ns": summary.median_ns,
+        "max_ns": summary.max_ns,
+        "mdev_ns": summary.mdev_ns,
+        "ipdv_ns": summary.ipdv_ns,
+        "jitter_rfc3550_ns": summary.jitter_rfc3550_ns,
     }
 
 
 def target_dict(target: TargetReport) -> dict[str, Any]:
-    """Give a target as JSON has it."""
-    plain = (
+    """Return the JSON form of a target."""
+    names = (
         *("label", "address", "peer", "local", "sent", "received", "lost", "late", "duplicate", "reordered"),
-        *(
-            "corrupt",
-            "stray",
-            "timed_out",
-            "failure",
-            "clock",
-            "floor_ns",
-            "above_floor_ns",
-            "loss_percent",
-            "outage_count",
-        ),
-        *("dscp", "ttl", "largest_bytes", "path_mtu"),
+        *("corrupt", "stray", "timed_out", "failure", "clock", "floor_ns", "above_floor_ns", "loss_percent"),
+        *("outage_count", "dscp", "ttl", "largest_bytes", "path_mtu"),
     )
-    kernel, stamped = target.kernel, target.timestamps
-    return {name: getattr(target, name) for name in plain} | {
+    kernel, timestamps = target.kernel, target.timestamps
+    return {name: getattr(target, name) for name in names} | {
         "errors": dict(target.errors),
         "round_trip": summary_dict(target.round_trip),
-        "phases": {name: summary_dict(spread) for name, spread in target.phases.items()},
+        "phases": {name: summary_dict(summary) for name, summary in target.phases.items()},
         "kernel": {name: getattr(kernel, name) for name in Kernel.__slots__} if kernel else None,
-        "timestamps": timestamps_dict(stamped) if stamped else None,
+        "timestamps": timestamps_dict(timestamps) if timestamps else None,
         "outages": [outage_dict(outage) for outage in target.outages],
         "longest_outage": outage_dict(target.longest_outage) if target.longest_outage else None,
     }
 
 
-def timestamps_dict(stamped: TimestampReport) -> dict[str, Any]:
-    """Give what a server stamped as JSON has it; one-way times are only as good as the two clocks agree."""
-    ways = stamped.lost
+def timestamps_dict(timestamps: TimestampReport) -> dict[str, Any]:
+    """Return the JSON form of server timestamps; one-way times are only as exact as the two clocks agree."""
+    lost = timestamps.lost
     return {
-        "server": summary_dict(stamped.server),
-        "lost": {name: getattr(ways, name) for name in DirectionalLoss.__slots__} if ways else None,
+        "server": summary_dict(timestamps.server),
+        "lost": {name: getattr(lost, name) for name in DirectionalLoss.__slots__} if lost else None,
         "one_way_if_clocks_agree": {
-            "forward": summary_dict(stamped.forward),
-            "reverse": summary_dict(stamped.reverse),
+            "forward": summary_dict(timestamps.forward),
+            "reverse": summary_dict(timestamps.reverse),
         },
     }
 
 
 def outage_dict(outage: Outage) -> dict[str, Any]:
-    """Give an outage as JSON has it."""
+    """Return the JSON form of an outage."""
     return {
         "start_ns": outage.start_ns,
         "end_ns": outage.end_ns,
@@ -269,9 +259,9 @@ def outage_dict(outage: Outage) -> dict[str, Any]:
 
 
 def event_dict(event: ProbeEvent) -> dict[str, Any]:
-    """Give a probe as a line of `--json-stream` has it."""
-    named = ("target", "peer", "outcome", "wall_ns", "number", "round_trip_ns", "size", "reordered", "offset", "way")
-    return {name: getattr(event, name) for name in named} | {
+    """Return a probe as a line of `--json-stream` has it."""
+    names = ("target", "peer", "outcome", "wall_ns", "number", "round_trip_ns", "size", "reordered", "offset", "way")
+    return {name: getattr(event, name) for name in names} | {
         "phases": dict(event.phases),
         "text": event.text or None,
     }

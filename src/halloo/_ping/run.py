@@ -1,6 +1,6 @@
-"""Ping echoes: say whether each is reachable, intact and how late, and where the time goes.
+"""Ping echo servers: reachability, intact bytes, round trips, and where the time goes.
 
-Knows probers, and what a report is made of. How it is shown is for a Sink.
+Runs probers and builds the report. A Sink presents it.
 """
 
 import os
@@ -23,45 +23,48 @@ from halloo._output.json import system, version
 from halloo._ping.flow import ConnectOptions, Flow, ProbeConnection
 from halloo._ping.goals import Goal, goal, missed
 from halloo._ping.mtu_sweep import MtuSweep
-from halloo._ping.prober import Prober, both_clocks
+from halloo._ping.prober import Prober, read_clocks
 from halloo._ping.report import Generator, PingReport, ProbeEvent, TargetReport
 from halloo._ping.schedule import Schedule
 from halloo._ping.tracker import ProbeTracker
 from halloo.errors import HallooError, IncompleteRead, Reset, UsageError
 
-COUNT, INTERVAL, WAIT, SIZE = 10, 1.0, 5.0, 128  # probes, seconds, seconds, bytes
-_HIGHEST_DSCP, _HIGHEST_TTL, _FLOWS = 63, 255, 1000
+COUNT, INTERVAL, TIMEOUT, SIZE = 10, 1.0, 5.0, 128  # probes, seconds, seconds, bytes
+_MAX_DSCP, _MAX_TTL, _MAX_FLOWS = 63, 255, 1000
+
+
+Checks = Iterator[tuple[bool, str, str, str]]  # whether invalid; argument, fact and remedy
 
 
 class Sink(Protocol):
-    """Who is told of a ping while it goes on."""
+    """The receiver of a ping's events."""
 
-    def begin(self, report: PingReport, look: Callable[[], PingReport]) -> None:
-        """Take note that the first probe is about to leave; `look` gives the report so far at any time."""
+    def begin(self, report: PingReport, snapshot: Callable[[], PingReport]) -> None:
+        """Handle the start, just before the first probe; `snapshot` returns the report so far at any time."""
 
     def probe(self, event: ProbeEvent) -> None:
-        """Take note of what became of a probe."""
+        """Handle the outcome of a probe."""
 
     def interim(self, report: PingReport) -> None:
-        """Show how things stand, since somebody asks (SIGQUIT)."""
+        """Show an intermediate report, requested by SIGQUIT."""
 
     def end(self, report: PingReport) -> None:
-        """Show what it came to."""
+        """Show the final report."""
 
 
 @dataclass(frozen=True, slots=True)
 class PingConfig:
-    """What a ping was asked for, checked."""
+    """The arguments of a ping."""
 
     addresses: tuple[Address, ...] = (Address(host="localhost"),)
     count: int | None = COUNT
     interval: float = INTERVAL
-    timeout: float = WAIT
+    timeout: float = TIMEOUT
     deadline: float | None = None
     size: int = SIZE
     family: int | None = None
     tls: ClientTLS | None = None
-    marking: SocketOptions = field(default_factory=SocketOptions)
+    socket_options: SocketOptions = field(default_factory=SocketOptions)
     flows: int = 1
     reconnect: bool = False
     connect: bool = False
@@ -71,65 +74,66 @@ class PingConfig:
     goals: Sequence[Goal] = ()
 
     def check(self) -> None:
-        """Raise UsageError for what cannot be."""
-        for cannot_be, fact, remedy in chain(self._kinds(), self._amounts(), self._marks(), self._schemes()):
-            if cannot_be:
-                raise UsageError(fact, remedy)
+        """Raise UsageError for arguments that are invalid or contradict each other."""
+        checks = chain(self._type_checks(), self._range_checks(), self._socket_option_checks(), self._scheme_checks())
+        for invalid, argument, fact, remedy in checks:
+            if invalid:
+                raise UsageError(fact, remedy, argument=argument)
 
-    def _kinds(self) -> Iterator[tuple[bool, str, str]]:
-        marking = self.marking
-        whole = {name: getattr(self, name) for name in ("count", "size", "family", "flows")}
-        for name, value in {**whole, "dscp": marking.dscp, "ttl": marking.ttl}.items():
+    def _type_checks(self) -> Checks:
+        socket_options = self.socket_options
+        integers = {name: getattr(self, name) for name in ("count", "size", "family", "flows")}
+        for name, value in {**integers, "dscp": socket_options.dscp, "ttl": socket_options.ttl}.items():
             given = name in ("size", "flows") or value is not None
-            yield given and type(value) is not int, f"--{name} is a whole number, not {value!r}", f"write {name}=4"
+            yield given and type(value) is not int, name, f"must be a whole number, not {value!r}", "for example 4"
         for name in ("interval", "timeout", "deadline"):
             value = getattr(self, name)
             finite = type(value) in (int, float) and isfinite(value)
             given = name != "deadline" or value is not None
-            yield given and not finite, f"--{name} is a number of seconds, not {value!r}", f"write {name}=0.5"
-        yield self.family not in (None, 4, 6), f"a family is 4 or 6, not {self.family}", "or None for any"
+            yield given and not finite, name, f"must be a number of seconds, not {value!r}", "for example 0.5"
+        yield self.family not in (None, 4, 6), "family", f"must be 4 or 6, not {self.family}", "None allows both"
 
-    def _amounts(self) -> Iterator[tuple[bool, str, str]]:
-        yield (
-            not LEAST <= self.size <= MOST,
-            f"--size is {LEAST} to {MOST} bytes, not {self.size}",
-            "64, 128 and 1KiB are usual",
-        )
-        yield self.count is not None and self.count < 1, "--count is at least 1", "leave it out to go on until ^C"
-        yield self.interval < 0, "--interval is not less than nothing", "with 0 each probe follows the last answer"
-        yield _nanoseconds(self.timeout) < 1, "--timeout is more than nothing", "5s is usual"
+    def _range_checks(self) -> Checks:
+        size, count, interval, flows = self.size, self.count, self.interval, self.flows
+        fact = f"must be {LEAST} to {MOST} bytes, not {size}"
+        yield not LEAST <= size <= MOST, "size", fact, "64, 128 and 1KiB are usual"
+        yield count is not None and count < 1, "count", f"must be at least 1, not {count}", "omit it to run until ^C"
+        fact = f"must be 0 seconds or more, not {interval:g}"
+        yield interval < 0, "interval", fact, "with 0 each probe follows the last reply"
+        fact = f"must be more than 0 seconds, not {self.timeout:g}"
+        yield _nanoseconds(self.timeout) < 1, "timeout", fact, "5 seconds is usual"
         past = self.deadline is not None and self.deadline <= 0
-        yield past, "--deadline is more than nothing", "leave it out to go on until all is sent"
-        # More flows would not be lines that a person reads.
-        yield not 1 <= self.flows <= _FLOWS, f"--flows is 1 to {_FLOWS}, not {self.flows}", "8 show most of equal paths"
+        fact = f"must be more than 0 seconds, not {self.deadline}"
+        yield past, "deadline", fact, "omit it to run until all probes are sent"
+        # The report has a line for each flow: more would be unreadable.
+        fact = f"must be 1 to {_MAX_FLOWS}, not {flows}"
+        yield not 1 <= flows <= _MAX_FLOWS, "flows", fact, "8 cover most sets of equal paths"
 
-    def _marks(self) -> Iterator[tuple[bool, str, str]]:
-        dscp, ttl = self.marking.dscp, self.marking.ttl
-        unknown = dscp is not None and not 0 <= dscp <= _HIGHEST_DSCP
-        yield unknown, f"--dscp is 0 to {_HIGHEST_DSCP}, not {dscp}", "or a name, such as EF"
-        yield (
-            ttl is not None and not 1 <= ttl <= _HIGHEST_TTL,
-            f"--ttl is 1 to {_HIGHEST_TTL}, not {ttl}",
-            "64 is usual",
-        )
+    def _socket_option_checks(self) -> Checks:
+        dscp, ttl = self.socket_options.dscp, self.socket_options.ttl
+        invalid = dscp is not None and not 0 <= dscp <= _MAX_DSCP
+        yield invalid, "dscp", f"must be 0 to {_MAX_DSCP}, not {dscp}", "46 is EF, expedited forwarding"
+        invalid = ttl is not None and not 1 <= ttl <= _MAX_TTL
+        yield invalid, "ttl", f"must be 1 to {_MAX_TTL}, not {ttl}", "64 is usual"
 
-    def _schemes(self) -> Iterator[tuple[bool, str, str]]:
+    def _scheme_checks(self) -> Checks:
         schemes = {address.scheme for address in self.addresses}
-        vain = bool(self.tls) and "tls" not in schemes
-        yield vain, f"{self.addresses[0].scheme}: knows no certificates", "write tls:// before the host"
-        option = "--connect" if self.connect else "--reconnect"
-        vain = (self.connect or self.reconnect) and "udp" in schemes
-        yield vain, f"{option} is for connections, and udp:// has none", "leave it out, or ping tcp://"
-        option = "--size-sweep" if self.size_sweep else "--df"
-        vain = self.marking.df and schemes != {"udp"}
-        yield vain, f"{option} is for datagrams", "write udp:// before the host, or leave it out"
+        invalid = bool(self.tls) and "tls" not in schemes
+        fact = f"TLS options do not apply to {self.addresses[0].scheme}://"
+        yield invalid, "", fact, "write tls:// before the host, or omit them"
+        name = "connect" if self.connect else "reconnect"
+        invalid = (self.connect or self.reconnect) and "udp" in schemes
+        yield invalid, name, "needs connections, and udp:// has none", "omit it, or ping tcp://"
+        name = "size_sweep" if self.size_sweep else "df"
+        invalid = self.socket_options.df and schemes != {"udp"}
+        yield invalid, name, "needs datagrams", "write udp:// before the host, or omit it"
 
 
 def ping(
     *addresses: AddressLike,
     count: int | None = COUNT,
     interval: float = INTERVAL,
-    timeout: float = WAIT,
+    timeout: float = TIMEOUT,
     deadline: float | None = None,
     size: int = SIZE,
     family: int | None = None,
@@ -147,23 +151,23 @@ def ping(
     goals: Sequence[Goal | str] = (),
     sink: Sink | None = None,
 ) -> PingReport:
-    """Send `count` probes to each echo, every `interval` seconds, and measure what comes back.
+    """Send `count` probes to each echo server, one every `interval` seconds, and measure the replies.
 
-    A probe is `size` bytes, 37 to 65507, and is lost when it takes more than `timeout` seconds; with `interval=0` each
-    follows the last answer; after `deadline` seconds it ends. `flows` connections or source ports are used in turn,
-    each a target of its own with `count` probes. With `reconnect` every probe has a connection of its own; with
-    `connect` it is nothing but that, to any port. `dscp` and `ttl` mark what is sent, `bind` is the address it leaves
-    from, `df` forbids fragments; `size_sweep` looks for the largest datagram that returns, and does nothing else.
-    `busy_poll` never sleeps: more exact, at the price of a core. Times are from sending to the kernel's
-    receiving where the kernel tells, unless `user_clock`. A dead target is in the report. docs/ping.md says what
-    each number is. Raises UsageError, UnknownHost.
+    `size` is the bytes of a probe, 37 to 65507. A probe without a reply after `timeout` seconds is lost. With
+    `interval=0` each probe follows the last reply. After `deadline` seconds the run ends. `flows` is the number of
+    connections or source ports to use in turn, each a target of its own with `count` probes. With `reconnect` every
+    probe opens its own connection; with `connect` it does only that, to any port. `dscp` and `ttl` are set on the
+    packets, `bind` is the source address, `df` forbids fragmentation. `size_sweep` only searches for the largest
+    datagram that is echoed. `busy_poll` polls without sleeping: more exact, but it uses a whole core. A round trip ends
+    at the kernel's receive timestamp where there is one, or with `user_clock` when the program reads the reply. An
+    unreachable target is part of the report. docs/ping.md explains each number. Raises UsageError, UnknownHost.
 
     >>> with halloo.serving() as server:
     ...     report = halloo.ping(server.address, count=3, interval=0)
     >>> report.targets[0].received
     3
     """
-    wanted = PingConfig(
+    config = PingConfig(
         addresses=tuple(parse(address) for address in addresses or ("localhost",)),
         count=count,
         interval=interval,
@@ -172,7 +176,7 @@ def ping(
         size=size,
         family=family,
         tls=tls,
-        marking=SocketOptions(dscp, ttl, bind, df or size_sweep),
+        socket_options=SocketOptions(dscp, ttl, bind, df or size_sweep),
         flows=flows,
         reconnect=reconnect,
         connect=connect,
@@ -181,96 +185,102 @@ def ping(
         user_clock=user_clock,
         goals=tuple(goal(each) if isinstance(each, str) else each for each in goals),
     )
-    wanted.check()
-    with closing(StopRequest()) as wish, wish.of_signals() if sink else nullcontext():
-        return _Run(wanted, sink, wish).report()
+    config.check()
+    with closing(StopRequest()) as stop_request, stop_request.of_signals() if sink else nullcontext():
+        return _Run(config, sink, stop_request).run()
 
 
 class _Run:
-    """One ping, from the first connection to the report."""
-
-    def __init__(self, wanted: PingConfig, sink: Sink | None, wish: StopRequest) -> None:
-        self._wanted, self._sink, self._wish = wanted, sink, wish
-        self._tell = sink.probe if sink else _unheard
-        self._courses = _courses(wanted)
-        self._pace = Schedule(_nanoseconds(wanted.interval), len(self._courses), wanted.count)
+    def __init__(self, config: PingConfig, sink: Sink | None, stop_request: StopRequest) -> None:
+        self._config, self._sink, self._stop_request = config, sink, stop_request
+        self._on_event = sink.probe if sink else _ignore
+        self._flows = _make_flows(config)
+        self._schedule = Schedule(_nanoseconds(config.interval), len(self._flows), config.count)
         self._prober = Prober(
-            self._courses,
-            self._pace,
-            wish,
-            self._tell,
-            deadline_ns=None if wanted.deadline is None else _nanoseconds(wanted.deadline),
-            busy_poll=wanted.busy_poll,
+            self._flows,
+            self._schedule,
+            stop_request,
+            self._on_event,
+            deadline_ns=None if config.deadline is None else _nanoseconds(config.deadline),
+            busy_poll=config.busy_poll,
         )
         self._sweeps: list[MtuSweep] = []
-        self._version, self._system = version(), system()  # now, since they take files, of which flows may leave none
-        self._began, self._busy = both_clocks(), 0
+        self._version, self._system = version(), system()  # read now: later the flows may use up all file descriptors
+        self._started, self._cpu_start_ns = read_clocks(), 0
 
-    def report(self) -> PingReport:
-        """Do it. What was found before an error of the sink has gone to it, too."""
+    def run(self) -> PingReport:
+        """Run the ping and return its report. If one output fails, the others still get the results so far."""
         with closing(self._prober):
-            self._began, self._busy = both_clocks(), time.process_time_ns()
+            self._started, self._cpu_start_ns = read_clocks(), time.process_time_ns()
             self._prober.open()
             try:
                 if self._sink:
-                    self._sink.begin(self.look(), self.look)
+                    self._sink.begin(self.snapshot(), self.snapshot)
                 self._measure()
             except HallooError:
                 raise
-            except OSError:  # whoever read the lines has left, or the disk is full; another file is still worth writing
-                self._wish.stop = True
+            except OSError:  # a closed pipe or a full disk; the other outputs are still written
+                self._stop_request.stop = True
                 with suppress(OSError):
                     self._end()
                 raise
             return self._end()
 
-    def look(self) -> PingReport:
-        """Say what was found so far."""
-        return self._found(histogram=False)
+    def snapshot(self) -> PingReport:
+        """Return the report so far."""
+        return self._report(histogram=False)
 
     def _measure(self) -> None:
-        if self._wanted.size_sweep:
-            self._sweeps = [self._sweep(place, course) for place, course in enumerate(self._courses)]
+        if self._config.size_sweep:
+            self._sweeps = [self._sweep(index, flow) for index, flow in enumerate(self._flows)]
             for sweep in self._sweeps:
                 sweep.run(self._interim)
         else:
             self._prober.run(self._interim)
 
-    def _sweep(self, place: int, course: Flow) -> MtuSweep:
-        timeout, deadline = _nanoseconds(self._wanted.timeout), self._wanted.deadline
-        end = None if deadline is None else self._began.steady_ns + _nanoseconds(deadline)
-        target = course.tracker.report()
+    def _sweep(self, index: int, flow: Flow) -> MtuSweep:
+        timeout, deadline = _nanoseconds(self._config.timeout), self._config.deadline
+        end = None if deadline is None else self._started.steady_ns + _nanoseconds(deadline)
+        target = flow.tracker.report()
         return MtuSweep(
-            course.connection, target, self._wish, self._tell, wait_ns=timeout, chance=_chance, place=place, end_ns=end
+            flow.connection,
+            target,
+            self._stop_request,
+            self._on_event,
+            timeout_ns=timeout,
+            random_run=_random_run,
+            index=index,
+            end_ns=end,
         )
 
     def _interim(self) -> None:
         if self._sink:
-            self._sink.interim(_judged(self.look(), self._wanted))
+            self._sink.interim(_with_verdicts(self.snapshot(), self._config))
 
     def _end(self) -> PingReport:
-        found = replace(self._found(histogram=True), interrupted=self._wish.stop)
-        report = _judged(found, self._wanted)
+        report = replace(self._report(histogram=True), interrupted=self._stop_request.stop)
+        report = _with_verdicts(report, self._config)
         if self._sink:
             self._sink.end(report)
         return report
 
-    def _found(self, *, histogram: bool) -> PingReport:
-        self._prober.look()
-        passed, pace = both_clocks().steady_ns - self._began.steady_ns, self._pace
-        cpu = 100 * (time.process_time_ns() - self._busy) / max(passed, 1)
-        usual = _USUAL | ({"count": None} if self._sink else {})  # a command goes on until ^C
+    def _report(self, *, histogram: bool) -> PingReport:
+        self._prober.refresh()
+        elapsed, schedule = read_clocks().steady_ns - self._started.steady_ns, self._schedule
+        cpu = 100 * (time.process_time_ns() - self._cpu_start_ns) / max(elapsed, 1)
+        generator = Generator(
+            schedule.planned, schedule.late, schedule.behind, schedule.skipped_waiting, schedule.lateness.summary(), cpu
+        )
+        defaults = _DEFAULTS | ({"count": None} if self._sink else {})  # the command runs until ^C
         targets = [sweep.report() for sweep in self._sweeps]
-        targets = targets or [course.tracker.report(histogram=histogram) for course in self._courses]
+        targets = targets or [flow.tracker.report(histogram=histogram) for flow in self._flows]
         return PingReport(
             targets=tuple(targets),
-            started_ns=self._began.wall_ns,
-            duration_ns=passed,
-            generator=Generator(
-                pace.planned, pace.late, pace.behind, pace.skipped_waiting, pace.lateness.summary(), cpu
-            ),
-            effective=(effective := _effective(self._wanted)),
-            supplied={name: value for name, value in effective.items() if value != usual[name]},
+            started_ns=self._started.wall_ns,
+            duration_ns=elapsed,
+            generator=generator,
+            effective=(effective := _effective(self._config)),
+            supplied={name: value for name, value in effective.items() if value != defaults[name]},
             system=self._system,
             version=self._version,
         )
@@ -280,68 +290,66 @@ def _nanoseconds(seconds: float) -> int:
     return int(seconds * SECOND)
 
 
-def _chance() -> int:
-    """Give the number of a run, which nobody can guess who does not see its probes."""
+def _random_run() -> int:
+    """Return a run number that cannot be guessed without seeing its probes."""
     return int.from_bytes(os.urandom(4))
 
 
-def _unheard(_event: ProbeEvent) -> None:
-    """Tell nobody."""
+def _ignore(_event: ProbeEvent) -> None:
+    pass
 
 
-def _courses(wanted: PingConfig) -> list[Flow]:
-    ways = [(address, flow) for address in wanted.addresses for flow in range(wanted.flows)]
-    return [_course(place, address, flow, wanted) for place, (address, flow) in enumerate(ways)]
+def _make_flows(config: PingConfig) -> list[Flow]:
+    sources = [(address, port) for address in config.addresses for port in range(config.flows)]
+    return [_make_flow(index, address, port, config) for index, (address, port) in enumerate(sources)]
 
 
-def _course(place: int, address: Address, flow: int, wanted: PingConfig) -> Flow:
+def _make_flow(index: int, address: Address, port: int, config: PingConfig) -> Flow:
     address = replace(address, host=address.host or "localhost") if address.path is None else address
-    label = f"{address} flow {flow + 1}" if wanted.flows > 1 else str(address)
-    run = _chance()
-    wait = wanted.timeout if wanted.deadline is None else min(wanted.timeout, wanted.deadline)
-    tls = wanted.tls if address.scheme == "tls" else None
-    dial = ConnectOptions(address, wait, wanted.marking, wanted.family, tls, wanted.user_clock)
-    account = ProbeTracker(
-        place,
-        Probes(run, wanted.size),
-        _nanoseconds(wanted.timeout),
+    label = f"{address} flow {port + 1}" if config.flows > 1 else str(address)
+    run = _random_run()
+    timeout = config.timeout if config.deadline is None else min(config.timeout, config.deadline)
+    tls = config.tls if address.scheme == "tls" else None
+    options = ConnectOptions(address, timeout, config.socket_options, config.family, tls, config.user_clock)
+    tracker = ProbeTracker(
+        index,
+        Probes(run, config.size),
+        _nanoseconds(config.timeout),
         TargetReport(label, str(address), None, None),
-        one_connection=not wanted.reconnect,
+        one_connection=not config.reconnect,
     )
-    return Flow(ProbeConnection(dial, run=run, size=wanted.size), account, wanted.reconnect, wanted.connect)
+    return Flow(ProbeConnection(options, run=run, size=config.size), tracker, config.reconnect, config.connect)
 
 
-def _judged(report: PingReport, wanted: PingConfig) -> PingReport:
-    """Say of each target that never answered why, and which goals were missed."""
-    targets = report.targets if wanted.connect else tuple(_explained(target) for target in report.targets)
-    sentences = [sentence for target in targets for goal in wanted.goals if (sentence := missed(goal, target))]
+def _with_verdicts(report: PingReport, config: PingConfig) -> PingReport:
+    targets = report.targets if config.connect else tuple(_with_failure(target) for target in report.targets)
+    sentences = [sentence for target in targets for goal in config.goals if (sentence := missed(goal, target))]
     return replace(report, targets=targets, missed=tuple(sentences))
 
 
-def _explained(target: TargetReport) -> TargetReport:
-    """Name a far end that lets connections in, and does not echo: it was silent long enough, or ended them all."""
-    echoes = target.received or target.late or target.corrupt
-    if echoes or target.address.startswith("udp:") or "connect" not in target.phases:
+def _with_failure(target: TargetReport) -> TargetReport:
+    """Report a server that accepts but does not echo: it was silent for the timeout, or ended all connections."""
+    echoed = target.received or target.late or target.corrupt
+    if echoed or target.address.startswith("udp:") or "connect" not in target.phases:
         return target
     if not (target.timed_out or target.errors) or target.errors.keys() - {IncompleteRead.__name__, Reset.__name__}:
         return target
     place = parse(target.address).place
-    return replace(target, failure=f"{place} accepts but does not echo; add --connect")
+    return replace(target, failure=f"{place} accepts connections but does not echo; the connect option needs no echo")
 
 
-def _effective(wanted: PingConfig) -> dict[str, Any]:
-    """Give the options in effect, as JSON has them."""
-    marking = wanted.marking
-    plain = ("count", "size", "family", "flows", "reconnect", "connect", "size_sweep", "busy_poll", "user_clock")
+def _effective(config: PingConfig) -> dict[str, Any]:
+    socket_options = config.socket_options
+    names = ("count", "size", "family", "flows", "reconnect", "connect", "size_sweep", "busy_poll", "user_clock")
     return {
-        "addresses": [str(address) for address in wanted.addresses],
-        "interval_ns": _nanoseconds(wanted.interval),
-        "timeout_ns": _nanoseconds(wanted.timeout),
-        "deadline_ns": None if wanted.deadline is None else _nanoseconds(wanted.deadline),
-        **{name: getattr(wanted, name) for name in plain},
-        **{name: getattr(marking, name) for name in ("dscp", "ttl", "bind", "df")},
-        "goals": [goal.text for goal in wanted.goals],
+        "addresses": [str(address) for address in config.addresses],
+        "interval_ns": _nanoseconds(config.interval),
+        "timeout_ns": _nanoseconds(config.timeout),
+        "deadline_ns": None if config.deadline is None else _nanoseconds(config.deadline),
+        **{name: getattr(config, name) for name in names},
+        **{name: getattr(socket_options, name) for name in ("dscp", "ttl", "bind", "df")},
+        "goals": [goal.text for goal in config.goals],
     }
 
 
-_USUAL = _effective(PingConfig())
+_DEFAULTS = _effective(PingConfig())

@@ -1,4 +1,4 @@
-"""Reports of pings that never were: a good one, one with every trouble, a silent one, several side by side."""
+"""Sample reports: a good target, one with every finding, a silent one, and several compared."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -13,15 +13,15 @@ HOSTILE = "\x1b[31m\x00\x07\r\u202e [red]"
 
 
 def latency(values: Iterable[int]) -> Histogram:
-    """Record values that follow one another."""
+    """Record consecutive values."""
     found = Histogram()
     for number, value in enumerate(values):
         found.record(value, number)
     return found
 
 
-def spread(*values: int) -> Summary:
-    """Make a distribution."""
+def summary_of(*values: int) -> Summary:
+    """Summarise values."""
     found = latency(values).summary()
     assert found
     return found
@@ -40,7 +40,7 @@ GOOD = TargetReport(
     received=10,
     clock="kernel",
     round_trip=TEN.summary(),
-    phases={"resolve": spread(210 * US), "connect": spread(41 * US), "first": spread(130 * US)},
+    phases={"resolve": summary_of(210 * US), "connect": summary_of(41 * US), "first": summary_of(130 * US)},
     kernel=KERNEL,
     floor_ns=41_200,
     dscp=0,
@@ -67,11 +67,13 @@ BAD = TargetReport(
     errors={"refused": 7},
     round_trip=MANY.summary(),
     phases={
-        "resolve": spread(2 * MS, 3 * MS),
-        "connect": spread(MS, 50 * MS, 60 * MS),
-        "first": spread(80 * US, 90 * US),
+        "resolve": summary_of(2 * MS, 3 * MS),
+        "connect": summary_of(MS, 50 * MS, 60 * MS),
+        "first": summary_of(80 * US, 90 * US),
     },
-    timestamps=TimestampReport(spread(3 * US, 4 * US), DirectionalLoss(3, 2, 9, 1), spread(40 * US), spread(44 * US)),
+    timestamps=TimestampReport(
+        summary_of(3 * US, 4 * US), DirectionalLoss(3, 2, 9, 1), summary_of(40 * US), summary_of(44 * US)
+    ),
     outages=OUTAGES,
     outage_count=2,
     longest_outage=OUTAGES[0],
@@ -91,14 +93,14 @@ FLOWS = tuple(
         label=f"localhost:8888 :{51234 + flow}",
         local=f"127.0.0.1:{51234 + flow}",
         lost=flow // 3,
-        round_trip=spread(*([(80 + 4000 * (flow == 2)) * US] * 40)),
+        round_trip=summary_of(*([(80 + 4000 * (flow == 2)) * US] * 40)),
     )
     for flow in range(4)
 )
 
 
 def report(*targets: TargetReport, generator: Generator | None = None, missed: tuple[str, ...] = ()) -> PingReport:
-    """Make a report of them."""
+    """Make a report of these targets."""
     return PingReport(
         targets=targets,
         started_ns=START,
@@ -111,11 +113,11 @@ def report(*targets: TargetReport, generator: Generator | None = None, missed: t
     )
 
 
-LIMITED = Generator(planned=1000, late=120, behind=60, lateness=spread(200 * US, 3 * MS), cpu_percent=99.5)
+LIMITED = Generator(planned=1000, late=120, behind=60, lateness=summary_of(200 * US, 3 * MS), cpu_percent=99.5)
 HOSTILE_TARGET = replace(SILENT, label=HOSTILE, address=HOSTILE, failure=HOSTILE)
-EVERY = (
+REPORTS = (
     report(GOOD),
-    report(BAD, generator=LIMITED, missed=("p99 of udp://10.0.0.2:8888 was 7.1ms, and p99>5ms is a failure",)),
+    report(BAD, generator=LIMITED, missed=("p99 of udp://10.0.0.2:8888 is 7.1ms (fail if p99>5ms)",)),
     report(SILENT),
     report(*FLOWS),
     report(GOOD, BAD, SILENT),
