@@ -1,28 +1,28 @@
-"""A right echo server of datagrams with little room, which loses some of a burst: `python -m tests._check.lossy PORT`.
+"""A correct UDP echo server with a small buffer, which loses part of a burst: `python -m tests._check.lossy PORT`.
 
-Knows the reference. Datagrams may get lost, so that this is no mistake.
+It is correct because datagrams may be lost.
 """
 
 import socket
 
-from tests._check.reference_udp import Letter, Server, main
+from tests._check.reference_udp import Datagram, Server, main
 
-ROOM = 16 << 10  # bytes; Linux doubles it, for its own records
+ROOM = 16 << 10  # bytes; Linux doubles it for its bookkeeping
 
 
 class Lossy(Server):
-    """The reference, somewhat slow."""
+    """The reference with a small buffer, and slower."""
 
     def open(self, family: socket.AddressFamily) -> socket.socket:
-        """Make a socket with little room."""
+        """Make a socket with a small buffer."""
         sock = super().open(family)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, ROOM)
         return sock
 
-    def answer(self, sock: socket.socket, letter: Letter) -> None:
-        """Take a moment."""
-        super().answer(sock, letter)
-        self.moment.wait(0.001)
+    def reply(self, sock: socket.socket, datagram: Datagram) -> None:
+        """Reply, and wait for 1 ms."""
+        super().reply(sock, datagram)
+        self.never_set.wait(0.001)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Programs to be checked, each a line or two of Python: `python(CODE)` is the command.
+"""Short Python programs to check; `python(CODE)` is the command.
 
-Knows the standard library alone. They listen, and do nothing else, unless they say so.
+They use only the standard library.
 """
 
 import sys
@@ -23,5 +23,5 @@ while True:
 
 
 def python(code: str, *words: str) -> tuple[str, ...]:
-    """Give the command that runs the code, `PORT` being its first argument unless others are given."""
+    """Return the command that runs the code; its arguments are `words`, by default `PORT`."""
     return (sys.executable, "-IS", "-c", code, *(words or ("PORT",)))

@@ -1,6 +1,6 @@
-"""A right echo server of one thread, the measure of the cases: `python -m tests._check.reference PORT`.
+"""A correct single-threaded echo server, which passes all cases: `python -m tests._check.reference PORT`.
 
-Knows the standard library alone, and nothing of halloo. Mutants of event loops differ from it in one step each.
+Uses only the standard library, not halloo. Mutants of event loops override one step of it each.
 """
 
 import array
@@ -14,14 +14,14 @@ import time
 from contextlib import suppress
 
 BUFFER = 64 * 1024
-DRAIN, QUIET, GOODBYE = 10.0, 0.25, 1.0  # seconds
+DRAIN_TIME, QUIET_TIME, LINGER_TIME = 10.0, 0.25, 1.0  # seconds
 
 
-class Echo:
-    """All connections, in one poll: each is read from only while nothing of it is unsent."""
+class EchoServer:
+    """An event loop; it reads from a connection only while no bytes of it are pending."""
 
     def __init__(self, listener: socket.socket) -> None:
-        """Serve a listener, and be told of signals."""
+        """Register the listener, and a socket that signals wake."""
         self.listener: socket.socket | None = listener
         self.waker, wakeup = socket.socketpair()
         self.poll = select.epoll()
@@ -30,15 +30,15 @@ class Echo:
         signal.set_wakeup_fd(wakeup.fileno(), warn_on_full_buffer=False)
         self.wakeup = wakeup
         self.socks: dict[int, socket.socket] = {}
-        self.debts: dict[int, memoryview] = {}
-        self.heard: dict[int, float] = {}
-        self.left: dict[int, float] = {}
+        self.pending: dict[int, memoryview] = {}
+        self.last_received: dict[int, float] = {}
+        self.shutdown_at: dict[int, float] = {}
         self.poll.register(self.waker, select.EPOLLIN)
         self.poll.register(listener, select.EPOLLIN)
         self.paused = False
 
-    def turn(self, timeout: float | None) -> bool:
-        """Do once what is ready; True at a signal."""
+    def run_once(self, timeout: float | None) -> bool:
+        """Handle the ready events once; return whether there was a signal."""
         signalled, resuming = False, self.paused
         for fd, _ in self.poll.poll(0.1 if resuming else timeout):
             if fd == self.waker.fileno():
@@ -46,7 +46,7 @@ class Echo:
             elif self.listener and fd == self.listener.fileno():
                 self.accept()
             elif fd in self.socks:
-                self.heard[fd] = time.monotonic()
+                self.last_received[fd] = time.monotonic()
                 with suppress(BlockingIOError):
                     self.serve(fd)
         if resuming and self.listener:
@@ -55,7 +55,7 @@ class Echo:
         return signalled
 
     def accept(self) -> bool:
-        """Take a client in; without descriptors, none for a moment."""
+        """Accept a client; out of descriptors, pause accepting until the next turn."""
         if not self.listener:
             return False
         try:
@@ -69,18 +69,18 @@ class Echo:
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socks[sock.fileno()] = sock
-        self.heard[sock.fileno()] = time.monotonic()
+        self.last_received[sock.fileno()] = time.monotonic()
         self.poll.register(sock, select.EPOLLIN)
         return True
 
     def serve(self, fd: int) -> None:
-        """Send what is owed, or echo what has come."""
+        """Send pending bytes, or echo the received ones."""
         sock = self.socks[fd]
         try:
-            data = self.debts.pop(fd, None) or memoryview(self.hear(sock))
+            data = self.pending.pop(fd, None) or memoryview(self.receive(sock))
             if not data:
                 return self.close(fd)
-            if fd in self.left:
+            if fd in self.shutdown_at:
                 return None
             try:
                 rest = data[sock.send(data) :]
@@ -91,50 +91,50 @@ class Echo:
         except OSError:
             return self.close(fd)
         if rest:
-            self.debts[fd] = rest
+            self.pending[fd] = rest
         self.poll.modify(fd, select.EPOLLOUT if rest else select.EPOLLIN)
         return None
 
-    def hear(self, sock: socket.socket) -> bytes:
-        """Receive what has come; empty at the client's end."""
+    def receive(self, sock: socket.socket) -> bytes:
+        """Receive what is available; empty at the end of the stream."""
         return sock.recv(BUFFER)
 
     def close(self, fd: int) -> None:
-        """Forget a connection."""
-        self.debts.pop(fd, None)
-        self.left.pop(fd, None)
+        """Close a connection and forget it."""
+        self.pending.pop(fd, None)
+        self.shutdown_at.pop(fd, None)
         self.poll.unregister(fd)
         self.socks.pop(fd).close()
 
     def drain(self) -> None:
-        """Take in who waits, finish what is owed, and say goodbye."""
+        """Accept waiting clients, send pending bytes, and shut down."""
         while self.accept():
             pass
         if self.listener:
             self.listener.close()
-        self.listener, deadline = None, time.monotonic() + DRAIN
+        self.listener, deadline = None, time.monotonic() + DRAIN_TIME
         while self.socks and time.monotonic() < deadline:
-            self.turn(0.02)
+            self.run_once(0.02)
             now = time.monotonic()
             for fd, sock in list(self.socks.items()):
-                if fd in self.left:
-                    if now - self.left[fd] > GOODBYE:
+                if fd in self.shutdown_at:
+                    if now - self.shutdown_at[fd] > LINGER_TIME:
                         self.close(fd)
-                elif fd not in self.debts and now - self.heard[fd] > QUIET and not in_flight(sock):
-                    self.left[fd] = now
+                elif fd not in self.pending and now - self.last_received[fd] > QUIET_TIME and not in_flight(sock):
+                    self.shutdown_at[fd] = now
                     with suppress(OSError):
                         sock.shutdown(socket.SHUT_WR)
 
 
 def in_flight(sock: socket.socket) -> int:
-    """Count the bytes not read yet, or not confirmed yet."""
+    """Count the bytes not read yet or not acknowledged yet."""
     counts = [array.array("i", [0]) for _ in range(2)]
     for request, count in zip((termios.FIONREAD, termios.TIOCOUTQ), counts, strict=True):
         fcntl.ioctl(sock, request, count)
     return sum(count[0] for count in counts)
 
 
-def main(server: type[Echo] = Echo) -> None:
+def main(server: type[EchoServer] = EchoServer) -> None:
     """Serve the port of the command line on 127.0.0.1, until SIGINT or SIGTERM."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
@@ -143,7 +143,7 @@ def main(server: type[Echo] = Echo) -> None:
     except OSError as error:
         sys.exit(f"reference: {error}")
     echo = server(listener)
-    while not echo.turn(None):
+    while not echo.run_once(None):
         pass
     echo.drain()
 

@@ -1,7 +1,7 @@
-"""A right echo server of datagrams, the measure of their cases: `python -m tests._check.reference_udp PORT`.
+"""A correct UDP echo server, which passes all cases: `python -m tests._check.reference_udp PORT`.
 
-Knows the standard library of Linux alone, and nothing of halloo. It has the port on every address of both families, and
-serves streams beside, on a port of its own. Mutants differ from it in one step, and override that one.
+Uses only the standard library on Linux, not halloo. It binds the port on all addresses of both families, and serves
+TCP on another port. Mutants override one step of it.
 """
 
 import socket
@@ -13,11 +13,11 @@ from contextlib import suppress
 from ipaddress import ip_address
 from typing import NamedTuple
 
-BUFFER = 65535  # bytes: no datagram is longer
-QUEUE = 8 << 20  # bytes asked for; the kernel takes it down to net.core.rmem_max
-TTL = 200  # the mark of our own answers, wherever they come from: no system starts with it
-SERVICES = frozenset({0, 7, 9, 13, 17, 19, 37, 53, 69, 123, 161})  # ports that answer whatever comes; 0 is nobody's
-# Of Linux, see ip(7) and ipv6(7): the socket module has no names for these before Python 3.14.
+BUFFER = 65535  # bytes: the maximum of a datagram
+QUEUE = 8 << 20  # bytes requested; the kernel limits it to net.core.rmem_max
+TTL = 200  # marks the replies of this program and its copies: no system uses it as the initial value
+SERVICES = frozenset({0, 7, 9, 13, 17, 19, 37, 53, 69, 123, 161})  # ports that answer any datagram; 0 is no valid port
+# Linux, see ip(7) and ipv6(7): the socket module has no names for these before Python 3.14.
 IP_PKTINFO, IP_RECVTTL, IPV6_RECVPKTINFO, IPV6_RECVHOPLIMIT = 8, 12, 49, 51
 FAMILIES = {
     socket.AF_INET: (
@@ -29,57 +29,57 @@ FAMILIES = {
         *((socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, TTL), (socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)),
     ),
 }
-EVERY = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}
-#  | interface | our address there | the address it was sent to |   of IPv4; of IPv6: | sent to | interface |
+WILDCARD = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}
+#  IPv4: | interface | local address | destination |   IPv6: | destination | interface |
 IPV4, IPV6 = struct.Struct("=i4s4s"), struct.Struct("=16si")
-Note = tuple[int, int, bytes]
+Ancillary = tuple[int, int, bytes]
 
 
-class Letter(NamedTuple):
-    """A datagram, who sent it, and what the system notes about it."""
+class Datagram(NamedTuple):
+    """A datagram, its source address, and its ancillary data."""
 
     data: bytes
     peer: tuple[str, int]
-    notes: Sequence[Note]
+    ancillary: Sequence[Ancillary]
 
     @property
-    def place(self) -> list[Note]:
-        """Where it was sent to; given back with the answer, that is where the answer comes from."""
+    def destination_info(self) -> list[Ancillary]:
+        """The ancillary data with the destination; sent with the reply, it sets the source."""
         kinds = ((socket.IPPROTO_IP, IP_PKTINFO), (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO))
-        return [note for note in self.notes if note[:2] in kinds]
+        return [item for item in self.ancillary if item[:2] in kinds]
 
     @property
-    def to_many(self) -> bool:
+    def sent_to_group(self) -> bool:
         """Whether it was sent to a broadcast or multicast address."""
-        note = self.place[0][2]
-        if len(note) == IPV4.size:
-            _, ours, meant = IPV4.unpack(note)
-            return bool(ours != meant)
-        return ip_address(IPV6.unpack(note)[0]).is_multicast
+        item = self.destination_info[0][2]
+        if len(item) == IPV4.size:
+            _, local, destination = IPV4.unpack(item)
+            return bool(local != destination)
+        return ip_address(IPV6.unpack(item)[0]).is_multicast
 
     @property
-    def is_answer(self) -> bool:
-        """Whether it starts with the mark that answers have; on this machine no router counts it down."""
+    def is_reply(self) -> bool:
+        """Whether it has the TTL of a reply; on this machine no router decrements it."""
         kinds = ((socket.IPPROTO_IP, socket.IP_TTL), (socket.IPPROTO_IPV6, socket.IPV6_HOPLIMIT))
-        return any(note[:2] in kinds and struct.unpack("=i", note[2])[0] == TTL for note in self.notes)
+        return any(item[:2] in kinds and struct.unpack("=i", item[2])[0] == TTL for item in self.ancillary)
 
 
 class Server:
-    """Steps of a server, each a method, so that a mutant can take one of them wrong."""
+    """A server with a method for each step, so that a mutant can override one."""
 
     services = SERVICES
 
     def __init__(self, port: int) -> None:
-        """Take the port, and another one for streams."""
+        """Bind the port, and another one for TCP."""
         self.port = port
-        self.moment = threading.Event()  # never set: to wait for it is to let time pass
+        self.never_set = threading.Event()  # waiting for it is a sleep
         self.streams = socket.create_server(("127.0.0.1", 0))
         self.socks = [self.open(family) for family in FAMILIES if has(family)]
         for sock in self.socks:
-            sock.bind((EVERY[sock.family], port))
+            sock.bind((WILDCARD[sock.family], port))
 
     def open(self, family: socket.AddressFamily) -> socket.socket:
-        """Make a socket that has room, and is told where from and where to."""
+        """Make a socket with a large buffer, which receives TTL and destination."""
         sock = socket.socket(family, socket.SOCK_DGRAM)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, QUEUE)
         for option in FAMILIES[family]:
@@ -87,53 +87,58 @@ class Server:
         return sock
 
     def serve(self) -> None:
-        """Serve all sockets at once, until one of IPv4 breaks."""
+        """Serve all sockets, until the IPv4 socket fails."""
         threading.Thread(target=self.accept, daemon=True).start()
         for sock in self.socks[1:]:
             threading.Thread(target=self.echo, args=(sock,), daemon=True).start()
         self.echo(self.socks[0])
 
     def echo(self, sock: socket.socket) -> None:
-        """Answer one datagram after another."""
+        """Reply to one datagram after another."""
         while True:
             self.step(sock)
 
     def step(self, sock: socket.socket) -> None:
-        """Answer one datagram. An error is about one client, and perhaps not even this one."""
+        """Reply to one datagram. An error concerns one client, perhaps an earlier one."""
         with suppress(OSError):
-            letter = self.hear(sock)
-            if not self.refuses(letter):
-                self.answer(sock, letter)
+            datagram = self.receive(sock)
+            if not self.ignores(datagram):
+                self.reply(sock, datagram)
 
-    def hear(self, sock: socket.socket) -> Letter:
+    def receive(self, sock: socket.socket) -> Datagram:
         """Receive a datagram."""
-        data, notes, _, peer = sock.recvmsg(BUFFER, 256)
-        return Letter(data, peer, notes)
+        data, ancillary, _, peer = sock.recvmsg(BUFFER, 256)
+        return Datagram(data, peer, ancillary)
 
-    def refuses(self, letter: Letter) -> bool:
-        """Say whether nothing must be answered: there would be no end, or it would go to somebody else."""
-        return self.is_loop(letter) or letter.peer[1] in self.services or letter.to_many or self.is_many(letter.peer)
+    def ignores(self, datagram: Datagram) -> bool:
+        """Whether a reply could cause a loop or go to third parties."""
+        return (
+            self.is_loop(datagram)
+            or datagram.peer[1] in self.services
+            or datagram.sent_to_group
+            or self.is_group(datagram.peer)
+        )
 
-    def is_loop(self, letter: Letter) -> bool:
-        """Whether it comes from ourselves, or from a copy of ours."""
-        return letter.is_answer or letter.peer[1] == self.port
+    def is_loop(self, datagram: Datagram) -> bool:
+        """Whether it was sent by this server or by a copy of it."""
+        return datagram.is_reply or datagram.peer[1] == self.port
 
-    def is_many(self, peer: tuple[str, int]) -> bool:
-        """Whether the sender is a group. To send to a broadcast address, the system asks for SO_BROADCAST."""
+    def is_group(self, peer: tuple[str, int]) -> bool:
+        """Whether the source is a multicast address; for broadcasts, the kernel requires SO_BROADCAST."""
         return ip_address(peer[0].partition("%")[0]).is_multicast
 
-    def answer(self, sock: socket.socket, letter: Letter) -> None:
-        """Send a datagram back from where it was sent to."""
-        sock.sendmsg([letter.data], letter.place, 0, letter.peer)
+    def reply(self, sock: socket.socket, datagram: Datagram) -> None:
+        """Send a datagram back from the address that it was sent to."""
+        sock.sendmsg([datagram.data], datagram.destination_info, 0, datagram.peer)
 
     def accept(self) -> None:
-        """Take in clients of streams."""
+        """Accept TCP clients."""
         while True:
             conn, _ = self.streams.accept()
-            threading.Thread(target=self.talk, args=(conn,), daemon=True).start()
+            threading.Thread(target=self.serve_client, args=(conn,), daemon=True).start()
 
-    def talk(self, conn: socket.socket) -> None:
-        """Send back what comes in a stream."""
+    def serve_client(self, conn: socket.socket) -> None:
+        """Echo a stream."""
         with conn, suppress(OSError):
             while data := conn.recv(BUFFER):
                 conn.sendall(data)
@@ -143,7 +148,7 @@ def has(family: socket.AddressFamily) -> bool:
     """Whether this machine has IPv4, or IPv6."""
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as sock:
-            sock.bind((EVERY[family], 0))
+            sock.bind((WILDCARD[family], 0))
     except OSError:
         return False
     return True

@@ -1,100 +1,110 @@
-"""The checker is checked: every deliberately wrong server of datagrams fails exactly what its mistake is about.
+"""Tests of the checker: every UDP mutant, a server with one mistake, fails exactly the cases for that mistake.
 
-Each is asked every MUST and SHOULD of level 4; a case that needs a failed one is BLOCKED, and only such a one. The
-right servers pass everything. That takes some minutes (`make check-all`); `make test` asks what fails at once. To forge
-datagrams, and to ask from a service's port, takes root: for others these cases are skipped, and so are their mutants.
+Each mutant is checked with every MUST and SHOULD of level 4; cases that need a failed one are BLOCKED, and no others.
+The correct servers pass everything. That takes some minutes (`make check-all`); `make test` runs only the cases that
+fail at once. Spoofed datagrams and source ports below 1024 need root: without it, these cases and mutants are skipped.
 """
 
 import pytest
 
 from halloo._check.catalogue import cases
-from halloo._check.runner import RunOptions, ask
+from halloo._check.runner import RunOptions, run_case
 from halloo._check.spec import ServerSpec
-from tests._check.accusing import Wrong, asked, failed_by, fails_exactly, mutants, skip_unasked, told
+from tests._check.mutant_results import (
+    Expected,
+    assert_fails_exactly,
+    check_module,
+    failed_by,
+    mutants,
+    skip_if_skipped,
+    texts,
+)
 from tests._check.programs import python
 
 SERVERS = "tests._check.mutants.datagrams"
-RIGHT = ("reference_udp", "lossy")
+CORRECT = ("reference_udp", "lossy")
 CASES = [case for case in cases() if case.id[0] == "U"]
-ASKED = [case for case in CASES if case.severity != "INFO"]
+SELECTED = [case for case in CASES if case.severity != "INFO"]
 BY_ID = {case.id: case for case in CASES}
-# What is failed within moments.
+# Cases that fail at once.
 QUICK = {"U01", "U02", "U04", "U05", "U06", "U08", "U10", "U12", "U18", "U19"}
-FOR_ROOT = {"U12", "U13", "U15", "U16", "U17"}
+NEED_ROOT = {"U12", "U13", "U15", "U16", "U17"}
 
-ANYBODY = "whoever is named as the sender is answered"
+ANY_SOURCE = "whoever is named as the sender is answered"
 CROSSED = "one client's datagram is answered to another, or only the first client is"
 EMPTY = "an empty datagram is taken for an end"
 ERROR_ENDS = "an error about one datagram ends the server"
 SMALL = "the buffer is too small for a datagram"
 
 MUTANTS = {
-    "answers_broadcasts": Wrong("U18", ANYBODY),
-    "answers_everybody": Wrong("U17", ANYBODY),
-    "answers_from_elsewhere": Wrong("U10", "the answer leaves from another address than was asked"),
-    "answers_groups": Wrong("U17", ANYBODY),
-    "answers_its_copies": Wrong("U15", ANYBODY),
-    "answers_itself": Wrong("U13 U15", ANYBODY),
-    "answers_services": Wrong("U12", ANYBODY),
-    "answers_the_latest": Wrong("U07", CROSSED),
-    "answers_twice": Wrong("U08", "a datagram is answered more than once"),
-    "decodes": Wrong("U02", "bytes are decoded before they are echoed"),
-    "ends_at_a_failed_answer": Wrong("U16 U17", ERROR_ENDS),
-    "ends_at_a_large": Wrong("U05", SMALL),
-    "ends_at_an_empty": Wrong("U03", EMPTY),
-    "ends_at_an_error": Wrong("U09", ERROR_ENDS),
-    "joins": Wrong("U06", "datagrams are joined, as if they were a stream"),
-    "knows_pairs": Wrong("U20", "an address is taken for a host and a port"),
-    "lets_streams_wait": Wrong("U21", "streams wait until no datagram comes"),
-    "reads_8_kib": Wrong("U05", SMALL),
-    "reads_little": Wrong("U04 U05", SMALL),
-    "sends_old_bytes": Wrong("U19", "bytes of an earlier datagram are sent along"),
-    "serves_one": Wrong("U07", CROSSED),
-    "skips_what_is_empty": Wrong("U03", EMPTY),
-    "strips_lines": Wrong("U01", "lines are waited for, stripped or added"),
-    "takes_its_time": Wrong("U14", "what is slow is done between two datagrams"),
-    "throws_away": Wrong("U06 U07", "datagrams that came meanwhile are thrown away"),
+    "replies_to_broadcasts": Expected("U18", ANY_SOURCE),
+    "sends_broadcasts": Expected("U17", ANY_SOURCE),
+    "replies_from_wrong_address": Expected("U10", "the answer leaves from another address than was check_module"),
+    "replies_to_multicast_sources": Expected("U17", ANY_SOURCE),
+    "replies_to_its_copies": Expected("U15", ANY_SOURCE),
+    "replies_to_itself": Expected("U13 U15", ANY_SOURCE),
+    "replies_to_service_ports": Expected("U12", ANY_SOURCE),
+    "replies_to_latest_client": Expected("U07", CROSSED),
+    "replies_twice": Expected("U08", "a datagram is answered more than once"),
+    "decodes_utf8": Expected("U02", "bytes are decoded before they are echoed"),
+    "exits_at_failed_send": Expected("U16 U17", ERROR_ENDS),
+    "exits_at_large_datagram": Expected("U05", SMALL),
+    "exits_at_empty_datagram": Expected("U03", EMPTY),
+    "exits_at_icmp_error": Expected("U09", ERROR_ENDS),
+    "joins_datagrams": Expected("U06", "datagrams are joined, as if they were a stream"),
+    "assumes_address_pairs": Expected("U20", "an address is taken for a host and a port"),
+    "starves_tcp": Expected("U21", "streams wait until no datagram comes"),
+    "has_an_8_kib_buffer": Expected("U05", SMALL),
+    "has_a_1_kib_buffer": Expected("U04 U05", SMALL),
+    "sends_stale_bytes": Expected("U19", "bytes of an earlier datagram are sent along"),
+    "serves_only_first_client": Expected("U07", CROSSED),
+    "ignores_empty_datagrams": Expected("U03", EMPTY),
+    "strips_lines": Expected("U01", "lines are waited for, stripped or added"),
+    "is_slow_between_datagrams": Expected("U14", "what is slow is done between two datagrams"),
+    "drops_queued_datagrams": Expected("U06 U07", "datagrams that came meanwhile are thrown away"),
 }
 
 
-def test_every_mutant_is_asked() -> None:
+def test_every_mutant_is_checked() -> None:
     assert mutants("datagrams") == set(MUTANTS)
 
 
-def test_every_case_that_matters_is_failed_by_a_mutant() -> None:
-    assert failed_by(MUTANTS.values()) == {case.id for case in ASKED}
+def test_every_must_and_should_is_failed_by_a_mutant() -> None:
+    assert failed_by(MUTANTS.values()) == {case.id for case in SELECTED}
 
 
-QUICKLY = {name: sorted(QUICK.intersection(wrong.fails.split())) for name, wrong in MUTANTS.items()}
+QUICK_CASES = {name: sorted(QUICK.intersection(expected.fails.split())) for name, expected in MUTANTS.items()}
 
 
-@pytest.mark.parametrize("name", [name for name, fails in QUICKLY.items() if fails])
-def test_a_mutant_fails_at_once(name: str) -> None:
-    """It echoes a line, unless that is its mistake, and fails what can be failed at once."""
-    results = asked(f"{SERVERS}.{name}", [BY_ID[each] for each in sorted({"U01", *QUICKLY[name]})], scheme="udp")
-    skip_unasked(results, QUICKLY[name])
-    assert set(told(results, "FAIL")) == set(QUICKLY[name])
+@pytest.mark.parametrize("name", [name for name, fails in QUICK_CASES.items() if fails])
+def test_a_mutant_fails_its_quick_cases(name: str) -> None:
+    """It echoes a line, unless that is its mistake, and fails the quick cases."""
+    results = check_module(
+        f"{SERVERS}.{name}", [BY_ID[each] for each in sorted({"U01", *QUICK_CASES[name]})], scheme="udp"
+    )
+    skip_if_skipped(results, QUICK_CASES[name])
+    assert set(texts(results, "FAIL")) == set(QUICK_CASES[name])
 
 
 @pytest.mark.conformance
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", MUTANTS)
-def test_a_mutant_fails_exactly_what_its_mistake_is_about(name: str) -> None:
-    fails_exactly(MUTANTS[name], asked(f"{SERVERS}.{name}", ASKED, scheme="udp"))
+def test_a_mutant_fails_exactly_the_cases_for_its_mistake(name: str) -> None:
+    assert_fails_exactly(MUTANTS[name], check_module(f"{SERVERS}.{name}", SELECTED, scheme="udp"))
 
 
 @pytest.mark.conformance
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("name", RIGHT)
-def test_a_right_server_passes_everything(name: str) -> None:
-    results = asked(f"tests._check.{name}", CASES, scheme="udp")
-    assert told(results, "FAIL", "ERROR", "WARN", "BLOCKED") == {}
-    assert set(told(results, "SKIP")) <= {*FOR_ROOT, "U20"}  # U20 for want of IPv6
-    skip_unasked(results, BY_ID)
+@pytest.mark.parametrize("name", CORRECT)
+def test_a_correct_server_passes_everything(name: str) -> None:
+    results = check_module(f"tests._check.{name}", CASES, scheme="udp")
+    assert texts(results, "FAIL", "ERROR", "WARN", "BLOCKED") == {}
+    assert set(texts(results, "SKIP")) <= {*NEED_ROOT, "U20"}  # U20 needs IPv6
+    skip_if_skipped(results, BY_ID)
 
 
-# One socket for both families, as Go and Java have it: IPv4 is served as well.
-BOTH = """
+# A dual-stack socket, as in Go and Java: it serves IPv4 as well.
+DUAL_STACK = """
 import socket, sys
 s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
 s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
@@ -103,21 +113,21 @@ while True:
     s.sendto(*s.recvfrom(65535))
 """
 
-CUTS_MAPPED = BOTH.replace(
+TRUNCATES_MAPPED = DUAL_STACK.replace(
     "s.sendto(*s.recvfrom(65535))",
     """data, peer = s.recvfrom(65535)
     s.sendto(data[:512] if peer[0].startswith("::ffff:") else data, peer)""",
 )
 
 
-@pytest.mark.parametrize(("server", "verdict"), [(BOTH, "PASS"), (CUTS_MAPPED, "FAIL")])
-def test_a_client_of_ipv4_may_be_served_by_a_socket_of_ipv6(server: str, verdict: str) -> None:
-    result = ask(BY_ID["U20"], ServerSpec(scheme="udp", command=python(server)), RunOptions())
+@pytest.mark.parametrize(("server", "verdict"), [(DUAL_STACK, "PASS"), (TRUNCATES_MAPPED, "FAIL")])
+def test_an_ipv4_client_may_be_served_by_an_ipv6_socket(server: str, verdict: str) -> None:
+    result = run_case(BY_ID["U20"], ServerSpec(scheme="udp", command=python(server)), RunOptions())
     assert (result.verdict, result.pattern) == (verdict, "short" if verdict == "FAIL" else "")
 
 
 @pytest.mark.parametrize("case", ["U12", "U18"])
-def test_a_socket_for_both_families_is_asked_over_ipv4(case: str) -> None:
-    result = ask(BY_ID[case], ServerSpec(scheme="udp", command=python(BOTH)), RunOptions())
-    skip_unasked([result], FOR_ROOT)
+def test_a_dual_stack_socket_is_checked_over_ipv4(case: str) -> None:
+    result = run_case(BY_ID[case], ServerSpec(scheme="udp", command=python(DUAL_STACK)), RunOptions())
+    skip_if_skipped([result], NEED_ROOT)
     assert (result.verdict, result.pattern) == ("FAIL", "answered")

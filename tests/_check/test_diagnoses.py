@@ -1,32 +1,32 @@
-"""Tests of the mistakes: each can be seen, each is explained, and the likeliest comes first."""
+"""Tests of the diagnoses: each refers to cases and has a fix, and the likeliest is first."""
 
 import pytest
 
 from halloo._check.catalogue import cases
-from halloo._check.diagnoses import MOST, Diagnosis, diagnoses, likely
+from halloo._check.diagnoses import MAX_CAUSES, Diagnosis, diagnoses, likely_causes
 
 ALL = diagnoses()
 
 
 def names(found: tuple[Diagnosis, ...]) -> list[str]:
-    return [mistake.name for mistake in found]
+    return [diagnosis.name for diagnosis in found]
 
 
-@pytest.mark.parametrize("mistake", ALL, ids=names(ALL))
-def test_a_mistake_is_seen_by_cases_that_exist(mistake: Diagnosis) -> None:
-    assert mistake.cases
-    assert mistake.cases <= {case.id for case in cases()}
+@pytest.mark.parametrize("diagnosis", ALL, ids=names(ALL))
+def test_a_diagnosis_refers_to_existing_cases(diagnosis: Diagnosis) -> None:
+    assert diagnosis.cases
+    assert diagnosis.cases <= {case.id for case in cases()}
 
 
-@pytest.mark.parametrize("mistake", ALL, ids=names(ALL))
-def test_a_mistake_is_explained_and_mended(mistake: Diagnosis) -> None:
-    assert mistake.why.endswith(".")
-    assert mistake.python.strip()
+@pytest.mark.parametrize("diagnosis", ALL, ids=names(ALL))
+def test_a_diagnosis_has_an_explanation_and_a_fix(diagnosis: Diagnosis) -> None:
+    assert diagnosis.why.endswith(".")
+    assert diagnosis.python.strip()
 
 
-@pytest.mark.parametrize("mistake", ALL, ids=names(ALL))
-def test_the_mending_is_python(mistake: Diagnosis) -> None:
-    lines = mistake.python.strip("\n")
+@pytest.mark.parametrize("diagnosis", ALL, ids=names(ALL))
+def test_the_fix_is_valid_python(diagnosis: Diagnosis) -> None:
+    lines = diagnosis.python.strip("\n")
     wrapped = "async def f():\n    while True:\n        try:\n" + "".join(
         f"            {x}\n" for x in lines.splitlines()
     )
@@ -36,46 +36,46 @@ def test_the_mending_is_python(mistake: Diagnosis) -> None:
         )
     else:
         wrapped += "        finally: ...\n"
-    compile(wrapped, "mending", "exec")
+    compile(wrapped, "fix", "exec")
 
 
-def test_no_two_mistakes_have_one_name() -> None:
+def test_names_are_unique() -> None:
     assert len(set(names(ALL))) == len(ALL)
 
 
-def test_how_a_case_failed_tells_which_mistake_is_the_likelier() -> None:
-    assert names(likely("T17", "gap", {"T17"}))[0] == "the result of send() is ignored"
-    assert names(likely("T12", "reset", {"T12"}))[0].startswith("the connection is closed")
+def test_the_pattern_of_the_failure_affects_the_ranking() -> None:
+    assert names(likely_causes("T17", "gap", {"T17"}))[0] == "the result of send() is ignored"
+    assert names(likely_causes("T12", "reset", {"T12"}))[0].startswith("the connection is closed")
 
 
-def test_the_detail_of_a_pattern_does_not_matter() -> None:
-    assert likely("T17", "gap:851", {"T17"}) == likely("T17", "gap", {"T17"})
+def test_the_detail_of_a_pattern_is_ignored() -> None:
+    assert likely_causes("T17", "gap:851", {"T17"}) == likely_causes("T17", "gap", {"T17"})
 
 
-def test_what_else_has_failed_tells_which_mistake_is_the_likelier() -> None:
-    alone = names(likely("T20", "ended", {"T20"}))
-    with_others = names(likely("T20", "ended", {"T18", "T19", "T20", "T22"}))
+def test_other_failed_cases_affect_the_ranking() -> None:
+    alone = names(likely_causes("T20", "ended", {"T20"}))
+    with_others = names(likely_causes("T20", "ended", {"T18", "T19", "T20", "T22"}))
     assert alone[0] == "a failing accept() ends the server, or spins"
     assert with_others[0] == "one client's error ends the server"
 
 
-def test_what_fails_in_another_way_is_not_named_where_something_fits() -> None:
-    assert names(likely("T21", "zombies", {"T21"})) == ["a child process that has ended is not taken note of"]
+def test_other_patterns_are_left_out_if_one_matches() -> None:
+    assert names(likely_causes("T21", "zombies", {"T21"})) == ["a child process that has ended is not taken note of"]
 
 
-def test_where_nothing_fits_what_fails_the_case_is_named() -> None:
-    assert names(likely("T14", "changed", {"T14"})) == ["one client at a time"]
+def test_all_patterns_are_considered_if_none_matches() -> None:
+    assert names(likely_causes("T14", "changed", {"T14"})) == ["one client at a time"]
 
 
-def test_what_would_have_failed_other_cases_too_is_less_likely() -> None:
-    assert names(likely("T33", "cut", {"T33"}))[0] == "the result of send() is ignored"
+def test_a_mistake_that_would_fail_further_cases_ranks_lower() -> None:
+    assert names(likely_causes("T33", "cut", {"T33"}))[0] == "the result of send() is ignored"
     several = {"T09", "T11", "T12", "T17", "T33", "T49", "T50"}
-    assert names(likely("T33", "cut", several))[0] == "the connection is closed before everything was sent"
+    assert names(likely_causes("T33", "cut", several))[0] == "the connection is closed before everything was sent"
 
 
-def test_few_are_named_for_one_failure() -> None:
-    assert len(likely("T12", "cut", {"T12"})) == MOST
+def test_the_number_of_causes_is_limited() -> None:
+    assert len(likely_causes("T12", "cut", {"T12"})) == MAX_CAUSES
 
 
-def test_a_case_of_no_known_mistake_has_none() -> None:
-    assert likely("T42", "", {"T42"}) == ()
+def test_a_case_without_diagnoses_has_no_causes() -> None:
+    assert likely_causes("T42", "", {"T42"}) == ()

@@ -23,7 +23,7 @@ def points(*pairs: tuple[Case, str], weights: str = "", level: int = 4, strict: 
     return grade([report(results, level=level, strict=strict)], read_weights(weights)).points
 
 
-def test_everything_right_is_all_points() -> None:
+def test_passing_every_case_gives_all_points() -> None:
     assert points((SHORT, "PASS"), (HALF_CLOSE, "PASS"), (IDLE, "INFO")) == 100
 
 
@@ -31,16 +31,16 @@ def test_each_must_weighs_the_same() -> None:
     assert points((SHORT, "PASS"), (HALF_CLOSE, "FAIL"), (NEXT, "FAIL"), (HEAD_OF_LINE, "PASS")) == 50
 
 
-def test_what_is_blocked_is_lost() -> None:
+def test_a_blocked_case_gives_no_points() -> None:
     assert points((SHORT, "PASS"), (FIVE, "BLOCKED")) == 50
 
 
 @pytest.mark.parametrize("verdict", ["SKIP", "ERROR"])
-def test_what_was_not_found_out_is_left_out(verdict: str) -> None:
+def test_skips_and_errors_are_left_out(verdict: str) -> None:
     assert points((SHORT, "PASS"), (FIVE, verdict)) == 100
 
 
-def test_a_warning_is_full() -> None:
+def test_a_warning_gives_full_points() -> None:
     assert points((SHORT, "WARN"), (FIVE, "FAIL")) == 50
 
 
@@ -51,14 +51,14 @@ def test_a_should_weighs_nothing_unless_it_is_strict_or_named() -> None:
     assert points(*pairs, weights="[weights]\nSHOULD = 3") == 25
 
 
-def test_what_is_above_the_level_weighs_nothing_unless_it_is_named() -> None:
+def test_cases_above_the_level_weigh_nothing_unless_named() -> None:
     pairs = ((SHORT, "PASS"), (HEAD_OF_LINE, "FAIL"))
     assert points(*pairs, level=2) == 100
     assert points(*pairs, level=2, weights="[weights]\nT14 = 1") == 50
 
 
 @pytest.mark.parametrize(
-    ("named", "weight"),
+    ("entries", "weight"),
     [
         ("MUST = 2", 2),
         ("tcp = 3\nMUST = 2", 3),
@@ -69,16 +69,16 @@ def test_what_is_above_the_level_weighs_nothing_unless_it_is_named() -> None:
         ("MUST = 0\ntcp = 5", 0),
     ],
 )
-def test_what_is_named_most_closely_counts(named: str, weight: float) -> None:
-    assert read_weights(f"[weights]\n{named}").of(HEAD_OF_LINE) == weight
+def test_the_most_specific_entry_applies(entries: str, weight: float) -> None:
+    assert read_weights(f"[weights]\n{entries}").weight_of(HEAD_OF_LINE) == weight
 
 
-def test_a_kind_or_level_does_not_make_information_count() -> None:
-    assert read_weights("[weights]\ntcp = 2\nlevel-4 = 3").of(IDLE) == 0
+def test_a_kind_or_level_gives_info_cases_no_weight() -> None:
+    assert read_weights("[weights]\ntcp = 2\nlevel-4 = 3").weight_of(IDLE) == 0
 
 
-def test_a_case_that_is_named_counts_whatever_it_is() -> None:
-    assert read_weights("[weights]\nT25 = 2").of(IDLE) == 2
+def test_a_named_case_has_its_weight_whatever_its_severity() -> None:
+    assert read_weights("[weights]\nT25 = 2").weight_of(IDLE) == 2
 
 
 def test_points_are_scaled() -> None:
@@ -89,35 +89,35 @@ def test_the_marks_add_up_to_the_points() -> None:
     found = grade([report((result(SHORT, "PASS"), FAILED, result(NEXT, "PASS")))])
     assert found.points == 66.67
     assert sum(mark.points for mark in found.marks) == pytest.approx(200 / 3)
-    assert sum(mark.most for mark in found.marks) == pytest.approx(found.most)
+    assert sum(mark.max_points for mark in found.marks) == pytest.approx(found.max_points)
 
 
-def test_reports_of_one_submission_count_together() -> None:
+def test_reports_of_one_submission_are_graded_together() -> None:
     assert grade([report((result(SHORT, "PASS"),)), report((FAILED,), scheme="tls")]).points == 50
 
 
-def test_a_submission_that_did_not_start_has_nothing() -> None:
+def test_a_submission_that_did_not_start_gets_no_points() -> None:
     assert grade([report((result(SHORT, "PASS"),)), STUCK]).points == 0
 
 
-def test_nothing_that_counts_is_no_division_by_zero() -> None:
+def test_no_weights_at_all_give_no_points() -> None:
     assert grade([report(())]).points == 0
 
 
-def test_the_file_of_the_documentation_can_be_read() -> None:
+def test_the_weights_file_in_the_documentation_can_be_read() -> None:
     text = 'points = 50\n[weights]\nMUST = 2\nSHOULD = 1\n"tcp/T14" = 5'
-    assert read_weights(text) == Weights(points=50, named={"must": 2, "should": 1, "tcp/t14": 5})
+    assert read_weights(text) == Weights(points=50, by_name={"must": 2, "should": 1, "tcp/t14": 5})
 
 
 @pytest.mark.parametrize(
     ("text", "fact"),
     [
-        ("points 3", "the weights are no TOML"),
-        ("point = 3", "'point' is not known"),
+        ("points 3", "the weights are not valid TOML"),
+        ("point = 3", "'point' is not a known key"),
         ("points = 0", "points is 0"),
         ("points = true", "points is True"),
         ("points = inf", "points is inf"),
-        ("weights = 3", "weights is no table"),
+        ("weights = 3", "weights is not a table"),
         ("[weights]\nMUST = -1", "MUST is -1"),
         ('[weights]\nMUST = "1"', "MUST is '1'"),
         ("[weights]\nmuts = 1", "'muts' has no weight"),
@@ -126,6 +126,6 @@ def test_the_file_of_the_documentation_can_be_read() -> None:
         ("[weights]\nT99 = 1", "'T99' has no weight"),
     ],
 )
-def test_a_slip_in_the_file_is_named(text: str, fact: str) -> None:
+def test_a_mistake_in_the_file_is_named(text: str, fact: str) -> None:
     with pytest.raises(UsageError, match=fact):
         read_weights(text, known=[SHORT])

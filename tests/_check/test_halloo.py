@@ -1,7 +1,6 @@
-"""halloo passes its own check at the highest level, however it is started; and so does the reference.
+"""halloo in all its configurations, and the reference server, pass every case.
 
-That proves the cases can be passed, and halloo with them. Cases that wait, and what is asked again of other
-configurations, are run by `make check-all`.
+This proves that the cases can be passed. `make check-all` runs the slow cases and the other configurations.
 """
 
 from collections.abc import Iterator
@@ -10,19 +9,19 @@ import pytest
 
 from halloo._check.case import QUICK, Case
 from halloo._check.catalogue import cases
-from halloo._check.runner import RunOptions, ask
+from halloo._check.runner import RunOptions, run_case
 from halloo._check.spec import ServerSpec
 from tests.programs import PYTHON
 
 HALLOO = (PYTHON, "-m", "halloo", "serve", "-q")
-# As on a system that has no epoll; its readv and fork are left, so that it is the poller alone that differs.
+# As on a system without epoll; readv and fork are kept, so that only the poller differs.
 PORTABLE = (PYTHON, "-c", "import select; del select.epoll; from halloo._cli.main import main; main()", "serve", "-q")
 LIMITS = (
     *("--idle-timeout", "1h", "--max-lifetime", "1h", "--max-bytes", "10GB", "--rate-limit", "10GB/s"),
     *("--max-connections", "100k", "--max-per-host", "100k", "--max-memory", "1GiB"),
 )
-PLAIN = ("halloo", "halloo, datagrams")
-SUBJECTS = {
+DEFAULTS = ("halloo", "halloo, datagrams")
+SPECS = {
     "halloo": ServerSpec(command=(*HALLOO, "PORT")),
     "halloo, workers": ServerSpec(command=(*HALLOO, "PORT", "--workers", "2")),
     "halloo, limits": ServerSpec(command=(*HALLOO, "PORT", *LIMITS)),
@@ -35,34 +34,36 @@ SUBJECTS = {
     "halloo, datagrams, portable poller": ServerSpec(scheme="udp", command=(*PORTABLE, "udp://PORT")),
     "reference": ServerSpec(command=(PYTHON, "-m", "tests._check.reference", "PORT")),
 }
-MARGIN = 30  # seconds beside those of the case, for a start on a busy machine
+MARGIN = 30  # seconds in addition to those of the case, for the start on a busy machine
 
 
-def questions(*, longer: bool = False) -> Iterator[object]:
-    for name, subject in SUBJECTS.items():
+def parameters(*, longer: bool = False) -> Iterator[object]:
+    for name, spec in SPECS.items():
         for case in cases():
-            if case.id[0] == "C" or subject.scheme not in case.schemes:
+            if case.id[0] == "C" or spec.scheme not in case.schemes:
                 continue
-            if longer and (not case.longer or (case.severity == "INFO" and name not in PLAIN)):
+            if longer and (not case.has_long_form or (case.severity == "INFO" and name not in DEFAULTS)):
                 continue
             marks = [pytest.mark.timeout(case.kill + MARGIN)]
-            if longer or case.waits or name not in PLAIN or case.id not in QUICK:
+            if longer or case.waits or name not in DEFAULTS or case.id not in QUICK:
                 marks.append(pytest.mark.conformance)
-            yield pytest.param(subject, case, marks=marks, id=f"{name}-{case.id}-{case.name}")
+            yield pytest.param(spec, case, marks=marks, id=f"{name}-{case.id}-{case.name}")
 
 
-def passes(subject: ServerSpec, case: Case, *, longer: bool = False) -> None:
-    result = ask(case, subject, RunOptions(seed=1, longer=longer))
+def check_passes(spec: ServerSpec, case: Case, *, longer: bool = False) -> None:
+    result = run_case(case, spec, RunOptions(seed=1, longer=longer))
     if result.verdict == "SKIP":
         pytest.skip(result.text)
-    assert result.verdict in ("PASS", "INFO"), f"{case.path} {case.name}: {case.does} {result.verdict}: {result.text}"
+    assert result.verdict in ("PASS", "INFO"), (
+        f"{case.path} {case.name}: {case.description} {result.verdict}: {result.text}"
+    )
 
 
-@pytest.mark.parametrize(("subject", "case"), [*questions()])
-def test_it_passes(subject: ServerSpec, case: Case) -> None:
-    passes(subject, case)
+@pytest.mark.parametrize(("spec", "case"), [*parameters()])
+def test_it_passes(spec: ServerSpec, case: Case) -> None:
+    check_passes(spec, case)
 
 
-@pytest.mark.parametrize(("subject", "case"), [*questions(longer=True)])
-def test_it_passes_the_longer_form(subject: ServerSpec, case: Case) -> None:
-    passes(subject, case, longer=True)
+@pytest.mark.parametrize(("spec", "case"), [*parameters(longer=True)])
+def test_it_passes_the_long_form(spec: ServerSpec, case: Case) -> None:
+    check_passes(spec, case, longer=True)

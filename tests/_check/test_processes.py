@@ -1,4 +1,4 @@
-"""Tests of what the system tells from outside: of this very process, and of its sockets."""
+"""Tests of inspecting processes and sockets, on this very process."""
 
 import os
 import socket
@@ -9,53 +9,53 @@ import pytest
 
 from halloo._check import processes
 
-US = os.getpid()
+THIS = os.getpid()
 
 
 def test_a_process_is_in_its_session() -> None:
-    assert US in processes.session(os.getsid(0))
+    assert THIS in processes.session(os.getsid(0))
 
 
-def test_a_process_that_runs_is_no_zombie() -> None:
-    assert not processes.is_zombie(US)
+def test_a_running_process_is_not_a_zombie() -> None:
+    assert not processes.is_zombie(THIS)
 
 
-def test_memory_and_work_are_counted() -> None:
-    assert processes.resident(US) >= processes.owned(US) > 1 << 20
-    assert processes.worked(US) > 0
+def test_memory_and_cpu_time_are_counted() -> None:
+    assert processes.resident_memory(THIS) >= processes.proportional_memory(THIS) > 1 << 20
+    assert processes.cpu_time(THIS) > 0
 
 
 def test_descriptors_are_counted() -> None:
-    before = processes.descriptors(US)
+    before = processes.descriptors(THIS)
     with socket.socket():
-        assert processes.descriptors(US) == before + 1
+        assert processes.descriptors(THIS) == before + 1
 
 
-@pytest.mark.parametrize("of", ["resident", "owned", "worked", "descriptors"])
-def test_a_process_that_has_gone_uses_nothing(of: str) -> None:
-    assert getattr(processes, of)(2**22 + 1) == 0
+@pytest.mark.parametrize("name", ["resident_memory", "proportional_memory", "cpu_time", "descriptors"])
+def test_a_process_that_has_exited_uses_nothing(name: str) -> None:
+    assert getattr(processes, name)(2**22 + 1) == 0
 
 
 def test_a_listener_is_found_by_its_owner() -> None:
     with socket.create_server(("127.0.0.1", 0)) as sock:
         port = sock.getsockname()[1]
-        assert processes.listening([US])[port] == "127.0.0.1"
-        assert processes.listening([]) == {}
+        assert processes.listening_ports([THIS])[port] == "127.0.0.1"
+        assert processes.listening_ports([]) == {}
 
 
 def test_a_bound_datagram_socket_is_found_by_its_owner() -> None:
     with socket.socket(type=socket.SOCK_DGRAM) as sock:
         sock.bind(("127.0.0.1", 0))
-        assert processes.listening([US], "udp")[sock.getsockname()[1]] == "127.0.0.1"
+        assert processes.listening_ports([THIS], "udp")[sock.getsockname()[1]] == "127.0.0.1"
 
 
-def test_a_socket_that_only_has_a_port_does_not_listen() -> None:
+def test_a_socket_that_is_only_bound_does_not_listen() -> None:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
-        assert sock.getsockname()[1] not in processes.listening([US])
+        assert sock.getsockname()[1] not in processes.listening_ports([THIS])
 
 
-def test_a_path_is_listened_at() -> None:
+def test_a_listening_unix_socket_is_found_by_its_path() -> None:
     with tempfile.TemporaryDirectory() as folder, socket.socket(socket.AF_UNIX) as sock:
         path = str(Path(folder) / "echo")
         sock.bind(path)
@@ -64,7 +64,7 @@ def test_a_path_is_listened_at() -> None:
         assert processes.listens_at(path)
 
 
-def test_a_connection_is_seen_from_the_servers_side() -> None:
+def test_the_servers_socket_of_a_connection_is_found() -> None:
     with (
         socket.create_server(("127.0.0.1", 0)) as listener,
         socket.create_connection(listener.getsockname()) as client,
@@ -72,20 +72,20 @@ def test_a_connection_is_seen_from_the_servers_side() -> None:
     ):
         client.sendall(b"unread")
         server.recv(1, socket.MSG_PEEK)
-        entry = processes.served(listener.getsockname()[1], client.getsockname()[1])
+        entry = processes.server_socket(listener.getsockname()[1], client.getsockname()[1])
         assert entry
         assert (entry.state, entry.unread) == (processes.ESTABLISHED, 6)
 
 
-def test_a_mark_is_found_in_the_environment() -> None:
-    variable = next(iter(Path(f"/proc/{US}/environ").read_text(errors="replace").split("\0")))
-    assert US in processes.marked(variable)
-    assert processes.marked("HALLOO_CHECK=nobody") == []
+def test_processes_are_found_by_their_environment() -> None:
+    variable = next(iter(Path(f"/proc/{THIS}/environ").read_text(errors="replace").split("\0")))
+    assert THIS in processes.with_environment(variable)
+    assert processes.with_environment("HALLOO_CHECK=unused") == []
 
 
 @pytest.mark.parametrize(("only", "found"), [(False, True), (True, False)], ids=["both families", "IPv6 alone"])
-def test_a_socket_on_every_address_serves_ipv4_unless_it_is_of_ipv6_alone(only: bool, found: bool) -> None:
+def test_an_ipv6_wildcard_socket_serves_ipv4_unless_it_is_ipv6_only(only: bool, found: bool) -> None:
     with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only)
         sock.bind(("::", 0))
-        assert processes.everywhere([US], sock.getsockname()[1], "udp") == found
+        assert processes.bound_to_any([THIS], sock.getsockname()[1], "udp") == found

@@ -1,6 +1,6 @@
-"""A right echo server with a thread for each client: `python -m tests._check.threaded PORT`.
+"""A correct echo server with a thread for each client: `python -m tests._check.threaded PORT`.
 
-Knows the standard library alone, and nothing of halloo. Most mutants differ from it in one step, and override that one.
+Uses only the standard library, not halloo. Most mutants override one step of it.
 """
 
 import signal
@@ -13,87 +13,87 @@ from contextlib import suppress
 from tests._check.reference import in_flight
 
 BUFFER = 64 * 1024
-DRAIN, QUIET, GOODBYE = 10.0, 0.25, 0.5  # seconds
+DRAIN_TIME, QUIET_TIME, LINGER_TIME = 10.0, 0.25, 0.5  # seconds
 HOST = "127.0.0.1"
 
 
-class Stop(Exception):  # noqa: N818 - it is asked for
-    """SIGINT or SIGTERM came."""
+class Stop(Exception):  # noqa: N818 - not an error
+    """SIGINT or SIGTERM was received."""
 
 
 class Server:
-    """Steps of a server, each a method, so that a mutant can take one of them wrong."""
+    """A server with a method for each step, so that a mutant can override one."""
 
     signals: tuple[signal.Signals, ...] = (signal.SIGINT, signal.SIGTERM)
 
     def __init__(self, port: int) -> None:
         """Listen."""
-        self.heard: dict[socket.socket, float] = {}
-        self.moment = threading.Event()  # never set: to wait for it is to let time pass
+        self.last_received: dict[socket.socket, float] = {}
+        self.never_set = threading.Event()  # waiting for it is a sleep
         self.listener = self.listen(port)
 
     def listen(self, port: int) -> socket.socket:
-        """Take the port, even if connections of a former server rest there."""
+        """Bind the port, even with connections in TIME-WAIT."""
         return socket.create_server((HOST, port), backlog=4096)
 
     def serve(self) -> None:
-        """Take in clients until a signal comes."""
+        """Accept clients until a signal arrives."""
         while True:
             try:
                 conn = self.accept()
-            except OSError:  # out of descriptors, or a client that has gone already
-                self.moment.wait(0.1)
+            except OSError:  # out of descriptors, or the client has closed already
+                self.never_set.wait(0.1)
             else:
-                self.welcome(conn)
+                self.start_client(conn)
 
     def accept(self) -> socket.socket:
-        """Take in one client."""
+        """Accept one client."""
         return self.listener.accept()[0]
 
-    def welcome(self, conn: socket.socket) -> None:
-        """Begin to serve a client."""
-        self.heard[conn] = time.monotonic()
+    def start_client(self, conn: socket.socket) -> None:
+        """Start a thread for a client."""
+        self.last_received[conn] = time.monotonic()
         threading.Thread(target=self.handle, args=(conn,), daemon=True).start()
 
     def handle(self, conn: socket.socket) -> None:
-        """Serve a client to the end, or until it breaks."""
+        """Serve a client to the end of the stream or an error."""
         try:
             with conn, suppress(OSError):
                 conn.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                self.talk(conn)
+                self.serve_client(conn)
         finally:
-            self.heard.pop(conn, None)
+            self.last_received.pop(conn, None)
 
-    def talk(self, conn: socket.socket) -> None:
-        """Send back what comes."""
-        while data := self.hear(conn):
-            self.answer(conn, data)
+    def serve_client(self, conn: socket.socket) -> None:
+        """Echo to the end of the stream."""
+        while data := self.receive(conn):
+            self.reply(conn, data)
 
-    def hear(self, conn: socket.socket) -> bytes:
-        """Receive what has come; empty at the client's end."""
+    def receive(self, conn: socket.socket) -> bytes:
+        """Receive what is available; empty at the end of the stream."""
         data = conn.recv(BUFFER)
-        self.heard[conn] = time.monotonic()
+        self.last_received[conn] = time.monotonic()
         return data
 
-    def answer(self, conn: socket.socket, data: bytes) -> None:
-        """Send all of it."""
+    def reply(self, conn: socket.socket, data: bytes) -> None:
+        """Send all the bytes."""
         conn.sendall(data)
 
     def drain(self) -> None:
-        """Take in nobody any more, let everybody finish, and say goodbye to those who say nothing."""
+        """Stop accepting, let active clients finish, and shut down idle connections."""
         self.listener.close()
-        deadline = time.monotonic() + DRAIN
-        while self.heard and time.monotonic() < deadline:
-            self.moment.wait(0.02)
-            for conn, heard in list(self.heard.items()):
-                silent = time.monotonic() - heard
-                with suppress(OSError, ValueError):  # its thread may just have closed it
-                    if silent < QUIET or in_flight(conn):
+        deadline = time.monotonic() + DRAIN_TIME
+        while self.last_received and time.monotonic() < deadline:
+            self.never_set.wait(0.02)
+            for conn, received_at in list(self.last_received.items()):
+                silent = time.monotonic() - received_at
+                with suppress(OSError, ValueError):  # its thread may have closed it
+                    if silent < QUIET_TIME or in_flight(conn):
                         continue
-                    if silent < QUIET + GOODBYE:
+                    if silent < QUIET_TIME + LINGER_TIME:
                         conn.shutdown(socket.SHUT_WR)
                     else:
-                        del self.heard[conn]
+                        del self.last_received[conn]
 
 
 def main(server: type[Server] = Server) -> None:
@@ -111,7 +111,7 @@ def main(server: type[Server] = Server) -> None:
 
 
 def stop(*_: object) -> None:
-    """Leave what the main thread is doing."""
+    """Interrupt the main thread."""
     raise Stop
 
 

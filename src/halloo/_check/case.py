@@ -1,7 +1,7 @@
-"""What a case is: one question to an echo server or client, as data, and the ways in which it can be answered.
+"""A case: one conformance check of an echo server or client, as data, and its possible outcomes.
 
-Knows no socket and no process. A case is a function of a target: it returns, perhaps with something worth telling, or
-raises what it found. Its id, name and deed are those of the function, so that nothing is said twice.
+Uses no sockets and no processes. A case is a function of a target: it returns None or a note, or raises an `Outcome`.
+Its id and name come from the name of the function, its description from the docstring.
 """
 
 from collections.abc import Callable, Iterable
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
 
 Severity = Literal["MUST", "SHOULD", "INFO"]
 Verdict = Literal["PASS", "FAIL", "WARN", "INFO", "BLOCKED", "SKIP", "ERROR"]
-Function = Callable[["ServerTarget"], str | None]
+CaseFunction = Callable[["ServerTarget"], str | None]
 
-KILL = 20.0  # seconds that a case may take, unless it says otherwise
+DEFAULT_TIMEOUT = 20.0  # seconds that a case may take by default
 KINDS = {"T": "tcp", "U": "udp", "C": "client"}
 STREAMS = frozenset({"tcp", "tls", "unix"})
-PLAIN = frozenset({"tcp", "unix"})  # what needs bytes to be where they are: TLS keeps some of its own
-CONTEXT = 32  # bytes shown at either side of a difference
+UNENCRYPTED = frozenset({"tcp", "unix"})  # for cases that depend on buffered bytes: TLS buffers some itself
+CONTEXT_BYTES = 32  # bytes shown on either side of a difference
 
-# Levels, from what the RFC asks for to what a service needs; a case that is not named here belongs to level 4.
+# Levels, from what RFC 862 requires to what a service needs. Cases not listed here belong to level 4.
 LEVELS: dict[int, frozenset[str]] = {
     1: frozenset(
         {
@@ -34,7 +34,7 @@ LEVELS: dict[int, frozenset[str]] = {
     2: frozenset({*(f"T{n:02}" for n in range(18, 23)), "T28", "T35", "U09", "U14"}),
     3: frozenset({"T13", "T14", "T15", "T23", "T24"}),
 }
-HIGHEST = 4
+MAX_LEVEL = 4
 QUICK = frozenset(
     {
         *(f"T{n:02}" for n in (*range(1, 16), 18, 19, 20, 28, 35)),
@@ -46,97 +46,97 @@ QUICK = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Where what came back differs from what should have: `expected` and `came` are the bytes around `offset`."""
+    """Where a reply differs: `expected` and `received` hold the bytes around `offset`."""
 
     offset: int
     expected: bytes
-    came: bytes
+    received: bytes
 
     @classmethod
-    def at(cls, place: int, expected: bytes | memoryview, came: bytes | memoryview, base: int = 0) -> "Evidence":
-        """Cut out the bytes around the first difference, which is at `place` of both; `base` is where both begin."""
-        cut = slice(max(place - CONTEXT, 0), place + CONTEXT)
-        return cls(base + place, bytes(expected[cut]), bytes(came[cut]))
+    def at(cls, index: int, expected: bytes | memoryview, received: bytes | memoryview, base: int = 0) -> "Evidence":
+        """Cut out the bytes around `index`, the first difference; both arguments begin at the offset `base`."""
+        cut = slice(max(index - CONTEXT_BYTES, 0), index + CONTEXT_BYTES)
+        return cls(base + index, bytes(expected[cut]), bytes(received[cut]))
 
 
-class Outcome(Exception):  # noqa: N818 - a verdict is no error of ours
+class Outcome(Exception):  # noqa: N818 - a verdict, not an error of the checker
     """What a case found, as a sentence."""
 
 
 class Failed(Outcome):
-    """The target did not do what the case asks: what was sent, what came back, and where.
+    """The target does not conform: what was sent, what was received, and where they differ.
 
-    `pattern` names how it failed, where that hints at the cause: see `mistakes`.
+    `pattern` classifies the failure where that hints at the cause (see `halloo._check.diagnoses`).
     """
 
     def __init__(self, text: str, *, pattern: str = "", evidence: Evidence | None = None) -> None:
-        """Keep the facts apart from the sentence."""
+        """Take a sentence, its pattern and its evidence."""
         super().__init__(text)
         self.pattern = pattern
         self.evidence = evidence
 
-    def within(self, context: str, *, pattern: str = "") -> "Failed":
-        """Say what it happened in."""
+    def in_context(self, context: str, *, pattern: str = "") -> "Failed":
+        """Prefix the text with its context."""
         return Failed(f"{context}: {self}", pattern=pattern or self.pattern, evidence=self.evidence)
 
 
 class Warned(Outcome):
-    """The target did it, but in a way that will cause trouble."""
+    """The target conforms, but in a way that will cause trouble."""
 
 
 class Skipped(Outcome):
-    """The question cannot be asked of this target, or on this system."""
+    """The case cannot be run against this target, or on this system."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """One question: when it counts as passed, how much that matters, who says so, and how it may be asked."""
+    """One check: its criterion, severity and source, and the conditions for running it."""
 
-    run: Function
+    run: CaseFunction
     passes: str
     severity: Severity
     source: str
     needs: tuple[str, ...] = ()
-    """Cases without which it is pointless to ask: BLOCKED when one of them failed."""
-    kill: float = KILL
-    """Seconds until the target is ended, and the case failed."""
+    """Ids of required cases: this one is BLOCKED when one of them failed."""
+    kill: float = DEFAULT_TIMEOUT
+    """Seconds after which the target is killed and the case failed."""
     waits: bool = False
-    """Whether it has to wait, or works for more than about a second."""
+    """Whether it takes more than about a second."""
     process: bool = False
-    """Whether it has to see, signal or start the target's process, an address alone not being enough."""
-    longer: bool = False
-    """Whether it has a longer form."""
+    """Whether it inspects, signals or starts the target's process, so that an address is not enough."""
+    has_long_form: bool = False
+    """Whether it has a longer form (`--long`)."""
     alone: bool = False
-    """Whether it measures time, so that no other case may run beside it."""
-    harsh: str = ""
-    """Why it may not be asked of an address, where somebody else's server is: empty when it may."""
+    """Whether it measures time, so that no other case may run concurrently."""
+    command_only: str = ""
+    """Why it is not run against an address, but only against a command; empty when it may be."""
     schemes: frozenset[str] = STREAMS
-    """What it can be asked over."""
+    """The schemes that it can be run over."""
 
     @property
     def id(self) -> str:
-        """Such as T09."""
+        """The id, such as T09."""
         return self.run.__name__.partition("_")[0].upper()
 
     @property
     def name(self) -> str:
-        """Such as half-close."""
+        """The name, such as half-close."""
         return self.run.__name__.partition("_")[2].replace("_", "-")
 
     @property
     def path(self) -> str:
-        """Such as tcp/T09."""
+        """The path, such as tcp/T09."""
         return f"{KINDS[self.id[0]]}/{self.id}"
 
     @property
-    def does(self) -> str:
-        """What is done, in a sentence."""
+    def description(self) -> str:
+        """What the case does, in a sentence."""
         return " ".join((self.run.__doc__ or "").split())
 
     @property
     def level(self) -> int:
-        """From 1, an echo, to 4, a service."""
-        return next((level for level, ids in LEVELS.items() if self.id in ids), HIGHEST)
+        """The level, from 1 (an echo) to 4 (a service)."""
+        return next((level for level, ids in LEVELS.items() if self.id in ids), MAX_LEVEL)
 
 
 def case(
@@ -145,17 +145,17 @@ def case(
     severity: Severity,
     source: str,
     needs: tuple[str, ...] = (),
-    kill: float = KILL,
+    kill: float = DEFAULT_TIMEOUT,
     waits: bool = False,
     process: bool = False,
-    longer: bool = False,
+    has_long_form: bool = False,
     alone: bool = False,
-    harsh: str = "",
+    command_only: str = "",
     schemes: frozenset[str] = STREAMS,
-) -> Callable[[Function], Case]:
-    """Make a case of a function whose name begins with the id."""
+) -> Callable[[CaseFunction], Case]:
+    """Turn a function, whose name begins with the id, into a case."""
 
-    def made(run: Function) -> Case:
+    def decorate(run: CaseFunction) -> Case:
         return Case(
             run=run,
             passes=passes,
@@ -165,15 +165,15 @@ def case(
             kill=kill,
             waits=waits,
             process=process,
-            longer=longer,
+            has_long_form=has_long_form,
             alone=alone,
-            harsh=harsh,
+            command_only=command_only,
             schemes=schemes,
         )
 
-    return made
+    return decorate
 
 
-def cases_in(names: Iterable[object]) -> list[Case]:
-    """Pick the cases out of what a module holds."""
-    return [each for each in names if isinstance(each, Case)]
+def cases_in(values: Iterable[object]) -> list[Case]:
+    """Select the cases among the values of a module."""
+    return [each for each in values if isinstance(each, Case)]

@@ -1,6 +1,6 @@
-"""The classic mistakes of echo programs, and which of them may be behind a failure.
+"""The classic mistakes of echo programs, and which of them may explain a failure.
 
-Knows the texts in `diagnoses.toml`. They are ranked by the case that failed, by how it failed, and by what else did.
+Reads the texts in `diagnoses.toml`. They are ranked by the failed case, its pattern, and the other failed cases.
 """
 
 import tomllib
@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
-MOST = 2  # causes named for one failure
+MAX_CAUSES = 2  # causes reported for one failure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diagnosis:
-    """One mistake as a teacher would explain it: why it happens, and the lines that mend it, in C too where it is C's.
+    """One mistake, as a teacher would explain it: its cause and the lines that fix it, in C too where it occurs there.
 
-    `cases` are the ids that it fails, `patterns` in which ways (see `Failed.pattern`; none is any).
+    `cases` are the ids of the cases that it fails, `patterns` the ways (see `Failed.pattern`; empty means any).
     """
 
     name: str
@@ -29,7 +29,7 @@ class Diagnosis:
 
 @cache
 def diagnoses() -> tuple[Diagnosis, ...]:
-    """Read all of them."""
+    """Read all diagnoses."""
     text = resources.files("halloo._check").joinpath("diagnoses.toml").read_text(encoding="utf-8")
     return tuple(
         Diagnosis(
@@ -44,18 +44,18 @@ def diagnoses() -> tuple[Diagnosis, ...]:
     )
 
 
-def likely(case: str, pattern: str, failed: Collection[str]) -> tuple[Diagnosis, ...]:
-    """Give the mistakes that may explain a failed case, the likeliest first.
+def likely_causes(case: str, pattern: str, failed: Collection[str]) -> tuple[Diagnosis, ...]:
+    """Return the mistakes that may explain a failed case, the likeliest first.
 
-    `pattern` is how it failed: what fails in other ways is named only where nothing fits. `failed` are the ids of all
-    that did: what explains more of them, and would fail fewer others, is likelier.
+    Mistakes with another `pattern` are returned only if none matches. `failed` holds the ids of all failed cases: a
+    mistake that explains more of them, and would fail fewer others, ranks higher.
     """
-    known = [each for each in diagnoses() if case in each.cases]
-    fitting = [each for each in known if not each.patterns or pattern.partition(":")[0] in each.patterns]
+    candidates = [each for each in diagnoses() if case in each.cases]
+    matching = [each for each in candidates if not each.patterns or pattern.partition(":")[0] in each.patterns]
 
     def rank(mistake: Diagnosis) -> tuple[float, int]:
-        own = [each for each in mistake.cases if each[0] == case[0]]  # of this kind of program
+        own = [each for each in mistake.cases if each[0] == case[0]]  # of the same kind: TCP, UDP or client
         explained = len(set(own).intersection(failed))
         return -explained / len(own), -explained
 
-    return tuple(sorted(fitting or known, key=rank)[:MOST])
+    return tuple(sorted(matching or candidates, key=rank)[:MAX_CAUSES])

@@ -1,16 +1,16 @@
-"""How many points a submission gets: a weight for each case, and the share of them that passed.
+"""Points of a submission: each case has a weight; the points are the passed share of all weights.
 
-Knows results, and what stands in a weights file. Knows no file system.
+Reads results and the text of a weights file; opens no files.
 
-    points = 100    # for a submission that passes everything
+    points = 100    # of a submission that passes every case
     [weights]
-    MUST = 1        # a severity: without a word MUST weighs 1, INFO 0, and SHOULD 0, or 1 where it is `strict`
-    tcp = 2         # a kind (tcp, udp, client): what its cases weigh, if by their severity they weigh anything
+    MUST = 1        # a severity: by default MUST weighs 1, INFO 0, and SHOULD 0, or 1 if `strict`
+    tcp = 2         # a kind (tcp, udp, client): the weight of its cases, unless their severity weighs 0
     level-3 = 4     # the cases of one level, on the same condition
     T14 = 5         # one case, also "tcp/T14", whatever its severity and level
 
-What is named most closely counts: case, level, kind, severity. Cases above the report's level weigh nothing unless they
-are named. PASS, WARN and INFO are full, FAIL and BLOCKED nothing; SKIP and ERROR, which is our own fault, are left out,
+The most specific entry applies: case, level, kind, severity. Cases above the report's level weigh 0 unless they are
+named. PASS, WARN and INFO get full points, FAIL and BLOCKED none. SKIP and ERROR, a fault of the checker, are left out,
 so that the others weigh more.
 """
 
@@ -20,91 +20,91 @@ import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from halloo._check.case import HIGHEST, KINDS, Case
+from halloo._check.case import KINDS, MAX_LEVEL, Case
 from halloo._check.results import CheckReport, Result
 from halloo.errors import UsageError
 
-POINTS = 100.0
-FULL = ("PASS", "WARN", "INFO")
-NOTHING = ("FAIL", "BLOCKED")
+DEFAULT_POINTS = 100.0
+FULL_MARKS = ("PASS", "WARN", "INFO")
+NO_MARKS = ("FAIL", "BLOCKED")
 _SEVERITIES = {"must": 1.0, "should": 0.0, "info": 0.0}
-_GROUPS = frozenset({*_SEVERITIES, *KINDS.values(), *(f"level-{number}" for number in range(1, HIGHEST + 1))})
+_GROUPS = frozenset({*_SEVERITIES, *KINDS.values(), *(f"level-{number}" for number in range(1, MAX_LEVEL + 1))})
 _CASE = re.compile(rf"(?:(?:{'|'.join(KINDS.values())})/)?[{''.join(KINDS).lower()}]\d\d")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Weights:
-    """What a case weighs, by the lower-case names of the file; and how many points all of them are worth."""
+    """The weights, by lower-case name in the file, and the maximum points."""
 
-    points: float = POINTS
-    named: Mapping[str, float] = field(default_factory=dict)
+    points: float = DEFAULT_POINTS
+    by_name: Mapping[str, float] = field(default_factory=dict)
 
-    def of(self, case: Case, *, level: int = HIGHEST, strict: bool = False) -> float:
-        """Say what a case weighs where this level is asked for."""
+    def weight_of(self, case: Case, *, level: int = MAX_LEVEL, strict: bool = False) -> float:
+        """Return the weight of a case in a report of this level."""
         for name in (case.id.lower(), case.path.lower()):
-            if name in self.named:
-                return self.named[name]
+            if name in self.by_name:
+                return self.by_name[name]
         severity = case.severity.lower()
         usual = 1.0 if strict and severity == "should" else _SEVERITIES[severity]
-        weight = self.named.get(severity, usual)
+        weight = self.by_name.get(severity, usual)
         if case.level > level or not weight:
             return 0.0
-        return self.named.get(f"level-{case.level}", self.named.get(KINDS[case.id[0]], weight))
+        return self.by_name.get(f"level-{case.level}", self.by_name.get(KINDS[case.id[0]], weight))
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """What one result brings, of how much."""
+    """The points of one result, and its maximum."""
 
     result: Result
     points: float
-    most: float
+    max_points: float
 
 
 @dataclass(frozen=True, slots=True)
 class Grade:
-    """What a submission gets, of how much, and the share of each result; SKIP and ERROR have none."""
+    """The points of a submission, the maximum, and the mark of each result other than SKIP and ERROR."""
 
     points: float
-    most: float
+    max_points: float
     marks: tuple[Mark, ...]
 
 
 def grade(reports: Sequence[CheckReport], weights: Weights | None = None) -> Grade:
-    """Give points for all reports of one submission together; one that could not be asked has none."""
+    """Grade all reports of one submission together; there are no points if a program did not start."""
     weights = weights or Weights()
-    weighed = [
-        (result, weights.of(result.case, level=report.level, strict=report.strict))
+    weighted = [
+        (result, weights.weight_of(result.case, level=report.level, strict=report.strict))
         for report in reports
         for result in report.results
-        if result.verdict in (*FULL, *NOTHING)
+        if result.verdict in (*FULL_MARKS, *NO_MARKS)
     ]
-    total = sum(weight for _, weight in weighed)
+    total = sum(weight for _, weight in weighted)
     share = weights.points / total if total else 0.0
-    stuck = any(report.trouble for report in reports)
+    failed_to_start = any(report.trouble for report in reports)
     marks = tuple(
-        Mark(result, weight * share if result.verdict in FULL and not stuck else 0.0, weight * share)
-        for result, weight in weighed
+        Mark(result, weight * share if result.verdict in FULL_MARKS and not failed_to_start else 0.0, weight * share)
+        for result, weight in weighted
     )
     return Grade(round(math.fsum(mark.points for mark in marks), 2), weights.points, marks)
 
 
 def read_weights(text: str, *, known: Iterable[Case] = ()) -> Weights:
-    """Read a weights file. Raises UsageError for what is not in it, and for cases that are not `known`, if any are."""
+    """Parse a weights file. Raises UsageError for unknown names, and for cases not in `known` unless that is empty."""
     try:
-        given = tomllib.loads(text)
+        table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"the weights are no TOML: {error}", "write a name = number on each line") from error
-    if strange := sorted(given.keys() - {"points", "weights"}):
-        raise UsageError(f"{strange[0]!r} is not known beside the weights", "write points = 100, and [weights] above")
-    points = _number("points", given.get("points", POINTS))
+        raise UsageError(f"the weights are not valid TOML: {error}", "write one name = number on each line") from error
+    if unknown := sorted(table.keys() - {"points", "weights"}):
+        raise UsageError(f"{unknown[0]!r} is not a known key", "write points = 100, and put weights below [weights]")
+    points = _number("points", table.get("points", DEFAULT_POINTS))
     if not points:
-        raise UsageError("points is 0", "say how many a perfect submission gets: points = 100")
-    weights = given.get("weights", {})
+        raise UsageError("points is 0", "give the points of a perfect submission: points = 100")
+    weights = table.get("weights", {})
     if not isinstance(weights, dict):
-        raise UsageError("weights is no table", "write [weights], and the names below it")
+        raise UsageError("weights is not a table", "write [weights], and the names below it")
     ids = {case.id.lower() for case in known}
-    return Weights(points=points, named={_name(name, ids): _number(name, value) for name, value in weights.items()})
+    return Weights(points=points, by_name={_name(name, ids): _number(name, value) for name, value in weights.items()})
 
 
 def _name(name: str, ids: set[str]) -> str:

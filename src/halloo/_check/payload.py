@@ -1,10 +1,10 @@
-r"""Bytes that tell where they belong, so that a report can say "851 bytes are missing", not "mismatch".
+r"""Test data that encodes its position, so that a report can say "851 bytes are missing", not "mismatch".
 
-Knows no socket. A payload is lines of eight bytes, the gentlest thing that a byte stream can carry: two characters name
-the stream, five count the lines, and any sixteen bytes hold one line entirely.
+Uses no sockets. A payload consists of lines of eight bytes of ASCII text: two characters name the stream, five number
+the lines. Any sixteen bytes contain one whole line.
 
     0        2                    7     8
-    | stream | number of the line | \n  |     digits in base 64, the highest first
+    | stream | number of the line | \n  |     digits in base 64, the most significant first
 """
 
 from functools import cache
@@ -12,18 +12,18 @@ from functools import cache
 DIGITS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 LINE = 8
 WINDOW = 2 * LINE
-_BLOCK = len(DIGITS) ** 2  # lines whose numbers differ in the two lowest digits only
+_BLOCK = len(DIGITS) ** 2  # lines whose numbers differ only in the two lowest digits
 
 
 def payload(size: int, stream: int = 0) -> bytes:
-    """Make so many bytes of a stream, from its beginning."""
+    """Return the first `size` bytes of a stream."""
     block = bytearray(_template())
     block[0::LINE] = bytes([DIGITS[stream >> 6 & 63]]) * _BLOCK
     block[1::LINE] = bytes([DIGITS[stream & 63]]) * _BLOCK
     blocks = []
     for high in range(-(-size // len(block))):
-        for place, shift in ((2, 12), (3, 6), (4, 0)):
-            block[place::LINE] = bytes([DIGITS[high >> shift & 63]]) * _BLOCK
+        for column, shift in ((2, 12), (3, 6), (4, 0)):
+            block[column::LINE] = bytes([DIGITS[high >> shift & 63]]) * _BLOCK
         blocks.append(bytes(block))
     return b"".join(blocks)[:size]
 
@@ -34,7 +34,7 @@ def _template() -> bytes:
 
 
 def locate(piece: bytes) -> tuple[int, int] | None:
-    """Say which stream a piece belongs to and at which offset, or None when it is of no payload."""
+    """Return the stream and the offset that a piece comes from, or None if it is not part of a payload."""
     for start in range(min(LINE, len(piece) - LINE + 1)):
         line = piece[start : start + LINE]
         if line[-1:] == b"\n" and all(digit in DIGITS for digit in line[:-1]):
@@ -46,19 +46,18 @@ def locate(piece: bytes) -> tuple[int, int] | None:
     return None
 
 
-def difference(sent: bytes | memoryview, came: bytes | memoryview, base: int = 0) -> tuple[str, str, int]:
-    """Say how what came differs from what was sent, as a sentence and by its pattern, and where in both.
+def difference(expected: bytes | memoryview, received: bytes | memoryview, base: int = 0) -> tuple[str, str, int]:
+    """Describe the first difference: a sentence, its pattern, and its index in both arguments.
 
     Both begin at the offset `base` of the stream.
     """
-    sent, came = bytes(sent), bytes(came)
-    same = _common(sent, came)
-    found, pattern = _explained(came[same : same + WINDOW], base + same)
-    return f"at offset {base + same:,} {found}", pattern, same
+    expected, received = bytes(expected), bytes(received)
+    index = _common_length(expected, received)
+    text, pattern = _describe(received[index : index + WINDOW], base + index)
+    return f"at offset {base + index:,} {text}", pattern, index
 
 
-def _common(one: bytes, other: bytes) -> int:
-    """Count the bytes at the beginning that are the same."""
+def _common_length(one: bytes, other: bytes) -> int:
     low, high = 0, min(len(one), len(other))
     while low < high:
         middle = (low + high + 1) // 2
@@ -69,13 +68,13 @@ def _common(one: bytes, other: bytes) -> int:
     return low
 
 
-def _explained(piece: bytes, offset: int) -> tuple[str, str]:
-    place = locate(piece)
-    if place is None:
-        return "came something that was never sent there", "changed"
-    stream, real = place
-    if real > offset:
-        return f"came what was sent at {real:,}: a gap of {real - offset:,} bytes", "gap"
-    if real < offset:
-        return f"came what was sent at {real:,}: {offset - real:,} bytes came again", "again"
-    return f"came bytes of another stream, number {stream}", "crossed"
+def _describe(piece: bytes, offset: int) -> tuple[str, str]:
+    position = locate(piece)
+    if position is None:
+        return "bytes were received that were never sent", "changed"
+    stream, actual = position
+    if actual > offset:
+        return f"the bytes sent at {actual:,} were received: {actual - offset:,} bytes are missing", "gap"
+    if actual < offset:
+        return f"the bytes sent at {actual:,} were received: {offset - actual:,} bytes are repeated", "again"
+    return f"bytes of another stream, number {stream}, were received", "crossed"

@@ -1,6 +1,6 @@
-"""What came of a check: a result for each case, and the report of all of them.
+"""The results of a check: one for each case, and the report of all of them.
 
-Knows cases and mistakes. Knows no socket and no process; how a report is written is for `halloo._output` to know.
+Uses no sockets and no processes. `halloo._check.report` writes the report.
 """
 
 from collections import Counter
@@ -9,30 +9,30 @@ from dataclasses import dataclass, field
 from halloo._check.case import Case, Evidence, Verdict
 from halloo._check.diagnoses import Diagnosis
 
-BAD = ("FAIL", "ERROR")
+FAILING = ("FAIL", "ERROR")
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What became of one case."""
+    """The result of one case."""
 
     case: Case
     verdict: Verdict
     text: str = ""
-    """What was found, or why it was not asked; a note of interest when it passed."""
+    """What was found, or why the case was not run; a note if it passed."""
     seconds: float = 0.0
     evidence: Evidence | None = None
     pattern: str = ""
     """How it failed: see `Failed.pattern`."""
     causes: tuple[Diagnosis, ...] = ()
-    """What is likely to be behind it, the likeliest first."""
+    """Likely causes, the likeliest first."""
     repeat: str = ""
-    """The command that asks this one again."""
+    """The command that runs this case again."""
 
     @property
-    def counts(self) -> bool:
-        """Whether it is failed and MUST not be."""
-        return self.verdict in BAD and self.case.severity == "MUST"
+    def is_must_failure(self) -> bool:
+        """Whether this is a failed MUST."""
+        return self.verdict in FAILING and self.case.severity == "MUST"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +40,9 @@ class CheckReport:
     """All results of one target."""
 
     target: str
-    """The command, or the address."""
+    """The command or the address."""
     kind: str
-    """server or client."""
+    """"server" or "client"."""
     scheme: str
     seed: int
     level: int
@@ -50,28 +50,28 @@ class CheckReport:
     seconds: float
     results: tuple[Result, ...]
     started: str = ""
-    """When, in UTC, as RFC 3339 has it."""
+    """Start time in UTC, as in RFC 3339."""
     trouble: str = ""
-    """Why nothing could be asked at all: it never began to listen."""
+    """Why no case could be run: the program never started to listen."""
     supplied: dict[str, object] = field(default_factory=dict)
-    """What the user has said."""
+    """The options given by the user."""
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many results there are of each verdict."""
+        """Number of results of each verdict."""
         return dict(Counter(result.verdict for result in self.results))
 
     @property
     def failures(self) -> tuple[Result, ...]:
-        """Those that decide about the exit code: failed MUSTs of the level, with `strict` failed SHOULDs too."""
+        """The results that make the exit code 1: failed MUSTs of the level, with `strict` failed SHOULDs too."""
         severities = ("MUST", "SHOULD") if self.strict else ("MUST",)
         return tuple(
             result
             for result in self.results
-            if result.verdict in BAD and result.case.severity in severities and result.case.level <= self.level
+            if result.verdict in FAILING and result.case.severity in severities and result.case.level <= self.level
         )
 
     @property
     def exit_code(self) -> int:
-        """0 when nothing that matters has failed, otherwise 1."""
+        """1 if there are failures or the program did not start, otherwise 0."""
         return int(bool(self.trouble or self.failures))

@@ -1,6 +1,6 @@
-"""Check an echo: ask it case after case, and say what is wrong with it.
+"""Check an echo server or client: run the selected cases, and write the reports.
 
-Knows the catalogue and the runner. How a report is told is for `halloo._output` to know; where to, is decided here.
+Uses the catalogue and the runner. `halloo._check.report` formats the reports; this module decides where they go.
 """
 
 import glob
@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from halloo._check.case import HIGHEST, Case
-from halloo._check.catalogue import cases, chosen
+from halloo._check.case import MAX_LEVEL, Case
+from halloo._check.catalogue import cases, choose
 from halloo._check.client.runner import ask_client
 from halloo._check.grading import Weights, read_weights
 from halloo._check.report.finding import Hints
@@ -24,41 +24,41 @@ from halloo._check.report.marks import gradescope, marks
 from halloo._check.report.summary import summary
 from halloo._check.report.text import check_text, progress, say
 from halloo._check.results import CheckReport, Result
-from halloo._check.runner import Ask, RunOptions, ask, ask_all
-from halloo._check.server.program import UNSTARTED, located
-from halloo._check.spec import ClientSpec, ServerSpec, Stdin, expectation
+from halloo._check.runner import RunCase, RunOptions, run_all, run_case
+from halloo._check.server.program import NOT_STARTED, with_detected_port
+from halloo._check.spec import ClientSpec, ServerSpec, Stdin, parse_transform
 from halloo._core.address import Address
 from halloo._core.limits import is_near
 from halloo._output.files import STANDARD, opened, read_from, see_writable
 from halloo.errors import LocalError, UsageError
 
-LEVEL = 3  # what most servers are for: many clients at once
-Anybody = ServerSpec | ClientSpec
+DEFAULT_LEVEL = 3  # most servers are for many clients at once
+CheckSpec = ServerSpec | ClientSpec
 
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """Which cases are asked, and how."""
+    """Which cases are run, and how."""
 
     only: tuple[str, ...] = ()
-    level: int = LEVEL
+    level: int = DEFAULT_LEVEL
     quick: bool = False
     strict: bool = False
     longer: bool = False
     seed: int = 1
     jobs: int = 1
 
-    def cases(self, subject: Anybody) -> tuple[Case, ...]:
-        """Choose for a subject. Raises UsageError when there is nothing to ask."""
-        client = isinstance(subject, ClientSpec)
-        kind = "C" if client else "U" if subject.scheme == "udp" else "T"
+    def cases(self, spec: CheckSpec) -> tuple[Case, ...]:
+        """Select the cases for a server or client. Raises UsageError if there are none."""
+        client = isinstance(spec, ClientSpec)
+        kind = "C" if client else "U" if spec.scheme == "udp" else "T"
         known = [case for case in cases() if case.id[0] == kind]
-        return chosen(known, only=self.only, level=self.level, quick=self.quick, scheme=subject.scheme)
+        return choose(known, only=self.only, level=self.level, quick=self.quick, scheme=spec.scheme)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outputs:
-    """Where the report goes, besides the terminal: names of files, - for standard output."""
+    """Where the report goes besides the terminal: file names, or - for standard output."""
 
     hints: Hints = "fix"
     json: str | None = None
@@ -71,33 +71,33 @@ class Outputs:
 
     @property
     def weights(self) -> Weights | None:
-        """What the cases are worth. Raises UsageError, LocalError."""
+        """The weights of the cases. Raises UsageError, LocalError."""
         if self.grade is None:
             return None
         try:
             return read_weights(Path(self.grade).read_text(encoding="utf-8"), known=cases())
         except OSError as error:
-            raise LocalError(f"{self.grade}: {error.strerror}", "name a file of weights") from error
+            raise LocalError(f"{self.grade}: {error.strerror}", "name a weights file") from error
 
     @property
-    def places(self) -> list[str]:
-        """Where all of it goes."""
-        wanted = (self.json, self.junit, self.html, self.markdown, self.gradescope, self.csv)
-        return [place for place in wanted if place]
+    def paths(self) -> list[str]:
+        """The files that are written."""
+        paths = (self.json, self.junit, self.html, self.markdown, self.gradescope, self.csv)
+        return [path for path in paths if path]
 
     @property
     def streams(self) -> bool:
-        """Whether one of them takes standard output, so that the text has to go elsewhere."""
-        return STANDARD in self.places
+        """Whether a report goes to standard output, so that the text has to go to standard error."""
+        return STANDARD in self.paths
 
-    def see(self) -> None:
-        """Tell of a mistake before the work begins, not when it is done. Raises UsageError, LocalError."""
+    def validate(self) -> None:
+        """Check the weights and the files before any case is run. Raises UsageError, LocalError."""
         _ = self.weights
-        for place in self.places:
-            see_writable(place)
+        for path in self.paths:
+            see_writable(path)
 
     def write(self, reports: Sequence[CheckReport], *, json: bool = True) -> None:
-        """Write all that were asked for; `json` is written elsewhere when it grows report by report."""
+        """Write the requested files, without the JSON file if `json` is false."""
         weights, hints = self.weights, self.hints
         texts: tuple[tuple[str | None, Callable[[], str]], ...] = (
             (self.json if json else None, lambda: "\n".join(check_json(each, hints=hints) for each in reports)),
@@ -107,14 +107,14 @@ class Outputs:
             (self.gradescope, lambda: gradescope(reports, hints=hints, weights=weights)),
             (self.csv, lambda: marks(reports, weights=weights)),
         )
-        for place, text in texts:
-            if place:
-                told = text().rstrip("\n")
-                with opened(place) as file:
-                    print(told, file=file)
+        for path, text in texts:
+            if path:
+                content = text().rstrip("\n")
+                with opened(path) as file:
+                    print(content, file=file)
 
 
-def server_subject(
+def server_spec(
     address: Address | None,
     command: Sequence[str],
     *,
@@ -124,25 +124,25 @@ def server_subject(
     greeting: bool = False,
     allowed: Sequence[str] = (),
 ) -> ServerSpec:
-    """Say which server is checked: an address or a command. Raises UsageError for neither, or somebody else's."""
+    """Describe the server to check: an address or a command. Raises UsageError for neither, or a public address."""
     if (address is None) == (not command):
         raise UsageError("name one server to check", "an address, or its command: halloo check server -- COMMAND PORT")
     host = address.host or "localhost" if address else "localhost"
     if not is_near(host) and host not in allowed:
         raise UsageError(
-            f"{host} is neither this machine's nor a private address", f"if it is yours to test: --allow-remote {host}"
+            f"{host} is neither a local nor a private address", f"if you may test it: --allow-remote {host}"
         )
     return ServerSpec(
         scheme=address.scheme if address else scheme,
         command=tuple(command),
         address=address,
         port=port,
-        expect=expectation(expect),
+        expect=parse_transform(expect),
         greeting=greeting,
     )
 
 
-def client_subject(
+def client_spec(
     command: Sequence[str],
     *,
     scheme: str = "tcp",
@@ -151,109 +151,108 @@ def client_subject(
     message: str = "",
     verifying: bool = False,
 ) -> ClientSpec:
-    """Say which client is checked. Raises UsageError when it does not say where its server's port belongs."""
+    """Describe the client to check. Raises UsageError if the command has no placeholder for the port."""
     if not command:
         raise UsageError("name a client to check", "its command: halloo check client -- COMMAND HOST PORT")
-    subject = ClientSpec(
+    spec = ClientSpec(
         command=tuple(command), scheme=scheme, port=port, stdin=stdin, message=message, verifying=verifying
     )
-    if not port and not subject.takes_port:
-        raise UsageError("the command does not say where the port belongs", "write PORT there, or --port 8888")
-    return subject
+    if not port and not spec.takes_port:
+        raise UsageError("the command has no placeholder for the port", "write PORT in its place, or add --port 8888")
+    return spec
 
 
 def check(
-    subject: Anybody,
+    spec: CheckSpec,
     choice: Choice,
     *,
-    watch: Callable[[Result], object] = repr,
-    asked: Sequence[Case] | None = None,
+    on_result: Callable[[Result], object] = repr,
+    selected: Sequence[Case] | None = None,
     name: str = "",
 ) -> CheckReport:
-    """Ask a server or a client the chosen cases, or those `asked`; `watch` is given each result as it comes.
+    """Run the chosen cases, or those in `selected`, and call `on_result` with each result.
 
-    `name` is what the report calls it, its command when empty. Raises UsageError when there is nothing to ask.
+    `name` is the target's name in the report, by default its command. Raises UsageError if there are no cases to run.
     """
     began, started = time.monotonic(), datetime.now(UTC)
-    picked = choice.cases(subject) if asked is None else asked
-    client = isinstance(subject, ClientSpec)
-    if not isinstance(subject, ClientSpec):
-        subject = located(subject)
-    jobs = 1 if subject.port or not subject.command else choice.jobs
-    results = ask_all(
-        picked, _asking(subject, RunOptions(seed=choice.seed, longer=choice.longer)), jobs=jobs, watch=watch
-    )
-    started_at_all = any(each.pattern != UNSTARTED and each.verdict != "BLOCKED" for each in results)
-    again = f"halloo check {'client' if client else 'server'} --only {{}} --seed {choice.seed} -- {subject.name}"
+    cases_to_run = choice.cases(spec) if selected is None else selected
+    client = isinstance(spec, ClientSpec)
+    if not isinstance(spec, ClientSpec):
+        spec = with_detected_port(spec)
+    jobs = 1 if spec.port or not spec.command else choice.jobs
+    run_one = _case_runner(spec, RunOptions(seed=choice.seed, longer=choice.longer))
+    results = run_all(cases_to_run, run_one, jobs=jobs, on_result=on_result)
+    ever_started = any(each.pattern != NOT_STARTED and each.verdict != "BLOCKED" for each in results)
+    rerun = f"halloo check {'client' if client else 'server'} --only {{}} --seed {choice.seed} -- {spec.name}"
     return CheckReport(
-        target=name or subject.name,
+        target=name or spec.name,
         kind="client" if client else "server",
-        scheme=subject.scheme,
+        scheme=spec.scheme,
         seed=choice.seed,
-        level=HIGHEST if choice.only else choice.level,
+        level=MAX_LEVEL if choice.only else choice.level,
         strict=choice.strict,
         seconds=time.monotonic() - began,
-        results=tuple(replace(each, repeat=again.format(each.case.id)) for each in results),
+        results=tuple(replace(each, repeat=rerun.format(each.case.id)) for each in results),
         started=started.isoformat(timespec="seconds"),
-        trouble="" if started_at_all or not results else results[0].text,
+        trouble="" if ever_started or not results else results[0].text,
         supplied={"only": list(choice.only)} if choice.only else {},
     )
 
 
-def _asking(subject: Anybody, trial: RunOptions) -> Ask:
-    if isinstance(subject, ClientSpec):
-        return lambda case: ask_client(case, subject, trial)
-    return lambda case: ask(case, subject, trial)
+def _case_runner(spec: CheckSpec, options: RunOptions) -> RunCase:
+    if isinstance(spec, ClientSpec):
+        return lambda case: ask_client(case, spec, options)
+    return lambda case: run_case(case, spec, options)
 
 
-def run(subject: Anybody, choice: Choice, outputs: Outputs, *, quiet: bool = False) -> CheckReport:
-    """Check and tell: on the terminal while it runs, and in all the files that are asked for."""
+def run(spec: CheckSpec, choice: Choice, outputs: Outputs, *, quiet: bool = False) -> CheckReport:
+    """Check a server or client, show progress and results on the terminal, and write the requested files."""
     stream = sys.stderr if outputs.streams else sys.stdout
-    outputs.see()
-    picked = choice.cases(subject)
+    outputs.validate()
+    selected = choice.cases(spec)
     if quiet:
-        report = check(subject, choice, asked=picked)
+        report = check(spec, choice, selected=selected)
         say(summary(report), stream)
     else:
-        with progress(picked, stream) as shown:
-            report = check(subject, choice, asked=picked, watch=shown.update)
+        with progress(selected, stream) as display:
+            report = check(spec, choice, selected=selected, on_result=display.update)
         say(check_text(report, hints=outputs.hints), stream)
     outputs.write([report])
     return report
 
 
 def run_each(
-    pattern: str, subject: ServerSpec, choice: Choice, outputs: Outputs, *, resume: bool = False
+    pattern: str, spec: ServerSpec, choice: Choice, outputs: Outputs, *, resume: bool = False
 ) -> list[CheckReport]:
-    """Check every folder that matches, its name in the place of {dir}, and write all that is known after each.
+    """Check each matching folder, whose name replaces {dir} in the command, and write all reports after each.
 
-    `resume` leaves out those whose reports the JSON file has already. Raises UsageError when nothing matches.
+    `resume` skips folders that the JSON file has reports of. Raises UsageError if nothing matches.
     """
     folders = sorted(folder for folder in glob.glob(pattern) if Path(folder).is_dir())  # noqa: PTH207 - as a shell does
     if not folders:
         raise UsageError(f"no folder matches {pattern!r}", "write it as the shell would: --each 'subs/*'")
-    outputs.see()
-    done = _known(outputs.json) if resume else []
-    known = {report.target for report in done}
-    growing = outputs.json if outputs.json != STANDARD else None
-    if growing and not resume:
-        with opened(growing):  # and so emptied
+    outputs.validate()
+    done = _read_earlier(outputs.json) if resume else []
+    done_before = {report.target for report in done}
+    append_to = outputs.json if outputs.json != STANDARD else None
+    if append_to and not resume:
+        with opened(append_to):  # truncates it
             pass
     for folder in folders:
-        if folder in known:
+        if folder in done_before:
             continue
-        words = tuple(word.replace("{dir}", folder).replace("DIR", folder) for word in subject.command)
-        report = check(replace(subject, command=words), choice, name=folder)
+        words = tuple(word.replace("{dir}", folder).replace("DIR", folder) for word in spec.command)
+        report = check(replace(spec, command=words), choice, name=folder)
         done.append(report)
         print(f"{folder}: {summary(report)}", file=sys.stderr if outputs.streams else sys.stdout, flush=True)
-        if growing:
-            with opened(growing, more=True) as file:
+        if append_to:
+            with opened(append_to, more=True) as file:
                 file.write(check_json(report, hints=outputs.hints, indent=None) + "\n")
-        outputs.write(done, json=not growing)
+        outputs.write(done, json=not append_to)
     return done
 
 
-def _known(place: str | None) -> list[CheckReport]:
-    if place is None or place == STANDARD:
-        raise UsageError("--resume goes on from the reports of an earlier run", "name their file: --json FILE")
-    return list(read(read_from(place), torn=True))
+def _read_earlier(path: str | None) -> list[CheckReport]:
+    if path is None or path == STANDARD:
+        raise UsageError("--resume needs the reports of an earlier run", "name their file: --json FILE")
+    return list(read(read_from(path), torn=True))

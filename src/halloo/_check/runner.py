@@ -1,6 +1,6 @@
-"""Ask one question after another: each of a fresh process, within its time and means, and only where it makes sense.
+"""Run cases: each against a new process, within limits of time and memory, and only if the required cases passed.
 
-Knows programs, threads and the clock. Whoever watches is given each result as soon as it is there.
+Uses programs, threads and the clock. A callback is called with each result.
 """
 
 import signal
@@ -13,94 +13,94 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 
 from halloo._check.case import Case, Evidence, Failed, Outcome, Skipped, Verdict, Warned
-from halloo._check.diagnoses import likely
-from halloo._check.results import BAD, Result
-from halloo._check.server.program import UNSTARTED, Program
+from halloo._check.diagnoses import likely_causes
+from halloo._check.results import FAILING, Result
+from halloo._check.server.program import NOT_STARTED, Program
 from halloo._check.server.target import ServerTarget
 from halloo._check.spec import ServerSpec
 
-MEMORY = 2 << 30  # bytes of all its processes
-PROCESSES = 4096
-LOOK = 0.1  # seconds between two looks at them
-DYING = 0.3  # seconds from the last that a client sees of a server to its end
+MAX_MEMORY = 2 << 30  # bytes, of all processes of the program
+MAX_PROCESSES = 4096
+POLL_INTERVAL = 0.1  # seconds between two checks of the limits
+EXIT_DELAY = 0.3  # seconds that a failing server may take to exit after its connections are closed
 _VERDICTS: dict[type[Outcome], Verdict] = {Failed: "FAIL", Warned: "WARN", Skipped: "SKIP"}
 
-Ask = Callable[[Case], Result]
-Watch = Callable[[Result], object]
+RunCase = Callable[[Case], Result]
+OnResult = Callable[[Result], object]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOptions:
-    """The conditions under which a subject is asked."""
+    """The conditions under which cases are run."""
 
     seed: int = 1
     longer: bool = False
     clock: Callable[[], float] = time.monotonic
-    memory: int = MEMORY
-    processes: int = PROCESSES
+    memory: int = MAX_MEMORY
+    processes: int = MAX_PROCESSES
 
 
-def ask(case: Case, subject: ServerSpec, trial: RunOptions) -> Result:
-    """Ask one case, of a program started for it or of an address."""
-    if not subject.command and (case.process or case.harsh):
-        why = case.harsh or "needs the server's process: give its command instead of an address"
+def run_case(case: Case, spec: ServerSpec, options: RunOptions) -> Result:
+    """Run one case against a program started for it, or against an address."""
+    if not spec.command and (case.process or case.command_only):
+        why = case.command_only or "needs the server's process: give its command instead of an address"
         return Result(case, "SKIP", why)
-    began = trial.clock()
-    program = Program(subject, trial.clock) if subject.command else None
+    began = options.clock()
+    program = Program(spec, options.clock) if spec.command else None
     try:
-        with _watched(program, case.kill, trial):
-            verdict, text, evidence, pattern = _asked(case, subject, program, trial)
+        with _supervised(program, case.kill, options):
+            verdict, text, evidence, pattern = _run_function(case, spec, program, options)
     finally:
         if program:
             program.close()
     if program and program.expired and verdict != "ERROR":
         verdict, text, pattern = "FAIL", f"{program.expired}; then: {text}", "overdue"
-    return Result(case, verdict, text, trial.clock() - began, evidence, pattern)
+    return Result(case, verdict, text, options.clock() - began, evidence, pattern)
 
 
-def _asked(
-    case: Case, subject: ServerSpec, program: Program | None, trial: RunOptions
+def _run_function(
+    case: Case, spec: ServerSpec, program: Program | None, options: RunOptions
 ) -> tuple[Verdict, str, Evidence | None, str]:
     try:
         if program:
             program.start()
-        note = case.run(ServerTarget.of(subject, program, clock=trial.clock, seed=trial.seed, longer=trial.longer))
+        note = case.run(ServerTarget.of(spec, program, clock=options.clock, seed=options.seed, longer=options.longer))
     except Failed as failure:
         if program:
-            failure = _explained(failure, program)
+            failure = _with_exit_reason(failure, program)
         return "FAIL", str(failure), failure.evidence, failure.pattern
     except Outcome as outcome:
         return _VERDICTS[type(outcome)], str(outcome), None, ""
-    except Exception:  # noqa: BLE001 - a fault of ours must not pass for one of the server
+    except Exception:  # noqa: BLE001 - a fault of the checker must not count as one of the server
         return "ERROR", traceback.format_exc(), None, ""
     return ("INFO" if case.severity == "INFO" else "PASS"), note or "", None, ""
 
 
-def _explained(failure: Failed, program: Program) -> Failed:
-    """Say that the server has ended, where that is why its clients failed."""
+def _with_exit_reason(failure: Failed, program: Program) -> Failed:
+    """Add that the server has exited, if that is why its clients failed."""
     if failure.pattern not in ("refused", "reset", "cut", "silent", "unserved"):
         return failure
     try:
-        program.check_alive(DYING)
+        program.check_alive(EXIT_DELAY)
     except Failed as ended:
-        return failure if str(ended) in str(failure) else failure.within(str(ended), pattern="ended")
+        return failure if str(ended) in str(failure) else failure.in_context(str(ended), pattern="ended")
     return failure
 
 
 @contextmanager
-def _watched(program: Program | None, seconds: float, trial: RunOptions) -> Iterator[None]:
-    """End a program that takes too long or too much."""
+def _supervised(program: Program | None, seconds: float, options: RunOptions) -> Iterator[None]:
+    """Kill a program that exceeds its time, memory or number of processes."""
     if program is None:
         yield
         return
-    over, deadline = threading.Event(), trial.clock() + seconds
+    finished, deadline = threading.Event(), options.clock() + seconds
 
     def watch() -> None:
-        while not over.wait(LOOK):
-            if trial.clock() > deadline:
+        while not finished.wait(POLL_INTERVAL):
+            if options.clock() > deadline:
                 program.expire(f"not done within {seconds:g} s")
-            with suppress(Failed):  # it is just being started again
-                if why := _excess(program, trial):
+            with suppress(Failed):  # it is being restarted
+                if why := _exceeded_limit(program, options):
                     program.expire(why)
 
     thread = threading.Thread(target=watch, name="halloo watch", daemon=True)
@@ -108,79 +108,79 @@ def _watched(program: Program | None, seconds: float, trial: RunOptions) -> Iter
     try:
         yield
     finally:
-        over.set()
+        finished.set()
         thread.join()
 
 
-def _excess(program: Program, trial: RunOptions) -> str:
-    """Say of what it has too much."""
+def _exceeded_limit(program: Program, options: RunOptions) -> str:
     if not program.started:
         return ""
-    if len(program.tree()) > trial.processes:
-        return f"more than {trial.processes:,} processes were begun"
-    if program.resident() > trial.memory and program.owned() > trial.memory:
-        return f"more than {trial.memory >> 20:,} MiB of memory were used"
+    if len(program.running_pids()) > options.processes:
+        return f"more than {options.processes:,} processes were started"
+    if program.resident_memory() > options.memory and program.proportional_memory() > options.memory:
+        return f"more than {options.memory >> 20:,} MiB of memory were used"
     return ""
 
 
-def ask_all(cases: Sequence[Case], ask_one: Ask, *, jobs: int = 1, watch: Watch = repr) -> tuple[Result, ...]:
-    """Ask all of them, up to `jobs` at a time; those that need one that failed are BLOCKED, timing ones run alone."""
-    heed_interrupts()
-    order = _in_order(cases)
+def run_all(
+    cases: Sequence[Case], run_one: RunCase, *, jobs: int = 1, on_result: OnResult = repr
+) -> tuple[Result, ...]:
+    """Run cases, up to `jobs` at once, timing cases alone; a case is BLOCKED if one that it needs failed."""
+    handle_interrupts()
+    order = _in_dependency_order(cases)
     results: dict[str, Result] = {}
-    telling = threading.Lock()  # whoever watches need not know of the jobs
+    lock = threading.Lock()  # `on_result` need not be thread-safe
 
-    def settle(case: Case) -> Result:
-        missing = [need for need in case.needs if need in results and results[need].verdict in (*BAD, "BLOCKED")]
+    def record(case: Case) -> Result:
+        missing = [need for need in case.needs if need in results and results[need].verdict in (*FAILING, "BLOCKED")]
         if missing:
             result = Result(case, "BLOCKED", f"needs {missing[0]}")
-        elif results and all(result.pattern == UNSTARTED or result.verdict == "BLOCKED" for result in results.values()):
+        elif results and all(each.pattern == NOT_STARTED or each.verdict == "BLOCKED" for each in results.values()):
             result = Result(case, "BLOCKED", "it did not start")
         else:
-            result = ask_one(case)
+            result = run_one(case)
         results[case.id] = result
-        with telling:
-            watch(result)
+        with lock:
+            on_result(result)
         return result
 
-    beside = [case for case in order if not (jobs > 1 and case.alone)]
+    concurrent = [case for case in order if not (jobs > 1 and case.alone)]
     if jobs == 1:
-        for case in beside:
-            settle(case)
+        for case in concurrent:
+            record(case)
     else:
-        _together(beside, settle, jobs)
+        _run_concurrently(concurrent, record, jobs)
         for case in order:
             if case.alone:
-                settle(case)
-    return ranked(tuple(results[case.id] for case in cases))
+                record(case)
+    return with_causes(tuple(results[case.id] for case in cases))
 
 
-def heed_interrupts() -> None:
-    """Have the programs that are started from now on end at ^C, even if we do not.
+def handle_interrupts() -> None:
+    """Make programs started from now on end at Ctrl-C, even if this process ignores it.
 
-    A shell has ^C ignored by what it puts in the background, and a program inherits that, but no handler (exec(2)).
+    A shell makes background jobs ignore SIGINT. A program inherits an ignored signal, but not a handler (exec(2)).
     """
     if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, lambda _number, _frame: None)
 
 
-def _together(cases: Sequence[Case], settle: Ask, jobs: int) -> None:
+def _run_concurrently(cases: Sequence[Case], run_one: RunCase, jobs: int) -> None:
     futures: dict[str, Future[Result]] = {}
 
     def run(case: Case, needed: Mapping[str, Future[Result]]) -> Result:
         for future in needed.values():
             future.result()
-        return settle(case)
+        return run_one(case)
 
     with ThreadPoolExecutor(jobs, thread_name_prefix="halloo check") as pool:
-        for case in cases:  # what is needed comes first, so nobody waits for what has not begun
+        for case in cases:  # required cases come first, so no thread waits for a case that has not started
             futures[case.id] = pool.submit(run, case, {need: futures[need] for need in case.needs if need in futures})
         for future in futures.values():
             future.result()
 
 
-def _in_order(cases: Sequence[Case]) -> list[Case]:
-    """Put what others need before them."""
+def _in_dependency_order(cases: Sequence[Case]) -> list[Case]:
     known, order = {case.id: case for case in cases}, dict[str, Case]()
 
     def add(case: Case) -> None:
@@ -194,10 +194,10 @@ def _in_order(cases: Sequence[Case]) -> list[Case]:
     return list(order.values())
 
 
-def ranked(results: tuple[Result, ...]) -> tuple[Result, ...]:
-    """Rank the likely causes, now that it is known what else has failed."""
-    failed = {result.case.id for result in results if result.verdict in BAD}
+def with_causes(results: tuple[Result, ...]) -> tuple[Result, ...]:
+    """Add the likely causes to failed results; ranking them takes all results."""
+    failed = {result.case.id for result in results if result.verdict in FAILING}
     return tuple(
-        replace(each, causes=likely(each.case.id, each.pattern, failed)) if each.verdict == "FAIL" else each
+        replace(each, causes=likely_causes(each.case.id, each.pattern, failed)) if each.verdict == "FAIL" else each
         for each in results
     )

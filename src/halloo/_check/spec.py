@@ -1,6 +1,6 @@
-"""Who is checked: a command that is started for each case, or an address where a server is running already.
+"""What is checked: a command that is started for each case, or the address of a running server.
 
-Knows addresses and words. Knows no socket and no process.
+Uses addresses and strings; no sockets and no processes.
 """
 
 import importlib
@@ -14,140 +14,140 @@ from typing import Literal
 from halloo._core.address import Address
 from halloo.errors import UsageError
 
-Expect = Callable[[bytes], bytes]
+Transform = Callable[[bytes], bytes]
 
 LOOPBACK = "127.0.0.1"
-# {port} as others have it, or PORT where a shell would take the braces away.
-_PLACE = re.compile(r"\{(port|host|path)\}|\b(PORT|HOST|PATH)\b")
+# {port} as in other tools, or PORT for shells that interpret braces.
+_SERVER_PLACEHOLDER = re.compile(r"\{(port|host|path)\}|\b(PORT|HOST|PATH)\b")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerSpec:
-    """What is asked: `command` with places for its port, host or path; or an `address`."""
+    """The server to check: a `command` with placeholders for its port, host or path, or an `address`."""
 
     scheme: str = "tcp"
     command: tuple[str, ...] = ()
     address: Address | None = None
     port: int = 0
-    """The fixed port of a program that takes none."""
-    expect: Expect | None = None
-    """What it makes of each line, when it is no pure echo."""
+    """The fixed port of a program that takes no port as an argument."""
+    expect: Transform | None = None
+    """How the server transforms each line, if it is not a plain echo."""
     greeting: bool = False
-    """Whether it sends a line first."""
+    """Whether the server sends a line before it reads."""
 
     @property
     def name(self) -> str:
-        """The command, or the address, as the user wrote it."""
+        """The command or the address, as given by the user."""
         return " ".join(self.command) if self.command else str(self.address)
 
-    def words(self, host: str, port: int, path: str) -> list[str]:
-        """Give the command with its places filled in."""
+    def argv(self, host: str, port: int, path: str) -> list[str]:
+        """Return the command with its placeholders replaced."""
         values = {"port": str(port), "host": host, "path": path}
-        return [_filled(word, values) for word in self.command]
+        return [_substitute(word, values) for word in self.command]
 
     @property
-    def places(self) -> bool:
-        """Whether the command says where its port or path belongs."""
-        return any(_filled(word, dict.fromkeys(("port", "path"), "\0")) != word for word in self.command)
+    def has_placeholder(self) -> bool:
+        """Whether the command has a placeholder for the port or the path."""
+        return any(_substitute(word, dict.fromkeys(("port", "path"), "\0")) != word for word in self.command)
 
-    def expected(self, data: bytes) -> bytes:
-        """Say what should come back: each line made of, its newline kept."""
+    def expected_reply(self, data: bytes) -> bytes:
+        """Return the reply to expect: each line transformed, its newline kept."""
         if self.expect is None:
             return data
         lines = data.split(b"\n")
         return b"\n".join(self.expect(line) if line else b"" for line in lines)
 
 
-def _filled(word: str, values: dict[str, str]) -> str:
-    return _PLACE.sub(lambda found: values.get((found[1] or found[2]).lower(), found[0]), word)
+def _substitute(word: str, values: dict[str, str]) -> str:
+    return _SERVER_PLACEHOLDER.sub(lambda match: values.get((match[1] or match[2]).lower(), match[0]), word)
 
 
-def expectation(text: str | None) -> Expect | None:
-    """Read `upper`, `reverse` or MODULE:FUNCTION. Raises UsageError."""
+def parse_transform(text: str | None) -> Transform | None:
+    """Parse `upper`, `lower`, `reverse` or MODULE:FUNCTION. Raises UsageError."""
     if text is None:
         return None
-    if text in _KNOWN:
-        return _KNOWN[text]
+    if text in _TRANSFORMS:
+        return _TRANSFORMS[text]
     module, colon, name = text.partition(":")
     if not colon:
-        raise UsageError(f"{text!r} is no expectation", f"use {', '.join(_KNOWN)} or MODULE:FUNCTION")
-    if os.getcwd() not in sys.path:  # noqa: PTH109 - it is what `python -m` puts there
+        raise UsageError(f"{text!r} is not a known transformation", f"use {', '.join(_TRANSFORMS)} or MODULE:FUNCTION")
+    if os.getcwd() not in sys.path:  # noqa: PTH109 - as `python -m` does
         sys.path.insert(0, os.getcwd())  # noqa: PTH109 - as above
     try:
-        found = getattr(importlib.import_module(module), name)
+        function = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise UsageError(f"{text!r} cannot be imported ({error})", "name a module here and a function in it") from error
-    if not callable(found):
-        raise UsageError(f"{text!r} is no function", "it is called with the bytes of a line, and returns bytes")
-    return found  # type: ignore[no-any-return] # what it returns is seen when it is called
+    if not callable(function):
+        raise UsageError(f"{text!r} is not callable", "name a function that takes and returns the bytes of a line")
+    return function  # type: ignore[no-any-return] # its type is only known when it is called
 
 
-_KNOWN: dict[str, Expect] = {"upper": bytes.upper, "lower": bytes.lower, "reverse": lambda line: line[::-1]}
+_TRANSFORMS: dict[str, Transform] = {"upper": bytes.upper, "lower": bytes.lower, "reverse": lambda line: line[::-1]}
 
 
 Stdin = Literal["pty", "pipe", "none"]
 Shape = Literal["typed", "piped", "told", "own"]
 
-_PLACES = re.compile(r"\{(host|port|msg)\}|\b(HOST|PORT|MSG)\b")
+_CLIENT_PLACEHOLDER = re.compile(r"\{(host|port|msg)\}|\b(HOST|PORT|MSG)\b")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientSpec:
-    """A client's `command`, with places for the host and port of the server, and for the message: {msg} or MSG."""
+    """A client's `command`, with placeholders for the server's host and port, and for the message: {msg} or MSG."""
 
     command: tuple[str, ...]
     scheme: str = "tcp"
     port: int = 0
-    """The fixed port of a program that takes none."""
+    """The fixed port of a program that takes no port as an argument."""
     stdin: Stdin | None = None
-    """A terminal where a line is typed, a pipe, or nothing; None is nothing with a place for the message, else a
-    terminal."""
+    """A terminal where a line is typed, a pipe, or nothing; None means nothing if there is a placeholder for the
+    message, else a terminal."""
     message: str = ""
-    """What it is to send, where the case does not need a message of its own."""
+    """The message to send, unless the case needs a particular one."""
     verifying: bool = False
-    """Whether it claims to compare the answer with what it sent."""
+    """Whether the client claims to compare the reply with what it sent."""
 
     @property
     def name(self) -> str:
-        """The command as the user wrote it."""
+        """The command as given by the user."""
         return " ".join(self.command)
 
     @property
     def shape(self) -> Shape:
-        """How the message gets to it: typed at a prompt, piped, told as a word of the command, or it has its own."""
-        told = "msg" in self._places
+        """How the client gets the message: typed at a prompt, piped, told by an argument, or it has its own."""
+        has_message = "msg" in self._placeholders
         if self.stdin == "pipe":
             return "piped"
         if self.stdin == "pty":
             return "typed"
-        if told:
+        if has_message:
             return "told"
         return "own" if self.stdin == "none" else "typed"
 
     @property
     def takes_port(self) -> bool:
-        """Whether the command says where the port belongs."""
-        return "port" in self._places
+        """Whether the command has a placeholder for the port."""
+        return "port" in self._placeholders
 
     @property
     def by_name(self) -> bool:
-        """Whether it can be told to find its server by the name localhost."""
-        return "host" in self._places or any("localhost" in word for word in self.command)
+        """Whether the client can be made to resolve the name localhost."""
+        return "host" in self._placeholders or any("localhost" in word for word in self.command)
 
     @property
-    def _places(self) -> set[str]:
-        found = (_PLACES.findall(word) for word in self.command)
-        return {(brace or bare).lower() for each in found for brace, bare in each}
+    def _placeholders(self) -> set[str]:
+        matches = (_CLIENT_PLACEHOLDER.findall(word) for word in self.command)
+        return {(brace or bare).lower() for each in matches for brace, bare in each}
 
-    def words(self, *, host: str, port: int, message: bytes = b"") -> list[bytes]:
-        """Give the command with its places filled in."""
+    def argv(self, *, host: str, port: int, message: bytes = b"") -> list[bytes]:
+        """Return the command with its placeholders replaced."""
         values = {"host": host.encode(), "port": str(port).encode(), "msg": message}
-        return [_filled_bytes(word, values) for word in self.command]
+        return [_substitute_bytes(word, values) for word in self.command]
 
 
-def _filled_bytes(word: str, values: dict[str, bytes]) -> bytes:
+def _substitute_bytes(word: str, values: dict[str, bytes]) -> bytes:
     pieces, done = [], 0
-    for found in _PLACES.finditer(word):
-        pieces += [word[done : found.start()].encode(), values[(found[1] or found[2]).lower()]]
-        done = found.end()
+    for match in _CLIENT_PLACEHOLDER.finditer(word):
+        pieces += [word[done : match.start()].encode(), values[(match[1] or match[2]).lower()]]
+        done = match.end()
     return b"".join([*pieces, word[done:].encode()])

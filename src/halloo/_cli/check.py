@@ -10,7 +10,7 @@ from cyclopts import App, Parameter
 
 from halloo._check.catalogue import cases as all_cases
 from halloo._check.report.finding import Hints
-from halloo._check.run import Choice, Outputs, client_subject, run, run_each, server_subject
+from halloo._check.run import Choice, Outputs, client_spec, run, run_each, server_spec
 from halloo._check.spec import Stdin
 from halloo._cli.options import File, Quiet, switch
 from halloo._core.address import parse
@@ -118,7 +118,7 @@ def server(
     said = [name for name, given in (("udp", udp), ("tls", tls), ("unix", unix)) if given]
     if len(said) > 1:
         raise UsageError(f"--{said[0]} and --{said[1]} exclude each other", "check once for each")
-    subject = server_subject(
+    subject = server_spec(
         parse(address) if address is not None else None,
         command,
         scheme=said[0] if said else "tcp",
@@ -164,7 +164,7 @@ def client(
     quiet
         The summary alone.
     """
-    subject = client_subject(
+    subject = client_spec(
         command, scheme="udp" if udp else "tcp", port=port, stdin=stdin, message=message, verifying=verifying
     )
     return run(subject, choice, told, quiet=quiet).exit_code
@@ -173,7 +173,7 @@ def client(
 def cases() -> int:
     """List all cases: what each does, when it is passed, how much it matters, and who says so."""
     for case in all_cases():
-        print(f"{case.path} {case.name} ({case.severity}, level {case.level}): {case.does}")
+        print(f"{case.path} {case.name} ({case.severity}, level {case.level}): {case.description}")
         print(f"    passes: {case.passes} [{case.source}]")
     return 0
 

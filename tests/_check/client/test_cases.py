@@ -14,7 +14,7 @@ from halloo._check.case import QUICK, Case, cases_in
 from halloo._check.client.cases import MODULES
 from halloo._check.client.runner import ask_client
 from halloo._check.results import Result
-from halloo._check.runner import RunOptions, ask_all
+from halloo._check.runner import RunOptions, run_all
 from halloo._check.spec import ClientSpec, Stdin
 from tests._check.client.families import HOSTS, IN_BOTH_FAMILIES
 from tests.programs import EXAMPLES, PYTHON
@@ -42,7 +42,7 @@ class Client:
             command=self.words, scheme=self.scheme, stdin=self.stdin, verifying=self.verifying, message=""
         )
         fitting = [case for case in cases if self.scheme in case.schemes]
-        return ask_all(fitting, lambda case: ask_client(case, subject, RunOptions(seed=seed)), jobs=JOBS)
+        return run_all(fitting, lambda case: ask_client(case, subject, RunOptions(seed=seed)), jobs=JOBS)
 
 
 def mutant(name: str, fails: str, *, warns: str = "", stdin: Stdin | None = "pipe", scheme: str = "tcp") -> Client:
@@ -167,7 +167,7 @@ def test_the_catalogue_is_complete() -> None:
 
 
 def test_a_case_says_what_it_does_and_needs_cases_that_exist() -> None:
-    assert all(case.does and case.passes and CASES.keys() >= {*case.needs} for case in CASES.values())
+    assert all(case.description and case.passes and CASES.keys() >= {*case.needs} for case in CASES.values())
 
 
 def test_a_case_is_of_streams_or_of_datagrams() -> None:

@@ -1,4 +1,4 @@
-"""Tests of forged datagrams: they arrive with the false sender, and what leaves is seen, whatever else does."""
+"""Tests of spoofed datagrams, and of counting the datagrams sent from a port."""
 
 import socket
 import time
@@ -23,15 +23,15 @@ def sock() -> Iterator[socket.socket]:
 
 
 @contextmanager
-def watching(sock: socket.socket) -> Iterator[Capture]:
+def capturing(sock: socket.socket) -> Iterator[Capture]:
     try:
-        with capture(time.monotonic, sock.getsockname()[1]) as seen:
-            yield seen
+        with capture(time.monotonic, sock.getsockname()[1]) as captured:
+            yield captured
     except Skipped as why:
         pytest.skip(str(why))
 
 
-def test_a_forged_datagram_arrives_with_the_false_sender(sock: socket.socket) -> None:
+def test_a_spoofed_datagram_arrives_with_the_spoofed_source(sock: socket.socket) -> None:
     try:
         spoof(("192.0.2.7", 4000), sock.getsockname(), b"hello")
     except Skipped as why:
@@ -39,23 +39,23 @@ def test_a_forged_datagram_arrives_with_the_false_sender(sock: socket.socket) ->
     assert sock.recvfrom(64) == (b"hello", ("192.0.2.7", 4000))
 
 
-def test_what_leaves_from_the_port_is_counted(sock: socket.socket) -> None:
-    with watching(sock) as seen:
+def test_datagrams_sent_from_the_port_are_counted(sock: socket.socket) -> None:
+    with capturing(sock) as captured:
         for _ in range(3):
             sock.sendto(b"hello", sock.getsockname())
-        assert seen.sent(BRIEF) == 3
+        assert captured.count_sent(BRIEF) == 3
 
 
-def test_what_others_send_is_not_and_hides_nothing(sock: socket.socket) -> None:
-    with watching(sock) as seen, socket.socket(type=socket.SOCK_DGRAM) as other:
+def test_datagrams_from_other_ports_are_ignored_and_hide_none(sock: socket.socket) -> None:
+    with capturing(sock) as captured, socket.socket(type=socket.SOCK_DGRAM) as other:
         other.bind(("127.0.0.1", 0))
         for _ in range(NOISE):
             other.sendto(bytes(1000), other.getsockname())
         sock.sendto(b"hello", sock.getsockname())
-        assert seen.sent(BRIEF) == 1
+        assert captured.count_sent(BRIEF) == 1
 
 
-def test_what_left_before_is_not_counted(sock: socket.socket) -> None:
+def test_datagrams_sent_before_the_capture_are_not_counted(sock: socket.socket) -> None:
     sock.sendto(b"hello", sock.getsockname())
-    with watching(sock) as seen:
-        assert seen.sent(BRIEF) == 0
+    with capturing(sock) as captured:
+        assert captured.count_sent(BRIEF) == 0

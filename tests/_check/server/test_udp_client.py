@@ -1,4 +1,4 @@
-"""Tests of a checker's datagrams: an answer comes whole, once and in time, or it is said what came instead."""
+"""Tests of the checker's UDP client: its timeouts, and the text and pattern of each failure."""
 
 import socket
 import subprocess
@@ -13,14 +13,14 @@ import pytest
 from halloo._check.case import Failed
 from halloo._check.server.udp_client import UdpClient
 
-QUIET = 0.02  # seconds, in place of those that a server is given
-LONG = 20.0  # the same, where something comes for certain
-BRIEF = 0.1  # the same, where it is waited for something in vain
+QUIET = 0.02  # seconds of silence, instead of the default
+LONG = 20.0  # seconds until something that is certain to arrive
+BRIEF = 0.1  # seconds until a timeout that is expected
 
 
 @contextmanager
 def answering(*answers: Callable[[bytes], bytes]) -> Iterator[int]:
-    """Give the port of a server that takes one datagram, and sends what each function makes of it."""
+    """Run a server that receives one datagram and sends the result of each function; yield its port."""
     with socket.socket(type=socket.SOCK_DGRAM) as sock:
         sock.bind(("127.0.0.1", 0))
         sock.settimeout(20)
@@ -39,28 +39,28 @@ def answering(*answers: Callable[[bytes], bytes]) -> Iterator[int]:
 
 
 def failing(*answers: Callable[[bytes], bytes]) -> Failed:
-    with answering(*answers) as port, UdpClient(("127.0.0.1", port), clock=time.monotonic) as letters:
+    with answering(*answers) as port, UdpClient(("127.0.0.1", port), clock=time.monotonic) as client:
         with pytest.raises(Failed) as failed:
-            letters.ask(b"hello", LONG if answers else BRIEF, surplus=LONG)
+            client.roundtrip(b"hello", LONG if answers else BRIEF, quiet_time=LONG)
         return failed.value
 
 
-def test_an_echo_is_what_it_expects() -> None:
-    with answering(bytes) as port, UdpClient(("127.0.0.1", port), clock=time.monotonic) as letters:
-        assert letters.ask(b"hello", surplus=QUIET) < 2
+def test_an_echo_is_accepted() -> None:
+    with answering(bytes) as port, UdpClient(("127.0.0.1", port), clock=time.monotonic) as client:
+        assert client.roundtrip(b"hello", quiet_time=QUIET) < 2
 
 
-def test_an_empty_datagram_is_an_answer() -> None:
-    with answering(bytes) as port, UdpClient(("127.0.0.1", port), clock=time.monotonic) as letters:
-        letters.ask(b"", surplus=QUIET)
+def test_an_empty_datagram_is_a_reply() -> None:
+    with answering(bytes) as port, UdpClient(("127.0.0.1", port), clock=time.monotonic) as client:
+        client.roundtrip(b"", quiet_time=QUIET)
 
 
-def test_what_is_expected_may_be_something_else() -> None:
+def test_the_expected_reply_may_differ_from_the_request() -> None:
     with (
         answering(bytes.upper) as port,
-        UdpClient(("127.0.0.1", port), clock=time.monotonic, expected=bytes.upper) as letters,
+        UdpClient(("127.0.0.1", port), clock=time.monotonic, expected=bytes.upper) as client,
     ):
-        letters.ask(b"hello", surplus=QUIET)
+        client.roundtrip(b"hello", quiet_time=QUIET)
 
 
 @pytest.mark.parametrize(
@@ -68,54 +68,54 @@ def test_what_is_expected_may_be_something_else() -> None:
     [
         ((lambda data: data[:2],), "short", "a datagram of 5 bytes came back with 2"),
         ((lambda data: data + b"!",), "surplus", "a datagram of 5 bytes came back with 6"),
-        ((bytes.title,), "changed", "a datagram of 5 bytes came back with 5, other ones from offset 0 on"),
-        ((bytes, bytes), "surplus", "a datagram too many came, of 5 bytes: b'hello'"),
-        ((), "silent", "sent 5 bytes: no answer came within 0.1 s"),
+        ((bytes.title,), "changed", "a datagram of 5 bytes came back with 5, different from offset 0 on"),
+        ((bytes, bytes), "surplus", "an unexpected datagram was received, of 5 bytes: b'hello'"),
+        ((), "silent", "sent 5 bytes: no reply within 0.1 s"),
     ],
 )
-def test_what_comes_instead_is_told(answers: tuple[Callable[[bytes], bytes], ...], pattern: str, fact: str) -> None:
+def test_a_wrong_reply_is_described(answers: tuple[Callable[[bytes], bytes], ...], pattern: str, fact: str) -> None:
     failure = failing(*answers)
     assert (failure.pattern, str(failure)) == (pattern, fact)
 
 
-def test_it_is_told_who_answered() -> None:
-    with answering(bytes) as port, UdpClient(("127.0.0.1", port), clock=time.monotonic) as letters:
-        letters.send(b"hello")
-        assert letters.take(5) == (b"hello", ("127.0.0.1", port))
+def test_the_source_of_a_reply_is_returned() -> None:
+    with answering(bytes) as port, UdpClient(("127.0.0.1", port), clock=time.monotonic) as client:
+        client.send(b"hello")
+        assert client.receive_from(5) == (b"hello", ("127.0.0.1", port))
 
 
-def test_an_address_to_come_from_that_is_not_ours_is_told() -> None:
+def test_a_source_address_that_is_not_local_is_reported() -> None:
     with pytest.raises(Failed, match="no socket from"):
         UdpClient(("127.0.0.1", 9), clock=time.monotonic, source=("192.0.2.1", 0))
 
 
-def test_a_datagram_that_our_own_system_does_not_send_is_told() -> None:
+def test_a_datagram_that_the_kernel_refuses_to_send_is_reported() -> None:
     with (
-        UdpClient(("255.255.255.255", 9), clock=time.monotonic) as letters,
+        UdpClient(("255.255.255.255", 9), clock=time.monotonic) as client,
         pytest.raises(Failed, match="a datagram of 5 bytes could not be sent: Permission denied"),
     ):
-        letters.send(b"hello")
+        client.send(b"hello")
 
 
-# unshare(1), tc-tbf(8): a network namespace whose loopback passes on 1 MB/s; $0 and the rest are the command.
+# unshare(1), tc-tbf(8): a network namespace whose loopback is limited to 1 MB/s; $0 and the rest are the command.
 ON_A_SLOW_LINK = (
     *("unshare", "-rn", "sh", "-c"),
     'ip link set lo up && tc qdisc add dev lo root tbf rate 8mbit burst 4kb latency 10s && exec "$0" "$@"',
 )
-MORE_THAN_WAITS = """
+MORE_THAN_FITS = """
 import socket, time
 from halloo._check.server.udp_client import UdpClient
 with socket.socket(type=socket.SOCK_DGRAM) as sock:
     sock.bind(("127.0.0.1", 0))
-    with UdpClient(sock.getsockname(), clock=time.monotonic) as letters:
+    with UdpClient(sock.getsockname(), clock=time.monotonic) as client:
         for _ in range(300):
-            letters.send(bytes(1000))
+            client.send(bytes(1000))
             print(len(sock.recv(2000)) if _ > 150 else "queued")
 """
 
 
-def test_what_a_slow_link_has_no_room_for_waits() -> None:
-    command = (*ON_A_SLOW_LINK, sys.executable, "-c", MORE_THAN_WAITS)
+def test_sending_waits_for_a_slow_link() -> None:
+    command = (*ON_A_SLOW_LINK, sys.executable, "-c", MORE_THAN_FITS)
     try:
         run = subprocess.run(command, capture_output=True, text=True, timeout=50, check=False)
     except FileNotFoundError:

@@ -14,7 +14,7 @@ _P = ParamSpec("_P")
 
 
 def _for_clients(
-    decorator: Callable[_P, Callable[[cases.Function], cases.Case]],
+    decorator: Callable[_P, Callable[[cases.CaseFunction], cases.Case]],
 ) -> Callable[_P, Callable[[ClientFunction], cases.Case]]:
     return cast("Callable[_P, Callable[[ClientFunction], cases.Case]]", decorator)
 

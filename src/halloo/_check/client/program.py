@@ -17,7 +17,7 @@ from functools import partial
 from halloo._check import processes
 from halloo._check.case import Failed
 from halloo._check.client.loop import ScriptLoop
-from halloo._check.server.program import FILE_SIZE, MARK
+from halloo._check.server.program import ENV_MARK, MAX_FILE_SIZE
 from halloo._check.spec import Shape
 
 # A terminal belongs to the session whose leader, having none, opens it first: that is the shell here, then the program.
@@ -49,7 +49,7 @@ class ClientProgram:
             self._close_all()
             raise Failed(f"{words[0].decode()}: {error.strerror}", pattern="unstarted") from error
         with suppress(OSError, ValueError):
-            resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE, (FILE_SIZE, FILE_SIZE))
+            resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE, (MAX_FILE_SIZE, MAX_FILE_SIZE))
         for fd in self._readers:
             os.set_blocking(fd, False)
             loop.watch(fd, partial(self._on_output, fd), read=True)
@@ -83,7 +83,7 @@ class ClientProgram:
                 stdout=out,
                 stderr=err,
                 start_new_session=True,
-                env=_environment() | {MARK: self._mark},
+                env=_environment() | {ENV_MARK: self._mark},
             )
         finally:
             for fd in ours:
@@ -186,7 +186,7 @@ class ClientProgram:
 
     def resident(self) -> int:
         """Count the bytes of memory of all its processes."""
-        return sum(map(processes.resident, self._tree()))
+        return sum(map(processes.resident_memory, self._tree()))
 
     def _tree(self) -> Iterator[int]:
         found = processes.session(self._process.pid)
@@ -194,14 +194,14 @@ class ClientProgram:
 
     def close(self) -> None:
         """End every process of it, at once."""
-        everybody = {*self._tree(), *processes.marked(f"{MARK}={self._mark}")}
+        everybody = {*self._tree(), *processes.with_environment(f"{ENV_MARK}={self._mark}")}
         while alive := [pid for pid in everybody if not processes.is_zombie(pid)]:
             for pid in alive:
                 with suppress(ProcessLookupError, PermissionError):
                     os.kill(pid, signal.SIGKILL)
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(SETTLED)
-            everybody = {*self._tree(), *processes.marked(f"{MARK}={self._mark}")}
+            everybody = {*self._tree(), *processes.with_environment(f"{ENV_MARK}={self._mark}")}
         self._process.wait()
         self._close_all()
 

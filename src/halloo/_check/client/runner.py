@@ -12,7 +12,7 @@ from halloo._check.client.loop import Script, ScriptLoop
 from halloo._check.client.server import take
 from halloo._check.client.target import ClientTarget
 from halloo._check.results import Result
-from halloo._check.runner import LOOK, RunOptions
+from halloo._check.runner import POLL_INTERVAL, RunOptions
 from halloo._check.spec import ClientSpec
 
 VERIFIED = ("C09", "C10")  # MUST of a client that claims to compare
@@ -48,6 +48,6 @@ def _asked(case: Case, target: ClientTarget) -> Result:
 def _watch(target: ClientTarget, most: int) -> Script:
     """Fail a client that takes too much memory."""
     while True:
-        yield LOOK
+        yield POLL_INTERVAL
         if target.started and target.started.resident() > most:
             raise Failed(f"more than {most / (1 << 30):g} GiB of memory were used", pattern="memory")

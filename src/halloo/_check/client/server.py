@@ -18,7 +18,7 @@ from typing import Literal
 
 from halloo._check import processes
 from halloo._check.client.loop import WRITE, Script, ScriptLoop, Step
-from halloo._check.server.program import FREE, STEP, free_port
+from halloo._check.server.program import POLL_INTERVAL, PORT_TIMEOUT, free_port
 from halloo.errors import AddressInUse
 
 Hear = Callable[[], object]
@@ -35,7 +35,7 @@ _NUMBERS: dict[Family, int] = {4: socket.AF_INET, 6: socket.AF_INET6}
 _NO_FAMILY = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
 
 
-def take(scheme: str, fixed: int = 0, *, patience: float = FREE) -> Sockets:
+def take(scheme: str, fixed: int = 0, *, patience: float = PORT_TIMEOUT) -> Sockets:
     """Take a free port, or the fixed one as soon as it can be had. Raises AddressInUse."""
     deadline = time.monotonic() + patience
     kind = socket.SOCK_DGRAM if scheme == "udp" else socket.SOCK_STREAM
@@ -47,7 +47,7 @@ def take(scheme: str, fixed: int = 0, *, patience: float = FREE) -> Sockets:
                 raise
         if fixed and time.monotonic() >= deadline:
             raise AddressInUse(f"port {fixed} is taken by another program", "stop it, or name another: --port")
-        time.sleep(STEP)
+        time.sleep(POLL_INTERVAL)
 
 
 def _taken(kind: socket.SocketKind, port: int, *, reuse: bool) -> Sockets:
@@ -195,7 +195,7 @@ class Peer:
         if self.closed or not self.flushed:
             return self.closed
         try:
-            theirs = processes.served(self._sock.getpeername()[1], self._sock.getsockname()[1])
+            theirs = processes.server_socket(self._sock.getpeername()[1], self._sock.getsockname()[1])
         except OSError:  # it has gone
             return True
         return theirs is None or theirs.unread == 0

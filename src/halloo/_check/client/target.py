@@ -144,7 +144,7 @@ class ClientTarget:
             self.program.type("".join(f"{line}\n" for line in lines).encode(), last=True)
 
     def _launch(self, message: bytes, *, deaf: bool) -> None:
-        words = self.subject.words(host=self.host, port=self.port, message=message)
+        words = self.subject.argv(host=self.host, port=self.port, message=message)
         self.started = ClientProgram(self.loop, words, self.shape, deaf=deaf)
         self._open.insert(0, self.started)
 

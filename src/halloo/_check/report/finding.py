@@ -61,7 +61,7 @@ def worst_first(report: CheckReport) -> list[Result]:
 def finding(result: Result, *, hints: Hints = "fix", target: str = "") -> Finding:
     """Put a result into words; from `target`, its command, the language of the fix is known."""
     case = result.case
-    facts = [("done", case.does), ("expected", case.passes), ("found", result.text.strip() or "nothing of note")]
+    facts = [("done", case.description), ("expected", case.passes), ("found", result.text.strip() or "nothing of note")]
     facts.append(("rule", f"{case.severity}: {case.source}"))
     if result.verdict == "ERROR":
         facts.append(("note", OURS))
@@ -141,13 +141,13 @@ ROW = 16
 
 def dump(evidence: Evidence) -> str:
     """Write both sides, with a mark at the first byte that differs, or where one of them ends."""
-    pairs = zip(evidence.expected, evidence.came, strict=False)
+    pairs = zip(evidence.expected, evidence.received, strict=False)
     same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
     start = evidence.offset - same
     width = len(str(evidence.offset + ROW))
     sides = (
         ("expected", evidence.expected, "(nothing more should come)"),
-        ("came", evidence.came, "(nothing more came)"),
+        ("came", evidence.received, "(nothing more came)"),
     )
     lines = [f"at offset {evidence.offset:,}"]
     for name, data, end in sides:

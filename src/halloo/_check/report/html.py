@@ -68,7 +68,7 @@ def _matrix(reports: Sequence[CheckReport], weights: Weights | None) -> Iterator
     yield _row("level reached", [str(at.reached) if (at := standing(report)) else "" for report in reports])
     for case, results in rows(reports):
         cells = "".join(_cell(result, number) for number, result in enumerate(results))
-        yield f'<tr><th scope="row" title="{_safe(case.does)}">{_name(case)}</th>{cells}</tr>\n'
+        yield f'<tr><th scope="row" title="{_safe(case.description)}">{_name(case)}</th>{cells}</tr>\n'
     yield "</tbody>\n</table>\n</div>\n"
 
 
@@ -96,7 +96,7 @@ def _section(report: CheckReport, number: int, hints: Hints, weights: Weights | 
     yield f'<section id="r{number}">\n{name}<p>{_safe(summary(report))}</p>\n'
     if weights:
         graded = grade([report], weights)
-        yield f"<p><b>{graded.points:g} of {graded.most:g} points</b></p>\n"
+        yield f"<p><b>{graded.points:g} of {graded.max_points:g} points</b></p>\n"
     if report.started:
         yield f"<p>Begun {_safe(one_line(report.started))}.</p>\n"
     yield from (f"<p>{_safe(line)}</p>\n" for line in unasked(report))

@@ -61,7 +61,7 @@ def _summary(report: CheckReport) -> _Object:
 def _result(result: Result, hints: Hints) -> _Object:
     case, evidence = result.case, result.evidence
     at = (
-        {"offset": evidence.offset, "expected": evidence.expected.hex(), "came": evidence.came.hex()}
+        {"offset": evidence.offset, "expected": evidence.expected.hex(), "came": evidence.received.hex()}
         if evidence
         else None
     )
@@ -69,7 +69,7 @@ def _result(result: Result, hints: Hints) -> _Object:
         "id": case.id,
         "path": case.path,
         "name": case.name,
-        "does": case.does,
+        "does": case.description,
         "passes": case.passes,
         "severity": case.severity,
         "source": case.source,

@@ -38,7 +38,7 @@ def _suite(report: CheckReport, hints: Hints, weights: Weights | None) -> ET.Ele
     told |= {"level reached": level_text(report)}
     if weights:
         marked = grade([report], weights)
-        told |= {"points": f"{marked.points:g}", "points of": f"{marked.most:g}"}
+        told |= {"points": f"{marked.points:g}", "points of": f"{marked.max_points:g}"}
     properties = ET.SubElement(suite, "properties")
     for name, value in told.items():
         ET.SubElement(properties, "property", name=name, value=one_line(str(value)))

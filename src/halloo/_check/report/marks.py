@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 from halloo._check.case import KINDS
-from halloo._check.grading import FULL, NOTHING, Mark, Weights, grade
+from halloo._check.grading import FULL_MARKS, NO_MARKS, Mark, Weights, grade
 from halloo._check.report.finding import Hints, finding, headline, one_line, plain, worst_first
 from halloo._check.report.summary import summary, unasked
 from halloo._check.results import CheckReport
@@ -39,8 +39,8 @@ def _row(target: str, reports: Sequence[CheckReport], weights: Weights | None) -
     return [
         _inert(target),
         f"{grade(reports, weights).points:g}",
-        str(sum(verdict in FULL for verdict in verdicts)),
-        str(sum(verdict in NOTHING for verdict in verdicts)),
+        str(sum(verdict in FULL_MARKS for verdict in verdicts)),
+        str(sum(verdict in NO_MARKS for verdict in verdicts)),
         _inert(_first(reports)),
         f"{sum(report.seconds for report in reports):.1f}",
     ]
@@ -100,7 +100,7 @@ def _test(mark: Mark, hints: Hints, target: str, visibility: Visibility) -> dict
     case, passed = mark.result.case, mark.result.verdict in ("PASS", "WARN", "INFO")
     return {
         "score": round(mark.points, 4),
-        "max_score": round(mark.most, 4),
+        "max_score": round(mark.max_points, 4),
         "status": "passed" if passed else "failed",
         "name": one_line(case.name),
         "number": one_line(case.id),
@@ -116,5 +116,5 @@ def _output(mark: Mark, hints: Hints, target: str) -> str:
         return plain(finding(result, hints=hints, target=target))
     told = headline(result.text)
     if result.verdict == "BLOCKED":
-        return one_line(f"BLOCKED: {told}. It is asked when that has been mended. {case.does}")
-    return one_line(f"{case.does} Expected: {case.passes}.{f' {told}' if told else ''}")
+        return one_line(f"BLOCKED: {told}. It is asked when that has been mended. {case.description}")
+    return one_line(f"{case.description} Expected: {case.passes}.{f' {told}' if told else ''}")

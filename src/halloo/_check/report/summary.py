@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from halloo._check.case import KINDS, Case
 from halloo._check.report.finding import headline, one_line
-from halloo._check.results import BAD, CheckReport, Result
+from halloo._check.results import FAILING, CheckReport, Result
 
 MARKS = {"PASS": ".", "WARN": "w", "INFO": "i", "FAIL": "F", "ERROR": "E", "BLOCKED": "b", "SKIP": "-"}
 LEGEND = ". pass, F fail, w warning, i information, b blocked by another failure, - skipped, E halloo's own error"
@@ -46,7 +46,7 @@ def standing(report: CheckReport) -> Standing | None:
     if report.trouble or 1 not in levels or report.supplied.get("only"):
         return None
     severities = ("MUST", "SHOULD") if report.strict else ("MUST",)
-    poor = [each for each in asked if each.verdict in (*BAD, "BLOCKED") and each.case.severity in severities]
+    poor = [each for each in asked if each.verdict in (*FAILING, "BLOCKED") and each.case.severity in severities]
     lacking = min((each.case.level for each in poor), default=None)
     reached = max((number for number in levels if lacking is None or number < lacking), default=0)
     return Standing(reached, max(levels), lacking, tuple(each.case.id for each in poor if each.case.level == lacking))

@@ -1,7 +1,7 @@
-"""The server under test as a program: started for one case, seen to listen, and ended with all that it has begun.
+"""The server under test as a program: started for one case, and killed with all its child processes.
 
-Knows processes and signals. The program is the leader of a session of its own, and everything that comes of it carries
-a mark in its environment, so that nothing of it is left, whatever it does to hide.
+Uses processes and signals. The program is the leader of its own session, and all processes that it starts inherit a
+variable in their environment, so that even daemons are found and killed.
 """
 
 import errno
@@ -23,48 +23,48 @@ from halloo._check import processes
 from halloo._check.case import Failed
 from halloo._check.spec import LOOPBACK, ServerSpec
 
-START = 15.0  # seconds to begin to listen
-FREE = 90.0  # seconds until a fixed port is free again: TIME-WAIT takes 60
-STOPPED = 2.0  # seconds until all stand still
-REST = 3.0  # seconds until all have ended, once the first has
-STEP = 0.02  # seconds between two looks
-FILE_SIZE = 256 << 20  # bytes of a file that it may write
-LOWEST, HIGHEST = 10_001, 32_767  # odd ports below the ephemeral range: a connection to oneself cannot happen there
-MARK = "HALLOO_CHECK"
-UNSTARTED = "unstarted"  # the pattern of a failure to listen
-PIPE = 4096  # bytes that a pipe nobody reads has room for: the least that there is
+START_TIMEOUT = 15.0  # seconds until the program has to listen
+PORT_TIMEOUT = 90.0  # seconds until a fixed port has to be free again: TIME-WAIT takes 60
+SUSPEND_TIMEOUT = 2.0  # seconds until all processes are stopped
+EXIT_TIMEOUT = 3.0  # seconds until no process listens, once the first has exited
+POLL_INTERVAL = 0.02  # seconds between two polls
+MAX_FILE_SIZE = 256 << 20  # bytes of a file written by the program
+MIN_PORT, MAX_PORT = 10_001, 32_767  # odd ports below the ephemeral range: no self-connection can occur there
+ENV_MARK = "HALLOO_CHECK"
+NOT_STARTED = "unstarted"  # pattern of a failure to start listening
+PIPE_SIZE = 4096  # capacity of an unread pipe in bytes: the minimum
 Output = Literal["kept", "unread", "closed"]
-_LIMITED = 'ulimit -n "$1" && shift && exec "$@"'
-_CLOSED = 'exec "$@" >&- 2>&-'
-_NO_FAMILY = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)  # a machine without IPv6
-_chance = SystemRandom()
+_LIMIT_DESCRIPTORS = 'ulimit -n "$1" && shift && exec "$@"'
+_CLOSE_OUTPUT = 'exec "$@" >&- 2>&-'
+_NO_FAMILY = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)  # without IPv6
+_random = SystemRandom()
 
 
 class Program:
-    """A server's processes, from the start to the last of them."""
+    """The processes of a server, from its start to the exit of the last one."""
 
-    def __init__(self, subject: ServerSpec, clock: Callable[[], float] = time.monotonic) -> None:
-        """Take a subject that has a command."""
-        self._subject = subject
+    def __init__(self, spec: ServerSpec, clock: Callable[[], float] = time.monotonic) -> None:
+        """Prepare a program from a spec that has a command."""
+        self._spec = spec
         self._clock = clock
         self._process: subprocess.Popen[bytes] | None = None
-        self._mark = secrets.token_hex(8)
-        self._folder = tempfile.TemporaryDirectory(prefix="halloo-") if subject.scheme == "unix" else None
+        self._mark_value = secrets.token_hex(8)
+        self._folder = tempfile.TemporaryDirectory(prefix="halloo-") if spec.scheme == "unix" else None
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 - closed in `close`
-        self._said = ""
-        self._told = False  # to end
+        self._final_output = ""
+        self._stop_requested = False
         self.path = f"{self._folder.name}/echo" if self._folder else ""
-        self.expired = ""  # why it was ended before its time
+        self.expired = ""  # why it was killed early
         self.host, self.port = LOOPBACK, 0
 
     @property
     def started(self) -> bool:
-        """Whether it is running, as far as we know."""
+        """Whether the program has been started and not been killed."""
         return self._process is not None
 
     @property
     def pid(self) -> int:
-        """The process that was started."""
+        """The id of the started process."""
         return self._running.pid
 
     @property
@@ -74,28 +74,28 @@ class Program:
         return self._process
 
     def start(
-        self, *, port: int = 0, descriptors: int | None = None, output: Output = "kept", patient: bool = True
+        self, *, port: int = 0, descriptors: int | None = None, output: Output = "kept", wait_for_port: bool = True
     ) -> None:
-        """Start it and wait until it listens. `descriptors` is its limit, `output` what becomes of what it prints.
+        """Start the program and wait until it listens; `descriptors` limits its descriptors.
 
-        A program that cannot take a fixed port while connections rest there (TIME-WAIT) is given another chance when
-        they have gone, unless it is not `patient` that is wanted.
+        `output` says whether its output is kept, written to a pipe that is not read, or closed. With `wait_for_port`,
+        a program that fails to bind a fixed port in TIME-WAIT is started again when the port is free.
         """
-        port = port or self._subject.port
-        if self._subject.scheme != "unix":
+        port = port or self._spec.port
+        if self._spec.scheme != "unix":
             port = port or free_port(self._kind)
-            if patient:
+            if wait_for_port:
                 self._await_free(port, reuse=True)
-        words = self.words(port)
+        words = self.argv(port)
         if descriptors:
-            words = ["sh", "-c", _LIMITED, "sh", str(descriptors), *words]
+            words = ["sh", "-c", _LIMIT_DESCRIPTORS, "sh", str(descriptors), *words]
         if output == "closed":
-            words = ["sh", "-c", _CLOSED, "sh", *words]
+            words = ["sh", "-c", _CLOSE_OUTPUT, "sh", *words]
         self._launch(words, output)
         try:
             self._await_listening(port)
         except Failed:
-            if not patient or self._subject.scheme == "unix" or is_free(self._kind, port):
+            if not wait_for_port or self._spec.scheme == "unix" or is_free(self._kind, port):
                 raise
             self.kill()
             self._await_free(port)
@@ -111,114 +111,113 @@ class Program:
                 stderr=self._output,
                 bufsize=0,
                 start_new_session=True,
-                env=os.environ | {MARK: self._mark, "PYTHONUNBUFFERED": "1"},
-                pipesize=PIPE,
+                env=os.environ | {ENV_MARK: self._mark_value, "PYTHONUNBUFFERED": "1"},
+                pipesize=PIPE_SIZE,
             )
         except OSError as error:
-            raise Failed(f"{words[0]}: {error.strerror}", pattern=UNSTARTED) from error
+            raise Failed(f"{words[0]}: {error.strerror}", pattern=NOT_STARTED) from error
         with suppress(OSError, ValueError):
-            resource.prlimit(self.pid, resource.RLIMIT_FSIZE, (FILE_SIZE, FILE_SIZE))
+            resource.prlimit(self.pid, resource.RLIMIT_FSIZE, (MAX_FILE_SIZE, MAX_FILE_SIZE))
 
-    def words(self, port: int) -> list[str]:
-        """Give the command for a port."""
-        return self._subject.words(LOOPBACK, port, self.path)
+    def argv(self, port: int) -> list[str]:
+        """Return the command for a port."""
+        return self._spec.argv(LOOPBACK, port, self.path)
 
     @property
     def _kind(self) -> str:
-        return "udp" if self._subject.scheme == "udp" else "tcp"
+        return "udp" if self._spec.scheme == "udp" else "tcp"
 
     def _await_free(self, port: int, *, reuse: bool = False) -> None:
-        """Wait until a port can be taken; what ended before may still have it."""
-        deadline = self._clock() + FREE
+        deadline = self._clock() + PORT_TIMEOUT
         while not is_free(self._kind, port, reuse=reuse):
             if self._clock() >= deadline:
-                raise Failed(f"port {port} is not free: something else has it", pattern=UNSTARTED)
-            time.sleep(STEP)
+                raise Failed(f"port {port} is in use by another program", pattern=NOT_STARTED)
+            time.sleep(POLL_INTERVAL)
 
     def _await_listening(self, port: int) -> None:
-        """See in the system's tables that it listens; to connect would take away the only client of some."""
-        deadline, elsewhere = self._clock() + START, set[int]()
+        """Wait for a listening socket in /proc: a test connection would be the only client that some servers accept."""
+        deadline, elsewhere = self._clock() + START_TIMEOUT, set[int]()
         while self._clock() < deadline:
             code = self._running.poll()
-            if self._subject.scheme == "unix":
+            if self._spec.scheme == "unix":
                 if processes.listens_at(self.path):
                     return
             else:
-                found = processes.listening(self.tree(), self._kind)
-                if port in found or (found and not self._subject.places and not self._subject.port):
+                found = processes.listening_ports(self.running_pids(), self._kind)
+                if port in found or (found and not self._spec.has_placeholder and not self._spec.port):
                     self.port = port if port in found else min(found)
                     self.host = found[self.port]
                     return
                 elsewhere = set(found)
-            if code is not None and not self.tree():
-                raise Failed(f"it ended with code {code} before it listened; {self._quoted()}", pattern=UNSTARTED)
-            time.sleep(STEP)
-        where = f"it listens on port {min(elsewhere)}, not on {port}: say --port {min(elsewhere)}" if elsewhere else ""
-        raise Failed(where or f"it did not begin to listen within {START:g} s; {self._quoted()}", pattern=UNSTARTED)
+            if code is not None and not self.running_pids():
+                fact = f"the server exited with code {code} before it listened; {self._quote_output()}"
+                raise Failed(fact, pattern=NOT_STARTED)
+            time.sleep(POLL_INTERVAL)
+        fact = f"the server did not listen within {START_TIMEOUT:g} s; {self._quote_output()}"
+        if elsewhere:
+            fact = f"the server listens on port {min(elsewhere)}, not on {port}: add --port {min(elsewhere)}"
+        raise Failed(fact, pattern=NOT_STARTED)
 
-    def complaints(self) -> str:
-        """Give what it has printed."""
+    def output(self) -> str:
+        """Return what the program has printed so far."""
         size = os.fstat(self._output.fileno()).st_size
         return os.pread(self._output.fileno(), size, 0).decode(errors="replace")
 
-    def _quoted(self) -> str:
-        said = self.complaints().strip()
-        return f"it said: ...{said[-500:]!r}" if said else "it said nothing"
+    def _quote_output(self) -> str:
+        output = self.output().strip()
+        return f"its output: ...{output[-500:]!r}" if output else "it printed nothing"
 
-    def hush(self) -> None:
-        """Close our end of its standard output, which nobody has read: writing there fails from now on."""
+    def close_output_reader(self) -> None:
+        """Close the read end of its standard output pipe, so that the program's next write fails."""
         if self._running.stdout:
             self._running.stdout.close()
 
-    # Time passes.
+    # Waiting.
 
     def pause(self, seconds: float) -> None:
-        """Let time pass; the server must not end meanwhile, but what was started may leave it in the background."""
+        """Wait; the server must not exit meanwhile, though its first process may if it leaves a background process."""
         deadline = self._clock() + seconds
         with suppress(subprocess.TimeoutExpired):
             code = self._running.wait(max(seconds, 0))
-            if code or not self.tree():
-                raise Failed(f"the server ended with code {code}; {self._quoted()}", pattern="ended")
+            if code or not self.running_pids():
+                raise Failed(f"the server exited with code {code}; {self._quote_output()}", pattern="ended")
             time.sleep(max(deadline - self._clock(), 0))
 
-    def soon(self, true: Callable[[], bool], within: float) -> bool:
-        """Wait until something is true, or give up."""
+    def wait_until(self, condition: Callable[[], bool], within: float) -> bool:
+        """Wait until a condition holds; return whether it does."""
         deadline = self._clock() + within
-        while not (done := true()) and self._clock() < deadline:
-            self.pause(STEP)
+        while not (done := condition()) and self._clock() < deadline:
+            self.pause(POLL_INTERVAL)
         return done
 
-    def ended(self, within: float) -> tuple[int, float]:
-        """Wait for its end, after which this must have been its purpose; give the exit code and the seconds."""
+    def wait_exit(self, within: float) -> tuple[int, float]:
+        """Wait until the server has exited on request; return the exit code and the seconds that it took."""
         began = self._clock()
         try:
             code = self._running.wait(within)
         except subprocess.TimeoutExpired:
-            raise Failed(f"the server did not end within {within:g} s", pattern="open") from None
-        took = self._clock() - began
-        while self.serving():
-            if self._clock() - began > took + REST:
+            raise Failed(f"the server did not exit within {within:g} s", pattern="open") from None
+        elapsed = self._clock() - began
+        while self.listening_pids():
+            if self._clock() - began > elapsed + EXIT_TIMEOUT:
                 raise Failed(
-                    f"it ended with code {code}, and {REST:g} s later others of its processes still listen "
-                    "(a script that starts a server: write exec before its command)",
+                    f"the server exited with code {code}, but {EXIT_TIMEOUT:g} s later others of its processes "
+                    "still listen (in a script that starts the server, write exec before its command)",
                     pattern="open",
                 )
-            time.sleep(STEP)
-        self._said = self.complaints()
+            time.sleep(POLL_INTERVAL)
+        self._final_output = self.output()
         self.kill()
-        return code, took
+        return code, elapsed
 
     @property
-    def last_words(self) -> str:
-        """What it had printed when it ended."""
-        return self._said
+    def final_output(self) -> str:
+        """What the program had printed when it exited."""
+        return self._final_output
 
     def check_alive(self, within: float) -> None:
-        """Fail when it breaks down within so many seconds.
-
-        That it ends in order after a client is a question of its own (T35).
-        """
-        if self._process is not None and not self._told:
+        """Fail if the server exits with an error within so many seconds; case T35 is about exit code 0."""
+        if self._process is not None and not self._stop_requested:
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(within)
             if self._process.poll():
@@ -226,134 +225,134 @@ class Program:
 
     # Signals.
 
-    def tell(self, number: signal.Signals) -> None:
-        """Send a signal to the process that was started, as `kill` does; if it ends then, it was told to."""
-        self._told = True
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send a signal to the started process, as `kill` does; the server may exit from now on."""
+        self._stop_requested = True
         self._running.send_signal(number)
 
-    def tell_all(self, number: signal.Signals) -> None:
-        """Send a signal to every process, as a terminal does; if they end then, they were told to."""
-        self._told = True
-        self._send_all(number)
+    def send_signal_to_all(self, number: signal.Signals) -> None:
+        """Send a signal to all its processes, as a terminal does; the server may exit from now on."""
+        self._stop_requested = True
+        self._signal_all(number)
 
     @contextmanager
-    def frozen(self) -> Iterator[None]:
-        """Have none of its processes run meanwhile, so that what happens to it happens at once."""
-        self._send_all(signal.SIGSTOP)
+    def suspended(self) -> Iterator[None]:
+        """Stop all its processes during the block, so that several events reach the server at once."""
+        self._signal_all(signal.SIGSTOP)
         try:
-            self.soon(lambda: all(map(processes.is_stopped, self.tree())), STOPPED)
+            self.wait_until(lambda: all(map(processes.is_stopped, self.running_pids())), SUSPEND_TIMEOUT)
             yield
         finally:
-            self._send_all(signal.SIGCONT)
+            self._signal_all(signal.SIGCONT)
 
-    def _send_all(self, number: signal.Signals) -> None:
-        for pid in self.tree():
+    def _signal_all(self, number: signal.Signals) -> None:
+        for pid in self.running_pids():
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
 
     @staticmethod
-    def kill_one(pid: int) -> None:
-        """End one process, as the system does when it runs out of memory."""
+    def kill_process(pid: int) -> None:
+        """Kill one process, as the kernel does when it runs out of memory."""
         os.kill(pid, signal.SIGKILL)
 
     def kill(self) -> None:
-        """End every process of it, at once; calling it again does nothing."""
+        """Kill all its processes; does nothing if called again."""
         process, self._process = self._process, None
         if process is None:
             return
-        while alive := [pid for pid in self._all(process.pid) if not processes.is_zombie(pid)]:
+        while alive := [pid for pid in self._all_pids(process.pid) if not processes.is_zombie(pid)]:
             for pid in alive:
                 with suppress(ProcessLookupError, PermissionError):
                     os.kill(pid, signal.SIGKILL)
             with suppress(subprocess.TimeoutExpired):
-                process.wait(STEP)
+                process.wait(POLL_INTERVAL)
         process.wait()
         if process.stdout:
             process.stdout.close()
 
     def expire(self, why: str) -> None:
-        """End every process before its time, whoever waits for one of them."""
+        """Kill all its processes early; may be called from another thread."""
         self.expired = self.expired or why
         process = self._process
-        for pid in self._all(process.pid) if process else ():
+        for pid in self._all_pids(process.pid) if process else ():
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
 
     def close(self) -> None:
-        """End it, and forget what it has printed."""
+        """Kill the program and delete its output."""
         self.kill()
         self._output.close()
         if self._folder:
             self._folder.cleanup()
 
-    # What it uses.
+    # Resource usage.
 
-    def _all(self, leader: int) -> list[int]:
-        return sorted({*processes.session(leader), *processes.marked(f"{MARK}={self._mark}")})
+    def _all_pids(self, leader: int) -> list[int]:
+        return sorted({*processes.session(leader), *processes.with_environment(f"{ENV_MARK}={self._mark_value}")})
 
-    def tree(self) -> list[int]:
-        """List its processes that run."""
+    def running_pids(self) -> list[int]:
+        """List its processes, without zombies."""
         return [pid for pid in processes.session(self.pid) if not processes.is_zombie(pid)]
 
-    def serving(self) -> list[int]:
-        """List those of its processes that have its port, or its path, where that can be told."""
+    def listening_pids(self) -> list[int]:
+        """List its processes that listen on its port; with a path, all of them if one listens."""
         if self.path:
-            return self.tree() if processes.listens_at(self.path) else []
-        return [pid for pid in self.tree() if self.port in processes.listening([pid], self._kind)]
+            return self.running_pids() if processes.listens_at(self.path) else []
+        return [pid for pid in self.running_pids() if self.port in processes.listening_ports([pid], self._kind)]
 
     def zombies(self) -> int:
-        """Count its processes that have ended and that it has not taken note of; those of nobody are the system's."""
-        everybody = processes.session(self.pid)
-        return sum(processes.is_zombie(pid) and processes.parent(pid) in everybody for pid in everybody)
+        """Count its child processes that have exited but have not been reaped; orphans are left to the system."""
+        pids = processes.session(self.pid)
+        return sum(processes.is_zombie(pid) and processes.parent(pid) in pids for pid in pids)
 
-    def resident(self) -> int:
-        """Count the bytes of memory of all its processes."""
-        return sum(map(processes.resident, self.tree()))
+    def resident_memory(self) -> int:
+        """Return the resident memory of all its processes, in bytes."""
+        return sum(map(processes.resident_memory, self.running_pids()))
 
-    def owned(self) -> int:
-        """Count the bytes of memory of all its processes, what they share counted once; that takes a while."""
-        return sum(map(processes.owned, self.tree()))
+    def proportional_memory(self) -> int:
+        """Return the memory of all its processes in bytes, shared pages counted once; this is slow."""
+        return sum(map(processes.proportional_memory, self.running_pids()))
 
     def descriptors(self) -> int:
         """Count the open descriptors of all its processes."""
-        return sum(map(processes.descriptors, self.tree()))
+        return sum(map(processes.descriptors, self.running_pids()))
 
-    def load(self, seconds: float, *, wanted: bool = False) -> float:
-        """Watch it for so long, and say how many cores it kept busy, or `wanted` to if nobody else had been there."""
-        count = processes.wanted if wanted else processes.worked
-        began, before = self._clock(), {pid: count(pid) for pid in self.tree()}
+    def cpu_load(self, seconds: float, *, demand: bool = False) -> float:
+        """Wait, and return the number of cores kept busy; with `demand`, as if the machine were otherwise idle."""
+        count = processes.cpu_demand if demand else processes.cpu_time
+        began, before = self._clock(), {pid: count(pid) for pid in self.running_pids()}
         self.pause(seconds)
-        spent = sum(count(pid) - before.get(pid, 0) for pid in self.tree())  # some have begun meanwhile
+        spent = sum(count(pid) - before.get(pid, 0) for pid in self.running_pids())  # some have been started meanwhile
         return spent / (self._clock() - began)
 
 
-def located(subject: ServerSpec) -> ServerSpec:
-    """Find out which port a program has that is not told one: the same each time, or one of its own choice."""
-    if not subject.command or subject.places or subject.port:
-        return subject
+def with_detected_port(spec: ServerSpec) -> ServerSpec:
+    """Detect the port of a program that takes none: start it twice, and see whether the port is the same."""
+    if not spec.command or spec.has_placeholder or spec.port:
+        return spec
     ports = set[int]()
     for _ in range(2):
-        program = Program(subject)
+        program = Program(spec)
         try:
             program.start()
             ports.add(program.port)
         except Failed:
-            return subject  # the first case will say why
+            return spec  # the first case reports why
         finally:
             program.close()
-    return subject if len(ports) > 1 else replace(subject, port=ports.pop())
+    return spec if len(ports) > 1 else replace(spec, port=ports.pop())
 
 
 def free_port(kind: str) -> int:
-    """Find a port that nobody has, on either family."""
+    """Find a port that is free for both IPv4 and IPv6."""
     while True:
-        port = _chance.randrange(LOWEST, HIGHEST, 2)
+        port = _random.randrange(MIN_PORT, MAX_PORT, 2)
         if is_free(kind, port):
             return port
 
 
 def is_free(kind: str, port: int, *, reuse: bool = False) -> bool:
-    """Whether a port can be bound; with `reuse` beside connections that rest in TIME-WAIT (SO_REUSEADDR)."""
+    """Whether a port can be bound, with `reuse` even if it has connections in TIME-WAIT (SO_REUSEADDR)."""
     for family, host in ((socket.AF_INET, ""), (socket.AF_INET6, "::")):
         with socket.socket(family, socket.SOCK_DGRAM if kind == "udp" else socket.SOCK_STREAM) as sock:
             try:

@@ -1,6 +1,6 @@
-"""What a case is given: where the server is, the conditions of the trial, and the program where it may be seen.
+"""The argument of a case: the server's address, the options, and its program if the checker has started it.
 
-Knows nothing itself: it hands out clients, time and chance.
+Creates clients, and provides the clock and the random numbers.
 """
 
 from collections.abc import Callable
@@ -10,19 +10,19 @@ from random import Random
 
 from halloo._check.case import Skipped
 from halloo._check.server.program import Output, Program
-from halloo._check.server.stream_client import END, StreamClient
+from halloo._check.server.stream_client import EOF_TIMEOUT, StreamClient
 from halloo._check.server.udp_client import UdpClient
 from halloo._check.spec import ServerSpec
 
-PATIENT = 5.0  # seconds to connect
-KNOCK = 0.2  # the same, to a program on this machine that may stand still
+CONNECT_TIMEOUT = 5.0  # seconds to connect
+LOCAL_CONNECT_TIMEOUT = 0.2  # the same, to a local program that may be stopped
 
 
 @dataclass(slots=True)
 class ServerTarget:
-    """A server at a host and port, or a path."""
+    """A server at a host and port, or at a path."""
 
-    subject: ServerSpec
+    spec: ServerSpec
     host: str
     port: int
     path: str
@@ -33,94 +33,89 @@ class ServerTarget:
 
     @classmethod
     def of(
-        cls,
-        subject: ServerSpec,
-        program: Program | None,
-        *,
-        clock: Callable[[], float],
-        seed: int,
-        longer: bool = False,
+        cls, spec: ServerSpec, program: Program | None, *, clock: Callable[[], float], seed: int, longer: bool = False
     ) -> "ServerTarget":
-        """Make a target of a program that listens, or of the subject's address."""
+        """Make a target from a listening program, or from the address of the spec."""
         if program:
-            return cls(subject, program.host, program.port, program.path, clock, seed, longer, program)
-        address = subject.address
+            return cls(spec, program.host, program.port, program.path, clock, seed, longer, program)
+        address = spec.address
         assert address is not None  # noqa: S101 - one of the two is given
-        return cls(subject, address.host or "localhost", address.port, address.path or "", clock, seed, longer)
+        return cls(spec, address.host or "localhost", address.port, address.path or "", clock, seed, longer)
 
     @property
     def program(self) -> Program:
-        """The server's processes."""
+        """The server's program. Raises Skipped if only its address is known."""
         if self.started is None:
             raise Skipped("needs the server's process: give its command instead of an address")
         return self.started
 
-    def most(self, full: int, gentle: int) -> int:
-        """Choose how much: `full` of a program that was started for this, `gentle` of somebody's server."""
-        return full if self.started else gentle
+    def scale(self, full: int, by_address: int) -> int:
+        """Choose an amount: `full` for a program started by the checker, `by_address` for a server given by address."""
+        return full if self.started else by_address
 
-    def plain(self) -> None:
-        """Skip what can only be asked of an echo that changes nothing and says nothing first."""
-        if self.subject.expect or self.subject.greeting:
-            raise Skipped("is asked of a pure echo only")
+    def require_plain_echo(self) -> None:
+        """Skip the case if the server transforms lines or sends a greeting."""
+        if self.spec.expect or self.spec.greeting:
+            raise Skipped("only for servers that echo bytes unchanged and send no greeting")
 
-    def chance(self) -> Random:
-        """Make the random source of this trial; the same seed makes the same one."""
-        return Random(self.seed)  # noqa: S311 - it chooses what to do, and keeps no secret
+    def random(self) -> Random:
+        """Make a random generator from the seed."""
+        return Random(self.seed)  # noqa: S311 - not used for cryptography
 
     def restart(self, *, descriptors: int | None = None, output: Output = "kept") -> None:
-        """End the server and start it again, on another port."""
+        """Kill the server and start it again, on another port."""
         self.program.kill()
         self.program.start(descriptors=descriptors, output=output)
         self.host, self.port = self.program.host, self.program.port
 
-    def frozen(self) -> AbstractContextManager[None]:
-        """Have the server stand still meanwhile, so that what happens to it happens at once; not somebody's server."""
-        return self.started.frozen() if self.started else nullcontext()
+    def suspended(self) -> AbstractContextManager[None]:
+        """Stop the server during the block, so that several events reach it at once; by address, do nothing."""
+        return self.started.suspended() if self.started else nullcontext()
 
     @property
-    def place(self) -> tuple[str, int] | str:
-        """Where to connect to."""
+    def address(self) -> tuple[str, int] | str:
+        """The address to connect to."""
         return self.path or (self.host, self.port)
 
-    def dial(
+    def connect(
         self,
         *,
         host: str = "",
-        timeout: float = PATIENT,
+        timeout: float = CONNECT_TIMEOUT,
         receive_buffer: int | None = None,
         source_port: int | None = None,
     ) -> StreamClient:
-        """Connect a client."""
+        """Connect a client, and read the greeting if there is one."""
         client = StreamClient(
             self.path or (host or self.host, self.port),
             clock=self.clock,
             timeout=timeout,
             receive_buffer=receive_buffer,
             source_port=source_port,
-            secure=self.subject.scheme == "tls",
-            expected=self.subject.expected,
+            secure=self.spec.scheme == "tls",
+            expected=self.spec.expected_reply,
         )
-        if self.subject.greeting:
+        if self.spec.greeting:
             client.skip_line()
         return client
 
-    def knock(self) -> StreamClient:
-        """Connect a client that will neither say nor hear anything; one that stands still may have no room for it."""
-        return StreamClient(self.place, clock=self.clock, timeout=KNOCK if self.started else PATIENT)
+    def connect_idle(self) -> StreamClient:
+        """Connect a client that sends and receives nothing; a stopped server may have no room in its queue."""
+        timeout = LOCAL_CONNECT_TIMEOUT if self.started else CONNECT_TIMEOUT
+        return StreamClient(self.address, clock=self.clock, timeout=timeout)
 
-    def letters(self, *, host: str = "", source: str = "", source_port: int = 0) -> UdpClient:
-        """Open a client's socket for datagrams."""
+    def udp_client(self, *, host: str = "", source: str = "", source_port: int = 0) -> UdpClient:
+        """Make a UDP client."""
         return UdpClient(
             (host or self.host, self.port),
             clock=self.clock,
             source=(source, source_port),
-            expected=self.subject.expected,
+            expected=self.spec.expected_reply,
         )
 
-    def served(self, within: float = END) -> float:
-        """See that a new client is served, and say how many seconds that took."""
+    def check_served(self, within: float = EOF_TIMEOUT) -> float:
+        """Check that a new client is served; return the seconds that it took."""
         began = self.clock()
-        with self.dial(timeout=within) as client:
-            client.ask(b"and now?\n", within, surplus=0)
+        with self.connect(timeout=within) as client:
+            client.roundtrip(b"and now?\n", within, quiet_time=0)
             return self.clock() - began

@@ -1,6 +1,6 @@
-"""Datagrams to and from a server under test: nothing waits without a limit, and every surprise is a sentence.
+"""Datagrams to and from a server under test: every wait has a timeout, every deviation raises `Failed`.
 
-Knows a socket and a clock. It takes datagrams from anybody, so that an answer from the wrong address is seen.
+Uses a socket and a clock. The socket is not connected, so that a reply from a wrong address is detected.
 """
 
 import select
@@ -10,19 +10,19 @@ from typing import Self
 
 from halloo._check.case import Evidence, Failed
 
-SURPLUS = 0.15  # seconds that must stay quiet after the answer
-SOON = 2.0  # seconds within which an answer has to come
-MOST = 65507  # bytes
-QUEUE = 4 << 20  # bytes of answers that may wait
-_SHOWN = 64
+QUIET_TIME = 0.15  # seconds of silence required after the reply
+REPLY_TIMEOUT = 2.0  # seconds within which a reply has to arrive
+MAX_DATAGRAM = 65507  # bytes
+RECEIVE_BUFFER = 4 << 20  # bytes of replies that the kernel may queue
+_MAX_QUOTED = 64
 
 
 class UdpClient:
-    """A client's socket, not connected."""
+    """An unconnected UDP socket."""
 
     def __init__(
         self,
-        place: tuple[str, int],
+        address: tuple[str, int],
         *,
         clock: Callable[[], float],
         source: tuple[str, int] = ("", 0),
@@ -31,11 +31,11 @@ class UdpClient:
         """Send to a host and port, from `source`."""
         self.clock = clock
         self.expected = expected
-        family, *_, name = socket.getaddrinfo(*place, type=socket.SOCK_DGRAM)[0]
-        self.place = name[0], int(name[1])
+        family, *_, name = socket.getaddrinfo(*address, type=socket.SOCK_DGRAM)[0]
+        self.address = name[0], int(name[1])
         self.sock = socket.socket(family, socket.SOCK_DGRAM)
         try:
-            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, QUEUE)
+            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
             if any(source):
                 self.sock.bind(source)
         except OSError as error:
@@ -54,73 +54,73 @@ class UdpClient:
         self.sock.close()
 
     def send(self, data: bytes) -> None:
-        """Send one datagram; a slow link may take a while to have room for it."""
+        """Send one datagram; waits if a slow link has no room for it."""
         poll = select.poll()
         poll.register(self.sock, select.POLLOUT)
-        while poll.poll(SOON * 1000):
+        while poll.poll(REPLY_TIMEOUT * 1000):
             try:
-                self.sock.sendto(data, self.place)
+                self.sock.sendto(data, self.address)
             except BlockingIOError:
                 continue
             except ConnectionError as error:
-                raise Failed(f"nobody has the port: {error}", pattern="refused") from error
+                raise Failed(f"nothing is bound to the port: {error}", pattern="refused") from error
             except OSError as error:
                 raise Failed(f"a datagram of {len(data):,} bytes could not be sent: {error.strerror}") from error
             return
-        raise Failed(f"the network has taken no datagram for {SOON:g} s")
+        raise Failed(f"no datagram could be sent for {REPLY_TIMEOUT:g} s")
 
-    def take(self, within: float = 0) -> tuple[bytes, tuple[str, int]] | None:
-        """Receive one datagram and its sender, None when none comes in time."""
+    def receive_from(self, within: float = 0) -> tuple[bytes, tuple[str, int]] | None:
+        """Receive one datagram and its source address, or None at the timeout."""
         poll, deadline = select.poll(), self.clock() + within
         poll.register(self.sock, select.POLLIN)
         while True:
             try:
-                data, peer = self.sock.recvfrom(MOST + 1)
+                data, peer = self.sock.recvfrom(MAX_DATAGRAM + 1)
             except BlockingIOError:
                 if (left := deadline - self.clock()) <= 0:
                     return None
                 poll.poll(left * 1000)
             except ConnectionError as error:
-                raise Failed(f"nobody has the port: {error}", pattern="refused") from error
+                raise Failed(f"nothing is bound to the port: {error}", pattern="refused") from error
             else:
                 return data, peer[:2]
 
-    def receive(self, within: float = SOON) -> bytes:
-        """Receive one answer."""
-        if (found := self.take(within)) is None:
-            raise Failed(f"no answer came within {within:g} s", pattern="silent")
-        return found[0]
+    def receive(self, within: float = REPLY_TIMEOUT) -> bytes:
+        """Receive one reply."""
+        if (received := self.receive_from(within)) is None:
+            raise Failed(f"no reply within {within:g} s", pattern="silent")
+        return received[0]
 
-    def ask(self, data: bytes, within: float = SOON, *, surplus: float = SURPLUS) -> float:
-        """Send a datagram, expect it back whole and once, and say how many seconds that took."""
+    def roundtrip(self, data: bytes, within: float = REPLY_TIMEOUT, *, quiet_time: float = QUIET_TIME) -> float:
+        """Send a datagram and expect exactly one whole reply; return the seconds that it took."""
         began = self.clock()
         self.send(data)
         try:
-            came = self.receive(within)
+            received = self.receive(within)
         except Failed as failure:
-            raise failure.within(f"sent {len(data):,} bytes") from failure
-        took = self.clock() - began
-        self.compare(data, came)
-        if surplus:
-            self.quiet(surplus)
-        return took
+            raise failure.in_context(f"sent {len(data):,} bytes") from failure
+        elapsed = self.clock() - began
+        self.check_reply(data, received)
+        if quiet_time:
+            self.expect_silence(quiet_time)
+        return elapsed
 
-    def compare(self, sent: bytes, came: bytes) -> None:
-        """See that what came is what it has to be."""
-        wanted = self.expected(sent)
-        if came == wanted:
+    def check_reply(self, sent: bytes, received: bytes) -> None:
+        """Check that the received datagram is the reply to the one sent."""
+        expected = self.expected(sent)
+        if received == expected:
             return
-        place = next(
-            (at for at, (a, b) in enumerate(zip(wanted, came, strict=False)) if a != b), min(len(wanted), len(came))
-        )
-        pattern = "short" if wanted.startswith(came) else "surplus" if came.startswith(wanted) else "changed"
-        fact = f"a datagram of {len(sent):,} bytes came back with {len(came):,}"
+        pairs = enumerate(zip(expected, received, strict=False))
+        offset = next((index for index, (a, b) in pairs if a != b), min(len(expected), len(received)))
+        longer = "surplus" if received.startswith(expected) else "changed"
+        pattern = "short" if expected.startswith(received) else longer
+        fact = f"a datagram of {len(sent):,} bytes came back with {len(received):,}"
         if pattern == "changed":
-            fact += f", other ones from offset {place:,} on"
-        raise Failed(fact, pattern=pattern, evidence=Evidence.at(place, wanted, came))
+            fact += f", different from offset {offset:,} on"
+        raise Failed(fact, pattern=pattern, evidence=Evidence.at(offset, expected, received))
 
-    def quiet(self, seconds: float = SURPLUS) -> None:
-        """See that nothing more comes for so long."""
-        if found := self.take(seconds):
-            fact = f"a datagram too many came, of {len(found[0]):,} bytes: {found[0][:_SHOWN]!r}"
+    def expect_silence(self, seconds: float = QUIET_TIME) -> None:
+        """Check that nothing more is received for so long."""
+        if received := self.receive_from(seconds):
+            fact = f"an unexpected datagram was received, of {len(received[0]):,} bytes: {received[0][:_MAX_QUOTED]!r}"
             raise Failed(fact, pattern="surplus")

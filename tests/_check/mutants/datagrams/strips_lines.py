@@ -1,16 +1,16 @@
-"""Takes a datagram for a line, and answers it without its newline."""
+"""Treats a datagram as a line, and strips its newline."""
 
 import socket
 
-from tests._check.reference_udp import Letter, Server, main
+from tests._check.reference_udp import Datagram, Server, main
 
 
 class Mutant(Server):
-    """Differs in one step."""
+    """Overrides one step of the reference."""
 
-    def answer(self, sock: socket.socket, letter: Letter) -> None:
-        """Answer the text of a line."""
-        super().answer(sock, letter._replace(data=letter.data.rstrip()))
+    def reply(self, sock: socket.socket, datagram: Datagram) -> None:
+        """Reply without the newline."""
+        super().reply(sock, datagram._replace(data=datagram.data.rstrip()))
 
 
 if __name__ == "__main__":

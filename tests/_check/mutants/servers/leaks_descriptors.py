@@ -1,4 +1,4 @@
-"""Shuts connections down, and does not close them."""
+"""Shuts connections down without closing them."""
 
 import socket
 from contextlib import suppress
@@ -8,17 +8,17 @@ from tests._check.threaded import Server, main
 
 
 class Mutant(Server):
-    """Differs in one step."""
+    """Overrides one step of the reference."""
 
     opened: ClassVar[list[socket.socket]] = []
 
     def handle(self, conn: socket.socket) -> None:
-        """Serve a client to the end, or until it breaks."""
+        """Serve a client, and shut down at the end."""
         self.opened.append(conn)
         with suppress(OSError):
-            self.talk(conn)
+            self.serve_client(conn)
             conn.shutdown(socket.SHUT_RDWR)
-        self.heard.pop(conn, None)
+        self.last_received.pop(conn, None)
 
 
 if __name__ == "__main__":

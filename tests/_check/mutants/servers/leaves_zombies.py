@@ -1,4 +1,4 @@
-"""Starts a process for each client, and never takes note of its end."""
+"""Starts a process for each client, and never reaps it."""
 
 import os
 import socket
@@ -8,10 +8,10 @@ from tests._check.threaded import Server, Stop, main
 
 
 class Mutant(Server):
-    """Differs in one step."""
+    """Overrides one step of the reference."""
 
-    def welcome(self, conn: socket.socket) -> None:
-        """Begin to serve a client."""
+    def start_client(self, conn: socket.socket) -> None:
+        """Serve a client in a child process."""
         if os.fork() == 0:
             self.listener.close()
             with suppress(Stop):

@@ -1,4 +1,4 @@
-"""Keeps one client in a variable of the whole server, and answers that one."""
+"""Keeps the client in a variable of the server, and replies to the latest one."""
 
 import socket
 
@@ -6,19 +6,19 @@ from tests._check.threaded import Server, main
 
 
 class Mutant(Server):
-    """Differs in one step."""
+    """Overrides one step of the reference."""
 
     latest: socket.socket
 
-    def welcome(self, conn: socket.socket) -> None:
-        """Begin to serve a client."""
+    def start_client(self, conn: socket.socket) -> None:
+        """Start to serve a client."""
         self.latest = conn
-        super().welcome(conn)
+        super().start_client(conn)
 
-    def answer(self, conn: socket.socket, data: bytes) -> None:
-        """Answer the latest client."""
+    def reply(self, conn: socket.socket, data: bytes) -> None:
+        """Send to the latest client."""
         del conn
-        super().answer(self.latest, data)
+        super().reply(self.latest, data)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Stops reading at the client's end, and does not close."""
+"""Stops reading at the end of the stream, and does not close the connection."""
 
 import socket
 from typing import ClassVar
@@ -7,14 +7,14 @@ from tests._check.threaded import Server, main
 
 
 class Mutant(Server):
-    """Differs in one step."""
+    """Overrides one step of the reference."""
 
-    stayed: ClassVar[list[socket.socket]] = []
+    kept: ClassVar[list[socket.socket]] = []
 
-    def talk(self, conn: socket.socket) -> None:
-        """Send back what comes, and stay."""
-        super().talk(conn)
-        self.stayed.append(conn.dup())
+    def serve_client(self, conn: socket.socket) -> None:
+        """Echo to the end of the stream, and keep the connection open."""
+        super().serve_client(conn)
+        self.kept.append(conn.dup())
 
 
 if __name__ == "__main__":

@@ -6,12 +6,12 @@ from tests._check.threaded import Server, main
 
 
 class Mutant(Server):
-    """Differs in one step."""
+    """Overrides one step of the reference."""
 
-    def answer(self, conn: socket.socket, data: bytes) -> None:
-        """Tell the screen first."""
+    def reply(self, conn: socket.socket, data: bytes) -> None:
+        """Print a line before the reply."""
         print(f"{len(data)} bytes from {conn.getpeername()}", flush=True)
-        super().answer(conn, data)
+        super().reply(conn, data)
 
 
 if __name__ == "__main__":

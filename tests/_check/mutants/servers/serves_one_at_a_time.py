@@ -1,4 +1,4 @@
-"""Serves a client to its end before it begins with the next one."""
+"""Serves a client to the end before it starts with the next one."""
 
 import socket
 import threading
@@ -7,12 +7,12 @@ from tests._check.threaded import Server, main
 
 
 class Mutant(Server):
-    """Differs in one step."""
+    """Overrides one step of the reference."""
 
     one = threading.Semaphore(1)
 
     def handle(self, conn: socket.socket) -> None:
-        """Wait for the turn."""
+        """Wait until no other client is served."""
         with self.one:
             super().handle(conn)
 

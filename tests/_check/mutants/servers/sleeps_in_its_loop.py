@@ -1,19 +1,19 @@
-"""Keeps to a rate by sleeping, in the loop that serves everybody."""
+"""Limits its rate by sleeping in the loop that serves all clients."""
 
 import select
 import socket
 
-from tests._check.reference import Echo, main
+from tests._check.reference import EchoServer, main
 
 
-class Mutant(Echo):
-    """Differs in one step."""
+class Mutant(EchoServer):
+    """Overrides one step of the reference."""
 
     echoed = 0
 
-    def hear(self, sock: socket.socket) -> bytes:
-        """Receive what has come; after each 8 MiB rest for 0.1 s."""
-        data = super().hear(sock)
+    def receive(self, sock: socket.socket) -> bytes:
+        """Receive what is available; after each 8 MiB sleep for 0.1 s."""
+        data = super().receive(sock)
         self.echoed += len(data)
         if self.echoed >= 8 << 20:
             self.echoed = 0

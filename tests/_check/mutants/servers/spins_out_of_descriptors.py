@@ -1,4 +1,4 @@
-"""Tries accept() again at once when it fails: out of descriptors, it keeps a processor busy."""
+"""Retries a failed accept() at once: out of descriptors, it spins."""
 
 from contextlib import suppress
 
@@ -6,13 +6,13 @@ from tests._check.threaded import Server, main
 
 
 class Mutant(Server):
-    """Differs in one step."""
+    """Overrides one step of the reference."""
 
     def serve(self) -> None:
-        """Take in clients until a signal comes."""
+        """Accept clients until a signal arrives."""
         while True:
             with suppress(OSError):
-                self.welcome(self.accept())
+                self.start_client(self.accept())
 
 
 if __name__ == "__main__":

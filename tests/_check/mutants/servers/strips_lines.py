@@ -6,15 +6,15 @@ from tests._check.threaded import Server, main
 
 
 class Mutant(Server):
-    """Differs in one step."""
+    """Overrides one step of the reference."""
 
-    def talk(self, conn: socket.socket) -> None:
-        """Send back the words of each line."""
+    def serve_client(self, conn: socket.socket) -> None:
+        """Echo each line, stripped."""
         rest = b""
-        while data := self.hear(conn):
+        while data := self.receive(conn):
             *lines, rest = (rest + data).split(b"\n")
-            self.answer(conn, b"".join(line.strip() + b"\n" for line in lines))
-        self.answer(conn, rest.strip())
+            self.reply(conn, b"".join(line.strip() + b"\n" for line in lines))
+        self.reply(conn, rest.strip())
 
 
 if __name__ == "__main__":

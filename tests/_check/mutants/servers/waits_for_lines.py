@@ -1,4 +1,4 @@
-"""Waits for the end of a line."""
+"""Waits for the end of a line before it echoes."""
 
 import socket
 
@@ -6,15 +6,15 @@ from tests._check.threaded import Server, main
 
 
 class Mutant(Server):
-    """Differs in one step."""
+    """Overrides one step of the reference."""
 
-    def talk(self, conn: socket.socket) -> None:
-        """Send back whole lines; at the end, the rest."""
+    def serve_client(self, conn: socket.socket) -> None:
+        """Echo whole lines; at the end of the stream, the rest."""
         rest = b""
-        while data := self.hear(conn):
+        while data := self.receive(conn):
             lines, newline, rest = (rest + data).rpartition(b"\n")
-            self.answer(conn, lines + newline)
-        self.answer(conn, rest)
+            self.reply(conn, lines + newline)
+        self.reply(conn, rest)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The cases of servers: of streams (TCP, TLS, Unix sockets) and of datagrams."""
+"""The cases for servers: streams (TCP, TLS, Unix sockets) and datagrams (UDP)."""
 
 from halloo._check.server.cases import abuse, concurrency, datagrams, faults, fuzz, lifecycle, load, stream
 

@@ -1,108 +1,105 @@
-"""Cases of clients that break: resets, closes and half-closes at the wrong moment, and a system that runs out.
+"""Stream cases of failing clients: resets, closes and half-closes at the wrong moment, and exhausted resources.
 
-Knows clients' sockets, and what the system tells of the server. The next client must always be served, and nothing
-may be left of the last one.
+Uses clients and the server's process. The next client must always be served, and no descriptor or process may leak.
 """
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 
-from halloo._check.case import PLAIN, Failed, Skipped, Warned, case
+from halloo._check.case import UNENCRYPTED, Failed, Skipped, Warned, case
 from halloo._check.payload import payload
-from halloo._check.server.many_clients import QUEUE
+from halloo._check.server.many_clients import SHORT_BACKLOG
 from halloo._check.server.program import Program
-from halloo._check.server.stream_client import StreamClient, differs, unconnected
+from halloo._check.server.stream_client import StreamClient, mismatch, unconnected_socket
 from halloo._check.server.target import ServerTarget
 
 KIB, MIB = 1024, 1024 * 1024
-GROWTH = 5  # descriptors, or zombies, that a server may keep for reasons of its own
-SETTLED = 2.0  # seconds
-LIMIT = 64  # descriptors
-RECOVERY = 1.5  # seconds
-BESIEGED = 2.0  # seconds: some try again after one, and then again and again
-LINE = b"hello\n"  # a client that has been answered has been accepted: what happens then is not about accept()
+MAX_GROWTH = 5  # descriptors, or zombies, that a server may keep
+SETTLE_TIME = 2.0  # seconds
+DESCRIPTOR_LIMIT = 64  # descriptors
+RECOVERY_TIME = 1.5  # seconds
+OVERLOAD_TIME = 2.0  # seconds: some servers retry after one second, and then in a busy loop
+LINE = b"hello\n"  # a client that gets an echo has been accepted: what follows does not affect accept()
 
 
 @case(passes="the next client is served", severity="MUST", source="toxiproxy reset_peer", needs=("T05", "T35"))
 def t18_rst_mid(target: ServerTarget) -> None:
-    """Have a line echoed, send 100 KB and reset, ten times."""
+    """A client has a line echoed, sends 100 KB and resets the connection; ten times."""
     for _ in range(10):
-        with target.dial() as client:
-            client.ask(LINE, surplus=0)
-            client.push(payload(100_000))
+        with target.connect() as client:
+            client.roundtrip(LINE, quiet_time=0)
+            client.send_until_blocked(payload(100_000))
             client.reset()
-    target.served()
+    target.check_served()
 
 
 @case(passes="the next client is served", severity="MUST", source="RFC 1122 4.2.2.13; SIGPIPE", needs=("T05", "T35"))
 def t19_close_unread(target: ServerTarget) -> None:
-    """Send 200 KB and close with the reply unread, ten times."""
+    """A client sends 200 KB and closes with the reply unread; ten times."""
     for _ in range(10):
-        with target.dial() as client:
-            client.push(payload(200_000))
+        with target.connect() as client:
+            client.send_until_blocked(payload(200_000))
             client.wait(1)
-    target.served()
+    target.check_served()
 
 
 @case(passes="the next client is served", severity="MUST", source="gnet#453; ECONNABORTED", needs=("T35",))
 def t20_rst_before_accept(target: ServerTarget) -> None:
-    """Connect and reset, 100 times; after every four of them, or as many as its queue has room for, one is served."""
-    for _ in range(target.most(100, 20) // QUEUE):
-        with target.frozen(), suppress(Failed):
-            for _ in range(QUEUE):
-                with target.knock() as client:
+    """100 clients connect and reset; after every four, or fewer if its queue is full, another one sends a line."""
+    for _ in range(target.scale(100, 20) // SHORT_BACKLOG):
+        with target.suspended(), suppress(Failed):
+            for _ in range(SHORT_BACKLOG):
+                with target.connect_idle() as client:
                     client.reset()
-        target.served()
+        target.check_served()
 
 
 @case(
-    passes="served; descriptors and zombies grow by 5 at most",
+    passes="clients are served; at most 5 more descriptors and 5 more zombies",
     severity="MUST",
     source="leaks",
     needs=("T10", "T35"),
     process=True,
 )
 def t21_connect_close(target: ServerTarget) -> None:
-    """Connect and close, 300 times; after every four of them one is served."""
+    """300 clients connect and close; after every four of them another one sends a line."""
 
-    def come_and_go() -> None:
-        for _ in range(300 // QUEUE):
-            for _ in range(QUEUE):
-                target.dial().close()
-            target.served()
+    def connect_and_close() -> None:
+        for _ in range(300 // SHORT_BACKLOG):
+            for _ in range(SHORT_BACKLOG):
+                target.connect().close()
+            target.check_served()
 
     program = target.program
-    target.served()
-    dead = program.zombies()
-    _leaks_nothing(program, come_and_go)
-    if not program.soon(lambda: program.zombies() <= dead + GROWTH, SETTLED):
-        raise Failed(f"after 300 connections there are {program.zombies() - dead} zombies more", pattern="zombies")
+    target.check_served()
+    zombies = program.zombies()
+    _check_no_leak(program, connect_and_close)
+    if not program.wait_until(lambda: program.zombies() <= zombies + MAX_GROWTH, SETTLE_TIME):
+        raise Failed(f"after 300 connections there are {program.zombies() - zombies} more zombies", pattern="zombies")
 
 
-@case(
-    passes="descriptors grow by 5 at most", severity="MUST", source="leaks on error", needs=("T05", "T21"), process=True
-)
+@case(passes="at most 5 more descriptors", severity="MUST", source="leaks on error", needs=("T05", "T21"), process=True)
 def t22_data_rst_leak(target: ServerTarget) -> None:
-    """Have a line echoed, send 2 KB and reset, 100 times."""
+    """A client has a line echoed, sends 2 KB and resets the connection; 100 times."""
 
-    def break_off() -> None:
+    def send_and_reset() -> None:
         for _ in range(100):
-            with target.dial() as client:
-                client.ask(LINE, surplus=0)
-                client.push(payload(2000))
+            with target.connect() as client:
+                client.roundtrip(LINE, quiet_time=0)
+                client.send_until_blocked(payload(2000))
                 client.reset()
-        target.served()
+        target.check_served()
 
-    target.served()
-    _leaks_nothing(target.program, break_off)
+    target.check_served()
+    _check_no_leak(target.program, send_and_reset)
 
 
-def _leaks_nothing(program: Program, act: Callable[[], None]) -> None:
-    """See that the descriptors come back to what they were, or stay at what they came to: a pool is no leak."""
+def _check_no_leak(program: Program, act: Callable[[], None]) -> None:
+    """Check that an action leaks no descriptors; they may grow once, as a pool does, but not again."""
 
     def grown(before: int) -> bool:
         act()
-        return not program.soon(lambda: program.descriptors() <= before + GROWTH, SETTLED)
+        return not program.wait_until(lambda: program.descriptors() <= before + MAX_GROWTH, SETTLE_TIME)
 
     first = program.descriptors()
     if grown(first) and grown(then := program.descriptors()):
@@ -110,8 +107,8 @@ def _leaks_nothing(program: Program, act: Callable[[], None]) -> None:
 
 
 @case(
-    passes="the old client is served meanwhile, new ones within 1.5 s of room; at most 50 % of a core",
-    schemes=PLAIN,
+    passes="the old client is served meanwhile, new ones within 1.5 s after the others close; at most 50 % of a core",
+    schemes=UNENCRYPTED,
     severity="SHOULD",
     source="cpython#151615; twisted#5368; wai#928; accept(2)",
     needs=("T13", "T21"),
@@ -120,117 +117,117 @@ def _leaks_nothing(program: Program, act: Callable[[], None]) -> None:
     process=True,
 )
 def t29_emfile(target: ServerTarget) -> str:
-    """Let the server have 64 descriptors, and connect 100 clients to each of its processes."""
-    target.restart(descriptors=LIMIT)
-    with target.dial() as old:
-        old.ask(b"I was here first\n")
-        with _besiegers(target, 100 * len(target.program.tree())):
-            load = target.program.load(BESIEGED, wanted=True)
-            took = old.ask(b"and I still am\n", surplus=0)
-        recovery = _recovery(target)
-        old.ask(b"even now\n")
-    said = f"{load:.0%} of a core meanwhile, old client {took * 1000:.1f} ms, recovered after {recovery * 1000:.0f} ms"
+    """Limit the server to 64 descriptors, and connect 100 clients for each of its processes."""
+    target.restart(descriptors=DESCRIPTOR_LIMIT)
+    with target.connect() as old:
+        old.roundtrip(b"I was here first\n")
+        with _waiting_connections(target, 100 * len(target.program.running_pids())):
+            load = target.program.cpu_load(OVERLOAD_TIME, demand=True)
+            elapsed = old.roundtrip(b"and I still am\n", quiet_time=0)
+        recovery = _recovery_time(target)
+        old.roundtrip(b"even now\n")
+    measured = f"{load:.0%} of a core, old client {elapsed * 1000:.1f} ms, recovered after {recovery * 1000:.0f} ms"
     if load > 0.5:
-        raise Warned(said)
-    return said
+        raise Warned(measured)
+    return measured
 
 
 @contextmanager
-def _besiegers(target: ServerTarget, size: int) -> Iterator[None]:
-    """Begin so many connections, so slowly that a short queue holds them; whoever finds it full waits."""
+def _waiting_connections(target: ServerTarget, size: int) -> Iterator[None]:
+    """Start many connections, slowly enough for a short queue; those that find it full keep waiting."""
     with ExitStack() as stack:
         for number in range(size):
-            sock = stack.enter_context(unconnected(target.place))
+            sock = stack.enter_context(unconnected_socket(target.address))
             sock.setblocking(False)
-            sock.connect_ex(target.place)
-            if number % QUEUE == 0:
+            sock.connect_ex(target.address)
+            if number % SHORT_BACKLOG == 0:
                 target.program.pause(0.01)
         yield
 
 
-def _recovery(target: ServerTarget) -> float:
-    """See a new client served soon: some servers have not yet seen that the others have gone, and turn it away."""
+def _recovery_time(target: ServerTarget) -> float:
+    """Check that a new client is served; retry, as a server may reject it until it has noticed the closed ones."""
     began = target.clock()
     while True:
         try:
-            target.served(RECOVERY)
+            target.check_served(RECOVERY_TIME)
         except Failed as failure:
-            if target.clock() - began > RECOVERY:
-                raise failure.within("after the others had gone", pattern="unserved") from failure
+            if target.clock() - began > RECOVERY_TIME:
+                raise failure.in_context("after the others had closed", pattern="unserved") from failure
             target.program.pause(0.05)
         else:
             break
-    if (took := target.clock() - began) > RECOVERY:
-        raise Failed(f"after the others had gone, a new client waited {took:.1f} s", pattern="unserved")
-    return took
+    if (elapsed := target.clock() - began) > RECOVERY_TIME:
+        raise Failed(f"a new client waited {elapsed:.1f} s after the others had closed", pattern="unserved")
+    return elapsed
 
 
 @case(
-    passes="no byte lost",
-    schemes=PLAIN,
+    passes="no byte is lost",
+    schemes=UNENCRYPTED,
     severity="MUST",
     needs=("T05", "T10"),
-    source="signal(7): a stop makes a blocked send fall short",
+    source="signal(7): a stop signal makes a blocked send partial",
     waits=True,
     process=True,
 )
 def t33_freeze(target: ServerTarget) -> str:
-    """Stop and continue the server three times while its send is blocked."""
-    target.plain()
+    """Stop and continue the server (SIGSTOP, SIGCONT) three times while its send is blocked."""
+    target.require_plain_echo()
     data = payload(24 * MIB)
-    with target.dial() as client:
-        sent, came = client.push(data), b""
+    with target.connect() as client:
+        sent, received = client.send_until_blocked(data), b""
         for _ in range(3):
-            with target.program.frozen():
+            with target.program.suspended():
                 target.program.pause(0.1)
             target.program.pause(0.1)
-            came += client.receive(min(MIB, sent - len(came)))
-            sent += client.push(data[sent:], 0.1)
+            received += client.receive(min(MIB, sent - len(received)))
+            sent += client.send_until_blocked(data[sent:], 0.1)
         client.half_close()
-        came += client.receive(sent - len(came), 8)
-        if came != data[:sent]:
-            raise differs(data[:sent], came)
-        client.end()
+        received += client.receive(sent - len(received), 8)
+        if received != data[:sent]:
+            raise mismatch(data[:sent], received)
+        client.expect_eof()
         return f"{sent / MIB:.1f} MiB"
 
 
 @case(
-    passes="survives; descriptors grow by 5 at most",
+    passes="clients are served; at most 5 more descriptors",
     severity="MUST",
     source="toxiproxy",
     needs=("T05", "T10", "T18", "T22"),
     process=True,
 )
 def t48_fin_then_rst(target: ServerTarget) -> None:
-    """Have a line echoed, send 32 KiB or 1 MiB, half-close, and reset while the reply is pending, ten times each.
+    """A client has a line echoed, sends 32 KiB or 1 MiB, half-closes and resets with the reply pending; ten times each.
 
-    The server stands still from the one to the other: which of them it would see first is otherwise chance.
+    The server is stopped between half-close and reset, so that both reach it at once.
     """
 
-    def end_badly() -> None:
-        for size in (32 * KIB, MIB) * 10:  # with the first the server waits for more, with the second its send waits
-            with target.dial(receive_buffer=4 * KIB) as client:
-                client.ask(LINE, surplus=0)
-                client.push(payload(size), 0.05)
-                _arrive(client)
-                with target.program.frozen():
+    def half_close_and_reset() -> None:
+        for size in (32 * KIB, MIB) * 10:  # with 32 KiB the server waits to receive, with 1 MiB its send blocks
+            with target.connect(receive_buffer=4 * KIB) as client:
+                client.roundtrip(LINE, quiet_time=0)
+                client.send_until_blocked(payload(size), 0.05)
+                _wait_acknowledged(client)
+                with target.program.suspended():
                     client.half_close()
                     client.reset()
-        target.served()
+        target.check_served()
 
-    target.served()
-    _leaks_nothing(target.program, end_badly)
+    target.check_served()
+    _check_no_leak(target.program, half_close_and_reset)
 
 
-def _arrive(client: StreamClient) -> None:
-    """Let what was sent arrive, so that the end is not thrown away with it; a server that pushes back may keep some."""
+def _wait_acknowledged(client: StreamClient) -> None:
+    """Wait until the server's kernel has the data, or 0.1 s if it applies backpressure: a reset discards the rest."""
     deadline = client.clock() + 0.1
     while client.unacknowledged() and client.clock() < deadline:
         client.wait(0.002, read=False)
 
 
 @case(
-    passes="new clients served within 1 s, failures counted",
+    passes="new clients are served within 1 s; the number of failures",
     needs=("T35",),
     severity="INFO",
     source="prefork servers",
@@ -238,45 +235,45 @@ def _arrive(client: StreamClient) -> None:
     process=True,
 )
 def t45_worker_kill9(target: ServerTarget) -> str:
-    """Kill one child process (SIGKILL), and go on connecting."""
-    serving = target.program.serving()
+    """Kill one child process (SIGKILL), and connect new clients for 2 s."""
+    serving = target.program.listening_pids()
     children = [pid for pid in serving if pid != target.program.pid]
     if not children or len(serving) == 1:
-        raise Skipped("the server has no child processes that serve beside another")
-    target.served()
-    target.program.kill_one(children[0])
+        raise Skipped("the server does not have several processes that serve clients")
+    target.check_served()
+    target.program.kill_process(children[0])
     failures, worst, ends = 0, 0.0, target.clock() + 2
     while target.clock() < ends:
         try:
-            worst = max(worst, target.served(1))
+            worst = max(worst, target.check_served(1))
         except Failed:
             failures += 1
     if failures > 1 or worst > 1:
-        raise Failed(f"after the kill {failures} clients were not served within 1 s; worst {worst:.2f} s")
-    return f"{failures} failures, worst {worst * 1000:.0f} ms"
+        raise Failed(f"after the kill {failures} clients were not served within 1 s; slowest {worst:.2f} s")
+    return f"{failures} failures, slowest {worst * 1000:.0f} ms"
 
 
 @case(passes="no stall", severity="SHOULD", needs=("T05",), source="print() for each message", process=True)
 def t46_stdout_full(target: ServerTarget) -> None:
-    """Echo 2 MiB in messages of 1 KiB while nobody reads the server's output."""
+    """Echo 2 MiB in messages of 1 KiB while the server's output is not read."""
     target.restart(output="unread")
-    with target.dial() as client:
-        _talk(client, payload(2 * MIB))
+    with target.connect() as client:
+        _send_messages(client, payload(2 * MIB))
 
 
-def _talk(client: StreamClient, data: bytes) -> None:
-    for place in range(0, len(data), KIB):
-        client.ask(data[place : place + KIB], surplus=0)
-    client.quiet()
+def _send_messages(client: StreamClient, data: bytes) -> None:
+    for offset in range(0, len(data), KIB):
+        client.roundtrip(data[offset : offset + KIB], quiet_time=0)
+    client.expect_silence()
 
 
-@case(passes="still serves", needs=("T35",), severity="SHOULD", source="EPIPE in logging", process=True)
+@case(passes="clients are still served", needs=("T35",), severity="SHOULD", source="EPIPE in logging", process=True)
 def t47_stdout_closed(target: ServerTarget) -> None:
-    """Close the reader of the server's output; then start it with no output at all."""
+    """Close the read end of the server's output pipe; then start the server with its output closed."""
     target.restart(output="unread")
-    target.program.hush()
+    target.program.close_output_reader()
     for _ in range(3):
-        target.served()
+        target.check_served()
     target.restart(output="closed")
     for _ in range(3):
-        target.served()
+        target.check_served()

@@ -1,123 +1,123 @@
-"""Cases of chance: clients that do anything a client may do, decided by the seed.
+"""A randomised stream case: clients do anything that a client may do, as the seed decides.
 
-Knows clients. The same seed decides the same way, though the network may deliver it otherwise.
+Uses clients. The same seed makes the same choices, but the timing of the network may differ.
 """
 
 from random import Random
 
 from halloo._check.case import Failed, case
 from halloo._check.payload import payload
-from halloo._check.server.many_clients import Watch
-from halloo._check.server.stream_client import STUCK, StreamClient, differs
+from halloo._check.server.many_clients import Poller
+from halloo._check.server.stream_client import STALL_TIMEOUT, StreamClient, mismatch
 from halloo._check.server.target import ServerTarget
 
 MIB = 1024 * 1024
 CLIENTS = 20
-STEP = 0.01  # seconds
-ACTS = ("send", "send", "send", "send", "pause", "deaf", "half-close", "reset", "close")
+POLL_INTERVAL = 0.01  # seconds
+ACTIONS = ("send", "send", "send", "send", "pause", "stop-reading", "half-close", "reset", "close")
 WEIGHTS = (30, 30, 30, 30, 20, 10, 3, 2, 1)
 
 
-class Player:
-    """One client of the fuzz: what it has sent, what it has still to see, and whether it listens."""
+class FuzzClient:
+    """A client with random actions, which checks every byte that it receives."""
 
-    def __init__(self, client: StreamClient, stream: int, chance: Random) -> None:
-        """Begin with a connection; `stream` is what its bytes say of it."""
+    def __init__(self, client: StreamClient, stream: int, random: Random) -> None:
+        """Take a connection; `stream` is the number of its payload."""
         self.client = client
         self._data = payload(MIB, stream)
-        self._chance = chance
-        self._until = self._deaf_until = client.clock()
-        self._moved = client.clock()
-        self._finished = False
+        self._random = random
+        self._paused_until = self._not_reading_until = client.clock()
+        self._last_progress = client.clock()
+        self._half_closed = False
 
     def act(self) -> bool:
-        """Do something, unless it pauses; False when the connection is over."""
+        """Do something random, unless paused; False if the connection has been closed."""
         now = self.client.clock()
-        if self._finished or now < self._until:
+        if self._half_closed or now < self._paused_until:
             return True
-        act = self._chance.choices(ACTS, WEIGHTS)[0]
-        size = min(self._chance.choice((1, 7, 64, 1460, 5000, 50_000)), MIB - self.client.sent)
-        pause = self._chance.random() * 0.2
-        if act == "send" and size:
-            if self.client.give(self._data[self.client.sent : self.client.sent + size]):
-                self._moved = now
-        elif act == "pause":
-            self._until = now + pause
-        elif act == "deaf":
-            self._deaf_until = now + pause
-        elif act == "half-close" or not size:
+        action = self._random.choices(ACTIONS, WEIGHTS)[0]
+        size = min(self._random.choice((1, 7, 64, 1460, 5000, 50_000)), MIB - self.client.sent)
+        pause = self._random.random() * 0.2
+        if action == "send" and size:
+            if self.client.send_some(self._data[self.client.sent : self.client.sent + size]):
+                self._last_progress = now
+        elif action == "pause":
+            self._paused_until = now + pause
+        elif action == "stop-reading":
+            self._not_reading_until = now + pause
+        elif action == "half-close" or not size:
             self.client.half_close()
-            self._finished = True
-        elif act == "reset":
+            self._half_closed = True
+        elif action == "reset":
             self.client.reset()
             return False
-        elif act == "close":
+        elif action == "close":
             self.client.close()
             return False
         return True
 
-    def hear(self) -> bool:
-        """Receive and compare what is there; False at the end of the stream, where all must have come."""
-        now, came = self.client.clock(), self.client.received
-        if now < self._deaf_until:
-            self._moved = now
+    def receive(self) -> bool:
+        """Receive and compare what is available; False at the end of the stream, if that is complete."""
+        now, received = self.client.clock(), self.client.received
+        if now < self._not_reading_until:
+            self._last_progress = now
             return True
-        piece = self.client.take()
+        piece = self.client.receive_some()
         if piece is None:
-            if now - self._moved > STUCK and (self._finished or came < self.client.sent):
-                raise Failed(
-                    f"{self.client.sent:,} bytes sent, {came:,} back, then {STUCK:g} s nothing", pattern="short"
-                )
+            if now - self._last_progress > STALL_TIMEOUT and (self._half_closed or received < self.client.sent):
+                fact = f"{self.client.sent:,} bytes sent, {received:,} back, then nothing for {STALL_TIMEOUT:g} s"
+                raise Failed(fact, pattern="short")
             return True
-        if piece != self._data[came : came + len(piece)]:
-            raise differs(self._data[came : came + len(piece)], piece, came)
-        if not piece and (not self._finished or came != self.client.sent):
-            raise Failed(f"{self.client.sent:,} bytes sent, {came:,} back, then the end of the stream", pattern="cut")
-        self._moved = now
+        if piece != self._data[received : received + len(piece)]:
+            raise mismatch(self._data[received : received + len(piece)], piece, received)
+        if not piece and (not self._half_closed or received != self.client.sent):
+            fact = f"{self.client.sent:,} bytes sent, {received:,} back, then the end of the stream"
+            raise Failed(fact, pattern="cut")
+        self._last_progress = now
         return bool(piece)
 
-    def settle(self) -> None:
-        """Send the end, if that was not done, and see all of the rest come."""
-        if not self._finished:
+    def finish(self) -> None:
+        """Half-close, unless that was done, and check the rest of the stream."""
+        if not self._half_closed:
             self.client.half_close()
         rest = self._data[self.client.received : self.client.sent]
-        self.client.expect(rest, STUCK, surplus=0)
-        self.client.end()
+        self.client.expect(rest, STALL_TIMEOUT, quiet_time=0)
+        self.client.expect_eof()
 
 
 @case(
-    passes="every stream that survives is identical",
+    passes="every stream that was not aborted is identical",
     severity="SHOULD",
     source="toxiproxy; Autobahn",
     needs=("T10", "T13", "T18", "T20", "T48"),
     kill=60,
     waits=True,
-    longer=True,
+    has_long_form=True,
 )
 def t50_fuzz(target: ServerTarget) -> str:
-    """20 clients send, pause, half-close and reset by chance for 5 s (30 s in the longer form)."""
-    target.plain()
-    chance, streams, echoed = target.chance(), 0, 0
+    """20 clients send, pause, half-close and reset at random for 5 s (30 s in the longer form)."""
+    target.require_plain_echo()
+    random, streams, echoed = target.random(), 0, 0
     ends = target.clock() + (30 if target.longer else 5)
-    players: list[Player] = []
+    clients: list[FuzzClient] = []
     try:
         while target.clock() < ends:
-            while len(players) < CLIENTS:
-                players.append(Player(target.dial(), streams % 4096, chance))
+            while len(clients) < CLIENTS:
+                clients.append(FuzzClient(target.connect(), streams % 4096, random))
                 streams += 1
-            Watch(player.client for player in players).ready(STEP)
-            for player in players.copy():
-                if not (player.act() and player.hear()):
-                    players.remove(player)
+            Poller(player.client for player in clients).ready(POLL_INTERVAL)
+            for player in clients.copy():
+                if not (player.act() and player.receive()):
+                    clients.remove(player)
                     echoed += player.client.received
                     player.client.close()
-        for player in players:
-            player.settle()
+        for player in clients:
+            player.finish()
             echoed += player.client.received
     except Failed as failure:
-        raise failure.within(f"with seed {target.seed}") from failure
+        raise failure.in_context(f"with seed {target.seed}") from failure
     finally:
-        for player in players:
+        for player in clients:
             player.client.close()
-    target.served()
+    target.check_served()
     return f"{streams:,} connections, {echoed / MIB:,.1f} MiB, seed {target.seed}"

@@ -1,6 +1,6 @@
-"""Cases of a server's life: starting, being told to stop, and starting again.
+"""Stream cases of starting, stopping and restarting the server, with connections open meanwhile.
 
-Knows signals, and what the system tells of the server. What happens to connections meanwhile is the question.
+Uses clients, signals and the server's process.
 """
 
 import signal
@@ -10,70 +10,70 @@ from contextlib import suppress
 from halloo._check import processes
 from halloo._check.case import Failed, Skipped, case
 from halloo._check.payload import payload
-from halloo._check.server.stream_client import StreamClient, differs
+from halloo._check.server.stream_client import StreamClient, mismatch
 from halloo._check.server.target import ServerTarget
 
 MIB = 1024 * 1024
-STOP = 15.0  # seconds within which a server that was told to stop has stopped
-KEEPALIVE = 2  # what `timer_active` says for it in /proc/net/tcp
+STOP_TIMEOUT = 15.0  # seconds within which a server has to exit after a signal
+KEEPALIVE_TIMER = 2  # its `timer_active` value in /proc/net/tcp
 
 
-@case(passes="still works", severity="INFO", source="idle timeouts", waits=True, kill=90, longer=True)
+@case(passes="still served", severity="INFO", source="idle timeouts", waits=True, kill=90, has_long_form=True)
 def t25_idle_4s(target: ServerTarget) -> str:
-    """Echo, say nothing for 4 s (60 s in the longer form), echo."""
+    """A client has a line echoed, is idle for 4 s (60 s in the longer form), and sends another line."""
     seconds = 60 if target.longer else 4
-    with target.dial() as client:
-        client.ask(b"before\n", surplus=0)
-        client.quiet(seconds)
-        client.ask(b"after\n")
+    with target.connect() as client:
+        client.roundtrip(b"before\n", quiet_time=0)
+        client.expect_silence(seconds)
+        client.roundtrip(b"after\n")
     return f"no timeout within {seconds} s"
 
 
 @case(passes="listens and serves at once", severity="MUST", source="TIME-WAIT; RFC 9293 MUST-13", process=True)
 def t28_restart(target: ServerTarget) -> None:
-    """With a client connected, kill the server (SIGKILL) and start it again on the same port."""
-    _needs_a_port(target)
-    with target.dial() as client:
-        client.ask(b"before\n", surplus=0)
+    """Kill the server (SIGKILL) while a client is connected, and start it again on the same port."""
+    _require_known_port(target)
+    with target.connect() as client:
+        client.roundtrip(b"before\n", quiet_time=0)
         target.program.kill()
-        target.program.start(port=target.port, patient=False)
-        target.served()
+        target.program.start(port=target.port, wait_for_port=False)
+        target.check_served()
 
 
-def _needs_a_port(target: ServerTarget) -> None:
-    if not (target.subject.places or target.subject.port or target.path):
-        raise Skipped("the server chooses its port: write PORT into its command")
+def _require_known_port(target: ServerTarget) -> None:
+    if not (target.spec.has_placeholder or target.spec.port or target.path):
+        raise Skipped("the server chooses its own port: write PORT in its command")
 
 
-@case(passes="exit code, time, what both see", severity="INFO", source="signal(7)", waits=True, process=True)
+@case(passes="exit code, time, replies to both", severity="INFO", source="signal(7)", waits=True, process=True)
 def t30_sigterm(target: ServerTarget) -> str:
     """Send SIGTERM while one client is idle and another has not read its reply."""
-    with target.dial() as idle, target.dial() as owed:
-        idle.ask(b"idle\n")
-        owed.send(payload(65536))
+    with target.connect() as idle, target.connect() as unread:
+        idle.roundtrip(b"idle\n")
+        unread.send(payload(65536))
         target.program.pause(0.2)
-        target.program.tell(signal.SIGTERM)
+        target.program.send_signal(signal.SIGTERM)
         try:
-            code, took = target.program.ended(STOP)
+            code, elapsed = target.program.wait_exit(STOP_TIMEOUT)
         except Failed as failure:
             end = str(failure)
         else:
-            end = f"exit code {code} after {took:.1f} s"
-        return f"{end}; idle saw {_fate(idle, 0)}, the other {_fate(owed, 65536)}"
+            end = f"exit code {code} after {elapsed:.1f} s"
+        return f"{end}; the idle client received {_describe_rest(idle, 0)}, the other {_describe_rest(unread, 65536)}"
 
 
-def _fate(client: StreamClient, owed: int) -> str:
-    came = 0
+def _describe_rest(client: StreamClient, expected: int) -> str:
+    received = 0
     try:
-        while piece := client.take():
-            came += len(piece)
+        while piece := client.receive_some():
+            received += len(piece)
     except Failed as failure:
-        return f"{came:,} of {owed:,} bytes, then: {failure}"
-    return f"{came:,} of {owed:,} bytes, then {'the end' if piece is not None else 'nothing'}"
+        return f"{received:,} of {expected:,} bytes, then: {failure}"
+    return f"{received:,} of {expected:,} bytes, then {'the end of the stream' if piece is not None else 'nothing'}"
 
 
 @case(
-    passes="every byte that was accepted comes back, then the end",
+    passes="every byte accepted comes back, then EOF",
     severity="SHOULD",
     needs=("T05", "T10"),
     source="gunicorn#3590; RFC 9112 9.6",
@@ -81,66 +81,65 @@ def _fate(client: StreamClient, owed: int) -> str:
     process=True,
 )
 def t34_drain(target: ServerTarget) -> str:
-    """Stream for 0.8 s, reading late, with SIGTERM after 0.3 s; then half-close and read all."""
-    target.plain()
-    data, came, told = payload(12 * MIB), 0, False
-    with target.dial() as client:
+    """A client sends for 0.8 s; SIGTERM after 0.3 s, reading from 0.35 s; then it half-closes and reads the rest."""
+    target.require_plain_echo()
+    data, received, signalled = payload(12 * MIB), 0, False
+    with target.connect() as client:
         began = target.clock()
         while (now := target.clock() - began) < 0.8:
-            if now >= 0.3 and not told:
-                told = True
-                target.program.tell(signal.SIGTERM)
-            client.give(data[client.sent : client.sent + 65536])
+            if now >= 0.3 and not signalled:
+                signalled = True
+                target.program.send_signal(signal.SIGTERM)
+            client.send_some(data[client.sent : client.sent + 65536])
             if now >= 0.35:
-                came += _compared(client, data, came)
-            # Not `pause`: the server may end.
-            client.wait(0.01, read=False)
-        if not told:  # this machine stood still
-            target.program.tell(signal.SIGTERM)
+                received += _receive_and_compare(client, data, received)
+            client.wait(0.01, read=False)  # not `pause`: the server may exit
+        if not signalled:  # this machine was suspended
+            target.program.send_signal(signal.SIGTERM)
         client.half_close()
-        deadline = target.clock() + STOP
-        while came < client.sent and target.clock() < deadline:
-            if not (more := _compared(client, data, came)):
+        deadline = target.clock() + STOP_TIMEOUT
+        while received < client.sent and target.clock() < deadline:
+            if not (more := _receive_and_compare(client, data, received)):
                 client.wait(0.1)
-            came += more
-        client.end()
-        code, took = target.program.ended(STOP)
-        return f"{came:,} bytes, exit code {code} {took:.1f} s after them"
+            received += more
+        client.expect_eof()
+        code, elapsed = target.program.wait_exit(STOP_TIMEOUT)
+        return f"{received:,} bytes, then exit code {code} after {elapsed:.1f} s"
 
 
-def _compared(client: StreamClient, data: bytes, came: int) -> int:
-    """Receive what is there, compare it, and say how much it was."""
-    piece = client.take()
+def _receive_and_compare(client: StreamClient, data: bytes, received: int) -> int:
+    """Receive what is available, compare it, and return its length."""
+    piece = client.receive_some()
     if piece == b"":
-        raise Failed(f"{client.sent:,} bytes sent, {came:,} back, then the end of the stream", pattern="reset")
-    if piece and piece != data[came : came + len(piece)]:
-        raise differs(data[came : came + len(piece)], piece, came)
+        raise Failed(f"{client.sent:,} bytes sent, {received:,} back, then the end of the stream", pattern="reset")
+    if piece and piece != data[received : received + len(piece)]:
+        raise mismatch(data[received : received + len(piece)], piece, received)
     return len(piece or b"")
 
 
 @case(
-    passes="on or off, after how long",
+    passes="on or off, and the idle time",
     severity="INFO",
     source="RFC 1122 4.2.3.6: off by default, 2 h",
     process=True,
     schemes=frozenset({"tcp"}),
 )
 def t42_keep_alive(target: ServerTarget) -> str:
-    """Look at the timers of the server's sockets."""
-    with target.dial() as client:
-        client.ask(b"hello\n")
-        entry = processes.served(target.port, client.port)
+    """Read the keep-alive timer of the server's socket from /proc/net/tcp."""
+    with target.connect() as client:
+        client.roundtrip(b"hello\n")
+        entry = processes.server_socket(target.port, client.port)
     if entry is None:
         raise Failed("the server has no socket for this client")
-    return f"on, after {entry.timer_seconds:,.0f} s" if entry.timer == KEEPALIVE else "off"
+    return f"on, after {entry.timer_seconds:,.0f} s" if entry.timer == KEEPALIVE_TIMER else "off"
 
 
-@case(passes="exits with a reason, and does not share the port", severity="SHOULD", source="SO_REUSEPORT", process=True)
+@case(passes="exits with an error; does not share the port", severity="SHOULD", source="SO_REUSEPORT", process=True)
 def t43_port_taken(target: ServerTarget) -> str:
-    """Start a second copy on the same port."""
-    _needs_a_port(target)
+    """Start a second copy of the server on the same port."""
+    _require_known_port(target)
     second = subprocess.Popen(
-        target.program.words(target.port),
+        target.program.argv(target.port),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -153,31 +152,31 @@ def t43_port_taken(target: ServerTarget) -> str:
     finally:
         for pid in processes.session(second.pid):
             with suppress(ProcessLookupError):
-                target.program.kill_one(pid)
+                target.program.kill_process(pid)
         second.communicate()
     if second.returncode <= 0:
-        raise Failed(f"the second copy ended with {second.returncode} (0: as if all were well; -9: only by force)")
+        raise Failed(f"the second copy exited with code {second.returncode} (0: success; -9: killed after 10 s)")
     if not (reason := errors.strip() or output.strip()):
-        raise Failed(f"the second copy ended with {second.returncode}, and gave no reason")
-    target.served()
+        raise Failed(f"the second copy exited with code {second.returncode} without an error message")
+    target.check_served()
     return f"exit code {second.returncode}: {reason.decode(errors='replace')}"
 
 
 @case(
-    passes="exit within 2 s, no traceback",
+    passes="exits within 2 s, without a traceback",
     severity="SHOULD",
     source="a person at a terminal",
     waits=True,
     process=True,
 )
 def t44_sigint(target: ServerTarget) -> str:
-    """Type Ctrl-C (SIGINT to all its processes) while a client is connected."""
-    with target.dial() as client:
-        client.ask(b"hello\n", surplus=0)
-        target.program.tell_all(signal.SIGINT)
-        code, took = target.program.ended(STOP)
-        if "Traceback" in target.program.last_words:
-            raise Failed(f"a traceback: ...{target.program.last_words[-300:]!r}")
-        if took > 2:
-            raise Failed(f"exit code {code} after {took:.1f} s")
-        return f"exit code {code} after {took:.1f} s"
+    """Send Ctrl-C (SIGINT to all its processes) while a client is connected."""
+    with target.connect() as client:
+        client.roundtrip(b"hello\n", quiet_time=0)
+        target.program.send_signal_to_all(signal.SIGINT)
+        code, elapsed = target.program.wait_exit(STOP_TIMEOUT)
+        if "Traceback" in target.program.final_output:
+            raise Failed(f"the server printed a traceback: ...{target.program.final_output[-300:]!r}")
+        if elapsed > 2:
+            raise Failed(f"exit code {code} after {elapsed:.1f} s")
+        return f"exit code {code} after {elapsed:.1f} s"

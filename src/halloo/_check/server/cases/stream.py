@@ -1,148 +1,148 @@
-"""Cases of one connection: whether the bytes come back, all of them, once, in order, and then the end.
+"""Stream cases of one connection: all bytes come back, once and in order, then the end of the stream.
 
-Knows a client's sockets. Level 1 of the catalogue, and the ways of sending and reading that break it.
+Uses one client. Level 1 of the catalogue, and ways of sending and reading that break naive servers.
 """
 
 import socket
 import statistics
 
-from halloo._check.case import PLAIN, Failed, case
+from halloo._check.case import UNENCRYPTED, Failed, case
 from halloo._check.payload import payload
-from halloo._check.server.stream_client import SOON, StreamClient, differs
+from halloo._check.server.stream_client import REPLY_TIMEOUT, StreamClient, mismatch
 from halloo._check.server.target import ServerTarget
 
 KIB, MIB = 1024, 1024 * 1024
 RFC = "RFC 862"
-STREAM = "RFC 862: a stream has no lines"
-STALL = 0.03  # seconds: between an answer and the 40 ms that Nagle and a delayed ACK cost
-BROKEN = b"\xc3\x28 \xf0\x9f\x98 \xed\xa0\x80 \xff\xfe"  # no UTF-8: cut, surrogate and impossible sequences
+NO_LINES = "RFC 862: a stream has no lines"
+MAX_MEDIAN = 0.03  # seconds: more than a reply takes, less than the 40 ms of Nagle and a delayed ACK
+INVALID_UTF8 = b"\xc3\x28 \xf0\x9f\x98 \xed\xa0\x80 \xff\xfe"  # truncated, surrogate and impossible sequences
 
 
-@case(passes="the same 6 bytes, then quiet", severity="MUST", source=RFC)
+@case(passes="the same 6 bytes, then nothing", severity="MUST", source=RFC)
 def t01_short(target: ServerTarget) -> None:
     """Send a short line."""
-    with target.dial() as client:
-        client.ask(b"hello\n")
+    with target.connect() as client:
+        client.roundtrip(b"hello\n")
 
 
-@case(passes="nothing unsolicited, nothing extra, still open", severity="MUST", source=RFC, waits=True)
+@case(passes="nothing unsolicited, nothing extra, the connection stays open", severity="MUST", source=RFC, waits=True)
 def t02_silent(target: ServerTarget) -> None:
     """Connect, wait 0.4 s, send a line, wait again."""
-    with target.dial() as client:
-        client.quiet(0.4)
-        client.ask(b"abc\n", surplus=0.4)
+    with target.connect() as client:
+        client.expect_silence(0.4)
+        client.roundtrip(b"abc\n", quiet_time=0.4)
 
 
-@case(passes="back within 2 s", severity="MUST", source=STREAM)
+@case(passes="the same bytes within 2 s", severity="MUST", source=NO_LINES)
 def t03_no_newline(target: ServerTarget) -> None:
     """Send 15 bytes without a newline."""
-    with target.dial() as client:
-        client.ask(b"no newline here")
+    with target.connect() as client:
+        client.roundtrip(b"no newline here")
 
 
 @case(passes="identical", severity="MUST", source="Protohackers 0; Autobahn 6.x")
 def t04_binary(target: ServerTarget) -> None:
-    """Send all 256 values, NUL, CRLF and broken UTF-8."""
-    with target.dial() as client:
-        client.ask(bytes(range(256)) + b"\0\0\r\n\r\n\n\r\r " + BROKEN + b"\x1a\x04\n")
+    """Send all 256 byte values, NUL, CRLF and invalid UTF-8."""
+    with target.connect() as client:
+        client.roundtrip(bytes(range(256)) + b"\0\0\r\n\r\n\n\r\r " + INVALID_UTF8 + b"\x1a\x04\n")
 
 
-@case(passes="each comes back", severity="MUST", source='RFC 862: "continues until"')
+@case(passes="each message comes back", severity="MUST", source='RFC 862: "continues until"')
 def t05_three(target: ServerTarget) -> None:
     """Send three messages on one connection."""
-    with target.dial() as client:
+    with target.connect() as client:
         for message in (b"one\n", b"and two\n", b"and then three\n"):
-            client.ask(message)
+            client.roundtrip(message)
 
 
 @case(passes="identical", severity="MUST", source="toxiproxy slicer", waits=True)
 def t06_dribble(target: ServerTarget) -> None:
     """Send 200 single bytes, 3 ms apart."""
-    data, came = payload(200), b""
-    with target.dial() as client:
-        for place in range(len(data)):
-            client.send(data[place : place + 1])
+    data, received = payload(200), b""
+    with target.connect() as client:
+        for offset in range(len(data)):
+            client.send(data[offset : offset + 1])
             pause_ends = client.clock() + 0.003
             while (left := pause_ends - client.clock()) > 0:
                 client.wait(left)
-                came += client.take() or b""
-        came += client.receive(max(len(data) - len(came), 0))
-        if came != client.expected(data):
-            raise differs(client.expected(data), came)
-        client.quiet()
+                received += client.receive_some() or b""
+        received += client.receive(max(len(data) - len(received), 0))
+        if received != client.expected(data):
+            raise mismatch(client.expected(data), received)
+        client.expect_silence()
 
 
 @case(passes="identical", severity="MUST", source="Autobahn 9.1")
 def t07_duplex_1m(target: ServerTarget) -> None:
-    """Send 1 MiB, reading while writing."""
-    with target.dial() as client:
-        client.exchange(payload(MIB))
+    """Send 1 MiB, reading at the same time."""
+    with target.connect() as client:
+        client.duplex(payload(MIB))
 
 
-@case(passes="identical, then the end", severity="MUST", needs=("T10",), source="Autobahn 9.1", waits=True)
+@case(passes="identical, then EOF", severity="MUST", needs=("T10",), source="Autobahn 9.1", waits=True)
 def t08_duplex_32m(target: ServerTarget) -> str:
-    """Send 32 MiB, reading while writing, then half-close; 8 MiB where the server is somebody's."""
-    size = target.most(32, 8)
+    """Send 32 MiB (8 MiB to an address), reading at the same time, then half-close."""
+    size = target.scale(32, 8)
     data = payload(size * MIB)
-    with target.dial() as client:
+    with target.connect() as client:
         began = target.clock()
-        client.exchange(data, half_close=True)
+        client.duplex(data, half_close=True)
         return f"{size / (target.clock() - began):,.0f} MiB/s"
 
 
-@case(passes="the reply, then the end within 3 s", severity="MUST", source="Protohackers 0; RFC 9293 3.6; nmap#962")
+@case(passes="the reply, then EOF within 3 s", severity="MUST", source="Protohackers 0; RFC 9293 3.6; nmap#962")
 def t09_half_close(target: ServerTarget) -> None:
     """Send 4 bytes and half-close, both in one segment."""
-    with target.dial() as client:
+    with target.connect() as client:
         _cork(client)
         client.send(b"hi!\n")
         client.half_close()
-        client.expect(b"hi!\n", surplus=0)
-        client.end()
+        client.expect(b"hi!\n", quiet_time=0)
+        client.expect_eof()
 
 
-@case(passes="the end, no bytes", severity="MUST", source="RFC 9293 3.6")
+@case(passes="EOF, no bytes", severity="MUST", source="RFC 9293 3.6")
 def t10_empty_half_close(target: ServerTarget) -> None:
-    """Half-close, having sent nothing."""
-    with target.dial() as client:
+    """Half-close without having sent anything."""
+    with target.connect() as client:
         client.half_close()
-        client.end()
+        client.expect_eof()
 
 
 @case(
-    passes="all, then the end",
+    passes="all bytes, then EOF",
     severity="MUST",
     needs=("T05", "T10"),
     source="muduo#366: 10 MB fine, 100 MB lost",
     waits=True,
 )
 def t11_half_close_queued(target: ServerTarget) -> None:
-    """Send 16 MiB and half-close, beginning to read 1 s later."""
-    with target.dial() as client:
-        client.exchange(payload(target.most(16, 8) * MIB), half_close=True, deaf=1)
+    """Send 16 MiB and half-close, reading only after 1 s."""
+    with target.connect() as client:
+        client.duplex(payload(target.scale(16, 8) * MIB), half_close=True, read_delay=1)
 
 
-@case(passes="all, then the end", severity="MUST", needs=("T05", "T10"), source="nmap PR#2510; bun#31383")
+@case(passes="all bytes, then EOF", severity="MUST", needs=("T05", "T10"), source="nmap PR#2510; bun#31383")
 def t12_data_with_fin(target: ServerTarget) -> None:
-    """Send 64 KiB with the half-close in the same burst."""
+    """Send 64 KiB and half-close in the same burst."""
     data = payload(64 * KIB)
-    with target.dial() as client:
+    with target.connect() as client:
         _cork(client)
         client.send(data)
         client.half_close()
-        client.expect(data, surplus=0)
-        client.end()
+        client.expect(data, quiet_time=0)
+        client.expect_eof()
 
 
 def _cork(client: StreamClient) -> None:
-    """Let the end travel with the last of the data."""
+    """Hold data back, so that the FIN is sent in the last data segment."""
     if client.raw.family != socket.AF_UNIX:
         client.raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
 
 
 @case(
-    passes="identical, then the end",
-    schemes=PLAIN,
+    passes="identical, then EOF",
+    schemes=UNENCRYPTED,
     severity="MUST",
     needs=("T05", "T10"),
     source="send(2): partial writes, EAGAIN",
@@ -150,22 +150,22 @@ def _cork(client: StreamClient) -> None:
 )
 def t17_stall_then_read(target: ServerTarget) -> str:
     """Send up to 24 MiB without reading, half-close, then read all."""
-    target.plain()
-    data = payload(target.most(24, 8) * MIB)
-    with target.dial() as client:
-        sent = client.push(data)
+    target.require_plain_echo()
+    data = payload(target.scale(24, 8) * MIB)
+    with target.connect() as client:
+        sent = client.send_until_blocked(data)
         client.half_close()
-        came = client.receive(0)
-        while len(came) < sent:
-            came += client.receive(min(MIB, sent - len(came)))
-        if came != data[:sent]:
-            raise differs(data[:sent], came)
-        client.end()
-        return f"{sent / MIB:.1f} MiB were taken before it pushed back"
+        received = client.receive(0)
+        while len(received) < sent:
+            received += client.receive(min(MIB, sent - len(received)))
+        if received != data[:sent]:
+            raise mismatch(data[:sent], received)
+        client.expect_eof()
+        return f"{sent / MIB:.1f} MiB were accepted before the send blocked"
 
 
 @case(
-    passes="medians below 30 ms",
+    passes="median latencies below 30 ms",
     severity="SHOULD",
     needs=("T05",),
     source="RFC 1122 4.2.3.2 and 4.2.3.4",
@@ -173,58 +173,58 @@ def t17_stall_then_read(target: ServerTarget) -> str:
     alone=True,
 )
 def t26_stalls(target: ServerTarget) -> str:
-    """Send and await messages of 104, 1504, 5000 and 70,000 bytes, whole lines, 40 of each."""
+    """Exchange messages of 104, 1504, 5000 and 70,000 bytes (whole lines), 40 of each, one at a time."""
     medians = {}
-    with target.dial() as client:
+    with target.connect() as client:
         for size in (104, 1504, 5000, 70_000):
             message = payload(size)
-            medians[size] = statistics.median(client.ask(message, surplus=0) for _ in range(40))
-        client.quiet()
-    said = ", ".join(f"{size:,} B {seconds * 1000:.2f} ms" for size, seconds in medians.items())
-    if max(medians.values()) >= STALL:
-        raise Failed(f"medians: {said}; about 40 ms is Nagle waiting for a delayed ACK")
-    return said
+            medians[size] = statistics.median(client.roundtrip(message, quiet_time=0) for _ in range(40))
+        client.expect_silence()
+    measured = ", ".join(f"{size:,} B {seconds * 1000:.2f} ms" for size, seconds in medians.items())
+    if max(medians.values()) >= MAX_MEDIAN:
+        raise Failed(f"medians: {measured}; about 40 ms means Nagle's algorithm waiting for a delayed ACK")
+    return measured
 
 
 @case(
-    passes="survives; others intact, the urgent one inline or skipped",
+    passes="clients are served; other bytes intact, the urgent one inline or skipped",
     needs=("T10", "T35"),
     severity="INFO",
     source="RFC 1122 4.2.2.4",
     schemes=frozenset({"tcp"}),
 )
 def t27_urgent(target: ServerTarget) -> str:
-    """Send a byte, an urgent byte (MSG_OOB), a byte."""
-    target.plain()
-    with target.dial() as client:
-        client.ask(b"a")
+    """Send a byte, an urgent byte (MSG_OOB), and another byte."""
+    target.require_plain_echo()
+    with target.connect() as client:
+        client.roundtrip(b"a")
         client.raw.send(b"b", socket.MSG_OOB)
         client.send(b"c")
         client.half_close()
-        came = _until_end(client)
-    target.served()
-    if came not in (b"c", b"bc"):
-        raise Failed(f"sent a, urgent b, c; after the a came back {came!r}")
-    return "inline" if came == b"bc" else "skipped"
+        received = _receive_to_eof(client)
+    target.check_served()
+    if received not in (b"c", b"bc"):
+        raise Failed(f"sent a, urgent b, c; received {received!r} after the a")
+    return "inline" if received == b"bc" else "skipped"
 
 
-def _until_end(client: StreamClient, within: float = SOON) -> bytes:
-    came, deadline = b"", client.clock() + within
-    while (piece := client.take()) != b"":
-        came += piece or b""
+def _receive_to_eof(client: StreamClient, within: float = REPLY_TIMEOUT) -> bytes:
+    received, deadline = b"", client.clock() + within
+    while (piece := client.receive_some()) != b"":
+        received += piece or b""
         if client.clock() >= deadline:
-            raise Failed(f"no end came within {within:g} s, only {came!r}")
+            raise Failed(f"no end of the stream within {within:g} s, only {received!r}")
         client.wait(deadline - client.clock())
-    return came
+    return received
 
 
 @case(passes="identical", severity="INFO", source="HTTP pipelining clients")
 def t31_pipelined(target: ServerTarget) -> None:
     """Send 1000 messages of 64 bytes before reading any."""
     data = payload(64 * 1000)
-    with target.dial() as client:
-        for place in range(0, len(data), 64):
-            client.send(data[place : place + 64])
+    with target.connect() as client:
+        for offset in range(0, len(data), 64):
+            client.send(data[offset : offset + 64])
         client.expect(data)
 
 
@@ -233,29 +233,29 @@ def t49_chop_matrix(target: ServerTarget) -> None:
     """Send 1 KiB, 64 KiB and 1 MiB in pieces of 1, 64, 997, 1460 and 65,536 bytes."""
     for size in (KIB, 64 * KIB, MIB):
         data = payload(size)
-        for chop in (1, 64, 997, 1460, 64 * KIB):
-            with target.dial() as client:
+        for chunk_size in (1, 64, 997, 1460, 64 * KIB):
+            with target.connect() as client:
                 try:
-                    client.exchange(data, half_close=True, chop=chop)
+                    client.duplex(data, half_close=True, chunk_size=chunk_size)
                 except Failed as failure:
-                    raise failure.within(f"{size:,} bytes in pieces of {chop:,}") from failure
+                    raise failure.in_context(f"{size:,} bytes in pieces of {chunk_size:,}") from failure
 
 
 @case(
-    passes="close_notify before the end; a client that leaves without one is survived",
+    passes="close_notify before the end of the stream; a client may close without one",
     needs=("T35",),
     severity="INFO",
     source="RFC 8446 6.1; uvloop#385",
     schemes=frozenset({"tls"}),
 )
 def t54_tls(target: ServerTarget) -> str:
-    """Say goodbye and await the server's; then leave without a word, and see the next client served."""
-    with target.dial() as client:
-        client.ask(b"hello\n", surplus=0)
+    """Send close_notify and wait for the server's; then close without one, and connect the next client."""
+    with target.connect() as client:
+        client.roundtrip(b"hello\n", quiet_time=0)
         client.half_close()
-        client.end()  # an end without close_notify is an error of TLS
-    with target.dial() as client:
-        client.ask(b"hello\n", surplus=0)
+        client.expect_eof()  # without close_notify, this is a TLS error
+    with target.connect() as client:
+        client.roundtrip(b"hello\n", quiet_time=0)
         client.raw.close()
-    target.served()
-    return "close_notify comes before the end"
+    target.check_served()
+    return "close_notify was received before the end of the stream"
