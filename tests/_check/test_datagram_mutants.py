@@ -30,9 +30,9 @@ BY_ID = {case.id: case for case in CASES}
 QUICK = {"U01", "U02", "U04", "U05", "U06", "U08", "U10", "U12", "U18", "U19"}
 NEED_ROOT = {"U12", "U13", "U15", "U16", "U17"}
 
-ANY_SOURCE = "whoever is named as the sender is answered"
-CROSSED = "one client's datagram is answered to another, or only the first client is"
-EMPTY = "an empty datagram is taken for an end"
+ANY_SOURCE = "every sender address gets a reply"
+CROSSED = "replies go to the wrong client, or only to the first"
+EMPTY = "an empty datagram is taken for end of file"
 ERROR_ENDS = "an error about one datagram ends the server"
 SMALL = "the buffer is too small for a datagram"
 
@@ -52,16 +52,16 @@ MUTANTS = {
     "exits_at_empty_datagram": Expected("U03", EMPTY),
     "exits_at_icmp_error": Expected("U09", ERROR_ENDS),
     "joins_datagrams": Expected("U06", "datagrams are joined, as if they were a stream"),
-    "assumes_address_pairs": Expected("U20", "an address is taken for a host and a port"),
-    "starves_tcp": Expected("U21", "streams wait until no datagram comes"),
+    "assumes_address_pairs": Expected("U20", "an address is assumed to be host and port"),
+    "starves_tcp": Expected("U21", "streams wait while datagrams arrive"),
     "has_an_8_kib_buffer": Expected("U05", SMALL),
     "has_a_1_kib_buffer": Expected("U04 U05", SMALL),
-    "sends_stale_bytes": Expected("U19", "bytes of an earlier datagram are sent along"),
+    "sends_stale_bytes": Expected("U19", "the reply contains bytes of an earlier datagram"),
     "serves_only_first_client": Expected("U07", CROSSED),
     "ignores_empty_datagrams": Expected("U03", EMPTY),
-    "strips_lines": Expected("U01", "lines are waited for, stripped or added"),
-    "is_slow_between_datagrams": Expected("U14", "what is slow is done between two datagrams"),
-    "drops_queued_datagrams": Expected("U06 U07", "datagrams that came meanwhile are thrown away"),
+    "strips_lines": Expected("U01", "lines are expected, stripped or added"),
+    "is_slow_between_datagrams": Expected("U14", "slow work is done between two datagrams"),
+    "drops_queued_datagrams": Expected("U06 U07", "datagrams received in between are discarded"),
 }
 
 

@@ -1,4 +1,4 @@
-"""Tests of the diagnoses: each refers to cases and has a fix, and the likeliest is first."""
+"""Diagnoses refer to existing cases, have an explanation and a fix, and are ranked by likelihood."""
 
 import pytest
 
@@ -13,7 +13,7 @@ def names(found: tuple[Diagnosis, ...]) -> list[str]:
 
 
 @pytest.mark.parametrize("diagnosis", ALL, ids=names(ALL))
-def test_a_diagnosis_refers_to_existing_cases(diagnosis: Diagnosis) -> None:
+def test_a_diagnosis_names_existing_cases(diagnosis: Diagnosis) -> None:
     assert diagnosis.cases
     assert diagnosis.cases <= {case.id for case in cases()}
 
@@ -25,7 +25,7 @@ def test_a_diagnosis_has_an_explanation_and_a_fix(diagnosis: Diagnosis) -> None:
 
 
 @pytest.mark.parametrize("diagnosis", ALL, ids=names(ALL))
-def test_the_fix_is_valid_python(diagnosis: Diagnosis) -> None:
+def test_the_python_fix_compiles(diagnosis: Diagnosis) -> None:
     lines = diagnosis.python.strip("\n")
     wrapped = "async def f():\n    while True:\n        try:\n" + "".join(
         f"            {x}\n" for x in lines.splitlines()
@@ -43,7 +43,7 @@ def test_names_are_unique() -> None:
     assert len(set(names(ALL))) == len(ALL)
 
 
-def test_the_pattern_of_the_failure_affects_the_ranking() -> None:
+def test_the_pattern_of_a_failure_decides_the_likeliest_diagnosis() -> None:
     assert names(likely_causes("T17", "gap", {"T17"}))[0] == "the result of send() is ignored"
     assert names(likely_causes("T12", "reset", {"T12"}))[0].startswith("the connection is closed")
 
@@ -52,30 +52,30 @@ def test_the_detail_of_a_pattern_is_ignored() -> None:
     assert likely_causes("T17", "gap:851", {"T17"}) == likely_causes("T17", "gap", {"T17"})
 
 
-def test_other_failed_cases_affect_the_ranking() -> None:
+def test_other_failures_decide_the_likeliest_diagnosis() -> None:
     alone = names(likely_causes("T20", "ended", {"T20"}))
     with_others = names(likely_causes("T20", "ended", {"T18", "T19", "T20", "T22"}))
     assert alone[0] == "a failing accept() ends the server, or spins"
     assert with_others[0] == "one client's error ends the server"
 
 
-def test_other_patterns_are_left_out_if_one_matches() -> None:
-    assert names(likely_causes("T21", "zombies", {"T21"})) == ["a child process that has ended is not taken note of"]
+def test_a_matching_pattern_excludes_other_diagnoses() -> None:
+    assert names(likely_causes("T21", "zombies", {"T21"})) == ["an exited child process is not reaped"]
 
 
-def test_all_patterns_are_considered_if_none_matches() -> None:
+def test_without_a_matching_pattern_any_diagnosis_of_the_case_is_named() -> None:
     assert names(likely_causes("T14", "changed", {"T14"})) == ["one client at a time"]
 
 
-def test_a_mistake_that_would_fail_further_cases_ranks_lower() -> None:
+def test_a_diagnosis_that_predicts_other_failures_is_less_likely() -> None:
     assert names(likely_causes("T33", "cut", {"T33"}))[0] == "the result of send() is ignored"
     several = {"T09", "T11", "T12", "T17", "T33", "T49", "T50"}
     assert names(likely_causes("T33", "cut", several))[0] == "the connection is closed before everything was sent"
 
 
-def test_the_number_of_causes_is_limited() -> None:
+def test_the_number_of_diagnoses_is_limited() -> None:
     assert len(likely_causes("T12", "cut", {"T12"})) == MAX_CAUSES
 
 
-def test_a_case_without_diagnoses_has_no_causes() -> None:
+def test_a_case_without_a_known_diagnosis_has_none() -> None:
     assert likely_causes("T42", "", {"T42"}) == ()

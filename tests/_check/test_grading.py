@@ -11,8 +11,8 @@ from tests._check.report.invented import (
     HEAD_OF_LINE,
     IDLE,
     NEXT,
+    NOT_STARTED,
     SHORT,
-    STUCK,
     report,
     result,
 )
@@ -97,7 +97,7 @@ def test_reports_of_one_submission_are_graded_together() -> None:
 
 
 def test_a_submission_that_did_not_start_gets_no_points() -> None:
-    assert grade([report((result(SHORT, "PASS"),)), STUCK]).points == 0
+    assert grade([report((result(SHORT, "PASS"),)), NOT_STARTED]).points == 0
 
 
 def test_no_weights_at_all_give_no_points() -> None:

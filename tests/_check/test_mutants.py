@@ -21,15 +21,15 @@ SELECTED = [case for case in CASES if case.severity != "INFO"]
 QUICK = {"T01", "T04", "T05", "T09", "T12", "T18", "T19", "T20", "T22", "T28", "T35", "T44", "T48"}
 
 ACCEPT = "a failing accept() ends the server, or spins"
-BUSY = "the program asks again and again instead of waiting"
+BUSY = "the program polls in a busy loop"
 CLOSED_EARLY = "the connection is closed before everything was sent"
 CLOSED_UNREAD = "the connection is closed with bytes unread"
 ERROR_ENDS = "one client's error ends the server"
 IGNORED_SEND = "the result of send() is ignored"
-LINES = "lines are waited for, stripped or added"
+LINES = "lines are expected, stripped or added"
 NEVER_CLOSED = "the connection is not closed when the client has finished"
-SLOTS = "only so many clients have a place"
-WAITS = "one client's wait stops the loop that serves everybody"
+SLOTS = "a pool limits the number of clients"
+WAITS = "waiting for one client blocks the event loop"
 
 MUTANTS = {
     "exits_at_failed_getpeername": Expected("T20", ACCEPT),
@@ -43,21 +43,21 @@ MUTANTS = {
     "prints_traceback_at_interrupt": Expected("T44", "Ctrl-C ends in a traceback"),
     # In the other cases the end of the stream arrives with the last bytes or while the server is sending.
     "drops_pending_bytes_at_eof": Expected("T09 T11 T12 T17 T33 T49 T50", CLOSED_EARLY, perhaps="T08"),
-    "has_a_short_backlog": Expected("T24", "the queue of waiting connections is short"),
+    "has_a_short_backlog": Expected("T24", "the accept queue is short"),
     "has_a_small_thread_pool": Expected("T39 T40", SLOTS),
     "ignores_partial_sends": Expected("T33", IGNORED_SEND),
-    "omits_reuseaddr": Expected("T28", "the port cannot be taken again after a restart"),
+    "omits_reuseaddr": Expected("T28", "the port cannot be bound again after a restart"),
     "leaks_descriptors_after_errors": Expected("T22", "a connection is not closed after an error"),
     "leaks_descriptors": Expected("T21", NEVER_CLOSED),
-    "leaves_zombies": Expected("T21", "a child process that has ended is not taken note of"),
+    "leaves_zombies": Expected("T21", "an exited child process is not reaped"),
     # Bytes of a closed client may be sent to the next one.
-    "mixes_clients_up": Expected("T13", "what belongs to one client is kept for all", perhaps="T18 T19 T20 T22"),
+    "mixes_clients_up": Expected("T13", "state of one client is shared by all", perhaps="T18 T19 T20 T22"),
     "never_closes": Expected("T09 T10", NEVER_CLOSED),
     "busy_polls": Expected("T36 T37", BUSY),
     "prints_each_message": Expected("T46 T47", "each message is printed"),
     "reads_little_with_nagle": Expected("T26", "small writes wait for the peer's acknowledgement"),
     "serves_100_clients": Expected("T23 T24", SLOTS),
-    "exits_after_one_client": Expected("T35", "the server ends after its first client"),
+    "exits_after_one_client": Expected("T35", "the server exits after its first client"),
     "serves_one_at_a_time": Expected("T14", "one client at a time"),
     "sets_reuseport": Expected("T43", "two servers share the port"),
     "sleeps_in_its_loop": Expected("T41", WAITS),
@@ -69,7 +69,7 @@ MUTANTS = {
     "receives_once": Expected("T01 T02 T03 T04 T05 T06 T07 T08", "one recv() is taken for one message"),
     "waits_for_lines": Expected("T03", LINES),
     "never_reuses_slots": Expected("T51"),
-    "queues_without_limit": Expected("T16", "writing without looking whether anybody reads"),
+    "queues_without_limit": Expected("T16", "output is buffered without a limit"),
 }
 
 

@@ -17,12 +17,12 @@ from halloo._check.client.runner import ask_client
 from halloo._check.grading import Weights, read_weights
 from halloo._check.report.finding import Hints
 from halloo._check.report.html import check_html
-from halloo._check.report.json import check_json, read
+from halloo._check.report.json import check_json, read_reports
 from halloo._check.report.junit import junit
 from halloo._check.report.markdown import check_markdown
 from halloo._check.report.marks import gradescope, marks
 from halloo._check.report.summary import summary
-from halloo._check.report.text import check_text, progress, say
+from halloo._check.report.text import check_text, print_text, progress
 from halloo._check.results import CheckReport, Result
 from halloo._check.runner import RunCase, RunOptions, run_all, run_case
 from halloo._check.server.program import NOT_STARTED, with_detected_port
@@ -212,11 +212,11 @@ def run(spec: CheckSpec, choice: Choice, outputs: Outputs, *, quiet: bool = Fals
     selected = choice.cases(spec)
     if quiet:
         report = check(spec, choice, selected=selected)
-        say(summary(report), stream)
+        print_text(summary(report), stream)
     else:
         with progress(selected, stream) as display:
             report = check(spec, choice, selected=selected, on_result=display.update)
-        say(check_text(report, hints=outputs.hints), stream)
+        print_text(check_text(report, hints=outputs.hints), stream)
     outputs.write([report])
     return report
 
@@ -255,4 +255,4 @@ def run_each(
 def _read_earlier(path: str | None) -> list[CheckReport]:
     if path is None or path == STANDARD:
         raise UsageError("--resume needs the reports of an earlier run", "name their file: --json FILE")
-    return list(read(read_from(path), torn=True))
+    return list(read_reports(read_from(path), allow_truncated=True))

@@ -1,6 +1,6 @@
-"""The verbs of `halloo check`: their signatures are the options, their docstrings the help.
+"""The commands of `halloo check`: signatures are the options, docstrings the help.
 
-What follows `--` on the command line is the command to check; `main` hands it over word by word.
+The words after `--` are the command to check; `main` passes them on unchanged.
 """
 
 from dataclasses import dataclass
@@ -16,170 +16,174 @@ from halloo._cli.options import File, Quiet, switch
 from halloo._core.address import parse
 from halloo.errors import UsageError
 
-Words = Annotated[tuple[str, ...], Parameter(name="--command", show=False, allow_leading_hyphen=True, negative=())]
+CommandWords = Annotated[
+    tuple[str, ...], Parameter(name="--command", show=False, allow_leading_hyphen=True, negative=())
+]
 Port = Annotated[int, Parameter(show_default=False)]
 
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class ChoiceFlags(Choice):
-    """Which cases, as options."""
+    """Options that select the cases."""
 
     only: Annotated[tuple[str, ...], Parameter(negative=(), show_default=False, metavar="CASES")] = ()
-    """These cases alone: T11, or tcp/T11, or T09,T11; a whole kind: tcp, udp, client."""
+    """Only these cases: T11, or tcp/T11, or T09,T11; or a whole kind: tcp, udp, client."""
     level: Literal[1, 2, 3, 4] = 3
-    """Up to this level: 1 is an echo, 2 serves one client after another, 3 many at once, 4 is a service to rely on."""
+    """Highest level to check: 1 echo, 2 one client after another, 3 many clients at once, 4 long-running service."""
     quick: Annotated[bool, switch("--quick")] = False
-    """The quick cases, about 10 s."""
+    """Quick cases only, about 10 s."""
     strict: Annotated[bool, switch("--strict")] = False
-    """Fail for a SHOULD as for a MUST."""
+    """Treat a failed SHOULD like a failed MUST."""
     longer: Annotated[bool, switch("--long")] = False
-    """The longer form of those that have one."""
+    """Longer forms of the cases that have one."""
     seed: int = 1
-    """What chance begins with."""
+    """Random seed."""
     jobs: int = 1
-    """So many cases at a time."""
+    """Number of cases to run in parallel."""
 
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
 class CheckOutputFlags(Outputs):
-    """Where the report goes, as options."""
+    """Options that select the reports."""
 
     hints: Hints = "fix"
-    """How much is said about a failure: its likely cause, and the lines that mend it."""
+    """Detail of hints about a failure: none, its likely cause, or also the fix in code."""
     json: File = None
-    """Write the report as JSON; - is standard output, here and below."""
+    """File for a JSON report; - is standard output, also below."""
     junit: File = None
-    """Write it as JUnit's XML."""
+    """File for a JUnit XML report."""
     html: File = None
-    """Write it as one page of HTML."""
+    """File for a report as a single HTML page."""
     markdown: File = None
-    """Write it as Markdown."""
+    """File for a Markdown report."""
     gradescope: File = None
-    """Write it as Gradescope's results.json."""
+    """File for Gradescope's results.json."""
     csv: File = None
-    """Write a row of points for each target."""
+    """File for a CSV table of points, a row for each target."""
     grade: File = None
-    """What the cases are worth, as TOML: see docs/how-to/mark-a-course.md."""
+    """TOML file with the weights of the cases: see docs/how-to/mark-a-course.md."""
 
 
-CASES, TELLING = ChoiceFlags(), CheckOutputFlags()
+CASES, OUTPUTS = ChoiceFlags(), CheckOutputFlags()
 
 
 def server(
     address: str | None = None,
     /,
     *,
-    command: Words = (),
+    command: CommandWords = (),
     port: Port = 0,
     udp: Annotated[bool, switch("--udp")] = False,
     tls: Annotated[bool, switch("--tls")] = False,
     unix: Annotated[bool, switch("--unix")] = False,
     expect: str | None = None,
     greeting: Annotated[bool, switch("--greeting")] = False,
-    i_may_test: Annotated[tuple[str, ...], Parameter(negative=(), show_default=False, metavar="HOST")] = (),
+    allow_remote: Annotated[tuple[str, ...], Parameter(negative=(), show_default=False, metavar="HOST")] = (),
     each: Annotated[str | None, Parameter(metavar="FOLDERS")] = None,
     resume: Annotated[bool, switch("--resume")] = False,
     choice: ChoiceFlags = CASES,
-    told: CheckOutputFlags = TELLING,
+    outputs: CheckOutputFlags = OUTPUTS,
     quiet: Quiet = False,
 ) -> int:
-    """Check an echo server, such as: halloo check server -- python server.py PORT.
+    """Check an echo server, for example: halloo check server -- python server.py PORT.
 
-    The command is started anew for each case, with PORT (or {port}) replaced by a free one, and all that came of it is
-    ended. An address instead of it is asked gently: at most 50 connections and 8 MiB, nothing that needs the process.
+    The command is started anew for each case, with PORT (or {port}) replaced by a free port, and all its processes are
+    ended afterwards. A server given by address is checked with care: at most 50 connections and 8 MiB, and no case that
+    needs its process.
 
     Parameters
     ----------
     address
-        A server that is running already: 8888, host:8888, udp://host:8888, tls://host:8888, unix:/path.
+        Running server to check: 8888, host:8888, udp://host:8888, tls://host:8888, unix:/path.
     port
-        The port of a program that takes none.
+        Fixed port of a program that accepts no port argument.
     udp
-        The command serves UDP.
+        Check over UDP.
     tls
-        The command serves TLS.
+        Check over TLS.
     unix
-        The command serves a Unix socket, at {path}.
+        Check over a Unix socket, at {path} in the command.
     expect
-        What it makes of each line: upper, lower, reverse or MODULE:FUNCTION.
+        Expected change to each line: upper, lower, reverse or MODULE:FUNCTION.
     greeting
-        It sends one line first.
-    i_may_test
-        A host that is neither this machine's nor private, and that is yours to test.
+        Expect one line from the server before the echo.
+    allow_remote
+        Permit checking this public host; only for hosts that are yours to test.
     each
         Check every folder that matches, such as 'subs/*'; {dir} or DIR in the command is the folder.
     resume
-        With --each: leave out those whose reports --json has already.
+        With --each: skip folders that have a report in the --json file.
     quiet
-        The summary alone.
+        Print the summary only.
     """
-    said = [name for name, given in (("udp", udp), ("tls", tls), ("unix", unix)) if given]
-    if len(said) > 1:
-        raise UsageError(f"--{said[0]} and --{said[1]} exclude each other", "check once for each")
+    schemes = [name for name, given in (("udp", udp), ("tls", tls), ("unix", unix)) if given]
+    if len(schemes) > 1:
+        raise UsageError(f"--{schemes[0]} and --{schemes[1]} exclude each other", "check once for each")
     subject = server_spec(
         parse(address) if address is not None else None,
         command,
-        scheme=said[0] if said else "tcp",
+        scheme=schemes[0] if schemes else "tcp",
         port=port,
         expect=expect,
         greeting=greeting,
-        allowed=i_may_test,
+        allowed=allow_remote,
     )
     if each is None:
-        return run(subject, choice, told, quiet=quiet).exit_code
-    return max(report.exit_code for report in run_each(each, subject, choice, told, resume=resume))
+        return run(subject, choice, outputs, quiet=quiet).exit_code
+    return max(report.exit_code for report in run_each(each, subject, choice, outputs, resume=resume))
 
 
 def client(
     *,
-    command: Words = (),
+    command: CommandWords = (),
     port: Port = 0,
     udp: Annotated[bool, switch("--udp")] = False,
     stdin: Stdin | None = None,
     message: Annotated[str, Parameter(metavar="TEXT")] = "",
     verifying: Annotated[bool, switch("--verifying")] = False,
     choice: ChoiceFlags = CASES,
-    told: CheckOutputFlags = TELLING,
+    outputs: CheckOutputFlags = OUTPUTS,
     quiet: Quiet = False,
 ) -> int:
-    """Check an echo client, such as: halloo check client -- python client.py HOST PORT.
+    """Check an echo client, for example: halloo check client -- python client.py HOST PORT.
 
-    The command is started anew for each case, against a server that answers late, in pieces, wrongly or not at all. A
-    line is typed at its prompt, and a blank one to end it; with MSG (or {msg}) in the command it is told that way.
+    The command is started anew for each case, against a server that replies late, in pieces, incorrectly or not at
+    all. A message is typed at the client's prompt, and a blank line ends the client; MSG (or {msg}) in the command
+    passes the message as an argument instead.
 
     Parameters
     ----------
     port
-        The port of a program that takes none.
+        Fixed port of a program that accepts no port argument.
     udp
-        The client speaks UDP.
+        Check over UDP.
     stdin
-        How the message gets to it: typed on a terminal, through a pipe, or not at all.
+        Standard input of the client: a terminal, a pipe, or none.
     message
-        What it is to send, where the case needs no message of its own.
+        Message to send, in cases that need no message of their own.
     verifying
-        It claims to compare the answer with what it sent.
+        Require the client to compare the reply with its message.
     quiet
-        The summary alone.
+        Print the summary only.
     """
     subject = client_spec(
         command, scheme="udp" if udp else "tcp", port=port, stdin=stdin, message=message, verifying=verifying
     )
-    return run(subject, choice, told, quiet=quiet).exit_code
+    return run(subject, choice, outputs, quiet=quiet).exit_code
 
 
 def cases() -> int:
-    """List all cases: what each does, when it is passed, how much it matters, and who says so."""
+    """List all cases: what each does, when it passes, its severity and its source."""
     for case in all_cases():
         print(f"{case.path} {case.name} ({case.severity}, level {case.level}): {case.description}")
         print(f"    passes: {case.passes} [{case.source}]")
     return 0
 
 
-def add(check: App) -> None:
-    """Put them below `halloo check`."""
+def register(check: App) -> None:
+    """Add the commands below `halloo check`."""
     check.command(server, sort_key=0)
     check.command(client, sort_key=1)
     check.command(cases, name="list", sort_key=2)

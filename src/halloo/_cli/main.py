@@ -57,7 +57,7 @@ def application(arguments: list[str]) -> App:
     if first == CHECK:
         from halloo._cli import check as check_commands  # noqa: PLC0415 - slow to import
 
-        check_commands.add(check)
+        check_commands.register(check)
     app.command(check)
     return app
 

@@ -1,6 +1,6 @@
-"""Asks a client C18 and C19 where localhost has two families: `python -m tests._check.client.families COMMAND`.
+"""Run C18 and C19 against a client: `python -m tests._check.client.families COMMAND`.
 
-A machine may know the name in one family only; a file of hosts of its own is mounted for this process alone.
+Some machines resolve localhost to one address family only; the test mounts a hosts file with both for this process.
 """
 
 import sys
@@ -11,7 +11,7 @@ from halloo._check.runner import RunOptions
 from halloo._check.spec import ClientSpec
 
 HOSTS = "127.0.0.1 localhost\n::1 localhost\n"
-# unshare(1): a user and a mount namespace; $0 is the file, the rest the command.
+# unshare(1): new user and mount namespaces; $0 is the hosts file, "$@" the command.
 IN_BOTH_FAMILIES = ("unshare", "-rm", "sh", "-c", 'mount --bind "$0" /etc/hosts && exec "$@"')
 
 if __name__ == "__main__":

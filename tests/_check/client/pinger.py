@@ -1,4 +1,4 @@
-"""The UDP pinger that many courses set: `python pinger.py HOST PORT`; ten pings, and a second for each answer."""
+"""The UDP pinger of many courses: `python pinger.py HOST PORT` sends ten pings and waits a second for each reply."""
 
 import socket
 import sys
@@ -8,31 +8,33 @@ PINGS = 10
 
 
 class Pinger:
-    """Ten questions, some of which are not answered."""
+    """Sends ten pings; each may be lost."""
 
     def __init__(self, host: str, port: int) -> None:
-        """Note where to."""
-        self.place = host, port
+        """Set the server's address."""
+        self.address = host, port
 
     def ping(self, sock: socket.socket, number: int) -> None:
-        """Ask, and print how long the answer took."""
-        began = time.perf_counter()
-        sock.sendto(f"Ping {number} {began}".encode(), self.place)
+        """Send a ping and print the round-trip time."""
+        started = time.perf_counter()
+        sock.sendto(f"Ping {number} {started}".encode(), self.address)
         try:
             data, sender = sock.recvfrom(65535)
-            while data.split()[1:2] != [str(number).encode()]:  # of an earlier ping
+            while data.split()[1:2] != [str(number).encode()]:  # late reply to an earlier ping
                 data, sender = sock.recvfrom(65535)
         except TimeoutError:
             self.lost()
         else:
-            print(f"{len(data)} bytes from {sender[0]}: seq={number} rtt={(time.perf_counter() - began) * 1000:.3f} ms")
+            print(
+                f"{len(data)} bytes from {sender[0]}: seq={number} rtt={(time.perf_counter() - started) * 1000:.3f} ms"
+            )
 
     def lost(self) -> None:
-        """Say that no answer came."""
+        """Print that no reply arrived."""
         print("Request timed out")
 
     def run(self) -> None:
-        """Ping."""
+        """Send all pings."""
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             sock.settimeout(1)
             for number in range(1, PINGS + 1):
@@ -40,7 +42,7 @@ class Pinger:
 
 
 def main(kind: type[Pinger]) -> None:
-    """Be a pinger of this kind."""
+    """Run a pinger class with the command-line arguments."""
     kind(sys.argv[1], int(sys.argv[2])).run()
 
 

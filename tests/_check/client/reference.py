@@ -1,7 +1,7 @@
-"""A right client of streams, the measure of the cases: `python -m tests._check.client.reference HOST PORT [MESSAGE]`.
+"""A correct stream client, the reference of the cases: `python -m tests._check.client.reference HOST PORT [MESSAGE]`.
 
-Knows the standard library alone, and nothing of halloo. It is a filter that compares: what is piped in is sent, what
-comes back is printed. Mutants differ from it in one step, and override that one.
+Uses the standard library only, nothing of halloo. It sends its standard input, prints the reply and compares both.
+Each mutant overrides one step.
 """
 
 import os
@@ -11,83 +11,83 @@ import threading
 import time
 
 BUFFER = 64 * 1024
-PATIENCE = 3.0  # seconds without progress
+TIMEOUT = 3.0  # seconds without progress
 
 
-class Trouble(Exception):  # noqa: N818 - it is what happened, as a sentence
-    """Why it is not done."""
+class ClientError(Exception):
+    """An error of the exchange, as a sentence."""
 
 
 class Client:
-    """Steps of a client, each a method, so that a mutant can take one of them wrong."""
+    """A client whose steps are methods, so that a mutant can override one of them."""
 
     def __init__(self, host: str, port: int, message: str | None = None) -> None:
-        """Note where to, and what if it is not piped in."""
+        """Set the server's address and the message; None reads it from standard input."""
         self.host, self.port, self.message = host, port, message
         self.sent = bytearray()
         self.received = 0
-        self.broken = False
-        self.moved = 0.0
+        self.send_failed = False
+        self.last_progress = 0.0
 
     def connect(self) -> socket.socket:
-        """Connect to the first address that answers."""
-        sock = socket.create_connection((self.host, self.port), timeout=PATIENCE)
+        """Connect to the first address that accepts."""
+        sock = socket.create_connection((self.host, self.port), timeout=TIMEOUT)
         sock.settimeout(None)
         return sock
 
     def read(self) -> bytes:
-        """Give the input."""
+        """Return the message."""
         return sys.stdin.buffer.read() if self.message is None else self.message.encode()
 
-    def begin(self, sock: socket.socket, data: bytes) -> None:
-        """Send beside the receiving."""
+    def start_sending(self, sock: socket.socket, data: bytes) -> None:
+        """Send in another thread."""
         threading.Thread(target=self.send_quietly, args=(sock, data), daemon=True).start()
 
     def send_quietly(self, sock: socket.socket, data: bytes) -> None:
-        """Send, and note what goes wrong."""
+        """Send the message and end of file; record an error."""
         try:
             self.send(sock, data)
-            self.finish(sock)
+            self.shutdown_write(sock)
         except OSError:
-            self.broken = True
+            self.send_failed = True
 
     def send(self, sock: socket.socket, data: bytes) -> None:
-        """Send all of it."""
-        for place in range(0, len(data), BUFFER):
-            sock.sendall(data[place : place + BUFFER])
-            self.moved = time.monotonic()
+        """Send all bytes."""
+        for offset in range(0, len(data), BUFFER):
+            sock.sendall(data[offset : offset + BUFFER])
+            self.last_progress = time.monotonic()
 
-    def finish(self, sock: socket.socket) -> None:
-        """Say that this was all."""
+    def shutdown_write(self, sock: socket.socket) -> None:
+        """Send end of file."""
         sock.shutdown(socket.SHUT_WR)
 
-    def wait(self, sock: socket.socket) -> None:
-        """Wait for something to receive, while there is progress."""
+    def wait_readable(self, sock: socket.socket) -> None:
+        """Wait for data while there is progress."""
         while True:
             sock.settimeout(None)
-            if self.readable(sock, self.moved + PATIENCE - time.monotonic()):
+            if self.readable(sock, self.last_progress + TIMEOUT - time.monotonic()):
                 return
-            if time.monotonic() >= self.moved + PATIENCE:
-                raise Trouble(f"no answer within {PATIENCE:g} seconds")
+            if time.monotonic() >= self.last_progress + TIMEOUT:
+                raise ClientError(f"no reply within {TIMEOUT:g} seconds")
 
     @staticmethod
     def readable(sock: socket.socket, seconds: float) -> bool:
-        """Wait so long for something to receive."""
-        import select  # noqa: PLC0415 - most mutants have their own idea of waiting
+        """Whether data arrives within `seconds`."""
+        import select  # noqa: PLC0415 - most mutants override the wait
 
         return bool(select.select([sock], [], [], max(seconds, 0))[0])
 
     def receive(self, sock: socket.socket) -> None:
-        """Show what comes, until the end."""
-        while data := self.take(sock):
+        """Print chunks until end of file."""
+        while data := self.receive_chunk(sock):
             self.show(data)
             self.compare(data)
             self.received += len(data)
-            self.moved = time.monotonic()
+            self.last_progress = time.monotonic()
 
-    def take(self, sock: socket.socket) -> bytes:
-        """Receive a piece; a reset after the whole answer is an end."""
-        self.wait(sock)
+    def receive_chunk(self, sock: socket.socket) -> bytes:
+        """Receive a chunk; a reset after the whole reply counts as end of file."""
+        self.wait_readable(sock)
         try:
             return sock.recv(BUFFER)
         except ConnectionError:
@@ -96,53 +96,53 @@ class Client:
             return b""
 
     def show(self, data: bytes) -> None:
-        """Print a piece as it is."""
+        """Print a chunk unchanged."""
         try:
             sys.stdout.buffer.write(data)
             sys.stdout.buffer.flush()
         except BrokenPipeError as error:
-            raise Trouble("nobody reads what is printed") from error
+            raise ClientError("standard output is closed") from error
 
     def compare(self, data: bytes) -> None:
-        """See that it is what was sent."""
+        """Compare a chunk with the message."""
         if data != self.sent[self.received : self.received + len(data)]:
-            raise Trouble(f"the answer differs after {self.received} bytes")
+            raise ClientError(f"the reply differs after {self.received} bytes")
 
-    def judge(self) -> None:
-        """See that all of it came."""
-        if self.broken and self.received < len(self.sent):
-            raise ConnectionResetError("the connection broke off")
+    def check_complete(self) -> None:
+        """Check that the whole reply arrived."""
+        if self.send_failed and self.received < len(self.sent):
+            raise ConnectionResetError("the connection was reset")
         if self.received < len(self.sent):
-            raise Trouble(f"only {self.received} of {len(self.sent)} bytes came back, then the end")
+            raise ClientError(f"only {self.received} of {len(self.sent)} bytes received before end of file")
 
-    def talk(self) -> None:
-        """Do all of it."""
+    def exchange(self) -> None:
+        """Connect, send, receive and check."""
         with self.connect() as sock:
             data = self.read()
             self.sent += data
-            self.moved = time.monotonic()
-            self.begin(sock, data)
+            self.last_progress = time.monotonic()
+            self.start_sending(sock, data)
             self.receive(sock)
-            self.judge()
+            self.check_complete()
 
     def run(self) -> int:
-        """Do it, and say what happened if that was not all; give the exit code."""
+        """Run the exchange and report an error; return the exit code."""
         try:
-            self.talk()
+            self.exchange()
         except KeyboardInterrupt:
             return 130
-        except (Trouble, OSError) as error:
-            return self.complain(error)
+        except (ClientError, OSError) as error:
+            return self.report(error)
         return 0
 
-    def complain(self, error: Exception) -> int:
-        """Say what happened; give the exit code."""
+    def report(self, error: Exception) -> int:
+        """Print an error; return the exit code."""
         print(f"client: {error}", file=sys.stderr)
         return 1
 
 
 def main(kind: type[Client]) -> None:
-    """Be a client of this kind; end at once, whatever its threads do."""
+    """Run a client class with the command-line arguments; exit without joining its threads."""
     code = kind(sys.argv[1], int(sys.argv[2]), *sys.argv[3:4]).run()
     sys.stderr.flush()
     os._exit(code)

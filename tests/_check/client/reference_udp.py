@@ -1,37 +1,37 @@
-"""A right client of datagrams, one for each line piped in: `python -m tests._check.client.reference_udp HOST PORT`.
+"""A correct UDP client, one datagram per input line: `python -m tests._check.client.reference_udp HOST PORT`.
 
-Knows the standard library alone, and nothing of halloo. Mutants differ from it in one step, and override that one.
+Uses the standard library only, nothing of halloo. Each mutant overrides one step.
 """
 
 import socket
 import sys
 import time
 
-WHOLE = 65536
-PATIENCE, TRIES = 1.0, 2  # seconds for an answer, and how often it is asked for
+RECEIVE_SIZE = 65536
+TIMEOUT, TRIES = 1.0, 2  # seconds per reply, and number of attempts
 
 
-class Trouble(Exception):  # noqa: N818 - it is what happened, as a sentence
-    """Why it is not done."""
+class ClientError(Exception):
+    """An error of the exchange, as a sentence."""
 
 
-class Asker:
-    """Steps of a client, each a method, so that a mutant can take one of them wrong."""
+class UdpEchoClient:
+    """A client whose steps are methods, so that a mutant can override one of them."""
 
-    patience: float | None = PATIENCE
-    room = WHOLE
+    timeout: float | None = TIMEOUT
+    receive_size = RECEIVE_SIZE
 
     def __init__(self, host: str, port: int) -> None:
-        """Find the server's address."""
+        """Resolve the server's address and open a socket."""
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
         self.server = address
         self.sock = socket.socket(family, socket.SOCK_DGRAM)
-        self.sock.settimeout(self.patience)
+        self.sock.settimeout(self.timeout)
         self.open()
         self.earlier: set[bytes] = set()
 
     def open(self) -> None:
-        """Connect, so that errors are told and strangers are not heard."""
+        """Connect, so that ICMP errors are reported and other senders are ignored."""
         self.sock.connect(self.server)
 
     def send(self, line: bytes) -> None:
@@ -39,26 +39,26 @@ class Asker:
         self.sock.send(line)
 
     def receive(self) -> bytes:
-        """Receive one that may be the answer."""
-        deadline = time.monotonic() + PATIENCE
+        """Receive a datagram that may be the reply."""
+        deadline = time.monotonic() + TIMEOUT
         while True:
-            data = self.sock.recv(self.room)
+            data = self.sock.recv(self.receive_size)
             if not self.is_copy(data):
                 return data
             if time.monotonic() >= deadline:
                 raise TimeoutError
 
     def is_copy(self, data: bytes) -> bool:
-        """Whether it has answered an earlier question."""
+        """Whether it is the reply to an earlier message."""
         return data in self.earlier
 
     def show(self, data: bytes) -> None:
-        """Print an answer."""
+        """Print a reply."""
         sys.stdout.buffer.write(data + b"\n")
         sys.stdout.buffer.flush()
 
     def ask(self, line: bytes) -> None:
-        """Ask, and ask again, for an answer."""
+        """Send a line, with retries, and print the reply."""
         for _ in range(TRIES):
             self.send(line)
             try:
@@ -68,33 +68,33 @@ class Asker:
             self.show(data)
             self.earlier.add(data)
             return
-        self.lost(line)
+        self.give_up(line)
 
-    def lost(self, line: bytes) -> None:
-        """Say that no answer came."""
-        raise Trouble(f"no answer to {line!r}")
+    def give_up(self, line: bytes) -> None:
+        """Report that no reply arrived."""
+        raise ClientError(f"no reply to {line!r}")
 
     def run(self) -> int:
-        """Ask for each line; give the exit code."""
+        """Send each line; return the exit code."""
         try:
             for line in sys.stdin.buffer:
                 self.ask(line.rstrip(b"\n"))
-        except (Trouble, OSError) as error:
-            return self.complain(error)
+        except (ClientError, OSError) as error:
+            return self.report(error)
         except KeyboardInterrupt:
             return 130
         return 0
 
-    def complain(self, error: Exception) -> int:
-        """Say what happened; give the exit code."""
+    def report(self, error: Exception) -> int:
+        """Print an error; return the exit code."""
         print(f"client: {error}", file=sys.stderr)
         return 1
 
 
-def main(kind: type[Asker]) -> None:
-    """Be a client of this kind."""
+def main(kind: type[UdpEchoClient]) -> None:
+    """Run a client class with the command-line arguments."""
     sys.exit(kind(sys.argv[1], int(sys.argv[2])).run())
 
 
 if __name__ == "__main__":
-    main(Asker)
+    main(UdpEchoClient)

@@ -1,6 +1,6 @@
-"""The cases are checked: right clients pass, each wrong one is failed by exactly the cases about its mistake.
+"""Correct clients pass all cases; each mutant fails exactly the cases about its mistake.
 
-All of it takes minutes and is run by `make check-all`; the quick cases of two right clients are run always.
+The complete run takes minutes (`make check-all`); the quick cases of two correct clients always run.
 """
 
 import subprocess
@@ -19,16 +19,16 @@ from halloo._check.spec import ClientSpec, Stdin
 from tests._check.client.families import HOSTS, IN_BOTH_FAMILIES
 from tests.programs import EXAMPLES, PYTHON
 
-CASES = {case.id: case for room in MODULES for case in cases_in(vars(room).values())}
+CASES = {case.id: case for module in MODULES for case in cases_in(vars(module).values())}
 GOOD = ("PASS", "INFO", "SKIP")
-MUTANTS = Path(__file__).parent.parent / "mutants" / "clients"
-JOBS = 4  # most cases wait
+MUTANT_DIR = Path(__file__).parent.parent / "mutants" / "clients"
+JOBS = 4  # most cases only wait
 HALLOO = (PYTHON, "-m", "halloo", "connect")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Client:
-    """A client, and which cases fail it or warn it: no others."""
+class ClientCase:
+    """A client and the cases that it fails or that warn; no others."""
 
     words: tuple[str, ...]
     stdin: Stdin | None = "pipe"
@@ -37,7 +37,7 @@ class Client:
     fails: str = ""
     warns: str = ""
 
-    def asked(self, cases: Iterable[Case], *, seed: int = 1) -> tuple[Result, ...]:
+    def run(self, cases: Iterable[Case], *, seed: int = 1) -> tuple[Result, ...]:
         subject = ClientSpec(
             command=self.words, scheme=self.scheme, stdin=self.stdin, verifying=self.verifying, message=""
         )
@@ -45,35 +45,35 @@ class Client:
         return run_all(fitting, lambda case: ask_client(case, subject, RunOptions(seed=seed)), jobs=JOBS)
 
 
-def mutant(name: str, fails: str, *, warns: str = "", stdin: Stdin | None = "pipe", scheme: str = "tcp") -> Client:
+def mutant(name: str, fails: str, *, warns: str = "", stdin: Stdin | None = "pipe", scheme: str = "tcp") -> ClientCase:
     words = (PYTHON, "-m", f"tests._check.mutants.clients.{name}", "{host}", "{port}")
-    return Client(words=words, stdin=stdin, scheme=scheme, verifying=scheme == "tcp", fails=fails, warns=warns)
+    return ClientCase(words=words, stdin=stdin, scheme=scheme, verifying=scheme == "tcp", fails=fails, warns=warns)
 
 
-REFERENCE = Client(words=(PYTHON, "-m", "tests._check.client.reference", "HOST", "PORT"), verifying=True)
-RIGHT = {
+REFERENCE = ClientCase(words=(PYTHON, "-m", "tests._check.client.reference", "HOST", "PORT"), verifying=True)
+CORRECT = {
     "reference": REFERENCE,
-    "reference told": Client(words=(*REFERENCE.words, "{msg}"), stdin=None, verifying=True),
-    "reference of datagrams": Client(
+    "reference with argument": ClientCase(words=(*REFERENCE.words, "{msg}"), stdin=None, verifying=True),
+    "reference of datagrams": ClientCase(
         words=(PYTHON, "-m", "tests._check.client.reference_udp", "HOST", "PORT"), scheme="udp"
     ),
-    "pinger": Client(
+    "pinger": ClientCase(
         words=(PYTHON, "-m", "tests._check.client.pinger", "HOST", "PORT"), stdin="none", scheme="udp", warns="C32"
     ),
-    "halloo": Client(words=(*HALLOO, "HOST:PORT")),
-    "halloo typed": Client(words=(*HALLOO, "HOST:PORT"), stdin=None),
-    "halloo udp": Client(words=(*HALLOO, "udp://HOST:PORT"), scheme="udp"),
-    "halloo udp typed": Client(words=(*HALLOO, "udp://HOST:PORT"), stdin=None, scheme="udp"),
-    "example safe": Client(words=(PYTHON, str(EXAMPLES / "echoclient_safe.py"), "HOST", "PORT"), stdin=None),
-    # It says of itself that it waits for ever, and that it shows tracebacks.
-    "example": Client(
+    "halloo": ClientCase(words=(*HALLOO, "HOST:PORT")),
+    "halloo typed": ClientCase(words=(*HALLOO, "HOST:PORT"), stdin=None),
+    "halloo udp": ClientCase(words=(*HALLOO, "udp://HOST:PORT"), scheme="udp"),
+    "halloo udp typed": ClientCase(words=(*HALLOO, "udp://HOST:PORT"), stdin=None, scheme="udp"),
+    "example safe": ClientCase(words=(PYTHON, str(EXAMPLES / "echoclient_safe.py"), "HOST", "PORT"), stdin=None),
+    # Documented to wait without a timeout and to print tracebacks.
+    "example": ClientCase(
         words=(PYTHON, str(EXAMPLES / "echoclient.py"), "HOST", "PORT"),
         stdin=None,
         fails="C08 C20 C28",
         warns="C07 C12 C13",
     ),
 }
-WRONG = {
+MUTANT_CLIENTS = {
     "prints_nothing": mutant("prints_nothing", "C01"),
     "receives_once": mutant("receives_once", "C02 C03 C05 C14 C15"),
     "says_what_it_sent": mutant("says_what_it_sent", "C02 C03 C05 C14 C15"),
@@ -105,7 +105,7 @@ WRONG = {
     "udp_reads_little": mutant("udp_reads_little", "C33", scheme="udp"),
     "udp_stops_at_a_loss": mutant("udp_stops_at_a_loss", "C34", stdin="none", scheme="udp"),
 }
-# These need a machine on which localhost has two families.
+# These need a machine where localhost has two address families.
 BY_NAME = {"tries_one_address": "C18", "knows_one_family": "C19"}
 
 
@@ -113,38 +113,38 @@ def verdicts(results: Iterable[Result], verdict: str) -> dict[str, str]:
     return {result.case.id: result.text for result in results if result.verdict == verdict}
 
 
-def judge(client: Client, results: tuple[Result, ...]) -> None:
-    said = [f"{each.case.id} {each.verdict}: {each.text}" for each in results if each.verdict not in GOOD]
-    assert " ".join(sorted(verdicts(results, "FAIL"))) == client.fails, said
-    assert " ".join(sorted(verdicts(results, "WARN"))) == client.warns, said
-    assert not verdicts(results, "ERROR"), said
+def check_verdicts(client: ClientCase, results: tuple[Result, ...]) -> None:
+    problems = [f"{each.case.id} {each.verdict}: {each.text}" for each in results if each.verdict not in GOOD]
+    assert " ".join(sorted(verdicts(results, "FAIL"))) == client.fails, problems
+    assert " ".join(sorted(verdicts(results, "WARN"))) == client.warns, problems
+    assert not verdicts(results, "ERROR"), problems
 
 
 @pytest.mark.parametrize("name", ["reference", "halloo"])
 def test_the_quick_cases_pass(name: str) -> None:
-    judge(RIGHT[name], RIGHT[name].asked(case for case in CASES.values() if case.id in QUICK))
+    check_verdicts(CORRECT[name], CORRECT[name].run(case for case in CASES.values() if case.id in QUICK))
 
 
 @pytest.mark.conformance
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("name", RIGHT)
-def test_a_right_client_passes(name: str) -> None:
-    judge(RIGHT[name], RIGHT[name].asked(CASES.values()))
+@pytest.mark.parametrize("name", CORRECT)
+def test_a_correct_client_passes(name: str) -> None:
+    check_verdicts(CORRECT[name], CORRECT[name].run(CASES.values()))
 
 
 @pytest.mark.conformance
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("name", WRONG)
-def test_a_wrong_client_is_failed_by_exactly_these(name: str) -> None:
-    judge(WRONG[name], WRONG[name].asked(CASES.values()))
+@pytest.mark.parametrize("name", MUTANT_CLIENTS)
+def test_a_mutant_fails_exactly_its_cases(name: str) -> None:
+    check_verdicts(MUTANT_CLIENTS[name], MUTANT_CLIENTS[name].run(CASES.values()))
 
 
 @pytest.mark.conformance
 @pytest.mark.parametrize(("name", "failed"), [("reference", ""), ("halloo", ""), *BY_NAME.items()])
-def test_a_name_of_two_families_is_tried_in_both(name: str, failed: str, tmp_path: Path) -> None:
+def test_both_families_of_a_name_are_tried(name: str, failed: str, tmp_path: Path) -> None:
     hosts = tmp_path / "hosts"
     hosts.write_text(HOSTS)
-    words = RIGHT[name].words if name in RIGHT else mutant(name, "").words
+    words = CORRECT[name].words if name in CORRECT else mutant(name, "").words
     command = (*IN_BOTH_FAMILIES, str(hosts), PYTHON, "-m", "tests._check.client.families", *words)
     run = subprocess.run(command, capture_output=True, text=True, timeout=50, check=False)
     if run.returncode:
@@ -153,22 +153,22 @@ def test_a_name_of_two_families_is_tried_in_both(name: str, failed: str, tmp_pat
     assert found == {each: "FAIL" if each == failed else "PASS" for each in ("C18", "C19")}
 
 
-def test_one_wrong_client_at_least_fails_each_case_that_matters() -> None:
-    failed = {each for client in WRONG.values() for each in client.fails.split()} | {*BY_NAME.values()}
+def test_each_required_case_fails_at_least_one_mutant() -> None:
+    failed = {each for client in MUTANT_CLIENTS.values() for each in client.fails.split()} | {*BY_NAME.values()}
     assert {case.id for case in CASES.values() if case.severity != "INFO"} - failed == set()
 
 
-def test_every_wrong_client_is_asked() -> None:
-    assert {path.stem for path in MUTANTS.glob("*.py")} == {*WRONG, *BY_NAME}
+def test_every_mutant_is_checked() -> None:
+    assert {path.stem for path in MUTANT_DIR.glob("*.py")} == {*MUTANT_CLIENTS, *BY_NAME}
 
 
 def test_the_catalogue_is_complete() -> None:
     assert sorted(CASES) == [f"C{number:02}" for number in range(1, 35)]
 
 
-def test_a_case_says_what_it_does_and_needs_cases_that_exist() -> None:
+def test_a_case_is_described_and_needs_existing_cases() -> None:
     assert all(case.description and case.passes and CASES.keys() >= {*case.needs} for case in CASES.values())
 
 
-def test_a_case_is_of_streams_or_of_datagrams() -> None:
+def test_a_case_is_either_tcp_or_udp() -> None:
     assert all(case.schemes == ({"udp"} if case.id >= "C29" else {"tcp"}) for case in CASES.values())

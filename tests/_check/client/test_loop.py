@@ -8,7 +8,7 @@ from halloo._check.client.loop import Script, ScriptLoop
 
 
 class Clock:
-    """Time that passes by itself: a hundredth of a second for each look at it."""
+    """A fake clock: each reading advances it by 10 ms."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -31,62 +31,62 @@ def pipe() -> Iterator[tuple[int, int]]:
         os.close(end)
 
 
-def test_a_script_goes_on_when_its_time_has_come(loop: ScriptLoop) -> None:
-    said = []
+def test_a_script_continues_after_its_delay(loop: ScriptLoop) -> None:
+    events = []
 
     def script() -> Script:
         yield 1
-        said.append("a second")
+        events.append("a second")
 
-    loop.play(script())
-    assert not said
-    assert loop.until(lambda: bool(said), 5)
+    loop.start(script())
+    assert not events
+    assert loop.wait_until(lambda: bool(events), 5)
 
 
-def test_a_script_goes_on_when_what_it_waits_for_is_true(loop: ScriptLoop) -> None:
-    said: list[str] = []
+def test_a_script_continues_when_its_condition_holds(loop: ScriptLoop) -> None:
+    events: list[str] = []
 
     def script() -> Script:
-        yield lambda: "first" in said
-        said.append("second")
+        yield lambda: "first" in events
+        events.append("second")
 
-    loop.play(script())
+    loop.start(script())
     loop.turn()
-    assert not said
-    said.append("first")
+    assert not events
+    events.append("first")
     loop.turn()
-    assert said == ["first", "second"]
+    assert events == ["first", "second"]
 
 
-def test_until_gives_up(loop: ScriptLoop) -> None:
-    assert not loop.until(lambda: False, 0.5)
+def test_wait_until_returns_false_at_its_timeout(loop: ScriptLoop) -> None:
+    assert not loop.wait_until(lambda: False, 0.5)
 
 
-def test_a_descriptor_that_is_ready_is_served(loop: ScriptLoop, pipe: tuple[int, int]) -> None:
-    came: list[bytes] = []
-    loop.watch(pipe[0], lambda _: came.append(os.read(pipe[0], 10)), read=True)
+def test_a_ready_descriptor_gets_its_callback(loop: ScriptLoop, pipe: tuple[int, int]) -> None:
+    received: list[bytes] = []
+    loop.watch(pipe[0], lambda _: received.append(os.read(pipe[0], 10)), read=True)
     os.write(pipe[1], b"hello")
-    assert loop.until(lambda: came == [b"hello"], 5)
+    assert loop.wait_until(lambda: received == [b"hello"], 5)
 
 
-def test_a_descriptor_that_is_forgotten_is_not_served(loop: ScriptLoop, pipe: tuple[int, int]) -> None:
+def test_an_unwatched_descriptor_gets_no_callback(loop: ScriptLoop, pipe: tuple[int, int]) -> None:
     loop.watch(pipe[0], lambda _: pytest.fail("served"), read=True)
-    loop.forget(pipe[0])
+    loop.unwatch(pipe[0])
     os.write(pipe[1], b"hello")
     loop.turn()
 
 
-def test_what_a_script_raises_comes_out_of_the_turn(loop: ScriptLoop) -> None:
+def test_an_exception_in_a_script_propagates(loop: ScriptLoop) -> None:
     def script() -> Script:
         yield 0
         raise Failed("too much memory")
 
-    loop.play(script())
+    loop.start(script())
     with pytest.raises(Failed, match="too much memory"):
-        loop.pause(1)
+        loop.run_for(1)
 
 
-def test_a_case_that_takes_too_long_fails() -> None:
+def test_a_case_over_its_time_limit_fails() -> None:
     loop = ScriptLoop(1, Clock())
-    with pytest.raises(Failed, match="not done within 1 s"):
-        loop.pause(2)
+    with pytest.raises(Failed, match="not finished within 1 s"):
+        loop.run_for(2)

@@ -1,8 +1,8 @@
 import pytest
 
-from halloo._check.client.output_match import extent, is_traceback, pattern_of, shown
+from halloo._check.client.output_match import is_traceback, pattern_of, shown_length, shows
 
-LETTERS = "zażółć-日本-🙂"
+NON_ASCII = "zażółć-日本-🙂"
 
 
 @pytest.mark.parametrize(
@@ -19,43 +19,47 @@ LETTERS = "zażółć-日本-🙂"
         b"h\ne\nl\nl\no\n",
     ],
 )
-def test_an_answer_is_shown_in_many_shapes(output: bytes) -> None:
-    assert shown(output, b"hello\n")
+def test_a_reply_is_found_in_many_formats(output: bytes) -> None:
+    assert shows(output, b"hello\n")
 
 
 @pytest.mark.parametrize("output", [b"", b"Send:", b"Received 'hell'\n", b"Received 'helo'\n", b"olleh"])
-def test_something_else_is_not_the_answer(output: bytes) -> None:
-    assert not shown(output, b"hello")
+def test_other_output_is_no_reply(output: bytes) -> None:
+    assert not shows(output, b"hello")
 
 
-@pytest.mark.parametrize("form", [LETTERS, repr(LETTERS), ascii(LETTERS), repr(LETTERS.encode())])
-def test_letters_may_be_spelled_out(form: str) -> None:
-    assert shown(f"Received {form}\n".encode(), LETTERS.encode())
+@pytest.mark.parametrize("form", [NON_ASCII, repr(NON_ASCII), ascii(NON_ASCII), repr(NON_ASCII.encode())])
+def test_non_ascii_text_may_be_escaped(form: str) -> None:
+    assert shows(f"Received {form}\n".encode(), NON_ASCII.encode())
 
 
-def test_letters_cut_in_two_may_be_spelled_out() -> None:
-    data = LETTERS.encode()
-    assert shown(f"{data[:3]!r}\n{data[3:]!r}\n".encode(), data)
+def test_split_characters_may_be_escaped() -> None:
+    data = NON_ASCII.encode()
+    assert shows(f"{data[:3]!r}\n{data[3:]!r}\n".encode(), data)
 
 
-def test_letters_that_were_replaced_are_not_the_answer() -> None:
-    data = LETTERS.encode()
+def test_replacement_characters_are_no_reply() -> None:
+    data = NON_ASCII.encode()
     pieces = data[:3].decode(errors="replace") + data[3:].decode(errors="replace")
-    assert not shown(pieces.encode(), data)
+    assert not shows(pieces.encode(), data)
 
 
 @pytest.mark.parametrize("form", [b"\x00\xff", rb"b'\x00\xff'", rb"'\x00\xff'"])
-def test_bytes_that_are_no_text_may_be_spelled_out(form: bytes) -> None:
-    assert shown(b"Received " + form, b"\x00\xff")
+def test_binary_data_may_be_escaped(form: bytes) -> None:
+    assert shows(b"Received " + form, b"\x00\xff")
 
 
-def test_how_much_is_shown_is_counted() -> None:
-    answer = bytes(range(65, 91)) * 100
-    assert (extent(answer[:1024], answer), extent(b"", answer), extent(answer, answer)) == (1024, 0, 2600)
+def test_the_shown_length_is_counted() -> None:
+    reply = bytes(range(65, 91)) * 100
+    assert (shown_length(reply[:1024], reply), shown_length(b"", reply), shown_length(reply, reply)) == (
+        1024,
+        0,
+        2600,
+    )
 
 
 @pytest.mark.parametrize(("count", "pattern"), [(0, "silent"), (1024, "round"), (1000, "round"), (7, "short")])
-def test_an_incomplete_answer_has_a_pattern(count: int, pattern: str) -> None:
+def test_an_incomplete_reply_has_a_pattern(count: int, pattern: str) -> None:
     assert pattern_of(count) == pattern
 
 
@@ -68,10 +72,10 @@ def test_an_incomplete_answer_has_a_pattern(count: int, pattern: str) -> None:
         "thread 'main' panicked at src/main.rs:5\n",
     ],
 )
-def test_the_inside_of_a_program_is_known(text: str) -> None:
+def test_tracebacks_of_several_languages_are_recognized(text: str) -> None:
     assert is_traceback(text)
 
 
 @pytest.mark.parametrize("text", ["", "client: connection refused", "panic was avoided"])
-def test_a_sentence_is_no_inside(text: str) -> None:
+def test_an_error_message_is_no_traceback(text: str) -> None:
     assert not is_traceback(text)

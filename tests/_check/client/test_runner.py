@@ -7,7 +7,7 @@ from halloo._check.case import Skipped, cases_in
 from halloo._check.client.case import case
 from halloo._check.client.cases import MODULES
 from halloo._check.client.runner import ask_client
-from halloo._check.client.server import take
+from halloo._check.client.server import bind_port
 from halloo._check.client.target import ClientTarget
 from halloo._check.results import Result
 from halloo._check.runner import RunOptions
@@ -15,68 +15,68 @@ from halloo._check.spec import ClientSpec, Stdin
 from halloo.errors import AddressInUse
 from tests.programs import PYTHON
 
-CASES = {case.id: case for room in MODULES for case in cases_in(vars(room).values())}
+CASES = {case.id: case for module in MODULES for case in cases_in(vars(module).values())}
 
 
-def ask(id: str, program: str, *, stdin: Stdin | None = "none", verifying: bool = False, port: int = 0) -> Result:  # noqa: A002 - the id of a case
+def ask(id: str, program: str, *, stdin: Stdin | None = "none", verifying: bool = False, port: int = 0) -> Result:  # noqa: A002 - a case id
     words = (PYTHON, "-c", program, "HOST", "PORT")
     return ask_client(CASES[id], ClientSpec(command=words, stdin=stdin, verifying=verifying, port=port), RunOptions())
 
 
-def test_a_program_that_cannot_be_started_is_named() -> None:
+def test_a_program_that_cannot_start_is_named() -> None:
     result = ask_client(CASES["C01"], ClientSpec(command=("no-such-program", "PORT"), stdin="none"), RunOptions())
     assert (result.verdict, result.text) == ("FAIL", "no-such-program: No such file or directory")
 
 
-def test_a_program_that_does_not_connect_is_quoted() -> None:
+def test_the_output_of_a_program_that_does_not_connect_is_quoted() -> None:
     result = ask("C01", "print('not today')")
     assert result.verdict == "FAIL"
     assert "'not today'" in result.text
-    assert "exit code 0" in result.text
+    assert "exited with code 0" in result.text
 
 
 def is_running(pid: int) -> bool:
     return pid in processes.session(pid) and not processes.is_zombie(pid)
 
 
-def test_what_a_client_has_begun_ends_with_it() -> None:
-    begin = "p = subprocess.Popen(['sleep', '600'], start_new_session=True)"
-    result = ask("C13", f"import subprocess, sys; {begin}; sys.exit(f'pid {{p.pid}}.')")
-    begun = int(result.text.partition("pid ")[2].partition(".")[0])
-    assert not is_running(begun)
+def test_child_processes_of_a_client_are_killed() -> None:
+    spawn = "p = subprocess.Popen(['sleep', '600'], start_new_session=True)"
+    result = ask("C13", f"import subprocess, sys; {spawn}; sys.exit(f'pid {{p.pid}}.')")
+    pid = int(result.text.partition("pid ")[2].partition(".")[0])
+    assert not is_running(pid)
 
 
-TALKS = "import socket, sys; s = socket.create_connection((sys.argv[1], int(sys.argv[2])), 5); "
-
-
-@pytest.mark.parametrize("stream", ["stdout", "stderr"])
-def test_what_is_printed_before_the_answer_is_no_answer(stream: str) -> None:
-    said = f"print('sending hello', file=sys.{stream}, flush=True); "
-    assert ask("C01", f"{TALKS}{said}s.sendall(b'hello'); s.recv(9)").verdict == "FAIL"
+CONNECT = "import socket, sys; s = socket.create_connection((sys.argv[1], int(sys.argv[2])), 5); "
 
 
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
-def test_an_answer_may_be_shown_on_either_stream(stream: str) -> None:
+def test_output_before_the_reply_is_no_reply(stream: str) -> None:
+    message = f"print('sending hello', file=sys.{stream}, flush=True); "
+    assert ask("C01", f"{CONNECT}{message}s.sendall(b'hello'); s.recv(9)").verdict == "FAIL"
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_a_reply_may_be_printed_on_either_stream(stream: str) -> None:
     show = f"print(s.recv(9), file=sys.{stream})"
-    assert ask("C01", f"{TALKS}s.sendall(b'hello'); {show}").verdict == "PASS"
+    assert ask("C01", f"{CONNECT}s.sendall(b'hello'); {show}").verdict == "PASS"
 
 
-def test_a_client_that_a_signal_without_a_name_has_ended_is_judged() -> None:
+def test_a_client_killed_by_an_unnamed_signal_fails() -> None:
     result = ask("C13", "import os; os.kill(os.getpid(), 40)")
     assert (result.verdict, result.pattern) == ("FAIL", "crash")
 
 
-def test_a_fault_of_ours_is_an_error() -> None:
+def test_an_exception_in_a_case_is_an_error() -> None:
     @case(passes="never", severity="MUST", source="this test")
     def c99_broken(_: ClientTarget) -> None:
-        """Divide by nothing."""
+        """Raise an error."""
         raise ZeroDivisionError
 
     result = ask_client(c99_broken, ClientSpec(command=("true",)), RunOptions())
     assert (result.verdict, "ZeroDivisionError" in result.text) == ("ERROR", True)
 
 
-def test_what_cannot_be_asked_is_skipped() -> None:
+def test_a_case_that_does_not_apply_is_skipped() -> None:
     @case(passes="never", severity="MUST", source="this test")
     def c98_skipped(_: ClientTarget) -> None:
         """Skip."""
@@ -86,7 +86,7 @@ def test_what_cannot_be_asked_is_skipped() -> None:
     assert (result.verdict, result.text) == ("SKIP", "not of this one")
 
 
-def test_a_client_that_takes_too_much_memory_fails() -> None:
+def test_a_client_that_uses_too_much_memory_fails() -> None:
     program = "import time; [None for _ in iter(lambda: time.monotonic(), 0)]"
     subject = ClientSpec(command=(PYTHON, "-c", program, "HOST", "PORT"), stdin="none")
     result = ask_client(CASES["C01"], subject, RunOptions(memory=1 << 20))
@@ -94,12 +94,12 @@ def test_a_client_that_takes_too_much_memory_fails() -> None:
 
 
 @pytest.mark.parametrize(("verifying", "severity"), [(False, "INFO"), (True, "MUST")])
-def test_a_client_that_claims_to_compare_must(*, verifying: bool, severity: str) -> None:
+def test_verifying_raises_the_severity(*, verifying: bool, severity: str) -> None:
     assert ask("C10", "", verifying=verifying).case.severity == severity
 
 
-def test_a_fixed_port_is_the_port() -> None:
-    free = take("tcp")
+def test_a_fixed_port_is_used() -> None:
+    free = bind_port("tcp")
     port = int(free[4].getsockname()[1])
     for sock in free.values():
         sock.close()
@@ -108,17 +108,17 @@ def test_a_fixed_port_is_the_port() -> None:
     assert result.verdict == "PASS"
 
 
-def test_a_fixed_port_that_somebody_has_is_not_to_be_had() -> None:
+def test_a_fixed_port_in_use_is_an_error() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other, pytest.raises(AddressInUse):
-        take("tcp", other.getsockname()[1], patience=0)
+        bind_port("tcp", other.getsockname()[1], timeout=0)
 
 
-def test_a_port_is_had_in_one_step() -> None:
-    ours = take("udp")
-    port = ours[4].getsockname()[1]
+def test_a_port_is_bound_immediately() -> None:
+    sockets = bind_port("udp")
+    port = sockets[4].getsockname()[1]
     try:
         with pytest.raises(AddressInUse):
-            take("udp", port, patience=0)
+            bind_port("udp", port, timeout=0)
     finally:
-        for sock in ours.values():
+        for sock in sockets.values():
             sock.close()

@@ -1,4 +1,4 @@
-"""Reports of checks that never were: every verdict, and targets that would like to be markup, formulas and commands."""
+"""Invented check reports with every verdict, and targets with markup, formulas and control characters."""
 
 from collections.abc import Callable
 from typing import NoReturn
@@ -14,7 +14,7 @@ TRACE = 'Traceback (most recent call last):\n  File "x.py", line 1\nhalloo.error
 
 
 def case(name: str, *, severity: Severity = "MUST", does: str = "Send 4 bytes, then half-close.") -> Case:
-    """Make a case of a name such as t09_half_close."""
+    """Make a case with a name such as t09_half_close."""
 
     def run(_: object) -> NoReturn:
         raise NotImplementedError
@@ -35,7 +35,7 @@ IDLE = case("t25_idle", severity="INFO")
 NEXT = case("t35_next")
 EMPTY = case("u03_empty", severity="SHOULD")
 
-MISTAKE = Diagnosis(
+DIAGNOSIS = Diagnosis(
     name="the connection is closed before everything was sent",
     why="The client's end means only that it has finished sending.",
     python="\nif not data:\n    writer.write_eof()\n",
@@ -54,13 +54,13 @@ def result(
     evidence: Evidence | None = None,
     causes: tuple[Diagnosis, ...] = (),
 ) -> Result:
-    """Make a result with the command that would repeat it."""
+    """Make a result with a repeat command."""
     repeat = f"halloo check server --only {of.id} --seed 7 -- python echo.py PORT"
     return Result(of, verdict, text, seconds, evidence, "cut" if causes else "", causes, repeat)
 
 
 FAILED = result(
-    HALF_CLOSE, "FAIL", "the end came after 34 of 84 bytes", seconds=3.1, evidence=EVIDENCE, causes=(MISTAKE,)
+    HALF_CLOSE, "FAIL", "the end came after 34 of 84 bytes", seconds=3.1, evidence=EVIDENCE, causes=(DIAGNOSIS,)
 )
 RESULTS = (
     result(SHORT, "PASS"),
@@ -84,7 +84,7 @@ def report(
     trouble: str = "",
     supplied: dict[str, object] | None = None,
 ) -> CheckReport:
-    """Make a report of them."""
+    """Make a report."""
     return CheckReport(
         target=target,
         kind="server",
@@ -104,10 +104,10 @@ GOOD = report((result(SHORT, "PASS"), result(HALF_CLOSE, "PASS"), result(IDLE, "
 HOSTILE_REPORT = report(
     tuple(result(each.case, each.verdict, HOSTILE, causes=each.causes) for each in RESULTS), target=HOSTILE
 )
-STUCK = report((), trouble=f"it ended with code 1 before it listened; it said: {HOSTILE!r}")
-ALL = (report(), GOOD, HOSTILE_REPORT, STUCK)
+NOT_STARTED = report((), trouble=f"it ended with code 1 before it listened; it said: {HOSTILE!r}")
+ALL = (report(), GOOD, HOSTILE_REPORT, NOT_STARTED)
 
 
 def each_form(write: Callable[[CheckReport], str]) -> list[str]:
-    """Write every report."""
+    """Write every report with `write`."""
     return [write(each) for each in ALL]

@@ -6,19 +6,19 @@ from halloo._check.report.finding import (
     Hints,
     dump,
     finding,
+    finding_text,
     findings,
     headline,
-    in_python,
+    is_python,
     one_line,
-    plain,
     worst_first,
 )
 from tests._check.report.invented import (
+    DIAGNOSIS,
     FAILED,
     HALF_CLOSE,
     HOSTILE,
     HOSTILE_REPORT,
-    MISTAKE,
     RESULTS,
     SHORT,
     TRACE,
@@ -27,8 +27,8 @@ from tests._check.report.invented import (
 )
 
 
-def test_a_finding_says_what_came_of_it_and_what_to_do() -> None:
-    assert plain(finding(FAILED, target="./echo")) == (
+def test_a_finding_states_facts_cause_and_fix() -> None:
+    assert finding_text(finding(FAILED, target="./echo")) == (
         "FAIL tcp/T09 half-close (MUST, level 1)\n"
         "  done      Send 4 bytes, then half-close.\n"
         "  expected  the reply, then the end within 3 s\n"
@@ -40,10 +40,10 @@ def test_a_finding_says_what_came_of_it_and_what_to_do() -> None:
         "    34  1b 5b 33 31 6d 3c 62 3e 26 7c 5a 5a 5a 5a 5a 5a |.[31m<b>&|ZZZZZZ|\n"
         "        ^^\n"
         "    50  5a 5a 5a 5a 5a 5a 5a 5a 5a 5a 5a 5a 5a 5a 5a 5a |ZZZZZZZZZZZZZZZZ|\n"
-        "    came:\n"
+        "    received:\n"
         "     2  41 41 41 41 41 41 41 41 41 41 41 41 41 41 41 41 |AAAAAAAAAAAAAAAA|\n"
         "    18  41 41 41 41 41 41 41 41 41 41 41 41 41 41 41 41 |AAAAAAAAAAAAAAAA|\n"
-        "    34  (nothing more came)\n"
+        "    34  (end of received data)\n"
         "  rule      MUST: RFC 9293 3.6; nmap#962\n"
         "  likely    the connection is closed before everything was sent\n"
         "            The client's end means only that it has finished sending.\n"
@@ -56,10 +56,12 @@ def test_a_finding_says_what_came_of_it_and_what_to_do() -> None:
     )
 
 
-@pytest.mark.parametrize(("hints", "said"), [("none", (False, False)), ("cause", (True, False)), ("fix", (True, True))])
-def test_hints_leave_out_the_fix_or_the_cause_too(hints: Hints, said: tuple[bool, bool]) -> None:
-    text = plain(finding(FAILED, hints=hints))
-    assert (MISTAKE.why in text, "write_eof" in text) == said
+@pytest.mark.parametrize(
+    ("hints", "present"), [("none", (False, False)), ("cause", (True, False)), ("fix", (True, True))]
+)
+def test_hints_select_cause_and_fix(hints: Hints, present: tuple[bool, bool]) -> None:
+    text = finding_text(finding(FAILED, hints=hints))
+    assert (DIAGNOSIS.why in text, "write_eof" in text) == present
     assert "halloo check server --only T09" in text
 
 
@@ -77,40 +79,40 @@ def test_hints_leave_out_the_fix_or_the_cause_too(hints: Hints, said: tuple[bool
         ("", False),
     ],
 )
-def test_a_python_program_is_known_by_its_command(target: str, *, python: bool) -> None:
-    assert in_python(target) is python
-    assert ("In C:" in plain(finding(FAILED, target=target))) is not python
+def test_a_python_program_is_recognized_by_its_command(target: str, *, python: bool) -> None:
+    assert is_python(target) is python
+    assert ("In C:" in finding_text(finding(FAILED, target=target))) is not python
 
 
-def test_a_cause_that_is_known_is_only_named() -> None:
-    text = plain(finding(FAILED), known={MISTAKE.name})
-    assert f"likely    {MISTAKE.name} (see above)" in text
-    assert MISTAKE.why not in text
+def test_a_cause_explained_before_is_only_named() -> None:
+    text = finding_text(finding(FAILED), known={DIAGNOSIS.name})
+    assert f"likely    {DIAGNOSIS.name} (see above)" in text
+    assert DIAGNOSIS.why not in text
 
 
-def test_the_gravest_and_simplest_come_first() -> None:
+def test_results_are_sorted_worst_and_simplest_first() -> None:
     found = [(each.verdict, each.case.id) for each in worst_first(report())]
     assert found == [("FAIL", "T09"), ("FAIL", "T35"), ("ERROR", "T14"), ("WARN", "T24")]
 
 
-def test_what_is_well_is_not_told() -> None:
+def test_passed_and_skipped_results_have_no_finding() -> None:
     assert findings(report((result(SHORT, "PASS"), result(HALF_CLOSE, "SKIP", "no")))) == ()
 
 
-def test_a_fault_of_ours_is_called_so() -> None:
-    text = plain(finding(RESULTS[3]))
-    assert "halloo's own" in text
+def test_an_error_is_described_as_internal() -> None:
+    text = finding_text(finding(RESULTS[3]))
+    assert "internal error of halloo" in text
     assert '              File "x.py", line 1\n' in text
 
 
-def test_long_texts_are_wrapped_but_commands_stay_whole() -> None:
-    text = plain(finding(result(SHORT, "FAIL", "word " * 60)))
+def test_long_texts_are_wrapped_but_commands_are_not() -> None:
+    text = finding_text(finding(result(SHORT, "FAIL", "word " * 60)))
     assert max(map(len, text.splitlines()[:-1])) <= WIDTH
 
 
-def test_no_text_of_a_target_reaches_a_terminal_as_it_is() -> None:
+def test_control_characters_from_a_target_are_escaped() -> None:
     for _, found in findings(HOSTILE_REPORT):
-        text = plain(found)
+        text = finding_text(found)
         assert all(character.isprintable() or character == "\n" for character in text)
         assert "\\x1b[31m" in text
 
@@ -119,55 +121,55 @@ def test_no_text_of_a_target_reaches_a_terminal_as_it_is() -> None:
     ("text", "line"),
     [("one\ntwo", "one"), ("", ""), (TRACE, "halloo.errors.Oops: <b>ours</b>"), (" a \t b\x1b", "a b\\x1b")],
 )
-def test_a_headline_is_the_line_that_says_it(text: str, line: str) -> None:
+def test_a_headline_is_the_most_informative_line(text: str, line: str) -> None:
     assert headline(text) == line
 
 
-def test_one_line_is_one_line() -> None:
+def test_one_line_escapes_newlines_and_control_characters() -> None:
     assert one_line("a\nb\tc") == "a\\nb\\tc"
     assert one_line(HOSTILE).isprintable()
 
 
-def test_both_sides_are_shown_with_the_first_difference_marked() -> None:
+def test_a_dump_marks_the_first_difference_on_both_sides() -> None:
     assert dump(Evidence.at(18, b"abcdefghijklmnopqrst", b"abcdefghijklmnopqrXt")) == (
         "at offset 18\n"
         "expected:\n"
         " 0  61 62 63 64 65 66 67 68 69 6a 6b 6c 6d 6e 6f 70 |abcdefghijklmnop|\n"
         "16  71 72 73 74                                     |qrst|\n"
         "          ^^\n"
-        "came:\n"
+        "received:\n"
         " 0  61 62 63 64 65 66 67 68 69 6a 6b 6c 6d 6e 6f 70 |abcdefghijklmnop|\n"
         "16  71 72 58 74                                     |qrXt|\n"
         "          ^^"
     )
 
 
-def test_where_one_side_ends_is_said() -> None:
-    assert dump(Evidence.at(2, b"hi!\n", b"hi")).endswith("|hi|\n 2  (nothing more came)")
-    assert "|hi|\n 2  (nothing more should come)\ncame:" in dump(Evidence.at(2, b"hi", b"hi!\n"))
+def test_a_dump_notes_where_one_side_ends() -> None:
+    assert dump(Evidence.at(2, b"hi!\n", b"hi")).endswith("|hi|\n 2  (end of received data)")
+    assert "|hi|\n 2  (end of expected data)\nreceived:" in dump(Evidence.at(2, b"hi", b"hi!\n"))
 
 
-def test_nothing_at_all_is_said_too() -> None:
-    assert dump(Evidence.at(0, b"hi", b"")).endswith("came:\n 0  (nothing more came)")
+def test_a_dump_notes_an_empty_side() -> None:
+    assert dump(Evidence.at(0, b"hi", b"")).endswith("received:\n 0  (end of received data)")
 
 
-def test_thirty_two_bytes_on_either_side_are_enough() -> None:
+def test_a_dump_has_32_bytes_before_and_after_the_difference() -> None:
     shown = dump(Evidence.at(3_959_954, b"", b"", base=0))
     assert shown.startswith("at offset 3,959,954\n")
     rows = dump(Evidence.at(100, bytes(200), bytes(100) + b"\1" * 100)).splitlines()
     assert [row.split()[0] for row in rows if "|" in row] == ["68", "84", "100", "116"] * 2
 
 
-def test_offsets_are_those_of_the_stream() -> None:
-    assert "1000002  (nothing more came)" in dump(Evidence.at(2, b"hi!", b"hi", base=1_000_000))
+def test_a_dump_has_stream_offsets() -> None:
+    assert "1000002  (end of received data)" in dump(Evidence.at(2, b"hi!", b"hi", base=1_000_000))
 
 
-def test_no_byte_reaches_the_terminal() -> None:
+def test_a_dump_is_printable_ascii() -> None:
     shown = dump(Evidence(0, bytes(range(256)), b"\x1b[31m\x9b"))
     assert all(character.isprintable() or character == "\n" for character in shown)
     assert shown.isascii()
 
 
-def test_it_fits_a_terminal() -> None:
+def test_a_dump_fits_into_76_columns() -> None:
     wide = dump(Evidence.at(32 << 20, b"", b"", base=0)) + dump(Evidence(32 << 20, bytes(64), bytes(63)))
     assert max(map(len, wide.splitlines())) <= 76

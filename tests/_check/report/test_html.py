@@ -5,13 +5,13 @@ import pytest
 
 from halloo._check.grading import Weights
 from halloo._check.report.html import check_html
-from tests._check.report.invented import ALL, GOOD, HOSTILE, HOSTILE_REPORT, MISTAKE, STUCK, report
+from tests._check.report.invented import ALL, DIAGNOSIS, GOOD, HOSTILE, HOSTILE_REPORT, NOT_STARTED, report
 
 VOID = {"meta"}
 
 
 class Page(HTMLParser):
-    """What a browser would make of a page: every element, the text, and whether all that was opened was closed."""
+    """A parsed page: elements and text; asserts that all elements are closed."""
 
     def __init__(self, text: str) -> None:
         super().__init__(convert_charrefs=True)
@@ -41,12 +41,12 @@ class Page(HTMLParser):
         return [attributes["id"] for _, attributes in self.elements if "id" in attributes]
 
 
-PAGES = [[report()], [GOOD], [HOSTILE_REPORT], [STUCK], list(ALL)]
+PAGES = [[report()], [GOOD], [HOSTILE_REPORT], [NOT_STARTED], list(ALL)]
 
 
 @pytest.mark.parametrize("reports", PAGES, ids=["all", "good", "hostile", "stuck", "matrix"])
-def test_a_page_is_well_made_and_needs_nothing_else(reports: list[object]) -> None:
-    text = check_html(reports, weights=Weights())  # type: ignore[arg-type] # parametrize knows no types
+def test_a_page_is_well_formed_and_self_contained(reports: list[object]) -> None:
+    text = check_html(reports, weights=Weights())  # type: ignore[arg-type] # parametrize is untyped
     page = Page(text)
     tags = {tag for tag, _ in page.elements}
     assert tags.isdisjoint({"script", "link", "img", "iframe", "object", "base", "form"})
@@ -57,12 +57,12 @@ def test_a_page_is_well_made_and_needs_nothing_else(reports: list[object]) -> No
     assert "@import" not in text
 
 
-def test_the_policy_forbids_scripts_and_all_that_would_be_fetched() -> None:
+def test_the_policy_forbids_scripts_and_fetches() -> None:
     policies = [each["content"] for each in Page(check_html([GOOD])).all("meta") if "http-equiv" in each]
     assert policies == ["default-src 'none'; style-src 'unsafe-inline'"]
 
 
-def test_every_id_is_there_once_and_every_link_leads_to_one() -> None:
+def test_ids_are_unique_and_every_link_has_its_target() -> None:
     page = Page(check_html(ALL))
     assert len(set(page.ids)) == len(page.ids)
     links = {(each["href"] or "").removeprefix("#") for each in page.all("a")}
@@ -70,23 +70,29 @@ def test_every_id_is_there_once_and_every_link_leads_to_one() -> None:
     assert len(links) == sum(len(each.results) + 1 for each in ALL)
 
 
-def test_a_failure_says_what_came_of_it_and_how_to_mend_it() -> None:
+def test_a_failure_has_facts_cause_and_fix() -> None:
     text = Page(check_html([report()])).text
-    for part in ("the end came after 34 of 84 bytes", "(nothing more came)", MISTAKE.why, "write_eof()", "--only T09"):
+    for part in (
+        "the end came after 34 of 84 bytes",
+        "(end of received data)",
+        DIAGNOSIS.why,
+        "write_eof()",
+        "--only T09",
+    ):
         assert part in text
 
 
-def test_hints_are_obeyed() -> None:
+def test_hints_select_cause_and_fix() -> None:
     assert "write_eof" not in check_html([report()], hints="cause")
-    assert MISTAKE.name not in check_html([report()], hints="none")
+    assert DIAGNOSIS.name not in check_html([report()], hints="none")
 
 
-def test_what_failed_lies_open() -> None:
+def test_details_of_failures_are_open() -> None:
     opened = [each["id"] for each in Page(check_html([report()])).all("details") if "open" in each]
     assert opened == ["r0-T09", "r0-T14", "r0-T35"]
 
 
-def test_one_report_has_no_matrix_and_several_have_one() -> None:
+def test_only_several_reports_have_a_matrix() -> None:
     assert "table" not in {tag for tag, _ in Page(check_html([report()])).elements}
     page = Page(check_html(ALL))
     cells = [each.get("class") for each in page.all("td") if each.get("class")]
@@ -94,19 +100,19 @@ def test_one_report_has_no_matrix_and_several_have_one() -> None:
     assert cells.count("PASS") == 4
 
 
-def test_points_stand_where_there_are_weights() -> None:
+def test_points_are_shown_only_with_weights() -> None:
     assert "100 of 100 points" in check_html([GOOD], weights=Weights())
     assert "points" not in Page(check_html([GOOD])).text
     assert "points" in Page(check_html([GOOD, report()], weights=Weights())).text
 
 
-def test_what_a_target_says_is_text() -> None:
+def test_text_of_a_target_is_escaped() -> None:
     page = Page(check_html([HOSTILE_REPORT, GOOD]))
     assert "<script>alert(1)</script> ]]> & \"'` | =cmd()\\x1b[31m\\x00\\x07" in page.text
     assert re.fullmatch(r"[\n\t\x20-\x7e\xa0-\ud7ff\ue000-\U0010ffff]*", check_html(ALL))
 
 
-def test_a_title_cannot_break_out() -> None:
+def test_a_title_is_escaped() -> None:
     text = check_html([report(target=f"</title>{{style}}{HOSTILE}")])
     assert text.count("</title>") == 1
     assert Page(text).text.count("{style}") == 2

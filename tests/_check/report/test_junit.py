@@ -5,10 +5,9 @@ import pytest
 
 from halloo._check.grading import Weights
 from halloo._check.report.junit import junit
-from tests._check.report.invented import ALL, GOOD, HOSTILE, HOSTILE_REPORT, MISTAKE, STUCK, report
+from tests._check.report.invented import ALL, DIAGNOSIS, GOOD, HOSTILE, HOSTILE_REPORT, NOT_STARTED, report
 
-# What Jenkins's junit-10.xsd allows: for each element its attributes, those without which it is nothing, and what may
-# stand in it.
+# Jenkins' junit-10.xsd: for each element its allowed attributes, required attributes and children.
 SHAPE: dict[str, tuple[set[str], set[str], set[str]]] = {
     "testsuites": ({"name", "time", "tests", "failures", "errors"}, set(), {"testsuite"}),
     "testsuite": (
@@ -40,7 +39,7 @@ def by_name(text: str) -> dict[str, ET.Element]:
     return {test.get("name", ""): test for test in parsed(text).iter("testcase")}
 
 
-def test_the_document_has_the_shape_that_jenkins_asks_for() -> None:
+def test_the_document_follows_the_jenkins_schema() -> None:
     root = parsed(junit(ALL, weights=Weights()))
     assert root.tag == "testsuites"
     for element in root.iter():
@@ -52,7 +51,7 @@ def test_the_document_has_the_shape_that_jenkins_asks_for() -> None:
         assert re.fullmatch(ANT_TIMESTAMP, suite.get("timestamp", ""))
 
 
-def test_the_counts_are_those_of_the_elements() -> None:
+def test_counts_match_the_elements() -> None:
     root = parsed(junit(ALL))
     for suite in root:
         for name, path in (("tests", "*"), ("failures", "*/failure"), ("errors", "*/error"), ("skipped", "*/skipped")):
@@ -76,21 +75,21 @@ def test_each_verdict_has_its_element() -> None:
     }
 
 
-def test_a_failure_says_what_and_why_and_how_to_mend_it() -> None:
+def test_a_failure_has_facts_cause_and_fix() -> None:
     test = by_name(junit([report()]))["T09 half-close"]
     failure = test[0]
     assert (test.get("classname"), test.get("time")) == ("halloo.check.tcp", "3.100")
     assert (failure.get("type"), failure.get("message")) == ("MUST", "the end came after 34 of 84 bytes")
-    assert MISTAKE.why in (failure.text or "")
-    assert MISTAKE.why not in junit([report()], hints="none")
+    assert DIAGNOSIS.why in (failure.text or "")
+    assert DIAGNOSIS.why not in junit([report()], hints="none")
 
 
-def test_why_a_case_was_not_asked_is_its_message() -> None:
+def test_a_skipped_case_has_its_reason_as_message() -> None:
     found = by_name(junit([report()]))
     assert [found[name][0].get("message") for name in ("T13 five", "T16 backpressure")] == ["needs T14", "needs Linux"]
 
 
-def test_a_suite_a_report() -> None:
+def test_each_report_is_a_suite() -> None:
     assert [suite.get("name") for suite in parsed(junit([report(), GOOD]))] == ["python echo.py PORT", "./good {port}"]
 
 
@@ -102,12 +101,12 @@ def test_points_are_a_property() -> None:
 
 
 def test_a_program_that_did_not_start_is_a_failed_test() -> None:
-    (test,) = by_name(junit([STUCK])).values()
+    (test,) = by_name(junit([NOT_STARTED])).values()
     assert test.get("name") == "start"
     assert (test[0].get("message") or "").startswith("it ended with code 1")
 
 
-def test_what_xml_cannot_hold_is_spelled_out() -> None:
+def test_characters_that_xml_forbids_are_escaped() -> None:
     text = junit([HOSTILE_REPORT])
     assert re.fullmatch(r"[\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]*", text)
     assert "]]>" not in text
@@ -119,12 +118,12 @@ def test_what_xml_cannot_hold_is_spelled_out() -> None:
 @pytest.mark.parametrize(
     "character", [chr(code) for code in (*range(0x20), 0x7F, 0x85, 0x2028, 0xFFFE, 0xFFFF, 0xDC80)]
 )
-def test_every_control_character_survives_as_text(character: str) -> None:
+def test_every_control_character_is_escaped(character: str) -> None:
     text = junit([report((), trouble=f"a{character}b")])
     assert parsed(text).find("*/testcase/failure") is not None
 
 
-def test_the_encoding_is_said() -> None:
+def test_the_document_declares_utf_8() -> None:
     assert junit([GOOD]).startswith('<?xml version="1.0" encoding="UTF-8"?>\n')
     assert "é🙂" in HOSTILE
     assert "é🙂" in junit([HOSTILE_REPORT])

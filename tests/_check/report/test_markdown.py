@@ -3,13 +3,23 @@ import re
 import pytest
 
 from halloo._check.report.markdown import check_markdown
-from tests._check.report.invented import ALL, FAILED, GOOD, HOSTILE_REPORT, MISTAKE, SHORT, STUCK, report, result
+from tests._check.report.invented import (
+    ALL,
+    DIAGNOSIS,
+    FAILED,
+    GOOD,
+    HOSTILE_REPORT,
+    NOT_STARTED,
+    SHORT,
+    report,
+    result,
+)
 
 FENCE = re.compile(r"^ *(`{3,})")
 
 
 def outside_code(text: str) -> str:
-    """Take the blocks of code out, and then the spans."""
+    """Remove code blocks, then code spans."""
     lines, fence = [], ""
     for line in text.splitlines():
         found = FENCE.match(line)
@@ -23,7 +33,7 @@ def outside_code(text: str) -> str:
     return re.sub(r"(`+).+?(?<!`)\1(?!`)", "", "\n".join(lines))
 
 
-def test_a_report_is_a_table_and_its_findings() -> None:
+def test_one_report_is_a_table_with_findings() -> None:
     text = check_markdown([report()])
     assert text.startswith("## halloo check: `python echo.py PORT`\n\n8 cases of a tcp server: 1 PASS,")
     assert "| tcp/T09 half-close | **FAIL** | 3.1 s | `the end came after 34 of 84 bytes` |" in text
@@ -45,14 +55,14 @@ def test_several_reports_are_a_matrix() -> None:
     assert "| tcp/T24 burst-500 | SHOULD | w |  |" in lines
 
 
-def test_hints_are_obeyed() -> None:
+def test_hints_select_cause_and_fix() -> None:
     assert "write_eof" not in check_markdown([report()], hints="cause")
-    assert MISTAKE.name not in check_markdown([report()], hints="none")
+    assert DIAGNOSIS.name not in check_markdown([report()], hints="none")
 
 
-@pytest.mark.parametrize("reports", [[HOSTILE_REPORT], [STUCK], list(ALL)], ids=["hostile", "stuck", "matrix"])
-def test_what_a_target_says_is_in_code(reports: list[object]) -> None:
-    rest = outside_code(check_markdown(reports))  # type: ignore[arg-type] # parametrize knows no types
+@pytest.mark.parametrize("reports", [[HOSTILE_REPORT], [NOT_STARTED], list(ALL)], ids=["hostile", "stuck", "matrix"])
+def test_text_of_a_target_is_in_code(reports: list[object]) -> None:
+    rest = outside_code(check_markdown(reports))  # type: ignore[arg-type] # parametrize is untyped
     for part in ("script", "http", "**x**", "alert"):
         assert part not in rest
 
@@ -69,11 +79,11 @@ def test_a_bar_does_not_end_a_cell() -> None:
     assert "`a|b`" in text
 
 
-def test_a_bar_behind_a_backslash_does_not_either() -> None:
+def test_a_bar_after_a_backslash_does_not_end_a_cell() -> None:
     assert r"| `a\x5c\|b` |" in check_markdown([report((result(SHORT, "PASS", r"a\|b"),))])
 
 
-def test_a_cell_does_not_run_on() -> None:
+def test_a_long_cell_is_truncated() -> None:
     row = next(
         line for line in check_markdown([report((result(SHORT, "PASS", "x" * 999),))]).splitlines() if "T01" in line
     )

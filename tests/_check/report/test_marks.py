@@ -8,13 +8,13 @@ from halloo._check.grading import read_weights
 from halloo._check.report.marks import COLUMNS, gradescope, marks
 from tests._check.report.invented import (
     ALL,
+    DIAGNOSIS,
     FAILED,
     GOOD,
     HOSTILE,
     HOSTILE_REPORT,
-    MISTAKE,
+    NOT_STARTED,
     SHORT,
-    STUCK,
     report,
     result,
 )
@@ -24,7 +24,7 @@ def rows(text: str) -> list[list[str]]:
     return list(csv.reader(text.splitlines(), strict=True))
 
 
-def test_a_submission_is_a_row() -> None:
+def test_each_submission_is_a_row() -> None:
     assert rows(marks([report((result(SHORT, "PASS"), FAILED), target="subs/anna"), GOOD])) == [
         [*COLUMNS],
         ["subs/anna", "50", "1", "1", "T09 half-close: the end came after 34 of 84 bytes", "12.3"],
@@ -32,7 +32,7 @@ def test_a_submission_is_a_row() -> None:
     ]
 
 
-def test_what_was_blocked_has_failed() -> None:
+def test_a_blocked_case_counts_as_failed() -> None:
     assert rows(marks([report()]))[1][2:4] == ["3", "3"]
 
 
@@ -41,13 +41,13 @@ def test_reports_of_one_target_are_one_row() -> None:
     assert [row[1:4] for row in found[1:]] == [["50", "1", "1"]]
 
 
-def test_weights_are_obeyed() -> None:
+def test_weights_apply_to_points() -> None:
     text = marks([report((result(SHORT, "PASS"), FAILED))], weights=read_weights("points = 30\n[weights]\nT09 = 2"))
     assert rows(text)[1][1] == "10"
 
 
-def test_why_it_did_not_start_is_its_first_failure() -> None:
-    found = rows(marks([STUCK]))[1]
+def test_the_first_failure_of_a_program_that_did_not_start_is_the_reason() -> None:
+    found = rows(marks([NOT_STARTED]))[1]
     assert found[1] == "0"
     assert found[4].startswith("it ended with code 1")
 
@@ -58,7 +58,7 @@ def test_a_name_is_never_a_formula(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["\t=1", "\r=1", "\n=1", "\0=1"])
-def test_a_name_cannot_begin_in_another_way(name: str) -> None:
+def test_a_control_character_at_the_start_of_a_name_is_escaped(name: str) -> None:
     assert rows(marks([report(target=name)]))[1][0] == repr(name)[1:-1]
 
 
@@ -66,12 +66,12 @@ def test_a_reason_is_never_a_formula() -> None:
     assert rows(marks([report((), trouble="=cmd()")]))[1][4] == "'=cmd()"
 
 
-def test_whatever_a_target_says_stays_in_its_row() -> None:
-    assert [len(row) for row in rows(marks(ALL))] == [len(COLUMNS)] * 4  # the first and the last are of one target
+def test_text_of_a_target_stays_in_its_row() -> None:
+    assert [len(row) for row in rows(marks(ALL))] == [len(COLUMNS)] * 4  # the first and the last have the same target
     assert len(marks([report(target=f'a\n"{HOSTILE}\n')]).splitlines()) == 2
 
 
-# What https://gradescope-autograders.readthedocs.io/en/latest/specs/ names, and the types that it shows.
+# Keys and types as in https://gradescope-autograders.readthedocs.io/en/latest/specs/.
 TOP = {
     "score": float,
     "execution_time": int,
@@ -96,18 +96,18 @@ TEST = {
 VISIBILITIES = {"hidden", "after_due_date", "after_published", "visible"}
 
 
-def told(text: str) -> dict[str, Any]:
+def document(text: str) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(text, parse_constant=pytest.fail)
     return found
 
 
 def output(text: str, number: str) -> str:
-    return next(str(test["output"]) for test in told(text)["tests"] if test["number"] == number)
+    return next(str(test["output"]) for test in document(text)["tests"] if test["number"] == number)
 
 
 @pytest.mark.parametrize("reports", [[each] for each in ALL] + [list(ALL)])
 def test_the_document_has_the_documented_shape(reports: list[Any]) -> None:
-    found = told(gradescope(reports))
+    found = document(gradescope(reports))
     assert {name: type(value) for name, value in found.items()} == TOP
     assert {found["visibility"], found["stdout_visibility"]} <= VISIBILITIES
     for test in found["tests"]:
@@ -118,13 +118,13 @@ def test_the_document_has_the_documented_shape(reports: list[Any]) -> None:
         assert all(isinstance(tag, str) for tag in test["tags"])
 
 
-def test_every_format_is_text_so_that_nothing_is_taken_for_html() -> None:
-    found = told(gradescope([HOSTILE_REPORT]))
+def test_every_output_format_is_text() -> None:
+    found = document(gradescope([HOSTILE_REPORT]))
     assert {found[name] for name in ("output_format", "test_output_format", "test_name_format")} == {"text"}
 
 
-def test_a_case_is_a_test_with_its_share_of_the_points() -> None:
-    found = told(gradescope([report((result(SHORT, "PASS"), FAILED))]))
+def test_each_case_is_a_test_with_its_share_of_points() -> None:
+    found = document(gradescope([report((result(SHORT, "PASS"), FAILED))]))
     assert found["score"] == 50
     assert [(test["number"], test["name"], test["score"], test["max_score"]) for test in found["tests"]] == [
         ("T01", "short", 50, 50),
@@ -133,42 +133,42 @@ def test_a_case_is_a_test_with_its_share_of_the_points() -> None:
     assert found["tests"][1]["tags"] == ["tcp", "MUST", "level 1"]
 
 
-def test_gradescope_obeys_weights() -> None:
+def test_weights_apply_to_gradescope() -> None:
     weights = read_weights("points = 30\n[weights]\nT09 = 2")
-    found = told(gradescope([report((result(SHORT, "PASS"), FAILED))], weights=weights))
+    found = document(gradescope([report((result(SHORT, "PASS"), FAILED))], weights=weights))
     assert [test["max_score"] for test in found["tests"]] == [10, 20]
 
 
-def test_what_was_skipped_is_told_above_and_is_no_test() -> None:
-    found = told(gradescope([report()]))
+def test_skipped_cases_are_listed_above_the_tests() -> None:
+    found = document(gradescope([report()]))
     assert "SKIP 1: needs Linux (T16)" in found["output"]
-    assert "ERROR 1: halloo's own fault, not counted (T14)" in found["output"]
+    assert "ERROR 1: internal error of halloo, not counted (T14)" in found["output"]
     assert {"T16", "T14"}.isdisjoint(test["number"] for test in found["tests"])
 
 
-def test_the_explanation_obeys_the_hints() -> None:
-    assert MISTAKE.why in output(gradescope([report()], hints="cause"), "T09")
+def test_hints_select_cause_and_fix() -> None:
+    assert DIAGNOSIS.why in output(gradescope([report()], hints="cause"), "T09")
     assert "write_eof" not in output(gradescope([report()], hints="cause"), "T09")
     assert "write_eof" in output(gradescope([report()]), "T09")
-    assert MISTAKE.name not in gradescope([report()], hints="none")
+    assert DIAGNOSIS.name not in gradescope([report()], hints="none")
 
 
-def test_what_is_blocked_says_by_what() -> None:
+def test_a_blocked_case_names_the_failed_one() -> None:
     assert output(gradescope([report()]), "T13").startswith("BLOCKED: needs T14. ")
 
 
-def test_what_passed_says_what_was_asked() -> None:
+def test_a_passed_case_describes_itself() -> None:
     assert output(gradescope([GOOD]), "T01") == (
         "Send 4 bytes, then half-close. Expected: the reply, then the end within 3 s."
     )
 
 
-def test_a_program_that_did_not_start_has_no_points_and_is_told_why() -> None:
-    found = told(gradescope([STUCK]))
+def test_a_program_that_did_not_start_has_no_points_and_a_reason() -> None:
+    found = document(gradescope([NOT_STARTED]))
     assert found["score"] == 0
     assert "it ended with code 1 before it listened" in found["output"]
 
 
-def test_tests_can_be_hidden_until_later() -> None:
-    found = told(gradescope([GOOD], visibility="after_due_date"))
+def test_tests_can_be_hidden_until_the_due_date() -> None:
+    found = document(gradescope([GOOD], visibility="after_due_date"))
     assert {found["visibility"], *(test["visibility"] for test in found["tests"])} == {"after_due_date"}

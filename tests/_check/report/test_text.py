@@ -3,15 +3,24 @@ import io
 import pytest
 
 from halloo._check.report.summary import summary
-from halloo._check.report.text import LONGEST, LineProgress, LiveTable, check_text, draws, line, progress, say
+from halloo._check.report.text import (
+    MAX_TEXT,
+    LineProgress,
+    LiveTable,
+    check_text,
+    print_text,
+    progress,
+    result_line,
+    supports_live,
+)
 from tests._check.report.invented import (
     ALL,
+    DIAGNOSIS,
     FAILED,
     FIVE,
     GOOD,
     HALF_CLOSE,
     HOSTILE_REPORT,
-    MISTAKE,
     RESULTS,
     SHORT,
     each_form,
@@ -21,7 +30,7 @@ from tests._check.report.invented import (
 
 
 @pytest.mark.parametrize(
-    ("told", "text"),
+    ("shown", "text"),
     [
         (result(HALF_CLOSE, "PASS"), "PASS tcp/T09 half-close  12 ms"),
         (FAILED, "FAIL tcp/T09 half-close  3.1 s  the end came after 34 of 84 bytes"),
@@ -31,15 +40,15 @@ from tests._check.report.invented import (
     ],
     ids=["pass", "fail", "blocked", "long", "ours"],
 )
-def test_a_result_is_a_line(told: object, text: str) -> None:
-    assert line(told) == text  # type: ignore[arg-type] # parametrize knows no types
+def test_a_result_is_a_line(shown: object, text: str) -> None:
+    assert result_line(shown) == text  # type: ignore[arg-type] # parametrize is untyped
 
 
-def test_a_line_does_not_run_on() -> None:
-    assert line(result(SHORT, "FAIL", "x" * 1000)).endswith(f"  {'x' * (LONGEST - 3)}...")
+def test_a_long_line_is_truncated() -> None:
+    assert result_line(result(SHORT, "FAIL", "x" * 1000)).endswith(f"  {'x' * (MAX_TEXT - 3)}...")
 
 
-def test_what_failed_is_told_then_what_was_not_asked_then_the_sum() -> None:
+def test_findings_precede_cases_not_run_and_the_summary() -> None:
     paragraphs = check_text(report()).split("\n\n")
     assert [paragraph.partition(" (")[0] for paragraph in paragraphs[:-1]] == [
         "FAIL tcp/T09 half-close",
@@ -50,23 +59,23 @@ def test_what_failed_is_told_then_what_was_not_asked_then_the_sum() -> None:
     assert paragraphs[-1].splitlines() == ["BLOCKED 1: needs T14 (T13)", "SKIP 1: needs Linux (T16)", summary(report())]
 
 
-def test_where_all_is_well_there_is_only_the_sum() -> None:
+def test_a_report_without_failures_is_only_the_summary() -> None:
     assert check_text(GOOD) == summary(GOOD)
 
 
 def test_a_cause_is_explained_once() -> None:
-    text = check_text(report((FAILED, result(SHORT, "FAIL", "short", causes=(MISTAKE,)))))
-    assert text.count(MISTAKE.why) == 1
+    text = check_text(report((FAILED, result(SHORT, "FAIL", "short", causes=(DIAGNOSIS,)))))
+    assert text.count(DIAGNOSIS.why) == 1
     assert text.count("(see above)") == 1
 
 
-def test_hints_are_obeyed() -> None:
-    assert MISTAKE.name in check_text(report(), hints="cause")
-    assert MISTAKE.name not in check_text(report(), hints="none")
+def test_hints_select_cause_and_fix() -> None:
+    assert DIAGNOSIS.name in check_text(report(), hints="cause")
+    assert DIAGNOSIS.name not in check_text(report(), hints="none")
 
 
-def test_a_terminal_is_given_nothing_to_obey() -> None:
-    for text in [*each_form(check_text), *(line(each) for told in ALL for each in told.results)]:
+def test_text_has_no_control_characters() -> None:
+    for text in [*each_form(check_text), *(result_line(each) for one in ALL for each in one.results)]:
         assert all(character.isprintable() or character == "\n" for character in text)
 
 
@@ -78,8 +87,8 @@ class Terminal(io.StringIO):
         return True
 
 
-class Watched(io.StringIO):
-    """A stream that tells what was in it each time it was flushed."""
+class FlushRecorder(io.StringIO):
+    """A stream that records its content at each flush."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -90,29 +99,29 @@ class Watched(io.StringIO):
 
 
 @pytest.fixture(autouse=True)
-def _a_usual_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+def _usual_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm-256color")
     monkeypatch.setenv("COLUMNS", "80")
     for name in ("NO_COLOR", "FORCE_COLOR", "COLORTERM"):
         monkeypatch.delenv(name, raising=False)
 
 
-def told(stream: io.StringIO) -> str:
+def progress_output(stream: io.StringIO) -> str:
     with progress(CASES, stream) as live:
         for each in RESULTS:
             live.update(each)
     return stream.getvalue()
 
 
-def test_a_pipe_gets_a_line_a_result_each_at_once() -> None:
-    stream = Watched()
-    told(stream)
-    lines = [f"{line(each)}\n" for each in RESULTS]
+def test_on_a_pipe_each_result_is_a_line_flushed_immediately() -> None:
+    stream = FlushRecorder()
+    progress_output(stream)
+    lines = [f"{result_line(each)}\n" for each in RESULTS]
     assert stream.flushed == ["".join(lines[: count + 1]) for count in range(len(lines))]
 
 
-def test_a_terminal_gets_a_table_that_fills() -> None:
-    shown = told(Terminal())
+def test_on_a_terminal_a_table_fills_with_results() -> None:
+    shown = progress_output(Terminal())
     assert "8/8" in shown
     last = shown.rpartition("level 1")[2]
     for mark in ("T01:.", "T09:F", "T35:F", "T13:b", "T14:E", "T24:w", "T16:-", "T25:i"):
@@ -120,59 +129,59 @@ def test_a_terminal_gets_a_table_that_fills() -> None:
     assert "1 PASS, 1 WARN, 1 INFO, 2 FAIL, 1 ERROR, 1 BLOCKED, 1 SKIP" in last
 
 
-def test_the_cursor_comes_back_when_it_is_interrupted() -> None:
+def test_an_interrupt_restores_the_cursor() -> None:
     stream = Terminal()
     with pytest.raises(KeyboardInterrupt), progress(CASES, stream):
         raise KeyboardInterrupt
     assert stream.getvalue().endswith("\x1b[?25h")
 
 
-def test_what_failed_goes_by_above_the_table() -> None:
-    shown = told(Terminal())
+def test_failures_are_printed_above_the_table() -> None:
+    shown = progress_output(Terminal())
     assert "the end came after 34 of 84 bytes" in shown
     assert "still works after 4 s" not in shown
 
 
 def test_a_dumb_terminal_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "dumb")
-    assert not draws(Terminal())
+    assert not supports_live(Terminal())
     assert isinstance(progress(CASES, Terminal()), LineProgress)
 
 
-def test_colours_are_for_terminals(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_colours_are_used_on_terminals_only(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal, pipe = Terminal(), io.StringIO()
-    say("FAIL tcp/T09", terminal)
-    say("FAIL tcp/T09", pipe)
+    print_text("FAIL tcp/T09", terminal)
+    print_text("FAIL tcp/T09", pipe)
     assert terminal.getvalue() == "\x1b[1;31mFAIL\x1b[0m tcp/T09\n"
     assert pipe.getvalue() == "FAIL tcp/T09\n"
     monkeypatch.setenv("NO_COLOR", "1")
     plain = Terminal()
-    say("FAIL tcp/T09", plain)
+    print_text("FAIL tcp/T09", plain)
     assert "31" not in plain.getvalue()
 
 
-def test_no_colours_leave_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_color_keeps_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
-    assert "T09:F" in told(Terminal())
+    assert "T09:F" in progress_output(Terminal())
 
 
-def test_long_lines_are_the_terminal_s_to_break() -> None:
+def test_long_lines_are_not_wrapped() -> None:
     stream = Terminal()
-    say(f"repeat {'x' * 200}", stream)
+    print_text(f"repeat {'x' * 200}", stream)
     assert stream.getvalue() == f"repeat {'x' * 200}\n"
 
 
-def test_markup_of_a_target_means_nothing() -> None:
+def test_markup_of_a_target_has_no_effect() -> None:
     stream = io.StringIO()
-    say("[red]:smile:[/red]", stream)
+    print_text("[red]:smile:[/red]", stream)
     terminal = Terminal()
-    say("[red]:smile:[/red]", terminal)
+    print_text("[red]:smile:[/red]", terminal)
     assert stream.getvalue() == terminal.getvalue() == "[red]:smile:[/red]\n"
 
 
-def test_what_a_target_said_cannot_move_the_cursor() -> None:
+def test_text_of_a_target_cannot_move_the_cursor() -> None:
     stream = Terminal()
-    say(check_text(HOSTILE_REPORT), stream)
+    print_text(check_text(HOSTILE_REPORT), stream)
     with LiveTable([each.case for each in HOSTILE_REPORT.results], stream) as live:
         for each in HOSTILE_REPORT.results:
             live.update(each)
@@ -183,7 +192,7 @@ def test_what_a_target_said_cannot_move_the_cursor() -> None:
 
 def test_the_text_is_the_same_with_and_without_a_terminal() -> None:
     terminal = Terminal()
-    say(check_text(report()), terminal)
+    print_text(check_text(report()), terminal)
     words = terminal.getvalue()
     for code in ("\x1b[1;31m", "\x1b[1;35m", "\x1b[1m", "\x1b[2m", "\x1b[31m", "\x1b[32m", "\x1b[33m"):
         words = words.replace(code, "")

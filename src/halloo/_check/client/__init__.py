@@ -1,1 +1,1 @@
-"""TODO."""
+"""Check an echo client: an instrumented server, the program under test, and the cases."""

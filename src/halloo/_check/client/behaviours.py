@@ -1,154 +1,159 @@
-"""What the instrumented server does to one connection: each act is a script that reads like its sentence.
+"""What the instrumented server does on one connection: each behaviour is a script.
 
-Knows a peer. After its answer every act goes on as a plain echo, so that a client that talks on is not left alone.
+Uses a `ClientConnection` only. After its reply a behaviour continues as a plain echo, so that a client that sends more
+still gets replies.
 """
 
 from collections.abc import Callable
 
 from halloo._check.client.loop import Script
-from halloo._check.client.server import Act, Peer
+from halloo._check.client.server import Behaviour, ClientConnection
 
 
-def echo(peer: Peer) -> Script:
-    """Send everything back at once."""
-    peer.echo()
+def echo(connection: ClientConnection) -> Script:
+    """Echo everything immediately."""
+    connection.echo()
     yield 0
 
 
-def pieces(cut: Callable[[bytes], list[bytes]], pause: float, partly: Callable[[bool], None]) -> Act:
-    """Answer in pieces, so many seconds apart; `partly` is told that this begins, and that the last is next."""
+def pieces_reply(
+    cut: Callable[[bytes], list[bytes]], pause: float, expect_partial: Callable[[bool], None]
+) -> Behaviour:
+    """Reply in pieces, `pause` seconds apart; calls `expect_partial(True)`, and `(False)` before the last."""
 
-    def act(peer: Peer) -> Script:
-        answer = cut((yield from peer.message()))
-        partly(True)
-        for piece in answer[:-1]:
-            peer.give(piece)
+    def behaviour(connection: ClientConnection) -> Script:
+        parts = cut((yield from connection.receive_message()))
+        expect_partial(True)
+        for piece in parts[:-1]:
+            connection.send(piece)
             yield pause
-        partly(False)
-        peer.give(b"".join(answer[-1:]))
-        peer.echo()
+        expect_partial(False)
+        connection.send(b"".join(parts[-1:]))
+        connection.echo()
 
-    return act
+    return behaviour
 
 
-def late(seconds: float) -> Act:
-    """Answer after so many seconds."""
+def late_reply(seconds: float) -> Behaviour:
+    """Reply after a delay in seconds."""
 
-    def act(peer: Peer) -> Script:
-        message = yield from peer.message()
+    def behaviour(connection: ClientConnection) -> Script:
+        message = yield from connection.receive_message()
         yield seconds
-        peer.give(message)
-        peer.echo()
+        connection.send(message)
+        connection.echo()
 
-    return act
-
-
-def half(peer: Peer) -> Script:
-    """Give half the answer and the end."""
-    message = yield from peer.message()
-    peer.give(message[: len(message) // 2])
-    peer.finish()
+    return behaviour
 
 
-def half_reset(peer: Peer) -> Script:
-    """Give half the answer and, when it has arrived, a reset."""
-    message = yield from peer.message()
-    peer.give(message[: len(message) // 2])
-    yield lambda: peer.flushed
+def half_then_eof(connection: ClientConnection) -> Script:
+    """Send half of the reply, then end of file."""
+    message = yield from connection.receive_message()
+    connection.send(message[: len(message) // 2])
+    connection.shutdown_write()
+
+
+def half_then_reset(connection: ClientConnection) -> Script:
+    """Send half of the reply and, once it is acknowledged, a reset."""
+    message = yield from connection.receive_message()
+    connection.send(message[: len(message) // 2])
+    yield lambda: connection.acknowledged
     yield 0.1
-    peer.reset()
+    connection.reset()
 
 
-def silent(_: Peer) -> Script:
-    """Read everything and answer nothing."""
+def silent(_: ClientConnection) -> Script:
+    """Read everything and send nothing."""
     yield 0
 
 
-def wrong(change: Callable[[bytes], bytes]) -> Act:
-    """Answer with something else than what was sent."""
+def wrong_reply(change: Callable[[bytes], bytes]) -> Behaviour:
+    """Reply with the message as altered by `change`."""
 
-    def act(peer: Peer) -> Script:
-        peer.give(change((yield from peer.message())))
-        peer.echo()
+    def behaviour(connection: ClientConnection) -> Script:
+        connection.send(change((yield from connection.receive_message())))
+        connection.echo()
 
-    return act
+    return behaviour
 
 
-def end(peer: Peer) -> Script:
-    """End at once."""
-    peer.finish()
+def eof_at_once(connection: ClientConnection) -> Script:
+    """Close the sending side immediately."""
+    connection.shutdown_write()
     yield 0
 
 
-def reset(peer: Peer) -> Script:
-    """Reset as soon as the client can know that it has connected."""
+def reset_at_once(connection: ClientConnection) -> Script:
+    """Reset 50 ms after the connection is accepted, so that the client can see it as connected."""
     yield 0.05
-    peer.reset()
+    connection.reset()
 
 
-def greet(line: bytes) -> Act:
-    """Say something first."""
+def greet(line: bytes) -> Behaviour:
+    """Send a line first, then echo."""
 
-    def act(peer: Peer) -> Script:
-        peer.give(line)
-        yield 0.1  # so that it arrives alone
-        peer.echo()
+    def behaviour(connection: ClientConnection) -> Script:
+        connection.send(line)
+        yield 0.1  # so that it arrives as a segment of its own
+        connection.echo()
 
-    return act
+    return behaviour
 
 
-def narrow(room: int) -> Act:
-    """Echo, owing no more than so many bytes."""
+def echo_bounded(max_pending: int) -> Behaviour:
+    """Echo, with at most `max_pending` unsent bytes."""
 
-    def act(peer: Peer) -> Script:
-        peer.echo(room=room)
+    def behaviour(connection: ClientConnection) -> Script:
+        connection.echo(max_pending=max_pending)
         yield 0
 
-    return act
+    return behaviour
 
 
-def slow(rate: int, step: float = 0.02) -> Act:
-    """Echo so many bytes a second, reading as fast as they come."""
+def echo_slowly(rate: int, step: float = 0.02) -> Behaviour:
+    """Echo at `rate` bytes a second, but read without a limit."""
 
-    def act(peer: Peer) -> Script:
+    def behaviour(connection: ClientConnection) -> Script:
         quota = int(rate * step)
         while True:
-            owed = peer.received[len(peer.given) : len(peer.given) + quota]
-            if peer.end and not owed:
-                peer.finish()
+            pending = connection.received[len(connection.queued) : len(connection.queued) + quota]
+            if connection.end and not pending:
+                connection.shutdown_write()
                 return
-            if owed:
-                peer.give(owed)
-            yield step if owed else (lambda: len(peer.received) > len(peer.given) or bool(peer.end))
+            if pending:
+                connection.send(pending)
+                yield step
+            else:
+                yield lambda: len(connection.received) > len(connection.queued) or bool(connection.end)
 
-    return act
+    return behaviour
 
 
-def deaf(peer: Peer) -> Script:
-    """Read nothing until the case says so."""
-    peer.read(on=False)
+def stop_reading(connection: ClientConnection) -> Script:
+    """Read nothing until the case resumes reading."""
+    connection.set_reading(enabled=False)
     yield 0
 
 
-def give_up(size: int) -> Act:
-    """Echo so many bytes, end, and later be gone, with the rest unread."""
+def echo_part(size: int) -> Behaviour:
+    """Echo `size` bytes and close the sending side; reset a second later with the rest unread."""
 
-    def act(peer: Peer) -> Script:
-        peer.echo()
-        yield lambda: len(peer.received) >= size or bool(peer.end)
-        peer.read(on=False)
-        peer.finish()
+    def behaviour(connection: ClientConnection) -> Script:
+        connection.echo()
+        yield lambda: len(connection.received) >= size or bool(connection.end)
+        connection.set_reading(enabled=False)
+        connection.shutdown_write()
         yield 1.0
-        peer.reset()
+        connection.reset()
 
-    return act
+    return behaviour
 
 
-def then_reset(peer: Peer) -> Script:
-    """Answer and, when the client has taken all of it, reset instead of the end."""
-    message = yield from peer.message()
-    yield 0.05  # the end of the line may be on its way
-    peer.give(message + peer.rest())
-    yield lambda: peer.taken
+def reply_then_reset(connection: ClientConnection) -> Script:
+    """Reply and, once the client has read all of it, reset instead of closing."""
+    message = yield from connection.receive_message()
+    yield 0.05  # the line end may still be in transit
+    connection.send(message + connection.take_rest())
+    yield lambda: connection.read_by_client
     yield 0.1
-    peer.reset()
+    connection.reset()

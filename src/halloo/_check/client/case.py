@@ -1,6 +1,6 @@
-"""The decorator of all cases, for functions that are given a client's target instead of a server's.
+"""The case decorator, typed for functions of a `ClientTarget` instead of a `ServerTarget`.
 
-Knows types alone: what it makes is the same.
+Types only: the cases it makes are the same.
 """
 
 from collections.abc import Callable
@@ -23,5 +23,5 @@ case = _for_clients(cases.case)
 
 
 def function_of(case: cases.Case) -> ClientFunction:
-    """Give the function of a client's case."""
+    """Return the function of a client case."""
     return cast("ClientFunction", case.run)

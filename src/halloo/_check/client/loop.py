@@ -1,7 +1,7 @@
-"""One loop for a case: the sockets of the server, the streams of the client and the clock, in turn.
+"""The event loop of one case: the server's sockets, the client's streams and timed scripts.
 
-Knows poll(2) and the clock. What goes on beside the case is a script, a generator that yields what it waits for: so
-many seconds, or that something is true. Nobody waits without a limit, and nothing needs a thread.
+Uses poll(2) and a clock; no threads. A script is a generator that runs beside the case and yields what it waits for: a
+number of seconds or a condition. Every wait has a limit.
 """
 
 import select
@@ -10,9 +10,9 @@ from collections.abc import Callable, Generator
 
 from halloo._check.case import Failed
 
-TICK = 0.01  # seconds between two looks at what scripts wait for
+POLL_INTERVAL = 0.01  # seconds between checks of the conditions of scripts
 
-Ready = Callable[[int], object]
+OnReady = Callable[[int], object]
 Step = float | Callable[[], bool]
 Script = Generator[Step, None, None]
 
@@ -20,48 +20,48 @@ READ, WRITE = select.POLLIN, select.POLLOUT
 
 
 class ScriptLoop:
-    """Takes turns between descriptors and scripts, until the time of the case is over."""
+    """Runs descriptor callbacks and scripts until the time limit of the case."""
 
-    def __init__(self, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
-        """Allow the case so many seconds."""
+    def __init__(self, time_limit: float, clock: Callable[[], float] = time.monotonic) -> None:
+        """Set the time limit of the case, in seconds."""
         self.clock = clock
-        self._seconds, self._deadline = seconds, clock() + seconds
+        self._time_limit, self._deadline = time_limit, clock() + time_limit
         self._poll = select.poll()
-        self._ready: dict[int, Ready] = {}
+        self._ready: dict[int, OnReady] = {}
         self._scripts: list[tuple[Script, Step]] = []
 
-    def watch(self, fd: int, ready: Ready, *, read: bool = False, write: bool = False) -> None:
-        """Call `ready` with the events whenever a descriptor is; what it waits for replaces what it waited for."""
+    def watch(self, fd: int, ready: OnReady, *, read: bool = False, write: bool = False) -> None:
+        """Call `ready` with the poll events of a descriptor; replaces an earlier watch of the same one."""
         if not (read or write):
-            self.forget(fd)
+            self.unwatch(fd)
             return
         self._poll.register(fd, (READ if read else 0) | (WRITE if write else 0))
         self._ready[fd] = ready
 
-    def forget(self, fd: int) -> None:
-        """Watch a descriptor no longer, before it is closed."""
+    def unwatch(self, fd: int) -> None:
+        """Stop watching a descriptor; to be called before it is closed."""
         if self._ready.pop(fd, None):
             self._poll.unregister(fd)
 
-    def play(self, script: Script) -> None:
-        """Begin a script."""
-        self._go_on(script)
+    def start(self, script: Script) -> None:
+        """Start a script."""
+        self._advance(script)
 
-    def turn(self, seconds: float = TICK) -> None:
-        """Wait for what comes first, and let everybody do what they can. Raises what a script raises."""
+    def turn(self, timeout: float = POLL_INTERVAL) -> None:
+        """Poll once and advance the scripts that are due. Raises what a script raises, Failed at the time limit."""
         if self.clock() >= self._deadline:
-            raise Failed(f"not done within {self._seconds:g} s", pattern="stuck")
-        for fd, events in self._poll.poll(max(min(seconds, TICK), 0) * 1000):
+            raise Failed(f"not finished within {self._time_limit:g} s", pattern="stuck")
+        for fd, events in self._poll.poll(max(min(timeout, POLL_INTERVAL), 0) * 1000):
             if ready := self._ready.get(fd):
                 ready(events)
         now, scripts, self._scripts = self.clock(), self._scripts, []
         for script, step in scripts:
             if step() if callable(step) else now >= step:
-                self._go_on(script)
+                self._advance(script)
             else:
                 self._scripts.append((script, step))
 
-    def _go_on(self, script: Script) -> None:
+    def _advance(self, script: Script) -> None:
         for step in script:
             if not callable(step):
                 self._scripts.append((script, self.clock() + step))
@@ -70,26 +70,26 @@ class ScriptLoop:
                 self._scripts.append((script, step))
                 return
 
-    def until(self, true: Callable[[], bool], seconds: float) -> bool:
-        """Take turns until something is true, for so many seconds at most; whether it is."""
-        deadline = self.clock() + seconds
-        while not true():
-            if (left := deadline - self.clock()) <= 0:
+    def wait_until(self, condition: Callable[[], bool], timeout: float) -> bool:
+        """Run until the condition holds or `timeout` seconds have passed; return whether it holds."""
+        deadline = self.clock() + timeout
+        while not condition():
+            if (remaining := deadline - self.clock()) <= 0:
                 return False
-            self.turn(left)
+            self.turn(remaining)
         return True
 
-    def pause(self, seconds: float) -> None:
-        """Let time pass."""
-        self.until(lambda: False, seconds)
+    def run_for(self, seconds: float) -> None:
+        """Run for a number of seconds."""
+        self.wait_until(lambda: False, seconds)
 
-    def soon(self, true: Callable[[], bool], seconds: float) -> Callable[[], bool]:
-        """Make a step for a script: until something is true, or so many seconds have passed."""
-        deadline = self.clock() + seconds
-        return lambda: true() or self.clock() >= deadline
+    def condition_or_timeout(self, condition: Callable[[], bool], timeout: float) -> Callable[[], bool]:
+        """Make a step for a script: until the condition holds or `timeout` seconds have passed."""
+        deadline = self.clock() + timeout
+        return lambda: condition() or self.clock() >= deadline
 
     def close(self) -> None:
-        """End the scripts."""
+        """Close all scripts."""
         scripts, self._scripts = self._scripts, []
         for script, _ in scripts:
             script.close()

@@ -1,7 +1,6 @@
-"""What a client's case is given: the server to be, the client to start, and what is asked of both.
+"""What a client case works with: the server's sockets, the client to start, and the checks on both.
 
-Knows the loop. A case begins with an act for each connection, starts the client, and then sees what it shows and how it
-ends.
+A case sets a behaviour for each connection, starts the client, then checks the output and the exit.
 """
 
 import signal
@@ -12,21 +11,21 @@ from typing import Protocol
 
 from halloo._check.case import Evidence, Failed, Skipped, Warned
 from halloo._check.client.loop import Script, ScriptLoop
-from halloo._check.client.output_match import extent, is_traceback, pattern_of, shown, tail, without
+from halloo._check.client.output_match import is_traceback, pattern_of, quote_end, remove_reply, shown_length, shows
 from halloo._check.client.program import ClientProgram
-from halloo._check.client.server import HOSTS, Act, Family, InstrumentedServer, Peer, Sockets
-from halloo._check.client.udp_server import Post, UdpServer, refuse_all
+from halloo._check.client.server import HOSTS, Behaviour, ClientConnection, Family, InstrumentedServer, Sockets
+from halloo._check.client.udp_server import UdpBehaviour, UdpServer, refuse_all
 from halloo._check.payload import difference
 from halloo._check.spec import ClientSpec, Shape
 
-START = 10.0  # seconds to connect, and to send
-SHOWN = 3.0  # seconds after the answer within which it is shown
-GIVES_UP = 7.0  # seconds after which a client that got no answer has given up
-LEAVES = 1.0  # seconds for a blank line to end it
-QUIET, LATE = 0.2, 3.0  # seconds without a prompt after which one types: once it has connected, and at all
+CONNECT_TIMEOUT = 10.0  # seconds to connect and to send
+OUTPUT_TIMEOUT = 3.0  # seconds from the reply to its appearance in the output
+CLIENT_TIMEOUT = 7.0  # seconds within which a client must give up without a reply
+EXIT_TIMEOUT = 1.0  # seconds for the client to exit after a blank line
+QUIET_TIME, PROMPT_TIMEOUT = 0.2, 3.0  # seconds before typing without a prompt: after connecting; at most
 END_OF_INPUT = "the end of the input"
-LONGEST = 1 << 16  # bytes of an answer whose beginning is looked for
-BOTH: tuple[Family, ...] = (4, 6)
+MAX_COMPARED = 1 << 16  # bytes of a reply to search the output for
+BOTH_FAMILIES: tuple[Family, ...] = (4, 6)
 
 
 class _Closable(Protocol):
@@ -35,7 +34,7 @@ class _Closable(Protocol):
 
 @dataclass(slots=True)
 class ClientTarget:
-    """A client that can be started once, and the server that it will find."""
+    """A client that can be started once, and the server that it connects to."""
 
     subject: ClientSpec
     loop: ScriptLoop
@@ -44,326 +43,342 @@ class ClientTarget:
     host: str = HOSTS[4]
     longer: bool = False
     server: InstrumentedServer | None = None
-    letterbox: UdpServer | None = None
-    started: ClientProgram | None = None
-    typed: int = 0  # lines that were typed
-    left: str = ""  # how a typing person had to end it: by a blank line, by the end of input
-    _left_at: tuple[int, int] | None = None  # what it had printed by then: what comes of the end is our own doing
-    _repeats: bool = False  # it prints its own message, and so seems to show what it has not got
+    udp_server: UdpServer | None = None
+    launched: ClientProgram | None = None
+    lines_typed: int = 0
+    ended_by: str = ""  # how the terminal session was ended: "a blank line" or END_OF_INPUT
+    _output_at_eof: tuple[int, int] | None = None  # stdout and stderr lengths at Ctrl-D; later output is its effect
+    _repeats_message: bool = False  # it prints its own message, which looks like the reply
     _prompt: bytes = b""
-    _mark: int = 0  # what it printed before it got an answer shows none; and on standard error:
-    _error_mark: int = 0
-    _heard: bool = False
-    _open: list[_Closable] = field(default_factory=list)
+    _stdout_mark: int = 0  # lengths of stdout and stderr before the first reply
+    _stderr_mark: int = 0
+    _output_marked: bool = False
+    _resources: list[_Closable] = field(default_factory=list)
 
-    # What is asked of whom.
+    # Settings.
 
     @property
     def shape(self) -> Shape:
-        """How the message gets to the client."""
+        """How the client gets the message."""
         return self.subject.shape
 
     @property
     def port(self) -> int:
-        """Where the client finds its server."""
+        """Port of the server."""
         return int(next(iter(self.sockets.values())).getsockname()[1])
 
     @property
     def verifying(self) -> bool:
-        """Whether the client claims to compare."""
+        """Whether the client claims to compare the reply with its message."""
         return self.subject.verifying
 
     @property
     def program(self) -> ClientProgram:
-        """The client."""
-        assert self.started  # noqa: S101 - every case starts it
-        return self.started
+        """The running client."""
+        assert self.launched  # noqa: S101 - every case starts it
+        return self.launched
 
-    def need(self, *shapes: Shape, why: str) -> None:
-        """Skip what cannot be asked of a client of this shape."""
+    def require_shape(self, *shapes: Shape, why: str) -> None:
+        """Skip the case unless the client gets its message in one of these ways."""
         if self.shape not in shapes:
             raise Skipped(why)
 
-    def chance(self) -> Random:
-        """Make the random source of this trial; the same seed makes the same one."""
-        return Random(self.seed)  # noqa: S311 - it chooses what to do, and keeps no secret
+    def random(self) -> Random:
+        """Create a random source from the seed."""
+        return Random(self.seed)  # noqa: S311 - not for secrets
 
     @property
-    def text(self) -> str:
-        """The gentlest message: one word of letters and digits, or what the user said."""
-        return self.subject.message or f"halloo{self.chance().randrange(1000, 10_000)}echo"
+    def default_message(self) -> str:
+        """The message of most cases: the user's, or one word of letters and digits."""
+        return self.subject.message or f"halloo{self.random().randrange(1000, 10_000)}echo"
 
-    # The beginning.
+    # Start.
 
     def serve(
-        self, act: Act, *, text: str | None = None, families: tuple[Family, ...] = BOTH, deaf: bool = False
+        self,
+        behaviour: Behaviour,
+        *,
+        text: str | None = None,
+        families: tuple[Family, ...] = BOTH_FAMILIES,
+        stdout_closed: bool = False,
     ) -> None:
-        """Listen, with an act for each connection, and start the client with a line of text."""
-        line = self.text if text is None else text
-        self._listen(act, 0 if self.shape == "own" else len(line.encode())).listen(families)
-        self.start(line, deaf=deaf)
+        """Listen, with the behaviour for each connection, and start the client with a line of text."""
+        line = self.default_message if text is None else text
+        self._listen(behaviour, 0 if self.shape == "own" else len(line.encode())).listen(families)
+        self.start(line, stdout_closed=stdout_closed)
 
-    def serve_bytes(self, act: Act, data: bytes, *, buffer: int = 0) -> None:
-        """Listen, and start the client with these bytes in its pipe."""
-        self._listen(act, len(data), buffer).listen()
-        self._launch(b"", deaf=False)
-        self.program.type(data, last=True)
+    def serve_bytes(self, behaviour: Behaviour, data: bytes, *, buffer: int = 0) -> None:
+        """Listen, and start the client with these bytes in its input pipe."""
+        self._listen(behaviour, len(data), buffer).listen()
+        self._launch(b"", stdout_closed=False)
+        self.program.send_input(data, eof=True)
 
-    def _listen(self, act: Act | None = None, expected: int = 0, buffer: int = 0) -> InstrumentedServer:
-        self.server = InstrumentedServer(self.sockets, self.loop, act, expected=expected, buffer=buffer, hear=self.hear)
-        self._open.append(self.server)
+    def _listen(self, behaviour: Behaviour | None = None, expected: int = 0, buffer: int = 0) -> InstrumentedServer:
+        self.server = InstrumentedServer(
+            self.sockets, self.loop, behaviour, expected=expected, buffer=buffer, on_first_reply=self.mark_output
+        )
+        self._resources.append(self.server)
         return self.server
 
-    def receive(self, post: Post, lines: Sequence[str] | None = None) -> UdpServer:
-        """Take datagrams, and start the client with lines of text."""
-        self.letterbox = UdpServer(self.sockets, self.loop, hear=self.hear)
-        self._open.append(self.letterbox)
-        self.loop.play(post(self.letterbox))
-        self.start(*([self.text] if lines is None else lines))
-        return self.letterbox
+    def serve_udp(self, behaviour: UdpBehaviour, lines: Sequence[str] | None = None) -> UdpServer:
+        """Serve UDP with the behaviour, and start the client with lines of text."""
+        self.udp_server = UdpServer(self.sockets, self.loop, on_first_reply=self.mark_output)
+        self._resources.append(self.udp_server)
+        self.loop.start(behaviour(self.udp_server))
+        self.start(*([self.default_message] if lines is None else lines))
+        return self.udp_server
 
     def refuse_connections(self) -> None:
-        """Have the port without listening, and start the client."""
+        """Bind the port without listening, and start the client."""
         if self.subject.scheme == "udp":
             refuse_all(self.sockets)
         else:
             self._listen()
-        self.start(self.text)
+        self.start(self.default_message)
 
-    def be_full(self) -> None:
-        """Listen with a queue that is full, and start the client."""
-        self._listen().listen_full()
-        self.start(self.text)
+    def fill_accept_queue(self) -> None:
+        """Listen with a full accept queue, and start the client."""
+        self._listen().listen_with_full_queue()
+        self.start(self.default_message)
 
-    def start(self, *lines: str, deaf: bool = False) -> None:
-        """Start the client and give it the lines: typed one by one, all at once in a pipe, or as its argument."""
-        self._launch("\n".join(lines).encode(), deaf=deaf)
+    def start(self, *lines: str, stdout_closed: bool = False) -> None:
+        """Start the client with the lines: typed one by one, written to a pipe, or as an argument."""
+        self._launch("\n".join(lines).encode(), stdout_closed=stdout_closed)
         if self.shape == "typed":
-            self.loop.play(self._person(lines))
+            self.loop.start(self._type_lines(lines))
         elif self.shape == "piped":
-            self.program.type("".join(f"{line}\n" for line in lines).encode(), last=True)
+            self.program.send_input("".join(f"{line}\n" for line in lines).encode(), eof=True)
 
-    def _launch(self, message: bytes, *, deaf: bool) -> None:
-        words = self.subject.argv(host=self.host, port=self.port, message=message)
-        self.started = ClientProgram(self.loop, words, self.shape, deaf=deaf)
-        self._open.insert(0, self.started)
+    def _launch(self, message: bytes, *, stdout_closed: bool) -> None:
+        argv = self.subject.argv(host=self.host, port=self.port, message=message)
+        self.launched = ClientProgram(self.loop, argv, self.shape, stdout_closed=stdout_closed)
+        self._resources.insert(0, self.launched)
 
-    def _person(self, lines: Sequence[str]) -> Script:
-        """Type the lines, each when the one before has been dealt with; leaving is decided by the case."""
-        yield self.loop.soon(self._expects_input, LATE)
-        lasts = (bytes(each).rpartition(b"\n")[2].strip() for each in (self.program.out, self.program.err))
-        self._prompt = next(filter(None, lasts), b"")  # Python asks on standard error, others on standard output
+    def _type_lines(self, lines: Sequence[str]) -> Script:
+        """Type each line once the client has handled the previous one; the case ends the session."""
+        yield self.loop.condition_or_timeout(self._awaits_input, PROMPT_TIMEOUT)
+        last_lines = (bytes(each).rpartition(b"\n")[2].strip() for each in (self.program.out, self.program.err))
+        # Python prompts on standard error, others on standard output.
+        self._prompt = next(filter(None, last_lines), b"")
         for line in lines:
-            self.typed += 1
-            self.program.type(f"{line}\n".encode())
-            yield self.loop.soon(lambda: self.prompted or self.program.ended, GIVES_UP)
+            self.lines_typed += 1
+            self.program.send_input(f"{line}\n".encode())
+            yield self.loop.condition_or_timeout(lambda: self.prompted or self.program.ended, CLIENT_TIMEOUT)
 
     @property
-    def _printed(self) -> bytes:
+    def _output(self) -> bytes:
         return bytes(self.program.out + self.program.err)
 
-    def _expects_input(self) -> bool:
-        quiet = self.loop.clock() - max([self.program.moved, *(peer.moved for peer in self.peers)])
+    def _awaits_input(self) -> bool:
         if self.program.out or self.program.err:
-            return quiet >= QUIET / 4
-        return bool(self.server and self.server.peers and quiet >= QUIET)
+            return self._idle_time() >= QUIET_TIME / 4
+        return bool(self.connections and self._idle_time() >= QUIET_TIME)
+
+    def _idle_time(self) -> float:
+        last_progress = [self.program.last_progress, *(each.last_progress for each in self.connections)]
+        return self.loop.clock() - max(last_progress)
 
     @property
     def prompted(self) -> bool:
-        """Whether it asks for another line after those that were typed."""
-        return bool(self._prompt) and self._printed.count(self._prompt) > self.typed > 0
+        """Whether the client prompts for another line after those typed."""
+        return bool(self._prompt) and self._output.count(self._prompt) > self.lines_typed > 0
 
-    # What happened.
+    # Observations.
 
     @property
-    def peers(self) -> list[Peer]:
+    def connections(self) -> list[ClientConnection]:
         """All connections of the client."""
-        return self.server.peers if self.server else []
+        return self.server.connections if self.server else []
 
-    def peer(self) -> Peer:
-        """Wait for the client's connection."""
-        self.loop.until(lambda: bool(self.peers) or self.program.ended, START)
-        if not self.peers:
-            raise Failed(f"it did not connect to port {self.port}; {self.story()}", pattern="unconnected")
-        return self.peers[0]
+    def wait_connection(self) -> ClientConnection:
+        """Wait for the client's first connection."""
+        self.loop.wait_until(lambda: bool(self.connections) or self.program.ended, CONNECT_TIMEOUT)
+        if not self.connections:
+            text = f"the client did not connect to port {self.port}; {self.describe()}"
+            raise Failed(text, pattern="unconnected")
+        return self.connections[0]
 
-    def asked(self, within: float = START) -> Peer:
-        """Wait until the client has sent something."""
-        peer = self.peer()
-        self.loop.until(lambda: any(each.received for each in self.peers) or self.program.ended, within)
-        peer = next((each for each in self.peers if each.received), peer)
-        if not peer.received:
-            raise Failed(f"it connected, but sent nothing; {self.story()}", pattern="silent")
-        return peer
+    def wait_message(self, timeout: float = CONNECT_TIMEOUT) -> ClientConnection:
+        """Wait for the first connection on which the client has sent something."""
+        connection = self.wait_connection()
+        self.loop.wait_until(lambda: any(each.received for each in self.connections) or self.program.ended, timeout)
+        connection = next((each for each in self.connections if each.received), connection)
+        if not connection.received:
+            raise Failed(f"the client connected but sent nothing; {self.describe()}", pattern="silent")
+        return connection
 
     @property
-    def answer(self) -> bytes:
-        """What it was given in answer, on the connection that got most."""
-        if self.letterbox:
-            return self.letterbox.given[-1] if self.letterbox.given else b""
-        return max((bytes(peer.given) for peer in self.peers), key=len, default=b"")
+    def reply(self) -> bytes:
+        """The bytes sent to the client, on the connection that has most of them."""
+        if self.udp_server:
+            return self.udp_server.sent[-1] if self.udp_server.sent else b""
+        return max((bytes(connection.queued) for connection in self.connections), key=len, default=b"")
 
-    def shows(self, answer: bytes) -> bool:
-        """Whether it shows this, printed after it was first answered."""
-        return shown(self._printed_since(answer), answer)
+    def shows(self, reply: bytes) -> bool:
+        """Whether the output after the first reply contains this one."""
+        return shows(self._output_after_reply(reply), reply)
 
-    def _printed_since(self, answer: bytes) -> bytes:
+    def _output_after_reply(self, reply: bytes) -> bytes:
         program = self.program
-        printed = bytes(program.out[self._mark :] + b"\n" + program.err[self._error_mark :])
-        return without(printed, answer) if self._repeats else printed
+        output = bytes(program.out[self._stdout_mark :] + b"\n" + program.err[self._stderr_mark :])
+        return remove_reply(output, reply) if self._repeats_message else output
 
-    def hear(self) -> None:
-        """Note what it has printed up to its first answer: a message that it repeats as it is typed is none."""
-        if not self._heard:
-            self._heard = True
-            self.program.read_now()
-            self._mark, self._error_mark = len(self.program.out), len(self.program.err)
+    def mark_output(self) -> None:
+        """Remember the output length before the first reply: a message printed as it is typed is no reply."""
+        if not self._output_marked:
+            self._output_marked = True
+            self.program.drain_output()
+            self._stdout_mark, self._stderr_mark = len(self.program.out), len(self.program.err)
 
-    def partly(self, owed: bool) -> None:
-        """Note that it is owed a part of its answer, or no longer: what shows all of it before is its own message."""
-        self._repeats = owed
-        if not owed:
-            self.program.read_now()
-            self._repeats = self.shows(self.echo)
-
-    @property
-    def said(self) -> str:
-        """What it has said on standard error, without its prompt, before its input was ended."""
-        error = bytes(self.program.err[: self._left_at[1] if self._left_at else None])
-        return error.replace(self._prompt or b"\0", b"").decode(errors="replace").strip()
+    def expect_partial(self, pending: bool) -> None:
+        """Set whether part of the reply is unsent: output that shows all of it then is the client's message."""
+        self._repeats_message = pending
+        if not pending:
+            self.program.drain_output()
+            self._repeats_message = self.shows(self.expected_output)
 
     @property
-    def complains(self) -> bool:
-        """Whether it has said something on standard error or failed, if that is not for the end of its input."""
-        return bool(self.said or (self.program.code and self.left != END_OF_INPUT))
+    def error_output(self) -> str:
+        """Standard error without the prompt, up to the end of input."""
+        output = bytes(self.program.err[: self._output_at_eof[1] if self._output_at_eof else None])
+        return output.replace(self._prompt or b"\0", b"").decode(errors="replace").strip()
 
-    def story(self) -> str:
-        """Say what it printed, and whether and how it ended."""
+    @property
+    def reports_error(self) -> bool:
+        """Whether it wrote to standard error or failed, other than because of the end of input."""
+        return bool(self.error_output or (self.program.exit_code and self.ended_by != END_OF_INPUT))
+
+    def describe(self) -> str:
+        """Describe its output, and whether and how it exited."""
         program = self.program
-        printed = bytes(program.out + program.err).strip()
-        words = f"it printed {tail(printed)}" if printed else "it printed nothing"
+        output = bytes(program.out + program.err).strip()
+        description = f"it printed {quote_end(output)}" if output else "it printed nothing"
         if program.ended:
-            return f"{words}, and {self.ending()} after {program.seconds:.1f} s"
-        return f"{words}, and had not ended after {self.loop.clock() - program.began:.1f} s"
+            return f"{description}, and {self.describe_exit()} after {program.duration:.1f} s"
+        return f"{description}, and was still running after {self.loop.clock() - program.started_at:.1f} s"
 
-    def ending(self) -> str:
-        """Say how it ended."""
-        code = self.program.code or 0
+    def describe_exit(self) -> str:
+        """Describe how it exited."""
+        code = self.program.exit_code or 0
         if code >= 0:
-            return f"ended with exit code {code}"
-        known = {*signal.Signals}  # those of real time have no names
-        return f"was ended by {signal.Signals(-code).name if -code in known else f'signal {-code}'}"
+            return f"exited with code {code}"
+        known = {*signal.Signals}  # real-time signals have no names
+        return f"was killed by {signal.Signals(-code).name if -code in known else f'signal {-code}'}"
 
-    # What is seen to.
+    # Checks.
 
-    def until(self, true: Callable[[], bool], seconds: float) -> bool:
-        """Wait until something is true or the client has ended; whether it is true."""
-        self.loop.until(lambda: true() or self.program.ended, seconds)
-        return true()
+    def wait_until(self, condition: Callable[[], bool], timeout: float) -> bool:
+        """Wait until the condition holds or the client has exited; return whether it holds."""
+        self.loop.wait_until(lambda: condition() or self.program.ended, timeout)
+        return condition()
 
-    def leave(self, within: float = GIVES_UP) -> bool:
-        """End it as a person would, with a blank line, then with Ctrl-D; whether it ended."""
+    def end_session(self, timeout: float = CLIENT_TIMEOUT) -> bool:
+        """End a terminal session with a blank line, then with Ctrl-D; return whether the client exited."""
         program = self.program
         if self.shape == "typed" and not program.ended:
-            self.left = "a blank line"
-            program.type(b"\n")
-            if not self.loop.until(lambda: program.ended, LEAVES):
-                self.left, self._left_at = END_OF_INPUT, (len(program.out), len(program.err))
-                program.type(b"", last=True)
-        return self.loop.until(lambda: program.ended, within)
+            self.ended_by = "a blank line"
+            program.send_input(b"\n")
+            if not self.loop.wait_until(lambda: program.ended, EXIT_TIMEOUT):
+                self.ended_by, self._output_at_eof = END_OF_INPUT, (len(program.out), len(program.err))
+                program.send_input(b"", eof=True)
+        return self.loop.wait_until(lambda: program.ended, timeout)
 
-    def see_shown(self, within: float = START) -> None:
-        """See that it shows the whole echo, once it was given; a client that ends before has not waited for it."""
-        self.asked()
-        self.until(lambda: any(peer.answered for peer in self.peers), within)
-        if not self.until(lambda: self.shows(self.echo), SHOWN):
-            self.leave(SHOWN)
-            if not self.shows(self.echo):
-                raise self._hidden(self.echo)
+    def check_reply_shown(self, timeout: float = CONNECT_TIMEOUT) -> None:
+        """Check that the output contains the whole reply; an early exit counts as not waiting for it."""
+        self.wait_message()
+        self.wait_until(lambda: any(connection.reply_sent for connection in self.connections), timeout)
+        if not self.wait_until(lambda: self.shows(self.expected_output), OUTPUT_TIMEOUT):
+            self.end_session(OUTPUT_TIMEOUT)
+            if not self.shows(self.expected_output):
+                raise self._not_shown(self.expected_output)
 
     @property
-    def echo(self) -> bytes:
-        """What it should show: what it has sent, on the connection that got most."""
-        return max((bytes(peer.received) for peer in self.peers), key=len, default=b"")
+    def expected_output(self) -> bytes:
+        """The bytes the client should print: those it sent, on the connection that has most of them."""
+        return max((bytes(connection.received) for connection in self.connections), key=len, default=b"")
 
-    def _hidden(self, answer: bytes) -> Failed:
-        count = extent(self._printed_since(answer), answer[:LONGEST])
-        pattern = "traceback" if is_traceback(self.said) else pattern_of(count)
-        came = f"the answer is {tail(answer, 60)} ({len(answer):,} bytes), it shows "
+    def _not_shown(self, reply: bytes) -> Failed:
+        count = shown_length(self._output_after_reply(reply), reply[:MAX_COMPARED])
+        pattern = "traceback" if is_traceback(self.error_output) else pattern_of(count)
+        reply_text = f"the reply is {quote_end(reply, 60)} ({len(reply):,} bytes); the output shows "
         return Failed(
-            f"{came}{f'the first {count:,} of them' if count else 'nothing of it'}; {self.story()}", pattern=pattern
+            f"{reply_text}{f'only the first {count:,} bytes' if count else 'none of it'}; {self.describe()}",
+            pattern=pattern,
         )
 
-    def see_trouble_told(self, patience: float = 1.5, within: float = GIVES_UP, *, lossy: bool = False) -> str:
-        """See that it ends, with a reason and an exit code that is not 0; `patience` is for its own decision.
+    def check_error_reported(
+        self, decision_time: float = 1.5, exit_timeout: float = CLIENT_TIMEOUT, *, lossy: bool = False
+    ) -> str:
+        """Check that the client exits with an error message and a code other than 0.
 
-        Where things may get lost (`lossy`), one that has waited and said so is only warned about its exit code.
+        `decision_time` is the time to detect the error. Where data may be lost (`lossy`), a client that waited and
+        printed a message only gets a warning for exit code 0.
         """
         program = self.program
-        self.until(lambda: self.prompted, patience)
+        self.wait_until(lambda: self.prompted, decision_time)
         if not program.ended:
-            self.loop.until(lambda: program.ended, QUIET)
-        if not self.leave(within):
-            raise Failed(f"it waits for ever: {self.story()}", pattern="hang")
-        code = program.code or 0
-        if code == 0 or self.left == END_OF_INPUT:  # a client that is told to go says nothing by its code
-            if (self.left and self.said) or (lossy and self.words and program.seconds > 1):
-                raise Warned(f"it says what happened, but goes on, or ends with exit code 0: {self.story()}")
-            raise Failed(f"it ended as if all were well: {self.story()}", pattern="unnoticed")
+            self.loop.wait_until(lambda: program.ended, QUIET_TIME)
+        if not self.end_session(exit_timeout):
+            raise Failed(f"the client did not exit: {self.describe()}", pattern="hang")
+        code = program.exit_code or 0
+        if code == 0 or self.ended_by == END_OF_INPUT:  # the exit code after Ctrl-D means nothing
+            if (self.ended_by and self.error_output) or (lossy and self.messages and program.duration > 1):
+                raise Warned(f"the client reports the error but continues or exits with code 0: {self.describe()}")
+            raise Failed(f"the client did not report the error: {self.describe()}", pattern="unnoticed")
         if code < 0 and -code != signal.SIGPIPE:
-            raise Failed(f"it {self.ending()}: {self.story()}", pattern="crash")
-        if is_traceback(self.said):
-            raise Warned(f"it noticed, but shows a traceback instead of saying what happened: {self.story()}")
-        if code < 0 or not self.words:
-            raise Warned(f"it noticed, but does not say what happened: {self.story()}")
-        return f"exit code {code} after {program.seconds:.1f} s: {tail(self.words.encode(), 120)}"
+            raise Failed(f"the client {self.describe_exit()}: {self.describe()}", pattern="crash")
+        if is_traceback(self.error_output):
+            raise Warned(f"the client printed a traceback instead of an error message: {self.describe()}")
+        if code < 0 or not self.messages:
+            raise Warned(f"the client detected the error but printed no message: {self.describe()}")
+        return f"exit code {code} after {program.duration:.1f} s: {quote_end(self.messages.encode(), 120)}"
 
-    def see_finished(self, data: bytes, stuck: float = 8.0) -> None:
-        """See that it ends by itself, and has shown all of a long answer; `stuck` is without a byte either way."""
+    def check_completed(self, data: bytes, stall_timeout: float = 8.0) -> None:
+        """Check that the client exits by itself and has printed a long reply; fail after a stall."""
         program = self.program
         while not program.ended:
-            self.loop.pause(0.05)
-            still = self.loop.clock() - max([program.moved, *(peer.moved for peer in self.peers)])
-            if still > 1 and len(program.out) >= len(data) and self.shows(data):
-                return  # it waits for an end that it has not asked for: C17 is about that
-            if still > stuck:
-                came = sum(len(peer.received) for peer in self.peers)
-                went = sum(peer.sent for peer in self.peers)
+            self.loop.run_for(0.05)
+            idle = self._idle_time()
+            if idle > 1 and len(program.out) >= len(data) and self.shows(data):
+                return  # it waits for EOF without having sent its own: C17 covers that
+            if idle > stall_timeout:
+                received = sum(len(connection.received) for connection in self.connections)
+                sent = sum(connection.sent for connection in self.connections)
                 raise Failed(
-                    f"stopped: of {len(data):,} bytes {came:,} came and {went:,} went back, {len(program.out):,} were "
-                    f"printed, and then nothing for {stuck:g} s",
+                    f"stalled for {stall_timeout:g} s: of {len(data):,} bytes the server received {received:,} and "
+                    f"sent back {sent:,}, and the client printed {len(program.out):,}",
                     pattern="stuck",
                 )
         if not self.shows(data):
-            raise self._incomplete(data)
-        if program.code:
-            raise Failed(f"it showed all of the answer, but {self.ending()}: {tail(self.said.encode())}")
+            raise self._incomplete_output(data)
+        if program.exit_code:
+            error = quote_end(self.error_output.encode())
+            raise Failed(f"the client printed the whole reply, but {self.describe_exit()}: {error}")
 
-    def _incomplete(self, data: bytes) -> Failed:
-        printed = bytes(self.program.out)
-        if not data.startswith(printed[:16]) or not printed:
-            return self._hidden(data)
-        # Its lines are long; with short ones each piece tells where it belongs.
-        text, pattern, place = difference(data.replace(b".", b"\n"), printed.replace(b".", b"\n"))
-        if place == len(printed):
-            text, pattern = f"only {place:,} of {len(data):,} bytes are shown", pattern_of(place)
-        said = f"; it said {tail(self.said.encode())}" if self.said else ""
-        evidence = Evidence.at(place, data, printed)
-        return Failed(f"{text}{said}, and {self.ending()}", pattern=pattern, evidence=evidence)
+    def _incomplete_output(self, data: bytes) -> Failed:
+        output = bytes(self.program.out)
+        if not data.startswith(output[:16]) or not output:
+            return self._not_shown(data)
+        # The payload's short lines locate a piece; `bulk_payload` had replaced their ends.
+        text, pattern, offset = difference(data.replace(b".", b"\n"), output.replace(b".", b"\n"))
+        if offset == len(output):
+            text, pattern = f"the output shows only {offset:,} of {len(data):,} bytes", pattern_of(offset)
+        stderr_text = f"; standard error: {quote_end(self.error_output.encode())}" if self.error_output else ""
+        evidence = Evidence.at(offset, data, output)
+        return Failed(f"{text}{stderr_text}, and {self.describe_exit()}", pattern=pattern, evidence=evidence)
 
     @property
-    def words(self) -> str:
-        """What it said that is neither its prompt nor the answer."""
-        if self.said:
-            return self.said
-        text = bytes(self.program.out[self._mark : self._left_at[0] if self._left_at else None]).replace(
-            self._prompt or b"\0", b""
-        )
-        rest = text.replace(self.answer, b"") if self.answer else text
-        return rest.decode(errors="replace").strip()
+    def messages(self) -> str:
+        """Its own messages: output without the prompt and the reply."""
+        if self.error_output:
+            return self.error_output
+        end = self._output_at_eof[0] if self._output_at_eof else None
+        output = bytes(self.program.out[self._stdout_mark : end]).replace(self._prompt or b"\0", b"")
+        output = output.replace(self.reply, b"") if self.reply else output
+        return output.decode(errors="replace").strip()
 
     def close(self) -> None:
-        """End the client and the server."""
+        """Stop the client and the server."""
         self.loop.close()
-        for each in (*self._open, *self.sockets.values()):
+        for each in (*self._resources, *self.sockets.values()):
             each.close()

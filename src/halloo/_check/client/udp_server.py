@@ -1,6 +1,6 @@
-"""The instrumented server of datagrams: what came, from whom and when; answers from it and from elsewhere.
+"""The instrumented UDP server: records each datagram with its sender and time; replies from its own or another address.
 
-Knows sockets. An act, a script, takes the datagrams one by one.
+Uses sockets. A behaviour, a script, receives the datagrams one by one.
 """
 
 import socket
@@ -10,79 +10,79 @@ from dataclasses import dataclass
 from functools import partial
 
 from halloo._check.client.loop import Script, ScriptLoop, Step
-from halloo._check.client.server import Hear, Sockets
+from halloo._check.client.server import OnFirstReply, Sockets
 
-MOST = 65507  # bytes
-WHOLE = 65536
-ELSEWHERE = "127.0.0.2"  # another address of this machine (Linux has all of 127/8)
+MAX_DATAGRAM = 65507  # bytes
+RECEIVE_SIZE = 65536
+OTHER_ADDRESS = "127.0.0.2"  # another loopback address (Linux has all of 127/8)
 
 
 @dataclass(frozen=True, slots=True)
 class Datagram:
-    """A datagram that came."""
+    """A received datagram."""
 
     data: bytes
-    when: float
+    received_at: float
     sender: tuple[str, int]
     socket: socket.socket
 
 
 class UdpServer:
-    """A port of loopback for datagrams, on both families."""
+    """A loopback port for datagrams, on IPv4 and IPv6."""
 
-    def __init__(self, sockets: Sockets, loop: ScriptLoop, *, hear: Hear = lambda: None) -> None:
-        """Take over sockets that have a port; `hear` is called before anything is sent."""
-        self.letters: list[Datagram] = []
-        self.given: list[bytes] = []
-        self._loop, self._hear = loop, hear
-        self._taken = 0
+    def __init__(self, sockets: Sockets, loop: ScriptLoop, *, on_first_reply: OnFirstReply = lambda: None) -> None:
+        """Take over bound sockets; `on_first_reply` is called before anything is sent."""
+        self.received: list[Datagram] = []
+        self.sent: list[bytes] = []
+        self._loop, self._on_first_reply = loop, on_first_reply
+        self._consumed = 0
         self._sockets = [*sockets.values()]
         for sock in self._sockets:
             sock.setblocking(False)
             loop.watch(sock.fileno(), partial(self._read, sock), read=True)
 
     def _read(self, sock: socket.socket, _: int) -> None:
-        with suppress(OSError):  # of an answer that nobody waited for
-            data, sender = sock.recvfrom(WHOLE)
-            self.letters.append(Datagram(data, self._loop.clock(), sender[:2], sock))
+        with suppress(OSError):  # ICMP error for a reply to a closed port
+            data, sender = sock.recvfrom(RECEIVE_SIZE)
+            self.received.append(Datagram(data, self._loop.clock(), sender[:2], sock))
 
-    def next(self) -> Generator[Step, None, Datagram]:
+    def receive(self) -> Generator[Step, None, Datagram]:
         """Wait for the next datagram."""
-        yield lambda: len(self.letters) > self._taken
-        self._taken += 1
-        return self.letters[self._taken - 1]
+        yield lambda: len(self.received) > self._consumed
+        self._consumed += 1
+        return self.received[self._consumed - 1]
 
-    def answer(self, letter: Datagram, data: bytes | None = None) -> None:
-        """Send the sender of a datagram what it sent, or something else."""
-        self._hear()
-        self.given.append(letter.data if data is None else data)
+    def reply(self, datagram: Datagram, data: bytes | None = None) -> None:
+        """Send `data` to the sender of a datagram; its own data when None."""
+        self._on_first_reply()
+        self.sent.append(datagram.data if data is None else data)
         with suppress(OSError):
-            letter.socket.sendto(self.given[-1], letter.sender)
+            datagram.socket.sendto(self.sent[-1], datagram.sender)
 
-    def lie(self, letter: Datagram, data: bytes) -> None:
-        """Send it from another port, and from another address."""
-        self._hear()
-        family = letter.socket.family
-        host, port, *_ = letter.socket.getsockname()
-        places = [(host, 0)]
+    def spoof_reply(self, datagram: Datagram, data: bytes) -> None:
+        """Send `data` to the sender of a datagram from another port and from another address."""
+        self._on_first_reply()
+        family = datagram.socket.family
+        host, port, *_ = datagram.socket.getsockname()
+        addresses = [(host, 0)]
         if family == socket.AF_INET:
-            places.append((ELSEWHERE, port))
-        for place in places:
+            addresses.append((OTHER_ADDRESS, port))
+        for address in addresses:
             with suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as sock:
-                sock.bind(place)
-                sock.sendto(data, letter.sender)
+                sock.bind(address)
+                sock.sendto(data, datagram.sender)
 
     def close(self) -> None:
-        """Give the port back."""
+        """Close the sockets."""
         for sock in self._sockets:
-            self._loop.forget(sock.fileno())
+            self._loop.unwatch(sock.fileno())
             sock.close()
 
 
 def refuse_all(sockets: Sockets) -> None:
-    """Have a port at which nobody is: each socket hears one stranger alone, so that everybody else is refused."""
+    """Refuse all datagrams: a connected UDP socket accepts them from its one remote address only."""
     for sock in sockets.values():
         sock.connect((sock.getsockname()[0], 1))
 
 
-Post = Callable[[UdpServer], Script]
+UdpBehaviour = Callable[[UdpServer], Script]

@@ -1,7 +1,7 @@
-"""A check as one page of HTML that needs nothing else: a list of cases for one report, a matrix for several.
+"""A check as one self-contained HTML page: a list of cases for one report, a matrix for several.
 
-Knows HTML. Everything that is not written here is escaped, and the page's policy forbids scripts and whatever would be
-fetched. Behind each cell of the matrix are the details of its result, on the same page.
+All text from elsewhere is escaped; the page's content security policy forbids scripts and fetches. Each cell of the
+matrix links to the details of its result on the same page.
 """
 
 import html
@@ -11,8 +11,8 @@ from importlib import resources
 
 from halloo._check.case import Case
 from halloo._check.grading import Weights, grade
-from halloo._check.report.finding import TOLD, Cause, Hints, finding, headline, one_line
-from halloo._check.report.summary import LEGEND, MARKS, columns, rows, standing, summary, took, unasked
+from halloo._check.report.finding import REPORTED, Cause, Hints, finding, headline, one_line
+from halloo._check.report.summary import LEGEND, SYMBOLS, columns, format_seconds, level_result, not_run, rows, summary
 from halloo._check.results import CheckReport, Result
 from halloo._core.escape import printable
 
@@ -32,7 +32,7 @@ _HEAD = """<!DOCTYPE html>
 
 
 def check_html(reports: Sequence[CheckReport], *, hints: Hints = "fix", weights: Weights | None = None) -> str:
-    """Write the page, with points where there are weights."""
+    """Write the page, with points if weights are given."""
     title = f"halloo check: {reports[0].target if len(reports) == 1 else f'{len(reports)} targets'}"
     parts = [_HEAD.format(title=_safe(one_line(title)), style=_style())]
     if len(reports) > 1:
@@ -65,7 +65,7 @@ def _matrix(reports: Sequence[CheckReport], weights: Weights | None) -> Iterator
     yield "</tr></thead>\n<tbody>\n"
     if weights:
         yield _row("points", [f"{grade([report], weights).points:g}" for report in reports])
-    yield _row("level reached", [str(at.reached) if (at := standing(report)) else "" for report in reports])
+    yield _row("level reached", [str(level.reached) if (level := level_result(report)) else "" for report in reports])
     for case, results in rows(reports):
         cells = "".join(_cell(result, number) for number, result in enumerate(results))
         yield f'<tr><th scope="row" title="{_safe(case.description)}">{_name(case)}</th>{cells}</tr>\n'
@@ -83,8 +83,8 @@ def _name(case: Case) -> str:
 def _cell(result: Result | None, number: int) -> str:
     if result is None:
         return "<td></td>"
-    told = _safe(f"{result.verdict} {headline(result.text)}")
-    link = f'<a href="#{_anchor(number, result.case)}" title="{told}">{MARKS[result.verdict]}</a>'
+    tooltip = _safe(f"{result.verdict} {headline(result.text)}")
+    link = f'<a href="#{_anchor(number, result.case)}" title="{tooltip}">{SYMBOLS[result.verdict]}</a>'
     return f'<td class="{result.verdict}">{link}</td>'
 
 
@@ -98,22 +98,22 @@ def _section(report: CheckReport, number: int, hints: Hints, weights: Weights | 
         graded = grade([report], weights)
         yield f"<p><b>{graded.points:g} of {graded.max_points:g} points</b></p>\n"
     if report.started:
-        yield f"<p>Begun {_safe(one_line(report.started))}.</p>\n"
-    yield from (f"<p>{_safe(line)}</p>\n" for line in unasked(report))
+        yield f"<p>Started {_safe(one_line(report.started))}.</p>\n"
+    yield from (f"<p>{_safe(line)}</p>\n" for line in not_run(report))
     yield from (_details(result, number, hints, report.target) for result in report.results)
     yield "</section>\n"
 
 
 def _details(result: Result, number: int, hints: Hints, target: str) -> str:
     case, found = result.case, finding(result, hints=hints, target=target)
-    opened = " open" if result.verdict in ("FAIL", "ERROR") else ""
-    seconds = f" · {took(result.seconds)}" if result.seconds else ""
-    told = _safe(headline(result.text)) if result.verdict not in TOLD else ""
+    open_attribute = " open" if result.verdict in ("FAIL", "ERROR") else ""
+    seconds = f" · {format_seconds(result.seconds)}" if result.seconds else ""
+    text = _safe(headline(result.text)) if result.verdict not in REPORTED else ""
     parts = [
-        f'<details id="{_anchor(number, case)}"{opened}>\n<summary>',
+        f'<details id="{_anchor(number, case)}"{open_attribute}>\n<summary>',
         f'<span class="{result.verdict}">{result.verdict}</span> {_safe(case.path)} <b>{_safe(case.name)}</b> ',
-        f"<small>{_safe(case.severity)} · level {case.level}{seconds}</small> {told}</summary>\n<dl>",
-        *(f"<dt>{word}</dt><dd>{_safe(text)}</dd>" for word, text in found.facts),
+        f"<small>{_safe(case.severity)} · level {case.level}{seconds}</small> {text}</summary>\n<dl>",
+        *(f"<dt>{label}</dt><dd>{_safe(text)}</dd>" for label, text in found.facts),
         "</dl>\n",
         f"<pre>{_safe(found.dump)}</pre>\n" if found.dump else "",
         *map(_cause, found.causes),

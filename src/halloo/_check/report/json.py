@@ -1,7 +1,7 @@
-"""A check as JSON, and back: `halloo.check/1`, one object a report.
+"""A check as JSON, and back: schema `halloo.check/1`, one object per report.
 
-Knows the names of its parts. Several reports are several objects, one after another, in one file or in many joined. An
-object says everything itself, so that it can be read without the catalogue that it came from.
+Several reports are several objects one after another, in one file or in concatenated files. An object is complete: it
+can be read without the case catalogue.
 
     {"schema", "version", "system": {...}, "config": {"effective": {...}, "supplied": {...}},
      "summary": {...}, "results": [{...}], "errors": {name: count}}
@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 from halloo._check.case import Case, Evidence
 from halloo._check.diagnoses import Diagnosis
 from halloo._check.report.finding import Hints, headline
-from halloo._check.report.summary import MARKS, reasons, standing
+from halloo._check.report.summary import SYMBOLS, level_result, reasons
 from halloo._check.results import CheckReport, Result
 from halloo._output.json import plain_json, system, version
 from halloo.errors import UsageError
@@ -27,11 +27,11 @@ _Object = dict[str, Any]
 
 
 def check_json(report: CheckReport, *, hints: Hints = "fix", indent: int | None = 2) -> str:
-    """Write a report as an object; without `indent` on one line, to be appended to others."""
-    return json.dumps(_told(report, hints), indent=indent, allow_nan=False)
+    """Write a report as an object; with `indent=None` on one line, as JSON Lines."""
+    return json.dumps(_report_object(report, hints), indent=indent, allow_nan=False)
 
 
-def _told(report: CheckReport, hints: Hints) -> _Object:
+def _report_object(report: CheckReport, hints: Hints) -> _Object:
     effective = {name: getattr(report, name) for name in ("target", "kind", "scheme", "seed", "level", "strict")}
     return {
         "schema": SCHEMA,
@@ -40,27 +40,27 @@ def _told(report: CheckReport, hints: Hints) -> _Object:
         "config": {"effective": effective | {"hints": hints}, "supplied": plain_json(report.supplied)},
         "summary": _summary(report),
         "results": [_result(result, hints) for result in report.results],
-        "errors": dict(Counter(_named(each.text) for each in report.results if each.verdict == "ERROR")),
+        "errors": dict(Counter(_exception_name(each.text) for each in report.results if each.verdict == "ERROR")),
     }
 
 
 def _summary(report: CheckReport) -> _Object:
-    at = standing(report)
+    level = level_result(report)
     return {
         "started": report.started or None,
         "duration_ns": _ns(report.seconds),
         "exit_code": report.exit_code,
         "trouble": report.trouble or None,
-        "verdicts": {verdict.lower(): report.counts.get(verdict, 0) for verdict in MARKS},
-        "level_reached": at.reached if at else None,
-        "level_needs": list(at.needs) if at else [],
+        "verdicts": {verdict.lower(): report.counts.get(verdict, 0) for verdict in SYMBOLS},
+        "level_reached": level.reached if level else None,
+        "level_needs": list(level.needs) if level else [],
         "skipped": {why: len(ids) for why, ids in reasons(report, "SKIP").items()},
     }
 
 
 def _result(result: Result, hints: Hints) -> _Object:
     case, evidence = result.case, result.evidence
-    at = (
+    evidence_object = (
         {"offset": evidence.offset, "expected": evidence.expected.hex(), "came": evidence.received.hex()}
         if evidence
         else None
@@ -79,7 +79,7 @@ def _result(result: Result, hints: Hints) -> _Object:
         "text": result.text,
         "pattern": result.pattern or None,
         "duration_ns": _ns(result.seconds),
-        "evidence": at,
+        "evidence": evidence_object,
         "causes": [] if hints == "none" else [_cause(cause, hints) for cause in result.causes],
         "repeat": result.repeat or None,
     }
@@ -94,43 +94,43 @@ def _ns(seconds: float) -> int | None:
     return round(seconds * SECOND) if math.isfinite(seconds) else None
 
 
-def _named(trace: str) -> str:
-    """Give the name of the exception that ends a traceback."""
+def _exception_name(trace: str) -> str:
+    """Return the name of the exception at the end of a traceback."""
     return headline(trace).partition(":")[0].rpartition(".")[2] or "Exception"
 
 
-def read(text: str, *, torn: bool = False) -> tuple[CheckReport, ...]:
-    """Read reports, one object after another. `torn` passes over a last one that was cut off while it was written.
+def read_reports(text: str, *, allow_truncated: bool = False) -> tuple[CheckReport, ...]:
+    """Read reports, one object after another; `allow_truncated` ignores an incomplete last line.
 
-    Raises UsageError when it is something else.
+    Raises UsageError for anything else.
     """
     try:
-        return tuple(_reports(text, torn))
+        return tuple(_reports(text, allow_truncated))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         if isinstance(error, UsageError):
             raise
-        raise UsageError(f"this is no report of a check ({type(error).__name__}: {error})", _REMEDY) from error
+        raise UsageError(f"this is not a check report ({type(error).__name__}: {error})", _REMEDY) from error
 
 
-_REMEDY = "give what `halloo check --json` has written"
+_REMEDY = "pass a file written by `halloo check --json`"
 
 
-def _reports(text: str, torn: bool) -> Iterator[CheckReport]:
-    decoder, place = json.JSONDecoder(), 0
-    while place < len(text) and (place := len(text) - len(text[place:].lstrip())) < len(text):
+def _reports(text: str, allow_truncated: bool) -> Iterator[CheckReport]:
+    decoder, offset = json.JSONDecoder(), 0
+    while offset < len(text) and (offset := len(text) - len(text[offset:].lstrip())) < len(text):
         try:
-            found, place = decoder.raw_decode(text, place)
+            record, offset = decoder.raw_decode(text, offset)
         except json.JSONDecodeError:
-            if torn and "\n" not in text[place:].rstrip("\n"):
+            if allow_truncated and "\n" not in text[offset:].rstrip("\n"):
                 return
             raise
-        if not isinstance(found, dict) or found.get("schema") != SCHEMA:
-            raise UsageError(f"this is no report of the schema {SCHEMA}", _REMEDY)
-        yield _report(found)
+        if not isinstance(record, dict) or record.get("schema") != SCHEMA:
+            raise UsageError(f"this is not a report of schema {SCHEMA}", _REMEDY)
+        yield _report(record)
 
 
-def _report(found: _Object) -> CheckReport:
-    effective, summary = found["config"]["effective"], found["summary"]
+def _report(record: _Object) -> CheckReport:
+    effective, summary = record["config"]["effective"], record["summary"]
     return CheckReport(
         target=str(effective["target"]),
         kind=str(effective["kind"]),
@@ -139,48 +139,50 @@ def _report(found: _Object) -> CheckReport:
         level=int(effective["level"]),
         strict=bool(effective["strict"]),
         seconds=(summary["duration_ns"] or 0) / SECOND,
-        results=tuple(map(_read_result, found["results"])),
+        results=tuple(map(_read_result, record["results"])),
         started=summary["started"] or "",
         trouble=summary["trouble"] or "",
-        supplied=dict(found["config"]["supplied"]),
+        supplied=dict(record["config"]["supplied"]),
     )
 
 
-def _read_result(found: _Object) -> Result:
-    at = found["evidence"]
-    if found["verdict"] not in MARKS or found["severity"] not in ("MUST", "SHOULD", "INFO"):
-        raise ValueError(f"{found['verdict']!r}, {found['severity']!r}")
+def _read_result(record: _Object) -> Result:
+    evidence = record["evidence"]
+    if record["verdict"] not in SYMBOLS or record["severity"] not in ("MUST", "SHOULD", "INFO"):
+        raise ValueError(f"{record['verdict']!r}, {record['severity']!r}")
     return Result(
-        case=_read_case(found),
-        verdict=found["verdict"],
-        text=found["text"],
-        seconds=(found["duration_ns"] or 0) / SECOND,
-        evidence=Evidence(at["offset"], bytes.fromhex(at["expected"]), bytes.fromhex(at["came"])) if at else None,
-        pattern=found["pattern"] or "",
+        case=_read_case(record),
+        verdict=record["verdict"],
+        text=record["text"],
+        seconds=(record["duration_ns"] or 0) / SECOND,
+        evidence=Evidence(evidence["offset"], bytes.fromhex(evidence["expected"]), bytes.fromhex(evidence["came"]))
+        if evidence
+        else None,
+        pattern=record["pattern"] or "",
         causes=tuple(
             Diagnosis(
-                name=each["name"],
-                why=each["why"],
-                python=each["python"] or "",
-                c=each["c"] or "",
-                cases=frozenset(),
+                name=each["name"], why=each["why"], python=each["python"] or "", c=each["c"] or "", cases=frozenset()
             )
-            for each in found["causes"]
+            for each in record["causes"]
         ),
-        repeat=found["repeat"] or "",
+        repeat=record["repeat"] or "",
     )
 
 
-def _read_case(found: _Object) -> Case:
-    """Make a case that has the same id, name and deed, which are those of its function; it cannot be asked again."""
+def _read_case(record: _Object) -> Case:
+    """Make a case with the id, name and description of the report; it cannot be run again."""
 
     def run(_: object) -> NoReturn:
-        raise NotImplementedError("a case that was read from a report")
+        raise NotImplementedError("a case read from a report cannot be run")
 
-    if found["id"][:1] not in ("T", "U", "C"):
-        raise ValueError(found["id"])
-    run.__name__ = f"{found['id']}_{found['name']}".replace("-", "_").lower()
-    run.__doc__ = found["does"]
+    if record["id"][:1] not in ("T", "U", "C"):
+        raise ValueError(record["id"])
+    run.__name__ = f"{record['id']}_{record['name']}".replace("-", "_").lower()
+    run.__doc__ = record["does"]
     return Case(
-        run=run, passes=found["passes"], severity=found["severity"], source=found["source"], needs=tuple(found["needs"])
+        run=run,
+        passes=record["passes"],
+        severity=record["severity"],
+        source=record["source"],
+        needs=tuple(record["needs"]),
     )

@@ -1,7 +1,7 @@
-"""A check as JUnit's XML, which CI systems show: a suite a report, a test case a case.
+"""A check as JUnit XML for CI systems: one suite per report, one test case per case.
 
-Knows the shape that Jenkins has given it (junit-10.xsd). FAIL is a failure, ERROR an error; BLOCKED and SKIP are
-skipped; PASS, WARN and INFO have passed, with what they have to tell as output.
+Follows Jenkins' schema (junit-10.xsd). FAIL is a failure, ERROR an error; BLOCKED and SKIP are skipped; PASS, WARN and
+INFO pass, with their text as output.
 """
 
 from collections.abc import Sequence
@@ -9,17 +9,17 @@ from xml.etree import ElementTree as ET
 
 from halloo._check.case import KINDS
 from halloo._check.grading import Weights, grade
-from halloo._check.report.finding import Hints, finding, headline, one_line, plain
+from halloo._check.report.finding import Hints, finding, finding_text, headline, one_line
 from halloo._check.report.summary import level_text, summary
 from halloo._check.results import CheckReport, Result
 from halloo._core.escape import printable
 
 _ELEMENTS = {"FAIL": "failure", "ERROR": "error", "BLOCKED": "skipped", "SKIP": "skipped"}
-_SECONDS = len("2026-01-01T00:00:00")  # of a time without its fraction and zone, which the schema does not know
+_TIMESTAMP_LENGTH = len("2026-01-01T00:00:00")  # the schema allows no fraction and no time zone
 
 
 def junit(reports: Sequence[CheckReport], *, hints: Hints = "fix", weights: Weights | None = None) -> str:
-    """Write all reports as one document, with the points where there are weights."""
+    """Write all reports as one document, with points if weights are given."""
     suites = ET.Element("testsuites", name="halloo check")
     for report in reports:
         suites.append(_suite(report, hints, weights))
@@ -33,14 +33,14 @@ def junit(reports: Sequence[CheckReport], *, hints: Hints = "fix", weights: Weig
 def _suite(report: CheckReport, hints: Hints, weights: Weights | None) -> ET.Element:
     suite = ET.Element("testsuite", name=one_line(report.target), time=_time(report.seconds))
     if report.started:
-        suite.set("timestamp", one_line(report.started)[:_SECONDS])
-    told = {"kind": report.kind, "scheme": report.scheme, "seed": report.seed, "level": report.level}
-    told |= {"level reached": level_text(report)}
+        suite.set("timestamp", one_line(report.started)[:_TIMESTAMP_LENGTH])
+    values = {"kind": report.kind, "scheme": report.scheme, "seed": report.seed, "level": report.level}
+    values |= {"level reached": level_text(report)}
     if weights:
-        marked = grade([report], weights)
-        told |= {"points": f"{marked.points:g}", "points of": f"{marked.max_points:g}"}
+        graded = grade([report], weights)
+        values |= {"points": f"{graded.points:g}", "points of": f"{graded.max_points:g}"}
     properties = ET.SubElement(suite, "properties")
-    for name, value in told.items():
+    for name, value in values.items():
         ET.SubElement(properties, "property", name=name, value=one_line(str(value)))
     if report.trouble:
         suite.append(_unstarted(report))
@@ -53,7 +53,7 @@ def _suite(report: CheckReport, hints: Hints, weights: Weights | None) -> ET.Ele
 
 
 def _unstarted(report: CheckReport) -> ET.Element:
-    """Let a run that could not begin be seen as one that failed."""
+    """Report a program that did not start as a failed test."""
     test = ET.Element("testcase", classname=f"halloo.check.{one_line(report.scheme)}", name="start", time="0")
     failure = ET.SubElement(test, "failure", type="MUST", message=headline(report.trouble))
     failure.text = printable(report.trouble)
@@ -72,10 +72,10 @@ def _test(result: Result, hints: Hints, target: str) -> ET.Element:
     if element == "skipped":
         ET.SubElement(test, element, type=result.verdict, message=headline(result.text))
     elif element:
-        told = ET.SubElement(test, element, type=case.severity, message=headline(result.text))
-        told.text = plain(finding(result, hints=hints, target=target))
+        problem = ET.SubElement(test, element, type=case.severity, message=headline(result.text))
+        problem.text = finding_text(finding(result, hints=hints, target=target))
     elif result.verdict == "WARN":
-        ET.SubElement(test, "system-out").text = plain(finding(result, hints=hints, target=target))
+        ET.SubElement(test, "system-out").text = finding_text(finding(result, hints=hints, target=target))
     elif result.text:
         ET.SubElement(test, "system-out").text = printable(result.text)
     return test

@@ -1,40 +1,40 @@
-"""A check as Markdown, for documentation, comments and a CI's summary page: a table and what was found, or a matrix.
+"""A check as Markdown, for documents, comments and CI summaries: a table with findings, or a matrix.
 
-Knows GitHub's Markdown. What comes from a target stands in code, where neither markup nor @names mean anything.
+Writes GitHub's Markdown. Text from a target is put in code spans and blocks, where markup and @names have no effect.
 """
 
 import re
 from collections.abc import Iterator, Sequence
 
 from halloo._check.report.finding import Cause, Finding, Hints, findings, headline, one_line
-from halloo._check.report.summary import LEGEND, MARKS, columns, rows, summary, took, unasked
+from halloo._check.report.summary import LEGEND, SYMBOLS, columns, format_seconds, not_run, rows, summary
 from halloo._check.results import CheckReport, Result
 from halloo._core.escape import printable
 
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>()#+!|~&@$])")
-_LONGEST = 120  # characters of what was found, in a cell
+_MAX_CELL = 120  # characters of text in a cell
 
 
 def check_markdown(reports: Sequence[CheckReport], *, hints: Hints = "fix") -> str:
     """Write one report with its findings, or several as a matrix of cases and targets."""
-    lines = _one(reports[0], hints) if len(reports) == 1 else _matrix(reports)
+    lines = _one_report(reports[0], hints) if len(reports) == 1 else _matrix(reports)
     return "\n".join(lines) + "\n"
 
 
-def _one(report: CheckReport, hints: Hints) -> Iterator[str]:
-    yield from (f"## halloo check: {_code(report.target)}", "", _sum(report), "")
-    yield from (f"- {_code(line)}" for line in unasked(report))
+def _one_report(report: CheckReport, hints: Hints) -> Iterator[str]:
+    yield from (f"## halloo check: {_code(report.target)}", "", _summary_text(report), "")
+    yield from (f"- {_code(line)}" for line in not_run(report))
     yield from ("", "| case | | time | |", "|---|---|---:|---|")
     for result in report.results:
         verdict = f"**{result.verdict}**" if result.verdict in ("FAIL", "ERROR") else result.verdict
-        seconds = took(result.seconds) if result.seconds else ""
-        yield f"| {_case(result)} | {verdict} | {seconds} | {_found(result)} |"
+        seconds = format_seconds(result.seconds) if result.seconds else ""
+        yield f"| {_case(result)} | {verdict} | {seconds} | {_found_cell(result)} |"
     for _, found in findings(report, hints=hints):
         yield ""
         yield from _finding(found)
 
 
-def _sum(report: CheckReport) -> str:
+def _summary_text(report: CheckReport) -> str:
     return _code(summary(report)) if report.trouble else _text(summary(report))
 
 
@@ -42,18 +42,18 @@ def _case(result: Result) -> str:
     return _text(f"{result.case.path} {result.case.name}")
 
 
-def _found(result: Result) -> str:
+def _found_cell(result: Result) -> str:
     text = headline(result.text)
-    return _code(text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}...", cell=True) if text else ""
+    return _code(text if len(text) <= _MAX_CELL else f"{text[: _MAX_CELL - 3]}...", cell=True) if text else ""
 
 
 def _finding(found: Finding) -> Iterator[str]:
     yield from (f"### {_text(found.title)}", "")
-    for word, text in found.facts:
-        if word == "found":
-            yield from (f"- {word}:", "", *_block(text, "text", indent="  "), "")
+    for label, text in found.facts:
+        if label == "found":
+            yield from (f"- {label}:", "", *_block(text, "text", indent="  "), "")
         else:
-            yield f"- {word}: {_text(one_line(text))}"
+            yield f"- {label}: {_text(one_line(text))}"
     if found.dump:
         yield from ("", *_block(found.dump, "text"))
     for cause in found.causes:
@@ -80,24 +80,24 @@ def _matrix(reports: Sequence[CheckReport]) -> Iterator[str]:
 def _mark(result: Result | None) -> str:
     if result is None:
         return ""
-    mark = MARKS[result.verdict]
+    mark = SYMBOLS[result.verdict]
     return f"**{mark}**" if result.verdict in ("FAIL", "ERROR") else mark
 
 
 def _text(text: str) -> str:
-    """Take the meaning from everything that is markup."""
+    """Escape all markup."""
     return _MARKUP.sub(r"\\\1", one_line(text))
 
 
 def _code(text: str, *, cell: bool = False) -> str:
-    """Write a code span, with a fence longer than what is in it; in a table's `cell` a bar would end it.
+    """Write a code span with a fence longer than any in the text; in a table `cell` bars are escaped.
 
-    Readers differ about a bar that two backslashes precede, so none but ours does.
+    Parsers disagree about a bar after two backslashes, so a backslash before a bar is spelled out.
     """
-    shown = one_line(text)
-    fence = _fence(shown, 1)
-    pad = " " if shown.startswith("`") or shown.endswith("`") else ""
-    inside = shown.replace(r"\|", r"\x5c|").replace("|", r"\|") if cell else shown
+    line = one_line(text)
+    fence = _fence(line, 1)
+    pad = " " if line.startswith("`") or line.endswith("`") else ""
+    inside = line.replace(r"\|", r"\x5c|").replace("|", r"\|") if cell else line
     return f"{fence}{pad}{inside}{pad}{fence}"
 
 
@@ -106,6 +106,6 @@ def _block(text: str, language: str, *, indent: str = "") -> list[str]:
     return [f"{indent}{line}" for line in (f"{fence}{language}", *printable(text).splitlines(), fence)]
 
 
-def _fence(text: str, least: int) -> str:
+def _fence(text: str, minimum: int) -> str:
     runs = re.findall("`+", text)
-    return "`" * max(least, *(len(run) + 1 for run in runs), 0)
+    return "`" * max(minimum, *(len(run) + 1 for run in runs), 0)

@@ -1,6 +1,6 @@
-"""The marks of a class as CSV: a row a submission, to be opened in a spreadsheet.
+"""Marks for courses: a CSV row per submission, and Gradescope's results.json.
 
-Knows what a spreadsheet would take for a formula: such a text gets an apostrophe in front, which makes it text.
+A text that a spreadsheet would take for a formula gets a leading apostrophe.
 """
 
 import csv
@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 from halloo._check.case import KINDS
 from halloo._check.grading import FULL_MARKS, NO_MARKS, Mark, Weights, grade
-from halloo._check.report.finding import Hints, finding, headline, one_line, plain, worst_first
-from halloo._check.report.summary import summary, unasked
+from halloo._check.report.finding import Hints, finding, finding_text, headline, one_line, worst_first
+from halloo._check.report.summary import not_run, summary
 from halloo._check.results import CheckReport
 
 COLUMNS = ("target", "points", "passed", "failed", "first failure", "seconds")
@@ -22,31 +22,31 @@ FORMULAS = tuple(
 
 
 def marks(reports: Iterable[CheckReport], *, weights: Weights | None = None) -> str:
-    """Write a row for each target, whose reports count together. What was blocked has failed; warnings have passed."""
+    """Write a row for each target; its reports count together. BLOCKED counts as failed, WARN as passed."""
     submissions: dict[str, list[CheckReport]] = {}
     for report in reports:
         submissions.setdefault(report.target, []).append(report)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
-    for target, of_it in submissions.items():
-        writer.writerow(_row(target, of_it, weights))
+    for target, group in submissions.items():
+        writer.writerow(_row(target, group, weights))
     return text.getvalue()
 
 
 def _row(target: str, reports: Sequence[CheckReport], weights: Weights | None) -> list[str]:
     verdicts = [result.verdict for report in reports for result in report.results]
     return [
-        _inert(target),
+        _escape_formula(target),
         f"{grade(reports, weights).points:g}",
         str(sum(verdict in FULL_MARKS for verdict in verdicts)),
         str(sum(verdict in NO_MARKS for verdict in verdicts)),
-        _inert(_first(reports)),
+        _escape_formula(_first_failure(reports)),
         f"{sum(report.seconds for report in reports):.1f}",
     ]
 
 
-def _first(reports: Sequence[CheckReport]) -> str:
+def _first_failure(reports: Sequence[CheckReport]) -> str:
     for report in reports:
         if report.trouble:
             return headline(report.trouble)
@@ -56,9 +56,9 @@ def _first(reports: Sequence[CheckReport]) -> str:
     return ""
 
 
-def _inert(text: str) -> str:
-    shown = one_line(text)
-    return f"'{shown}" if shown.lstrip().startswith(FORMULAS) else shown
+def _escape_formula(text: str) -> str:
+    line = one_line(text)
+    return f"'{line}" if line.lstrip().startswith(FORMULAS) else line
 
 
 Visibility = Literal["visible", "hidden", "after_due_date", "after_published"]
@@ -71,10 +71,10 @@ def gradescope(
     weights: Weights | None = None,
     visibility: Visibility = "visible",
 ) -> str:
-    """Write the reports of one submission. What was skipped is told above the tests; it is neither won nor lost."""
+    """Write the reports of one submission. Skipped cases are listed above the tests and carry no points."""
     graded = grade(reports, weights)
     target = " ".join(dict.fromkeys(report.target for report in reports))
-    told = {
+    document = {
         "score": graded.points,
         "execution_time": round(sum(report.seconds for report in reports)),
         "output": "\n\n".join("\n".join([summary(report), *_notes(report)]) for report in reports),
@@ -85,14 +85,14 @@ def gradescope(
         "stdout_visibility": "hidden",
         "tests": [_test(mark, hints, target, visibility) for mark in graded.marks],
     }
-    return json.dumps(told, indent=2, allow_nan=False)
+    return json.dumps(document, indent=2, allow_nan=False)
 
 
 def _notes(report: CheckReport) -> list[str]:
-    faults = [result.case.id for result in report.results if result.verdict == "ERROR"]
-    lines = unasked(report)
-    if faults:
-        lines.append(f"ERROR {len(faults)}: halloo's own fault, not counted ({' '.join(faults)})")
+    errors = [result.case.id for result in report.results if result.verdict == "ERROR"]
+    lines = not_run(report)
+    if errors:
+        lines.append(f"ERROR {len(errors)}: internal error of halloo, not counted ({' '.join(errors)})")
     return lines
 
 
@@ -113,8 +113,8 @@ def _test(mark: Mark, hints: Hints, target: str, visibility: Visibility) -> dict
 def _output(mark: Mark, hints: Hints, target: str) -> str:
     result, case = mark.result, mark.result.case
     if result.verdict in ("FAIL", "WARN"):
-        return plain(finding(result, hints=hints, target=target))
-    told = headline(result.text)
+        return finding_text(finding(result, hints=hints, target=target))
+    text = headline(result.text)
     if result.verdict == "BLOCKED":
-        return one_line(f"BLOCKED: {told}. It is asked when that has been mended. {case.description}")
-    return one_line(f"{case.description} Expected: {case.passes}.{f' {told}' if told else ''}")
+        return one_line(f"BLOCKED: {text}. It runs once that passes. {case.description}")
+    return one_line(f"{case.description} Expected: {case.passes}.{f' {text}' if text else ''}")

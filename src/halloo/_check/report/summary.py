@@ -1,7 +1,4 @@
-"""What a report amounts to, in a line: how many passed, which level was reached, and why some were not asked.
-
-Knows results and words.
-"""
+"""Summaries of a report: verdict counts, the level reached, and the cases that did not run."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,18 +7,18 @@ from halloo._check.case import KINDS, Case
 from halloo._check.report.finding import headline, one_line
 from halloo._check.results import FAILING, CheckReport, Result
 
-MARKS = {"PASS": ".", "WARN": "w", "INFO": "i", "FAIL": "F", "ERROR": "E", "BLOCKED": "b", "SKIP": "-"}
+SYMBOLS = {"PASS": ".", "WARN": "w", "INFO": "i", "FAIL": "F", "ERROR": "E", "BLOCKED": "b", "SKIP": "-"}
 LEGEND = ". pass, F fail, w warning, i information, b blocked by another failure, - skipped, E halloo's own error"
-LEVEL_NAMES = {0: "not yet an echo", 1: "an echo", 2: "serves the next one", 3: "serves many", 4: "a service"}
+LEVEL_NAMES = ("no correct echo", "echo", "one client after another", "many clients at once", "long-running service")
 
 
 def verdicts(report: CheckReport) -> str:
     """Count the results of each verdict: `50 PASS, 1 FAIL`."""
-    return ", ".join(f"{report.counts[word]} {word}" for word in MARKS if word in report.counts)
+    return ", ".join(f"{report.counts[word]} {word}" for word in SYMBOLS if word in report.counts)
 
 
 def reasons(report: CheckReport, verdict: str) -> dict[str, list[str]]:
-    """Group the ids of a verdict by what is said of them."""
+    """Group the case ids of a verdict by the first line of their text."""
     groups: dict[str, list[str]] = {}
     for result in report.results:
         if result.verdict == verdict:
@@ -30,57 +27,61 @@ def reasons(report: CheckReport, verdict: str) -> dict[str, list[str]]:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """The level that was `reached`, the `highest` that was asked for, and the ids that the `lacking` one needs."""
+class LevelResult:
+    """The level reached, the highest level run, and the `missed` level with the ids that failed it."""
 
     reached: int
     highest: int
-    lacking: int | None = None
+    missed: int | None = None
     needs: tuple[str, ...] = ()
 
 
-def standing(report: CheckReport) -> Standing | None:
-    """Say which level was reached; None when too little was asked to tell."""
-    asked = [result for result in report.results if result.case.level <= report.level]
-    levels = {result.case.level for result in asked}
+def level_result(report: CheckReport) -> LevelResult | None:
+    """Compute the level reached; None when too few cases ran to tell."""
+    counted = [result for result in report.results if result.case.level <= report.level]
+    levels = {result.case.level for result in counted}
     if report.trouble or 1 not in levels or report.supplied.get("only"):
         return None
     severities = ("MUST", "SHOULD") if report.strict else ("MUST",)
-    poor = [each for each in asked if each.verdict in (*FAILING, "BLOCKED") and each.case.severity in severities]
-    lacking = min((each.case.level for each in poor), default=None)
-    reached = max((number for number in levels if lacking is None or number < lacking), default=0)
-    return Standing(reached, max(levels), lacking, tuple(each.case.id for each in poor if each.case.level == lacking))
+    missed_results = [
+        each for each in counted if each.verdict in (*FAILING, "BLOCKED") and each.case.severity in severities
+    ]
+    missed = min((each.case.level for each in missed_results), default=None)
+    reached = max((number for number in levels if missed is None or number < missed), default=0)
+    return LevelResult(
+        reached, max(levels), missed, tuple(each.case.id for each in missed_results if each.case.level == missed)
+    )
 
 
 def level_text(report: CheckReport) -> str:
-    """Say which level was reached: `level 2 of 3 (serves the next one; 3 needs T14)`. Empty when nobody knows."""
-    at = standing(report)
-    if at is None:
+    """Describe the level: `level 2 of 3 (one client after another; 3 needs T14)`; empty when unknown."""
+    level = level_result(report)
+    if level is None:
         return ""
-    needs = f"; {at.lacking} needs {' '.join(at.needs)}" if at.lacking else ""
-    return f"level {at.reached} of {at.highest} ({LEVEL_NAMES[at.reached]}{needs})"
+    needs = f"; {level.missed} needs {' '.join(level.needs)}" if level.missed else ""
+    return f"level {level.reached} of {level.highest} ({LEVEL_NAMES[level.reached]}{needs})"
 
 
-def took(seconds: float) -> str:
-    """Write seconds as a reader of a table likes them: `12 ms`, `3.1 s`, `48 s`."""
+def format_seconds(seconds: float) -> str:
+    """Format a duration for tables: `12 ms`, `3.1 s`, `48 s`."""
     if seconds < 1:
         return f"{seconds * 1000:.0f} ms"
     return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
 
 
 def summary(report: CheckReport) -> str:
-    """Say it all in a line."""
-    ending = f"{took(report.seconds)}, seed {report.seed}"
+    """Summarize a report in one line."""
+    ending = f"{format_seconds(report.seconds)}, seed {report.seed}"
     if report.trouble:
-        return f"nothing could be asked: {headline(report.trouble)}; {ending}"
+        return f"no case could run: {headline(report.trouble)}; {ending}"
     count = len(report.results)
     cases = "1 case" if count == 1 else f"{count} cases"
     parts = [f"{cases} of a {one_line(report.scheme)} {one_line(report.kind)}: {verdicts(report)}", level_text(report)]
     return "; ".join([*filter(None, parts), ending])
 
 
-def unasked(report: CheckReport) -> list[str]:
-    """Say what was not asked and why, a line a reason: `SKIP 2: needs Linux (T33 T45)`."""
+def not_run(report: CheckReport) -> list[str]:
+    """List the reasons why cases did not run, a line each: `SKIP 2: needs Linux (T33 T45)`."""
     return [
         f"{verdict} {len(ids)}: {why or 'no reason given'} ({' '.join(ids)})"
         for verdict in ("BLOCKED", "SKIP")
@@ -89,7 +90,7 @@ def unasked(report: CheckReport) -> list[str]:
 
 
 def rows(reports: Sequence[CheckReport]) -> list[tuple[Case, list[Result | None]]]:
-    """Give every case that was asked of anybody, and what came of it with each; None where it was not asked."""
+    """Return each case with its result for every report, None where it did not run."""
     found = [{result.case.id: result for result in report.results} for report in reports]
     return [(case, [results.get(case.id) for results in found]) for case in _cases(reports)]
 
@@ -100,6 +101,6 @@ def _cases(reports: Iterable[CheckReport]) -> list[Case]:
 
 
 def columns(reports: Sequence[CheckReport]) -> list[str]:
-    """Name the columns: by target, and by scheme too where there are several."""
+    """Name the columns by target, and by scheme too if there are several."""
     several = len({report.scheme for report in reports}) > 1
     return [one_line(f"{report.target} ({report.scheme})" if several else report.target) for report in reports]

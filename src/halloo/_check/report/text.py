@@ -1,6 +1,6 @@
-"""A check as text for a person: a line a result while it runs, then what was found, and the sum of it.
+"""A check as text: a line per result while it runs, then the findings and the summary.
 
-Knows results and words. Knows no terminal: `check_live` shows this in colours where there is one.
+On a terminal a live table, in colour, replaces the lines.
 """
 
 import os
@@ -16,36 +16,36 @@ from rich.text import Text
 from rich.theme import Theme
 
 from halloo._check.case import LEVELS, Case
-from halloo._check.report.finding import Hints, findings, headline, one_line, plain
-from halloo._check.report.summary import MARKS, summary, took, unasked
+from halloo._check.report.finding import Hints, finding_text, findings, headline, one_line
+from halloo._check.report.summary import SYMBOLS, format_seconds, not_run, summary
 from halloo._check.results import CheckReport, Result
 
-LONGEST = 160  # characters of what was found, in the one line of a result
+MAX_TEXT = 160  # characters of a result's text on its line
 
 
-def line(result: Result) -> str:
-    """Tell a result in a line: `PASS tcp/T09 half-close  12 ms`."""
+def result_line(result: Result) -> str:
+    """Format a result as a line: `PASS tcp/T09 half-close  12 ms`."""
     parts = [one_line(f"{result.verdict} {result.case.path} {result.case.name}")]
     if result.seconds:
-        parts.append(took(result.seconds))
+        parts.append(format_seconds(result.seconds))
     text = headline(result.text)
     if text:
-        parts.append(text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}...")
+        parts.append(text if len(text) <= MAX_TEXT else f"{text[: MAX_TEXT - 3]}...")
     return "  ".join(parts)
 
 
 def check_text(report: CheckReport, *, hints: Hints = "fix") -> str:
-    """Tell what failed and what to do about it, the gravest first, then the sum. A cause is explained once."""
+    """Write the findings, worst first, then the summary. Each cause is explained once."""
     known: set[str] = set()
     paragraphs = []
     for _, found in findings(report, hints=hints):
-        paragraphs.append(plain(found, known=known))
+        paragraphs.append(finding_text(found, known=known))
         known.update(cause.name for cause in found.causes)
-    paragraphs.append("\n".join([*unasked(report), summary(report)]))
+    paragraphs.append("\n".join([*not_run(report), summary(report)]))
     return "\n\n".join(paragraphs)
 
 
-QUIET = ("PASS", "INFO", "SKIP")  # seen in the table alone
+TABLE_ONLY = ("PASS", "INFO", "SKIP")  # shown in the table only
 PENDING = "dim"
 STYLES = {
     "PASS": "green",
@@ -59,37 +59,37 @@ STYLES = {
 
 
 class Progress(Protocol):
-    """Whoever tells results as they come; a context manager."""
+    """Shows results as they arrive; a context manager."""
 
     def __enter__(self) -> Self: ...
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        """End, so that the text below can be written."""
+        """Finish, so that text can follow."""
 
     def update(self, result: Result) -> None:
-        """Tell a result."""
+        """Show a result."""
 
 
 def progress(cases: Sequence[Case], stream: TextIO) -> Progress:
-    """Choose how these cases are told: as a table on a terminal that can draw one, otherwise as lines."""
-    return LiveTable(cases, stream) if draws(stream) else LineProgress(stream)
+    """Choose the display: a live table on a capable terminal, otherwise lines."""
+    return LiveTable(cases, stream) if supports_live(stream) else LineProgress(stream)
 
 
-def draws(stream: TextIO) -> bool:
-    """Whether a stream is a terminal that can do more than print."""
+def supports_live(stream: TextIO) -> bool:
+    """Whether the stream is a terminal with cursor movement and colours."""
     return stream.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
 
 
-def say(text: str, stream: TextIO) -> None:
-    """Write a check's text, in colours on a terminal unless NO_COLOR is set."""
-    if draws(stream):
-        _console(stream).print(_Colours()(Text(text)), soft_wrap=True)
+def print_text(text: str, stream: TextIO) -> None:
+    """Write a report's text, in colour on a terminal unless NO_COLOR is set."""
+    if supports_live(stream):
+        _console(stream).print(_Highlighter()(Text(text)), soft_wrap=True)
     else:
         stream.write(f"{text}\n")
     stream.flush()
 
 
 class LineProgress:
-    """A line a result, each written at once."""
+    """One line per result, flushed immediately."""
 
     def __init__(self, stream: TextIO) -> None:
         """Write to a stream."""
@@ -99,16 +99,16 @@ class LineProgress:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        """Nothing is open."""
+        """Do nothing."""
 
     def update(self, result: Result) -> None:
         """Write a result."""
-        self._stream.write(f"{line(result)}\n")
+        self._stream.write(f"{result_line(result)}\n")
         self._stream.flush()
 
 
 class LiveTable:
-    """A table of all cases by level, each with its mark as soon as there is one; what is not well goes by above it."""
+    """A live table of all cases by level; results other than PASS, INFO and SKIP are also printed above it."""
 
     def __init__(self, cases: Sequence[Case], stream: TextIO) -> None:
         """Draw on a terminal."""
@@ -123,14 +123,14 @@ class LiveTable:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        """Leave the table as it is."""
+        """Leave the final table on the screen."""
         self._live.stop()
 
     def update(self, result: Result) -> None:
-        """Mark a result in the table."""
+        """Enter a result into the table."""
         self._results[result.case.id] = result
-        if result.verdict not in QUIET:
-            self._console.print(_Colours()(Text(line(result))), soft_wrap=True)
+        if result.verdict not in TABLE_ONLY:
+            self._console.print(_Highlighter()(Text(result_line(result))), soft_wrap=True)
         self._live.update(self._table(), refresh=True)
 
     def _table(self) -> Table:
@@ -139,34 +139,33 @@ class LiveTable:
             cases = [case for case in self._cases if case.level == level]
             if cases:
                 grid.add_row(Text(f"level {level}"), Text(" ").join(map(self._cell, cases)))
-        grid.add_row(Text(f"{len(self._results)}/{len(self._cases)}"), Text(self._counted()))
+        grid.add_row(Text(f"{len(self._results)}/{len(self._cases)}"), Text(self._counts()))
         return grid
 
     def _cell(self, case: Case) -> Text:
-        """Write an id and its mark."""
         result = self._results.get(case.id)
         if result is None:
             return Text(f"{one_line(case.id)}  ", PENDING)
-        return Text(f"{one_line(case.id)}:{MARKS[result.verdict]}", STYLES[result.verdict])
+        return Text(f"{one_line(case.id)}:{SYMBOLS[result.verdict]}", STYLES[result.verdict])
 
-    def _counted(self) -> str:
+    def _counts(self) -> str:
         found = [result.verdict for result in self._results.values()]
-        return ", ".join(f"{found.count(verdict)} {verdict}" for verdict in MARKS if verdict in found)
+        return ", ".join(f"{found.count(verdict)} {verdict}" for verdict in SYMBOLS if verdict in found)
 
 
-class _Colours(RegexHighlighter):
-    """Verdicts and words in front of what they announce."""
+class _Highlighter(RegexHighlighter):
+    """Highlights verdicts and labels."""
 
     base_style = "check."
     highlights = (
         *(rf"(?m)^(?P<{verdict}>{verdict})\b" for verdict in STYLES),
         *(rf"\b\d+ (?P<{verdict}>{verdict})\b" for verdict in STYLES),
-        r"(?m)^  (?P<word>done|expected|found|rule|note|likely|repeat)\b",
+        r"(?m)^  (?P<label>done|expected|found|rule|note|likely|repeat)\b",
         r"(?m)^ +(?P<FAIL>\^\^)$",
     )
 
 
 def _console(stream: TextIO) -> Console:
-    """Make a console that obeys NO_COLOR, and no markup in what it is given."""
-    theme = Theme({f"check.{verdict}": style for verdict, style in STYLES.items()} | {"check.word": "bold"})
+    """Make a console that honours NO_COLOR and interprets no markup."""
+    theme = Theme({f"check.{verdict}": style for verdict, style in STYLES.items()} | {"check.label": "bold"})
     return Console(file=stream, force_terminal=True, highlight=False, markup=False, emoji=False, theme=theme)

@@ -1,13 +1,13 @@
-"""Reads lines, and ends each with a newline, the last one too."""
+"""Reads lines and ends each with a newline, also the last."""
 
 from tests._check.client.reference import Client, main
 
 
 class Mutant(Client):
-    """Differs in one step."""
+    """The reference client with one step changed."""
 
     def read(self) -> bytes:
-        """Give the input line by line."""
+        """Read the input as lines, each ended by a newline."""
         return b"".join(line.removesuffix(b"\n") + b"\n" for line in super().read().splitlines(keepends=True))
 
 

@@ -6,12 +6,12 @@ from tests._check.client.reference import Client, main
 
 
 class Mutant(Client):
-    """Differs in one step."""
+    """The reference client with one step changed."""
 
-    def talk(self) -> None:
-        """Do all of it, whoever wants it to stop."""
+    def exchange(self) -> None:
+        """Ignore SIGINT, then run."""
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        super().talk()
+        super().exchange()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Decodes each piece for itself: a letter may be cut in two."""
+"""Decodes each chunk separately, although a character may be split."""
 
 import sys
 
@@ -6,10 +6,10 @@ from tests._check.client.reference import Client, main
 
 
 class Mutant(Client):
-    """Differs in one step."""
+    """The reference client with one step changed."""
 
     def show(self, data: bytes) -> None:
-        """Print a piece as text."""
+        """Print a chunk as text."""
         sys.stdout.write(data.decode())
         sys.stdout.flush()
 

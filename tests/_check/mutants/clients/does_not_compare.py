@@ -1,13 +1,13 @@
-"""Prints what comes, and does not look at it."""
+"""Prints the reply without comparing it."""
 
 from tests._check.client.reference import Client, main
 
 
 class Mutant(Client):
-    """Differs in one step."""
+    """The reference client with one step changed."""
 
     def compare(self, data: bytes) -> None:
-        """Look away."""
+        """Do nothing."""
 
 
 if __name__ == "__main__":

@@ -1,20 +1,20 @@
-"""Allows the whole answer 2.6 seconds and the time that it takes at 2 MB/s, whether it comes or not."""
+"""Limits the whole reply to 2.6 seconds plus its time at 2 MB/s, despite progress."""
 
 import socket
 import time
 
-from tests._check.client.reference import Client, Trouble, main
+from tests._check.client.reference import Client, ClientError, main
 
 
 class Mutant(Client):
-    """Differs in one step."""
+    """The reference client with one step changed."""
 
-    def wait(self, sock: socket.socket) -> None:
-        """Wait until the time of the whole answer is over."""
-        self.began = getattr(self, "began", time.monotonic())
-        deadline = self.began + 2.6 + len(self.sent) / 2_000_000
+    def wait_readable(self, sock: socket.socket) -> None:
+        """Wait until the time limit of the whole reply."""
+        self.started_at = getattr(self, "started_at", time.monotonic())
+        deadline = self.started_at + 2.6 + len(self.sent) / 2_000_000
         if not self.readable(sock, deadline - time.monotonic()):
-            raise Trouble("the answer takes too long")
+            raise ClientError("the answer takes too long")
 
 
 if __name__ == "__main__":

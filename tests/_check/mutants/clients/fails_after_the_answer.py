@@ -1,4 +1,4 @@
-"""Takes a reset for an error even when all of the answer has come."""
+"""Treats a reset as an error even after the whole reply."""
 
 import socket
 
@@ -6,11 +6,11 @@ from tests._check.client.reference import BUFFER, Client, main
 
 
 class Mutant(Client):
-    """Differs in one step."""
+    """The reference client with one step changed."""
 
-    def take(self, sock: socket.socket) -> bytes:
-        """Receive a piece."""
-        self.wait(sock)
+    def receive_chunk(self, sock: socket.socket) -> bytes:
+        """Receive a chunk."""
+        self.wait_readable(sock)
         return sock.recv(BUFFER)
 
 

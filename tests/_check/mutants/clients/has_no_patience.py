@@ -1,17 +1,17 @@
-"""Gives up when an answer takes longer than a second."""
+"""Gives up when a reply takes longer than a second."""
 
 import socket
 
-from tests._check.client.reference import Client, Trouble, main
+from tests._check.client.reference import Client, ClientError, main
 
 
 class Mutant(Client):
-    """Differs in one step."""
+    """The reference client with one step changed."""
 
-    def wait(self, sock: socket.socket) -> None:
-        """Wait a second."""
+    def wait_readable(self, sock: socket.socket) -> None:
+        """Wait for a second at most."""
         if not self.readable(sock, 1):
-            raise Trouble("no answer within a second")
+            raise ClientError("no answer within a second")
 
 
 if __name__ == "__main__":

@@ -1,15 +1,15 @@
-"""Takes the end for the end of the answer, whatever is missing."""
+"""Treats end of file as the end of the reply, even if bytes are missing."""
 
 from tests._check.client.reference import Client, main
 
 
 class Mutant(Client):
-    """Differs in one step."""
+    """The reference client with one step changed."""
 
-    def judge(self) -> None:
-        """Be content, unless the connection broke."""
-        if self.broken:
-            super().judge()
+    def check_complete(self) -> None:
+        """Check only after a failed send."""
+        if self.send_failed:
+            super().check_complete()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Ignores how much send() has sent."""
+"""Ignores the return value of send()."""
 
 import socket
 import time
@@ -9,13 +9,13 @@ PART = 1 << 20
 
 
 class Mutant(Client):
-    """Differs in one step."""
+    """The reference client with one step changed."""
 
     def send(self, sock: socket.socket, data: bytes) -> None:
-        """Send a part of each part."""
-        for place in range(0, len(data), PART):
-            sock.send(data[place : place + PART])
-            self.moved = time.monotonic()
+        """Call send() once for each part."""
+        for offset in range(0, len(data), PART):
+            sock.send(data[offset : offset + PART])
+            self.last_progress = time.monotonic()
 
 
 if __name__ == "__main__":

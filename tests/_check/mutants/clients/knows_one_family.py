@@ -1,17 +1,17 @@
-"""Knows IPv4 only."""
+"""Supports IPv4 only."""
 
 import socket
 
-from tests._check.client.reference import PATIENCE, Client, main
+from tests._check.client.reference import TIMEOUT, Client, main
 
 
 class Mutant(Client):
-    """Differs in one step."""
+    """The reference client with one step changed."""
 
     def connect(self) -> socket.socket:
-        """Connect, as it was done in 1990."""
+        """Connect over IPv4."""
         sock = socket.socket(socket.AF_INET)
-        sock.settimeout(PATIENCE)
+        sock.settimeout(TIMEOUT)
         sock.connect((self.host, self.port))
         sock.settimeout(None)
         return sock

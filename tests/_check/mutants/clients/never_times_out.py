@@ -1,4 +1,4 @@
-"""Waits without a limit, for a connection and for an answer."""
+"""Waits without a limit for the connection and for the reply."""
 
 import socket
 
@@ -6,14 +6,14 @@ from tests._check.client.reference import Client, main
 
 
 class Mutant(Client):
-    """Differs in one step."""
+    """The reference client with one step changed."""
 
     def connect(self) -> socket.socket:
-        """Connect, however long it takes."""
+        """Connect without a timeout."""
         return socket.create_connection((self.host, self.port))
 
-    def wait(self, sock: socket.socket) -> None:
-        """Wait for ever."""
+    def wait_readable(self, sock: socket.socket) -> None:
+        """Do not limit the wait."""
 
 
 if __name__ == "__main__":

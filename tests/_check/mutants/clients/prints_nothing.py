@@ -1,10 +1,10 @@
-"""Receives the answer, and keeps it to itself."""
+"""Receives the reply but does not print it."""
 
 from tests._check.client.reference import Client, main
 
 
 class Mutant(Client):
-    """Differs in one step."""
+    """The reference client with one step changed."""
 
     def show(self, data: bytes) -> None:
         """Print nothing."""

@@ -6,10 +6,10 @@ from tests._check.client.reference import Client, main
 
 
 class Mutant(Client):
-    """Differs in one step."""
+    """The reference client with one step changed."""
 
     def read(self) -> bytes:
-        """Give the input, which had better be text."""
+        """Decode the input as UTF-8."""
         return sys.stdin.buffer.read().decode().encode()
 
 

@@ -1,4 +1,4 @@
-"""Takes what one recv() gives for the whole answer."""
+"""Treats the result of one recv() as the whole reply."""
 
 import socket
 
@@ -6,11 +6,11 @@ from tests._check.client.reference import Client, main
 
 
 class Mutant(Client):
-    """Differs in one step."""
+    """The reference client with one step changed."""
 
     def receive(self, sock: socket.socket) -> None:
-        """Show the first piece."""
-        data = self.take(sock)
+        """Print the first chunk only."""
+        data = self.receive_chunk(sock)
         self.show(data)
         self.compare(data)
         self.received += len(data)

@@ -1,4 +1,4 @@
-"""Receives once, and prints what it has sent beside: whoever does not look twice finds the whole answer there."""
+"""Receives once and prints its message beside the reply, so that the output contains the whole reply anyway."""
 
 import socket
 
@@ -6,11 +6,11 @@ from tests._check.client.reference import Client, main
 
 
 class Mutant(Client):
-    """Differs in one step."""
+    """The reference client with one step changed."""
 
     def receive(self, sock: socket.socket) -> None:
-        """Show both, and look no further."""
-        data = self.take(sock)
+        """Print the message and the first chunk."""
+        data = self.receive_chunk(sock)
         self.show(b"Sent: " + self.sent + b"\nReceived: " + data + b"\n")
         self.compare(data)
         self.received += len(data)

@@ -6,12 +6,12 @@ from tests._check.client.reference import Client, main
 
 
 class Mutant(Client):
-    """Differs in one step."""
+    """The reference client with one step changed."""
 
-    def begin(self, sock: socket.socket, data: bytes) -> None:
-        """Send."""
+    def start_sending(self, sock: socket.socket, data: bytes) -> None:
+        """Send in the same thread."""
         self.send(sock, data)
-        self.finish(sock)
+        self.shutdown_write(sock)
 
 
 if __name__ == "__main__":

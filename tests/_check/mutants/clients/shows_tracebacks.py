@@ -1,4 +1,4 @@
-"""Catches nothing."""
+"""Catches no exceptions."""
 
 import traceback
 
@@ -6,12 +6,12 @@ from tests._check.client.reference import Client, main
 
 
 class Mutant(Client):
-    """Differs in one step."""
+    """The reference client with one step changed."""
 
     def run(self) -> int:
-        """Do it, and show the inside when something happens."""
+        """Run, and print a traceback on an exception."""
         try:
-            self.talk()
+            self.exchange()
         except (Exception, KeyboardInterrupt):  # noqa: BLE001 - as the interpreter does
             traceback.print_exc()
             return 1

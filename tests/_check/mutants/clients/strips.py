@@ -1,13 +1,13 @@
-"""Strips the input before it sends it."""
+"""Strips the input before sending it."""
 
 from tests._check.client.reference import Client, main
 
 
 class Mutant(Client):
-    """Differs in one step."""
+    """The reference client with one step changed."""
 
     def read(self) -> bytes:
-        """Give the input without the blanks around it."""
+        """Return the input without blanks at both ends."""
         return super().read().strip()
 
 

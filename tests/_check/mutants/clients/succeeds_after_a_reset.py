@@ -1,14 +1,14 @@
-"""Says that the connection was reset, and exits as if all were well."""
+"""Reports that the connection was reset, but exits with code 0."""
 
 from tests._check.client.reference import Client, main
 
 
 class Mutant(Client):
-    """Differs in one step."""
+    """The reference client with one step changed."""
 
-    def complain(self, error: Exception) -> int:
-        """Say what happened; 0 when the connection broke off."""
-        code = super().complain(error)
+    def report(self, error: Exception) -> int:
+        """Report the error; return 0 after a reset."""
+        code = super().report(error)
         return 0 if isinstance(error, ConnectionResetError | BrokenPipeError) else code
 
 

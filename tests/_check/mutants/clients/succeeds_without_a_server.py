@@ -1,14 +1,14 @@
-"""Says that nobody is there, and exits as if all were well."""
+"""Reports that the connection was refused, but exits with code 0."""
 
 from tests._check.client.reference import Client, main
 
 
 class Mutant(Client):
-    """Differs in one step."""
+    """The reference client with one step changed."""
 
-    def complain(self, error: Exception) -> int:
-        """Say what happened; 0 where nobody listens."""
-        code = super().complain(error)
+    def report(self, error: Exception) -> int:
+        """Report the error; return 0 if the connection was refused."""
+        code = super().report(error)
         return 0 if isinstance(error, ConnectionRefusedError) else code
 
 

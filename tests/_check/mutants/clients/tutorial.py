@@ -1,4 +1,4 @@
-"""The client of many tutorials: one recv() for one message, and nothing that can go wrong."""
+"""The client of many tutorials: one recv() per message, no error handling."""
 
 import socket
 import sys

@@ -1,12 +1,12 @@
-"""Has room for 1024 bytes, and does not know that there were more."""
+"""Receives 1024 bytes and does not detect truncation."""
 
-from tests._check.client.reference_udp import Asker, main
+from tests._check.client.reference_udp import UdpEchoClient, main
 
 
-class Mutant(Asker):
-    """Differs in one step."""
+class Mutant(UdpEchoClient):
+    """The reference client with one step changed."""
 
-    room = 1024
+    receive_size = 1024
 
 
 if __name__ == "__main__":

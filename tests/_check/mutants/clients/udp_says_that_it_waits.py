@@ -1,17 +1,17 @@
-"""Says that it waits, and waits for ever."""
+"""Prints that it waits, and waits forever."""
 
 import sys
 
-from tests._check.client.reference_udp import Asker, main
+from tests._check.client.reference_udp import UdpEchoClient, main
 
 
-class Mutant(Asker):
-    """Differs in one step."""
+class Mutant(UdpEchoClient):
+    """The reference client with one step changed."""
 
-    patience = None
+    timeout = None
 
     def send(self, line: bytes) -> None:
-        """Send a datagram, and say so."""
+        """Send a datagram and print a message."""
         super().send(line)
         sys.stdout.write("sent; waiting for the answer\n")
         sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""Ends when a ping is not answered."""
+"""Exits when a ping gets no reply."""
 
 import sys
 
@@ -6,10 +6,10 @@ from tests._check.client.pinger import Pinger, main
 
 
 class Mutant(Pinger):
-    """Differs in one step."""
+    """The reference client with one step changed."""
 
     def lost(self) -> None:
-        """Give up."""
+        """Exit."""
         sys.exit("Request timed out")
 
 

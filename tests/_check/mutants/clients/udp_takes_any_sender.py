@@ -1,10 +1,10 @@
-"""Takes an answer from anybody."""
+"""Accepts a reply from any sender."""
 
-from tests._check.client.reference_udp import Asker, main
+from tests._check.client.reference_udp import UdpEchoClient, main
 
 
-class Mutant(Asker):
-    """Differs in one step."""
+class Mutant(UdpEchoClient):
+    """The reference client with one step changed."""
 
     def open(self) -> None:
         """Do not connect."""

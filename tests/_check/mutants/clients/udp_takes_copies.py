@@ -1,13 +1,13 @@
-"""Takes any answer for the one to its last question."""
+"""Accepts any reply as the one to its last message."""
 
-from tests._check.client.reference_udp import Asker, main
+from tests._check.client.reference_udp import UdpEchoClient, main
 
 
-class Mutant(Asker):
-    """Differs in one step."""
+class Mutant(UdpEchoClient):
+    """The reference client with one step changed."""
 
     def is_copy(self, data: bytes) -> bool:
-        """Nothing is one."""
+        """Return False always."""
         return not isinstance(data, bytes)
 
 

@@ -1,12 +1,12 @@
-"""Waits for an answer without a limit."""
+"""Waits for a reply without a limit."""
 
-from tests._check.client.reference_udp import Asker, main
+from tests._check.client.reference_udp import UdpEchoClient, main
 
 
-class Mutant(Asker):
-    """Differs in one step."""
+class Mutant(UdpEchoClient):
+    """The reference client with one step changed."""
 
-    patience = None
+    timeout = None
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Does not say that it has finished, and receives at least once, even when it has sent nothing."""
+"""Sends no end of file, and receives at least once even after an empty message."""
 
 import socket
 import time
@@ -7,25 +7,25 @@ from tests._check.client.reference import Client, main
 
 
 class Mutant(Client):
-    """Differs in one step."""
+    """The reference client with one step changed."""
 
-    def finish(self, sock: socket.socket) -> None:
-        """Say nothing."""
+    def shutdown_write(self, sock: socket.socket) -> None:
+        """Do nothing."""
 
     def receive(self, sock: socket.socket) -> None:
-        """Receive, and then see whether that was all."""
-        while data := self.take(sock):
+        """Receive a chunk, then check whether the reply is complete."""
+        while data := self.receive_chunk(sock):
             self.show(data)
             self.compare(data)
             self.received += len(data)
-            self.moved = time.monotonic()
+            self.last_progress = time.monotonic()
             if self.received >= len(self.sent):
                 return
 
-    def wait(self, sock: socket.socket) -> None:
-        """Wait; without a limit where nothing is owed."""
+    def wait_readable(self, sock: socket.socket) -> None:
+        """Wait, without a limit after an empty message."""
         if self.sent:
-            super().wait(sock)
+            super().wait_readable(sock)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The cases of clients, run by an instrumented server."""
+"""The client cases."""
 
 from halloo._check.client.cases import answers, datagrams, ends, wire
 

@@ -1,34 +1,33 @@
-"""Cases of datagrams: lost, late, from strangers, to nobody, too long; and the pinger that many courses set.
+"""UDP cases: lost, late, spoofed, refused and long datagrams, and the UDP pinger of many courses.
 
-Knows a client's target. Datagrams get lost and nobody is told: a client has to know how long it waits, and for what.
+Uses a `ClientTarget` only. Datagrams are lost without an error: a client needs a timeout and has to match replies.
 """
 
 from collections.abc import Sequence
 
 from halloo._check.case import Failed, Skipped
 from halloo._check.client.case import case
-from halloo._check.client.cases.answers import MESSAGE
+from halloo._check.client.cases.answers import MESSAGE_ONLY
 from halloo._check.client.loop import Script
-from halloo._check.client.output_match import extent, pattern_of
-from halloo._check.client.target import GIVES_UP, LEAVES, SHOWN, START, ClientTarget
-from halloo._check.client.udp_server import MOST, Post, UdpServer
+from halloo._check.client.output_match import pattern_of, shown_length
+from halloo._check.client.target import CLIENT_TIMEOUT, CONNECT_TIMEOUT, EXIT_TIMEOUT, OUTPUT_TIMEOUT, ClientTarget
+from halloo._check.client.udp_server import MAX_DATAGRAM, UdpBehaviour, UdpServer
 from halloo._check.payload import payload
 
 UDP = frozenset({"udp"})
-MOMENT = 0.3  # seconds between a false answer and the true one
-PINGS, DROPPED = 10, 3
-PINGING = 40.0  # seconds
-FALSE = b"falsehood"
+SPOOF_DELAY = 0.3  # seconds between the false reply and the real one
+PINGS, LOST = 10, 3
+PINGER_TIMEOUT = 40.0  # seconds
+FALSE_REPLY = b"falsehood"
 
 
-def _sent(target: ClientTarget, box: UdpServer) -> None:
-    """See that it sends something."""
-    if not target.until(lambda: bool(box.letters), START):
-        raise Failed(f"no datagram came to port {target.port}; {target.story()}", pattern="silent")
+def _wait_datagram(target: ClientTarget, server: UdpServer) -> None:
+    if not target.wait_until(lambda: bool(server.received), CONNECT_TIMEOUT):
+        raise Failed(f"no datagram arrived at port {target.port}; {target.describe()}", pattern="silent")
 
 
 @case(
-    passes="asks again, or an error within 7 s",
+    passes="a retry, or an error within 7 s",
     severity="MUST",
     source="RFC 768: delivery is not guaranteed",
     waits=True,
@@ -36,176 +35,180 @@ def _sent(target: ClientTarget, box: UdpServer) -> None:
     schemes=UDP,
 )
 def c29_lost(target: ClientTarget) -> str:
-    """Lose the first datagram; answer those that follow."""
-    box = target.receive(_but_the_first)
-    _sent(target, box)
-    began = target.loop.clock()
-    target.until(lambda: len(box.letters) > 1 or target.prompted, GIVES_UP)
-    took = target.loop.clock() - began
-    if len(box.letters) > 1:
-        return f"sent another after {box.letters[1].when - box.letters[0].when:.1f} s"
+    """Drop the first datagram; reply to the following ones."""
+    server = target.serve_udp(_drop_first)
+    _wait_datagram(target, server)
+    started = target.loop.clock()
+    target.wait_until(lambda: len(server.received) > 1 or target.prompted, CLIENT_TIMEOUT)
+    elapsed = target.loop.clock() - started
+    if len(server.received) > 1:
+        return f"sent another datagram after {server.received[1].received_at - server.received[0].received_at:.1f} s"
     if not target.prompted:
-        if not target.program.ended and not target.leave(LEAVES):
-            raise Failed(f"it waits for ever: {target.story()}", pattern="hang")
-        if not target.complains and not target.words:
-            raise Failed(f"it ended as if all were well: {target.story()}", pattern="unnoticed")
-    return f"gave up after {took:.1f} s: {target.story()}"
+        if not target.program.ended and not target.end_session(EXIT_TIMEOUT):
+            raise Failed(f"the client did not exit: {target.describe()}", pattern="hang")
+        if not target.reports_error and not target.messages:
+            raise Failed(f"the client did not report the loss: {target.describe()}", pattern="unnoticed")
+    return f"gave up after {elapsed:.1f} s: {target.describe()}"
 
 
-def _but_the_first(box: UdpServer) -> Script:
-    yield from box.next()
-    yield from _echo(box)
+def _drop_first(server: UdpServer) -> Script:
+    yield from server.receive()
+    yield from _echo_all(server)
 
 
-def _echo(box: UdpServer) -> Script:
+def _echo_all(server: UdpServer) -> Script:
     while True:
-        box.answer((yield from box.next()))
+        server.reply((yield from server.receive()))
 
 
-@case(passes="is ignored", severity="SHOULD", source="anybody can send a datagram", schemes=UDP)
+@case(passes="the false reply is ignored", severity="SHOULD", source="any host can send a datagram", schemes=UDP)
 def c30_stranger(target: ClientTarget) -> None:
-    """Send a false answer from another port and another address, then the true one."""
-    box = target.receive(_lie_first)
-    _sent(target, box)
-    target.until(lambda: bool(box.given), START)
+    """Send a false reply from another port and another address, then the real one."""
+    server = target.serve_udp(_spoof_first)
+    _wait_datagram(target, server)
+    target.wait_until(lambda: bool(server.sent), CONNECT_TIMEOUT)
     early = target.program.ended
-    if not target.until(lambda: bool(box.given) and target.shows(box.given[0]), SHOWN):
-        target.leave(SHOWN)
-    if target.shows(FALSE):
-        raise Failed(f"it took the answer of a stranger for that of the server: {target.story()}", pattern="stranger")
+    if not target.wait_until(lambda: bool(server.sent) and target.shows(server.sent[0]), OUTPUT_TIMEOUT):
+        target.end_session(OUTPUT_TIMEOUT)
+    if target.shows(FALSE_REPLY):
+        raise Failed(f"it accepted a reply from another address or port: {target.describe()}", pattern="stranger")
     if early:
-        raise Failed(f"it did not wait for the answer of the server: {target.story()}", pattern="stranger")
-    if not target.shows(target.answer):
+        raise Failed(f"the client did not wait for the server's reply: {target.describe()}", pattern="stranger")
+    if not target.shows(target.reply):
         raise _not_shown(target)
 
 
-def _lie_first(box: UdpServer) -> Script:
+def _spoof_first(server: UdpServer) -> Script:
     while True:
-        letter = yield from box.next()
-        box.lie(letter, FALSE)
-        yield MOMENT
-        box.answer(letter)
+        datagram = yield from server.receive()
+        server.spoof_reply(datagram, FALSE_REPLY)
+        yield SPOOF_DELAY
+        server.reply(datagram)
 
 
 def _not_shown(target: ClientTarget) -> Failed | Skipped:
-    """Say that the answer is not shown; a client that shows none, as pingers do, cannot be judged by that."""
-    if target.program.code or not target.program.ended:
-        return Failed(f"it does not show the answer of the server: {target.story()}", pattern="silent")
-    return Skipped("it does not show what it receives")
+    """Return the outcome for a missing reply; Skipped for a client that prints no replies, such as a pinger."""
+    if target.program.exit_code or not target.program.ended:
+        return Failed(f"the client does not print the server's reply: {target.describe()}", pattern="silent")
+    return Skipped("the client does not print replies")
 
 
-@case(passes="is not taken for the second", severity="SHOULD", source="networks may copy a datagram", schemes=UDP)
+@case(passes="the copy is ignored", severity="SHOULD", source="networks may duplicate a datagram", schemes=UDP)
 def c31_copy(target: ClientTarget) -> None:
-    """During the second exchange send a late copy of the first answer, then the true one."""
-    target.need("typed", "piped", "own", why="is asked of a client that sends several lines")
+    """During the second exchange send a late copy of the first reply, then the real one."""
+    target.require_shape("typed", "piped", "own", why="needs a client that sends several lines")
     lines = [f"first{target.seed}", f"second{target.seed}"]
-    box = target.receive(_copy_during_second, lines)
-    _sent(target, box)
-    if not target.until(lambda: len(box.letters) > 1, START):
-        raise Skipped("it sends one datagram only")
-    target.until(lambda: len(box.given) > 2, START)
-    first, second = box.letters[0].data, box.letters[1].data
-    early = target.program.ended or target.prompted or any(letter.data != second for letter in box.letters[2:])
-    if not target.until(lambda: target.shows(second), SHOWN):
-        target.leave(SHOWN)
+    server = target.serve_udp(_copy_during_second, lines)
+    _wait_datagram(target, server)
+    if not target.wait_until(lambda: len(server.received) > 1, CONNECT_TIMEOUT):
+        raise Skipped("the client sends one datagram only")
+    target.wait_until(lambda: len(server.sent) > 2, CONNECT_TIMEOUT)
+    first, second = server.received[0].data, server.received[1].data
+    early = target.program.ended or target.prompted or any(datagram.data != second for datagram in server.received[2:])
+    if not target.wait_until(lambda: target.shows(second), OUTPUT_TIMEOUT):
+        target.end_session(OUTPUT_TIMEOUT)
     if not early and not target.shows(first):
-        raise Skipped("it does not show what it receives")
+        raise Skipped("the client does not print replies")
     if early or not target.shows(second):
-        raise Failed(f"it took a copy of the first answer for the second: {target.story()}", pattern="stranger")
+        raise Failed(f"it accepted a copy of the first reply as the second: {target.describe()}", pattern="stranger")
 
 
-def _copy_during_second(box: UdpServer) -> Script:
-    first = yield from box.next()
-    box.answer(first)
-    second = yield from box.next()
-    box.answer(second, first.data)
-    yield MOMENT
-    box.answer(second)
-    yield from _echo(box)
+def _copy_during_second(server: UdpServer) -> Script:
+    first = yield from server.receive()
+    server.reply(first)
+    second = yield from server.receive()
+    server.reply(second, first.data)
+    yield SPOOF_DELAY
+    server.reply(second)
+    yield from _echo_all(server)
 
 
-@case(passes="a reason, exit code not 0", severity="SHOULD", source="ICMP; ECONNREFUSED", kill=30, schemes=UDP)
+@case(passes="an error message, exit code not 0", severity="SHOULD", source="ICMP; ECONNREFUSED", kill=30, schemes=UDP)
 def c32_nobody(target: ClientTarget) -> str:
-    """Have nobody at the port."""
+    """Refuse every datagram (ICMP port unreachable)."""
     target.refuse_connections()
-    return target.see_trouble_told(2 * GIVES_UP, within=1, lossy=True)
+    return target.check_error_reported(2 * CLIENT_TIMEOUT, exit_timeout=1, lossy=True)
 
 
-@case(passes="is shown whole, or noticed", severity="SHOULD", source="recvfrom(2): MSG_TRUNC", schemes=UDP)
+@case(passes="the whole datagram, or an error", severity="SHOULD", source="recvfrom(2): MSG_TRUNC", schemes=UDP)
 def c33_long(target: ClientTarget) -> None:
-    """Answer with a datagram of 65 507 bytes."""
-    answer = payload(MOST).replace(b"\n", b".")
-    box = target.receive(_always(answer))
-    _sent(target, box)
-    if not target.until(lambda: target.shows(answer), SHOWN):
-        target.leave(SHOWN)
-    if target.shows(answer) or target.complains:
+    """Reply with a datagram of 65,507 bytes."""
+    reply = payload(MAX_DATAGRAM).replace(b"\n", b".")
+    server = target.serve_udp(_reply_with(reply))
+    _wait_datagram(target, server)
+    if not target.wait_until(lambda: target.shows(reply), OUTPUT_TIMEOUT):
+        target.end_session(OUTPUT_TIMEOUT)
+    if target.shows(reply) or target.reports_error:
         return
-    count = extent(bytes(target.program.out), answer)
+    count = shown_length(bytes(target.program.out), reply)
     if count < 16:
-        raise Skipped("it does not show what it receives")
+        raise Skipped("the client does not print replies")
     raise Failed(
-        f"of a datagram of {len(answer):,} bytes it shows the first {count:,}, and does not say that there were more",
-        pattern=pattern_of(count),
+        f"it prints the first {count:,} of {len(reply):,} bytes and reports no error", pattern=pattern_of(count)
     )
 
 
-def _always(answer: bytes) -> Post:
-    def post(box: UdpServer) -> Script:
+def _reply_with(reply: bytes) -> UdpBehaviour:
+    def behaviour(server: UdpServer) -> Script:
         while True:
-            box.answer((yield from box.next()), answer)
+            server.reply((yield from server.receive()), reply)
 
-    return post
+    return behaviour
 
 
 @case(
-    passes="ten datagrams come, it ends by itself, exit code 0",
+    passes="ten datagrams, exits by itself with code 0",
     severity="SHOULD",
     source="the UDP pinger lab of many courses: Kurose and Ross, ch. 2",
     waits=True,
-    kill=PINGING + 20,
+    kill=PINGER_TIMEOUT + 20,
     schemes=UDP,
 )
 def c34_pinger(target: ClientTarget) -> str:
-    """Lose 3 of 10 datagrams, chosen by the seed, and echo the others."""
-    target.need("typed", "piped", "own", why=MESSAGE)
-    lost = _chosen(target)
-    box = target.receive(_losing(lost), [f"ping{number}" for number in range(1, PINGS + 1)])
-    _sent(target, box)
-    target.until(lambda: len(box.letters) >= PINGS or _silent(target, box), PINGING)
-    if len(box.letters) == 1 and target.program.ended and not target.program.code:
-        raise Skipped("it is no pinger: it sent one datagram, which was answered")
-    target.loop.until(lambda: target.prompted or target.program.ended, GIVES_UP)
-    if not target.leave():
-        raise Failed(f"{len(box.letters)} datagrams came; it waits for ever: {target.story()}", pattern="hang")
-    if len(box.letters) < PINGS:
-        raise Failed(f"{len(box.letters)} datagrams came, not {PINGS}: {target.story()}", pattern="ended")
-    if target.program.code:
-        raise Failed(f"datagrams {_listed(lost)} were lost; it {target.ending()}: {target.story()}", pattern="ended")
-    return f"{len(box.letters)} came, {_listed(lost)} of them were lost, {target.program.seconds:.1f} s"
+    """Drop 3 of 10 datagrams, chosen by the seed; echo the others."""
+    target.require_shape("typed", "piped", "own", why=MESSAGE_ONLY)
+    lost = _choose_lost(target)
+    server = target.serve_udp(_drop(lost), [f"ping{number}" for number in range(1, PINGS + 1)])
+    _wait_datagram(target, server)
+    target.wait_until(lambda: len(server.received) >= PINGS or _has_stopped(target, server), PINGER_TIMEOUT)
+    if len(server.received) == 1 and target.program.ended and not target.program.exit_code:
+        raise Skipped("the client is not a pinger: it sent one datagram, which was echoed")
+    target.loop.wait_until(lambda: target.prompted or target.program.ended, CLIENT_TIMEOUT)
+    if not target.end_session():
+        raise Failed(f"{len(server.received)} datagrams received; it did not exit: {target.describe()}", pattern="hang")
+    if len(server.received) < PINGS:
+        raise Failed(f"{len(server.received)} datagrams received, not {PINGS}: {target.describe()}", pattern="ended")
+    if target.program.exit_code:
+        raise Failed(
+            f"datagrams {_join(lost)} were dropped; it {target.describe_exit()}: {target.describe()}", pattern="ended"
+        )
+    return f"{len(server.received)} received, numbers {_join(lost)} dropped, {target.program.duration:.1f} s"
 
 
-def _silent(target: ClientTarget, box: UdpServer) -> bool:
-    return target.loop.clock() - box.letters[-1].when > GIVES_UP
+def _has_stopped(target: ClientTarget, server: UdpServer) -> bool:
+    return target.loop.clock() - server.received[-1].received_at > CLIENT_TIMEOUT
 
 
-def _chosen(target: ClientTarget) -> list[int]:
-    """Choose what is lost: not the first, since some send no more than one, nor two in a row, since some ask again."""
-    places = sorted(target.chance().sample(range(2, PINGS + 2 - DROPPED), DROPPED))
-    return [place + before for before, place in enumerate(places)]
+def _choose_lost(target: ClientTarget) -> list[int]:
+    """Choose the datagrams to drop.
+
+    Not the first, since some clients send only one; not two in a row, since some clients retry.
+    """
+    candidates = sorted(target.random().sample(range(2, PINGS + 2 - LOST), LOST))
+    return [candidate + before for before, candidate in enumerate(candidates)]
 
 
-def _losing(lost: Sequence[int]) -> Post:
-    def post(box: UdpServer) -> Script:
+def _drop(lost: Sequence[int]) -> UdpBehaviour:
+    def behaviour(server: UdpServer) -> Script:
         number = 0
         while True:
             number += 1
-            letter = yield from box.next()
+            datagram = yield from server.receive()
             if number not in lost:
-                box.answer(letter)
+                server.reply(datagram)
 
-    return post
+    return behaviour
 
 
-def _listed(numbers: Sequence[int]) -> str:
+def _join(numbers: Sequence[int]) -> str:
     return ", ".join(map(str, sorted(numbers)))

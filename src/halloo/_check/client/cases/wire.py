@@ -1,6 +1,6 @@
-"""Cases that look at the wire: which bytes came, from where, and how the connection ended.
+"""Cases about the connection itself: the bytes sent, the address families, and how the connection ended.
 
-Knows a client's target.
+Uses a `ClientTarget` only.
 """
 
 import signal
@@ -8,127 +8,134 @@ import signal
 from halloo._check.case import Evidence, Failed, Skipped
 from halloo._check.client import behaviours
 from halloo._check.client.case import case
-from halloo._check.client.cases.answers import BULK, GIVEN, MESSAGE, MIB, SHOWS, TCP, bulk
-from halloo._check.client.server import Family, Peer, resolved
-from halloo._check.client.target import START, ClientTarget
+from halloo._check.client.cases.answers import C01, MESSAGE_ONLY, MESSAGE_SHAPES, MIB, PIPE_ONLY, TCP, bulk_payload
+from halloo._check.client.server import ClientConnection, Family, resolved_families
+from halloo._check.client.target import CONNECT_TIMEOUT, ClientTarget
 from halloo._check.payload import difference
 
-WORDS = "  two  words "
+SPACED_TEXT = "  two  words "
 FREEZES = 8
-STUCK = 5.0  # seconds without a byte after which no more will come
+STALL_TIMEOUT = 5.0  # seconds without input after which the client counts as stalled
 
 
 @case(passes="exactly the input, then FIN, not RST", severity="SHOULD", source="RFC 1122 4.2.2.13", schemes=TCP)
 def c17_wire(target: ClientTarget) -> None:
-    """Watch what is sent, blanks too, and how it ends."""
-    target.need(*GIVEN, why=MESSAGE)
-    text = target.subject.message or WORDS
+    """Record the bytes sent, blanks included, and how the connection ends."""
+    target.require_shape(*MESSAGE_SHAPES, why=MESSAGE_ONLY)
+    text = target.subject.message or SPACED_TEXT
     target.serve(behaviours.echo, text=text)
-    peer = target.asked()
-    target.until(lambda: peer.answered, START)
-    target.until(lambda: target.prompted or target.shows(target.answer), 1)
-    target.leave(START / 2)
-    _exactly(target, text.encode() + (b"\n" if target.shape == "piped" else b""), line=target.shape != "piped")
-    target.loop.until(lambda: bool(peer.end), START / 2)
-    if peer.end == "RST":
-        raise Failed("it ended the connection with a reset: it left bytes unread", pattern="reset")
-    if not peer.end:
-        raise Failed(f"it did not end the connection: {target.story()}", pattern="open")
+    connection = target.wait_message()
+    target.wait_until(lambda: connection.reply_sent, CONNECT_TIMEOUT)
+    target.wait_until(lambda: target.prompted or target.shows(target.reply), 1)
+    target.end_session(CONNECT_TIMEOUT / 2)
+    _check_received(target, text.encode() + (b"\n" if target.shape == "piped" else b""), line=target.shape != "piped")
+    target.loop.wait_until(lambda: bool(connection.end), CONNECT_TIMEOUT / 2)
+    if connection.end == "RST":
+        raise Failed("the client ended the connection with a reset: it left bytes unread", pattern="reset")
+    if not connection.end:
+        raise Failed(f"the client did not close the connection: {target.describe()}", pattern="open")
 
 
-def _exactly(target: ClientTarget, data: bytes, *, line: bool = False) -> None:
-    """See that these bytes came, of a `line` with any line end."""
-    came = b"".join(bytes(peer.received) for peer in target.peers)
-    if came != data and not (line and came.rstrip(b"\r\n") == data.rstrip(b"\r\n")):
-        place = next((n for n, (one, other) in enumerate(zip(data, came, strict=False)) if one != other), None)
-        place = min(len(data), len(came)) if place is None else place
+def _check_received(target: ClientTarget, data: bytes, *, line: bool = False) -> None:
+    """Check that exactly these bytes were sent; a `line` may have any line end."""
+    received = b"".join(bytes(connection.received) for connection in target.connections)
+    if received != data and not (line and received.rstrip(b"\r\n") == data.rstrip(b"\r\n")):
+        offset = next((n for n, (one, other) in enumerate(zip(data, received, strict=False)) if one != other), None)
+        offset = min(len(data), len(received)) if offset is None else offset
         raise Failed(
-            f"its input was {data!r}, it sent {came!r}", pattern="changed", evidence=Evidence.at(place, data, came)
+            f"the client's input was {data!r}, it sent {received!r}",
+            pattern="changed",
+            evidence=Evidence.at(offset, data, received),
         )
 
 
-@case(passes="connects", severity="SHOULD", source="RFC 8305", needs=SHOWS, schemes=TCP)
+@case(passes="connects", severity="SHOULD", source="RFC 8305", needs=C01, schemes=TCP)
 def c18_only_v4(target: ClientTarget) -> None:
     """Listen on the IPv4 address of localhost only."""
-    _by_name(target, 4)
+    _check_family(target, 4)
 
 
-@case(passes="connects", severity="SHOULD", source="RFC 8305", needs=SHOWS, schemes=TCP)
+@case(passes="connects", severity="SHOULD", source="RFC 8305", needs=C01, schemes=TCP)
 def c19_only_v6(target: ClientTarget) -> None:
     """Listen on the IPv6 address of localhost only."""
-    _by_name(target, 6)
+    _check_family(target, 6)
 
 
-def _by_name(target: ClientTarget, family: Family) -> None:
+def _check_family(target: ClientTarget, family: Family) -> None:
     if not target.subject.by_name:
-        raise Skipped("the command does not say where the host belongs: write HOST there")
-    if len({*resolved("localhost")}) < 2:
-        raise Skipped("localhost is known in one family only on this machine")
+        raise Skipped("the command has no place for the host: write HOST there")
+    if len({*resolved_families("localhost")}) < 2:
+        raise Skipped("localhost has one address family only on this machine")
     target.host = "localhost"
     target.serve(behaviours.echo, families=(family,))
-    target.see_shown()
+    target.check_reply_shown()
 
 
-@case(passes="exact", severity="MUST", source="Protohackers 0", needs=SHOWS, schemes=TCP)
+@case(passes="sends exactly the input", severity="MUST", source="Protohackers 0", needs=C01, schemes=TCP)
 def c23_binary(target: ClientTarget) -> None:
-    """Pipe NUL and 0xff through it; the line end is not the question."""
-    target.need("piped", why=BULK)
-    _through(target, b"nul-\x00-and-\xff-bytes\n", line=True)
+    """Send NUL and 0xff through a pipe; any line end is accepted."""
+    target.require_shape("piped", why=PIPE_ONLY)
+    _pipe_through(target, b"nul-\x00-and-\xff-bytes\n", line=True)
 
 
-@case(passes="exact", severity="MUST", source="a stream has no lines", needs=SHOWS, schemes=TCP)
+@case(passes="sends exactly the input", severity="MUST", source="a stream has no lines", needs=C01, schemes=TCP)
 def c24_no_newline(target: ClientTarget) -> None:
-    """Pipe a line without its end through it."""
-    target.need("piped", why=BULK)
-    _through(target, b"no newline here")
+    """Send a line without a line end through a pipe."""
+    target.require_shape("piped", why=PIPE_ONLY)
+    _pipe_through(target, b"no newline here")
 
 
-def _through(target: ClientTarget, data: bytes, *, line: bool = False) -> None:
+def _pipe_through(target: ClientTarget, data: bytes, *, line: bool = False) -> None:
     target.serve_bytes(behaviours.echo, data)
-    peer = target.asked()
-    target.until(lambda: peer.answered or bool(peer.end), START / 2)
-    target.until(lambda: bool(peer.end), 1)
-    _exactly(target, data, line=line)
-    target.see_shown()
+    connection = target.wait_message()
+    target.wait_until(lambda: connection.reply_sent or bool(connection.end), CONNECT_TIMEOUT / 2)
+    target.wait_until(lambda: bool(connection.end), 1)
+    _check_received(target, data, line=line)
+    target.check_reply_shown()
 
 
 @case(
-    passes="nothing is lost",
+    passes="no bytes are lost",
     severity="MUST",
-    source="signal(7): a signal cuts send() short",
+    source="signal(7): a signal interrupts send()",
     waits=True,
     kill=40,
     schemes=TCP,
 )
 def c25_freeze(target: ClientTarget) -> str:
-    """Freeze the client and let it go on (SIGSTOP, SIGCONT) while it is blocked in sending 16 MiB."""
-    target.need("piped", why=BULK)
-    data = bulk(16 * MIB)
-    target.serve_bytes(behaviours.deaf, data, buffer=MIB // 4)
-    peer, program = target.peer(), target.program
+    """Stop and continue the client (SIGSTOP, SIGCONT) while it is blocked sending 16 MiB."""
+    target.require_shape("piped", why=PIPE_ONLY)
+    data = bulk_payload(16 * MIB)
+    target.serve_bytes(behaviours.stop_reading, data, buffer=MIB // 4)
+    connection, program = target.wait_connection(), target.program
     for _ in range(FREEZES):
-        target.loop.pause(0.1)  # until it is blocked
-        program.tell(signal.SIGSTOP)
-        target.loop.pause(0.02)
-        program.tell(signal.SIGCONT)
-        before = len(peer.received)
-        peer.read(on=True)
-        if not _until(target, peer, before + MIB, 0.5) and not peer.end:
-            peer.echo()  # it waits for an answer to each line before it sends the next
-        peer.read(on=False)
-    peer.read(on=True)
-    target.loop.until(
-        lambda: bool(peer.end) or len(peer.received) >= len(data) or target.loop.clock() - peer.moved > STUCK, 30
+        target.loop.run_for(0.1)  # until send() blocks
+        program.send_signal(signal.SIGSTOP)
+        target.loop.run_for(0.02)
+        program.send_signal(signal.SIGCONT)
+        before = len(connection.received)
+        connection.set_reading(enabled=True)
+        if not _wait_received(target, connection, before + MIB, 0.5) and not connection.end:
+            connection.echo()  # a client that waits for the reply to each line before the next
+        connection.set_reading(enabled=False)
+    connection.set_reading(enabled=True)
+    target.loop.wait_until(
+        lambda: (
+            bool(connection.end)
+            or len(connection.received) >= len(data)
+            or target.loop.clock() - connection.last_progress > STALL_TIMEOUT
+        ),
+        30,
     )
-    if peer.received[: len(data)] != data:
-        text, pattern, place = difference(data.replace(b".", b"\n"), bytes(peer.received).replace(b".", b"\n"))
+    if connection.received[: len(data)] != data:
+        text, pattern, offset = difference(data.replace(b".", b"\n"), bytes(connection.received).replace(b".", b"\n"))
         raise Failed(
-            f"of {len(data):,} bytes {len(peer.received):,} came; {text}",
+            f"of {len(data):,} bytes {len(connection.received):,} arrived; {text}",
             pattern=pattern if pattern == "gap" else "short",
-            evidence=Evidence.at(place, data, bytes(peer.received)),
+            evidence=Evidence.at(offset, data, bytes(connection.received)),
         )
     return f"{FREEZES} times"
 
 
-def _until(target: ClientTarget, peer: Peer, size: int, seconds: float) -> bool:
-    return target.until(lambda: len(peer.received) >= size, seconds)
+def _wait_received(target: ClientTarget, connection: ClientConnection, size: int, seconds: float) -> bool:
+    return target.wait_until(lambda: len(connection.received) >= size, seconds)
