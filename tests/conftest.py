@@ -1,7 +1,4 @@
-"""See to it that every test leaves nothing behind: no open descriptor, no thread, no child process.
-
-Knows what this process holds, before a test and after it. Knows nothing of halloo: all tests are judged alike.
-"""
+"""Check that every test leaves nothing behind: no open descriptor, no thread, no child process."""
 
 import gc
 import os
@@ -15,66 +12,65 @@ import psutil
 import pytest
 from hypothesis import settings
 
-# Not os's own, which `tests.contract.windows` hides: from halloo, and not from those who look after the tests.
+# Not from `os`, where `tests.contract.windows` hides it from halloo.
 waitid = getattr(sys.modules.get("posix"), "waitid", None)
 
-# The same examples in every run, so that a failure can be repeated; and no deadline, which a busy machine would miss.
+# The same examples in every run, so that a failure can be repeated. No deadline, which a busy machine would miss.
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
 
-DESCRIPTORS = "/proc/self/fd"  # proc(5); other systems have no such list, and there descriptors go unchecked
-ENDING = 5.0  # seconds allowed to a thread that was told to stop and is about to
+DESCRIPTORS = "/proc/self/fd"  # proc(5); on other systems descriptors are not checked
+THREAD_TIMEOUT = 5.0  # seconds allowed to a thread that is about to end
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """Say what `--numprocesses auto` is: three for two cores, since a third of the time of the tests is waiting."""
+    """Set `--numprocesses auto`: three for two cores, because a third of the time of the tests is waiting."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return cores + cores // 2
 
 
 @pytest.fixture(autouse=True)
 def _nothing_left_behind() -> Iterator[None]:
-    """Fail the test that leaves something behind, and name it. What is set up first is torn down last: it sees all."""
-    before = held()
+    """Fail the test that leaves something behind, and name it. It is set up first, so torn down last."""
+    before = open_resources()
     yield
-    if left := left_behind(before):
+    if left := leaked(before):
         pytest.fail(f"left behind: {', '.join(left)}", pytrace=False)
 
 
-def left_behind(before: Counter[str]) -> list[str]:
-    """Say what is held now and was not before, not counting what only waits to be collected or to end."""
-    if not held() - before:
+def leaked(before: Counter[str]) -> list[str]:
+    """List what is open now and was not before, except what is only about to be collected or to end."""
+    if not open_resources() - before:
         return []
     for thread in threading.enumerate():
-        if said(thread) not in before:
-            thread.join(ENDING)
+        if thread_label(thread) not in before:
+            thread.join(THREAD_TIMEOUT)
     gc.collect()
-    return sorted((held() - before).elements())
+    return sorted((open_resources() - before).elements())
 
 
-def held() -> Counter[str]:
-    """Say what this process holds."""
-    return Counter([*descriptors(), *map(said, threading.enumerate()), *children()])
+def open_resources() -> Counter[str]:
+    """Count the descriptors, threads and child processes of this process."""
+    return Counter([*descriptors(), *map(thread_label, threading.enumerate()), *children()])
 
 
-def said(thread: threading.Thread) -> str:
-    """Name a thread."""
+def thread_label(thread: threading.Thread) -> str:
     return f"thread {thread.name!r}"
 
 
 def descriptors() -> Iterator[str]:
-    """Name each open descriptor by what it leads to."""
+    """Name each open descriptor by its target."""
     # With os, not pathlib: this runs twice a test, and pathlib takes twice as long.
     if not os.path.exists(DESCRIPTORS):  # noqa: PTH110 - as above
         return
     for number in os.listdir(DESCRIPTORS):  # noqa: PTH208 - as above
-        with suppress(FileNotFoundError):  # the one that the listing itself was read through
+        with suppress(FileNotFoundError):  # the descriptor of the listing itself
             yield f"descriptor of {os.readlink(f'{DESCRIPTORS}/{number}')}"  # noqa: PTH115 - as above
 
 
 def children() -> Iterator[str]:
-    """Name each child process, also one that has ended and was not waited for."""
+    """Name each child process, including those that have ended and were not waited for."""
     if not any_children():
         return
     for child in psutil.Process().children():
@@ -83,7 +79,7 @@ def children() -> Iterator[str]:
 
 
 def any_children() -> bool:
-    """Ask the system in one call whether there may be children: psutil would read all of the machine's processes."""
+    """Check in one system call whether there may be children: psutil would read all processes of the machine."""
     if waitid is None:
         return True
     try:

@@ -1,8 +1,8 @@
-"""Peers that a client may meet, good and bad: each takes a connection, does as its name says, and closes it.
+"""Peers for client tests, correct and faulty: each accepts a connection, behaves as its name says, and closes it.
 
-Those of datagrams take as many as come, from anybody.
+Datagram peers receive any number of datagrams from any sender.
 
-Knows raw sockets and one thread. Knows nothing of halloo: a server that is wrong must not depend on the right one.
+Raw sockets and one thread, without halloo: a faulty server must not depend on the correct one.
 """
 
 import os
@@ -12,20 +12,20 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
-PATIENCE = 20  # seconds; a peer that waits longer than that waits for nothing
+TIMEOUT = 20  # seconds
 
 
 @contextmanager
-def peer(*acts: Callable[[socket.socket], object]) -> Iterator[int]:
-    """Give the port on which a thread takes one client for each act, in turn, acts, and closes."""
+def peer(*handlers: Callable[[socket.socket], object]) -> Iterator[int]:
+    """Yield the port on which a thread accepts one client for each handler, in turn."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.settimeout(PATIENCE)
+        listener.settimeout(TIMEOUT)
 
         def serve() -> None:
-            for act in acts:
+            for act in handlers:
                 connection, _ = listener.accept()
                 with connection:
-                    connection.settimeout(PATIENCE)
+                    connection.settimeout(TIMEOUT)
                     act(connection)
 
         thread = threading.Thread(target=serve, name="peer")
@@ -38,14 +38,14 @@ def peer(*acts: Callable[[socket.socket], object]) -> Iterator[int]:
 
 @contextmanager
 def silent() -> Iterator[int]:
-    """Give the port of a peer that says nothing: clients reach its queue, but nobody takes them from it."""
+    """Yield the port of a listener that never accepts."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         yield listener.getsockname()[1]
 
 
 @contextmanager
 def full(*, room: bool = False) -> Iterator[tuple[str, int]]:
-    """Give the address of a server that lets nobody in, or with `room` one client, and is silent: as Linux has it."""
+    """Yield the address of a listener with a full backlog, or with `room` for one more client (Linux)."""
     with socket.socket() as busy, socket.socket() as first:
         busy.bind(("127.0.0.1", 0))
         busy.listen(0)  # room for one
@@ -55,29 +55,29 @@ def full(*, room: bool = False) -> Iterator[tuple[str, int]]:
 
 
 def unused_port() -> int:
-    """Give a port on which nothing listens: it was free a moment ago, and the system hands out others first."""
+    """Return a port on which nothing listens: it was just free, and the system assigns others first."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
         return port
 
 
-def mailbox() -> socket.socket:
-    """Open a socket for datagrams, on a free port of this machine."""
+def datagram_socket() -> socket.socket:
+    """Open a datagram socket on a free local port."""
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    sock.settimeout(PATIENCE)
+    sock.settimeout(TIMEOUT)
     sock.bind(("127.0.0.1", 0))
     return sock
 
 
 @contextmanager
-def correspondent(answers: Callable[[bytes], Iterable[bytes]]) -> Iterator[int]:
-    """Give the port on which a thread sends back, for each datagram, what `answers` makes of it."""
-    with mailbox() as sock, mailbox() as caller:
+def datagram_peer(answers: Callable[[bytes], Iterable[bytes]]) -> Iterator[int]:
+    """Yield the port on which a thread answers each datagram with `answers(datagram)`."""
+    with datagram_socket() as sock, datagram_socket() as control:
 
         def serve() -> None:
             while True:
                 data, sender = sock.recvfrom(65536)
-                if sender == caller.getsockname():
+                if sender == control.getsockname():
                     return
                 for answer in answers(data):
                     sock.sendto(answer, sender)
@@ -87,38 +87,38 @@ def correspondent(answers: Callable[[bytes], Iterable[bytes]]) -> Iterator[int]:
         try:
             yield sock.getsockname()[1]
         finally:
-            caller.sendto(b"that is all", sock.getsockname())
+            control.sendto(b"stop", sock.getsockname())
             thread.join()
 
 
-def once(datagram: bytes) -> list[bytes]:
-    """Answer a datagram as an echo does."""
+def echo_datagram(datagram: bytes) -> list[bytes]:
+    """Answer a datagram as an echo server does."""
     return [datagram]
 
 
 def unused_datagram_port() -> int:
-    """Give a port that no datagram reaches anybody on: it was free a moment ago, as for `unused_port`."""
-    with mailbox() as sock:
+    """Return a port without a datagram socket; as for `unused_port`, it was just free."""
+    with datagram_socket() as sock:
         port: int = sock.getsockname()[1]
         return port
 
 
-def everything(connection: socket.socket) -> bytes:
+def receive_all(connection: socket.socket) -> bytes:
     """Read to the client's end."""
-    pieces = bytearray()
-    while piece := connection.recv(65536):
-        pieces += piece
-    return bytes(pieces)
+    data = bytearray()
+    while chunk := connection.recv(65536):
+        data += chunk
+    return bytes(data)
 
 
 def echoing(connection: socket.socket) -> None:
-    """Send back each piece, and close after the client's end."""
+    """Echo each piece, and close after the client's end."""
     while piece := connection.recv(65536):
         connection.sendall(piece)
 
 
-def hanging_up_midway(connection: socket.socket) -> None:
-    """Send back two lines, and close after the third."""
+def closing_midway(connection: socket.socket) -> None:
+    """Echo two lines, and close after the third."""
     with connection.makefile("rb") as lines:
         for _ in range(2):
             connection.sendall(lines.readline())
@@ -126,28 +126,28 @@ def hanging_up_midway(connection: socket.socket) -> None:
 
 
 def halving(connection: socket.socket) -> None:
-    """Send back half of what the client sent."""
-    data = everything(connection)
+    """Send back half of the client's data."""
+    data = receive_all(connection)
     connection.sendall(data[: len(data) // 2])
 
 
 def closing(connection: socket.socket) -> None:
-    """Close as soon as something came."""
+    """Close after the first data."""
     connection.recv(65536)
 
 
 def resetting(connection: socket.socket) -> None:
-    """Read to the client's end, and answer with a reset."""
-    everything(connection)
+    """Read to the client's end, and reset the connection."""
+    receive_all(connection)
     linger_not_at_all = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger_not_at_all)
 
 
 def answering(answer: bytes) -> Callable[[socket.socket], None]:
-    """Send the answer after the client's end, whatever it sent."""
+    """Send a fixed answer after the client's end."""
 
     def act(connection: socket.socket) -> None:
-        everything(connection)
+        receive_all(connection)
         connection.sendall(answer)
 
     return act

@@ -1,6 +1,6 @@
 """Run programs as a person would: to the end, in the background, or in a terminal.
 
-Knows processes, pipes and pseudo-terminals. Knows nothing of halloo: every program is a list of words.
+Uses processes, pipes and pseudo-terminals, and does not depend on halloo: every program is a list of arguments.
 """
 
 import os
@@ -35,7 +35,7 @@ def run(
 
 @contextmanager
 def started(*argv: str | Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Start the program with (unbuffered) pipes, and end it with the block."""
+    """Start the program with unbuffered pipes, and end it with the block."""
     pipe = subprocess.PIPE
     with subprocess.Popen(argv, stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0) as process:
         try:
@@ -45,7 +45,7 @@ def started(*argv: str | Path) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def listening_port(process: subprocess.Popen[bytes], kind: Literal["tcp", "udp"] = "tcp", timeout: float = 10) -> int:
-    """Wait until the process, or a child of it, listens on a port; nothing connects to find out."""
+    """Wait until the process or a child of it listens on a port, without connecting to it."""
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
         for port in _listening_ports(process.pid, kind):
@@ -78,7 +78,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 class Terminal:
-    """A program in a pseudo-terminal of its own, and what a person does there. Skips the test where there is none."""
+    """A program in its own pseudo-terminal. Skips the test where there are none."""
 
     def __init__(self, *argv: str | Path) -> None:
         if not hasattr(os, "openpty"):
@@ -109,7 +109,7 @@ class Terminal:
     def interrupt(self) -> None:
         """Type Ctrl-C once the program waits: right before it does, a Python program may not see it until the next key.
 
-        The terminal drops what the program wrote and nobody has read yet.
+        The terminal discards output that was not read yet.
         """
         deadline = time.monotonic() + 5
         with suppress(psutil.NoSuchProcess):
@@ -120,7 +120,7 @@ class Terminal:
         self.type("\x03")
 
     def read_until(self, expected: bytes, timeout: float = 10) -> bytes:
-        """Read the screen up to the expected words, with them; what comes after them is left for the next reading."""
+        """Read the screen up to and including the expected text; what follows is left for the next call."""
         deadline = time.monotonic() + timeout
         while expected not in self._unread:
             if not self._read(deadline):
@@ -129,7 +129,7 @@ class Terminal:
         return before + found
 
     def read_to_end(self, timeout: float = 10) -> bytes:
-        """Read all that is still to come, until the program ends."""
+        """Read the remaining output, until the program ends."""
         deadline = time.monotonic() + timeout
         while self._read(deadline):
             pass
@@ -137,14 +137,14 @@ class Terminal:
         return rest
 
     def wait(self, timeout: float = 10) -> int:
-        """Wait for the end of the program, and return its exit code."""
+        """Wait for the end of the program; return its exit code."""
         return self.process.wait(timeout=timeout)
 
     def _read(self, deadline: float) -> bool:
-        """Read what there is; False after the end of the program."""
+        """Read the available output; False after the end of the program."""
         readable, _, _ = select.select([self._keyboard], [], [], max(0, deadline - time.monotonic()))
         if not readable:
-            raise TimeoutError(f"nothing more came after {self._unread!r}")
+            raise TimeoutError(f"no more output after {self._unread!r}")
         try:
             chunk = os.read(self._keyboard, 65536)
         except OSError:  # EIO: how Linux says that no program has the terminal open any more

@@ -1,6 +1,6 @@
-"""A relay for datagrams that loses, doubles and reorders some of them, by chance, and remembers exactly what it did.
+"""A datagram relay that randomly drops, duplicates and reorders datagrams, and records what it did.
 
-Knows raw sockets and one thread. Knows nothing of halloo. Chance is an argument, so that what happens can be repeated.
+Uses raw sockets and one thread, and does not depend on halloo. The random source is an argument, for repeatable runs.
 """
 
 import select
@@ -11,35 +11,35 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from random import Random
 
-from tests.peers import mailbox
+from tests.peers import datagram_socket
 
 
 @dataclass
-class Way:
-    """One direction: what may happen to a datagram there, and what did.
+class RelayDirection:
+    """One direction: what may happen to a datagram, and what did.
 
-    The probabilities are of each datagram that is not spared. One that is held back comes right after the next one.
+    The probabilities apply to each datagram that is not exempt. A held one is sent right after the next one.
     """
 
-    chance: Random
+    random: Random
     drop: float = 0.0
-    double: float = 0.0
+    duplicate: float = 0.0
     hold: float = 0.0
-    spares: Callable[[bytes], bool] = lambda _: False
+    exempt: Callable[[bytes], bool] = lambda _: False
     dropped: list[bytes] = field(default_factory=list)
-    delivered: list[bytes] = field(default_factory=list)  # in the order in which they were sent on
+    delivered: list[bytes] = field(default_factory=list)  # in the order sent
     held: bytes | None = None
 
-    def through(self, datagram: bytes) -> list[bytes]:
-        """Give what is sent on when this has come."""
-        fate = 1.0 if self.spares(datagram) else self.chance.random()
+    def forward(self, datagram: bytes) -> list[bytes]:
+        """Return what to send when this datagram arrives."""
+        fate = 1.0 if self.exempt(datagram) else self.random.random()
         if fate < self.drop:
             self.dropped.append(datagram)
             return []
-        if self.drop + self.double <= fate < self.drop + self.double + self.hold and self.held is None:
+        if self.drop + self.duplicate <= fate < self.drop + self.duplicate + self.hold and self.held is None:
             self.held = datagram
             return []
-        copies = [datagram] * (2 if fate < self.drop + self.double else 1)
+        copies = [datagram] * (2 if fate < self.drop + self.duplicate else 1)
         if self.held is not None:
             copies.append(self.held)
             self.held = None
@@ -48,37 +48,43 @@ class Way:
 
 
 @contextmanager
-def relay(server: int, there: Way, back: Way, *, first_takes: float = 0.0) -> Iterator[int]:
-    """Give the port of a relay to a server on this machine, for one client; its first answer takes so many seconds."""
-    with mailbox() as front, mailbox() as behind, mailbox() as caller:
-        behind.connect(("127.0.0.1", server))
+def relay(server: int, forward: RelayDirection, reverse: RelayDirection, *, first_delay: float = 0.0) -> Iterator[int]:
+    """Yield the port of a relay to a local server, for one client; the first reply takes `first_delay` seconds."""
+    with datagram_socket() as client_side, datagram_socket() as server_side, datagram_socket() as control:
+        server_side.connect(("127.0.0.1", server))
         thread = threading.Thread(
-            target=_run, args=(front, behind, caller.getsockname(), (there, back), first_takes), name="relay"
+            target=_run,
+            args=(client_side, server_side, control.getsockname(), (forward, reverse), first_delay),
+            name="relay",
         )
         thread.start()
         try:
-            yield front.getsockname()[1]
+            yield client_side.getsockname()[1]
         finally:
-            caller.sendto(b"that is all", front.getsockname())
+            control.sendto(b"stop", client_side.getsockname())
             thread.join()
 
 
 def _run(
-    front: socket.socket, behind: socket.socket, caller: tuple[str, int], ways: tuple[Way, Way], first_takes: float
+    client_side: socket.socket,
+    server_side: socket.socket,
+    control: tuple[str, int],
+    directions: tuple[RelayDirection, RelayDirection],
+    first_delay: float,
 ) -> None:
-    client, (there, back) = caller, ways
+    client, (forward, reverse) = control, directions
     while True:
-        readable, _, _ = select.select([front, behind], [], [])
-        if front in readable:
-            datagram, sender = front.recvfrom(65536)
-            if sender == caller:
+        readable, _, _ = select.select([client_side, server_side], [], [])
+        if client_side in readable:
+            datagram, sender = client_side.recvfrom(65536)
+            if sender == control:
                 return
             client = sender
-            for copy in there.through(datagram):
-                behind.send(copy)
-        if behind in readable:
-            answer = behind.recv(65536)
-            threading.Event().wait(first_takes)
-            first_takes = 0
-            for copy in back.through(answer):
-                front.sendto(copy, client)
+            for copy in forward.forward(datagram):
+                server_side.send(copy)
+        if server_side in readable:
+            answer = server_side.recv(65536)
+            threading.Event().wait(first_delay)
+            first_delay = 0
+            for copy in reverse.forward(answer):
+                client_side.sendto(copy, client)

@@ -1,6 +1,6 @@
-"""A loop that the test runs itself, a turn at a time, and whose time passes when the test says so.
+"""A loop that the test runs itself, turn by turn, with a clock that the test moves.
 
-Knows sockets and the loop. Knows no test. Nothing waits for a clock: a turn may wait for what is on its way already.
+No test waits for a clock; a turn may wait for data already sent.
 """
 
 import hashlib
@@ -18,10 +18,10 @@ from halloo._core.limits import Limits
 from halloo._net.datagrams import QUEUE, WHOLE
 from halloo._server import poller
 from halloo._server.acceptor import Endpoint
-from halloo._server.connections import SLOT, Snapshot
+from halloo._server.connections import COUNTER_INDEX, Snapshot
 from halloo._server.handlers import ConnectionObserver, Handler, PeerName, Respond
 from halloo._server.poller import Poller, Selector
-from halloo._server.tcp import BUFFER, Loop
+from halloo._server.tcp import BUFFER_SIZE, Loop
 from halloo._server.timestamps import ProbeTimestamper
 from halloo._server.udp import UDP_SEGMENT
 
@@ -29,10 +29,10 @@ MAKERS: list[Callable[[], Poller]] = [Selector]
 if hasattr(select, "epoll"):
     MAKERS.append(poller.Epoll)
 
-SOON = 5  # seconds that a turn may wait for what is on its way
-FLOOD = 64 * BUFFER  # more than the kernel keeps for the two of them
-IDLE, IDLE_TURNS = 0.01, 100  # seconds of a turn with nothing to do, and how many of them are too many
-TURNS = 10_000  # after so many turns it will not happen any more
+POLL_TIMEOUT = 5  # seconds that a turn may wait for data already sent
+FLOOD = 64 * BUFFER_SIZE  # more than the kernel buffers for both ends
+IDLE_TIMEOUT, MAX_IDLE_TURNS = 0.01, 100  # seconds of an idle turn; turns
+MAX_TURNS = 10_000  # after which waiting fails
 
 
 class Clock:
@@ -45,27 +45,33 @@ class Clock:
         return self.now
 
 
-class Turns:
-    """One loop, and a clock of its own; it closes the sockets of its posts."""
+class SteppedLoop:
+    """One loop with its own clock; it closes the sockets of its endpoints."""
 
     def __init__(
         self,
-        posts: Sequence[Endpoint],
+        endpoints: Sequence[Endpoint],
         limits: Limits | None,
         *,
         poller: Poller | None = None,
         observer: ConnectionObserver | None = None,
-        row: MutableSequence[int] | None = None,
+        counters: MutableSequence[int] | None = None,
         clients: int | None = None,
     ) -> None:
         self._cleanup = ExitStack()
-        for post in posts:
+        for post in endpoints:
             self._cleanup.enter_context(post.sock)
         self.clock = Clock()
         self.loop = Loop(
-            posts, poller=poller, limits=limits, clients=clients, observer=observer, row=row, clock=self.clock
+            endpoints,
+            poller=poller,
+            limits=limits,
+            clients=clients,
+            observer=observer,
+            counters=counters,
+            clock=self.clock,
         )
-        self._cleanup.callback(lambda: None if self.loop.waker.fileno() < 0 else self.loop.shutdown())
+        self._cleanup.callback(lambda: None if self.loop.wakeup_writer.fileno() < 0 else self.loop.shutdown())
 
     def __enter__(self) -> Self:
         return self
@@ -74,45 +80,45 @@ class Turns:
         self._cleanup.close()
 
     @property
-    def seen(self) -> Snapshot:
+    def snapshot(self) -> Snapshot:
         """What the loop has done so far."""
         return self.loop.snapshot()
 
     def count(self, name: str) -> int:
-        """How often something was counted."""
-        return self.loop.table.row[SLOT[name]]
+        """Return the counter of a name."""
+        return self.loop.table.counters[COUNTER_INDEX[name]]
 
     def until(self, condition: Callable[[], bool]) -> None:
-        """Take turns until it is so."""
-        for _ in range(TURNS):
+        """Take turns until the condition holds."""
+        for _ in range(MAX_TURNS):
             if condition():
                 return
-            self.loop.turn(SOON)
-        raise AssertionError(f"not after {TURNS} turns: {self.seen}")
+            self.loop.turn(POLL_TIMEOUT)
+        raise AssertionError(f"not after {MAX_TURNS} turns: {self.snapshot}")
 
     def settle(self) -> None:
-        """Take turns while there is something to do."""
-        for _ in range(TURNS):
+        """Take turns until no event is left."""
+        for _ in range(MAX_TURNS):
             if not self.loop.turn(0):
                 return
-        raise AssertionError(f"busy after {TURNS} turns: {self.seen}")
+        raise AssertionError(f"busy after {MAX_TURNS} turns: {self.snapshot}")
 
     def elapse(self, seconds: float) -> None:
-        """Let time pass, and happen what is then due."""
+        """Advance the clock, and call the callbacks that are due."""
         self.clock.now += seconds
-        for act in self.loop.timers.due(self.clock.now):
-            act()
+        for callback in self.loop.timers.pop_due(self.clock.now):
+            callback()
 
-    def pass_slowly(self, seconds: float, step: float = 0.25) -> None:
-        """Let time pass in steps, taking the turns that there are at each."""
+    def elapse_in_steps(self, seconds: float, step: float = 0.25) -> None:
+        """Advance the clock in steps, taking turns at each."""
         end = self.clock.now + seconds
         while self.clock.now < end:
             self.elapse(min(step, end - self.clock.now))
             self.settle()
 
 
-class Stage(Turns):
-    """A loop with one listening socket, and the clients that a test lets appear."""
+class Stage(SteppedLoop):
+    """A loop with one listening socket, and clients that the test connects."""
 
     def __init__(
         self,
@@ -122,21 +128,21 @@ class Stage(Turns):
         handler: Handler | None = None,
         context: SSLContext | None = None,
         observer: ConnectionObserver | None = None,
-        row: MutableSequence[int] | None = None,
+        counters: MutableSequence[int] | None = None,
         clients: int | None = None,
         buffer: int | None = None,
     ) -> None:
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=100)
         self.listener.setblocking(False)
-        self.listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as that of a server
+        self.listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as a server's listener
         if buffer:
             for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
                 self.listener.setsockopt(socket.SOL_SOCKET, option, buffer)
-        posts = [Endpoint(self.listener, handler, context)]
-        super().__init__(posts, limits, poller=poller, observer=observer, row=row, clients=clients)
+        endpoints = [Endpoint(self.listener, handler, context)]
+        super().__init__(endpoints, limits, poller=poller, observer=observer, counters=counters, clients=clients)
 
     def dial(self, host: str = "127.0.0.1", *, buffer: int | None = None) -> socket.socket:
-        """Connect a client that never blocks; the kernel answers it, accepted or not."""
+        """Connect a non-blocking client; the kernel answers it, accepted or not."""
         client = self._cleanup.enter_context(socket.socket())
         if buffer:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
@@ -145,53 +151,53 @@ class Stage(Turns):
         client.setblocking(False)
         return client
 
-    def arrive(self, host: str = "127.0.0.1", *, buffer: int | None = None) -> socket.socket:
-        """Connect a client, and take turns until it has been taken in or turned away."""
-        before = self._met()
+    def connect(self, host: str = "127.0.0.1", *, buffer: int | None = None) -> socket.socket:
+        """Connect a client, and take turns until it is accepted or refused."""
+        before = self._processed()
         client = self.dial(host, buffer=buffer)
-        self.until(lambda: self._met() > before)
+        self.until(lambda: self._processed() > before)
         return client
 
-    def _met(self) -> int:
-        return self.seen.accepted + sum(self.seen.refused.values())
+    def _processed(self) -> int:
+        return self.snapshot.accepted + sum(self.snapshot.refused.values())
 
     def echo(self, client: socket.socket, message: bytes = b"still there?\n") -> bytes:
-        """Send a message and give as many bytes as come back for it, fewer at an end."""
+        """Send a message, and return as many bytes of the answer, fewer at the end of the stream."""
         client.sendall(message)
         return self.read(client, len(message))
 
     def read(self, client: socket.socket, size: int = 1 << 62) -> bytes:
-        """Read so many bytes, or to the end, while the loop takes turns."""
-        pieces, patience = bytearray(), IDLE_TURNS
-        while patience:
+        """Read `size` bytes, or to the end, while the loop takes turns."""
+        data, idle_turns = bytearray(), MAX_IDLE_TURNS
+        while idle_turns:
             try:
-                piece = client.recv(min(size - len(pieces), BUFFER))
+                chunk = client.recv(min(size - len(data), BUFFER_SIZE))
             except BlockingIOError:
                 if not self.loop.turn(0) and not readable(client):
-                    self.loop.turn(IDLE)
-                    patience -= 1
+                    self.loop.turn(IDLE_TIMEOUT)
+                    idle_turns -= 1
                 continue
-            patience = IDLE_TURNS
-            pieces += piece
-            if not piece or len(pieces) == size:
-                return bytes(pieces)
-        raise AssertionError(f"only {len(pieces)} bytes came: {self.seen}")
+            idle_turns = MAX_IDLE_TURNS
+            data += chunk
+            if not chunk or len(data) == size:
+                return bytes(data)
+        raise AssertionError(f"only {len(data)} bytes received: {self.snapshot}")
 
     def flood(self, client: socket.socket, size: int = FLOOD) -> int:
-        """Send until neither the loop nor the system takes any more; say how much was taken."""
+        """Send until neither the loop nor the kernel takes more; return how much was taken."""
         data, sent = memoryview(pattern(FLOOD))[:size], 0
         while sent < len(data):
             try:
-                sent += client.send(data[sent : sent + BUFFER])
+                sent += client.send(data[sent : sent + BUFFER_SIZE])
             except BlockingIOError:
                 if self.loop.table.pending_writes and not self.loop.poller.poll(0):
                     return sent
-                self.loop.turn(SOON)
+                self.loop.turn(POLL_TIMEOUT)
         raise AssertionError(f"{sent} bytes were taken")
 
 
-class Hearing(Turns):
-    """A loop with sockets for datagrams, one for each host, and the senders that a test lets appear."""
+class DatagramStage(SteppedLoop):
+    """A loop with a datagram socket for each host, and senders that the test makes."""
 
     def __init__(
         self,
@@ -200,51 +206,51 @@ class Hearing(Turns):
         hosts: Sequence[str] = ("127.0.0.1",),
         poller: Poller | None = None,
         respond: Respond | None = None,
-        stamper: ProbeTimestamper | None = None,
+        timestamper: ProbeTimestamper | None = None,
         observer: ConnectionObserver | None = None,
-        row: MutableSequence[int] | None = None,
+        counters: MutableSequence[int] | None = None,
         buffer: int = QUEUE,
     ) -> None:
         self.socks = [unconnected(host, buffer) for host in hosts]
-        posts = [Endpoint(sock, respond=respond, timestamper=stamper) for sock in self.socks]
-        super().__init__(posts, limits, poller=poller, observer=observer, row=row)
+        endpoints = [Endpoint(sock, respond=respond, timestamper=timestamper) for sock in self.socks]
+        super().__init__(endpoints, limits, poller=poller, observer=observer, counters=counters)
 
     @property
     def port(self) -> int:
-        """That of the first socket."""
+        """The port of the first socket."""
         return int(self.socks[0].getsockname()[1])
 
     def sender(self, host: str = "127.0.0.1") -> socket.socket:
-        """Make somebody who can send, and never blocks."""
+        """Make a non-blocking sender."""
         return self._cleanup.enter_context(unconnected(host))
 
     def send(self, sender: socket.socket, datagram: bytes, to: str | None = None, *, segment: int = 0) -> None:
-        """Send a datagram, or a train of them cut into segments: where the sender is at home, or `to` another host."""
-        place = (to or sender.getsockname()[0], self.port)
-        sender.sendmsg([datagram], [train(segment)] if segment else [], 0, place)
+        """Send a datagram, or a batch cut into segments, to the sender's own host, or to another one."""
+        destination = (to or sender.getsockname()[0], self.port)
+        sender.sendmsg([datagram], [segment_option(segment)] if segment else [], 0, destination)
 
     def ask(self, sender: socket.socket, datagram: bytes, to: str | None = None) -> bytes:
-        """Send a datagram and give what comes back."""
+        """Send a datagram and return the reply."""
         self.send(sender, datagram, to)
-        return self.answers(sender, 1)[0]
+        return self.receive_replies(sender, 1)[0]
 
-    def answers(self, sender: socket.socket, count: int) -> list[bytes]:
-        """Take turns until so many have come back."""
-        came: list[bytes] = []
-        while len(came) < count:
+    def receive_replies(self, sender: socket.socket, count: int) -> list[bytes]:
+        """Take turns until `count` replies have arrived."""
+        replies: list[bytes] = []
+        while len(replies) < count:
             self.until(lambda: readable(sender))
-            came.append(sender.recv(WHOLE))
-        return came
+            replies.append(sender.recv(WHOLE))
+        return replies
 
-    def hear(self, count: int) -> None:
-        """Take turns until so many datagrams have come in all, answered or not, and nothing is left."""
-        self.until(lambda: self.seen.datagrams >= count)
+    def wait_received(self, count: int) -> None:
+        """Take turns until `count` datagrams have been received in all, answered or not, and none is left."""
+        self.until(lambda: self.snapshot.datagrams >= count)
         self.settle()
-        assert self.seen.datagrams == count
+        assert self.snapshot.datagrams == count
 
 
 def unconnected(host: str, buffer: int = QUEUE) -> socket.socket:
-    """Make a socket for datagrams that does not block."""
+    """Make a non-blocking datagram socket."""
     sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
     if sock.family == socket.AF_INET6:
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
@@ -254,47 +260,47 @@ def unconnected(host: str, buffer: int = QUEUE) -> socket.socket:
     return sock
 
 
-def train(segment: int) -> tuple[int, int, bytes]:
-    """Say beside a sendmsg that it is a train of so large datagrams (UDP_SEGMENT; udp(7))."""
+def segment_option(segment: int) -> tuple[int, int, bytes]:
+    """Make the ancillary data that sends a batch of datagrams of that size (UDP_SEGMENT; udp(7))."""
     return socket.IPPROTO_UDP, UDP_SEGMENT, struct.pack("=H", segment)
 
 
-class Notes:
-    """A observer that remembers what it was told."""
+class RecordingObserver:
+    """An observer that records its events."""
 
     def __init__(self) -> None:
-        self.told: list[tuple[str, object]] = []
+        self.events: list[tuple[str, object]] = []
 
-    def opened(self, fd: int, peer: PeerName) -> None:  # noqa: ARG002 - the shape is Witness's
-        self.told.append(("opened", peer))
+    def opened(self, fd: int, peer: PeerName) -> None:  # noqa: ARG002 - ConnectionObserver's signature
+        self.events.append(("opened", peer))
 
     def datagram_received(self, peer: PeerName) -> None:
-        self.told.append(("datagram_received", peer))
+        self.events.append(("datagram_received", peer))
 
     def refused(self, peer: PeerName, reason: str) -> None:
-        self.told.append((f"refused: {reason}", peer))
+        self.events.append((f"refused: {reason}", peer))
 
     def closed(self, fd: int, reason: str) -> None:  # noqa: ARG002 - as above
-        self.told.append(("closed", reason))
+        self.events.append(("closed", reason))
 
 
 @cache
 def pattern(size: int) -> bytes:
-    """Make bytes that look like chance, and are the same in every run."""
+    """Make pseudo-random bytes, the same in every run."""
     return hashlib.shake_128(b"halloo").digest(size)
 
 
 def readable(client: socket.socket) -> bool:
-    """Whether something, or the end, has come."""
+    """Whether data, or the end of the stream, has arrived."""
     return bool(select.select([client], [], [], 0)[0])
 
 
 def ended(client: socket.socket) -> bool:
-    """Whether the end is what comes next."""
-    return bool(select.select([client], [], [], SOON)[0]) and client.recv(1) == b""
+    """Whether the end of the stream comes next."""
+    return bool(select.select([client], [], [], POLL_TIMEOUT)[0]) and client.recv(1) == b""
 
 
 def reset(client: socket.socket) -> None:
-    """End the connection with a reset: close(2) sends one when it is told to linger for no time."""
+    """Reset the connection: close(2) sends RST with a linger time of 0."""
     client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("hh" if os.name == "nt" else "ii", 1, 0))
     client.close()

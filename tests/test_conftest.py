@@ -1,4 +1,4 @@
-"""Prove that a test which leaves something behind is failed, and that one which cleans up is not."""
+"""Check that a test which leaves something behind fails, and that one which cleans up does not."""
 
 import os
 import re
@@ -63,12 +63,12 @@ posix = pytest.mark.skipif(os.name != "posix", reason="needs fork")
 
 @pytest.fixture(scope="module")
 def verdicts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Judge all of TESTS in one run of pytest, which takes a second: by a test's name, what it left or nothing."""
+    """Run all of TESTS in one pytest run, which takes a second; map each test to what it left, or to nothing."""
     folder = tmp_path_factory.mktemp("judged")
     (folder / "conftest.py").write_text(CONFTEST.read_text(encoding="utf-8"), encoding="utf-8")
     (folder / "test_it.py").write_text(TESTS, encoding="utf-8")
     argv = [sys.executable, "-m", "pytest", "-rA", "-p", "no:cacheprovider", "-W", "ignore"]
-    wide = os.environ | {"COLUMNS": "500"}  # or pytest would cut the reasons short
+    wide = os.environ | {"COLUMNS": "500"}  # otherwise pytest truncates the reasons
     output = subprocess.run(argv, cwd=folder, env=wide, capture_output=True, text=True, check=False).stdout
     passed = dict.fromkeys(re.findall(r"^PASSED \S+::test_(\w+)", output, re.MULTILINE), "")
     return passed | dict(re.findall(r"^ERROR \S+::test_(\w+) - Failed: left behind: (.*)", output, re.MULTILINE))

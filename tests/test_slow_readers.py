@@ -1,6 +1,6 @@
-"""Two thousand clients that send and never read: what they cost a server that bounds its buffers, and who has to wait.
+"""Two thousand clients that send and never read: their cost for a server with bounded buffers, and the delay of others.
 
-Knows the server's process, what the kernel holds for its sockets, and nothing of what is inside. Linux only.
+Measures the server's process and the kernel's memory for its sockets from outside. Linux only.
 """
 
 import socket
@@ -12,39 +12,41 @@ from typing import Self
 import psutil
 import pytest
 
-from tests.pinned import pinned
+from tests.kernel_memory import kernel_memory
 from tests.programs import PYTHON, started
 
 resource = pytest.importorskip("resource")
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs sock_diag(7)")
 
 KIB = 1024
-MANY = 2000  # clients
-DESCRIPTORS = 2 * MANY  # of either process, with room for what else it has open
-BUFFER = 64 * KIB  # of the server, each way
-KERNEL = 300 * KIB  # of a connection at the server's end, both ways, with the kernel's own bookkeeping
-FRESH = 0.5  # seconds of the server's work within which a new client has to be served, however busy the machine is
-FRUITLESS = 3  # times that nobody has room, a new client being served after each, until all are stalled
+CLIENTS = 2000  # clients
+DESCRIPTORS = 2 * CLIENTS  # of either process, with room for its other descriptors
+BUFFER_SIZE = 64 * KIB  # of the server, in each direction
+MAX_KERNEL_MEMORY = 300 * KIB  # of a connection at the server's end, both directions, with the kernel's overhead
+MAX_SERVER_TIME = (
+    0.5  # seconds of the server's work within which a new client has to be served, however busy the machine is
+)
+MAX_FULL_ROUNDS = 3  # rounds without room for any client, after which all are stalled
 TRIES = 3
-PATIENCE = 20  # seconds
+TIMEOUT = 20  # seconds
 
 
-class Clients:
-    """Those who never read, and who comes beside them; a context manager."""
+class SlowClients:
+    """Clients that never read, and new clients between them; a context manager."""
 
-    def __init__(self, port: int, worked: Callable[[], float]) -> None:
-        self._address, self._worked = ("127.0.0.1", port), worked
+    def __init__(self, port: int, cpu_time: Callable[[], float]) -> None:
+        self._address, self._cpu_time = ("127.0.0.1", port), cpu_time
         self._stack = ExitStack()
         self.sent: dict[socket.socket, int] = {}
         self.slowest = 0.0
 
     def __enter__(self) -> Self:
-        for _ in range(MANY):
+        for _ in range(CLIENTS):
             sock = self._stack.enter_context(socket.socket())
-            # Small, so that the server is what is filled: it is to be the server's memory that is measured.
+            # Small, so that the server's memory fills and is measured.
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 * KIB)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
-            sock.settimeout(PATIENCE)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER_SIZE)
+            sock.settimeout(TIMEOUT)
             sock.connect(self._address)
             sock.setblocking(False)
             self.sent[sock] = 0
@@ -54,15 +56,15 @@ class Clients:
         self._stack.close()
 
     def stall(self) -> None:
-        """Have all of them send until no more is taken of any, while others come, talk and go."""
-        fruitless = 0
-        while fruitless < FRUITLESS:
-            fruitless = 0 if sum(map(self._push, self.sent)) else fruitless + 1
-            self.come_and_go()
+        """Send from all until none can send more, while new clients connect and are served."""
+        full_rounds = 0
+        while full_rounds < MAX_FULL_ROUNDS:
+            full_rounds = 0 if sum(map(self._fill, self.sent)) else full_rounds + 1
+            self.serve_new_client()
 
-    def _push(self, sock: socket.socket) -> int:
+    def _fill(self, sock: socket.socket) -> int:
         """Send until it would block."""
-        data, taken = bytes(4 * BUFFER), 0
+        data, taken = bytes(4 * BUFFER_SIZE), 0
         while True:
             try:
                 taken += sock.send(data)
@@ -70,24 +72,24 @@ class Clients:
                 self.sent[sock] += taken
                 return taken
 
-    def come_and_go(self) -> None:
-        """See that new clients are served, and after how much work at worst.
+    def serve_new_client(self) -> None:
+        """Check that new clients are served, and record the most server time needed.
 
-        While this process stands still, the server works for others: the best of three, since who is unfair always is.
+        While this process is suspended, the server works for others: so the best of three, as unfairness is constant.
         """
-        self.slowest = max(self.slowest, min(self._served() for _ in range(TRIES)))
+        self.slowest = max(self.slowest, min(self._time_to_serve() for _ in range(TRIES)))
 
-    def _served(self) -> float:
-        began = self._worked()
-        with socket.create_connection(self._address, PATIENCE) as fresh:
+    def _time_to_serve(self) -> float:
+        began = self._cpu_time()
+        with socket.create_connection(self._address, TIMEOUT) as fresh:
             fresh.sendall(b"and now?\n")
             assert fresh.recv(9, socket.MSG_WAITALL) == b"and now?\n"
-        return self._worked() - began
+        return self._cpu_time() - began
 
 
 @pytest.fixture
 def many_descriptors() -> Iterator[None]:
-    """Let this process, and those that it starts, have enough descriptors."""
+    """Raise the descriptor limit of this process and of those that it starts."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if 0 <= hard < DESCRIPTORS:
         pytest.skip(f"needs {DESCRIPTORS} descriptors, and {hard} are allowed")
@@ -98,7 +100,7 @@ def many_descriptors() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("many_descriptors")
-def test_two_thousand_slow_readers_cost_a_bounded_buffer_each_and_hold_nobody_up() -> None:
+def test_two_thousand_slow_readers_cost_a_bounded_buffer_each_and_delay_no_other_client() -> None:
     with started(PYTHON, "-m", "halloo", "serve", "127.0.0.1:0", "-q", "--buffer", "64KiB") as server:
         assert server.stdout
         port, process = int(server.stdout.readline().rpartition(b":")[2]), psutil.Process(server.pid)
@@ -107,13 +109,13 @@ def test_two_thousand_slow_readers_cost_a_bounded_buffer_each_and_hold_nobody_up
             times = process.cpu_times()
             return times.user + times.system
 
-        with Clients(port, worked) as clients:
-            clients.come_and_go()
+        with SlowClients(port, worked) as clients:
+            clients.serve_new_client()
             idle = process.memory_info().rss
             clients.stall()
-            user, kernel = process.memory_info().rss - idle, pinned(port)
-        assert min(clients.sent.values()) > BUFFER  # each has filled it
-        assert user / MANY <= BUFFER
-        assert len(kernel) >= MANY
-        assert max(kernel) <= KERNEL
-        assert clients.slowest <= FRESH
+            user, kernel = process.memory_info().rss - idle, kernel_memory(port)
+        assert min(clients.sent.values()) > BUFFER_SIZE  # each has filled its buffer
+        assert user / CLIENTS <= BUFFER_SIZE
+        assert len(kernel) >= CLIENTS
+        assert max(kernel) <= MAX_KERNEL_MEMORY
+        assert clients.slowest <= MAX_SERVER_TIME

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from tests.peers import correspondent, peer
+from tests.peers import datagram_peer, peer
 from tests.programs import PYTHON, Terminal, listening_port, run, started
 
 HALLOO = (PYTHON, "-m", "halloo")
@@ -34,7 +34,7 @@ def test_connect_reports_that_the_server_did_not_close() -> None:
 
 
 def test_connect_counts_lost_datagrams() -> None:
-    with correspondent(lambda datagram: [datagram] if b"o" in datagram else []) as port:
+    with datagram_peer(lambda datagram: [datagram] if b"o" in datagram else []) as port:
         result = run(*HALLOO, "connect", f"udp://127.0.0.1:{port}", "-W", "50ms", input=b"one\ntwo\nthree\n")
     expected = "halloo: 1 of 3 datagrams did not come back (33.3 %)\n"
     assert (result.returncode, result.stdout, result.stderr.decode()) == (0, b"one\ntwo\n", expected)
@@ -45,7 +45,7 @@ def test_connect_counts_lost_datagrams() -> None:
 )
 def test_an_interactive_session_counts_lost_datagrams(echoed: str, expected: str, code: int) -> None:
     with (
-        correspondent(lambda line: [line] if line.decode() == f"{echoed}\n" else []) as port,
+        datagram_peer(lambda line: [line] if line.decode() == f"{echoed}\n" else []) as port,
         Terminal(*HALLOO, "connect", f"udp://127.0.0.1:{port}", "-W", "50ms") as terminal,
     ):
         for line in ("one\n", "two\n", "\n"):

@@ -18,10 +18,10 @@ from halloo.errors import AddressError
 from tests.peers import (
     answering,
     closing,
-    correspondent,
+    datagram_peer,
+    datagram_socket,
+    echo_datagram,
     halving,
-    mailbox,
-    once,
     peer,
     resetting,
     silent,
@@ -167,7 +167,7 @@ def test_control_characters_in_a_reply_are_escaped() -> None:
 
 
 def test_a_datagram_is_echoed_and_a_blank_line_ends_the_session() -> None:
-    with correspondent(once) as port, session(port, scheme="udp") as terminal:
+    with datagram_peer(echo_datagram) as port, session(port, scheme="udp") as terminal:
         terminal.type("hello\n")
         assert terminal.read_until(b"Send:") == b"hello\r\nReceived 'hello'\r\nSend:"
         terminal.type("\n")
@@ -176,7 +176,7 @@ def test_a_datagram_is_echoed_and_a_blank_line_ends_the_session() -> None:
 
 def test_an_empty_datagram_and_one_of_several_lines_are_replies() -> None:
     with (
-        correspondent(lambda line: [b"one\ntwo\n"] if line == b"more\n" else [b""]) as port,
+        datagram_peer(lambda line: [b"one\ntwo\n"] if line == b"more\n" else [b""]) as port,
         session(port, scheme="udp") as terminal,
     ):
         terminal.type("nothing\n")
@@ -186,7 +186,7 @@ def test_an_empty_datagram_and_one_of_several_lines_are_replies() -> None:
 
 
 def test_a_late_reply_is_printed_before_the_next_line_is_sent() -> None:
-    with mailbox() as server, session(server.getsockname()[1], "-W", "50ms", scheme="udp") as terminal:
+    with datagram_socket() as server, session(server.getsockname()[1], "-W", "50ms", scheme="udp") as terminal:
         terminal.type("one\n")
         message = b"one\r\nhalloo: no reply within 0.05 seconds; a datagram may be lost\r\nSend:"
         assert terminal.read_until(b"Send:") == message
@@ -197,7 +197,7 @@ def test_a_late_reply_is_printed_before_the_next_line_is_sent() -> None:
 
 
 def test_a_duplicate_of_an_earlier_reply_is_not_taken_for_the_reply_to_the_next_line() -> None:
-    with mailbox() as server, session(server.getsockname()[1], scheme="udp") as terminal:
+    with datagram_socket() as server, session(server.getsockname()[1], scheme="udp") as terminal:
         terminal.type("one\n")
         server.sendto(*server.recvfrom(100))
         terminal.read_until(b"Send:")
@@ -219,7 +219,7 @@ def test_a_refused_datagram_ends_the_session() -> None:
 
 
 def test_ctrl_c_ends_the_wait_for_a_datagram() -> None:
-    with mailbox() as server, session(server.getsockname()[1], scheme="udp") as terminal:
+    with datagram_socket() as server, session(server.getsockname()[1], scheme="udp") as terminal:
         terminal.type("hello\n")
         terminal.read_until(b"hello\r\n")
         assert server.recv(100) == b"hello\n"
@@ -346,7 +346,7 @@ LONG = b"x" * 200_000  # more than one datagram holds
     ids=["0 B", "binary", "long line", "500 kB in lines", "5 MB in pieces"],
 )
 def test_piped_data_is_echoed_as_datagrams(data: bytes, options: tuple[str, ...]) -> None:
-    with correspondent(once) as port:
+    with datagram_peer(echo_datagram) as port:
         result = run(*CONNECT, f"udp://127.0.0.1:{port}", *options, input=data)
     assert (result.returncode, result.stderr) == (0, b"")
     identical = result.stdout == data
@@ -365,19 +365,19 @@ def test_a_datagram_is_a_line_or_size_bytes(options: tuple[str, ...], expected: 
         received.append(datagram)
         return [datagram]
 
-    with correspondent(echo) as port:
+    with datagram_peer(echo) as port:
         assert run(*CONNECT, f"udp://127.0.0.1:{port}", *options, input=b"one\n\nthree").returncode == 0
     assert received == expected
 
 
 def test_where_one_family_of_localhost_refuses_the_other_is_used() -> None:
-    with correspondent(once) as port:
+    with datagram_peer(echo_datagram) as port:
         result = run(*CONNECT, f"udp://localhost:{port}", input=b"one\ntwo\n")
     assert (result.returncode, result.stdout, result.stderr) == (0, b"one\ntwo\n", b"")
 
 
 def test_datagrams_are_echoed_while_the_input_stays_open() -> None:
-    with correspondent(once) as port, started(*CONNECT, f"udp://127.0.0.1:{port}", "-W", "100ms") as client:
+    with datagram_peer(echo_datagram) as port, started(*CONNECT, f"udp://127.0.0.1:{port}", "-W", "100ms") as client:
         assert client.stdin
         client.stdin.write(b"one\n")
         assert read(client, 4) == b"one\n"
@@ -390,7 +390,7 @@ def test_datagrams_are_echoed_while_the_input_stays_open() -> None:
 
 
 def test_no_reply_to_any_datagram_is_a_one_line_error() -> None:
-    with mailbox() as server:
+    with datagram_socket() as server:
         port = server.getsockname()[1]
         result = run(*CONNECT, f"udp://127.0.0.1:{port}", "-W", "50ms", input=b"one\ntwo\n")
     message = f"halloo: 127.0.0.1:{port} did not answer any of 2 datagrams within 0.05 seconds; "
@@ -400,7 +400,7 @@ def test_no_reply_to_any_datagram_is_a_one_line_error() -> None:
 
 @pytest.mark.skipif(os.name == "nt", reason="signals go to whole process groups on Windows")
 def test_ctrl_c_ends_a_datagram_filter_silently() -> None:
-    with correspondent(once) as port, started(*CONNECT, f"udp://127.0.0.1:{port}") as client:
+    with datagram_peer(echo_datagram) as port, started(*CONNECT, f"udp://127.0.0.1:{port}") as client:
         assert client.stdin
         assert client.stderr
         client.stdin.write(b"x\n")
@@ -411,7 +411,7 @@ def test_ctrl_c_ends_a_datagram_filter_silently() -> None:
 
 
 def test_a_closed_output_pipe_ends_a_datagram_filter_silently() -> None:
-    with correspondent(once) as port, started(*CONNECT, f"udp://127.0.0.1:{port}") as client:
+    with datagram_peer(echo_datagram) as port, started(*CONNECT, f"udp://127.0.0.1:{port}") as client:
         assert client.stdin
         assert client.stdout
         assert client.stderr

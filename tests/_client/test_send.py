@@ -10,12 +10,12 @@ import pytest
 import halloo
 from tests.peers import (
     answering,
-    correspondent,
-    everything,
+    datagram_peer,
+    datagram_socket,
+    echo_datagram,
     halving,
-    mailbox,
-    once,
     peer,
+    receive_all,
     silent,
     unused_port,
 )
@@ -65,7 +65,7 @@ def test_a_message_after_two_hyphens_may_begin_with_a_hyphen(echo: str) -> None:
 @pytest.mark.skipif(os.name == "nt", reason="arguments are text on Windows")
 def test_a_message_that_is_not_utf_8_is_sent_unchanged() -> None:
     received: list[bytes] = []
-    with peer(lambda connection: received.append(everything(connection))) as port:
+    with peer(lambda connection: received.append(receive_all(connection))) as port:
         assert run(*SEND, f"127.0.0.1:{port}", b"\xff\xfe".decode(errors="surrogateescape")).returncode == 0
     assert received == [b"\xff\xfe"]
 
@@ -76,7 +76,7 @@ def test_an_unread_reply_does_not_destroy_the_message() -> None:
 
     def sending_first(connection: socket.socket) -> None:
         connection.sendall(b"x" * 100_000)
-        received.append(everything(connection))
+        received.append(receive_all(connection))
 
     with peer(sending_first) as port:
         assert run(*SEND, f"127.0.0.1:{port}", input=RANDOM).returncode == 0
@@ -134,34 +134,34 @@ def test_control_characters_in_a_reply_are_escaped() -> None:
     ids=["text", "empty", "from standard input"],
 )
 def test_a_message_is_one_datagram(arguments: tuple[str, ...], data: bytes, sent: bytes) -> None:
-    with mailbox() as server:
+    with datagram_socket() as server:
         result = run(*SEND, f"udp://127.0.0.1:{server.getsockname()[1]}", *arguments, input=data)
         assert (result.returncode, result.stdout, result.stderr) == (0, b"", b"")
         assert server.recv(100) == sent
 
 
 def test_the_reply_is_the_next_datagram() -> None:
-    with correspondent(lambda datagram: [datagram.upper(), b"another"]) as port:
+    with datagram_peer(lambda datagram: [datagram.upper(), b"another"]) as port:
         result = run(*SEND, f"udp://127.0.0.1:{port}", "hello", "--reply")
     assert (result.returncode, result.stdout.rstrip(b"\n"), result.stderr) == (0, b"HELLO", b"")
 
 
 def test_the_longest_datagram_is_echoed() -> None:
-    with correspondent(once) as port:
+    with datagram_peer(echo_datagram) as port:
         result = run(*SEND, f"udp://127.0.0.1:{port}", "--reply", input=RANDOM[:65507])
     identical = result.stdout == RANDOM[:65507]
     assert (result.returncode, identical) == (0, True)
 
 
 def test_a_message_too_long_for_a_datagram_is_a_usage_error() -> None:
-    with mailbox() as server:
+    with datagram_socket() as server:
         result = run(*SEND, f"udp://127.0.0.1:{server.getsockname()[1]}", input=bytes(70_000))
     message = b"halloo: 70000 bytes are too many for a datagram; 65507 are the most; or use tcp://\n"
     assert (result.returncode, result.stdout, result.stderr) == (2, b"", message)
 
 
 def test_a_missing_reply_to_a_datagram_is_an_error() -> None:
-    with mailbox() as server:
+    with datagram_socket() as server:
         port = server.getsockname()[1]
         result = run(*SEND, f"udp://127.0.0.1:{port}", "hello", "--reply", "-W", "50ms")
     message = f"halloo: nothing came from 127.0.0.1:{port} within 0.05 seconds; "

@@ -14,12 +14,12 @@ def shown(pieces: list[bytes]) -> str:
 
 
 @given(st.text())
-def test_no_character_that_a_terminal_obeys_survives(text: str) -> None:
+def test_no_control_character_survives(text: str) -> None:
     assert all(c.isprintable() or c in "\n\t" for c in printable(text))
 
 
 @given(st.binary())
-def test_no_byte_that_a_terminal_obeys_survives(data: bytes) -> None:
+def test_no_control_byte_survives(data: bytes) -> None:
     assert all(c.isprintable() or c in "\n\t" for c in shown([data]))
 
 
@@ -34,14 +34,14 @@ def test_no_byte_that_a_terminal_obeys_survives(data: bytes) -> None:
         ("zero\u200bwidth", r"zero\u200bwidth"),
     ],
 )
-def test_what_a_terminal_obeys_is_spelled_out(text: str, safe: str) -> None:
+def test_control_characters_are_escaped(text: str, safe: str) -> None:
     assert printable(text) == safe
 
 
 @pytest.mark.parametrize(
     "text", ["", "plain", "two\nlines\n", "a\ttab", "héllo, wörld", "日本", "🙂", "'quoted' \\ \""]
 )
-def test_what_is_harmless_stays(text: str) -> None:
+def test_harmless_text_is_unchanged(text: str) -> None:
     assert printable(text) == text
 
 
@@ -56,21 +56,21 @@ def test_an_escape_sequence_may_be_cut_in_two() -> None:
 
 
 @given(st.binary())
-def test_what_is_shown_does_not_depend_on_the_split(data: bytes) -> None:
+def test_the_result_does_not_depend_on_the_split(data: bytes) -> None:
     for pieces in every_split(data):
         assert shown(pieces) == shown([data])
 
 
-def test_half_a_character_waits_for_the_other() -> None:
+def test_half_a_character_is_kept_for_the_next_chunk() -> None:
     screen = EscapingDecoder()
     assert [screen.feed(b"a\xc3"), screen.feed(b"\xa9")] == ["a", "é"]
 
 
-def test_a_character_that_never_ends_is_spelled_out_at_the_last() -> None:
+def test_an_incomplete_character_at_the_end_is_escaped() -> None:
     assert shown([b"\xe6\x97"]) == r"\xe6\x97"
 
 
-def test_what_is_not_utf8_is_spelled_out() -> None:
+def test_bytes_that_are_not_utf8_are_escaped() -> None:
     assert shown([b"a\xffb"]) == r"a\xffb"
 
 

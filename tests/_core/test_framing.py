@@ -29,7 +29,7 @@ MARKED = [
 
 def frames(framing: Framer, pieces: Iterable[bytes]) -> list[bytes]:
     found = [frame for piece in pieces for frame in framing.feed(piece)]
-    return [*found, *framing.finish()]
+    return [*found, *framing.feed_eof()]
 
 
 def cut(data: bytes, places: Iterable[int]) -> list[bytes]:
@@ -38,7 +38,7 @@ def cut(data: bytes, places: Iterable[int]) -> list[bytes]:
 
 
 def framed(messages: Iterable[bytes]) -> bytes:
-    return b"".join(LengthFramer().like(b"", message) for message in messages)
+    return b"".join(LengthFramer().frame_reply(b"", message) for message in messages)
 
 
 def test_lines_are_found_however_the_stream_arrives() -> None:
@@ -71,69 +71,69 @@ def test_lengths_do_not_depend_on_the_split(messages: list[bytes], places: list[
 @pytest.mark.parametrize("framing", FRAMERS.values(), ids=FRAMERS)
 @given(st.binary(), st.lists(st.integers(0)))
 def test_no_byte_is_lost_or_invented(framing: Callable[[], Framer], stream: bytes, places: list[int]) -> None:
-    one, came = framing(), b""
+    one, received = framing(), b""
     try:
         for piece in cut(stream, places):
-            came += b"".join(one.feed(piece))
-        came += b"".join(one.finish())
+            received += b"".join(one.feed(piece))
+        received += b"".join(one.feed_eof())
     except IncompleteRead as error:
-        came += error.partial
+        received += error.partial
     except MessageTooLong:
         return
-    assert came == stream
+    assert received == stream
 
 
 @pytest.mark.parametrize(("framing", "frame", "body"), MARKED)
-def test_the_body_is_the_frame_without_its_mark(framing: Callable[[], Framer], frame: bytes, body: bytes) -> None:
+def test_the_body_is_the_frame_without_its_delimiter(framing: Callable[[], Framer], frame: bytes, body: bytes) -> None:
     assert framing().body(frame) == body
 
 
 @pytest.mark.parametrize(("framing", "frame", "body"), MARKED)
-def test_the_mark_put_back_makes_the_frame_again(framing: Callable[[], Framer], frame: bytes, body: bytes) -> None:
-    assert framing().like(frame, body) == frame
+def test_body_and_frame_reply_are_inverse(framing: Callable[[], Framer], frame: bytes, body: bytes) -> None:
+    assert framing().frame_reply(frame, body) == frame
 
 
 @given(st.binary(max_size=20))
 def test_an_answer_gets_its_own_length(answer: bytes) -> None:
     framing = LengthFramer()
-    assert framing.body(framing.like(b"\0\0\0\2hi", answer)) == answer
+    assert framing.body(framing.frame_reply(b"\0\0\0\2hi", answer)) == answer
 
 
 @pytest.mark.parametrize("ending", [b"\n", b"\r\n", b""])
 def test_an_answer_ends_as_the_line_did(ending: bytes) -> None:
-    assert LineFramer().like(b"question" + ending, b"answer") == b"answer" + ending
+    assert LineFramer().frame_reply(b"question" + ending, b"answer") == b"answer" + ending
 
 
-def test_a_line_of_the_greatest_length_is_whole() -> None:
+def test_a_line_of_the_maximum_size_is_accepted() -> None:
     for pieces in every_split(b"1234\n"):
-        assert frames(LineFramer(longest=5), pieces) == [b"1234\n"]
+        assert frames(LineFramer(max_size=5), pieces) == [b"1234\n"]
 
 
 def test_a_longer_line_is_an_error_however_it_arrives() -> None:
     for pieces in every_split(b"12345\n"):
         with pytest.raises(MessageTooLong, match="longer than 5 bytes"):
-            frames(LineFramer(longest=5), pieces)
+            frames(LineFramer(max_size=5), pieces)
 
 
-def test_a_line_that_never_ends_is_an_error_before_it_is_whole() -> None:
+def test_an_endless_line_is_an_error_before_it_ends() -> None:
     with pytest.raises(MessageTooLong):
-        list(LineFramer(longest=5).feed(b"123456"))
+        list(LineFramer(max_size=5).feed(b"123456"))
 
 
-def test_a_message_of_the_greatest_length_is_whole() -> None:
-    assert frames(LengthFramer(longest=5), [b"\0\0\0\5hello"]) == [b"\0\0\0\5hello"]
+def test_a_message_of_the_maximum_size_is_accepted() -> None:
+    assert frames(LengthFramer(max_size=5), [b"\0\0\0\5hello"]) == [b"\0\0\0\5hello"]
 
 
 def test_a_longer_message_is_an_error_as_soon_as_it_is_announced() -> None:
     with pytest.raises(MessageTooLong, match="announces 6 bytes"):
-        list(LengthFramer(longest=5).feed(b"\0\0\0\6"))
+        list(LengthFramer(max_size=5).feed(b"\0\0\0\6"))
 
 
 @pytest.mark.parametrize(
     ("framing", "stream", "first"),
     [(LineFramer, b"one\n12345\n", b"one\n"), (LengthFramer, b"\0\0\0\3one\0\0\0\6", b"\0\0\0\3one")],
 )
-def test_what_was_whole_before_an_oversized_message_is_given(
+def test_messages_before_an_oversized_one_are_yielded(
     framing: Callable[[int], Framer], stream: bytes, first: bytes
 ) -> None:
     found = framing(5).feed(stream)
@@ -143,7 +143,7 @@ def test_what_was_whole_before_an_oversized_message_is_given(
 
 
 @pytest.mark.parametrize("stream", [b"\0", b"\0\0\0\5", b"\0\0\0\5hell"])
-def test_a_message_cut_in_two_is_an_error_that_holds_what_came(stream: bytes) -> None:
+def test_an_incomplete_message_is_an_error_with_the_partial_data(stream: bytes) -> None:
     for pieces in every_split(stream):
         with pytest.raises(IncompleteRead) as caught:
             frames(LengthFramer(), pieces)
@@ -218,7 +218,7 @@ def test_a_stream_without_bytes_has_no_messages(cut: Callable[[Iterable[bytes], 
 
 
 @pytest.mark.parametrize(("cut", "first"), [(cut_lines, b"one\n"), (cut_pieces, b"one\nt")])
-def test_a_message_is_given_before_more_is_read(
+def test_a_message_is_yielded_before_more_is_read(
     cut: Callable[[Iterable[bytes], int], Iterator[bytes]], first: bytes
 ) -> None:
     def stream() -> Iterator[bytes]:

@@ -1,4 +1,4 @@
-"""A probe and its answer, byte by byte: what is known of it, what a server may add, and what is wrong with it."""
+"""A probe and its reply, byte by byte: its content, the server's timestamp, and differences."""
 
 import re
 
@@ -7,104 +7,106 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from halloo._core.probe import (
-    ASKING,
-    HEAD,
-    LEAST,
-    LEAST_STAMPED,
+    HEADER_SIZE,
+    MIN_SIZE,
+    MIN_TIMESTAMPED_SIZE,
     PLAIN,
-    STAMP_END,
-    STAMPED,
+    REQUEST,
+    TIMESTAMP_END,
+    TIMESTAMPED,
     Header,
     Probes,
     ServerTimestamp,
-    asking,
-    asking_lines,
-    difference,
-    read,
-    read_stamp,
-    stamped,
+    first_difference,
+    read_header,
+    read_request,
+    read_timestamp,
+    request_spans,
+    write_timestamp,
 )
 
 RUN, NUMBER, SENT = 0xBEEF, 7, 1_700_000_000_123_456_789
-STAMP = ServerTimestamp(came_ns=SENT + 1000, left_ns=SENT + 2000, arrived=7, refused=2, window=0b1011)
+STAMP = ServerTimestamp(received_ns=SENT + 1000, sent_ns=SENT + 2000, arrived=7, refused=2, window=0b1011)
 NUMBERS, WORDS = 1 << 32, 1 << 64
-sizes = st.integers(LEAST, 2000)
+sizes = st.integers(MIN_SIZE, 2000)
 
 
-def probe(size: int = 200, *, number: int = NUMBER, stamp: bool = True) -> bytes:
-    return Probes(RUN, size, stamp=stamp).make(number, SENT)
+def encoded(size: int = 200, *, number: int = NUMBER, timestamp: bool = True) -> bytes:
+    return Probes(RUN, size, timestamps=timestamp).encode(number, SENT)
 
 
-# What a probe is.
+# Content.
 
 
 @given(sizes, st.booleans())
-def test_a_probe_is_one_line_of_ascii_of_the_size_asked_for(size: int, stamp: bool) -> None:
-    made = probe(size, stamp=stamp)
+def test_a_probe_is_one_line_of_ascii_of_the_given_size(size: int, timestamp: bool) -> None:
+    made = encoded(size, timestamp=timestamp)
     assert len(made) == size
     assert re.fullmatch(rb"[ -~]+\n", made)
 
 
 @given(st.integers(0, NUMBERS - 1), st.integers(0, NUMBERS - 1), st.integers(0, WORDS - 1), sizes)
-def test_what_a_probe_says_can_be_read(run: int, number: int, sent: int, size: int) -> None:
-    mark = ASKING if size >= LEAST_STAMPED else PLAIN
-    assert read(Probes(run, size).make(number, sent)) == Header(run, number, sent, mark)
+def test_a_header_can_be_decoded(run: int, number: int, sent: int, size: int) -> None:
+    mark = REQUEST if size >= MIN_TIMESTAMPED_SIZE else PLAIN
+    assert read_header(Probes(run, size).encode(number, sent)) == Header(run, number, sent, mark)
 
 
-def test_a_probe_begins_as_it_is_drawn() -> None:
-    assert probe(60, stamp=False) == b"hlo.0000beef00000007" + b"%016x" % SENT + b"020.0000028.0000030.000\n"
+def test_a_probe_begins_as_documented() -> None:
+    assert encoded(60, timestamp=False) == b"hlo.0000beef00000007" + b"%016x" % SENT + b"020.0000028.0000030.000\n"
 
 
-def test_a_probe_asks_for_a_stamp_where_there_is_room_alone() -> None:
-    assert probe(LEAST_STAMPED).startswith(ASKING)
-    assert probe(LEAST_STAMPED - 1).startswith(PLAIN)
-    assert probe(2000, stamp=False).startswith(PLAIN)
-    assert not Probes(RUN, LEAST_STAMPED - 1).stampable
+def test_a_probe_requests_a_timestamp_only_if_there_is_room() -> None:
+    assert encoded(MIN_TIMESTAMPED_SIZE).startswith(REQUEST)
+    assert encoded(MIN_TIMESTAMPED_SIZE - 1).startswith(PLAIN)
+    assert encoded(2000, timestamp=False).startswith(PLAIN)
+    assert not Probes(RUN, MIN_TIMESTAMPED_SIZE - 1).timestamps
 
 
-def test_the_smallest_probe_is_its_heading_and_a_newline() -> None:
-    assert probe(LEAST) == probe(2000, stamp=False)[:HEAD] + b"\n"
+def test_the_smallest_probe_is_its_header_and_a_newline() -> None:
+    assert encoded(MIN_SIZE) == encoded(2000, timestamp=False)[:HEADER_SIZE] + b"\n"
 
 
-def test_the_largest_probe_fills_a_datagram_and_no_part_of_it_is_like_another() -> None:
-    pattern = probe(65_507)[STAMP_END:-1]
+def test_the_largest_probe_fills_a_datagram_and_its_parts_all_differ() -> None:
+    pattern = encoded(65_507)[TIMESTAMP_END:-1]
     places = [pattern[start : start + 8] for start in range(0, len(pattern), 8)]
     assert len(set(places)) == len(places)
 
 
-# Whose answer it is.
+# Numbers of replies.
 
 
 @given(st.integers(0, 1 << 40), st.integers(0, NUMBERS - 1))
-def test_a_number_is_told_however_often_they_have_begun_again(latest: int, back: int) -> None:
+def test_a_number_is_recovered_after_any_number_of_wraps(latest: int, back: int) -> None:
     number = max(latest - back, 0)
     probes = Probes(RUN, 100)
-    assert probes.number(probes.make(number, SENT), latest) == number
+    assert probes.number(probes.encode(number, SENT), latest) == number
 
 
-def test_numbers_begin_again_after_two_to_the_32nd() -> None:
+def test_numbers_wrap_around_after_two_to_the_32nd() -> None:
     probes = Probes(RUN, 100)
-    assert probes.make(NUMBERS + 5, SENT) == probes.make(5, SENT)
-    assert probes.number(probes.make(NUMBERS - 1, SENT), NUMBERS + 1) == NUMBERS - 1
-    assert probes.number(probes.make(NUMBERS, SENT), NUMBERS + 1) == NUMBERS
+    assert probes.encode(NUMBERS + 5, SENT) == probes.encode(5, SENT)
+    assert probes.number(probes.encode(NUMBERS - 1, SENT), NUMBERS + 1) == NUMBERS - 1
+    assert probes.number(probes.encode(NUMBERS, SENT), NUMBERS + 1) == NUMBERS
 
 
-def test_an_answer_to_another_run_is_nobodys() -> None:
-    assert Probes(RUN + 1, 200).number(probe(), 10) is None
-    assert Probes(RUN + NUMBERS, 200).number(probe(), 10) == NUMBER
+def test_a_reply_to_another_run_has_no_number() -> None:
+    assert Probes(RUN + 1, 200).number(encoded(), 10) is None
+    assert Probes(RUN + NUMBERS, 200).number(encoded(), 10) == NUMBER
 
 
-@pytest.mark.parametrize("reply", [b"", b"hlo?", b"hello world\n", b"x" * 200, probe()[:HEAD], probe().upper()])
-def test_what_is_no_probe_is_nobodys(reply: bytes) -> None:
+@pytest.mark.parametrize(
+    "reply", [b"", b"hlo?", b"hello world\n", b"x" * 200, encoded()[:HEADER_SIZE], encoded().upper()]
+)
+def test_data_that_is_not_a_probe_has_no_number(reply: bytes) -> None:
     assert Probes(RUN, 200).number(reply, 10) is None
 
 
 @pytest.mark.parametrize("digits", [b"0x00beef", b"+000beef", b" 000beef", b"0_00beef", b"-0000001", b"\xd9\xa0000000"])
-def test_digits_are_digits(digits: bytes) -> None:
-    assert read(probe().replace(b"0000beef", digits[:8])) is None
+def test_only_hexadecimal_digits_are_accepted(digits: bytes) -> None:
+    assert read_header(encoded().replace(b"0000beef", digits[:8])) is None
 
 
-# Stamps.
+# Timestamps.
 
 
 @given(
@@ -116,137 +118,146 @@ def test_digits_are_digits(digits: bytes) -> None:
         st.integers(0, NUMBERS - 1),
         st.integers(0, WORDS - 1),
     ),
-    st.integers(LEAST_STAMPED, 2000),
+    st.integers(MIN_TIMESTAMPED_SIZE, 2000),
 )
-def test_a_stamp_can_be_read_and_changes_nothing_else(stamp: ServerTimestamp, size: int) -> None:
-    sent = probe(size)
-    reply = stamped(sent, stamp)
-    assert read_stamp(reply) == stamp
+def test_a_timestamp_can_be_decoded_and_changes_nothing_else(timestamp: ServerTimestamp, size: int) -> None:
+    sent = encoded(size)
+    reply = write_timestamp(sent, timestamp)
+    assert read_timestamp(reply) == timestamp
     assert len(reply) == len(sent)
-    assert reply[len(STAMPED) : HEAD] + reply[STAMP_END:] == sent[len(ASKING) : HEAD] + sent[STAMP_END:]
-    assert difference(sent, reply) is None
+    assert (
+        reply[len(TIMESTAMPED) : HEADER_SIZE] + reply[TIMESTAMP_END:]
+        == sent[len(REQUEST) : HEADER_SIZE] + sent[TIMESTAMP_END:]
+    )
+    assert first_difference(sent, reply) is None
     assert Probes(RUN, size).number(reply, 10) == NUMBER
 
 
-def test_a_stamp_may_be_written_where_the_probe_lies() -> None:
-    assert stamped(memoryview(probe()), STAMP) == stamped(probe(), STAMP)
+def test_a_timestamp_may_be_written_in_place() -> None:
+    assert write_timestamp(memoryview(encoded()), STAMP) == write_timestamp(encoded(), STAMP)
 
 
-def test_a_stamp_larger_than_its_place_begins_again() -> None:
-    reply = stamped(probe(), ServerTimestamp(WORDS + 1, WORDS + 2, NUMBERS + 3, NUMBERS + 4, WORDS + 5))
-    assert read_stamp(reply) == ServerTimestamp(1, 2, 3, 4, 5)
+def test_a_timestamp_too_large_for_its_field_wraps_around() -> None:
+    reply = write_timestamp(encoded(), ServerTimestamp(WORDS + 1, WORDS + 2, NUMBERS + 3, NUMBERS + 4, WORDS + 5))
+    assert read_timestamp(reply) == ServerTimestamp(1, 2, 3, 4, 5)
 
 
-@pytest.mark.parametrize("reply", [b"", probe(), stamped(probe(), STAMP)[:100], STAMPED + b"z" * 200, STAMPED])
-def test_what_has_no_stamp_has_none(reply: bytes) -> None:
-    assert read_stamp(reply) is None
+@pytest.mark.parametrize(
+    "reply", [b"", encoded(), write_timestamp(encoded(), STAMP)[:100], TIMESTAMPED + b"z" * 200, TIMESTAMPED]
+)
+def test_data_without_a_timestamp_has_none(reply: bytes) -> None:
+    assert read_timestamp(reply) is None
 
 
-def test_who_asks_for_a_stamp_is_heard() -> None:
-    assert asking(probe()) == Header(RUN, NUMBER, SENT, ASKING)
-    assert asking(probe()[:STAMP_END]) == Header(RUN, NUMBER, SENT, ASKING)
+def test_a_timestamp_request_is_recognised() -> None:
+    assert read_request(encoded()) == Header(RUN, NUMBER, SENT, REQUEST)
+    assert read_request(encoded()[:TIMESTAMP_END]) == Header(RUN, NUMBER, SENT, REQUEST)
 
 
 @pytest.mark.parametrize(
     "data",
     [
-        probe(stamp=False),
-        probe()[: STAMP_END - 1],
-        stamped(probe(), STAMP),
-        b" " + probe(),
-        b"\n" + probe(),
-        probe().replace(b"0000beef", b"0000bean"),
-        probe()[: STAMP_END - 1] + b"1" + probe()[STAMP_END:],
+        encoded(timestamp=False),
+        encoded()[: TIMESTAMP_END - 1],
+        write_timestamp(encoded(), STAMP),
+        b" " + encoded(),
+        b"\n" + encoded(),
+        encoded().replace(b"0000beef", b"0000bean"),
+        encoded()[: TIMESTAMP_END - 1] + b"1" + encoded()[TIMESTAMP_END:],
     ],
 )
-def test_who_asks_for_none_or_has_no_room_does_not_ask(data: bytes) -> None:
-    assert asking(data) is None
+def test_a_probe_without_a_request_or_without_room_is_no_request(data: bytes) -> None:
+    assert read_request(data) is None
 
 
-def test_those_who_ask_are_found_where_their_lines_begin() -> None:
-    one, other = probe(150), probe(300)
+def test_requests_are_found_at_the_start_of_lines() -> None:
+    one, other = encoded(150), encoded(300)
     data = one + b"hello\n" + other + b"x" + one + b"\n" + one[:-1]
-    found = list(asking_lines(data))
+    found = list(request_spans(data))
     assert [data[start:end] for start, end in found] == [one, other]
     assert [start for start, _ in found] == [0, 156]
 
 
-def test_a_line_that_no_newline_ends_is_not_found_yet() -> None:
-    assert list(asking_lines(probe()[:-1])) == []
+def test_a_line_without_a_newline_is_not_found() -> None:
+    assert list(request_spans(encoded()[:-1])) == []
 
 
-# What is wrong.
+# Differences.
 
 
-@given(st.integers(LEAST, 300), st.data())
+@given(st.integers(MIN_SIZE, 300), st.data())
 def test_the_first_byte_that_differs_is_found(size: int, data: st.DataObject) -> None:
-    sent = probe(size)
+    sent = encoded(size)
     places = data.draw(st.sets(st.integers(0, size - 1), min_size=1))
-    came = bytes(byte ^ 0x80 if place in places else byte for place, byte in enumerate(sent))
-    assert difference(sent, came) == min(places)
+    received = bytes(byte ^ 0x80 if place in places else byte for place, byte in enumerate(sent))
+    assert first_difference(sent, received) == min(places)
 
 
 @given(st.sets(st.integers(0, 199), min_size=1))
-def test_under_a_stamp_it_is_found_too_and_the_stamp_is_not_compared(places: set[int]) -> None:
-    reply = bytearray(stamped(probe(), STAMP))
+def test_with_a_timestamp_it_is_found_too_and_the_timestamp_is_not_compared(places: set[int]) -> None:
+    reply = bytearray(write_timestamp(encoded(), STAMP))
     for place in places:
         reply[place] ^= 0x80
-    beside = {place for place in places if not HEAD <= place < STAMP_END}
-    if not beside & set(range(len(STAMPED))):
-        assert difference(probe(), bytes(reply)) == min(beside, default=None)
+    beside = {place for place in places if not HEADER_SIZE <= place < TIMESTAMP_END}
+    if not beside & set(range(len(TIMESTAMPED))):
+        assert first_difference(encoded(), bytes(reply)) == min(beside, default=None)
     else:
-        assert difference(probe(), bytes(reply)) == min({*beside, 3})  # by its mark it has no stamp, and differs there
+        assert first_difference(encoded(), bytes(reply)) == min(
+            {*beside, 3}
+        )  # its mark says that it has no timestamp, and differs
 
 
 @given(st.integers(0, 199))
-def test_an_answer_cut_short_differs_where_it_ends(length: int) -> None:
-    assert difference(probe(), probe()[:length]) == length
-    if length >= len(STAMPED):
-        assert difference(probe(), stamped(probe(), STAMP)[:length]) == length
+def test_a_truncated_reply_differs_at_its_end(length: int) -> None:
+    assert first_difference(encoded(), encoded()[:length]) == length
+    if length >= len(TIMESTAMPED):
+        assert first_difference(encoded(), write_timestamp(encoded(), STAMP)[:length]) == length
 
 
-def test_an_answer_that_is_too_long_differs_where_it_should_end() -> None:
-    assert difference(probe(), probe() + b"x") == 200
-    assert difference(probe(), stamped(probe(), STAMP) + b"x") == 200
+def test_a_reply_that_is_too_long_differs_where_it_should_end() -> None:
+    assert first_difference(encoded(), encoded() + b"x") == 200
+    assert first_difference(encoded(), write_timestamp(encoded(), STAMP) + b"x") == 200
 
 
-def test_a_stamp_that_nobody_asked_for_is_wrong() -> None:
-    plain = probe(stamp=False)
-    assert difference(plain, STAMPED + plain[4:]) == 3
+def test_a_timestamp_that_was_not_requested_differs() -> None:
+    plain = encoded(timestamp=False)
+    assert first_difference(plain, TIMESTAMPED + plain[4:]) == 3
 
 
-def test_part_of_another_probe_is_found_where_it_stands() -> None:
-    sent = probe(300)
-    assert difference(sent, sent[:200] + sent[208:216] + sent[208:]) == 205  # the last digits of its place
+def test_part_of_another_probe_is_found_at_its_offset() -> None:
+    sent = encoded(300)
+    assert first_difference(sent, sent[:200] + sent[208:216] + sent[208:]) == 205  # the last digits of its offset
 
 
-# Anything may come.
+# Any input.
 
 pieces = st.lists(
     st.one_of(
         st.binary(max_size=50),
-        st.sampled_from([PLAIN, ASKING, STAMPED, b"\n", b"0" * 8, b"0" * 64, b"beef", b"-", probe(), probe(60)]),
-        st.integers(0, 200).map(lambda length: stamped(probe(), STAMP)[:length]),
+        st.sampled_from(
+            [PLAIN, REQUEST, TIMESTAMPED, b"\n", b"0" * 8, b"0" * 64, b"beef", b"-", encoded(), encoded(60)]
+        ),
+        st.integers(0, 200).map(lambda length: write_timestamp(encoded(), STAMP)[:length]),
     ),
     max_size=8,
 ).map(b"".join)
 
 
 @given(pieces)
-def test_no_garbage_is_too_much(data: bytes) -> None:
-    heading, stamp, asks = read(data), read_stamp(data), asking(data)
-    assert asks is None or asks == heading
-    assert stamp is None or data.startswith(STAMPED)
-    assert heading == read(memoryview(data))
+def test_garbage_raises_no_error(data: bytes) -> None:
+    header, timestamp, asks = read_header(data), read_timestamp(data), read_request(data)
+    assert asks is None or asks == header
+    assert timestamp is None or data.startswith(TIMESTAMPED)
+    assert header == read_header(memoryview(data))
     number = Probes(RUN, 200).number(data, 10)
     assert number is None or number <= 10
-    offset = difference(probe(), data)
+    offset = first_difference(encoded(), data)
     assert offset is None or 0 <= offset <= 200
 
 
 @given(pieces)
-def test_in_no_garbage_is_a_probe_found_that_is_none(data: bytes) -> None:
-    for start, end in asking_lines(data):
-        assert asking(data[start:end])
+def test_no_probe_is_found_in_garbage(data: bytes) -> None:
+    for start, end in request_spans(data):
+        assert read_request(data[start:end])
         assert start == 0 or data[start - 1 : start] == b"\n"
         assert data.index(b"\n", start) == end - 1

@@ -6,8 +6,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from halloo._core.units import (
-    HIGHEST,
-    NAMES,
+    DSCP_NAMES,
+    MAX_DSCP,
     NS,
     UNITS,
     Unit,
@@ -70,22 +70,22 @@ NO_RATES = [*NO_NUMBERS, "1.5", "500/m", "500/s/s", "/s"]
 
 
 @pytest.mark.parametrize(("text", "ns"), DURATIONS.items())
-def test_a_duration_is_understood(text: str, ns: int) -> None:
+def test_a_duration_is_parsed(text: str, ns: int) -> None:
     assert duration(text) == ns
 
 
 @pytest.mark.parametrize(("text", "octets"), SIZES.items())
-def test_a_size_is_understood(text: str, octets: int | None) -> None:
+def test_a_size_is_parsed(text: str, octets: int | None) -> None:
     assert size(text) == octets
 
 
 @pytest.mark.parametrize(("text", "number"), COUNTS.items())
-def test_a_count_is_understood(text: str, number: int | None) -> None:
+def test_a_count_is_parsed(text: str, number: int | None) -> None:
     assert count(text) == number
 
 
 @pytest.mark.parametrize(("text", "number"), RATES.items())
-def test_a_rate_is_understood(text: str, number: int | None) -> None:
+def test_a_rate_is_parsed(text: str, number: int | None) -> None:
     assert rate(text) == number
 
 
@@ -99,7 +99,7 @@ def test_a_rate_is_understood(text: str, number: int | None) -> None:
     ],
     ids=lambda value: value[:20] if isinstance(value, str) else value.__name__,
 )
-def test_a_text_without_a_meaning_is_refused_with_a_remedy(read: Read, text: str) -> None:
+def test_an_invalid_text_is_refused_with_a_remedy(read: Read, text: str) -> None:
     with pytest.raises(UnitError) as caught:
         read(text)
     assert caught.value.remedy
@@ -129,7 +129,7 @@ def test_any_text_is_a_number_or_a_unit_error(read: Read, text: str) -> None:
         (-1_500_000, "-1.5ms"),
     ],
 )
-def test_a_duration_is_written_in_the_unit_that_suits_it(ns: int, text: str) -> None:
+def test_a_duration_is_formatted_in_a_suitable_unit(ns: int, text: str) -> None:
     assert show_duration(ns) == text
 
 
@@ -145,18 +145,18 @@ def test_a_duration_is_written_in_the_unit_that_suits_it(ns: int, text: str) -> 
         (1 << 40, "1024GiB"),
     ],
 )
-def test_a_size_is_written_in_the_unit_that_suits_it(octets: int, text: str) -> None:
+def test_a_size_is_formatted_in_a_suitable_unit(octets: int, text: str) -> None:
     assert show_size(octets) == text
 
 
 @given(st.integers(0, 999 * HOUR))
-def test_a_duration_is_read_as_it_was_written_but_for_its_rounding(ns: int) -> None:
+def test_a_formatted_duration_parses_back_within_its_rounding(ns: int) -> None:
     unit = max(factor for factor in NS.values() if factor <= max(ns, 1))
     assert abs(duration(show_duration(ns)) - ns) <= 0.005 * unit + 1
 
 
 @given(st.integers(0, 1 << 40))
-def test_a_size_is_read_as_it_was_written_but_for_its_rounding(octets: int) -> None:
+def test_a_formatted_size_parses_back_within_its_rounding(octets: int) -> None:
     unit = max(factor for factor in (1, 1 << 10, 1 << 20, 1 << 30) if factor <= max(octets, 1))
     assert abs((size(show_size(octets)) or 0) - octets) <= 0.005 * unit + 1
 
@@ -174,30 +174,30 @@ def test_a_duration_has_at_most_three_digits_before_its_point(ns: int) -> None:
         *(("BE", 0), ("LE", 1), ("VA", 44), ("0", 0), ("63", 63), ("08", 8)),
     ],
 )
-def test_a_name_or_a_number_is_read(text: str, number: int) -> None:
+def test_a_dscp_name_or_number_is_parsed(text: str, number: int) -> None:
     assert dscp(text) == number
 
 
 @pytest.mark.parametrize(
     "text", ["64", "-1", "AF44", "AF50", "CS8", "", "0x2e", "\N{ARABIC-INDIC DIGIT ONE}", "EF AF11", "4" * 5000]
 )
-def test_what_is_none_is_refused_with_those_that_are(text: str) -> None:
-    with pytest.raises(UsageError, match="is no DSCP; write EF, AF11 to AF43"):
+def test_an_invalid_dscp_is_refused_with_the_valid_ones(text: str) -> None:
+    with pytest.raises(UsageError, match="is not a DSCP; write EF, AF11 to AF43"):
         dscp(text)
 
 
-@pytest.mark.parametrize("number", range(HIGHEST + 1))
-def test_what_is_written_can_be_read_again(number: int) -> None:
+@pytest.mark.parametrize("number", range(MAX_DSCP + 1))
+def test_a_formatted_dscp_parses_back(number: int) -> None:
     assert dscp(show_dscp(number)) == number
 
 
 @pytest.mark.parametrize(("number", "name"), [(0, "BE"), (1, "LE"), (10, "AF11"), (46, "EF"), (48, "CS6"), (47, "47")])
-def test_the_commonest_name_is_written(number: int, name: str) -> None:
+def test_a_dscp_is_formatted_by_its_commonest_name(number: int, name: str) -> None:
     assert show_dscp(number) == name
 
 
-def test_each_number_fits_into_six_bits() -> None:
-    assert all(0 <= number <= HIGHEST for number in NAMES.values())
+def test_each_dscp_fits_into_six_bits() -> None:
+    assert all(0 <= number <= MAX_DSCP for number in DSCP_NAMES.values())
 
 
 YEAR = 365 * 24 * 3600 * 10**9
@@ -217,7 +217,7 @@ YEAR = 365 * 24 * 3600 * 10**9
         (123_456_789_012, "123s"),
     ],
 )
-def test_a_time_has_three_digits_in_a_unit_of_its_own(ns: int, text: str) -> None:
+def test_a_time_has_three_digits_in_its_natural_unit(ns: int, text: str) -> None:
     assert show_time(ns) == text
 
 
@@ -252,7 +252,7 @@ def test_a_column_s_unit_may_be_fixed() -> None:
 
 
 @given(st.lists(st.integers(0, YEAR), min_size=1), st.sampled_from([None, *UNITS]))
-def test_nothing_that_took_time_is_shown_as_nothing(values: list[int], unit: Unit | None) -> None:
+def test_no_positive_time_is_formatted_as_zero(values: list[int], unit: Unit | None) -> None:
     for value, text in zip(values, show_column(values, unit), strict=True):
         assert (float(text.rstrip("nums")) == 0) == (value == 0)
     for value in values:

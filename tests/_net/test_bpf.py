@@ -10,7 +10,7 @@ import pytest
 
 from halloo._net.bpf import HIGHEST, TTL, break_loops, turn_away
 from halloo._net.datagrams import dropped
-from tests.stepping import SOON, readable, unconnected
+from tests.stepping import POLL_TIMEOUT, readable, unconnected
 
 LOOPBACK = ["127.0.0.1", "::1"]
 
@@ -46,7 +46,7 @@ def came(listener: socket.socket, sender: socket.socket) -> list[bytes]:
     sender.send(b"the last")
     pieces: list[bytes] = []
     while pieces[-1:] != [b"the last"]:
-        assert select.select([listener], [], [], SOON)[0]
+        assert select.select([listener], [], [], POLL_TIMEOUT)[0]
         pieces.append(listener.recv(100))
     return pieces[:-1]
 
@@ -101,7 +101,7 @@ def test_who_breaks_loops_is_heard_by_others(ends: tuple[socket.socket, socket.s
     listener, sender = ends
     listener.connect(sender.getsockname())
     listener.send(b"hello")
-    assert select.select([sender], [], [], SOON)[0]
+    assert select.select([sender], [], [], POLL_TIMEOUT)[0]
     assert sender.recv(100) == b"hello"
 
 

@@ -26,7 +26,7 @@ from halloo.errors import (
     UnknownHost,
     UsageError,
 )
-from tests.peers import full, mailbox, unused_datagram_port, unused_port
+from tests.peers import datagram_socket, full, unused_datagram_port, unused_port
 
 Pair = tuple[Connection, Connection]
 
@@ -180,13 +180,13 @@ def test_a_failed_connection_is_a_failure_of_the_peer() -> None:
 
 
 def test_connecting_sends_no_datagram_of_its_own() -> None:
-    with mailbox() as far, connect(f"udp://127.0.0.1:{far.getsockname()[1]}", timeout=MOMENT) as near:
+    with datagram_socket() as far, connect(f"udp://127.0.0.1:{far.getsockname()[1]}", timeout=MOMENT) as near:
         near.send(b"first")
         assert (far.recv(100), near.address) == (b"first", Address("udp", *far.getsockname()))
 
 
 def test_the_timeout_of_connecting_stays_that_of_the_datagrams() -> None:
-    with mailbox() as far:
+    with datagram_socket() as far:
         place = f"udp://127.0.0.1:{far.getsockname()[1]}"
         with connect(place, timeout=MOMENT) as near, pytest.raises(TimedOut, match=f"within {MOMENT} seconds"):
             near.receive()
@@ -196,7 +196,7 @@ def test_datagrams_go_to_the_next_address_of_a_name_where_the_first_has_nobody(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     nobody = ("127.0.0.1", unused_datagram_port())
-    with mailbox() as far:
+    with datagram_socket() as far:
         resolve_to(monkeypatch, nobody, far.getsockname())
         with connect("udp://host") as near:
             near.send(b"hello")

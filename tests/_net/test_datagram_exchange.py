@@ -22,7 +22,7 @@ from halloo._net.datagram_exchange import (
 from halloo._net.datagrams import MOST
 from halloo._net.readiness import until_readable
 from halloo.errors import Refused, TimedOut, UsageError
-from tests.peers import correspondent, mailbox, once, unused_datagram_port
+from tests.peers import datagram_peer, datagram_socket, echo_datagram, unused_datagram_port
 
 WAIT = 10.0  # seconds that no test takes
 MOMENT = 0.05  # seconds that a peer which stays silent is given
@@ -31,7 +31,7 @@ MOMENT = 0.05  # seconds that a peer which stays silent is given
 @contextmanager
 def to(answers: Callable[[bytes], Iterable[bytes]]) -> Iterator[Connection]:
     """Connect to a peer that answers so."""
-    with correspondent(answers) as port, connect(f"udp://127.0.0.1:{port}") as connection:
+    with datagram_peer(answers) as port, connect(f"udp://127.0.0.1:{port}") as connection:
         yield connection
 
 
@@ -41,7 +41,7 @@ def silent() -> Iterator[tuple[Connection, socket.socket]]:
 
     It can act between two datagrams, in the source of the volley, which has a thread of its own.
     """
-    with mailbox() as far, connect(f"udp://127.0.0.1:{far.getsockname()[1]}") as near:
+    with datagram_socket() as far, connect(f"udp://127.0.0.1:{far.getsockname()[1]}") as near:
         yield near, far
 
 
@@ -60,7 +60,7 @@ def numbers(count: int) -> list[bytes]:
 def test_what_comes_back_is_what_went(source: list[bytes]) -> None:
     back: list[bytes] = []
     size = sum(map(len, source))
-    with to(once) as connection:
+    with to(echo_datagram) as connection:
         assert exchange_datagrams(connection, source, back.append, timeout=WAIT) == DatagramExchange(
             len(source), len(source), size, size
         )
@@ -71,7 +71,7 @@ def test_what_comes_back_is_what_went(source: list[bytes]) -> None:
 def test_more_than_all_buffers_hold_comes_back_whole_and_in_order() -> None:
     back: list[bytes] = []
     source = [b"%05d" % number * 200 for number in range(3000)]
-    with to(once) as connection:
+    with to(echo_datagram) as connection:
         exchange_datagrams(connection, source, back.append, timeout=WAIT)
     identical = back == source
     assert identical
@@ -85,7 +85,7 @@ def test_the_source_may_wait_for_an_answer() -> None:
         assert answered.wait(WAIT)
         yield b"next question"
 
-    with to(once) as connection:
+    with to(echo_datagram) as connection:
         assert exchange_datagrams(connection, source(), lambda _: answered.set(), timeout=WAIT).received == 2
 
 
@@ -97,7 +97,7 @@ def test_the_source_may_pause_for_longer_than_an_answer_may_take() -> None:
         paused.wait(2 * MOMENT)
         yield b"two"
 
-    with to(once) as connection:
+    with to(echo_datagram) as connection:
         assert exchange_datagrams(connection, source(), len, timeout=MOMENT).received == 2
 
 
@@ -153,7 +153,7 @@ def test_a_peer_that_does_not_answer_is_told_while_the_source_goes_on() -> None:
 
 
 def test_an_answer_from_elsewhere_is_none() -> None:
-    with silent() as (connection, far), mailbox() as stranger:
+    with silent() as (connection, far), datagram_socket() as stranger:
 
         def source() -> Iterator[bytes]:
             yield b"hello"
@@ -239,7 +239,7 @@ def break_off(_: bytes) -> None:
 
 @pytest.mark.parametrize("before", [[], [b"hello"]], ids=["at once", "later"])
 def test_what_the_source_raises_is_raised(before: list[bytes]) -> None:
-    with to(once) as connection, pytest.raises(BrokenError):
+    with to(echo_datagram) as connection, pytest.raises(BrokenError):
         exchange_datagrams(connection, broken(*before), len, timeout=WAIT)
 
 
@@ -252,7 +252,7 @@ def test_a_source_that_has_failed_is_not_at_its_end() -> None:
 
 
 def test_what_the_sink_raises_is_raised() -> None:
-    with to(once) as connection, pytest.raises(BrokenError):
+    with to(echo_datagram) as connection, pytest.raises(BrokenError):
         exchange_datagrams(connection, itertools.repeat(b"hello"), break_off, timeout=WAIT)
 
 
@@ -269,7 +269,7 @@ def test_too_long_a_datagram_is_an_error_after_what_came_before() -> None:
         back.append(answer)
         answered.set()
 
-    with to(once) as connection, pytest.raises(UsageError, match="too many for a datagram"):
+    with to(echo_datagram) as connection, pytest.raises(UsageError, match="too many for a datagram"):
         exchange_datagrams(connection, source(), sink, timeout=WAIT)
     assert back == [b"hello"]
 

@@ -22,7 +22,7 @@ from halloo._net.datagrams import (
     widen,
 )
 from halloo.errors import IncompleteRead, NotPermitted, Refused, Reset, TimedOut, Truncated, UsageError
-from tests.peers import mailbox, unused_datagram_port
+from tests.peers import datagram_socket, unused_datagram_port
 
 Pair = tuple[DatagramConnection, socket.socket]
 
@@ -42,7 +42,7 @@ def dialled(*places: Place) -> DatagramConnection:
 
 @pytest.fixture
 def far() -> Iterator[socket.socket]:
-    with mailbox() as sock:
+    with datagram_socket() as sock:
         yield sock
 
 
@@ -139,7 +139,7 @@ def test_receiving_ends_when_nothing_comes_in_time(pair: Pair, timeout: float) -
 
 def test_what_somebody_else_sends_is_not_received(pair: Pair) -> None:
     near, _ = pair
-    with mailbox() as stranger:
+    with datagram_socket() as stranger:
         stranger.sendto(b"I am your server", near.socket.getsockname())
         with pytest.raises(TimedOut):
             near.receive(timeout=MOMENT)
@@ -265,7 +265,7 @@ def test_a_reset_is_a_refusal_too(nobody: Place) -> None:
 
 
 def test_a_connection_to_oneself_is_refused() -> None:
-    with mailbox() as sock, pytest.raises(ConnectionRefusedError):
+    with datagram_socket() as sock, pytest.raises(ConnectionRefusedError):
         join(sock, sock.getsockname())
 
 
@@ -299,7 +299,7 @@ def test_when_nobody_is_at_any_address_the_name_is_told(nobody: Place) -> None:
 
 
 def test_an_address_that_has_answered_is_left_no_more(far: socket.socket) -> None:
-    with mailbox() as other, dialled(place(far.getsockname()[1]), place(other.getsockname()[1])) as near:
+    with datagram_socket() as other, dialled(place(far.getsockname()[1]), place(other.getsockname()[1])) as near:
         near.send(b"hello")
         far.sendto(*far.recvfrom(100))
         assert near.receive() == b"hello"
@@ -328,7 +328,7 @@ def test_when_no_address_can_be_connected_to_the_last_says_why(nobody: Place) ->
 
 @pytest.fixture
 def box() -> Iterator[DatagramListener]:
-    with mailbox() as sock:
+    with datagram_socket() as sock:
         sock.setblocking(False)
         yield DatagramListener(sock)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from halloo._net.precise_wait import sharp_timers, wait
-from tests.peers import mailbox
+from tests.peers import datagram_socket
 
 WAIT = 10.0  # seconds that no test takes
 
@@ -35,7 +35,7 @@ def test_more_descriptors_than_select_knows_are_waited_for_as_well() -> None:
 
 def test_where_there_is_no_poll_select_has_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr("select.poll", raising=False)
-    with mailbox() as box, mailbox() as sender:
+    with datagram_socket() as box, datagram_socket() as sender:
         sender.sendto(b"x", box.getsockname())
         assert wait([box.fileno()], [], WAIT, select_below=0) == {box.fileno()}
 

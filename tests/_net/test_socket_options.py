@@ -14,8 +14,8 @@ from halloo._net.listener import listen
 from halloo._net.readiness import until_readable
 from halloo._net.socket_options import ROOM, SO_TIMESTAMPNS, SocketOptions, effective, path_mtu, receive, stamps, told
 from halloo.errors import Unsupported, UsageError
-from tests.peers import mailbox
-from tests.stamped import stamping_kernel
+from tests.kernel_timestamps import kernel_timestamps
+from tests.peers import datagram_socket
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="Linux alone")
 
@@ -68,7 +68,7 @@ def test_a_source_is_bound_to(sock: socket.socket) -> None:
 
 @linux
 def test_any_loopback_address_will_do_as_a_source() -> None:
-    with mailbox() as far, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+    with datagram_socket() as far, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         SocketOptions(bind="127.0.0.2").prepare(sock)
         sock.sendto(b"hello", far.getsockname())
         assert far.recvfrom(100)[1][0] == "127.0.0.2"
@@ -159,7 +159,7 @@ def note(
 
 @linux
 def test_what_lay_unread_came_when_it_came() -> None:
-    with stamping_kernel(), mailbox() as far, mailbox() as near, mailbox() as nobody:
+    with kernel_timestamps(), datagram_socket() as far, datagram_socket() as near, datagram_socket() as nobody:
         assert stamps(near)
         before = time.time_ns()
         far.sendto(b"hello", near.getsockname())
@@ -174,7 +174,7 @@ def test_what_lay_unread_came_when_it_came() -> None:
 @linux
 def test_of_a_stream_it_is_known_as_well() -> None:
     with (
-        stamping_kernel(),
+        kernel_timestamps(),
         socket.create_server(("127.0.0.1", 0)) as listener,
         socket.create_connection(listener.getsockname()) as near,
     ):
@@ -201,7 +201,7 @@ def test_at_the_end_of_a_stream_there_is_no_time() -> None:
 
 @pytest.mark.skipif(not hasattr(socket.socket, "recvmsg"), reason="needs recvmsg")
 def test_without_asking_for_it_there_is_none() -> None:
-    with mailbox() as far, mailbox() as near:
+    with datagram_socket() as far, datagram_socket() as near:
         far.sendto(b"hello", near.getsockname())
         assert receive(near, 100) == (b"hello", None)
 
@@ -214,14 +214,14 @@ def test_a_unix_socket_has_none() -> None:
 
 
 def test_where_the_system_does_not_tell_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    with mailbox() as near:
+    with datagram_socket() as near:
         monkeypatch.setattr(sys, "platform", "darwin")
         assert not stamps(near)
 
 
 @linux
 def test_a_socket_that_refuses_the_option_tells_none() -> None:
-    with mailbox() as near:
+    with datagram_socket() as near:
         near.close()
         assert not stamps(near)
 

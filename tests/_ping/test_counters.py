@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from halloo._core.probe import ASKING, WINDOW, Header, ServerTimestamp
+from halloo._core.probe import REQUEST, WINDOW, Header, ServerTimestamp
 from halloo._ping.counters import (
     MAX_OUTAGES,
     MAX_TIMESTAMPS,
@@ -16,7 +16,7 @@ from halloo._ping.counters import (
     Outage,
     ProbeCounters,
 )
-from halloo._server.run_window import RunWindows
+from halloo._server.run_window import ReceiveWindows
 
 TIMEOUT = 25
 END = 10_000
@@ -307,15 +307,15 @@ OUTCOMES = ("answered", "forward", "reverse", "refused")
 class Server:
     """Writes timestamps as a server does; a new one is a restarted server."""
 
-    runs: RunWindows
+    runs: ReceiveWindows
 
     def timestamp(self, number: int, *, refused: bool = False) -> ServerTimestamp:
-        return ServerTimestamp(0, 0, *self.runs.arrive(Header(1, number, 0, ASKING), refused=refused))
+        return ServerTimestamp(0, 0, *self.runs.record(Header(1, number, 0, REQUEST), refused=refused))
 
 
 @pytest.fixture
 def server() -> Server:
-    return Server(RunWindows())
+    return Server(ReceiveWindows())
 
 
 @pytest.fixture
@@ -325,7 +325,7 @@ def direction() -> LossDirection:
 
 def run_with_fates(outcomes: list[str]) -> tuple[LossDirection, int]:
     """Send a probe for each outcome; return the recorded directions and the number of replies."""
-    server, direction, received = Server(RunWindows()), LossDirection(), 0
+    server, direction, received = Server(ReceiveWindows()), LossDirection(), 0
     for number, outcome in enumerate(outcomes):
         if outcome == "forward":
             continue
@@ -385,7 +385,7 @@ def test_reordering_on_both_paths_is_not_a_server_restart(server: Server, direct
 
 @pytest.mark.parametrize("before", [1, 2, 50])
 def test_after_a_server_restart_nothing_is_known(before: int, direction: LossDirection) -> None:
-    first, second = Server(RunWindows()), Server(RunWindows())
+    first, second = Server(ReceiveWindows()), Server(ReceiveWindows())
     for number in range(before):
         direction.record(number, first.timestamp(number))
     for number in range(before + 1, before + 4):
@@ -432,7 +432,7 @@ def test_no_loss_is_attributed_to_the_wrong_path(outcomes: list[str]) -> None:
 
 @given(st.lists(st.tuples(st.sampled_from(OUTCOMES), st.integers(0, 5), st.integers(0, 5)), min_size=1, max_size=60))
 def test_reordering_never_inflates_losses(probes: list[tuple[str, int, int]]) -> None:
-    server, direction, received = Server(RunWindows()), LossDirection(), 0
+    server, direction, received = Server(ReceiveWindows()), LossDirection(), 0
     forward = sorted(range(len(probes)), key=lambda number: number + probes[number][1])
     timestamps = {
         n: server.timestamp(n, refused=probes[n][0] == "refused") for n in forward if probes[n][0] != "forward"

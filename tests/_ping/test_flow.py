@@ -31,8 +31,8 @@ from halloo._ping.report import Kernel, TargetReport
 from halloo._ping.tracker import Instant, ProbeTracker
 from halloo._server.serve import serving
 from halloo.errors import IncompleteRead, LocalError, PeerError, Refused, Reset, UsageError
-from tests.peers import PATIENCE, mailbox, peer, resetting, silent, unused_datagram_port, unused_port
-from tests.stamped import stamping_kernel
+from tests.kernel_timestamps import kernel_timestamps
+from tests.peers import datagram_socket, peer, resetting, silent, unused_datagram_port, unused_port
 
 TIMEOUT = 10.0  # seconds, more than any test takes
 RUN, SIZE = 0xBEEF, 128
@@ -60,7 +60,7 @@ def connect(client: ProbeConnection) -> Mapping[str, int]:
 
 
 def probe(number: int, size: int = SIZE) -> bytes:
-    return Probes(RUN, size).make(number, 1)
+    return Probes(RUN, size).encode(number, 1)
 
 
 def receive_all(client: ProbeConnection, count: int = 1, clock: Callable[[], Instant] = read_clocks) -> list[Received]:
@@ -119,7 +119,7 @@ def test_probes_are_echoed(scheme: str) -> None:
 
 @pytest.mark.parametrize("scheme", ["tcp", "udp"])
 def test_the_kernel_timestamp_lies_between_sending_and_reading(scheme: str) -> None:
-    with stamping_kernel(), serving(f"{scheme}://127.0.0.1:0") as server, probe_connection(server.address) as client:
+    with kernel_timestamps(), serving(f"{scheme}://127.0.0.1:0") as server, probe_connection(server.address) as client:
         connect(client)
         before = time.time_ns()
         client.send(probe(0))
@@ -167,7 +167,10 @@ def test_user_clock_disables_kernel_timestamps() -> None:
 
 
 def test_an_empty_datagram_is_received() -> None:
-    with mailbox() as server_socket, probe_connection(f"udp://127.0.0.1:{server_socket.getsockname()[1]}") as client:
+    with (
+        datagram_socket() as server_socket,
+        probe_connection(f"udp://127.0.0.1:{server_socket.getsockname()[1]}") as client,
+    ):
         connect(client)
         client.send(probe(0))
         _, sender = server_socket.recvfrom(1000)
@@ -177,8 +180,8 @@ def test_an_empty_datagram_is_received() -> None:
 
 def test_datagrams_from_other_senders_are_not_received() -> None:
     with (
-        mailbox() as server_socket,
-        mailbox() as other_socket,
+        datagram_socket() as server_socket,
+        datagram_socket() as other_socket,
         probe_connection(f"udp://127.0.0.1:{server_socket.getsockname()[1]}") as client,
     ):
         connect(client)
@@ -273,7 +276,7 @@ def test_a_full_stream_blocks_further_probes_until_the_rest_is_flushed() -> None
         connect(client)
         server_socket, _ = listener.accept()
         with server_socket:
-            server_socket.settimeout(PATIENCE)
+            server_socket.settimeout(TIMEOUT)
             sent = filled(client)
             for _ in range(3):
                 with pytest.raises(Blocked, match=r"stopped reading; use a longer interval between probes"):
@@ -307,7 +310,7 @@ def test_reconnecting_discards_unsent_bytes() -> None:
         with server_socket:
             client.send(probe(0, LARGE))
             client.close()
-            server_socket.settimeout(PATIENCE)
+            server_socket.settimeout(TIMEOUT)
             assert server_socket.recv(12) == probe(0, LARGE)[:12]
 
 
@@ -425,7 +428,7 @@ def test_closing_twice_is_harmless() -> None:
 @pytest.mark.parametrize("noticed_by", ["receiving", "sending"])
 def test_a_refused_datagram_is_sent_to_the_next_address(monkeypatch: pytest.MonkeyPatch, noticed_by: str) -> None:
     closed = ("127.0.0.1", unused_datagram_port())
-    with mailbox() as server_socket, probe_connection("udp://host") as client:
+    with datagram_socket() as server_socket, probe_connection("udp://host") as client:
         resolve_to(monkeypatch, closed, server_socket.getsockname())
         connect(client)
         client.send(probe(0))
@@ -448,8 +451,8 @@ def test_a_refused_datagram_is_sent_to_the_next_address(monkeypatch: pytest.Monk
 
 
 def test_an_address_that_has_answered_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    with mailbox() as other, probe_connection("udp://host") as client:
-        with mailbox() as first:
+    with datagram_socket() as other, probe_connection("udp://host") as client:
+        with datagram_socket() as first:
             resolve_to(monkeypatch, first.getsockname(), other.getsockname())
             connect(client)
             client.send(probe(0))

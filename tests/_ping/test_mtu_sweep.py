@@ -8,14 +8,14 @@ import pytest
 
 from halloo._core.address import parse
 from halloo._core.limits import Limits
-from halloo._core.probe import LEAST
+from halloo._core.probe import MIN_SIZE
 from halloo._net.datagrams import MOST
 from halloo._net.signals import StopRequest
 from halloo._ping.flow import ConnectOptions, ProbeConnection
 from halloo._ping.mtu_sweep import TRIES, MtuSweep
 from halloo._ping.report import ProbeEvent, TargetReport
 from halloo._server.serve import serving
-from tests.peers import correspondent, unused_datagram_port
+from tests.peers import datagram_peer, unused_datagram_port
 
 TIMEOUT = 0.06  # seconds for each try
 
@@ -25,7 +25,7 @@ def sweep(
 ) -> tuple[TargetReport, list[ProbeEvent]]:
     """Run a sweep; return its report and its events."""
     events: list[ProbeEvent] = []
-    connection = ProbeConnection(ConnectOptions(parse(address), timeout), run=0, size=LEAST)
+    connection = ProbeConnection(ConnectOptions(parse(address), timeout), run=0, size=MIN_SIZE)
     with closing(StopRequest()) as stop_request, closing(connection):
 
         def record(event: ProbeEvent) -> None:
@@ -40,12 +40,12 @@ def sweep(
         ).run(), events
 
 
-@pytest.mark.parametrize("largest", [LEAST, 1472, 65_506])
+@pytest.mark.parametrize("largest", [MIN_SIZE, 1472, 65_506])
 def test_the_largest_echoed_size_is_found_to_the_byte(largest: int) -> None:
     with serving("udp://127.0.0.1:0", limits=Limits(max_bytes=largest)) as server:
         target, events = sweep(str(server.address))
     assert target.largest_bytes == largest
-    assert {event.size for event in events if event.outcome == "reply"} >= {LEAST, largest}
+    assert {event.size for event in events if event.outcome == "reply"} >= {MIN_SIZE, largest}
     assert max(event.size for event in events if event.outcome == "reply") == largest
     assert target.peer == server.address.place
 
@@ -54,12 +54,12 @@ def test_if_the_largest_size_is_echoed_two_probes_are_enough() -> None:
     with serving("udp://127.0.0.1:0") as server:
         target, events = sweep(str(server.address), timeout=5)
     assert (target.largest_bytes, target.sent, target.received, target.lost) == (MOST, 2, 2, 0)
-    assert [(event.target, event.number, event.size) for event in events] == [(5, 0, LEAST), (5, 1, MOST)]
+    assert [(event.target, event.number, event.size) for event in events] == [(5, 0, MIN_SIZE), (5, 1, MOST)]
     assert target.round_trip
 
 
 def test_without_any_echo_there_is_no_largest_size() -> None:
-    with correspondent(lambda _: []) as port:
+    with datagram_peer(lambda _: []) as port:
         target, events = sweep(f"udp://127.0.0.1:{port}")
     assert (target.largest_bytes, target.sent, target.received, target.lost) == (None, TRIES, 0, TRIES)
     assert [event.outcome for event in events] == ["lost"] * TRIES
@@ -86,13 +86,13 @@ def test_a_size_is_rejected_only_after_several_tries() -> None:
         seen.append(len(datagram))
         return [datagram] if seen.count(len(datagram)) == TRIES else []
 
-    with correspondent(every_third) as port:
+    with datagram_peer(every_third) as port:
         target, _ = sweep(f"udp://127.0.0.1:{port}")
     assert (target.largest_bytes, target.sent, target.received) == (MOST, 2 * TRIES, 2)
 
 
 def test_a_truncated_reply_does_not_count() -> None:
-    with correspondent(lambda datagram: [datagram[:500]]) as port:
+    with datagram_peer(lambda datagram: [datagram[:500]]) as port:
         target, events = sweep(f"udp://127.0.0.1:{port}")
     assert target.largest_bytes == 500
     assert "corrupt" in {event.outcome for event in events}
@@ -104,4 +104,4 @@ def test_a_stop_request_ends_the_search_with_the_result_so_far() -> None:
 
     with serving("udp://127.0.0.1:0") as server:
         target, events = sweep(str(server.address), on_event=stop, timeout=5)
-    assert (target.largest_bytes, target.sent, len(events)) == (LEAST, 1, 1)
+    assert (target.largest_bytes, target.sent, len(events)) == (MIN_SIZE, 1, 1)

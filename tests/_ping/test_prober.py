@@ -18,7 +18,7 @@ import pytest
 
 from halloo._core.address import AddressLike, parse
 from halloo._core.limits import Limits
-from halloo._core.probe import Probes, read
+from halloo._core.probe import Probes, read_header
 from halloo._net.precise_wait import AWAKE
 from halloo._net.readiness import until_readable
 from halloo._net.signals import StopRequest
@@ -31,20 +31,20 @@ from halloo._ping.schedule import Schedule
 from halloo._ping.tracker import Instant, ProbeTracker
 from halloo._server.serve import serving
 from halloo.errors import UnknownHost, UsageError
+from tests.kernel_timestamps import kernel_timestamps
 from tests.peers import closing as closing_at_once
 from tests.peers import (
-    correspondent,
+    closing_midway,
+    datagram_peer,
+    echo_datagram,
     echoing,
     full,
-    hanging_up_midway,
-    once,
     peer,
     silent,
     unused_datagram_port,
     unused_port,
 )
-from tests.relay import Way, relay
-from tests.stamped import stamping_kernel
+from tests.relay import RelayDirection, relay
 
 TIMEOUT = 10.0  # seconds, more than any test takes
 SHORT_TIMEOUT = 0.05  # seconds, for replies that never arrive
@@ -136,24 +136,26 @@ class Harness:
 
 
 def number(datagram: bytes) -> int:
-    heading = read(datagram)
+    heading = read_header(datagram)
     assert heading
     return heading.number
 
 
 @contextmanager
-def lossy_relay(seed: int, count: int, *, timestamps: bool) -> Iterator[tuple[int, Way, Way]]:
+def lossy_relay(seed: int, count: int, *, timestamps: bool) -> Iterator[tuple[int, RelayDirection, RelayDirection]]:
     """Run a relay that loses, duplicates and holds back probes except the last ones, which reveal all losses."""
     random = Random(seed)  # noqa: S311 - to be repeated
 
-    def way() -> Way:
-        return Way(random, drop=0.1, double=0.1, hold=0.1, spares=lambda datagram: number(datagram) >= count - 20)
+    def path() -> RelayDirection:
+        return RelayDirection(
+            random, drop=0.1, duplicate=0.1, hold=0.1, exempt=lambda datagram: number(datagram) >= count - 20
+        )
 
-    forward, reverse = way(), way()
+    forward, reverse = path(), path()
     with (
         serving("udp://127.0.0.1:0", timestamps=timestamps) as server,
         # The first reply is slow, so that the wait for stragglers is long enough on any machine.
-        relay(server.address.port, forward, reverse, first_takes=0.3) as port,
+        relay(server.address.port, forward, reverse, first_delay=0.3) as port,
     ):
         yield port, forward, reverse
 
@@ -306,7 +308,7 @@ def test_a_slow_target_beside_a_fast_one_is_waited_for() -> None:
         threading.Event().wait(0.15)
         return [datagram]
 
-    with serving("udp://127.0.0.1:0") as quick, correspondent(slowly) as port:
+    with serving("udp://127.0.0.1:0") as quick, datagram_peer(slowly) as port:
         flows = make_flow(0, quick.address), make_flow(1, f"udp://127.0.0.1:{port}")
         harness = Harness(*flows, count=1, interval=MS).run()
     assert [target.received for target in harness.targets] == [1, 1]
@@ -321,7 +323,7 @@ def test_the_wait_for_stragglers_depends_on_the_slowest_reply() -> None:
             return [datagram]
         return []
 
-    with correspondent(respond) as port:
+    with datagram_peer(respond) as port:
         harness = Harness(make_flow(0, f"udp://127.0.0.1:{port}"), count=2, interval=MS)
         start = time.monotonic()
         harness.run()
@@ -341,7 +343,7 @@ def test_a_probe_sent_just_before_the_deadline_is_waited_for() -> None:
         threading.Event().wait(0.05)
         return [datagram]
 
-    with correspondent(slowly) as port:
+    with datagram_peer(slowly) as port:
         harness = Harness(make_flow(0, f"udp://127.0.0.1:{port}"), count=None, interval=80 * MS, deadline=90 * MS).run()
     (target,) = harness.targets
     assert target.sent == target.received >= 1
@@ -355,7 +357,7 @@ def test_the_deadline_follows_the_given_clock() -> None:
 
 
 def test_replies_that_arrived_while_the_client_was_stopped_count() -> None:
-    with stamping_kernel(), serving("127.0.0.1:0") as server:
+    with kernel_timestamps(), serving("127.0.0.1:0") as server:
         one = make_flow(0, server.address, timeout=1)
         stopped = 0
 
@@ -581,7 +583,7 @@ def test_a_reply_counts_even_if_sending_the_next_probe_fails() -> None:
 
 @linux
 def test_events_name_the_address_that_answered(monkeypatch: pytest.MonkeyPatch) -> None:
-    with correspondent(once) as port:
+    with datagram_peer(echo_datagram) as port:
         addresses = ("127.0.0.2", port), ("127.0.0.1", port)
         found = [(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", address) for address in addresses]
         monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
@@ -637,7 +639,7 @@ def test_a_greeting_before_the_first_probe_uses_no_connection() -> None:
 
 
 def test_an_ended_connection_loses_its_pending_probes_and_is_reopened() -> None:
-    with peer(hanging_up_midway, echoing) as port:
+    with peer(closing_midway, echoing) as port:
         harness = Harness(make_flow(0, f"127.0.0.1:{port}"), count=6).run()
     (target,) = harness.targets
     assert (target.sent, target.received, sum(target.errors.values())) == (6, 5, 1)
@@ -713,7 +715,7 @@ def test_an_invalid_option_is_raised_before_the_start() -> None:
 
 
 def test_a_datagram_that_is_too_long_is_a_usage_error() -> None:
-    with correspondent(once) as port:
+    with datagram_peer(echo_datagram) as port:
         harness = Harness(make_flow(0, f"udp://127.0.0.1:{port}", size=70_000), count=2).run()
     assert harness.targets[0].errors == {"UsageError": 2}
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from halloo._core.probe import Probes, ServerTimestamp, stamped
+from halloo._core.probe import Probes, ServerTimestamp, write_timestamp
 from halloo._ping.reply_parser import ReplyParser
 from halloo.testing import every_split
 
@@ -17,7 +17,7 @@ GREETING = b"220 welcome to the echo, h and hlo and hlo? too\r\n"
 
 
 def probe(number: int, size: int = SIZE) -> bytes:
-    return Probes(RUN, size).make(number, SENT + number)
+    return Probes(RUN, size).encode(number, SENT + number)
 
 
 ZERO, ONE, TWO = probe(0), probe(1), probe(2)
@@ -51,7 +51,7 @@ def test_a_reply_is_complete_with_its_last_byte() -> None:
 
 
 def test_a_reply_with_a_timestamp_is_one_piece() -> None:
-    answer = stamped(ZERO, ServerTimestamp(1, 2, 1, 0, 1))
+    answer = write_timestamp(ZERO, ServerTimestamp(1, 2, 1, 0, 1))
     assert_same_at_any_split(answer + ONE, [answer, ONE])
 
 
@@ -121,7 +121,7 @@ def test_a_greeting_that_ends_like_a_mark_is_held_back() -> None:
 
 
 def test_probes_of_another_run_are_ordinary_lines() -> None:
-    other = Probes(RUN + 1, SIZE).make(0, SENT)
+    other = Probes(RUN + 1, SIZE).encode(0, SENT)
     assert_same_at_any_split(other + ZERO, [other, ZERO])
 
 

@@ -24,7 +24,7 @@ from halloo._ping.run import ping
 from halloo._server.serve import serving
 from halloo.errors import UnknownHost, UsageError
 from tests.peers import closing as closing_at_once
-from tests.peers import correspondent, full, hanging_up_midway, peer, silent, unused_datagram_port, unused_port
+from tests.peers import closing_midway, datagram_peer, full, peer, silent, unused_datagram_port, unused_port
 from tests.programs import PYTHON, started
 
 SHORT_TIMEOUT = 0.05  # seconds, for replies that never arrive
@@ -362,7 +362,7 @@ def test_a_deadline_limits_connecting() -> None:
 
 
 def test_unanswered_datagrams_are_lost() -> None:
-    with correspondent(lambda _: []) as port:
+    with datagram_peer(lambda _: []) as port:
         report = quick_ping(f"udp://127.0.0.1:{port}")
     target = only(report)
     assert (target.sent, target.lost, target.failure, report.exit_code) == (3, 3, None, 1)
@@ -392,7 +392,7 @@ def test_wrong_bytes_are_corrupt_with_their_offset(scheme: str, change: Callable
         with peer(changing(change)) as port:
             report = ping(f"127.0.0.1:{port}", count=3, interval=0, sink=sink)
     else:
-        with correspondent(lambda datagram: [change(datagram)]) as port:
+        with datagram_peer(lambda datagram: [change(datagram)]) as port:
             report = ping(f"udp://127.0.0.1:{port}", count=3, interval=0, sink=sink)
     target = only(report)
     assert (target.sent, target.received, target.corrupt, target.lost) == (3, 3, 3, 0)
@@ -403,7 +403,7 @@ def test_wrong_bytes_are_corrupt_with_their_offset(scheme: str, change: Callable
 @pytest.mark.parametrize("length", [12, 64, 127])
 def test_short_datagrams_are_corrupt_at_their_end(length: int) -> None:
     sink = RecordingSink()
-    with correspondent(lambda datagram: [datagram[:length]]) as port:
+    with datagram_peer(lambda datagram: [datagram[:length]]) as port:
         target = only(ping(f"udp://127.0.0.1:{port}", count=3, interval=0, sink=sink))
     assert (target.received, target.corrupt, target.stray) == (3, 3, 0)
     assert {event.offset for event in sink.events} == {length}
@@ -448,13 +448,13 @@ def test_duplicates_and_reordering_are_counted_without_losses() -> None:
         pair, held_back[:] = held_back[::-1], []
         return [pair[0], *pair]
 
-    with correspondent(respond) as port:
+    with datagram_peer(respond) as port:
         target = only(ping(f"udp://127.0.0.1:{port}", count=3, interval=0.001))
     assert (target.received, target.duplicate, target.reordered, target.lost) == (3, 1, 2, 0)
 
 
 def test_stray_data_hides_no_reply() -> None:
-    with correspondent(lambda datagram: [b"", b"hello", b"hlo?", datagram[::-1], datagram]) as port:
+    with datagram_peer(lambda datagram: [b"", b"hello", b"hlo?", datagram[::-1], datagram]) as port:
         target = only(ping(f"udp://127.0.0.1:{port}", count=3, interval=0))
     assert (target.received, target.corrupt, target.duplicate, target.stray) == (3, 0, 0, 12)
 
@@ -466,14 +466,14 @@ def test_probes_of_another_run_are_stray() -> None:
         datagrams.append(datagram)
         return datagrams[:1] if len(datagrams) <= 2 else [datagrams[0], datagram]
 
-    with correspondent(respond) as port:
+    with datagram_peer(respond) as port:
         assert only(ping(f"udp://127.0.0.1:{port}", count=1, interval=0)).received == 1
         target = only(ping(f"udp://127.0.0.1:{port}", count=2, interval=0.01))
     assert (target.received, target.corrupt, target.lost, target.stray) == (1, 0, 1, 2)
 
 
 def test_a_closed_connection_is_an_outage_and_reopened() -> None:
-    with peer(hanging_up_midway, closing_at_once, closing_at_once, echoing) as port:
+    with peer(closing_midway, closing_at_once, closing_at_once, echoing) as port:
         report = ping(f"127.0.0.1:{port}", count=8, interval=0)  # each probe waits for the outcome of the last one
     target = only(report)
     assert (target.sent, target.received, target.lost) == (8, 5, 3)
@@ -569,7 +569,7 @@ def test_a_datagram_larger_than_a_packet_is_the_failure() -> None:
 def test_a_size_sweep_respects_the_deadline_and_has_snapshots() -> None:
     sink = RecordingSink()
     snapshots: list[PingReport] = []
-    with correspondent(lambda datagram: [datagram] if len(datagram) < 100 else []) as port:
+    with datagram_peer(lambda datagram: [datagram] if len(datagram) < 100 else []) as port:
 
         def snapshot(event: ProbeEvent) -> None:
             if event.outcome == "lost" and sink.snapshot:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from halloo._core.probe import HEAD, Probes, ServerTimestamp, stamped
+from halloo._core.probe import HEADER_SIZE, Probes, ServerTimestamp, write_timestamp
 from halloo._ping.counters import MAX_TRACKED, DirectionalLoss
 from halloo._ping.report import Kernel, ProbeEvent, TargetReport
 from halloo._ping.tracker import Instant, ProbeTracker, kernel_delay, round_trip, wrong_share
@@ -163,7 +163,7 @@ def test_no_wrong_byte_is_missed_or_attributed_to_another_probe(offset: int, bit
         assert (event.outcome, event.number, event.offset) == ("corrupt", 1, offset)
 
 
-@pytest.mark.parametrize("length", [12, 20, HEAD, 37, 64, SIZE - 1])
+@pytest.mark.parametrize("length", [12, 20, HEADER_SIZE, 37, 64, SIZE - 1])
 def test_a_short_reply_is_corrupt_at_its_end(length: int) -> None:
     tracker = new_tracker()
     (probe,) = send(tracker)
@@ -189,7 +189,7 @@ def test_a_heavily_changed_reply_is_matched_by_most_of_its_bytes(change: object)
 def test_a_timestamped_reply_with_a_damaged_number_is_matched_by_its_other_bytes() -> None:
     tracker = new_tracker()
     (probe,) = send(tracker)
-    answer = stamped(probe, ServerTimestamp(WALL + 3, WALL + 4, 1, 0, 1))
+    answer = write_timestamp(probe, ServerTimestamp(WALL + 3, WALL + 4, 1, 0, 1))
     damaged = answer[:12] + b"zzzzzzzz" + answer[20:]
     event = tracker.receive(damaged, at(9), None)
     assert (event.outcome, event.number, event.offset) == ("corrupt", 0, 12)
@@ -222,18 +222,18 @@ def test_unrelated_data_is_stray(data: bytes) -> None:
 
 def test_before_the_first_probe_everything_is_stray() -> None:
     tracker = new_tracker()
-    assert tracker.receive(Probes(RUN, SIZE).make(0, WALL), at(1), None).outcome == "stray"
+    assert tracker.receive(Probes(RUN, SIZE).encode(0, WALL), at(1), None).outcome == "stray"
 
 
 def test_a_probe_of_another_run_is_stray() -> None:
     tracker = new_tracker()
     send(tracker)
-    event = tracker.receive(Probes(RUN + 1, SIZE).make(0, 7), at(1), None)
+    event = tracker.receive(Probes(RUN + 1, SIZE).encode(0, 7), at(1), None)
     assert (event.outcome, event.number) == ("stray", None)
 
 
 @pytest.mark.parametrize(
-    "data", [b"1" * SIZE, b"\n" * SIZE, bytes(SIZE), bytes(reversed(Probes(RUN, SIZE).make(0, WALL)))]
+    "data", [b"1" * SIZE, b"\n" * SIZE, bytes(SIZE), bytes(reversed(Probes(RUN, SIZE).encode(0, WALL)))]
 )
 def test_unrelated_data_of_probe_size_is_stray(data: bytes) -> None:
     tracker = new_tracker()
@@ -242,7 +242,7 @@ def test_unrelated_data_of_probe_size_is_stray(data: bytes) -> None:
 
 
 def test_only_the_head_and_tail_of_a_large_probe_are_compared() -> None:
-    probe = Probes(RUN, 65_507).make(0, WALL)
+    probe = Probes(RUN, 65_507).encode(0, WALL)
     assert wrong_share(probe, probe) == 0
     assert wrong_share(probe, b"You said: " + probe) == 0
     assert wrong_share(probe, probe[:5]) == 1
@@ -252,7 +252,7 @@ def test_an_unsent_number_is_stray_if_nothing_is_pending() -> None:
     tracker = new_tracker()
     (probe,) = send(tracker)
     tracker.receive(probe, at(1), None)
-    event = tracker.receive(Probes(RUN, SIZE).make(17, WALL), at(2), None)
+    event = tracker.receive(Probes(RUN, SIZE).encode(17, WALL), at(2), None)
     assert (event.outcome, event.number) == ("stray", None)
 
 
@@ -385,7 +385,7 @@ def test_a_connect_probe_past_its_timeout_is_late() -> None:
 
 
 def answered(tracker: ProbeTracker, probe: bytes, timestamp: ServerTimestamp, *, now: int) -> ProbeEvent:
-    return tracker.receive(stamped(probe, timestamp), at(now), None)
+    return tracker.receive(write_timestamp(probe, timestamp), at(now), None)
 
 
 def test_a_timestamp_gives_server_time_and_one_way_times() -> None:
@@ -428,7 +428,7 @@ def test_one_way_times_are_omitted_if_the_client_clock_was_set(step: int) -> Non
     tracker = new_tracker()
     (probe,) = send(tracker)
     timestamp = ServerTimestamp(WALL + 4_000_000, WALL + 4_000_000, 1, 0, 1)
-    tracker.receive(stamped(probe, timestamp), at(4_500, wall=WALL + 4_000_000 + step), None)
+    tracker.receive(write_timestamp(probe, timestamp), at(4_500, wall=WALL + 4_000_000 + step), None)
     found = tracker.report().timestamps
     assert found
     assert (found.forward, found.reverse) == (None, None)

@@ -1,4 +1,4 @@
-"""Who is taken in, who is turned away, and what happens when there is nothing left to take anybody in with."""
+"""Accepting: limits, access lists, errors of accept(2), and shared listeners."""
 
 import errno
 import os
@@ -10,14 +10,14 @@ import pytest
 
 from halloo._core.limits import Limits
 from halloo._server import acceptor
-from halloo._server.acceptor import ACCEPTS, FULL_PAUSE, LOOK, Endpoint, host_of
+from halloo._server.acceptor import MAX_ACCEPTS, RESOURCE_PAUSE, RETRY_INTERVAL, Endpoint, host_of
 from halloo._server.connections import ECHOING
 from halloo._server.handlers import RespondHandler
 from halloo._server.poller import Selector
 from halloo._server.tcp import Loop
-from tests.stepping import MAKERS, Clock, Notes, Stage, ended, reset
+from tests.stepping import MAKERS, Clock, RecordingObserver, Stage, ended, reset
 
-OTHER = "127.0.0.2"  # all of 127/8 is this machine on Linux
+OTHER_HOST = "127.0.0.2"  # Linux: all of 127/8 is local
 
 
 @pytest.fixture
@@ -38,111 +38,111 @@ MakeStage = Callable[..., Stage]
 
 
 def other_host() -> str:
-    """Give a second address of this machine, or skip the test."""
+    """Return a second address of this machine, or skip the test."""
     with socket.socket() as sock:
         try:
-            sock.bind((OTHER, 0))
+            sock.bind((OTHER_HOST, 0))
         except OSError:
-            pytest.skip(f"needs {OTHER}")
-    return OTHER
+            pytest.skip(f"needs {OTHER_HOST}")
+    return OTHER_HOST
 
 
-# Who is turned away.
+# Refused clients.
 
 
-def test_one_more_than_may_be_there_is_closed_and_counted(make_stage: MakeStage) -> None:
+def test_a_client_beyond_max_connections_is_closed_and_counted(make_stage: MakeStage) -> None:
     stage = make_stage(Limits(max_connections=2))
-    clients = [stage.arrive() for _ in range(3)]
+    clients = [stage.connect() for _ in range(3)]
     assert ended(clients[2])
-    assert (stage.seen.accepted, stage.seen.open, stage.seen.refused) == (2, 2, {"max_connections": 1})
+    assert (stage.snapshot.accepted, stage.snapshot.open, stage.snapshot.refused) == (2, 2, {"max_connections": 1})
     assert [stage.echo(client, b"hello") for client in clients[:2]] == [b"hello"] * 2
 
 
-def test_who_is_turned_away_without_a_word_of_its_own_is_closed_politely(make_stage: MakeStage) -> None:
+def test_a_refused_client_that_sent_nothing_gets_fin_not_a_reset(make_stage: MakeStage) -> None:
     stage = make_stage(Limits(max_connections=1))
-    stage.arrive()
-    assert ended(stage.arrive())  # an end, and no reset
+    stage.connect()
+    assert ended(stage.connect())  # FIN, not a reset
 
 
-def test_who_is_turned_away_after_it_has_spoken_is_closed_politely(make_stage: MakeStage) -> None:
+def test_a_refused_client_that_sent_data_gets_fin_not_a_reset(make_stage: MakeStage) -> None:
     stage = make_stage(Limits(max_connections=1))
-    stage.arrive()
+    stage.connect()
     client = stage.dial()
     client.send(b"hello")
-    stage.until(lambda: bool(stage.seen.refused))
+    stage.until(lambda: bool(stage.snapshot.refused))
     assert ended(client)
 
 
-def test_who_leaves_makes_room(make_stage: MakeStage) -> None:
+def test_a_closed_connection_frees_its_place(make_stage: MakeStage) -> None:
     stage = make_stage(Limits(max_connections=1))
     for _ in range(3):
-        client = stage.arrive()
+        client = stage.connect()
         assert stage.echo(client, b"hello") == b"hello"
         client.close()
-        stage.until(lambda: stage.seen.open == 0)
-    assert stage.seen.refused == {}
+        stage.until(lambda: stage.snapshot.open == 0)
+    assert stage.snapshot.refused == {}
 
 
-def test_one_more_of_a_host_is_closed_and_counted_and_others_are_not(make_stage: MakeStage) -> None:
+def test_a_client_beyond_max_per_host_is_closed_and_counted_and_other_hosts_are_not(make_stage: MakeStage) -> None:
     stage = make_stage(Limits(max_per_host=1))
-    stage.arrive()
-    assert ended(stage.arrive())
-    assert stage.echo(stage.arrive(other_host()), b"hello") == b"hello"
-    assert stage.seen.refused == {"max_per_host": 1}
+    stage.connect()
+    assert ended(stage.connect())
+    assert stage.echo(stage.connect(other_host()), b"hello") == b"hello"
+    assert stage.snapshot.refused == {"max_per_host": 1}
 
 
-def test_who_leaves_makes_room_for_its_host(make_stage: MakeStage) -> None:
+def test_a_closed_connection_frees_its_place_for_the_host(make_stage: MakeStage) -> None:
     stage = make_stage(Limits(max_per_host=1))
     for _ in range(3):
-        client = stage.arrive()
+        client = stage.connect()
         assert stage.echo(client, b"hello") == b"hello"
         reset(client)
-        stage.until(lambda: stage.seen.open == 0)
-    assert stage.seen.refused == {}
+        stage.until(lambda: stage.snapshot.open == 0)
+    assert stage.snapshot.refused == {}
 
 
-def test_who_is_denied_is_closed_and_counted_and_others_are_not(make_stage: MakeStage) -> None:
+def test_a_denied_client_is_closed_and_counted_and_others_are_not(make_stage: MakeStage) -> None:
     stage = make_stage(Limits(deny=(other_host(),)))
-    assert ended(stage.arrive(OTHER))
-    assert stage.echo(stage.arrive(), b"hello") == b"hello"
-    assert stage.seen.refused == {"denied": 1}
+    assert ended(stage.connect(OTHER_HOST))
+    assert stage.echo(stage.connect(), b"hello") == b"hello"
+    assert stage.snapshot.refused == {"denied": 1}
 
 
-def test_who_is_not_among_the_allowed_is_closed_and_counted(make_stage: MakeStage) -> None:
+def test_a_client_that_is_not_allowed_is_closed_and_counted(make_stage: MakeStage) -> None:
     stage = make_stage(Limits(allow=("127.0.0.1",)))
-    assert ended(stage.arrive(other_host()))
-    assert stage.echo(stage.arrive(), b"hello") == b"hello"
-    assert stage.seen.refused == {"denied": 1}
+    assert ended(stage.connect(other_host()))
+    assert stage.echo(stage.connect(), b"hello") == b"hello"
+    assert stage.snapshot.refused == {"denied": 1}
 
 
-def test_the_log_is_told_who_was_turned_away_and_why(make_stage: MakeStage) -> None:
-    notes = Notes()
+def test_a_refused_client_is_reported_with_the_reason(make_stage: MakeStage) -> None:
+    notes = RecordingObserver()
     stage = make_stage(Limits(max_connections=1), observer=notes)
-    first, second = stage.arrive(), stage.arrive()
-    assert notes.told == [("opened", first.getsockname()), ("refused: max_connections", second.getsockname())]
+    first, second = stage.connect(), stage.connect()
+    assert notes.events == [("opened", first.getsockname()), ("refused: max_connections", second.getsockname())]
 
 
-def test_a_greeted_client_that_has_reset_already_makes_room_for_its_host(make_stage: MakeStage) -> None:
+def test_a_greeted_client_that_has_reset_already_frees_its_place_for_the_host(make_stage: MakeStage) -> None:
     stage = make_stage(Limits(max_per_host=1), handler=RespondHandler(bytes.upper, "lines", b"welcome\n"))
     reset(stage.dial())
-    stage.until(lambda: stage.seen.accepted == 1 or bool(stage.seen.errors))
-    stage.until(lambda: stage.seen.open == 0)
-    assert stage.read(stage.arrive(), 8) == b"welcome\n"
+    stage.until(lambda: stage.snapshot.accepted == 1 or bool(stage.snapshot.errors))
+    stage.until(lambda: stage.snapshot.open == 0)
+    assert stage.read(stage.connect(), 8) == b"welcome\n"
 
 
-def test_who_was_let_in_but_cannot_be_watched_takes_no_room(make_stage: MakeStage) -> None:
-    stage = make_stage(Limits(max_connections=1), poller=Full())
+def test_an_accepted_client_that_cannot_be_watched_takes_no_place(make_stage: MakeStage) -> None:
+    stage = make_stage(Limits(max_connections=1), poller=FullPoller())
     stage.dial()
-    stage.until(lambda: bool(stage.seen.errors))
-    stage.elapse(FULL_PAUSE)
-    assert stage.echo(stage.arrive(), b"hello") == b"hello"
-    assert stage.seen.refused == {}
+    stage.until(lambda: bool(stage.snapshot.errors))
+    stage.elapse(RESOURCE_PAUSE)
+    assert stage.echo(stage.connect(), b"hello") == b"hello"
+    assert stage.snapshot.refused == {}
 
 
-def test_who_cannot_be_watched_is_closed(make_stage: MakeStage) -> None:
-    stage = make_stage(poller=Full())
+def test_a_client_that_cannot_be_watched_is_closed(make_stage: MakeStage) -> None:
+    stage = make_stage(poller=FullPoller())
     client = stage.dial()
-    stage.until(lambda: bool(stage.seen.errors))
+    stage.until(lambda: bool(stage.snapshot.errors))
     assert ended(client)
     assert stage.loop.table.in_state(ECHOING) == []
 
@@ -150,32 +150,30 @@ def test_who_cannot_be_watched_is_closed(make_stage: MakeStage) -> None:
 # Errors of accepting.
 
 
-def test_a_connection_that_was_aborted_before_it_was_accepted_is_counted_and_passed_over(
-    make_stage: MakeStage, cleanup: ExitStack
-) -> None:
+def test_a_connection_aborted_before_accept_is_counted_and_skipped(make_stage: MakeStage, cleanup: ExitStack) -> None:
     listener = failing(cleanup, errno.ECONNABORTED)
     stage = make_stage()
     stage.loop.acceptor.add([Endpoint(listener)])
     with socket.create_connection(listener.getsockname()) as client:
-        stage.until(lambda: stage.seen.accepted == 1)
-        assert stage.seen.errors == {"ECONNABORTED": 1}
+        stage.until(lambda: stage.snapshot.accepted == 1)
+        assert stage.snapshot.errors == {"ECONNABORTED": 1}
         client.setblocking(False)
         assert stage.echo(client, b"hello") == b"hello"
 
 
 @pytest.mark.parametrize("name", ["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM"])
-def test_with_nothing_left_accepting_pauses_for_a_moment(make_stage: MakeStage, cleanup: ExitStack, name: str) -> None:
+def test_without_resources_accepting_pauses(make_stage: MakeStage, cleanup: ExitStack, name: str) -> None:
     listener = failing(cleanup, getattr(errno, name))
     stage = make_stage()
     stage.loop.acceptor.add([Endpoint(listener)])
     with socket.create_connection(listener.getsockname()):
-        stage.until(lambda: stage.seen.errors == {name: 1})
+        stage.until(lambda: stage.snapshot.errors == {name: 1})
         assert stage.loop.poller.poll(0) == []
-        stage.elapse(FULL_PAUSE)
-        stage.until(lambda: stage.seen.accepted == 1)
+        stage.elapse(RESOURCE_PAUSE)
+        stage.until(lambda: stage.snapshot.accepted == 1)
 
 
-def test_an_error_of_the_listener_itself_is_not_hidden(make_stage: MakeStage, cleanup: ExitStack) -> None:
+def test_an_error_of_the_listener_is_raised(make_stage: MakeStage, cleanup: ExitStack) -> None:
     listener = failing(cleanup, errno.EBADF)
     stage = make_stage()
     stage.loop.acceptor.add([Endpoint(listener)])
@@ -183,34 +181,34 @@ def test_an_error_of_the_listener_itself_is_not_hidden(make_stage: MakeStage, cl
         stage.until(lambda: False)
 
 
-# The door.
+# Pausing and closing.
 
 
-def test_who_waits_when_the_door_shuts_is_taken_in_and_nobody_after(make_stage: MakeStage) -> None:
+def test_close_accepts_queued_clients_and_none_after(make_stage: MakeStage) -> None:
     stage = make_stage()
-    waiting = [stage.dial() for _ in range(3 * ACCEPTS)]
+    waiting = [stage.dial() for _ in range(3 * MAX_ACCEPTS)]
     stage.loop.acceptor.close()
-    assert stage.seen.accepted == len(waiting)
+    assert stage.snapshot.accepted == len(waiting)
     stage.dial()
     assert stage.loop.poller.poll(0) == []
 
 
-def test_who_waits_behind_many_that_are_denied_is_taken_in_when_the_door_shuts(make_stage: MakeStage) -> None:
+def test_close_accepts_a_client_queued_behind_many_denied_ones(make_stage: MakeStage) -> None:
     stage = make_stage(Limits(deny=(other_host(),)))
-    for _ in range(2 * ACCEPTS):
-        stage.dial(OTHER)
+    for _ in range(2 * MAX_ACCEPTS):
+        stage.dial(OTHER_HOST)
     client = stage.dial()
     stage.loop.acceptor.close()
     assert stage.echo(client, b"hello") == b"hello"
 
 
-def test_a_door_that_is_shut_does_not_open_when_somebody_leaves(make_stage: MakeStage) -> None:
+def test_a_closed_acceptor_does_not_resume_when_a_connection_closes(make_stage: MakeStage) -> None:
     stage = make_stage()
-    client = stage.arrive()
+    client = stage.connect()
     stage.loop.acceptor.close()
     client.close()
-    stage.until(lambda: stage.seen.open == 0)
-    assert not stage.loop.acceptor.open
+    stage.until(lambda: stage.snapshot.open == 0)
+    assert not stage.loop.acceptor.accepting
 
 
 def test_another_listener_may_be_added(make_stage: MakeStage, cleanup: ExitStack) -> None:
@@ -221,17 +219,17 @@ def test_another_listener_may_be_added(make_stage: MakeStage, cleanup: ExitStack
     with socket.create_connection(listener.getsockname()) as client:
         client.setblocking(False)
         assert stage.echo(client, b"hello\n") == b"HELLO\n"
-    assert stage.echo(stage.arrive(), b"hello\n") == b"hello\n"
+    assert stage.echo(stage.connect(), b"hello\n") == b"hello\n"
 
 
-# A listener that is shared with others.
+# Shared listeners.
 
 
 needs_epoll = pytest.mark.skipif(len(MAKERS) == 1, reason="needs epoll")
 
 
 @needs_epoll
-def test_of_two_loops_at_one_listener_both_take_clients_in_turn(cleanup: ExitStack) -> None:
+def test_two_loops_on_one_listener_both_accept(cleanup: ExitStack) -> None:
     listener = cleanup.enter_context(socket.create_server(("127.0.0.1", 0)))
     listener.setblocking(False)
     loops = [Loop([Endpoint(listener)], shared=True) for _ in range(2)]
@@ -246,7 +244,7 @@ def test_of_two_loops_at_one_listener_both_take_clients_in_turn(cleanup: ExitSta
 
 
 @needs_epoll
-def test_a_client_that_nobody_was_woken_for_is_found_within_a_moment(cleanup: ExitStack) -> None:
+def test_a_client_without_a_wake_up_is_accepted_by_the_retry(cleanup: ExitStack) -> None:
     listener = cleanup.enter_context(socket.create_server(("127.0.0.1", 0)))
     listener.setblocking(False)
     clock = Clock()
@@ -254,8 +252,8 @@ def test_a_client_that_nobody_was_woken_for_is_found_within_a_moment(cleanup: Ex
     for loop in (hanging, awake):
         cleanup.callback(loop.shutdown)
     cleanup.enter_context(socket.create_connection(listener.getsockname()))
-    clock.now += LOOK
-    for act in awake.timers.due(clock.now):
+    clock.now += RETRY_INTERVAL
+    for act in awake.timers.pop_due(clock.now):
         act()
     assert awake.snapshot().accepted == 1
 
@@ -267,15 +265,15 @@ def test_the_host_is_the_first_part_of_an_address_and_a_unix_socket_has_none() -
     assert [host_of(("127.0.0.1", 5)), host_of(("::1", 5, 0, 0)), host_of("/tmp/x")] == ["127.0.0.1", "::1", ""]  # noqa: S108 - no file
 
 
-def test_the_errors_of_passing_connections_are_none_of_fullness() -> None:
-    assert not acceptor.PASSING & acceptor.FULL
+def test_connection_errors_and_resource_errors_are_disjoint() -> None:
+    assert not acceptor.CONNECTION_ERRORS & acceptor.RESOURCE_ERRORS
 
 
-# What the tests are made of.
+# Helpers.
 
 
-class Full(Selector):
-    """Cannot watch the first client: epoll_ctl(2) says so when the user watches too many (ENOSPC)."""
+class FullPoller(Selector):
+    """Cannot watch the first client: epoll_ctl(2) fails with ENOSPC when the user watches too many."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -294,8 +292,8 @@ class Full(Selector):
         super().watch(fd, events)
 
 
-class Failing(socket.socket):
-    """A listening socket whose first accept(2) fails so."""
+class FailingListener(socket.socket):
+    """A listening socket whose first accept(2) fails with the given error."""
 
     number = 0
 
@@ -307,7 +305,7 @@ class Failing(socket.socket):
 
 
 def failing(cleanup: ExitStack, number: int) -> socket.socket:
-    listener = cleanup.enter_context(Failing())
+    listener = cleanup.enter_context(FailingListener())
     listener.number = number
     listener.bind(("127.0.0.1", 0))
     listener.listen()

@@ -9,18 +9,18 @@ from halloo._server.connections import (
     CLOSE_REASONS,
     CLOSED,
     CONNECTED,
+    COUNTER_INDEX,
     COUNTERS,
     ECHOING,
     ERRORS,
     FREE,
     HANDLING,
     LISTENING,
-    OLDEST,
-    PENDING,
+    OLDEST_PENDING,
+    PENDING_BYTES,
     RECEIVED,
     REFUSALS,
     SENT,
-    SLOT,
     WAKEUP,
     WRITE_PENDING,
     ConnectionTable,
@@ -30,7 +30,7 @@ from halloo._server.connections import (
 
 
 def seen(table: ConnectionTable, now: float = 0.0) -> Snapshot:
-    return Snapshot.of(table.row, began=0.0, now=now)
+    return Snapshot.of(table.counters, started=0.0, now=now)
 
 
 # States.
@@ -46,22 +46,22 @@ def test_every_descriptor_is_free_at_first() -> None:
 
 def test_a_descriptor_has_the_state_it_was_given() -> None:
     table = ConnectionTable()
-    table.begin(5, ECHOING)
+    table.add(5, ECHOING)
     assert table.state[5] == ECHOING
 
 
 @pytest.mark.parametrize("fd", [0, 63, 64, 65, 127, 128, 19_999])
-def test_there_is_room_for_any_descriptor(fd: int) -> None:
+def test_the_table_grows_for_any_descriptor(fd: int) -> None:
     table = ConnectionTable()
-    table.begin(fd, ECHOING)
+    table.add(fd, ECHOING)
     assert table.in_state(ECHOING) == [fd]
 
 
-def test_making_room_keeps_the_states_and_the_object_that_holds_them() -> None:
+def test_growing_keeps_the_states_and_the_bytearray() -> None:
     table = ConnectionTable()
     held = table.state
-    table.begin(7, WRITE_PENDING)
-    table.begin(1000, ECHOING)
+    table.add(7, WRITE_PENDING)
+    table.add(1000, ECHOING)
     assert held is table.state
     assert (held[7], held[1000]) == (WRITE_PENDING, ECHOING)
 
@@ -69,15 +69,15 @@ def test_making_room_keeps_the_states_and_the_object_that_holds_them() -> None:
 def test_an_idle_connection_costs_one_byte() -> None:
     table = ConnectionTable()
     for fd in range(10_000):
-        table.begin(fd, ECHOING)
+        table.add(fd, ECHOING)
     assert len(table.state) < 2 * 10_000
     assert not table.pending_writes
 
 
-def test_descriptors_are_found_by_any_of_some_states() -> None:
+def test_descriptors_are_found_by_state() -> None:
     table = ConnectionTable()
     for fd, state in enumerate((LISTENING, WAKEUP, ECHOING, WRITE_PENDING, HANDLING, ECHOING)):
-        table.begin(fd, state)
+        table.add(fd, state)
     assert table.in_state(ECHOING, WRITE_PENDING) == [2, 3, 5]
 
 
@@ -86,16 +86,16 @@ def test_descriptors_are_found_by_any_of_some_states() -> None:
 
 def test_open_is_what_was_accepted_and_not_closed() -> None:
     table = ConnectionTable()
-    table.row[ACCEPTED], table.row[CLOSED] = 5, 3
+    table.counters[ACCEPTED], table.counters[CLOSED] = 5, 3
     assert table.open == 2
 
 
 def test_every_counter_has_a_slot_of_its_own() -> None:
-    assert len(SLOT) == len(COUNTERS) == len(new_counters())
+    assert len(COUNTER_INDEX) == len(COUNTERS) == len(new_counters())
 
 
 @pytest.mark.parametrize("names", [REFUSALS, CLOSE_REASONS, ERRORS])
-def test_what_is_counted_by_name_is_found_by_it(names: tuple[str, ...]) -> None:
+def test_names_are_counted_in_their_own_counters(names: tuple[str, ...]) -> None:
     table = ConnectionTable()
     for name in names:
         table.count(name)
@@ -110,41 +110,41 @@ def test_an_error_is_counted_each_time() -> None:
     assert seen(table).errors == {"ECONNRESET": 2, "EPIPE": 1}
 
 
-def test_an_error_that_nobody_foresaw_is_counted_among_the_others() -> None:
+def test_an_unknown_error_is_counted_as_other() -> None:
     table = ConnectionTable()
     table.count("ZeroDivisionError")
     table.count("EUNKNOWN")
     assert seen(table).errors == {"other": 2}
 
 
-def test_counting_may_be_done_elsewhere() -> None:
+def test_counters_may_be_supplied() -> None:
     row = array("Q", bytes(8 * len(COUNTERS)))
     ConnectionTable(row).count("EPIPE")
-    assert row[SLOT["EPIPE"]] == 1
+    assert row[COUNTER_INDEX["EPIPE"]] == 1
 
 
 # Debts.
 
 
-def test_a_debt_is_counted_until_it_is_forgiven() -> None:
+def test_a_pending_write_is_counted_until_it_is_discarded() -> None:
     table = ConnectionTable()
     table.queue_write(5, memoryview(b"hello"), 1.0)
     assert seen(table).pending_write_bytes == 5
     table.discard_pending(5)
-    assert (seen(table).pending_write_bytes, table.pending_writes, table.since) == (0, {}, {})
+    assert (seen(table).pending_write_bytes, table.pending_writes, table.pending_since) == (0, {}, {})
 
 
-def test_a_debt_that_shrinks_counts_what_is_left_and_is_young_again() -> None:
+def test_a_pending_write_that_shrinks_counts_the_rest_and_restarts_its_age() -> None:
     table = ConnectionTable()
     table.queue_write(5, memoryview(b"hello"), 1.0)
     table.queue_write(5, memoryview(b"lo"), 2.0)
-    assert (table.row[PENDING], table.since) == (2, {5: 2.0})
+    assert (table.counters[PENDING_BYTES], table.pending_since) == (2, {5: 2.0})
 
 
-def test_who_is_owed_nothing_can_be_forgiven_too() -> None:
+def test_discarding_without_a_pending_write_does_nothing() -> None:
     table = ConnectionTable()
     table.discard_pending(5)
-    assert table.row[PENDING] == 0
+    assert table.counters[PENDING_BYTES] == 0
 
 
 # Snapshots.
@@ -152,18 +152,18 @@ def test_who_is_owed_nothing_can_be_forgiven_too() -> None:
 
 def test_a_snapshot_has_the_counts() -> None:
     table = ConnectionTable()
-    table.row[ACCEPTED], table.row[CLOSED], table.row[RECEIVED], table.row[SENT] = 5, 3, 70, 60
+    table.counters[ACCEPTED], table.counters[CLOSED], table.counters[RECEIVED], table.counters[SENT] = 5, 3, 70, 60
     table.count("EPIPE")
     assert seen(table) == Snapshot(accepted=5, open=2, received_bytes=70, sent_bytes=60, errors={"EPIPE": 1})
 
 
-def test_a_snapshot_says_since_when() -> None:
-    assert Snapshot.of(new_counters(), began=1000.0, now=1002.5).uptime_seconds == 2.5
+def test_a_snapshot_has_the_uptime() -> None:
+    assert Snapshot.of(new_counters(), started=1000.0, now=1002.5).uptime_seconds == 2.5
 
 
-def test_a_snapshot_says_how_old_the_oldest_debt_is() -> None:
+def test_a_snapshot_has_the_age_of_the_oldest_pending_write() -> None:
     table = ConnectionTable()
-    table.row[OLDEST] = 1_500
+    table.counters[OLDEST_PENDING] = 1_500
     assert seen(table, now=4.0).oldest_pending_write_seconds == 2.5
 
 
@@ -171,7 +171,7 @@ def test_a_snapshot_does_not_change_with_the_table() -> None:
     table = ConnectionTable()
     table.count("EPIPE")
     before = seen(table)
-    table.row[ACCEPTED] += 1
+    table.counters[ACCEPTED] += 1
     table.count("EPIPE")
     assert before == Snapshot(errors={"EPIPE": 1})
 

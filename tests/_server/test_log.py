@@ -3,7 +3,7 @@ import json
 import pytest
 
 from halloo._server.connections import Snapshot
-from halloo._server.log import JsonLog, TextLog, line, shown, totals
+from halloo._server.log import JsonLog, TextLog, format_interval, format_peer, format_totals
 
 PEER = ("127.0.0.1", 51234)
 PEER6 = ("::1", 51234, 0, 0)
@@ -14,22 +14,22 @@ def lines() -> list[str]:
     return []
 
 
-def test_a_person_reads_who_has_come_as_in_the_tutorial(lines: list[str]) -> None:
+def test_text_log_reports_a_connection_as_the_tutorial_does(lines: list[str]) -> None:
     TextLog(lines.append).opened(5, PEER)
     assert lines == ["Connected by ('127.0.0.1', 51234)"]
 
 
-def test_a_person_reads_who_was_turned_away_and_why(lines: list[str]) -> None:
+def test_text_log_reports_a_refused_client_and_the_reason(lines: list[str]) -> None:
     TextLog(lines.append).refused(PEER, "max_per_host")
     assert lines == ["Refused ('127.0.0.1', 51234): max per host"]
 
 
-def test_a_person_reads_who_sends_datagrams(lines: list[str]) -> None:
+def test_text_log_reports_a_datagram_sender(lines: list[str]) -> None:
     TextLog(lines.append).datagram_received(PEER)
-    assert lines == ["Heard from ('127.0.0.1', 51234)"]
+    assert lines == ["Datagrams from ('127.0.0.1', 51234)"]
 
 
-def test_a_program_reads_who_sends_datagrams(lines: list[str]) -> None:
+def test_json_log_reports_a_datagram_sender(lines: list[str]) -> None:
     JsonLog(lines.append).datagram_received(PEER)
     assert json.loads(lines[0]) == {
         "event": "datagram_received",
@@ -37,7 +37,7 @@ def test_a_program_reads_who_sends_datagrams(lines: list[str]) -> None:
     }
 
 
-def test_that_somebody_leaves_is_no_news(lines: list[str]) -> None:
+def test_text_log_does_not_report_a_closed_connection(lines: list[str]) -> None:
     TextLog(lines.append).closed(5, "idle_timeout")
     assert lines == []
 
@@ -51,11 +51,11 @@ def test_that_somebody_leaves_is_no_news(lines: list[str]) -> None:
         ("/run/\x1b[31mred", "/run/\\x1b[31mred"),
     ],
 )
-def test_an_address_is_shown_safely(peer: str | tuple[str, int], text: str) -> None:
-    assert shown(peer) == text
+def test_an_address_is_escaped(peer: str | tuple[str, int], text: str) -> None:
+    assert format_peer(peer) == text
 
 
-def test_a_machine_reads_an_object_a_line(lines: list[str]) -> None:
+def test_json_log_writes_an_object_a_line(lines: list[str]) -> None:
     log = JsonLog(lines.append)
     log.opened(5, PEER6)
     log.refused(PEER, "denied")
@@ -67,14 +67,14 @@ def test_a_machine_reads_an_object_a_line(lines: list[str]) -> None:
     ]
 
 
-def test_the_client_s_own_wish_is_no_reason(lines: list[str]) -> None:
+def test_json_log_has_a_null_reason_for_a_close_by_the_client(lines: list[str]) -> None:
     log = JsonLog(lines.append)
     log.opened(5, PEER)
     log.closed(5, "")
     assert json.loads(lines[-1])["data"]["reason"] is None
 
 
-def test_a_number_that_is_given_anew_belongs_to_its_new_client(lines: list[str]) -> None:
+def test_a_reused_descriptor_belongs_to_its_new_client(lines: list[str]) -> None:
     log = JsonLog(lines.append)
     for port in (1, 2):
         log.opened(5, ("127.0.0.1", port))
@@ -82,13 +82,13 @@ def test_a_number_that_is_given_anew_belongs_to_its_new_client(lines: list[str])
     assert [json.loads(line)["data"]["peer"][1] for line in lines] == [1, 1, 2, 2]
 
 
-def test_a_local_process_has_no_address(lines: list[str]) -> None:
+def test_a_unix_socket_client_has_no_address(lines: list[str]) -> None:
     log = JsonLog(lines.append)
     log.opened(5, "")
     assert json.loads(lines[0])["data"]["peer"] == ""
 
 
-def test_a_line_says_how_things_stand_and_how_fast_they_went() -> None:
+def test_an_interval_line_has_the_state_and_the_rates() -> None:
     before = Snapshot(accepted=10, messages=100, received_bytes=1000, sent_bytes=1000, uptime_seconds=5)
     now = Snapshot(
         accepted=20,
@@ -98,14 +98,14 @@ def test_a_line_says_how_things_stand_and_how_fast_they_went() -> None:
         sent_bytes=1000 + 5 * 1024,
         uptime_seconds=10,
     )
-    assert line(now, before) == "3 open, 2 clients/s, 100 echoes/s, 2KiB/s in, 1KiB/s out"
+    assert format_interval(now, before) == "3 open, 2 clients/s, 100 echoes/s, 2KiB/s in, 1KiB/s out"
 
 
-def test_two_looks_at_one_moment_are_no_division_by_zero() -> None:
-    assert line(Snapshot(uptime_seconds=5), Snapshot(uptime_seconds=5)).startswith("0 open, 0 clients/s")
+def test_two_snapshots_at_one_time_do_not_divide_by_zero() -> None:
+    assert format_interval(Snapshot(uptime_seconds=5), Snapshot(uptime_seconds=5)).startswith("0 open, 0 clients/s")
 
 
-def test_a_line_names_troubles() -> None:
+def test_an_interval_line_has_problems() -> None:
     now = Snapshot(
         pending_write_bytes=2048,
         oldest_pending_write_seconds=3,
@@ -114,35 +114,35 @@ def test_a_line_names_troubles() -> None:
         errors={"EPIPE": 1, "ECONNRESET": 4},
         uptime_seconds=1,
     )
-    assert line(now, Snapshot()).endswith(
+    assert format_interval(now, Snapshot()).endswith(
         ", 2KiB pending for 3s, refused: denied 2, ended: idle_timeout 1, errors: EPIPE 1 ECONNRESET 4"
     )
 
 
-def test_totals_say_what_was_done_in_all() -> None:
+def test_totals_have_all_counts() -> None:
     seen = Snapshot(accepted=2, received_bytes=11, sent_bytes=10, uptime_seconds=1.5)
-    assert totals(seen) == "2 clients in 1.5s, 11 bytes in, 10 bytes out"
+    assert format_totals(seen) == "2 clients in 1.5s, 11 bytes in, 10 bytes out"
 
 
-def test_totals_say_what_was_cut_off() -> None:
+def test_totals_have_bytes_cut_off() -> None:
     seen = Snapshot(accepted=1, lost_bytes=7, ended={"cut_off": 1}, uptime_seconds=1)
-    assert totals(seen) == "1 clients in 1s, 0 bytes in, 0 bytes out, 7 bytes cut off, ended: cut_off 1"
+    assert format_totals(seen) == "1 clients in 1s, 0 bytes in, 0 bytes out, 7 bytes cut off, ended: cut_off 1"
 
 
-def test_datagrams_are_told_where_some_came() -> None:
+def test_datagrams_are_reported_if_there_are_any() -> None:
     now = Snapshot(datagrams=30, messages=20, dropped=4, uptime_seconds=10)
-    assert line(now, Snapshot(datagrams=10)) == (
+    assert format_interval(now, Snapshot(datagrams=10)) == (
         "0 open, 0 clients/s, 2 datagrams/s, 2 echoes/s, 0B/s in, 0B/s out, 4 datagrams dropped by the kernel"
     )
 
 
 @pytest.mark.parametrize(
-    ("seen", "came"),
+    ("seen", "received"),
     [
         (Snapshot(), "0 clients"),
         (Snapshot(datagrams=5), "5 datagrams"),
         (Snapshot(accepted=2, datagrams=5), "2 clients and 5 datagrams"),
     ],
 )
-def test_totals_say_who_came(seen: Snapshot, came: str) -> None:
-    assert totals(seen).startswith(f"{came} in ")
+def test_totals_have_clients_and_datagrams(seen: Snapshot, received: str) -> None:
+    assert format_totals(seen).startswith(f"{received} in ")

@@ -1,4 +1,4 @@
-"""A few pages over HTTP, as a scraper and a careless client ask for them."""
+"""Pages over HTTP, requested by a scraper and by faulty clients."""
 
 import socket
 from collections.abc import Callable, Iterator
@@ -11,12 +11,12 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from halloo._net.listener import listen
 from halloo._server.connections import Snapshot
-from halloo._server.metrics import LONGEST, HttpHandler, Page, prometheus
+from halloo._server.metrics import MAX_HEAD, HttpHandler, Page, prometheus
 from halloo._server.server import Server, Service
 from halloo.testing import every_split
 from tests.stepping import pattern
 
-PATIENCE = 20  # seconds without a byte after which a client gives up, and its test has failed
+TIMEOUT = 20  # seconds without a byte, after which the test fails
 LARGE = 8 * 1024 * 1024
 CONTENT: dict[str, Page] = {
     "/metrics": lambda: ("text/plain; version=0.0.4", b"halloo_open 1\n"),
@@ -33,54 +33,54 @@ def server() -> Iterator[Server]:
 
 
 @pytest.fixture
-def ask(server: Server) -> Iterator[Callable[..., HTTPResponse]]:
+def request_page(server: Server) -> Iterator[Callable[..., HTTPResponse]]:
     with ExitStack() as cleanup:
 
-        def ask(method: str, path: str, **options: object) -> HTTPResponse:
-            connection = HTTPConnection("127.0.0.1", server.address.port, timeout=PATIENCE)
+        def request_page(method: str, path: str, **options: object) -> HTTPResponse:
+            connection = HTTPConnection("127.0.0.1", server.address.port, timeout=TIMEOUT)
             cleanup.callback(connection.close)
             connection.request(method, path, **options)  # type: ignore[arg-type] # handed on
             return connection.getresponse()
 
-        yield ask
+        yield request_page
 
 
 @pytest.fixture
-def tell(server: Server) -> Iterator[Callable[..., bytes]]:
-    """Send pieces and give the first line of the answer."""
+def send_raw(server: Server) -> Iterator[Callable[..., bytes]]:
+    """Send pieces and return the first line of the response."""
     with ExitStack() as cleanup:
 
-        def tell(*pieces: bytes) -> bytes:
-            client = socket.create_connection(("127.0.0.1", server.address.port), timeout=PATIENCE)
+        def send_raw(*pieces: bytes) -> bytes:
+            client = socket.create_connection(("127.0.0.1", server.address.port), timeout=TIMEOUT)
             cleanup.enter_context(client)
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             for piece in pieces:
                 client.sendall(piece)
             return cleanup.enter_context(client.makefile("rb")).readline()
 
-        yield tell
+        yield send_raw
 
 
-Ask = Callable[..., HTTPResponse]
-Tell = Callable[..., bytes]
+Request = Callable[..., HTTPResponse]
+SendRaw = Callable[..., bytes]
 
 
 @pytest.mark.parametrize("path", ["/metrics", "/healthz", "/healthz?verbose"])
-def test_a_page_is_given_with_its_kind_and_length(ask: Ask, path: str) -> None:
+def test_a_page_has_its_content_type_and_length(request_page: Request, path: str) -> None:
     kind, content = CONTENT[path.partition("?")[0]]()
-    response = ask("GET", path)
+    response = request_page("GET", path)
     assert (response.status, response.reason) == (200, "OK")
     assert response.getheader("Content-Type") == kind
     assert response.getheader("Content-Length") == str(len(content))
     assert response.read() == content
 
 
-def test_a_page_is_made_anew_each_time() -> None:
+def test_a_page_is_generated_for_each_request() -> None:
     numbers = count(1)
     with Server(listen("127.0.0.1:0"), Service(handler=HttpHandler({"/": lambda: numbered(numbers)}))) as server:
         server.start()
         for expected in (b"1", b"2"):
-            connection = HTTPConnection("127.0.0.1", server.address.port, timeout=PATIENCE)
+            connection = HTTPConnection("127.0.0.1", server.address.port, timeout=TIMEOUT)
             connection.request("GET", "/")
             assert connection.getresponse().read() == expected
             connection.close()
@@ -90,57 +90,57 @@ def numbered(numbers: Iterator[int]) -> tuple[str, bytes]:
     return "text/plain", b"%d" % next(numbers)
 
 
-def test_head_gives_no_content_but_its_length(ask: Ask) -> None:
-    response = ask("HEAD", "/healthz")
+def test_head_gives_no_content_but_its_length(request_page: Request) -> None:
+    response = request_page("HEAD", "/healthz")
     assert (response.status, response.getheader("Content-Length"), response.read()) == (200, "3", b"")
 
 
-def test_what_is_not_there_is_not_found_and_what_is_is_named(ask: Ask) -> None:
-    response = ask("GET", "/nowhere")
+def test_an_unknown_path_is_404_and_lists_the_pages(request_page: Request) -> None:
+    response = request_page("GET", "/nowhere")
     assert response.status == 404
     assert b"/metrics" in response.read()
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
-def test_nothing_can_be_changed(ask: Ask, method: str) -> None:
-    response = ask(method, "/healthz", body=b"x")
+def test_other_methods_are_405(request_page: Request, method: str) -> None:
+    response = request_page(method, "/healthz", body=b"x")
     assert response.status == 405
-    assert response.read() == b"only GET and HEAD\n"
+    assert response.read() == b"only GET and HEAD are supported\n"
 
 
-def test_a_page_larger_than_the_system_takes_at_once_comes_whole(ask: Ask) -> None:
-    assert ask("GET", "/large").read() == pattern(LARGE)
+def test_a_page_larger_than_one_write_arrives_whole(request_page: Request) -> None:
+    assert request_page("GET", "/large").read() == pattern(LARGE)
 
 
-def test_one_connection_is_one_request(ask: Ask) -> None:
-    response = ask("GET", "/healthz")
+def test_one_connection_is_one_request(request_page: Request) -> None:
+    response = request_page("GET", "/healthz")
     assert response.getheader("Connection") == "close"
     response.read()
     assert response.isclosed()
 
 
-def test_a_request_may_come_in_any_pieces(tell: Tell) -> None:
+def test_a_request_may_arrive_in_any_pieces(send_raw: SendRaw) -> None:
     for pieces in every_split(b"GET /healthz HTTP/1.1\r\n\r\n"):
-        assert tell(*pieces) == b"HTTP/1.1 200 OK\r\n"
+        assert send_raw(*pieces) == b"HTTP/1.1 200 OK\r\n"
 
 
 @pytest.mark.parametrize(
     "said", [b"halloo\r\n\r\n", b"GET /healthz\r\n\r\n", b"GET / SPDY/3\r\n\r\n", b"\r\n\r\n", b"\xff\x00\r\n\r\n"]
 )
-def test_what_is_no_request_is_a_bad_one(tell: Tell, said: bytes) -> None:
-    assert tell(said) == b"HTTP/1.1 400 Bad Request\r\n"
+def test_an_invalid_request_is_400(send_raw: SendRaw, said: bytes) -> None:
+    assert send_raw(said) == b"HTTP/1.1 400 Bad Request\r\n"
 
 
-def test_a_head_that_never_ends_is_too_large(tell: Tell) -> None:
-    assert tell(b"GET / HTTP/1.1\r\nX: ", b"x" * LONGEST) == b"HTTP/1.1 431 Headers Too Large\r\n"
+def test_endless_headers_are_431(send_raw: SendRaw) -> None:
+    assert send_raw(b"GET / HTTP/1.1\r\nX: ", b"x" * MAX_HEAD) == b"HTTP/1.1 431 Headers Too Large\r\n"
 
 
-def test_who_leaves_amid_a_request_is_forgotten(server: Server, ask: Ask) -> None:
-    with socket.create_connection(("127.0.0.1", server.address.port), timeout=PATIENCE) as client:
+def test_a_client_that_disconnects_amid_a_request_is_removed(server: Server, request_page: Request) -> None:
+    with socket.create_connection(("127.0.0.1", server.address.port), timeout=TIMEOUT) as client:
         client.sendall(b"GET /heal")
         client.shutdown(socket.SHUT_WR)
         assert client.recv(1) == b""
-    assert ask("GET", "/healthz").read() == b"ok\n"
+    assert request_page("GET", "/healthz").read() == b"ok\n"
 
 
 SEEN = Snapshot(
@@ -162,7 +162,7 @@ SEEN = Snapshot(
 
 
 def read(snapshot: Snapshot) -> dict[tuple[str, str], float]:
-    """Read the text as Prometheus does: values by name and label."""
+    """Parse the text as Prometheus does: values by name and label."""
     return {
         (sample.name, "".join(sample.labels.values())): sample.value
         for family in text_string_to_metric_families(prometheus(snapshot).decode())
@@ -170,11 +170,11 @@ def read(snapshot: Snapshot) -> dict[tuple[str, str], float]:
     }
 
 
-def test_everything_counted_can_be_read() -> None:
+def test_every_counter_is_exported() -> None:
     assert read(SEEN) == {
         ("halloo_open_connections", ""): 2,
-        ("halloo_owed_bytes", ""): 10,
-        ("halloo_slowest_debt_seconds", ""): 1.5,
+        ("halloo_pending_write_bytes", ""): 10,
+        ("halloo_oldest_pending_write_seconds", ""): 1.5,
         ("halloo_uptime_seconds", ""): 60.25,
         ("halloo_accepted_connections_total", ""): 5,
         ("halloo_received_bytes_total", ""): 70,
@@ -190,13 +190,13 @@ def test_everything_counted_can_be_read() -> None:
     }
 
 
-def test_one_snapshot_leaves_nothing_in_the_next() -> None:
+def test_snapshots_are_independent() -> None:
     prometheus(SEEN)
     assert read(Snapshot())["halloo_accepted_connections_total", ""] == 0
     assert ("halloo_refused_total", "denied") not in read(Snapshot())
 
 
-def test_every_metric_says_what_it_is() -> None:
+def test_every_metric_has_a_help_text() -> None:
     families = list(text_string_to_metric_families(prometheus(SEEN).decode()))
     assert all(family.documentation for family in families)
     assert {family.type for family in families} == {"gauge", "counter"}

@@ -9,14 +9,14 @@ from contextlib import suppress
 import pytest
 
 from halloo._server import poller as pollers
-from halloo._server.poller import FLOW, READ, WRITE, Poller, Selector, best
+from halloo._server.poller import READ, READ_NORMAL, WRITE, Poller, Selector, default_poller
 
 MAKERS: list[Callable[[], Poller]] = [Selector]
 if hasattr(select, "epoll"):
     MAKERS.append(pollers.Epoll)
 
-BLOCK = 1 << 20  # bytes
-SOON = 5  # seconds allowed for what is certain to happen
+BLOCK_SIZE = 1 << 20  # bytes
+POLL_TIMEOUT = 5  # seconds allowed for an event that is certain
 
 
 @pytest.fixture(params=MAKERS)
@@ -28,14 +28,14 @@ def poller(request: pytest.FixtureRequest) -> Iterator[Poller]:
 
 @pytest.fixture
 def peer() -> Iterator[socket.socket]:
-    """The other end of `fd`: a TCP connection, since that is what can be reset."""
+    """The other end of `fd`: a TCP connection, because it can be reset."""
     with socket.socket() as sock:
         yield sock
 
 
 @pytest.fixture
 def fd(poller: Poller, peer: socket.socket) -> Iterator[int]:
-    """A connection that was adopted and is watched for something to read."""
+    """A connection that was adopted and is watched for reading."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         peer.connect(listener.getsockname())
         sock, _ = listener.accept()
@@ -51,71 +51,71 @@ def test_nothing_is_ready_at_first(poller: Poller, fd: int) -> None:
     assert poller.poll(0) == []
 
 
-def test_what_can_be_read_is_reported(poller: Poller, fd: int, peer: socket.socket) -> None:
+def test_a_readable_descriptor_is_reported(poller: Poller, fd: int, peer: socket.socket) -> None:
     peer.sendall(b"hello")
-    assert poller.poll(SOON) == [(fd, READ)]
+    assert poller.poll(POLL_TIMEOUT) == [(fd, READ)]
 
 
-def test_what_flows_is_told_from_all_others(poller: Poller, fd: int, peer: socket.socket) -> None:
+def test_read_normal_is_reported_for_those_that_ask_for_it(poller: Poller, fd: int, peer: socket.socket) -> None:
     peer.sendall(b"hello")
-    poller.change(fd, FLOW)
-    assert poller.poll(SOON) == [(fd, FLOW)]
+    poller.change(fd, READ_NORMAL)
+    assert poller.poll(POLL_TIMEOUT) == [(fd, READ_NORMAL)]
     poller.change(fd, READ)
-    assert poller.poll(SOON) == [(fd, READ)]
+    assert poller.poll(POLL_TIMEOUT) == [(fd, READ)]
 
 
-def test_what_rests_is_not_reported(poller: Poller, fd: int, peer: socket.socket) -> None:
+def test_a_descriptor_watched_for_nothing_is_not_reported(poller: Poller, fd: int, peer: socket.socket) -> None:
     peer.sendall(b"hello")
     poller.change(fd, 0)
     assert poller.poll(0) == []
     poller.change(fd, READ)
-    assert poller.poll(SOON) == [(fd, READ)]
+    assert poller.poll(POLL_TIMEOUT) == [(fd, READ)]
 
 
-def test_what_is_on_its_way_is_counted_until_both_sides_have_read(poller: Poller, fd: int, peer: socket.socket) -> None:
-    assert poller.in_flight(fd) == 0
+def test_queued_bytes_count_until_both_sides_have_read(poller: Poller, fd: int, peer: socket.socket) -> None:
+    assert poller.queued_bytes(fd) == 0
     peer.sendall(b"hello")
-    poller.poll(SOON)
-    if not poller.in_flight(fd):
+    poller.poll(POLL_TIMEOUT)
+    if not poller.queued_bytes(fd):
         pytest.skip("this system does not tell")
-    assert poller.in_flight(fd) == 5
+    assert poller.queued_bytes(fd) == 5
     assert poller.read(fd, 9) == b"hello"
-    assert poller.in_flight(fd) == 0
+    assert poller.queued_bytes(fd) == 0
 
 
-def test_our_end_is_sent_and_reading_goes_on(poller: Poller, fd: int, peer: socket.socket) -> None:
+def test_shutdown_write_sends_fin_and_reading_goes_on(poller: Poller, fd: int, peer: socket.socket) -> None:
     poller.close_notify(fd)
     poller.shutdown_write(fd)
     assert peer.recv(1) == b""
     peer.sendall(b"hello")
-    poller.poll(SOON)
+    poller.poll(POLL_TIMEOUT)
     assert poller.read(fd, 9) == b"hello"
 
 
-def test_it_is_reported_again_until_it_is_read(poller: Poller, fd: int, peer: socket.socket) -> None:
+def test_a_descriptor_is_reported_again_until_it_is_read(poller: Poller, fd: int, peer: socket.socket) -> None:
     peer.sendall(b"hello")
-    assert poller.poll(SOON) == poller.poll(SOON) == [(fd, READ)]
+    assert poller.poll(POLL_TIMEOUT) == poller.poll(POLL_TIMEOUT) == [(fd, READ)]
     poller.readv(fd, [memoryview(bytearray(5))])
     assert poller.poll(0) == []
 
 
 def test_the_end_of_a_stream_is_reported_as_readable(poller: Poller, fd: int, peer: socket.socket) -> None:
     peer.shutdown(socket.SHUT_WR)
-    assert poller.poll(SOON) == [(fd, READ)]
+    assert poller.poll(POLL_TIMEOUT) == [(fd, READ)]
 
 
-def test_a_reset_is_reported_to_who_waits_to_read(poller: Poller, fd: int, peer: socket.socket) -> None:
+def test_a_reset_is_reported_to_a_reader(poller: Poller, fd: int, peer: socket.socket) -> None:
     reset(peer)
-    [(ready, events)] = poller.poll(SOON)
+    [(ready, events)] = poller.poll(POLL_TIMEOUT)
     assert ready == fd
     assert events & READ
 
 
-def test_a_reset_is_reported_to_who_waits_to_write(poller: Poller, fd: int, peer: socket.socket) -> None:
+def test_a_reset_is_reported_to_a_writer(poller: Poller, fd: int, peer: socket.socket) -> None:
     fill(poller, fd)
     poller.change(fd, WRITE)
     reset(peer)
-    [(ready, events)] = poller.poll(SOON)
+    [(ready, events)] = poller.poll(POLL_TIMEOUT)
     assert ready == fd
     assert events & WRITE
 
@@ -123,7 +123,7 @@ def test_a_reset_is_reported_to_who_waits_to_write(poller: Poller, fd: int, peer
 def test_after_a_change_only_room_to_write_is_reported(poller: Poller, fd: int, peer: socket.socket) -> None:
     peer.sendall(b"hello")
     poller.change(fd, WRITE)
-    assert poller.poll(SOON) == [(fd, WRITE)]
+    assert poller.poll(POLL_TIMEOUT) == [(fd, WRITE)]
 
 
 def test_room_to_write_is_not_reported_where_there_is_none(poller: Poller, fd: int) -> None:
@@ -137,56 +137,56 @@ def test_room_to_write_is_reported_once_the_peer_has_read(poller: Poller, fd: in
     poller.change(fd, WRITE)
     while unread and not poller.poll(0):
         unread -= len(peer.recv(65536))
-    assert poller.poll(SOON) == [(fd, WRITE)]
+    assert poller.poll(POLL_TIMEOUT) == [(fd, WRITE)]
 
 
 def test_both_are_reported_at_once(poller: Poller, fd: int, peer: socket.socket) -> None:
     peer.sendall(b"hello")
     poller.change(fd, WRITE)
-    poller.poll(SOON)
+    poller.poll(POLL_TIMEOUT)
     poller.change(fd, READ | WRITE)
-    assert poller.poll(SOON) == [(fd, READ | WRITE)]
+    assert poller.poll(POLL_TIMEOUT) == [(fd, READ | WRITE)]
 
 
-def test_what_is_forgotten_is_not_reported(poller: Poller, fd: int, peer: socket.socket) -> None:
+def test_an_unwatched_descriptor_is_not_reported(poller: Poller, fd: int, peer: socket.socket) -> None:
     peer.sendall(b"hello")
-    poller.forget(fd)
+    poller.unwatch(fd)
     assert poller.poll(0) == []
     poller.watch(fd, READ)
-    assert poller.poll(SOON) == [(fd, READ)]
+    assert poller.poll(POLL_TIMEOUT) == [(fd, READ)]
 
 
-def test_reading_fills_the_buffer_and_says_how_far(poller: Poller, fd: int, peer: socket.socket) -> None:
+def test_reading_fills_the_buffer_and_returns_the_count(poller: Poller, fd: int, peer: socket.socket) -> None:
     buffer = bytearray(b"........")
     peer.sendall(b"hello")
-    poller.poll(SOON)
+    poller.poll(POLL_TIMEOUT)
     assert poller.readv(fd, [memoryview(buffer)]) == 5
     assert buffer == b"hello..."
 
 
-def test_reading_at_the_end_gives_nothing(poller: Poller, fd: int, peer: socket.socket) -> None:
+def test_reading_at_the_end_returns_zero(poller: Poller, fd: int, peer: socket.socket) -> None:
     peer.shutdown(socket.SHUT_WR)
-    poller.poll(SOON)
+    poller.poll(POLL_TIMEOUT)
     assert poller.readv(fd, [memoryview(bytearray(1))]) == 0
 
 
-def test_reading_does_not_wait(poller: Poller, fd: int) -> None:
+def test_reading_does_not_block(poller: Poller, fd: int) -> None:
     with pytest.raises(BlockingIOError):
         poller.readv(fd, [memoryview(bytearray(1))])
 
 
-def test_writing_says_how_much_went_and_does_not_wait(poller: Poller, fd: int) -> None:
-    assert fill(poller, fd)[-1] < BLOCK
+def test_writing_returns_the_count_and_does_not_block(poller: Poller, fd: int) -> None:
+    assert fill(poller, fd)[-1] < BLOCK_SIZE
     with pytest.raises(BlockingIOError):
-        poller.write(fd, bytes(BLOCK))
+        poller.write(fd, bytes(BLOCK_SIZE))
 
 
-def test_what_is_written_arrives(poller: Poller, fd: int, peer: socket.socket) -> None:
+def test_written_data_arrives(poller: Poller, fd: int, peer: socket.socket) -> None:
     assert poller.write(fd, memoryview(b"hello")[1:]) == 4
     assert peer.recv(9) == b"ello"
 
 
-def test_a_descriptor_that_is_shut_is_closed_and_not_reported(poller: Poller) -> None:
+def test_close_fd_closes_and_unwatches(poller: Poller) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()) as peer:
         fd = poller.adopt(listener.accept()[0])
         poller.watch(fd, READ)
@@ -195,24 +195,24 @@ def test_a_descriptor_that_is_shut_is_closed_and_not_reported(poller: Poller) ->
         assert peer.recv(1) == b""
 
 
-def test_a_number_that_was_shut_can_be_used_anew(poller: Poller) -> None:
+def test_a_closed_descriptor_number_can_be_reused(poller: Poller) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         for _ in range(2):
             with socket.create_connection(listener.getsockname()) as peer:
                 fd = poller.adopt(listener.accept()[0])
                 poller.watch(fd, READ)
                 peer.sendall(b"hello")
-                assert poller.poll(SOON) == [(fd, READ)]
+                assert poller.poll(POLL_TIMEOUT) == [(fd, READ)]
                 poller.close_fd(fd)
 
 
-def test_waiting_for_ever_ends_with_the_first_event(poller: Poller, fd: int, peer: socket.socket) -> None:
+def test_polling_without_a_timeout_ends_with_the_first_event(poller: Poller, fd: int, peer: socket.socket) -> None:
     peer.sendall(b"hello")
     assert poller.poll(None) == [(fd, READ)]
 
 
-def test_the_best_poller_is_the_fastest_there_is() -> None:
-    made = best()
+def test_the_default_poller_is_the_fastest_one() -> None:
+    made = default_poller()
     made.close()
     assert type(made) is MAKERS[-1]
 
@@ -223,9 +223,9 @@ def reset(sock: socket.socket) -> None:
 
 
 def fill(poller: Poller, fd: int) -> list[int]:
-    """Write blocks until nothing more goes; say how much of each did."""
+    """Write until it blocks; return how much each write took."""
     written = []
     with suppress(BlockingIOError):
         while True:
-            written.append(poller.write(fd, bytes(BLOCK)))
+            written.append(poller.write(fd, bytes(BLOCK_SIZE)))
     return written

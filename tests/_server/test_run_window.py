@@ -1,23 +1,23 @@
-"""Which probes of which runs have arrived, beside a set of all of them."""
+"""Which probes of which runs have arrived, compared with a set of all of them."""
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from halloo._core.probe import ASKING, WINDOW, Header
-from halloo._server.run_window import REMEMBERED, RUNS, RunWindows, Seen
+from halloo._core.probe import REQUEST, WINDOW, Header
+from halloo._server.run_window import HISTORY, MAX_RUNS, ReceiveWindows, RunCounts
 
 NUMBERS = 1 << 32
 
 
 def probe(number: int, run: int = 1) -> Header:
-    return Header(run, number % NUMBERS, 0, ASKING)
+    return Header(run, number % NUMBERS, 0, REQUEST)
 
 
-def arrived(*numbers: int) -> Seen:
-    """Let probes arrive in that order, and give what is seen at the last."""
-    runs = RunWindows()
-    return [runs.arrive(probe(number)) for number in numbers][-1]
+def record_all(*numbers: int) -> RunCounts:
+    """Record probes in that order; return the counts at the last."""
+    runs = ReceiveWindows()
+    return [runs.record(probe(number)) for number in numbers][-1]
 
 
 # The window.
@@ -43,72 +43,70 @@ def arrived(*numbers: int) -> Seen:
 def test_the_lowest_bit_is_the_probe_itself_and_the_next_that_before_it(
     numbers: list[int], count: int, window: int
 ) -> None:
-    assert arrived(*numbers) == Seen(count, 0, window)
+    assert record_all(*numbers) == RunCounts(count, 0, window)
 
 
-def test_numbers_go_on_after_two_to_the_32nd() -> None:
-    assert arrived(NUMBERS - 2, NUMBERS - 1, NUMBERS, NUMBERS + 2) == Seen(4, 0, 0b11101)
-    assert arrived(NUMBERS, NUMBERS - 1) == Seen(2, 0, 0b1)
+def test_numbers_wrap_around_after_two_to_the_32nd() -> None:
+    assert record_all(NUMBERS - 2, NUMBERS - 1, NUMBERS, NUMBERS + 2) == RunCounts(4, 0, 0b11101)
+    assert record_all(NUMBERS, NUMBERS - 1) == RunCounts(2, 0, 0b1)
 
 
-steps = st.one_of(st.integers(-100, 100), st.integers(-3, 3), st.sampled_from([-REMEMBERED, REMEMBERED, 5000]))
+steps = st.one_of(st.integers(-100, 100), st.integers(-3, 3), st.sampled_from([-HISTORY, HISTORY, 5000]))
 
 
 @given(st.integers(0, NUMBERS - 1), st.lists(st.tuples(steps, st.booleans()), max_size=60))
-@example(NUMBERS - 1, [(1, False), (REMEMBERED - 1, False), (1 - REMEMBERED, True)])
-def test_it_is_as_if_all_were_remembered(begin: int, moves: list[tuple[int, bool]]) -> None:
-    runs, met, refused, newest = RunWindows(), set[int](), 0, 0
+@example(NUMBERS - 1, [(1, False), (HISTORY - 1, False), (1 - HISTORY, True)])
+def test_the_counts_equal_those_of_an_unbounded_set(begin: int, moves: list[tuple[int, bool]]) -> None:
+    runs, met, refused, newest = ReceiveWindows(), set[int](), 0, 0
     for step, refuse in [(0, False), *moves]:
         number = newest + step
-        known = number in met or newest - number >= REMEMBERED
+        known = number in met or newest - number >= HISTORY
         if not known:
             met.add(number)
             refused += refuse
         newest = max(newest, number)
-        window = sum(
-            1 << back for back in range(WINDOW) if number - back in met and newest - number + back < REMEMBERED
-        )
-        assert runs.arrive(probe(begin + number), refused=refuse) == Seen(len(met), refused, window | 1)
+        window = sum(1 << back for back in range(WINDOW) if number - back in met and newest - number + back < HISTORY)
+        assert runs.record(probe(begin + number), refused=refuse) == RunCounts(len(met), refused, window | 1)
 
 
 # Refusals.
 
 
 def test_a_refused_probe_has_arrived() -> None:
-    runs = RunWindows()
-    runs.arrive(probe(0))
-    assert runs.arrive(probe(1), refused=True) == Seen(2, 1, 0b11)
-    assert runs.arrive(probe(2)) == Seen(3, 1, 0b111)
+    runs = ReceiveWindows()
+    runs.record(probe(0))
+    assert runs.record(probe(1), refused=True) == RunCounts(2, 1, 0b11)
+    assert runs.record(probe(2)) == RunCounts(3, 1, 0b111)
 
 
-def test_a_copy_that_is_refused_counts_as_little_as_one_that_is_not() -> None:
-    runs = RunWindows()
-    runs.arrive(probe(0))
-    assert runs.arrive(probe(0), refused=True) == Seen(1, 0, 0b1)
+def test_a_duplicate_does_not_count_whether_refused_or_not() -> None:
+    runs = ReceiveWindows()
+    runs.record(probe(0))
+    assert runs.record(probe(0), refused=True) == RunCounts(1, 0, 0b1)
 
 
 # Several runs.
 
 
-def test_runs_are_counted_apart() -> None:
-    runs = RunWindows()
+def test_runs_are_counted_separately() -> None:
+    runs = ReceiveWindows()
     for number in range(3):
-        runs.arrive(probe(number, run=1))
-    assert runs.arrive(probe(9, run=2)) == Seen(1, 0, 0b1)
-    assert runs.arrive(probe(3, run=1)) == Seen(4, 0, 0b1111)
+        runs.record(probe(number, run=1))
+    assert runs.record(probe(9, run=2)) == RunCounts(1, 0, 0b1)
+    assert runs.record(probe(3, run=1)) == RunCounts(4, 0, 0b1111)
 
 
-def test_the_run_not_heard_of_for_longest_is_forgotten_first() -> None:
-    runs = RunWindows(most=2)
+def test_the_least_recently_active_run_is_dropped_first() -> None:
+    runs = ReceiveWindows(max_runs=2)
     for run in (1, 2, 1, 3):
-        runs.arrive(probe(0, run))
-    assert runs.arrive(probe(1, run=1)).arrived == 2
-    assert runs.arrive(probe(1, run=2)).arrived == 1
+        runs.record(probe(0, run))
+    assert runs.record(probe(1, run=1)).arrived == 2
+    assert runs.record(probe(1, run=2)).arrived == 1
 
 
-def test_a_flood_of_runs_does_not_grow_the_table() -> None:
-    runs = RunWindows()
-    for run in range(3 * RUNS):
-        runs.arrive(probe(0, run))
-    again = [runs.arrive(probe(1, run)).arrived for run in reversed(range(3 * RUNS))]
-    assert again.count(2) == RUNS
+def test_many_runs_do_not_grow_the_table() -> None:
+    runs = ReceiveWindows()
+    for run in range(3 * MAX_RUNS):
+        runs.record(probe(0, run))
+    again = [runs.record(probe(1, run)).arrived for run in reversed(range(3 * MAX_RUNS))]
+    assert again.count(2) == MAX_RUNS

@@ -19,12 +19,12 @@ import pytest
 
 import halloo
 from halloo._core.address import Address
-from halloo._core.probe import Probes, read_stamp
+from halloo._core.probe import Probes, read_timestamp
 from halloo._core.tls_options import ClientTLS
 from tests.programs import PYTHON, run, started
 
 PATIENCE = 20  # seconds without a byte after which a client gives up, and its test has failed
-PROBE = Probes(run=7, size=200).make(0, 0)
+PROBE = Probes(run=7, size=200).encode(0, 0)
 
 
 def dialled(port: int, host: str = "127.0.0.1") -> socket.socket:
@@ -94,7 +94,7 @@ def test_serving_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
 
 def test_serving_refuses_an_unknown_framing_and_leaves_nothing() -> None:
     with (
-        pytest.raises(halloo.UsageError, match="'words' is no framing"),
+        pytest.raises(halloo.UsageError, match="'words' is not a framing"),
         halloo.serving(greeting=b"x", framing="words"),
     ):
         pass
@@ -111,7 +111,7 @@ def test_serving_stamps_probes_when_told_to() -> None:
     for place in ("127.0.0.1:0", "udp://127.0.0.1:0"):
         with halloo.serving(place, timestamps=True) as server, halloo.connect(server.address) as connection:
             connection.send(PROBE)
-            assert read_stamp(connection.receive(timeout=PATIENCE))
+            assert read_timestamp(connection.receive(timeout=PATIENCE))
 
 
 @pytest.mark.parametrize("instead", [{"respond": bytes.upper}, {"greeting": b"hi\n"}], ids=["respond", "greeting"])
@@ -126,7 +126,7 @@ def test_serving_may_spin() -> None:
         for address in server.addresses:
             with halloo.connect(address) as connection:
                 connection.send(PROBE)
-                assert read_stamp(connection.receive(timeout=PATIENCE))
+                assert read_timestamp(connection.receive(timeout=PATIENCE))
 
 
 # Of datagrams.
@@ -409,8 +409,8 @@ def test_serve_logs_who_was_refused_and_who_was_ended_in_json() -> None:
 def test_serve_stamps_probes(options: tuple[str, ...]) -> None:
     with serving("--timestamps", *options) as (process, port), dialled(port) as client:
         for number in range(3):
-            client.sendall(Probes(run=7, size=200).make(number, 0))
-            stamp = read_stamp(client.recv(200))
+            client.sendall(Probes(run=7, size=200).encode(number, 0))
+            stamp = read_timestamp(client.recv(200))
             assert stamp
             assert (stamp.arrived, stamp.window) == (number + 1, (2 << number) - 1)
         assert stopped(process)[-1].startswith("halloo: 1 clients in ")

@@ -157,7 +157,7 @@ def test_what_ended_a_thread_that_answers_is_raised_by_closing(listener: Listene
 def shut(server: Server) -> None:
     """Close what closing left open when it failed itself."""
     server._listener.close()
-    for sock in (server.loop._waking, server.loop.waker):
+    for sock in (server.loop._wakeup_reader, server.loop.wakeup_writer):
         sock.close()
     with suppress(ValueError):
         server.loop.poller.close()

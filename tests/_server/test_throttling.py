@@ -1,4 +1,4 @@
-"""Limits on each connection, on a clock that the test moves."""
+"""Limits of each connection, with a clock that the test moves."""
 
 import socket
 from collections.abc import Callable, Iterator
@@ -10,9 +10,9 @@ from halloo._core.limits import BURST, Limits
 from halloo._server.connections import THROTTLED, WRITE_PENDING
 from halloo._server.handlers import Handler, RespondHandler
 from halloo._server.poller import Poller, Selector
-from tests.stepping import MAKERS, Notes, Stage, ended, pattern, reset
+from tests.stepping import MAKERS, RecordingObserver, Stage, ended, pattern, reset
 
-SMALL = 16 * 1024  # bytes of a kernel's buffer, so that a debt is soon there
+SMALL_BUFFER = 16 * 1024  # bytes of the kernel's buffer, so that a write is soon pending
 
 
 class MakeStage:
@@ -22,8 +22,10 @@ class MakeStage:
         self._make_poller = make_poller
         self._cleanup = cleanup
 
-    def __call__(self, limits: Limits, *, handler: Handler | None = None, observer: Notes | None = None) -> Stage:
-        stage = Stage(limits, poller=self._make_poller(), handler=handler, observer=observer, buffer=SMALL)
+    def __call__(
+        self, limits: Limits, *, handler: Handler | None = None, observer: RecordingObserver | None = None
+    ) -> Stage:
+        stage = Stage(limits, poller=self._make_poller(), handler=handler, observer=observer, buffer=SMALL_BUFFER)
         return self._cleanup.enter_context(stage)
 
 
@@ -36,189 +38,189 @@ def make_stage(request: pytest.FixtureRequest) -> Iterator[MakeStage]:
 # Idle.
 
 
-def test_who_is_silent_for_too_long_is_ended_and_counted(make_stage: MakeStage) -> None:
+def test_an_idle_client_is_disconnected_and_counted(make_stage: MakeStage) -> None:
     stage = make_stage(Limits(idle_timeout=2))
-    client = stage.arrive()
-    stage.pass_slowly(1.75)
-    assert stage.seen.open == 1
-    stage.pass_slowly(1)
+    client = stage.connect()
+    stage.elapse_in_steps(1.75)
+    assert stage.snapshot.open == 1
+    stage.elapse_in_steps(1)
     assert ended(client)
-    assert stage.seen.ended == {"idle_timeout": 1}
+    assert stage.snapshot.ended == {"idle_timeout": 1}
 
 
-def test_who_talks_in_time_stays(make_stage: MakeStage) -> None:
+def test_a_client_that_sends_in_time_stays_connected(make_stage: MakeStage) -> None:
     stage = make_stage(Limits(idle_timeout=2))
-    client = stage.arrive()
+    client = stage.connect()
     for _ in range(5):
-        stage.pass_slowly(1.5)
+        stage.elapse_in_steps(1.5)
         assert stage.echo(client, b"hello") == b"hello"
-    assert stage.seen.ended == {}
+    assert stage.snapshot.ended == {}
 
 
-def test_who_still_takes_what_it_is_owed_is_not_idle(make_stage: MakeStage) -> None:
+def test_a_client_that_takes_its_pending_write_is_not_idle(make_stage: MakeStage) -> None:
     stage = make_stage(Limits(idle_timeout=2, stall_timeout=None))
-    client = stage.arrive(buffer=SMALL)
+    client = stage.connect(buffer=SMALL_BUFFER)
     sent = stage.flood(client)
     read = 0
     while stage.loop.table.in_state(WRITE_PENDING) and read < sent:
-        stage.pass_slowly(1)
+        stage.elapse_in_steps(1)
         read += len(stage.read(client, 64 * 1024))
-    assert stage.seen.ended == {}
+    assert stage.snapshot.ended == {}
 
 
-def test_who_is_silent_is_ended_though_others_talk(make_stage: MakeStage) -> None:
+def test_an_idle_client_is_disconnected_while_others_are_active(make_stage: MakeStage) -> None:
     stage = make_stage(Limits(idle_timeout=2))
-    silent, talking = stage.arrive(), stage.arrive()
+    silent, talking = stage.connect(), stage.connect()
     for _ in range(4):
-        stage.pass_slowly(1)
+        stage.elapse_in_steps(1)
         stage.echo(talking)
     assert ended(silent)
     assert stage.echo(talking, b"hello") == b"hello"
 
 
-def test_the_idle_time_of_a_newcomer_begins_with_its_coming(make_stage: MakeStage) -> None:
+def test_the_idle_time_of_a_new_client_begins_when_it_connects(make_stage: MakeStage) -> None:
     stage = make_stage(Limits(idle_timeout=2))
-    stage.arrive()
-    stage.pass_slowly(1.5)
-    newcomer = stage.arrive()
-    stage.pass_slowly(1)
-    assert stage.seen.ended == {"idle_timeout": 1}
+    stage.connect()
+    stage.elapse_in_steps(1.5)
+    newcomer = stage.connect()
+    stage.elapse_in_steps(1)
+    assert stage.snapshot.ended == {"idle_timeout": 1}
     assert stage.echo(newcomer, b"hello") == b"hello"
 
 
-def test_the_first_client_after_a_long_quiet_is_not_idle(make_stage: MakeStage) -> None:
+def test_the_first_client_after_a_long_pause_is_not_idle(make_stage: MakeStage) -> None:
     stage = make_stage(Limits(idle_timeout=2))
     stage.clock.now += 1000
-    client = stage.arrive()
-    stage.pass_slowly(1)
-    assert stage.seen.ended == {}
+    client = stage.connect()
+    stage.elapse_in_steps(1)
+    assert stage.snapshot.ended == {}
     assert stage.echo(client, b"hello") == b"hello"
 
 
-def test_who_is_answered_by_a_function_may_be_idle_too(make_stage: MakeStage) -> None:
+def test_the_idle_timeout_applies_to_handlers_too(make_stage: MakeStage) -> None:
     stage = make_stage(Limits(idle_timeout=2), handler=RespondHandler(bytes.upper, "lines", b""))
-    client = stage.arrive()
-    stage.pass_slowly(3)
+    client = stage.connect()
+    stage.elapse_in_steps(3)
     assert ended(client)
-    assert stage.seen.ended == {"idle_timeout": 1}
+    assert stage.snapshot.ended == {"idle_timeout": 1}
 
 
-def test_when_everybody_has_left_nothing_is_looked_at_any_more(make_stage: MakeStage) -> None:
+def test_without_connections_there_are_no_sweeps(make_stage: MakeStage) -> None:
     stage = make_stage(Limits(idle_timeout=2))
-    stage.arrive().close()
-    stage.until(lambda: stage.seen.open == 0)
-    stage.pass_slowly(1)
-    assert stage.loop.timers.patience(stage.clock.now) is None
+    stage.connect().close()
+    stage.until(lambda: stage.snapshot.open == 0)
+    stage.elapse_in_steps(1)
+    assert stage.loop.timers.timeout(stage.clock.now) is None
 
 
 # Lifetime.
 
 
-def test_who_was_here_for_too_long_is_ended_however_busy(make_stage: MakeStage) -> None:
+def test_a_client_beyond_max_lifetime_is_disconnected_even_if_active(make_stage: MakeStage) -> None:
     stage = make_stage(Limits(max_lifetime=3))
-    client = stage.arrive()
+    client = stage.connect()
     for _ in range(2):
-        stage.pass_slowly(1)
+        stage.elapse_in_steps(1)
         assert stage.echo(client, b"hello") == b"hello"
-    stage.pass_slowly(2)
+    stage.elapse_in_steps(2)
     assert ended(client)
-    assert stage.seen.ended == {"max_lifetime": 1}
+    assert stage.snapshot.ended == {"max_lifetime": 1}
 
 
 # Stalling.
 
 
-def test_who_does_not_read_is_closed_and_counted(make_stage: MakeStage) -> None:
+def test_a_client_that_does_not_read_is_closed_and_counted(make_stage: MakeStage) -> None:
     stage = make_stage(Limits(stall_timeout=4))
-    client = stage.arrive(buffer=SMALL)
+    client = stage.connect(buffer=SMALL_BUFFER)
     stage.flood(client)
-    stage.pass_slowly(3.75)
-    assert stage.seen.open == 1
-    stage.pass_slowly(1.5)
-    assert stage.seen.open == 0
-    assert stage.seen.ended == {"stall_timeout": 1}
-    assert stage.seen.pending_write_bytes == 0
+    stage.elapse_in_steps(3.75)
+    assert stage.snapshot.open == 1
+    stage.elapse_in_steps(1.5)
+    assert stage.snapshot.open == 0
+    assert stage.snapshot.ended == {"stall_timeout": 1}
+    assert stage.snapshot.pending_write_bytes == 0
 
 
-def test_who_reads_a_little_now_and_then_is_not_stalled(make_stage: MakeStage) -> None:
+def test_a_client_that_reads_a_little_now_and_then_is_not_stalled(make_stage: MakeStage) -> None:
     stage = make_stage(Limits(stall_timeout=4))
-    client = stage.arrive(buffer=SMALL)
+    client = stage.connect(buffer=SMALL_BUFFER)
     stage.flood(client)
     for _ in range(5):
-        stage.pass_slowly(3)
+        stage.elapse_in_steps(3)
         stage.read(client, 128 * 1024)
-    assert stage.seen.ended == {}
+    assert stage.snapshot.ended == {}
 
 
-def test_who_is_owed_nothing_may_be_silent_for_ever(make_stage: MakeStage) -> None:
+def test_a_silent_client_without_a_pending_write_is_not_stalled(make_stage: MakeStage) -> None:
     stage = make_stage(Limits(stall_timeout=4))
-    client = stage.arrive()
-    stage.pass_slowly(100, step=1)
+    client = stage.connect()
+    stage.elapse_in_steps(100, step=1)
     assert stage.echo(client, b"hello") == b"hello"
 
 
-def test_a_snapshot_says_how_long_the_slowest_debt_has_not_shrunk(make_stage: MakeStage) -> None:
+def test_a_snapshot_has_the_time_without_progress_of_the_oldest_pending_write(make_stage: MakeStage) -> None:
     stage = make_stage(Limits(stall_timeout=60))
-    client = stage.arrive(buffer=SMALL)
+    client = stage.connect(buffer=SMALL_BUFFER)
     stage.flood(client)
-    stage.pass_slowly(7)
-    assert stage.seen.oldest_pending_write_seconds == pytest.approx(7, abs=1)
+    stage.elapse_in_steps(7)
+    assert stage.snapshot.oldest_pending_write_seconds == pytest.approx(7, abs=1)
     reset(client)
-    stage.until(lambda: stage.seen.open == 0)
-    stage.pass_slowly(2)
-    assert stage.seen.oldest_pending_write_seconds == 0
+    stage.until(lambda: stage.snapshot.open == 0)
+    stage.elapse_in_steps(2)
+    assert stage.snapshot.oldest_pending_write_seconds == 0
 
 
-def test_the_slowest_debt_is_told_where_stalling_is_not_limited(make_stage: MakeStage) -> None:
+def test_the_oldest_pending_write_is_reported_without_a_stall_timeout(make_stage: MakeStage) -> None:
     stage = make_stage(Limits(stall_timeout=None))
-    stage.flood(stage.arrive(buffer=SMALL))
-    stage.pass_slowly(7)
-    assert stage.seen.oldest_pending_write_seconds == pytest.approx(7, abs=1)
+    stage.flood(stage.connect(buffer=SMALL_BUFFER))
+    stage.elapse_in_steps(7)
+    assert stage.snapshot.oldest_pending_write_seconds == pytest.approx(7, abs=1)
 
 
 # Bytes.
 
 
-def test_who_sends_exactly_as_much_as_is_allowed_gets_it_all_back(make_stage: MakeStage) -> None:
+def test_exactly_max_bytes_are_echoed(make_stage: MakeStage) -> None:
     stage = make_stage(Limits(max_bytes=10))
-    client = stage.arrive()
+    client = stage.connect()
     client.send(b"0123456789")
     client.shutdown(socket.SHUT_WR)
     assert stage.read(client) == b"0123456789"
-    assert stage.seen.ended == {}
+    assert stage.snapshot.ended == {}
 
 
-def test_who_sends_one_byte_more_gets_what_is_allowed_and_the_end(make_stage: MakeStage) -> None:
+def test_one_byte_beyond_max_bytes_ends_the_connection_after_max_bytes(make_stage: MakeStage) -> None:
     stage = make_stage(Limits(max_bytes=10))
-    client = stage.arrive()
+    client = stage.connect()
     client.send(b"0123456789x")
     assert stage.read(client) == b"0123456789"
-    assert stage.seen.ended == {"max_bytes": 1}
+    assert stage.snapshot.ended == {"max_bytes": 1}
 
 
-def test_who_sends_more_in_pieces_gets_what_is_allowed_and_the_end(make_stage: MakeStage) -> None:
+def test_more_than_max_bytes_in_pieces_ends_the_connection_after_max_bytes(make_stage: MakeStage) -> None:
     stage = make_stage(Limits(max_bytes=10))
-    client = stage.arrive()
+    client = stage.connect()
     assert stage.echo(client, b"01234") == b"01234"
     assert stage.echo(client, b"56789") == b"56789"
     client.send(b"x")
     assert stage.read(client) == b""
-    assert stage.seen.ended == {"max_bytes": 1}
+    assert stage.snapshot.ended == {"max_bytes": 1}
 
 
-def test_who_sends_far_more_and_its_end_is_counted(make_stage: MakeStage) -> None:
+def test_far_more_than_max_bytes_is_counted_once(make_stage: MakeStage) -> None:
     stage = make_stage(Limits(max_bytes=10))
-    client = stage.arrive()
+    client = stage.connect()
     client.send(b"0123456789" * 10)
     client.shutdown(socket.SHUT_WR)
     assert stage.read(client) == b"0123456789"
-    assert stage.seen.ended == {"max_bytes": 1}
+    assert stage.snapshot.ended == {"max_bytes": 1}
 
 
 @pytest.mark.parametrize("most", [300_000, 262_144, 1_000_000])
-def test_a_limit_beyond_one_buffer_is_exact_too(make_stage: MakeStage, most: int) -> None:
+def test_max_bytes_larger_than_one_buffer_is_exact_too(make_stage: MakeStage, most: int) -> None:
     stage = make_stage(Limits(max_bytes=most))
-    client = stage.arrive()
+    client = stage.connect()
     data, got, sent = pattern(most + 5), bytearray(), 0
     while len(got) < most:
         if sent < len(data):
@@ -227,144 +229,144 @@ def test_a_limit_beyond_one_buffer_is_exact_too(make_stage: MakeStage, most: int
     assert bytes(got) == data[:most]
     client.send(data[sent:] or b"x")
     assert stage.read(client) == b""
-    assert stage.seen.ended == {"max_bytes": 1}
+    assert stage.snapshot.ended == {"max_bytes": 1}
 
 
-def test_what_one_client_sent_is_not_held_against_the_next(make_stage: MakeStage) -> None:
+def test_the_byte_count_restarts_with_each_connection(make_stage: MakeStage) -> None:
     stage = make_stage(Limits(max_bytes=10))
     for _ in range(3):
-        client = stage.arrive()
+        client = stage.connect()
         assert stage.echo(client, b"0123456789") == b"0123456789"
         client.close()
-        stage.until(lambda: stage.seen.open == 0)
-    assert stage.seen.ended == {}
+        stage.until(lambda: stage.snapshot.open == 0)
+    assert stage.snapshot.ended == {}
 
 
 # The rate.
 
 
-def test_who_is_too_fast_rests_until_it_is_due(make_stage: MakeStage) -> None:
+def test_a_client_over_its_rate_limit_is_paused_until_tokens_are_available(make_stage: MakeStage) -> None:
     stage = make_stage(Limits(rate_limit=1000))
-    client = stage.arrive()
+    client = stage.connect()
     client.send(pattern(5000))
     stage.settle()
-    first = stage.seen.received_bytes
+    first = stage.snapshot.received_bytes
     assert first <= 2 * 1000 * BURST
     assert stage.loop.table.in_state(THROTTLED)
-    stage.pass_slowly(1)
-    assert stage.seen.received_bytes - first <= 1000 * (1 + BURST)
+    stage.elapse_in_steps(1)
+    assert stage.snapshot.received_bytes - first <= 1000 * (1 + BURST)
 
 
-def test_over_time_the_rate_is_kept_and_reached(make_stage: MakeStage) -> None:
+def test_over_time_the_rate_limit_is_kept_and_reached(make_stage: MakeStage) -> None:
     stage = make_stage(Limits(rate_limit=1000))
-    client = stage.arrive()
+    client = stage.connect()
     client.send(pattern(12_000))
-    stage.pass_slowly(10, step=0.05)
-    assert 9_000 <= stage.seen.received_bytes <= 10_000 + 2 * 1000 * BURST
+    stage.elapse_in_steps(10, step=0.05)
+    assert 9_000 <= stage.snapshot.received_bytes <= 10_000 + 2 * 1000 * BURST
 
 
-def test_who_is_slow_enough_never_rests(make_stage: MakeStage) -> None:
+def test_a_client_within_its_rate_limit_is_never_paused(make_stage: MakeStage) -> None:
     stage = make_stage(Limits(rate_limit=1000))
-    client = stage.arrive()
+    client = stage.connect()
     for _ in range(20):
         assert stage.echo(client, pattern(100)) == pattern(100)
         assert not stage.loop.table.in_state(THROTTLED)
-        stage.pass_slowly(0.1, step=0.1)
+        stage.elapse_in_steps(0.1, step=0.1)
 
 
-def test_everything_comes_back_in_the_end(make_stage: MakeStage) -> None:
+def test_everything_is_echoed_in_the_end(make_stage: MakeStage) -> None:
     stage = make_stage(Limits(rate_limit=1000))
-    client = stage.arrive()
+    client = stage.connect()
     client.send(pattern(5000))
     client.shutdown(socket.SHUT_WR)
-    stage.pass_slowly(6)
+    stage.elapse_in_steps(6)
     assert stage.read(client) == pattern(5000)
 
 
-def test_who_rests_keeps_no_turn_busy_and_nobody_else_waiting(make_stage: MakeStage) -> None:
+def test_a_throttled_client_keeps_no_turn_busy_and_delays_no_other(make_stage: MakeStage) -> None:
     stage = make_stage(Limits(rate_limit=1000))
-    fast, other = stage.arrive(), stage.arrive()
+    fast, other = stage.connect(), stage.connect()
     fast.send(pattern(5000))
     stage.settle()
     assert stage.loop.poller.poll(0) == []
     assert stage.echo(other, b"hello") == b"hello"
 
 
-def test_who_resets_while_it_rests_is_forgotten(make_stage: MakeStage) -> None:
+def test_a_throttled_client_that_resets_is_removed(make_stage: MakeStage) -> None:
     stage = make_stage(Limits(rate_limit=1000))
     if isinstance(stage.loop.poller, Selector):
         pytest.skip("selectors say nothing of who rests: its number is its own until the pause is over")
-    client = stage.arrive()
+    client = stage.connect()
     client.send(pattern(5000))
     stage.settle()
     reset(client)
-    stage.pass_slowly(2)
-    assert stage.seen.open == 0
+    stage.elapse_in_steps(2)
+    assert stage.snapshot.open == 0
 
 
-def test_a_pause_that_is_over_does_not_wake_who_has_the_number_now(make_stage: MakeStage) -> None:
+def test_the_end_of_a_pause_does_not_resume_a_reused_descriptor(make_stage: MakeStage) -> None:
     stage = make_stage(Limits(rate_limit=1000))
     if isinstance(stage.loop.poller, Selector):
         pytest.skip("selectors say nothing of who rests: its number is its own until the pause is over")
-    client = stage.arrive()
+    client = stage.connect()
     client.send(pattern(5000))
     stage.settle()
     reset(client)
-    stage.until(lambda: stage.seen.open == 0)
-    newcomer = stage.arrive()
-    stage.pass_slowly(10)
+    stage.until(lambda: stage.snapshot.open == 0)
+    newcomer = stage.connect()
+    stage.elapse_in_steps(10)
     assert stage.echo(newcomer, b"hello") == b"hello"
 
 
 @pytest.mark.parametrize("rate", [1, 3])
 def test_a_very_low_rate_lets_a_byte_through_now_and_then(make_stage: MakeStage, rate: int) -> None:
     stage = make_stage(Limits(rate_limit=rate))
-    client = stage.arrive()
+    client = stage.connect()
     client.send(b"hello world")
-    stage.pass_slowly(11, step=0.1)
-    assert 10 * rate - 2 <= stage.seen.received_bytes or stage.seen.received_bytes == 11
+    stage.elapse_in_steps(11, step=0.1)
+    assert 10 * rate - 2 <= stage.snapshot.received_bytes or stage.snapshot.received_bytes == 11
 
 
-# All clients' debts together.
+# The pending writes of all clients.
 
 
-def test_when_too_much_is_owed_the_largest_debtor_is_closed_and_counted(make_stage: MakeStage) -> None:
+def test_beyond_max_memory_the_largest_pending_write_is_closed_and_counted(make_stage: MakeStage) -> None:
     stage = make_stage(Limits(max_memory=30_000, stall_timeout=None))
-    stage.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2 * SMALL)
-    stage.flood(stage.arrive(buffer=SMALL))
-    [(largest, debt)] = stage.loop.table.pending_writes.items()
-    stage.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL)
+    stage.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2 * SMALL_BUFFER)
+    stage.flood(stage.connect(buffer=SMALL_BUFFER))
+    [(largest, pending)] = stage.loop.table.pending_writes.items()
+    stage.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_BUFFER)
     for _ in range(30_000 // 1000):
-        stage.flood(stage.arrive(buffer=SMALL))
-        if stage.seen.ended:
+        stage.flood(stage.connect(buffer=SMALL_BUFFER))
+        if stage.snapshot.ended:
             break
-        assert max(map(len, stage.loop.table.pending_writes.values())) == len(debt)
+        assert max(map(len, stage.loop.table.pending_writes.values())) == len(pending)
     assert largest not in stage.loop.table.pending_writes
-    assert stage.seen.ended == {"max_memory": 1}
-    assert 30_000 - len(debt) <= stage.seen.pending_write_bytes <= 30_000
+    assert stage.snapshot.ended == {"max_memory": 1}
+    assert 30_000 - len(pending) <= stage.snapshot.pending_write_bytes <= 30_000
 
 
-def test_a_debt_larger_than_all_may_owe_ends_its_own_connection(make_stage: MakeStage) -> None:
+def test_a_pending_write_beyond_max_memory_closes_its_own_connection(make_stage: MakeStage) -> None:
     stage = make_stage(Limits(max_memory=1000))
-    client, other = stage.arrive(buffer=SMALL), stage.arrive()
-    while not stage.seen.ended:
+    client, other = stage.connect(buffer=SMALL_BUFFER), stage.connect()
+    while not stage.snapshot.ended:
         try:
             client.send(pattern(1 << 20))
         except BlockingIOError:
             stage.loop.turn(1)
-    assert stage.seen.ended == {"max_memory": 1}
-    assert (stage.seen.open, stage.seen.pending_write_bytes) == (1, 0)
+    assert stage.snapshot.ended == {"max_memory": 1}
+    assert (stage.snapshot.open, stage.snapshot.pending_write_bytes) == (1, 0)
     assert stage.echo(other, b"hello") == b"hello"
 
 
-# What is told.
+# What is reported.
 
 
-def test_the_log_is_told_why_a_connection_was_ended(make_stage: MakeStage) -> None:
-    notes = Notes()
+def test_a_disconnected_client_is_reported_with_the_reason(make_stage: MakeStage) -> None:
+    notes = RecordingObserver()
     stage = make_stage(Limits(idle_timeout=2), observer=notes)
-    client = stage.arrive()
-    stage.pass_slowly(3)
+    client = stage.connect()
+    stage.elapse_in_steps(3)
     client.close()
-    stage.until(lambda: stage.seen.open == 0)
-    assert notes.told[-1] == ("closed", "idle_timeout")
+    stage.until(lambda: stage.snapshot.open == 0)
+    assert notes.events[-1] == ("closed", "idle_timeout")

@@ -1,4 +1,4 @@
-"""TLS in the loop: a handshake holds nobody up, what is no TLS is told so, and a stream is as whole as in the clear."""
+"""TLS in the loop: handshakes delay no other client, invalid input gets an alert, and streams stay whole."""
 
 import os
 import socket
@@ -13,10 +13,10 @@ from halloo._core.limits import HANDSHAKE, Limits
 from halloo._core.tls_options import ServerTLS
 from halloo._net.tls import server_context
 from halloo._server.acceptor import Endpoint
-from halloo._server.closer import GOODBYE
+from halloo._server.closer import LINGER_TIMEOUT
 from halloo._server.handlers import RespondHandler
-from halloo._server.tls import RECORD
-from tests.stepping import IDLE, IDLE_TURNS, MAKERS, Notes, Stage, ended, pattern, reset
+from halloo._server.tls import MAX_RECORD
+from tests.stepping import IDLE_TIMEOUT, MAKERS, MAX_IDLE_TURNS, RecordingObserver, Stage, ended, pattern, reset
 
 MIB = 1024 * 1024
 
@@ -28,7 +28,7 @@ def ca() -> trustme.CA:
 
 @pytest.fixture(scope="module")
 def files(ca: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> ServerTLS:
-    """A server's certificate, and who may be its client."""
+    """A server's certificate, and the CA of its clients."""
     folder = tmp_path_factory.mktemp("tls")
     ca.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(folder / "server.pem")
     ca.cert_pem.write_to_path(folder / "ca.pem")
@@ -52,13 +52,13 @@ def stage(make_stage: MakeStage) -> Stage:
     return make_stage()
 
 
-class Client:
-    """TLS over a socket that never blocks; whatever it waits for, the loop takes turns."""
+class TlsClient:
+    """TLS over a non-blocking socket; whenever it has to wait, the loop takes turns."""
 
     def __init__(self, stage: Stage, context: ssl.SSLContext, sock: socket.socket | None = None) -> None:
         self.stage = stage
-        self.sock = sock or stage.arrive()
-        # Or the end of a message would wait for the acknowledgement of its beginning, which is delayed by 40 ms.
+        self.sock = sock or stage.connect()
+        # Otherwise the end of a message waits for the acknowledgement of its beginning, which is delayed by 40 ms.
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._came, self._goes = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.tls = context.wrap_bio(self._came, self._goes, server_hostname="localhost")
@@ -66,7 +66,7 @@ class Client:
         self._waits = True
         self._unread = bytearray()
 
-    def shake(self) -> "Client":
+    def do_handshake(self) -> "TlsClient":
         while True:
             try:
                 self.tls.do_handshake()
@@ -77,7 +77,7 @@ class Client:
                 return self
 
     def send(self, data: bytes) -> None:
-        """Send all of it, while the loop takes turns."""
+        """Send all data, while the loop takes turns."""
         if data:
             self.tls.write(data)
         self._waits = False
@@ -85,8 +85,8 @@ class Client:
             self._pump()
         self._waits = True
 
-    def finish(self) -> None:
-        """Send close_notify, and keep what has come: `unwrap` would throw it away."""
+    def close_notify(self) -> None:
+        """Send close_notify, and keep the data received: `unwrap` would discard it."""
         with suppress(ssl.SSLWantReadError):
             while piece := self.tls.read(MIB):
                 self._unread += piece
@@ -95,7 +95,7 @@ class Client:
         self.send(b"")
 
     def read(self, size: int = 1 << 62) -> bytes:
-        """Read so many bytes, or up to close_notify; an end without one is an ssl.SSLEOFError."""
+        """Read `size` bytes, or up to close_notify; an end without one is an ssl.SSLEOFError."""
         pieces, self._unread = self._unread, bytearray()
         while len(pieces) < size:
             try:
@@ -111,14 +111,14 @@ class Client:
         return bytes(pieces)
 
     def exchange(self, data: bytes) -> bytes:
-        """Send and read at once."""
+        """Send and read at the same time."""
         self.tls.write(data)
         return self.read(len(data))
 
     def _pump(self) -> None:
-        """Move what can be moved either way, or have the loop take turns."""
+        """Move data in either direction, or have the loop take turns."""
         self._unsent += self._goes.read()
-        for _ in range(IDLE_TURNS):
+        for _ in range(MAX_IDLE_TURNS):
             with suppress(BlockingIOError):
                 while self._unsent:
                     self._unsent = self._unsent[self.sock.send(self._unsent) :]
@@ -131,12 +131,12 @@ class Client:
                 return
             if not self._unsent and self._goes.pending == 0 and not self._waits:
                 return
-            self.stage.loop.turn(IDLE)
-        raise AssertionError(f"nothing moves: {self.stage.seen}")
+            self.stage.loop.turn(IDLE_TIMEOUT)
+        raise AssertionError(f"nothing moves: {self.stage.snapshot}")
 
 
 @pytest.fixture
-def trusting(ca: trustme.CA) -> ssl.SSLContext:
+def client_context(ca: trustme.CA) -> ssl.SSLContext:
     context = ssl.create_default_context()
     ca.configure_trust(context)
     return context
@@ -145,63 +145,63 @@ def trusting(ca: trustme.CA) -> ssl.SSLContext:
 # Echoing.
 
 
-def test_a_message_comes_back(stage: Stage, trusting: ssl.SSLContext) -> None:
-    assert Client(stage, trusting).shake().exchange(b"hello") == b"hello"
+def test_a_message_is_echoed(stage: Stage, client_context: ssl.SSLContext) -> None:
+    assert TlsClient(stage, client_context).do_handshake().exchange(b"hello") == b"hello"
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=lambda version: version.name)
-def test_both_versions_are_spoken(stage: Stage, trusting: ssl.SSLContext, version: ssl.TLSVersion) -> None:
-    trusting.maximum_version = version
-    client = Client(stage, trusting).shake()
+def test_tls_1_2_and_1_3_are_supported(stage: Stage, client_context: ssl.SSLContext, version: ssl.TLSVersion) -> None:
+    client_context.maximum_version = version
+    client = TlsClient(stage, client_context).do_handshake()
     assert client.exchange(b"hello") == b"hello"
     assert client.tls.version() == version.name.replace("_", ".")
 
 
-def test_an_older_version_is_refused_and_counted(stage: Stage, trusting: ssl.SSLContext) -> None:
+def test_an_older_version_is_refused_and_counted(stage: Stage, client_context: ssl.SSLContext) -> None:
     for end in ("minimum_version", "maximum_version"):
         with pytest.warns(DeprecationWarning, match="TLSv1_1"):
-            setattr(trusting, end, ssl.TLSVersion.TLSv1_1)
-    trusting.set_ciphers("ALL:@SECLEVEL=0")
-    client = Client(stage, trusting)
+            setattr(client_context, end, ssl.TLSVersion.TLSv1_1)
+    client_context.set_ciphers("ALL:@SECLEVEL=0")
+    client = TlsClient(stage, client_context)
     with pytest.raises(ssl.SSLError, match="ALERT_PROTOCOL_VERSION"):
-        client.shake()
-    assert stage.seen.errors == {"SSLError": 1}
+        client.do_handshake()
+    assert stage.snapshot.errors == {"SSLError": 1}
 
 
-@pytest.mark.parametrize("size", [1, RECORD - 1, RECORD, RECORD + 1, 3 * RECORD, 300_000])
-def test_a_message_of_any_size_comes_back(stage: Stage, trusting: ssl.SSLContext, size: int) -> None:
-    client = Client(stage, trusting).shake()
+@pytest.mark.parametrize("size", [1, MAX_RECORD - 1, MAX_RECORD, MAX_RECORD + 1, 3 * MAX_RECORD, 300_000])
+def test_a_message_of_any_size_is_echoed(stage: Stage, client_context: ssl.SSLContext, size: int) -> None:
+    client = TlsClient(stage, client_context).do_handshake()
     for _ in range(2):
         assert client.exchange(pattern(size)) == pattern(size)
 
 
-def test_much_comes_back_both_ways_at_once(make_stage: MakeStage, trusting: ssl.SSLContext) -> None:
+def test_much_data_is_echoed_in_both_directions_at_once(make_stage: MakeStage, client_context: ssl.SSLContext) -> None:
     stage = make_stage(buffer=64 * 1024)
-    client = Client(stage, trusting).shake()
+    client = TlsClient(stage, client_context).do_handshake()
     assert client.exchange(pattern(8 * MIB)) == pattern(8 * MIB)
 
 
-def test_a_handshake_and_records_may_come_byte_by_byte(stage: Stage, trusting: ssl.SSLContext) -> None:
-    with Trickling(stage.arrive()) as sock:
-        client = Client(stage, trusting, sock).shake()
+def test_a_handshake_and_records_may_arrive_byte_by_byte(stage: Stage, client_context: ssl.SSLContext) -> None:
+    with TricklingSocket(stage.connect()) as sock:
+        client = TlsClient(stage, client_context, sock).do_handshake()
         assert client.exchange(b"hello") == b"hello"
 
 
-def test_plain_and_encrypted_listeners_can_be_served_together(stage: Stage, trusting: ssl.SSLContext) -> None:
+def test_plain_and_encrypted_listeners_can_be_served_together(stage: Stage, client_context: ssl.SSLContext) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.setblocking(False)
         stage.loop.acceptor.add([Endpoint(listener)])
         with socket.create_connection(listener.getsockname()) as plain:
             plain.setblocking(False)
             assert stage.echo(plain, b"hello") == b"hello"
-            assert Client(stage, trusting).shake().exchange(b"hello") == b"hello"
-        stage.until(lambda: stage.seen.open == 1)
+            assert TlsClient(stage, client_context).do_handshake().exchange(b"hello") == b"hello"
+        stage.until(lambda: stage.snapshot.open == 1)
         stage.loop.acceptor.pause_accepting()
 
 
-def test_a_function_may_answer_over_tls(make_stage: MakeStage, trusting: ssl.SSLContext) -> None:
+def test_a_function_may_answer_over_tls(make_stage: MakeStage, client_context: ssl.SSLContext) -> None:
     stage = make_stage(handler=RespondHandler(bytes.upper, "lines", b"welcome\n"))
-    client = Client(stage, trusting).shake()
+    client = TlsClient(stage, client_context).do_handshake()
     assert client.read(8) == b"welcome\n"
     assert client.exchange(b"hello\n") == b"HELLO\n"
 
@@ -209,42 +209,48 @@ def test_a_function_may_answer_over_tls(make_stage: MakeStage, trusting: ssl.SSL
 # Ending.
 
 
-def test_at_the_client_s_end_it_gets_everything_and_close_notify(stage: Stage, trusting: ssl.SSLContext) -> None:
-    client = Client(stage, trusting).shake()
+def test_after_its_close_notify_a_client_gets_everything_and_close_notify(
+    stage: Stage, client_context: ssl.SSLContext
+) -> None:
+    client = TlsClient(stage, client_context).do_handshake()
     client.send(pattern(50_000))
-    client.finish()
+    client.close_notify()
     assert client.read() == pattern(50_000)
-    stage.until(lambda: stage.seen.open == 0)
-    assert stage.seen.errors == {}
+    stage.until(lambda: stage.snapshot.open == 0)
+    assert stage.snapshot.errors == {}
 
 
-def test_when_we_end_the_client_gets_close_notify(make_stage: MakeStage, trusting: ssl.SSLContext) -> None:
+def test_when_the_server_closes_the_client_gets_close_notify(
+    make_stage: MakeStage, client_context: ssl.SSLContext
+) -> None:
     stage = make_stage(Limits(idle_timeout=2))
-    client = Client(stage, trusting).shake()
-    stage.pass_slowly(3)
+    client = TlsClient(stage, client_context).do_handshake()
+    stage.elapse_in_steps(3)
     assert client.read() == b""
-    assert stage.seen.ended == {"idle_timeout": 1}
+    assert stage.snapshot.ended == {"idle_timeout": 1}
 
 
-def test_an_end_without_close_notify_is_counted(stage: Stage, trusting: ssl.SSLContext) -> None:
-    client = Client(stage, trusting).shake()
+def test_an_end_without_close_notify_is_counted(stage: Stage, client_context: ssl.SSLContext) -> None:
+    client = TlsClient(stage, client_context).do_handshake()
     client.sock.close()
-    stage.until(lambda: stage.seen.open == 0)
-    assert stage.seen.errors == {"SSLEOFError": 1}
+    stage.until(lambda: stage.snapshot.open == 0)
+    assert stage.snapshot.errors == {"SSLEOFError": 1}
 
 
-def test_a_reset_is_counted(stage: Stage, trusting: ssl.SSLContext) -> None:
-    client = Client(stage, trusting).shake()
+def test_a_reset_is_counted(stage: Stage, client_context: ssl.SSLContext) -> None:
+    client = TlsClient(stage, client_context).do_handshake()
     reset(client.sock)
-    stage.until(lambda: stage.seen.open == 0)
-    assert stage.seen.errors in ({"ECONNRESET": 1}, {"SSLEOFError": 1})  # before 3.12 ssl does not tell them apart
+    stage.until(lambda: stage.snapshot.open == 0)
+    assert stage.snapshot.errors in ({"ECONNRESET": 1}, {"SSLEOFError": 1})  # before 3.12 ssl does not distinguish them
 
 
-def test_a_slow_reader_who_has_finished_gets_everything(make_stage: MakeStage, trusting: ssl.SSLContext) -> None:
+def test_a_slow_reader_that_has_sent_close_notify_gets_everything(
+    make_stage: MakeStage, client_context: ssl.SSLContext
+) -> None:
     stage = make_stage(buffer=16 * 1024)
-    client = Client(stage, trusting, stage.arrive(buffer=16 * 1024)).shake()
+    client = TlsClient(stage, client_context, stage.connect(buffer=16 * 1024)).do_handshake()
     client.tls.write(pattern(2 * MIB))
-    client.finish()
+    client.close_notify()
     assert client.read() == pattern(2 * MIB)
 
 
@@ -255,130 +261,134 @@ def test_a_slow_reader_who_has_finished_gets_everything(make_stage: MakeStage, t
     ("said", "answer"),
     [
         (b"\x16\x03\x01\x00\x06halloo", b"\x15\x03"),  # an alert (RFC 8446, 5.1)
-        (b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", b""),  # would not know what an alert is
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", b""),  # does not understand an alert
     ],
     ids=["garbled", "plain"],
 )
-def test_what_is_no_tls_gets_an_alert_or_an_end_and_is_counted(stage: Stage, said: bytes, answer: bytes) -> None:
-    client = stage.arrive()
+def test_input_that_is_not_tls_gets_an_alert_or_fin_and_is_counted(stage: Stage, said: bytes, answer: bytes) -> None:
+    client = stage.connect()
     client.send(said)
     assert stage.read(client)[:2] == answer
-    assert stage.seen.errors == {"SSLError": 1}
+    assert stage.snapshot.errors == {"SSLError": 1}
 
 
-def test_what_is_no_tls_harms_nobody_else(stage: Stage, trusting: ssl.SSLContext) -> None:
-    before = Client(stage, trusting).shake()
-    stage.arrive().send(pattern(1000))
-    stage.until(lambda: bool(stage.seen.errors))
+def test_input_that_is_not_tls_does_not_affect_other_clients(stage: Stage, client_context: ssl.SSLContext) -> None:
+    before = TlsClient(stage, client_context).do_handshake()
+    stage.connect().send(pattern(1000))
+    stage.until(lambda: bool(stage.snapshot.errors))
     assert before.exchange(b"hello") == b"hello"
-    assert Client(stage, trusting).shake().exchange(b"hello") == b"hello"
+    assert TlsClient(stage, client_context).do_handshake().exchange(b"hello") == b"hello"
 
 
-def test_what_is_no_tls_and_does_not_leave_is_closed_after_a_while(stage: Stage) -> None:
-    stage.arrive()  # who stalls, and has a longer deadline
-    client = stage.arrive()
+def test_a_client_without_tls_that_stays_is_closed_after_a_timeout(stage: Stage) -> None:
+    stage.connect()  # stalls, with a longer deadline
+    client = stage.connect()
     client.send(pattern(1000))
-    stage.until(lambda: bool(stage.seen.errors))
-    stage.pass_slowly(GOODBYE)
-    assert stage.seen.open == 1
+    stage.until(lambda: bool(stage.snapshot.errors))
+    stage.elapse_in_steps(LINGER_TIMEOUT)
+    assert stage.snapshot.open == 1
 
 
-def test_who_stalls_in_the_handshake_is_dropped_in_time_and_counted(make_stage: MakeStage) -> None:
+def test_a_stalled_handshake_is_closed_at_its_timeout_and_counted(make_stage: MakeStage) -> None:
     stage = make_stage(Limits(handshake_timeout=3))
-    silent, halfway = stage.arrive(), stage.arrive()
+    silent, halfway = stage.connect(), stage.connect()
     halfway.send(b"\x16\x03\x01")
-    stage.pass_slowly(2.75)
-    assert stage.seen.open == 2
-    stage.pass_slowly(0.25)
-    assert stage.seen.open == 0
-    assert stage.seen.ended == {"handshake_timeout": 2}
+    stage.elapse_in_steps(2.75)
+    assert stage.snapshot.open == 2
+    stage.elapse_in_steps(0.25)
+    assert stage.snapshot.open == 0
+    assert stage.snapshot.ended == {"handshake_timeout": 2}
     assert ended(silent)
 
 
-def test_who_stalls_in_the_handshake_holds_nobody_up(stage: Stage, trusting: ssl.SSLContext) -> None:
+def test_a_stalled_handshake_delays_no_other_client(stage: Stage, client_context: ssl.SSLContext) -> None:
     for _ in range(20):
-        stage.arrive()
-    assert Client(stage, trusting).shake().exchange(b"hello") == b"hello"
+        stage.connect()
+    assert TlsClient(stage, client_context).do_handshake().exchange(b"hello") == b"hello"
 
 
-def test_who_has_shaken_hands_may_be_silent_for_ever(stage: Stage, trusting: ssl.SSLContext) -> None:
-    client = Client(stage, trusting).shake()
-    stage.pass_slowly(10 * HANDSHAKE, step=1)
+def test_after_the_handshake_its_timeout_does_not_apply(stage: Stage, client_context: ssl.SSLContext) -> None:
+    client = TlsClient(stage, client_context).do_handshake()
+    stage.elapse_in_steps(10 * HANDSHAKE, step=1)
     assert client.exchange(b"hello") == b"hello"
 
 
-def test_who_leaves_before_the_handshake_is_forgotten(stage: Stage) -> None:
-    stage.arrive().close()
-    stage.until(lambda: stage.seen.open == 0)
-    reset(stage.arrive())
-    stage.until(lambda: stage.seen.open == 0)
-    stage.pass_slowly(HANDSHAKE + 1)
-    assert stage.seen.ended == {}
+def test_a_client_that_disconnects_before_the_handshake_is_removed(stage: Stage) -> None:
+    stage.connect().close()
+    stage.until(lambda: stage.snapshot.open == 0)
+    reset(stage.connect())
+    stage.until(lambda: stage.snapshot.open == 0)
+    stage.elapse_in_steps(HANDSHAKE + 1)
+    assert stage.snapshot.ended == {}
 
 
 @pytest.mark.parametrize("said", [b"", b"\x16\x03\x01"], ids=["silent", "talking"])
-def test_who_has_reset_before_it_is_accepted_stops_nobody(stage: Stage, trusting: ssl.SSLContext, said: bytes) -> None:
+def test_a_reset_before_accept_does_not_affect_other_clients(
+    stage: Stage, client_context: ssl.SSLContext, said: bytes
+) -> None:
     for _ in range(3):
         client = stage.dial()
         if said:
             client.send(said)
         reset(client)
-    assert Client(stage, trusting).shake().exchange(b"hello") == b"hello"
-    assert stage.loop.acceptor.open
+    assert TlsClient(stage, client_context).do_handshake().exchange(b"hello") == b"hello"
+    assert stage.loop.acceptor.accepting
 
 
-# ServerTLS of clients.
+# Client certificates.
 
 
-def test_who_shows_a_certificate_that_is_asked_for_is_served(
-    make_stage: MakeStage, files: ServerTLS, ca: trustme.CA, trusting: ssl.SSLContext
+def test_a_client_with_the_requested_certificate_is_served(
+    make_stage: MakeStage, files: ServerTLS, ca: trustme.CA, client_context: ssl.SSLContext
 ) -> None:
     context, _ = server_context(files)
-    ca.issue_cert("client@example.org").configure_cert(trusting)
-    assert Client(make_stage(context=context), trusting).shake().exchange(b"hello") == b"hello"
+    ca.issue_cert("client@example.org").configure_cert(client_context)
+    assert TlsClient(make_stage(context=context), client_context).do_handshake().exchange(b"hello") == b"hello"
 
 
-@pytest.mark.parametrize("stranger", [True, False], ids=["another CA's", "none"])
-def test_who_shows_none_or_another_is_refused_and_counted(
-    make_stage: MakeStage, files: ServerTLS, trusting: ssl.SSLContext, stranger: bool
+@pytest.mark.parametrize("wrong_certificate", [True, False], ids=["another CA's", "none"])
+def test_a_client_with_no_or_a_wrong_certificate_is_refused_and_counted(
+    make_stage: MakeStage, files: ServerTLS, client_context: ssl.SSLContext, wrong_certificate: bool
 ) -> None:
     context, _ = server_context(files)
     stage = make_stage(context=context)
-    if stranger:
-        trustme.CA().issue_cert("client@example.org").configure_cert(trusting)
-    name = "SSLCertVerificationError" if stranger else "SSLError"
+    if wrong_certificate:
+        trustme.CA().issue_cert("client@example.org").configure_cert(client_context)
+    name = "SSLCertVerificationError" if wrong_certificate else "SSLError"
     with pytest.raises(ssl.SSLError, match=r"ALERT|REQUIRED|UNKNOWN_CA"):
-        Client(stage, trusting).shake().exchange(b"hello")
-    assert stage.seen.errors == {name: 1}
-    assert stage.seen.received_bytes == 0
+        TlsClient(stage, client_context).do_handshake().exchange(b"hello")
+    assert stage.snapshot.errors == {name: 1}
+    assert stage.snapshot.received_bytes == 0
 
 
 # Limits.
 
 
 def test_a_rate_smaller_than_a_record_is_kept_and_loses_nothing(
-    make_stage: MakeStage, trusting: ssl.SSLContext
+    make_stage: MakeStage, client_context: ssl.SSLContext
 ) -> None:
     stage = make_stage(Limits(rate_limit=1000))
-    client = Client(stage, trusting).shake()
-    client.send(pattern(2 * RECORD))
+    client = TlsClient(stage, client_context).do_handshake()
+    client.send(pattern(2 * MAX_RECORD))
     stage.settle()
-    assert stage.seen.received_bytes <= RECORD
-    stage.pass_slowly(2 * RECORD / 1000)
-    assert client.read(2 * RECORD) == pattern(2 * RECORD)
+    assert stage.snapshot.received_bytes <= MAX_RECORD
+    stage.elapse_in_steps(2 * MAX_RECORD / 1000)
+    assert client.read(2 * MAX_RECORD) == pattern(2 * MAX_RECORD)
 
 
-def test_as_many_bytes_as_are_allowed_come_back(make_stage: MakeStage, trusting: ssl.SSLContext) -> None:
+def test_exactly_max_bytes_are_echoed(make_stage: MakeStage, client_context: ssl.SSLContext) -> None:
     stage = make_stage(Limits(max_bytes=1000))
-    client = Client(stage, trusting).shake()
+    client = TlsClient(stage, client_context).do_handshake()
     client.send(pattern(3000))
     assert client.read() == pattern(1000)
-    assert stage.seen.ended == {"max_bytes": 1}
+    assert stage.snapshot.ended == {"max_bytes": 1}
 
 
-def test_who_does_not_read_is_closed_and_counted(make_stage: MakeStage, trusting: ssl.SSLContext) -> None:
+def test_a_client_that_does_not_read_is_closed_and_counted(
+    make_stage: MakeStage, client_context: ssl.SSLContext
+) -> None:
     stage = make_stage(Limits(stall_timeout=4), buffer=16 * 1024)
-    client = Client(stage, trusting, stage.arrive(buffer=16 * 1024)).shake()
+    client = TlsClient(stage, client_context, stage.connect(buffer=16 * 1024)).do_handshake()
     client.tls.write(pattern(8 * MIB))
     unsent = client._goes.read()
     while not stage.loop.table.pending_writes:
@@ -386,26 +396,26 @@ def test_who_does_not_read_is_closed_and_counted(make_stage: MakeStage, trusting
             unsent = unsent[client.sock.send(unsent) :]
         stage.loop.turn(0)
     stage.settle()
-    stage.pass_slowly(6)
-    assert stage.seen.ended == {"stall_timeout": 1}
-    assert stage.seen.open == 0
+    stage.elapse_in_steps(6)
+    assert stage.snapshot.ended == {"stall_timeout": 1}
+    assert stage.snapshot.open == 0
 
 
-def test_the_log_is_told_of_who_came_and_went(make_stage: MakeStage, trusting: ssl.SSLContext) -> None:
-    notes = Notes()
+def test_opened_and_closed_connections_are_reported(make_stage: MakeStage, client_context: ssl.SSLContext) -> None:
+    notes = RecordingObserver()
     stage = make_stage(observer=notes)
-    client = Client(stage, trusting).shake()
-    client.finish()
-    stage.until(lambda: stage.seen.open == 0)
-    assert notes.told == [("opened", client.sock.getsockname()), ("closed", "")]
+    client = TlsClient(stage, client_context).do_handshake()
+    client.close_notify()
+    stage.until(lambda: stage.snapshot.open == 0)
+    assert notes.events == [("opened", client.sock.getsockname()), ("closed", "")]
 
 
-class Trickling(socket.socket):
+class TricklingSocket(socket.socket):
     """Sends one byte at a time."""
 
     def __init__(self, sock: socket.socket) -> None:
         super().__init__(fileno=os.dup(sock.fileno()))
         self.setblocking(False)
 
-    def send(self, data: bytes, _flags: int = 0) -> int:  # type: ignore[override] # as it is called here
+    def send(self, data: bytes, _flags: int = 0) -> int:  # type: ignore[override] # only called this way
         return super().send(data[:1])

@@ -1,38 +1,38 @@
-"""Whose datagrams are answered, and how many: each rule with the time as a number."""
+"""Which datagrams are answered, and how many: each rule with the time as a number."""
 
 import pytest
 
 from halloo._core.limits import BURST, Access, Limits
-from halloo._server.udp_policy import CUSTOMER, MOST, REMEMBERED, SERVICES, WINDOW, UdpPolicy
+from halloo._server.udp_policy import IPV6_PREFIX_LENGTH, MAX_HOSTS, MAX_PER_WINDOW, SERVICE_PORTS, WINDOW, UdpPolicy
 
-OWN = 8888
+OWN_PORT = 8888
 PORT = 40_000
-FRIEND, STRANGER, OTHER = "127.0.0.1", "8.8.8.8", "9.9.9.9"
-FRIENDS = [
+TRUSTED, UNTRUSTED, OTHER = "127.0.0.1", "8.8.8.8", "9.9.9.9"
+TRUSTED_HOSTS = [
     *("127.0.0.1", "127.3.2.1", "::1"),  # loopback
     *("169.254.7.7", "fe80::1%eth0"),  # of one link
     *("10.1.2.3", "172.16.0.1", "192.168.178.20", "fd12:3456::1"),  # private
     *("::ffff:127.0.0.1", "::ffff:10.1.2.3"),  # IPv4 at a socket for both
 ]
-STRANGERS = ["8.8.8.8", "100.64.0.1", "2a00:1450::1", "2002:808:808::1", "::ffff:8.8.8.8"]
+UNTRUSTED_HOSTS = ["8.8.8.8", "100.64.0.1", "2a00:1450::1", "2002:808:808::1", "::ffff:8.8.8.8"]
 
 
-def guard(**limits: object) -> UdpPolicy:
-    return UdpPolicy(Limits(**limits), {OWN})  # type: ignore[arg-type] # each test gives what Limits has
+def make_policy(**limits: object) -> UdpPolicy:
+    return UdpPolicy(Limits(**limits), {OWN_PORT})  # type: ignore[arg-type] # each test gives what Limits has
 
 
-def verdict(guard: UdpPolicy, host: str = FRIEND, port: int = PORT, *, now: float = 0.0, size: int = 5) -> str | None:
-    """Ask about one datagram."""
-    return guard.refuses(host, port, 1, size, now)
+def refusal(policy: UdpPolicy, host: str = TRUSTED, port: int = PORT, *, now: float = 0.0, size: int = 5) -> str | None:
+    """Return why one datagram is refused, or None."""
+    return policy.refusal_reason(host, port, 1, size, now)
 
 
-def answered(guard: UdpPolicy, host: str, count: int, *, now: float = 0.0, size: int = 5) -> int:
-    """Ask about so many datagrams at one time; say how many are answered."""
-    return sum(verdict(guard, host, now=now, size=size) is None for _ in range(count))
+def count_answered(policy: UdpPolicy, host: str, count: int, *, now: float = 0.0, size: int = 5) -> int:
+    """Send datagrams at one time; return how many are answered."""
+    return sum(refusal(policy, host, now=now, size=size) is None for _ in range(count))
 
 
 def spoofed(number: int) -> str:
-    """Invent a sender far away, another one for each number."""
+    """Make the address of an untrusted sender, another one for each number."""
     return f"{20 + (number >> 16)}.{number >> 8 & 255}.{number & 255}.1"
 
 
@@ -40,288 +40,292 @@ def spoofed(number: int) -> str:
 
 
 @pytest.mark.parametrize("port", [0, 7, 9, 13, 17, 19, 37, 53, 69, 111, 123, 137, 161, 389, 1900, 5353, 11211])
-def test_the_ports_of_other_services_are_not_answered(port: int) -> None:
-    assert verdict(guard(), port=port) == "service_port"
-    assert port in SERVICES
+def test_service_ports_are_not_answered(port: int) -> None:
+    assert refusal(make_policy(), port=port) == "service_port"
+    assert port in SERVICE_PORTS
 
 
 def test_any_other_port_is_answered() -> None:
-    watching = guard()
-    refused = {port for port in range(65536) if verdict(watching, port=port)}
-    assert refused == SERVICES | {OWN}
+    watching = make_policy()
+    refused = {port for port in range(65536) if refusal(watching, port=port)}
+    assert refused == SERVICE_PORTS | {OWN_PORT}
 
 
-@pytest.mark.parametrize("host", [FRIEND, STRANGER])
-def test_the_server_s_own_port_is_not_answered_wherever_it_is(host: str) -> None:
-    assert verdict(guard(), host, OWN) == "own_port"
+@pytest.mark.parametrize("host", [TRUSTED, UNTRUSTED])
+def test_the_server_s_own_port_is_not_answered_at_any_address(host: str) -> None:
+    assert refusal(make_policy(), host, OWN_PORT) == "own_port"
 
 
-def test_each_of_several_ports_of_one_s_own_counts() -> None:
-    watching = UdpPolicy(Limits(), {OWN, 9999})
-    assert [verdict(watching, port=port) for port in (OWN, 9999, PORT)] == ["own_port", "own_port", None]
+def test_each_of_several_own_ports_is_refused() -> None:
+    watching = UdpPolicy(Limits(), {OWN_PORT, 9999})
+    assert [refusal(watching, port=port) for port in (OWN_PORT, 9999, PORT)] == ["own_port", "own_port", None]
 
 
-def test_a_server_at_a_service_s_port_calls_it_its_own() -> None:
-    assert verdict(UdpPolicy(Limits(), {7}), port=7) == "own_port"
+def test_a_service_port_that_is_the_server_s_own_is_refused_as_own() -> None:
+    assert refusal(UdpPolicy(Limits(), {7}), port=7) == "own_port"
 
 
-def test_any_port_answers_other_services_too_but_never_itself() -> None:
-    watching = guard(any_port=True)
-    assert {port for port in range(65536) if verdict(watching, port=port)} == {OWN}
+def test_any_port_allows_service_ports_but_not_the_own_port() -> None:
+    watching = make_policy(any_port=True)
+    assert {port for port in range(65536) if refusal(watching, port=port)} == {OWN_PORT}
 
 
-# Senders that are none.
+# Invalid senders.
 
 
 @pytest.mark.parametrize("host", ["224.0.0.1", "239.255.255.250", "ff02::1", "ff0e::101", "::ffff:224.0.0.1"])
-def test_a_group_is_no_sender(host: str) -> None:
-    assert verdict(guard(), host) == "sender"
+def test_a_multicast_sender_is_refused(host: str) -> None:
+    assert refusal(make_policy(), host) == "sender"
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "::ffff:0.0.0.0"])
-def test_nobody_is_no_sender(host: str) -> None:
-    assert verdict(guard(), host) == "sender"
+def test_an_unspecified_sender_is_refused(host: str) -> None:
+    assert refusal(make_policy(), host) == "sender"
 
 
 @pytest.mark.parametrize("host", ["255.255.255.255", "::ffff:255.255.255.255"])
-def test_everybody_is_no_sender(host: str) -> None:
-    assert verdict(guard(), host) == "sender"
+def test_a_broadcast_sender_is_refused(host: str) -> None:
+    assert refusal(make_policy(), host) == "sender"
 
 
-def test_what_is_no_sender_is_none_even_when_it_is_allowed() -> None:
-    assert verdict(guard(allow=("0.0.0.0/0",)), "255.255.255.255") == "sender"
+def test_an_invalid_sender_is_refused_even_if_allowed() -> None:
+    assert refusal(make_policy(allow=("0.0.0.0/0",)), "255.255.255.255") == "sender"
 
 
-# Who is denied.
+# Access lists.
 
 
-def test_who_is_denied_is_not_answered_and_others_are() -> None:
-    watching = guard(deny=("127.0.0.2", "10.0.0.0/8"))
-    assert [verdict(watching, host) for host in ("127.0.0.2", "10.1.2.3", FRIEND)] == ["denied", "denied", None]
+def test_a_denied_sender_is_not_answered_and_others_are() -> None:
+    watching = make_policy(deny=("127.0.0.2", "10.0.0.0/8"))
+    assert [refusal(watching, host) for host in ("127.0.0.2", "10.1.2.3", TRUSTED)] == ["denied", "denied", None]
 
 
-def test_who_is_not_among_the_allowed_is_not_answered() -> None:
-    watching = guard(allow=("127.0.0.0/8",))
-    assert [verdict(watching, host) for host in (FRIEND, "10.1.2.3", STRANGER)] == [None, "denied", "denied"]
+def test_a_sender_that_is_not_allowed_is_not_answered() -> None:
+    watching = make_policy(allow=("127.0.0.0/8",))
+    assert [refusal(watching, host) for host in (TRUSTED, "10.1.2.3", UNTRUSTED)] == [None, "denied", "denied"]
 
 
-def test_who_is_denied_is_denied_as_ipv4_in_ipv6_too() -> None:
-    assert verdict(guard(deny=("10.0.0.0/8",)), "::ffff:10.1.2.3") == "denied"
+def test_a_denied_sender_is_denied_as_mapped_ipv6_too() -> None:
+    assert refusal(make_policy(deny=("10.0.0.0/8",)), "::ffff:10.1.2.3") == "denied"
 
 
-def test_who_is_denied_becomes_no_friend() -> None:
-    watching = guard(deny=("10.0.0.0/8",))
-    verdict(watching, "10.1.2.3")
-    assert watching.friends == set()
+def test_a_denied_sender_is_not_trusted() -> None:
+    watching = make_policy(deny=("10.0.0.0/8",))
+    refusal(watching, "10.1.2.3")
+    assert watching.trusted_hosts == set()
 
 
-# Friends.
+# Trusted senders.
 
 
-@pytest.mark.parametrize("host", FRIENDS)
-def test_friends_are_answered_without_end(host: str) -> None:
-    assert answered(guard(), host, 10 * MOST) == 10 * MOST
+@pytest.mark.parametrize("host", TRUSTED_HOSTS)
+def test_trusted_senders_are_always_answered(host: str) -> None:
+    assert count_answered(make_policy(), host, 10 * MAX_PER_WINDOW) == 10 * MAX_PER_WINDOW
 
 
-@pytest.mark.parametrize("host", FRIENDS)
-def test_a_friend_is_known_by_its_name_from_the_first_datagram_on(host: str) -> None:
-    watching = guard()
-    verdict(watching, host)
-    assert watching.friends == {host}
+@pytest.mark.parametrize("host", TRUSTED_HOSTS)
+def test_a_trusted_sender_is_recorded_at_its_first_datagram(host: str) -> None:
+    watching = make_policy()
+    refusal(watching, host)
+    assert watching.trusted_hosts == {host}
 
 
-def test_a_friend_s_datagrams_cost_no_stranger_anything() -> None:
-    watching = guard()
-    answered(watching, FRIEND, 10 * MOST)
-    assert answered(watching, STRANGER, MOST) == MOST
+def test_datagrams_of_trusted_senders_do_not_count_for_untrusted_ones() -> None:
+    watching = make_policy()
+    count_answered(watching, TRUSTED, 10 * MAX_PER_WINDOW)
+    assert count_answered(watching, UNTRUSTED, MAX_PER_WINDOW) == MAX_PER_WINDOW
 
 
-def test_with_a_rate_nobody_is_a_friend() -> None:
-    watching = guard(rate_limit=1000)
-    verdict(watching, FRIEND)
-    assert watching.friends == set()
+def test_with_a_rate_limit_no_sender_is_trusted() -> None:
+    watching = make_policy(rate_limit=1000)
+    refusal(watching, TRUSTED)
+    assert watching.trusted_hosts == set()
 
 
-# Strangers.
+# Untrusted senders.
 
 
-@pytest.mark.parametrize("host", STRANGERS)
-def test_a_stranger_is_answered_so_often_in_a_moment_and_no_more(host: str) -> None:
-    watching = guard()
-    assert answered(watching, host, 2 * MOST) == MOST
-    assert verdict(watching, host) == "rate_limit"
-    assert watching.friends == set()
+@pytest.mark.parametrize("host", UNTRUSTED_HOSTS)
+def test_an_untrusted_sender_is_answered_up_to_the_maximum_per_window(host: str) -> None:
+    watching = make_policy()
+    assert count_answered(watching, host, 2 * MAX_PER_WINDOW) == MAX_PER_WINDOW
+    assert refusal(watching, host) == "rate_limit"
+    assert watching.trusted_hosts == set()
 
 
-def test_nobody_is_muted_in_the_next_moment_a_stranger_is_answered_as_often_again() -> None:
-    watching = guard()
+def test_in_the_next_window_an_untrusted_sender_is_answered_as_often_again() -> None:
+    watching = make_policy()
     for eighth in range(50):
-        assert answered(watching, STRANGER, 10 * MOST, now=eighth / 8) == MOST
+        assert count_answered(watching, UNTRUSTED, 10 * MAX_PER_WINDOW, now=eighth / 8) == MAX_PER_WINDOW
 
 
-def test_of_several_strangers_each_is_answered_as_often_again() -> None:
-    watching = guard()
+def test_in_the_next_window_each_untrusted_sender_is_answered_as_often_again() -> None:
+    watching = make_policy()
     for eighth in range(5):
-        assert [answered(watching, host, 2 * MOST, now=eighth / 8) for host in (*STRANGERS[:3], OTHER)] == [MOST] * 4
+        assert [
+            count_answered(watching, host, 2 * MAX_PER_WINDOW, now=eighth / 8) for host in (*UNTRUSTED_HOSTS[:3], OTHER)
+        ] == [MAX_PER_WINDOW] * 4
 
 
-def test_a_moment_lasts_a_tenth_of_a_second() -> None:
-    watching = guard()
-    answered(watching, STRANGER, MOST, now=100.0)
-    assert verdict(watching, STRANGER, now=100.0 + 0.99 * WINDOW) == "rate_limit"
-    assert verdict(watching, STRANGER, now=100.0 + 1.01 * WINDOW) is None
+def test_a_window_lasts_a_tenth_of_a_second() -> None:
+    watching = make_policy()
+    count_answered(watching, UNTRUSTED, MAX_PER_WINDOW, now=100.0)
+    assert refusal(watching, UNTRUSTED, now=100.0 + 0.99 * WINDOW) == "rate_limit"
+    assert refusal(watching, UNTRUSTED, now=100.0 + 1.01 * WINDOW) is None
 
 
-def test_a_stranger_who_sends_the_same_every_millisecond_is_always_answered() -> None:
-    watching = guard()
-    assert {verdict(watching, STRANGER, now=number / 1000) for number in range(10_000)} == {None}
+def test_an_untrusted_sender_of_one_datagram_a_millisecond_is_always_answered() -> None:
+    watching = make_policy()
+    assert {refusal(watching, UNTRUSTED, now=number / 1000) for number in range(10_000)} == {None}
 
 
-def test_each_datagram_of_a_train_counts() -> None:
-    watching = guard()
-    assert watching.refuses(STRANGER, PORT, MOST, 5 * MOST, 0.0) is None
-    assert verdict(watching, STRANGER) == "rate_limit"
+def test_each_datagram_of_a_batch_counts() -> None:
+    watching = make_policy()
+    assert watching.refusal_reason(UNTRUSTED, PORT, MAX_PER_WINDOW, 5 * MAX_PER_WINDOW, 0.0) is None
+    assert refusal(watching, UNTRUSTED) == "rate_limit"
 
 
-def test_one_stranger_costs_another_nothing() -> None:
-    watching = guard()
-    answered(watching, STRANGER, 10 * MOST)
-    assert answered(watching, OTHER, MOST) == MOST
+def test_untrusted_senders_are_counted_separately() -> None:
+    watching = make_policy()
+    count_answered(watching, UNTRUSTED, 10 * MAX_PER_WINDOW)
+    assert count_answered(watching, OTHER, MAX_PER_WINDOW) == MAX_PER_WINDOW
 
 
-def test_a_stranger_s_ports_share_one_account() -> None:
-    watching = guard()
-    verdicts = [verdict(watching, STRANGER, 1024 + number) for number in range(2 * MOST)]
-    assert verdicts.count(None) == MOST - sum(1024 + number in SERVICES | {OWN} for number in range(MOST))
+def test_the_ports_of_an_untrusted_sender_are_counted_together() -> None:
+    watching = make_policy()
+    verdicts = [refusal(watching, UNTRUSTED, 1024 + number) for number in range(2 * MAX_PER_WINDOW)]
+    assert verdicts.count(None) == MAX_PER_WINDOW - sum(
+        1024 + number in SERVICE_PORTS | {OWN_PORT} for number in range(MAX_PER_WINDOW)
+    )
 
 
-def test_ipv4_in_ipv6_is_the_same_stranger() -> None:
-    watching = guard()
-    answered(watching, STRANGER, MOST)
-    assert verdict(watching, f"::ffff:{STRANGER}") == "rate_limit"
+def test_mapped_ipv6_counts_as_the_same_sender() -> None:
+    watching = make_policy()
+    count_answered(watching, UNTRUSTED, MAX_PER_WINDOW)
+    assert refusal(watching, f"::ffff:{UNTRUSTED}") == "rate_limit"
 
 
-def test_the_addresses_of_one_customer_share_one_account() -> None:
-    watching = guard()
-    hosts = [f"2a00:1450:1:{net:x}::{number:x}" for net in range(256) for number in range(4)]  # 56 bits are the same
-    assert CUSTOMER == 56
-    assert sum(verdict(watching, host) is None for host in hosts) == MOST
+def test_the_addresses_of_one_ipv6_prefix_are_counted_together() -> None:
+    watching = make_policy()
+    hosts = [f"2a00:1450:1:{net:x}::{number:x}" for net in range(256) for number in range(4)]  # one 56-bit prefix
+    assert IPV6_PREFIX_LENGTH == 56
+    assert sum(refusal(watching, host) is None for host in hosts) == MAX_PER_WINDOW
 
 
-def test_the_next_customer_has_an_account_of_its_own() -> None:
-    watching = guard()
-    answered(watching, "2a00:1450:1:0::1", 2 * MOST)
-    assert answered(watching, "2a00:1450:1:100::1", MOST) == MOST
+def test_the_next_ipv6_prefix_is_counted_separately() -> None:
+    watching = make_policy()
+    count_answered(watching, "2a00:1450:1:0::1", 2 * MAX_PER_WINDOW)
+    assert count_answered(watching, "2a00:1450:1:100::1", MAX_PER_WINDOW) == MAX_PER_WINDOW
 
 
-# A flood of false senders.
+# A flood of spoofed senders.
 
 
-def remembered(guard: UdpPolicy) -> int:
-    tables = (guard.friends, guard._taken, guard._accounts)
-    return max(guard._known.cache_info().currsize, *map(len, tables))
+def table_sizes(policy: UdpPolicy) -> int:
+    tables = (policy.trusted_hosts, policy._usage, policy._usage_by_host)
+    return max(policy._classify.cache_info().currsize, *map(len, tables))
 
 
-@pytest.mark.parametrize(("rate", "senders"), [(None, 100_000), (1000, 4 * REMEMBERED)])
-def test_a_hundred_thousand_false_senders_do_not_grow_what_is_remembered(rate: int | None, senders: int) -> None:
-    watching = guard(rate_limit=rate)
+@pytest.mark.parametrize(("rate", "senders"), [(None, 100_000), (1000, 4 * MAX_HOSTS)])
+def test_a_hundred_thousand_spoofed_senders_do_not_grow_the_tables(rate: int | None, senders: int) -> None:
+    watching = make_policy(rate_limit=rate)
     for number in range(senders):
-        verdict(watching, spoofed(number), now=number / 1e6)
-    assert remembered(watching) <= REMEMBERED
+        refusal(watching, spoofed(number), now=number / 1e6)
+    assert table_sizes(watching) <= MAX_HOSTS
 
 
-def test_the_addresses_of_one_customer_do_not_either() -> None:
-    watching = guard(rate_limit=1 << 40)
-    assert {verdict(watching, f"2a00:1450:1::{number:x}") for number in range(4 * REMEMBERED)} == {None}
-    assert remembered(watching) <= REMEMBERED
+def test_the_addresses_of_one_ipv6_prefix_do_not_grow_the_tables() -> None:
+    watching = make_policy(rate_limit=1 << 40)
+    assert {refusal(watching, f"2a00:1450:1::{number:x}") for number in range(4 * MAX_HOSTS)} == {None}
+    assert table_sizes(watching) <= MAX_HOSTS
 
 
-def test_false_friends_do_not_either_and_are_all_answered() -> None:
-    watching = guard()
-    assert {verdict(watching, f"10.0.{n >> 8}.{n & 255}") for n in range(4 * REMEMBERED)} == {None}
-    assert remembered(watching) <= REMEMBERED
+def test_spoofed_trusted_senders_do_not_grow_the_tables_and_are_all_answered() -> None:
+    watching = make_policy()
+    assert {refusal(watching, f"10.0.{n >> 8}.{n & 255}") for n in range(4 * MAX_HOSTS)} == {None}
+    assert table_sizes(watching) <= MAX_HOSTS
 
 
-def test_who_is_denied_is_not_remembered_without_end_either() -> None:
-    watching = guard(deny=("0.0.0.0/0",))
+def test_denied_senders_do_not_grow_the_tables() -> None:
+    watching = make_policy(deny=("0.0.0.0/0",))
     access = watching._access
     assert isinstance(access, Access)
     for number in range(10_000):
-        verdict(watching, spoofed(number))
-    assert access.permits.cache_info().currsize <= REMEMBERED
+        refusal(watching, spoofed(number))
+    assert access.permits.cache_info().currsize <= MAX_HOSTS
 
 
-def test_when_no_more_strangers_can_be_remembered_those_that_are_and_friends_are_answered() -> None:
-    watching = guard()
-    assert sum(verdict(watching, spoofed(number)) is None for number in range(2 * REMEMBERED)) == REMEMBERED
-    assert [verdict(watching, host) for host in (spoofed(0), FRIEND, STRANGER)] == [None, None, "rate_limit"]
+def test_with_a_full_table_known_and_trusted_senders_are_answered() -> None:
+    watching = make_policy()
+    assert sum(refusal(watching, spoofed(number)) is None for number in range(2 * MAX_HOSTS)) == MAX_HOSTS
+    assert [refusal(watching, host) for host in (spoofed(0), TRUSTED, UNTRUSTED)] == [None, None, "rate_limit"]
 
 
-def test_and_in_the_next_moment_everybody_is_again() -> None:
-    watching = guard()
-    for number in range(2 * REMEMBERED):
-        verdict(watching, spoofed(number))
-    assert verdict(watching, STRANGER, now=WINDOW) is None
+def test_after_a_full_table_every_sender_is_answered_in_the_next_window() -> None:
+    watching = make_policy()
+    for number in range(2 * MAX_HOSTS):
+        refusal(watching, spoofed(number))
+    assert refusal(watching, UNTRUSTED, now=WINDOW) is None
 
 
-# A rate.
+# Rate limit.
 
 
-@pytest.mark.parametrize("host", [FRIEND, "10.1.2.3", STRANGER, "2a00:1450::1"])
-def test_a_rate_is_for_everybody(host: str) -> None:
-    watching = guard(rate_limit=1000)
-    assert answered(watching, host, 1000, size=10) < 50
-    assert verdict(watching, host, size=10) == "rate_limit"
+@pytest.mark.parametrize("host", [TRUSTED, "10.1.2.3", UNTRUSTED, "2a00:1450::1"])
+def test_the_rate_limit_applies_to_every_sender(host: str) -> None:
+    watching = make_policy(rate_limit=1000)
+    assert count_answered(watching, host, 1000, size=10) < 50
+    assert refusal(watching, host, size=10) == "rate_limit"
 
 
-def test_over_time_a_rate_is_kept() -> None:
-    watching = guard(rate_limit=1000)
-    taken = sum(10 * answered(watching, FRIEND, 5, now=tenth / 10, size=10) for tenth in range(100))
-    assert taken == 5000  # half of what is allowed: all of it
-    watching = guard(rate_limit=1000)
-    taken = sum(10 * answered(watching, FRIEND, 50, now=tenth / 10, size=10) for tenth in range(100))
+def test_over_time_the_rate_limit_is_kept() -> None:
+    watching = make_policy(rate_limit=1000)
+    taken = sum(10 * count_answered(watching, TRUSTED, 5, now=tenth / 10, size=10) for tenth in range(100))
+    assert taken == 5000  # half the rate: everything is answered
+    watching = make_policy(rate_limit=1000)
+    taken = sum(10 * count_answered(watching, TRUSTED, 50, now=tenth / 10, size=10) for tenth in range(100))
     assert 10_000 <= taken <= 10_000 + 1000 * BURST + 10
 
 
 def test_a_datagram_larger_than_the_rate_goes_through_now_and_then() -> None:
-    watching = guard(rate_limit=1000)
-    assert verdict(watching, size=5000) is None
-    assert verdict(watching, now=5 - BURST - 0.01) == "rate_limit"
-    assert verdict(watching, now=5 - BURST + 0.01) is None
+    watching = make_policy(rate_limit=1000)
+    assert refusal(watching, size=5000) is None
+    assert refusal(watching, now=5 - BURST - 0.01) == "rate_limit"
+    assert refusal(watching, now=5 - BURST + 0.01) is None
 
 
-def test_what_is_overdrawn_is_remembered_beyond_the_moment() -> None:
-    watching = guard(rate_limit=1000)
-    verdict(watching, size=5000)
+def test_use_beyond_the_rate_is_remembered_beyond_the_window() -> None:
+    watching = make_policy(rate_limit=1000)
+    refusal(watching, size=5000)
     for eighth in range(1, 38):
-        assert verdict(watching, now=eighth / 8) == "rate_limit"
+        assert refusal(watching, now=eighth / 8) == "rate_limit"
 
 
-def test_with_a_rate_each_has_its_own() -> None:
-    watching = guard(rate_limit=1000)
-    verdict(watching, FRIEND, size=5000)
-    assert [verdict(watching, host) for host in (FRIEND, "127.0.0.2", STRANGER)] == ["rate_limit", None, None]
+def test_the_rate_limit_is_per_sender() -> None:
+    watching = make_policy(rate_limit=1000)
+    refusal(watching, TRUSTED, size=5000)
+    assert [refusal(watching, host) for host in (TRUSTED, "127.0.0.2", UNTRUSTED)] == ["rate_limit", None, None]
 
 
-def test_a_rate_is_no_limit_of_datagrams() -> None:
-    assert answered(guard(rate_limit=1 << 40), STRANGER, 10 * MOST) == 10 * MOST
+def test_with_a_rate_limit_the_number_of_datagrams_is_not_limited() -> None:
+    assert count_answered(make_policy(rate_limit=1 << 40), UNTRUSTED, 10 * MAX_PER_WINDOW) == 10 * MAX_PER_WINDOW
 
 
-def test_an_empty_datagram_is_not_for_nothing() -> None:
-    assert answered(guard(rate_limit=1000), STRANGER, 1000, size=0) < 300
+def test_an_empty_datagram_costs_a_token() -> None:
+    assert count_answered(make_policy(rate_limit=1000), UNTRUSTED, 1000, size=0) < 300
 
 
-def test_false_senders_who_overdraw_keep_nobody_out_for_longer_than_a_moment() -> None:
-    watching = guard(rate_limit=1000)
-    for number in range(2 * REMEMBERED):
-        verdict(watching, spoofed(number), size=65_000)
-    assert verdict(watching, STRANGER) == "rate_limit"
-    assert verdict(watching, STRANGER, now=WINDOW) is None
+def test_spoofed_senders_over_their_rate_exclude_others_for_one_window_at_most() -> None:
+    watching = make_policy(rate_limit=1000)
+    for number in range(2 * MAX_HOSTS):
+        refusal(watching, spoofed(number), size=65_000)
+    assert refusal(watching, UNTRUSTED) == "rate_limit"
+    assert refusal(watching, UNTRUSTED, now=WINDOW) is None
 
 
-def test_with_a_rate_who_has_paid_is_forgotten() -> None:
-    watching = guard(rate_limit=1000)
-    for number in range(REMEMBERED // 2):
-        verdict(watching, spoofed(number))
-    assert verdict(watching, STRANGER, now=WINDOW) is None
-    assert len(watching._taken) == 1
+def test_with_a_rate_limit_a_sender_within_its_rate_is_dropped_from_the_table() -> None:
+    watching = make_policy(rate_limit=1000)
+    for number in range(MAX_HOSTS // 2):
+        refusal(watching, spoofed(number))
+    assert refusal(watching, UNTRUSTED, now=WINDOW) is None
+    assert len(watching._usage) == 1

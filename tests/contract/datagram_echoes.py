@@ -1,7 +1,7 @@
-"""Name every echo of datagrams that the contract holds for: how to start it, and where it can be asked.
+"""List the datagram echoes that the contract holds for: how to start them, and at which addresses.
 
-Knows loops, pollers and two foreign echoes: the reference, which proves the contract itself, and the C program that
-speeds are measured by. Knows no test. A new one is one more line in ECHOES, or in PROGRAMS.
+Besides halloo's own there are two others: the reference, which proves the contract itself, and the benchmark's C
+program. To add one, add a line to ECHOES or PROGRAMS.
 """
 
 import os
@@ -25,17 +25,17 @@ from halloo._net.listener import listen
 from halloo._server.poller import Epoll, Poller, Selector
 from halloo._server.server import Server
 from halloo._server.udp import UDP_GRO
-from tests.contract.echoes import LIMITS, Choosing
+from tests.contract.echoes import LIMITS, PollerService
 from tests.programs import PYTHON, started
 
 LINUX = sys.platform.startswith("linux")
 FOUR, SIX = ("127.0.0.1",), ("::1",)
-MANY = ("127.0.0.1", "127.0.0.2", "127.3.2.1") if LINUX else FOUR  # all of 127/8 is this machine on Linux
+MANY = ("127.0.0.1", "127.0.0.2", "127.3.2.1") if LINUX else FOUR  # Linux: all of 127/8 is local
 
 
 @dataclass(frozen=True, slots=True)
 class Echo:
-    """Where an echo can be asked: at each of the hosts, all of one family."""
+    """The addresses of a running echo: a port at each of the hosts, all of one family."""
 
     hosts: tuple[str, ...]
     port: int
@@ -48,12 +48,12 @@ def looping(
     hosts: tuple[str, ...] = FOUR,
     *,
     limits: Limits | None = None,
-    trains: bool = True,
+    batches: bool = True,
 ) -> Iterator[Echo]:
-    """Run halloo's own loop."""
+    """Run halloo's loop."""
     listener = listen(place)
-    with Server(listener, Choosing(poller=poller, limits=limits or Limits())) as server:
-        if not trains:
+    with Server(listener, PollerService(poller=poller, limits=limits or Limits())) as server:
+        if not batches:
             for sock in listener.sockets:
                 sock.setsockopt(socket.IPPROTO_UDP, UDP_GRO, 0)
         server.start()
@@ -64,14 +64,14 @@ def looping(
 def public(
     place: str, hosts: tuple[str, ...], respond: Callable[[bytes], bytes] | None = None, *, timestamps: bool = False
 ) -> Iterator[Echo]:
-    """Run what a user of the library gets."""
+    """Run the public server."""
     with halloo.serving(place, respond=respond, timestamps=timestamps) as server:
         yield Echo(hosts, server.address.port)
 
 
 @contextmanager
 def reference() -> Iterator[Echo]:
-    """Run what the contract asks for in as few lines as sockets need."""
+    """Run a minimal implementation of the contract."""
     stopping = threading.Event()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, QUEUE)
@@ -79,7 +79,7 @@ def reference() -> Iterator[Echo]:
 
         def serve() -> None:
             while not stopping.is_set():
-                with suppress(ConnectionError):  # how Windows tells that an earlier sender has gone
+                with suppress(ConnectionError):  # Windows reports a closed earlier sender so
                     data, peer = sock.recvfrom(WHOLE)
                     sock.sendto(data, peer)
 
@@ -96,7 +96,7 @@ def reference() -> Iterator[Echo]:
 
 @contextmanager
 def program(*argv: str, hosts: tuple[str, ...] = FOUR) -> Iterator[Echo]:
-    """Run a program that says where it listens."""
+    """Run a program that prints its address."""
     with started(*argv) as process:
         assert process.stdout
         yield Echo(hosts, int(process.stdout.readline().rpartition(b":")[2]))
@@ -108,7 +108,7 @@ def command(place: str, hosts: tuple[str, ...], *options: str) -> AbstractContex
 
 
 def measure(form: str) -> AbstractContextManager[Echo]:
-    """Run the C program of the benchmark, as the benchmark builds it."""
+    """Run the C program of the benchmark, compiled as the benchmark does."""
     if shutil.which(servers.CC) is None:
         pytest.skip(f"needs a C compiler: {servers.CC} is not installed")
     return program(str(servers.build("udp.c")), form)
@@ -121,9 +121,9 @@ ECHOES: dict[str, Callable[[], AbstractContextManager[Echo]]] = {
     "selectors, everywhere": partial(looping, Selector, "udp://:0", MANY),
     "selectors, limits": partial(looping, Selector, limits=LIMITS),
     "serving": partial(public, "udp://127.0.0.1:0", FOUR),
-    "serving, stamping": partial(public, "udp://127.0.0.1:0", FOUR, timestamps=True),
-    "serving, stamping, IPv6": partial(public, "udp://[::1]:0", SIX, timestamps=True),
-    "serving, stamping, everywhere": partial(public, "udp://:0", MANY, timestamps=True),
+    "serving, timestamps": partial(public, "udp://127.0.0.1:0", FOUR, timestamps=True),
+    "serving, timestamps, IPv6": partial(public, "udp://[::1]:0", SIX, timestamps=True),
+    "serving, timestamps, everywhere": partial(public, "udp://:0", MANY, timestamps=True),
     "serving, respond": partial(public, "udp://127.0.0.1:0", FOUR, bytes),
     "serving, respond, everywhere": partial(public, "udp://:0", MANY, bytes),
 }
@@ -138,13 +138,13 @@ if hasattr(select, "epoll"):
     }
 if LINUX:
     ECHOES |= {
-        "selectors, no trains": partial(looping, Selector, trains=False),
-        "epoll, no trains": partial(looping, Epoll, trains=False),
-        "epoll, no trains, everywhere": partial(looping, Epoll, "udp://:0", MANY, trains=False),
-        "epoll, no trains, IPv6": partial(looping, Epoll, "udp://[::1]:0", SIX, trains=False),
+        "selectors, no batches": partial(looping, Selector, batches=False),
+        "epoll, no batches": partial(looping, Epoll, batches=False),
+        "epoll, no batches, everywhere": partial(looping, Epoll, "udp://:0", MANY, batches=False),
+        "epoll, no batches, IPv6": partial(looping, Epoll, "udp://[::1]:0", SIX, batches=False),
     }
 
-# Echoes that are programs of their own. One that has started serves all the tests, as it would serve anybody.
+# Echoes in separate processes. One process serves all the tests.
 PROGRAMS: dict[str, Callable[[], AbstractContextManager[Echo]]] = {}
 if hasattr(os, "fork"):
     PROGRAMS |= {

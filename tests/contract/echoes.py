@@ -1,8 +1,8 @@
-"""Name every echo that the contract holds for: how to start it, and how to connect to it.
+"""List the echoes that the contract holds for: how to start them, and how to connect.
 
-Knows loops, pollers and two foreign echoes: the reference, which proves the contract itself, and the C program that
-speeds are measured by, which has to be right to be a measure. Knows no test.
-An echo is a context manager that gives its `connect`; a new one is one more line in ECHOES, or in PROGRAMS.
+Besides halloo's own there are two others: the reference, which proves the contract itself, and the benchmark's C
+program, which has to be correct to be a measure. An echo is a context manager that yields its `connect`. To add one,
+add a line to ECHOES or PROGRAMS.
 """
 
 import asyncio
@@ -29,16 +29,16 @@ from halloo._net.binding import BACKLOG
 from halloo._net.listener import Listener, listen
 from halloo._server.acceptor import Endpoint
 from halloo._server.handlers import Handler, RespondHandler
-from halloo._server.poller import FLOW, Epoll, Poller, Selector
+from halloo._server.poller import READ_NORMAL, Epoll, Poller, Selector
 from halloo._server.server import Server, Service
 from halloo._server.tcp import Loop
-from tests.contract.encrypted import Encrypted
+from tests.contract.encrypted import TlsSocket
 from tests.programs import PYTHON, started
 
-PATIENCE = 20  # seconds without a byte after which a client gives up, and its test has failed
+TIMEOUT = 20  # seconds without a byte, after which the test fails
 LARGE = 1 << 40
 
-# Every limit there is, each larger than anything that a client does here.
+# Every limit, each larger than any use by these clients.
 LIMITS = Limits(
     idle_timeout=3600,
     max_lifetime=3600,
@@ -54,23 +54,25 @@ LIMITS = Limits(
 Connect = Callable[[], socket.socket]
 
 
-class Stuttering(Selector):
-    """Reports everything but FLOW twice, so that each second event is stale: for a number closed, or given anew."""
+class DuplicatingEpoll(Selector):
+    """Reports every event but READ_NORMAL twice, so that every second event is stale."""
 
     def poll(self, timeout: float | None) -> list[tuple[int, int]]:
         ready = super().poll(timeout)
-        return ready + [(fd, events) for fd, events in ready if events != FLOW]
+        return ready + [(fd, events) for fd, events in ready if events != READ_NORMAL]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Choosing(Service):
-    """Serves with a poller of one's choice."""
+class PollerService(Service):
+    """A service with a given poller."""
 
     poller: Callable[[], Poller]
 
     def loop(self, listener: Listener, *, row: MutableSequence[int] | None = None, shared: bool = False) -> Loop:
         posts = [Endpoint(sock, self.handler) for sock in listener.sockets]
-        return Loop(posts, poller=self.poller(), limits=self.limits, row=row, shared=shared, busy_poll=self.busy_poll)
+        return Loop(
+            posts, poller=self.poller(), limits=self.limits, counters=row, shared=shared, busy_poll=self.busy_poll
+        )
 
 
 @contextmanager
@@ -81,8 +83,8 @@ def looping(
     *,
     busy_poll: bool = False,
 ) -> Iterator[Connect]:
-    """Run halloo's own loop."""
-    service = Choosing(poller=poller, handler=handler(), limits=limits or Limits(), busy_poll=busy_poll)
+    """Run halloo's loop."""
+    service = PollerService(poller=poller, handler=handler(), limits=limits or Limits(), busy_poll=busy_poll)
     with Server(listen("127.0.0.1:0"), service) as server:
         server.start()
         yield partial(connected, server.address.host, server.address.port)
@@ -95,7 +97,7 @@ def unix() -> Iterator[Connect]:
 
         def connect() -> socket.socket:
             sock = socket.socket(socket.AF_UNIX)
-            sock.settimeout(PATIENCE)
+            sock.settimeout(TIMEOUT)
             sock.connect(cast("str", server.address.path))
             return sock
 
@@ -106,7 +108,7 @@ def unix() -> Iterator[Connect]:
 def encrypted(limits: Limits | None = None, *, timestamps: bool = False) -> Iterator[Connect]:
     """Run the loop with TLS."""
     ca = trustme.CA()
-    # Not the default context: it would read the system's list of CAs, which takes longer than the rest of most tests.
+    # Not the default context: reading the system's list of CAs takes longer than the rest of most tests.
     served, trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     served.num_tickets = 0
     ca.issue_cert("localhost").configure_cert(served)
@@ -117,26 +119,26 @@ def encrypted(limits: Limits | None = None, *, timestamps: bool = False) -> Iter
 
         def connect() -> socket.socket:
             sock = connected(server.address.host, server.address.port)
-            return cast("socket.socket", Encrypted(sock, trusting))  # it has all that is used
+            return cast("socket.socket", TlsSocket(sock, trusting))  # it has all methods used here
 
         yield connect
 
 
 @contextmanager
 def program(*argv: str) -> Iterator[Connect]:
-    """Run a program that says where it listens."""
+    """Run a program that prints its address."""
     with started(*argv) as process:
         assert process.stdout
         yield partial(connected, "127.0.0.1", int(process.stdout.readline().rpartition(b":")[2]))
 
 
 def workers(*options: str) -> AbstractContextManager[Connect]:
-    """Run the command, with several processes."""
+    """Run the command with several processes."""
     return program(PYTHON, "-m", "halloo", "serve", "127.0.0.1:0", "-q", "--workers", "2", *options)
 
 
 def measure() -> AbstractContextManager[Connect]:
-    """Run the C program of the benchmark, as the benchmark builds it."""
+    """Run the C program of the benchmark, compiled as the benchmark does."""
     if shutil.which(servers.CC) is None:
         pytest.skip(f"needs a C compiler: {servers.CC} is not installed")
     servers.C.prepare()
@@ -145,14 +147,14 @@ def measure() -> AbstractContextManager[Connect]:
 
 @contextmanager
 def public(limits: Limits | None = None, *, timestamps: bool = False) -> Iterator[Connect]:
-    """Run what a user of the library gets."""
+    """Run the public server."""
     with halloo.serving(limits=limits, timestamps=timestamps) as server:
         yield partial(connected, server.address.host, server.address.port)
 
 
 @contextmanager
 def reference() -> Iterator[Connect]:
-    """Run what the contract asks for in as few lines as asyncio needs. It ends when its clients have."""
+    """Run a minimal asyncio implementation of the contract. It ends when its clients have closed."""
     stopping = threading.Event()
 
     async def serve(listener: socket.socket) -> None:
@@ -177,41 +179,41 @@ def reference() -> Iterator[Connect]:
             yield partial(connected, *listener.getsockname())
         finally:
             stopping.set()
-            connected(*listener.getsockname()).close()  # the last one, accepted after all the others
+            connected(*listener.getsockname()).close()  # the last one, accepted after all others
             thread.join()
 
 
 def connected(host: str | None, port: int) -> socket.socket:
     """Connect over TCP."""
-    sock = socket.create_connection((host, port), timeout=PATIENCE)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # pieces are to arrive as they are sent
+    sock = socket.create_connection((host, port), timeout=TIMEOUT)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # so that pieces arrive as sent
     return sock
 
 
 ECHOES: dict[str, Callable[[], AbstractContextManager[Connect]]] = {
     "selectors": partial(looping, Selector),
-    "selectors, metered": partial(looping, Selector, limits=LIMITS),
-    "stale events": partial(looping, Stuttering),
-    "answering raw": partial(looping, Selector, lambda: RespondHandler(bytes, "raw", b"")),
-    "selectors, spinning": partial(looping, Selector, busy_poll=True),
+    "selectors, limited": partial(looping, Selector, limits=LIMITS),
+    "stale events": partial(looping, DuplicatingEpoll),
+    "respond raw": partial(looping, Selector, lambda: RespondHandler(bytes, "raw", b"")),
+    "selectors, busy poll": partial(looping, Selector, busy_poll=True),
     "serving": public,
-    "stamping": partial(public, timestamps=True),
-    "stamping, metered": partial(public, LIMITS, timestamps=True),
+    "timestamps": partial(public, timestamps=True),
+    "timestamps, limited": partial(public, LIMITS, timestamps=True),
     "tls": encrypted,
-    "tls, metered": partial(encrypted, LIMITS),
-    "tls, stamping": partial(encrypted, timestamps=True),
+    "tls, limited": partial(encrypted, LIMITS),
+    "tls, timestamps": partial(encrypted, timestamps=True),
     "asyncio": reference,
 }
 if hasattr(select, "epoll"):
     ECHOES["epoll"] = partial(looping, Epoll)
-    ECHOES["epoll, spinning"] = partial(looping, Epoll, busy_poll=True)
-    ECHOES["epoll, metered"] = partial(looping, Epoll, limits=LIMITS)
-    ECHOES["answering raw, epoll"] = partial(looping, Epoll, lambda: RespondHandler(bytes, "raw", b""))
-    ECHOES["answering raw, epoll, metered"] = partial(looping, Epoll, lambda: RespondHandler(bytes, "raw", b""), LIMITS)
+    ECHOES["epoll, busy poll"] = partial(looping, Epoll, busy_poll=True)
+    ECHOES["epoll, limited"] = partial(looping, Epoll, limits=LIMITS)
+    ECHOES["respond raw, epoll"] = partial(looping, Epoll, lambda: RespondHandler(bytes, "raw", b""))
+    ECHOES["respond raw, epoll, limited"] = partial(looping, Epoll, lambda: RespondHandler(bytes, "raw", b""), LIMITS)
 if hasattr(socket, "AF_UNIX"):
     ECHOES["unix"] = unix
 
-# Echoes that are programs of their own. One that has started serves all the tests, as it would serve anybody.
+# Echoes in separate processes. One process serves all the tests.
 PROGRAMS: dict[str, Callable[[], AbstractContextManager[Connect]]] = {}
 if hasattr(select, "epoll"):
     PROGRAMS["C"] = measure
@@ -219,13 +221,16 @@ if hasattr(os, "fork"):
     PROGRAMS["workers"] = workers
     PROGRAMS["workers, a port for each"] = partial(workers, "--reuse-port")
 
-# Of these, an answer does not tell that the process which has another client has taken a turn.
+# With these, an answer does not show that the process of another client has taken a turn.
 SEVERAL = {"workers", "workers, a port for each"}
 
-# What an echo cannot be asked, and why.
+# Tests that do not apply to an echo, and why.
 INAPPLICABLE = {
-    ("test_the_bytes_around_an_urgent_one_come_back", "unix"): "urgent data is TCP's",
-    ("test_the_bytes_around_an_urgent_one_come_back", "tls"): "urgent data is TCP's, and a record knows none",
-    ("test_the_bytes_around_an_urgent_one_come_back", "tls, metered"): "urgent data is TCP's, and a record knows none",
-    ("test_the_bytes_around_an_urgent_one_come_back", "tls, stamping"): "urgent data is TCP's, and a record knows none",
+    ("test_the_bytes_around_an_urgent_one_are_echoed", "unix"): "urgent data is TCP's",
+    ("test_the_bytes_around_an_urgent_one_are_echoed", "tls"): "urgent data is TCP's, and a record knows none",
+    ("test_the_bytes_around_an_urgent_one_are_echoed", "tls, limited"): "urgent data is TCP's, and a record knows none",
+    (
+        "test_the_bytes_around_an_urgent_one_are_echoed",
+        "tls, timestamps",
+    ): "urgent data is TCP's, and a record knows none",
 }

@@ -1,7 +1,7 @@
-"""A client's socket over TLS, as much of one as the contract uses.
+"""A client socket over TLS, with the methods that the contract uses.
 
-Knows ssl and select. Knows nothing of halloo: a server that is wrong must not depend on the right one. What `send` has
-taken is on its way, if need be while something else waits; an ssl.SSLSocket would lose answers at its own half-close.
+Uses ssl and select and no part of halloo: a faulty server must not depend on the correct one. Data that `send` has
+taken will be sent, if necessary while another call waits; an ssl.SSLSocket would lose answers at its half-close.
 """
 
 import select
@@ -17,7 +17,7 @@ T = TypeVar("T")
 RECORD = 16 * 1024
 
 
-class Encrypted:
+class TlsSocket:
     """Wraps a connected socket; the server has a certificate for localhost."""
 
     def __init__(self, sock: socket.socket, context: ssl.SSLContext) -> None:
@@ -27,11 +27,11 @@ class Encrypted:
         self._tls = context.wrap_bio(self._came, self._goes, server_hostname="localhost")
         self._unsent = memoryview(b"")
         self._unread = bytearray()
-        self._lock = threading.RLock()  # never held while anybody waits
+        self._lock = threading.RLock()  # never held while waiting
         self.fileno = sock.fileno
         self.setsockopt = sock.setsockopt
         self.gettimeout = lambda: self._timeout
-        self._done(self._tls.do_handshake)
+        self._retry(self._tls.do_handshake)
         while self._unsent:
             self._wait()
 
@@ -66,7 +66,7 @@ class Encrypted:
             rest = rest[self.send(rest) :]
 
     def recv(self, size: int) -> bytes:
-        return self._done(lambda: self._read(size))
+        return self._retry(lambda: self._read(size))
 
     def _read(self, size: int) -> bytes:
         if not self._unread:
@@ -76,25 +76,25 @@ class Encrypted:
         return piece
 
     def shutdown(self, _how: int) -> None:
-        """Send close_notify, and read on."""
+        """Send close_notify; reading goes on."""
         with self._lock:
-            self._take()
+            self._read_available()
             with suppress(ssl.SSLError):
                 self._tls.unwrap()
             self._flush()
         while self._unsent and self._timeout != 0:
             with self._lock:
-                self._take()
+                self._read_available()
             self._wait()
 
-    def _done(self, act: Callable[[], T]) -> T:
-        """Do it, waiting for the server as often as that takes."""
+    def _retry(self, act: Callable[[], T]) -> T:
+        """Call an operation, waiting for the server as often as needed."""
         while True:
             with self._lock:
                 try:
                     done = act()
                 except ssl.SSLZeroReturnError:
-                    return cast("T", b"")  # to a reader, the end
+                    return cast("T", b"")  # the end of the stream
                 except ssl.SSLWantReadError:
                     self._flush()
                     fed = self._feed()
@@ -104,8 +104,8 @@ class Encrypted:
             if not fed:
                 self._wait(reading=True)
 
-    def _take(self) -> None:
-        """Read what is there: `unwrap` would throw it away, and the server could not go on writing, and so reading."""
+    def _read_available(self) -> None:
+        """Read the available data: `unwrap` would discard it, and the server could not go on writing."""
         more = True
         while more:
             with suppress(ssl.SSLError):
@@ -132,7 +132,7 @@ class Encrypted:
         return bool(data)
 
     def _wait(self, *, reading: bool = False) -> None:
-        """Wait for room to write what is unsent, and for something to read where that is wanted."""
+        """Wait for room to send pending data, or for data to read if that is wanted."""
         if self._timeout == 0:
             raise BlockingIOError
         ready = select.select([self._sock] * reading, [self._sock] * bool(self._unsent), [], self._timeout)

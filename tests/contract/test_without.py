@@ -1,6 +1,6 @@
-"""Everything once more without what Windows lacks: the contract, the loop's own tests and the public functions.
+"""The contract, the loop's own tests and the public functions without the features that Windows lacks.
 
-Each runs in a process of its own, in which `windows` hides it all before halloo is there.
+Each runs in a separate process, in which `windows` hides those features before halloo is imported.
 """
 
 import re
@@ -14,24 +14,24 @@ import pytest
 from tests.programs import PYTHON, run, started
 
 TOP = Path(__file__).resolve().parent.parent.parent
-PATIENCE = 20  # seconds without a byte after which a client gives up, and its test has failed
+TIMEOUT = 20  # seconds without a byte, after which the test fails
 HIDE = f"import sys; sys.path.insert(0, {str(TOP)!r}); import tests.contract.windows\n"
 
 
 def python(program: str) -> tuple[str, ...]:
-    """Write the command that runs a program there."""
+    """Return the command that runs a program in such a process."""
     return (PYTHON, "-c", HIDE + program)
 
 
 def output(program: str) -> str:
-    """Run a program there to its end, and give what it printed."""
+    """Run a program there to its end; return its output."""
     done = run(*python(program))
     assert done.returncode == 0, done.stderr.decode()
     return done.stdout.decode()
 
 
-def passed(*argv: str) -> int:
-    """Run tests there; say how many passed, all of them having done so."""
+def count_passed(*argv: str) -> int:
+    """Run tests there, check that all pass, and return how many."""
     command = [PYTHON, "-m", "pytest", "-p", "tests.contract.windows", "-p", "no:cacheprovider", *argv]
     done = subprocess.run(command, cwd=TOP, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
@@ -44,30 +44,30 @@ def passed(*argv: str) -> int:
 
 @pytest.mark.timeout(120)
 def test_the_contract_is_kept() -> None:
-    assert passed("tests/contract/test_echo_contract.py", "-k", "not asyncio") > 120
+    assert count_passed("tests/contract/test_echo_contract.py", "-k", "not asyncio") > 120
 
 
 @pytest.mark.timeout(120)
 def test_the_contract_for_datagrams_is_kept() -> None:
-    # Nothing tells there which address was asked, and only Linux sends trains.
-    assert passed("tests/contract/test_datagram_contract.py", "-k", "not everywhere and not train") > 120
+    # Without ancillary data the destination address is unknown, and only Linux sends batches.
+    assert count_passed("tests/contract/test_datagram_contract.py", "-k", "not everywhere and not batch") > 120
 
 
 @pytest.mark.timeout(120)
-def test_the_loop_passes_its_own_tests() -> None:
+def test_the_loop_passes_its_tests() -> None:
     rooms = ["poller", "tcp", "handlers", "server"]
-    assert passed(*(f"tests/_server/test_{room}.py" for room in rooms)) > 90
+    assert count_passed(*(f"tests/_server/test_{room}.py" for room in rooms)) > 90
 
 
 @pytest.mark.timeout(120)
-def test_the_public_functions_pass_their_own_tests() -> None:
-    assert passed("tests/_server/test_serve.py", "-k", "test_serving or test_server") > 10
+def test_the_public_functions_pass_their_tests() -> None:
+    assert count_passed("tests/_server/test_serve.py", "-k", "test_serving or test_server") > 10
 
 
-# What is hidden, and what is used instead.
+# Hidden features and their replacements.
 
 
-def test_what_windows_lacks_is_not_there() -> None:
+def test_features_that_windows_lacks_are_hidden() -> None:
     program = (
         "import os, select, signal, socket\n"
         "print([hasattr(*each) for each in ((os, 'fork'), (os, 'readv'), (select, 'epoll'), (socket, 'AF_UNIX'),\n"
@@ -80,12 +80,16 @@ def test_what_windows_lacks_is_not_there() -> None:
     assert output(program) == f"{[False] * 8}\nno readline\n"
 
 
-def test_the_portable_poller_is_the_best_there_is() -> None:
-    program = "from halloo._server.poller import best\nprint(type(best()).__name__, type(best()._selector).__name__)"
+def test_the_default_poller_is_the_portable_one() -> None:
+    program = (
+        "from halloo._server.poller import default_poller\n"
+        "poller = default_poller()\n"
+        "print(type(poller).__name__, type(poller._selector).__name__)"
+    )
     assert output(program) == "Selector SelectSelector\n"
 
 
-# The public functions, as somebody uses them.
+# The public functions.
 
 
 def test_serving_and_connect_work() -> None:
@@ -138,10 +142,10 @@ def test_serve_and_the_client_as_a_filter_work(number: signal.Signals) -> None:
         assert done.returncode == 0, done.stderr.decode()
         assert done.stdout == data
         server.send_signal(number)
-        assert server.wait(PATIENCE) == 0
+        assert server.wait(TIMEOUT) == 0
 
 
-def test_more_clients_than_select_can_watch_do_not_end_the_server() -> None:
+def test_more_clients_than_select_can_watch_do_not_stop_the_server() -> None:
     program = (
         "import os, resource\n" + HIDE + "import halloo, socket\n"
         "resource.setrlimit(resource.RLIMIT_NOFILE, (2000, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))\n"
@@ -149,7 +153,7 @@ def test_more_clients_than_select_can_watch_do_not_end_the_server() -> None:
         "address = server.__enter__().address\n"
         "first = socket.create_connection((address.host, address.port), 5)\n"
         "first.sendall(b'hello')\n"
-        "assert first.recv(5) == b'hello'\n"  # it has its number before the others are taken
+        "assert first.recv(5) == b'hello'\n"  # its number is assigned before the others
         "numbers = [os.dup(0) for _ in range(1100)]\n"
         "one_too_many = socket.create_connection((address.host, address.port), 5)\n"
         "for _ in range(100):\n"

@@ -1,7 +1,7 @@
-"""Hide what Windows lacks, in this process and from whatever is imported after: `python -m pytest -p` or `import`.
+"""Hide what Windows lacks in this process from everything imported after: `python -m pytest -p` or `import`.
 
-Knows what the standard library's pages call "Availability: Unix". Knows nothing of halloo, which must not be there yet.
-Stays as it is: the system's way with sockets, `os.name` and `sys.platform`; this hides, and can change nothing.
+Hides what the standard library documents as "Availability: Unix"; halloo must not be imported yet. The system's socket
+behaviour, `os.name` and `sys.platform` stay as they are.
 """
 
 import importlib
@@ -31,7 +31,7 @@ MODULES = "readline fcntl termios tty pty resource"
 
 
 class _Hidden:
-    """Makes the class's own attribute, which cannot be deleted, look as if it were not there."""
+    """Hides an attribute of the class, which cannot be deleted."""
 
     def __get__(self, instance: object, owner: type) -> object:
         raise AttributeError("Windows has no such method")
@@ -55,6 +55,6 @@ for home, names in MISSING.items():
 for name in METHODS.split():
     setattr(socket.socket, name, _Hidden())
 for name in MODULES.split():
-    sys.modules[name] = None  # type: ignore[assignment] # how the import system is told that there is none
-socket.socketpair = _socketpair  # type: ignore[assignment] # without the arguments that nobody here gives
-importlib.reload(selectors)  # it chose the best of what there was
+    sys.modules[name] = None  # type: ignore[assignment] # makes the import fail
+socket.socketpair = _socketpair  # type: ignore[assignment] # without the arguments that are not used here
+importlib.reload(selectors)  # it chose the best selector at its first import

@@ -29,7 +29,7 @@ from halloo._check.server.program import NOT_STARTED, with_detected_port
 from halloo._check.spec import ClientSpec, ServerSpec, Stdin, parse_transform
 from halloo._core.address import Address
 from halloo._core.limits import is_near
-from halloo._output.files import STANDARD, opened, read_from, see_writable
+from halloo._output.files import STDOUT, check_writable, open_text, read_text
 from halloo.errors import LocalError, UsageError
 
 DEFAULT_LEVEL = 3  # most servers are for many clients at once
@@ -88,13 +88,13 @@ class Outputs:
     @property
     def streams(self) -> bool:
         """Whether a report goes to standard output, so that the text has to go to standard error."""
-        return STANDARD in self.paths
+        return STDOUT in self.paths
 
     def validate(self) -> None:
         """Check the weights and the files before any case is run. Raises UsageError, LocalError."""
         _ = self.weights
         for path in self.paths:
-            see_writable(path)
+            check_writable(path)
 
     def write(self, reports: Sequence[CheckReport], *, json: bool = True) -> None:
         """Write the requested files, without the JSON file if `json` is false."""
@@ -110,7 +110,7 @@ class Outputs:
         for path, text in texts:
             if path:
                 content = text().rstrip("\n")
-                with opened(path) as file:
+                with open_text(path) as file:
                     print(content, file=file)
 
 
@@ -234,9 +234,9 @@ def run_each(
     outputs.validate()
     done = _read_earlier(outputs.json) if resume else []
     done_before = {report.target for report in done}
-    append_to = outputs.json if outputs.json != STANDARD else None
+    append_to = outputs.json if outputs.json != STDOUT else None
     if append_to and not resume:
-        with opened(append_to):  # truncates it
+        with open_text(append_to):  # truncates it
             pass
     for folder in folders:
         if folder in done_before:
@@ -246,13 +246,13 @@ def run_each(
         done.append(report)
         print(f"{folder}: {summary(report)}", file=sys.stderr if outputs.streams else sys.stdout, flush=True)
         if append_to:
-            with opened(append_to, more=True) as file:
+            with open_text(append_to, append=True) as file:
                 file.write(check_json(report, hints=outputs.hints, indent=None) + "\n")
         outputs.write(done, json=not append_to)
     return done
 
 
 def _read_earlier(path: str | None) -> list[CheckReport]:
-    if path is None or path == STANDARD:
+    if path is None or path == STDOUT:
         raise UsageError("--resume needs the reports of an earlier run", "name their file: --json FILE")
-    return list(read_reports(read_from(path), allow_truncated=True))
+    return list(read_reports(read_text(path), allow_truncated=True))

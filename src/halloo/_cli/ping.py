@@ -15,7 +15,7 @@ from cyclopts import Parameter
 
 from halloo._cli.options import ClientTlsFlags, Count, Families, File, OptionalDuration, Quiet, Seconds, Timeout, switch
 from halloo._core.units import dscp, size
-from halloo._output.files import STANDARD, opened
+from halloo._output.files import STDOUT, open_text
 from halloo._ping.goals import Goal, goal
 from halloo._ping.report import PingReport, ProbeEvent
 from halloo.errors import UnitError, UsageError
@@ -122,7 +122,7 @@ class PingOutputFlags:
     @property
     def json_destination(self) -> str | None:
         """The destination of the JSON; None without JSON output."""
-        return self.output or (STANDARD if self.json or self.json_stream else None)
+        return self.output or (STDOUT if self.json or self.json_stream else None)
 
 
 class MultiSink:
@@ -164,7 +164,7 @@ def open_sinks(flags: PingOutputFlags) -> "Iterator[Sink]":
     """Open all requested outputs. Raises LocalError, UsageError."""
     hdr, json = flags.hdr, flags.json_destination
     if hdr is not None and json is not None and Path(hdr).resolve() == Path(json).resolve():
-        shared = "standard output" if hdr == STANDARD else hdr
+        shared = "standard output" if hdr == STDOUT else hdr
         raise UsageError(f"--hdr and the JSON cannot share {shared}", "name another file for one of them: --hdr FILE")
     from halloo._ping.json import ReportSink  # noqa: PLC0415 - unused by other commands
 
@@ -173,21 +173,21 @@ def open_sinks(flags: PingOutputFlags) -> "Iterator[Sink]":
         if json is not None:
             from halloo._ping.json import PingStream, write_json  # noqa: PLC0415 - optional output
 
-            stream = stack.enter_context(opened(json))
+            stream = stack.enter_context(open_text(json))
             sinks.append(PingStream(stream) if flags.json_stream else ReportSink(stream, write_json))
         if hdr is not None:
             from halloo._ping.hdr import write_hdr  # noqa: PLC0415 - optional output
 
-            sinks.append(ReportSink(stack.enter_context(opened(hdr)), write_hdr))
+            sinks.append(ReportSink(stack.enter_context(open_text(hdr)), write_hdr))
         yield MultiSink([*sinks, _text_sink(flags, stack)])
 
 
 def _text_sink(flags: PingOutputFlags, stack: ExitStack) -> "Sink":
     from halloo._ping.text import PingText  # noqa: PLC0415 - unused by other commands
 
-    stream = sys.stderr if STANDARD in (flags.json_destination, flags.hdr) else sys.stdout
+    stream = sys.stderr if STDOUT in (flags.json_destination, flags.hdr) else sys.stdout
     live = flags.live and stream.isatty()
-    quiet = flags.quiet or live or (flags.json_stream and flags.json_destination == STANDARD)
+    quiet = flags.quiet or live or (flags.json_stream and flags.json_destination == STDOUT)
     text = PingText(stream, quiet=quiet, time_stamps=flags.time_stamps, unit=flags.unit)
     if not live:
         return text

@@ -57,7 +57,7 @@ def serve(
     busy_poll
         Poll without ever sleeping, for lower latency; each process occupies a whole core.
     """
-    from halloo._server.log import totals  # noqa: PLC0415 - imported when the command runs, not for its help
+    from halloo._server.log import format_totals  # noqa: PLC0415 - imported when the command runs, not for its help
     from halloo._server.serve import serve as run  # noqa: PLC0415 - as above
 
     report = run(
@@ -78,5 +78,5 @@ def serve(
     if not quiet and log == "text":
         if sys.stderr.isatty():
             print(file=sys.stderr)  # the terminal has written ^C at the start of this line
-        print(f"halloo: {totals(report.snapshot)}", file=sys.stderr)
+        print(f"halloo: {format_totals(report.snapshot)}", file=sys.stderr)
     return 0

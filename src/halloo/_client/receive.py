@@ -10,7 +10,7 @@ from halloo._client.connect import Printer
 from halloo._core.address import Address, AddressLike
 from halloo._core.tls_options import ServerTLS
 from halloo._net.listener import listen
-from halloo._server.log import tell_certificate
+from halloo._server.log import print_fingerprint
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ def receive(
     Raises AddressInUse, NotPermitted, TimedOut, Untrusted, Reset, IncompleteRead; received data is printed first.
     """
     with listen(address, family=family, tls=tls) as listener:
-        tell_certificate(listener)
+        print_fingerprint(listener)
         for bound in listener.addresses:
             print(f"listening on {bound}", file=sys.stderr, flush=True)
         with listener.accept(timeout=timeout) as connection:

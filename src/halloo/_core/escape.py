@@ -1,13 +1,10 @@
-"""Escape control characters in text from users and peers. Pure: no I/O, no clock, no randomness.
-
-Knows characters. Knows no terminal: whoever prints decides whether one is there.
-"""
+"""Escape control characters in text from users and peers. Pure: no I/O, no clock, no randomness."""
 
 import codecs
 
 
 def printable(text: str) -> str:
-    r"""Spell out every character that a terminal might obey, newline and tab apart.
+    r"""Escape every control character except newline and tab, so that a terminal does not interpret it.
 
     >>> printable("red: \x1b[31m")
     'red: \\x1b[31m'
@@ -16,7 +13,7 @@ def printable(text: str) -> str:
 
 
 def quoted(message: bytes) -> str:
-    r"""Write a message as the tutorial does, in quotes; as bytes where it is not UTF-8.
+    r"""Return the repr of a message as the tutorial prints it: of text if it is UTF-8, otherwise of bytes.
 
     >>> quoted(b"hello"), quoted(b"\xff")
     ("'hello'", "b'\\xff'")
@@ -28,12 +25,11 @@ def quoted(message: bytes) -> str:
 
 
 class EscapingDecoder:
-    """A stream of bytes as text that is safe to show; a character may be cut in two by the pieces."""
+    """Decode a stream of UTF-8 into text that is safe to print; a chunk may end amid a character."""
 
     def __init__(self) -> None:
-        """Start between two characters."""
         self._decoder = codecs.getincrementaldecoder("utf-8")(errors="backslashreplace")
 
     def feed(self, data: bytes, *, last: bool = False) -> str:
-        """Take a piece and give what can be shown of it; `last` spells out a character that never ended."""
+        """Return the text that the data completes; `last` escapes an incomplete character at the end."""
         return printable(self._decoder.decode(data, last))

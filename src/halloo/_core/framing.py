@@ -1,13 +1,13 @@
 r"""Split a stream into messages: lines, chunks or length-prefixed. Pure: no I/O, no clock, no randomness.
 
-Knows bytes. Knows no connection: `feed` takes what came, in pieces of any size, and gives the frames that are whole.
+`feed` takes received bytes in chunks of any size and yields the frames that are complete.
 
-A frame is a message with what marks its end, as it stood on the wire; `body` takes the mark off, `like` puts the same
-mark on an answer. Lines keep their own ending, so a client that ends lines with "\r\n" gets "\r\n" back.
+A frame is a message with its delimiter, as on the wire. `body` removes the delimiter, `frame_reply` adds the same one
+to a reply. Lines keep their own ending, so a client that ends lines with "\r\n" gets "\r\n" back.
 
     lines    h e l l o \r \n           the last line may lack an ending
     length   00 00 00 05 h e l l o     four bytes, network byte order
-    raw      whatever one read brought
+    raw      the result of one read
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -15,76 +15,76 @@ from typing import Protocol
 
 from halloo.errors import IncompleteRead, MessageTooLong
 
-LONGEST = 1 << 20  # bytes of one message; without a limit one client could ask for all the memory there is
-_PREFIX = 4
+MAX_MESSAGE = 1 << 20  # bytes of one message, so that one client cannot use up all memory
+_PREFIX_SIZE = 4
 
 
 class Framer(Protocol):
-    """What the three ways have in common. One object serves one direction of one connection."""
+    """The interface of a framing. One object serves one direction of one connection."""
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Take what came and give each frame that it completes. Raises MessageTooLong."""
+        """Yield each frame that the data completes. Raises MessageTooLong."""
 
-    def finish(self) -> Iterator[bytes]:
-        """Give what the end of the stream completes. Raises IncompleteRead when it cuts a message in two."""
+    def feed_eof(self) -> Iterator[bytes]:
+        """Yield the frame that the end of the stream completes. Raises IncompleteRead if it is amid a message."""
 
     def body(self, frame: bytes) -> bytes:
-        """Take the mark off."""
+        """Remove the delimiter."""
 
-    def like(self, frame: bytes, answer: bytes) -> bytes:
-        """Put the mark of `frame` on an answer."""
+    def frame_reply(self, frame: bytes, answer: bytes) -> bytes:
+        """Give `answer` the delimiter of `frame`."""
 
 
 class RawFramer:
-    """Every read is a message: for protocols that need none."""
+    """Each read is a message, for protocols without framing."""
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Give the data as it came."""
+        """Yield the data unchanged."""
         if data:
             yield data
 
-    def finish(self) -> Iterator[bytes]:
-        """Give nothing: nothing is ever kept."""
+    def feed_eof(self) -> Iterator[bytes]:
+        """Yield nothing: no data is kept."""
         yield from ()
 
     def body(self, frame: bytes) -> bytes:
-        """Give all of it."""
+        """Return the whole frame."""
         return frame
 
-    def like(self, frame: bytes, answer: bytes) -> bytes:  # noqa: ARG002 - the shape is Framing's
-        """Give the answer as it is."""
+    def frame_reply(self, frame: bytes, answer: bytes) -> bytes:  # noqa: ARG002 - the shape is Framing's
+        """Return the answer unchanged."""
         return answer
 
 
 class LineFramer:
     r"""A message ends with "\n" or "\r\n"."""
 
-    def __init__(self, longest: int = LONGEST) -> None:
-        """Start empty; a line longer than `longest` bytes is an error."""
-        self._longest = longest
+    def __init__(self, max_size: int = MAX_MESSAGE) -> None:
+        """Set the maximum size of a line, in bytes with its ending."""
+        self._max_size = max_size
         self._rest: list[bytes] = []
-        self._kept = 0
+        self._size = 0
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Give each line that is whole, with its ending."""
+        """Yield each complete line, with its ending."""
         start = 0
         while end := data.find(b"\n", start) + 1:
-            yield self._whole(data[start:end])
+            yield self._complete(data[start:end])
             start = end
         if start < len(data):
             self._keep(data[start:])
 
-    def finish(self) -> Iterator[bytes]:
-        """Give the last line, when it lacks an ending."""
-        if self._kept:
-            yield self._whole(b"")
+    def feed_eof(self) -> Iterator[bytes]:
+        """Yield the last line if it lacks an ending."""
+        if self._size:
+            yield self._complete(b"")
 
     def body(self, frame: bytes) -> bytes:
-        """Take the ending off."""
+        """Remove the line ending."""
         return frame[: len(frame) - len(self._ending(frame))]
 
-    def like(self, frame: bytes, answer: bytes) -> bytes:
-        """End the answer as the line was ended."""
+    def frame_reply(self, frame: bytes, answer: bytes) -> bytes:
+        """Give the answer the ending of the line."""
         return answer + self._ending(frame)
 
     def _ending(self, frame: bytes) -> bytes:
@@ -93,44 +93,44 @@ class LineFramer:
         return b"\n" if frame.endswith(b"\n") else b""
 
     def _keep(self, piece: bytes) -> None:
-        self._kept += len(piece)
-        if self._kept > self._longest:
-            raise MessageTooLong(f"a line is longer than {self._longest} bytes", "end each line with a newline")
+        self._size += len(piece)
+        if self._size > self._max_size:
+            raise MessageTooLong(f"a line is longer than {self._max_size} bytes", "end each line with a newline")
         self._rest.append(piece)
 
-    def _whole(self, last: bytes) -> bytes:
+    def _complete(self, last: bytes) -> bytes:
         self._keep(last)
         line = b"".join(self._rest)
         self._rest.clear()
-        self._kept = 0
+        self._size = 0
         return line
 
 
 class LengthFramer:
-    """Four bytes in network byte order say how long the message is that follows."""
+    """A message follows its length, four bytes in network byte order."""
 
-    def __init__(self, longest: int = LONGEST) -> None:
-        """Start empty; a message that announces more than `longest` bytes is an error."""
-        self._longest = longest
+    def __init__(self, max_size: int = MAX_MESSAGE) -> None:
+        """Set the maximum length of a message, in bytes."""
+        self._max_size = max_size
         self._rest = bytearray()
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Give each message that is whole, with its length before it."""
+        """Yield each complete message, with its length prefix."""
         self._rest += data
-        while len(self._rest) >= _PREFIX:
-            length = int.from_bytes(self._rest[:_PREFIX])
-            if length > self._longest:
-                remedy = f"the first four bytes say the length, at most {self._longest}"
+        while len(self._rest) >= _PREFIX_SIZE:
+            length = int.from_bytes(self._rest[:_PREFIX_SIZE])
+            if length > self._max_size:
+                remedy = f"the first four bytes say the length, at most {self._max_size}"
                 raise MessageTooLong(f"a message announces {length} bytes", remedy)
-            end = _PREFIX + length
+            end = _PREFIX_SIZE + length
             if len(self._rest) < end:
                 return
             frame = bytes(self._rest[:end])
             del self._rest[:end]
             yield frame
 
-    def finish(self) -> Iterator[bytes]:
-        """Give nothing; a message begun and not ended is an error."""
+    def feed_eof(self) -> Iterator[bytes]:
+        """Yield nothing; an incomplete message is an error."""
         if self._rest:
             error = IncompleteRead(f"the stream ended {len(self._rest)} bytes into a message")
             error.partial = bytes(self._rest)
@@ -138,33 +138,33 @@ class LengthFramer:
         yield from ()
 
     def body(self, frame: bytes) -> bytes:
-        """Take the length off."""
-        return frame[_PREFIX:]
+        """Remove the length prefix."""
+        return frame[_PREFIX_SIZE:]
 
-    def like(self, frame: bytes, answer: bytes) -> bytes:  # noqa: ARG002 - the shape is Framing's
-        """Put the answer's own length before it."""
-        return len(answer).to_bytes(_PREFIX) + answer
+    def frame_reply(self, frame: bytes, answer: bytes) -> bytes:  # noqa: ARG002 - the shape is Framing's
+        """Prefix the answer with its own length."""
+        return len(answer).to_bytes(_PREFIX_SIZE) + answer
 
 
 FRAMERS: dict[str, Callable[[], Framer]] = {"lines": LineFramer, "raw": RawFramer, "length": LengthFramer}
 
 
-def split_lines(chunks: Iterable[bytes], longest: int) -> Iterator[bytes]:
-    """Give each line with its newline, as soon as it is whole; one that is longer than `longest` bytes in pieces."""
+def split_lines(chunks: Iterable[bytes], max_size: int) -> Iterator[bytes]:
+    """Yield each line with its newline, as soon as it is complete; one longer than `max_size` bytes is split."""
     rest = b""
     for chunk in chunks:
         *whole, rest = (rest + chunk).split(b"\n")
         for line in whole:
-            yield from _pieces(line + b"\n", longest)
-        while len(rest) >= longest:
-            yield rest[:longest]
-            rest = rest[longest:]
+            yield from _pieces(line + b"\n", max_size)
+        while len(rest) >= max_size:
+            yield rest[:max_size]
+            rest = rest[max_size:]
     if rest:
         yield rest
 
 
 def split_chunks(chunks: Iterable[bytes], size: int) -> Iterator[bytes]:
-    """Give so many bytes each time; the last piece may be shorter."""
+    """Yield chunks of `size` bytes; the last one may be shorter."""
     rest = b""
     for chunk in chunks:
         rest += chunk

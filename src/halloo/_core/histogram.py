@@ -1,27 +1,27 @@
 """Record durations in a histogram, and summarise their distribution. Pure: no I/O, no clock, no randomness.
 
-Knows integers of nanoseconds. Any number of values takes a bounded amount of memory; the least, the greatest, the mean
-and the deviation are exact, and a percentile is off by one part in 32 768 at most.
+Durations are integers of nanoseconds. Memory is bounded for any number of values. Minimum, maximum, mean and deviation
+are exact; a percentile is off by one part in 32 768 at most.
 
-A bucket is a value's 15 highest bits (HdrHistogram's layout, http://hdrhistogram.org): small values have a bucket each.
+A bucket is a value's 15 highest bits (HdrHistogram's layout, http://hdrhistogram.org): each small value has a bucket.
 """
 
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-BITS = 15  # of a value that are kept
+SIGNIFICANT_BITS = 15  # kept of each value
 PERCENTILES = (50.0, 75.0, 90.0, 95.0, 99.0, 99.9, 99.99)
-ABOVE = 10  # samples that a percentile needs beyond it, or it says nothing
+MIN_ABOVE = 10  # a percentile with fewer samples above it is not reported
 _SMOOTHING = 16  # RFC 3550, 6.4.1
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """How values are distributed, in nanoseconds.
+    """The distribution of values, in nanoseconds.
 
-    `percentiles` has those of PERCENTILES alone that have ABOVE values beyond them. `mdev` is the standard deviation,
-    as ping has it; `ipdv` the mean difference between one value and the next (RFC 3393), `jitter` that of RFC 3550.
+    `percentiles` has only those of PERCENTILES with MIN_SAMPLES_ABOVE values above them. `mdev` is the standard
+    deviation, as in ping; `ipdv` the mean difference between consecutive values (RFC 3393); `jitter` that of RFC 3550.
     """
 
     count: int
@@ -35,15 +35,14 @@ class Summary:
     jitter_rfc3550_ns: int | None = None
 
     def at(self, percent: float) -> int | None:
-        """Give a percentile, None where there are too few values to say."""
+        """Return a percentile, None if there are too few values."""
         return self.percentiles.get(percent)
 
 
 class Histogram:
-    """Values so far."""
+    """Counts of values in buckets, with running minimum, maximum, sums and jitter."""
 
     def __init__(self, values: Iterable[int] = ()) -> None:
-        """Begin with some."""
         self._counts: dict[int, int] = {}
         self.count = self._total = self._squares = self._max = 0
         self._min: int | None = None
@@ -54,9 +53,12 @@ class Histogram:
             self.record(value)
 
     def record(self, value: int, number: int | None = None) -> None:
-        """Add a value. `number` is its probe's: only a value and its direct successor make a step of ipdv."""
+        """Add a value; a negative one counts as 0.
+
+        `number` is its probe's: ipdv and jitter use only values of consecutive probes.
+        """
         value = max(value, 0)
-        shift = max(value.bit_length() - BITS, 0)
+        shift = max(value.bit_length() - SIGNIFICANT_BITS, 0)
         bucket = value >> shift << shift
         self._counts[bucket] = self._counts.get(bucket, 0) + 1
         self.count += 1
@@ -74,20 +76,20 @@ class Histogram:
             self._last = number, value
 
     @property
-    def slowest(self) -> int:
-        """The greatest, 0 when there is none."""
+    def max(self) -> int:
+        """The greatest value, 0 if there are none."""
         return self._max
 
     def buckets(self) -> list[tuple[int, int]]:
-        """Give the middle of each bucket that is not empty, and how many values it has, in order."""
-        return [(_middle(bucket), count) for bucket, count in sorted(self._counts.items())]
+        """Return the midpoint and the count of each bucket that is not empty, in ascending order."""
+        return [(_midpoint(bucket), count) for bucket, count in sorted(self._counts.items())]
 
     def summary(self) -> Summary | None:
-        """Say how they are distributed; None when there are none."""
+        """Summarise the distribution; None if there are no values."""
         if self._min is None:
             return None
-        told = [percent for percent in PERCENTILES if self.count * (100 - percent) / 100 >= ABOVE - 1e-9]
-        found = self.percentiles([50.0, *told])
+        reportable = [percent for percent in PERCENTILES if self.count * (100 - percent) / 100 >= MIN_ABOVE - 1e-9]
+        found = self.percentiles([50.0, *reportable])
         variance = self._squares * self.count - self._total * self._total  # times the square of the count: exact
         return Summary(
             count=self.count,
@@ -96,25 +98,25 @@ class Histogram:
             max_ns=self._max,
             mdev_ns=round(math.sqrt(variance) / self.count),
             median_ns=found[50.0],
-            percentiles={percent: found[percent] for percent in told},
+            percentiles={percent: found[percent] for percent in reportable},
             ipdv_ns=round(self._step_total / self._steps) if self._steps else None,
             jitter_rfc3550_ns=round(self._jitter) if self._steps else None,
         )
 
-    def percentiles(self, wanted: Iterable[float]) -> dict[float, int]:
-        """Give the values that so many percent of all do not exceed; `wanted` rises. Empty when there are none."""
+    def percentiles(self, percents: Iterable[float]) -> dict[float, int]:
+        """Return the value at each percentile; `percents` must ascend. Empty if there are no values."""
         found: dict[float, int] = {}
         pairs, seen, bucket = iter(sorted(self._counts.items())), 0, 0
-        for percent in wanted:
+        for percent in percents:
             rank = max(math.ceil(self.count * percent / 100 - 1e-9), 1)
             while seen < rank:
                 following = next(pairs, None)
                 if following is None:
                     return found
                 bucket, seen = following[0], seen + following[1]
-            found[percent] = min(max(_middle(bucket), self._min or 0), self._max)
+            found[percent] = min(max(_midpoint(bucket), self._min or 0), self._max)
         return found
 
 
-def _middle(bucket: int) -> int:
-    return bucket + ((1 << max(bucket.bit_length() - BITS, 0)) >> 1)
+def _midpoint(bucket: int) -> int:
+    return bucket + ((1 << max(bucket.bit_length() - SIGNIFICANT_BITS, 0)) >> 1)

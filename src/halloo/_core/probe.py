@@ -1,9 +1,7 @@
 """Encode and decode probes and the timestamps that a server writes. Pure: no I/O, no clock, no randomness.
 
-Knows bytes and integers. Knows no socket and no clock: whoever sends brings the time.
-
-A probe is a line of ASCII, so that an echo of lines answers it too, and every byte of it is known from its run, its
-number and its place, so that every byte of the answer can be compared.
+A probe is a line of ASCII, so that a line-based echo answers it too. Every byte of it follows from its run, its number
+and the byte's offset, so that every byte of the reply can be compared.
 """
 
 import re
@@ -16,35 +14,35 @@ from dataclasses import dataclass
 #  0      4         12        20               36
 #  | mark | run     | number  | sent           | pattern ...                                            | \n |
 #
-# A probe that asks for a server's stamp leaves room for it before the pattern:
+# A probe that requests a server timestamp leaves room for it before the pattern:
 #
 #  36               52               68        76        84               100
-#  | came           | left           | arrived | refused | window         | pattern ...                  | \n |
+#  | received       | sent           | arrived | refused | window         | pattern ...                  | \n |
 #
-# `arrived` counts the run's different probes up to this one, `refused` those of them that the server would not answer;
-# the lowest bit of `window` is this probe itself, the next one that before it, and so on: 1 where it has arrived.
-PLAIN, ASKING, STAMPED = b"hlo.", b"hlo?", b"hlo!"
-HEAD, STAMP_END = 36, 100
-LEAST = HEAD + 1  # bytes, with the newline
-LEAST_STAMPED = STAMP_END + 1
+# `arrived` counts the run's different probes up to this one, `refused` those of them that the server did not answer.
+# The lowest bit of `window` is this probe, the next bit the probe before it, and so on: 1 if that probe has arrived.
+PLAIN, REQUEST, TIMESTAMPED = b"hlo.", b"hlo?", b"hlo!"
+HEADER_SIZE, TIMESTAMP_END = 36, 100
+MIN_SIZE = HEADER_SIZE + 1  # bytes, with the newline
+MIN_TIMESTAMPED_SIZE = TIMESTAMP_END + 1
 WINDOW = 64  # probes
 
-NUMBERS = 1 << 32  # after which they begin again
-_WORDS = 1 << 64
-_DIGITS = b"0123456789abcdefABCDEF"
-_HEAD = struct.Struct("4s8s8s16s")
-_STAMP = struct.Struct("16s16s8s8s16s")
-_ASKS = re.compile(b"^" + re.escape(ASKING) + b"[0-9a-f]{32}0{%d}" % (STAMP_END - HEAD), re.MULTILINE)
-_ASKING_LINE = re.compile(_ASKS.pattern + rb"[^\n]*\n", re.MULTILINE)
-_RULER = b"".join(b"%07x." % offset for offset in range(0, 1 << 16, 8))  # each eight bytes tell their place
+NUMBER_MODULUS = 1 << 32  # probe numbers wrap around
+_UINT64_MODULUS = 1 << 64
+_HEX_DIGITS = b"0123456789abcdefABCDEF"
+_HEADER = struct.Struct("4s8s8s16s")
+_TIMESTAMP = struct.Struct("16s16s8s8s16s")
+_REQUEST_START = re.compile(rb"^hlo\?[0-9a-f]{32}0{%d}" % (TIMESTAMP_END - HEADER_SIZE), re.MULTILINE)
+_REQUEST_LINE = re.compile(_REQUEST_START.pattern + rb"[^\n]*\n", re.MULTILINE)
+_PATTERN = b"".join(b"%07x." % offset for offset in range(0, 1 << 16, 8))  # every eight bytes hold their own offset
 
 
 @dataclass(frozen=True, slots=True)
 class ServerTimestamp:
-    """What a server has written: when the probe came and left, and what of its run has arrived."""
+    """What a server wrote into a probe: when it received and sent it, and which probes of its run have arrived."""
 
-    came_ns: int
-    left_ns: int
+    received_ns: int
+    sent_ns: int
     arrived: int
     refused: int
     window: int
@@ -52,7 +50,7 @@ class ServerTimestamp:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """How a probe begins: whose it is, its number, when it was sent, and whether it asks for a stamp or has one."""
+    """The first HEADER_SIZE bytes of a probe; `mark` says whether it requests a server timestamp or has one."""
 
     run: int
     number: int
@@ -63,87 +61,94 @@ class Header:
 class Probes:
     """The probes of one run, all of one size."""
 
-    def __init__(self, run: int, size: int, *, stamp: bool = True) -> None:
-        """Make them `size` bytes long, at least LEAST; they ask for a stamp where there is room for one."""
+    def __init__(self, run: int, size: int, *, timestamps: bool = True) -> None:
+        """Set the size in bytes, at least MIN_SIZE; probes request a server timestamp if there is room for one."""
         self.size = size
-        self.stampable = stamp and size >= LEAST_STAMPED
-        self._run = run % NUMBERS
-        self._begin = (ASKING if self.stampable else PLAIN) + b"%08x" % self._run
-        room = b"0" * (STAMP_END - HEAD) if self.stampable else b""
-        begun = HEAD + len(room)
-        self._rest = room + _RULER[begun : size - 1] + b"\n"
+        self.timestamps = timestamps and size >= MIN_TIMESTAMPED_SIZE
+        self._run = run % NUMBER_MODULUS
+        self._prefix = (REQUEST if self.timestamps else PLAIN) + b"%08x" % self._run
+        room = b"0" * (TIMESTAMP_END - HEADER_SIZE) if self.timestamps else b""
+        begun = HEADER_SIZE + len(room)
+        self._rest = room + _PATTERN[begun : size - 1] + b"\n"
 
-    def make(self, number: int, sent_ns: int) -> bytes:
-        """Write one probe."""
-        return b"%b%08x%016x%b" % (self._begin, number % NUMBERS, sent_ns % _WORDS, self._rest)
+    def encode(self, number: int, sent_ns: int) -> bytes:
+        """Encode one probe."""
+        return b"%b%08x%016x%b" % (self._prefix, number % NUMBER_MODULUS, sent_ns % _UINT64_MODULUS, self._rest)
 
     def number(self, reply: bytes, latest: int) -> int | None:
-        """Say which probe a reply is of, None for none of this run; `latest` is the highest number sent so far."""
-        heading = read(reply)
-        if heading is None or heading.run != self._run:
+        """Return the number of the probe that a reply answers, None if it is not of this run.
+
+        Numbers are 32 bits on the wire; `latest`, the highest number sent so far, extends them.
+        """
+        header = read_header(reply)
+        if header is None or header.run != self._run:
             return None
-        return latest - (latest - heading.number) % NUMBERS
+        return latest - (latest - header.number) % NUMBER_MODULUS
 
 
-def read(data: bytes | memoryview) -> Header | None:
-    """Read how a probe begins; None when this is none."""
-    if len(data) < LEAST:
+def read_header(data: bytes | memoryview) -> Header | None:
+    """Decode the header of a probe; None if the data is not a probe."""
+    if len(data) < MIN_SIZE:
         return None
-    mark, run, number, sent = _HEAD.unpack_from(data)
-    if mark not in (PLAIN, ASKING, STAMPED):
+    mark, run, number, sent = _HEADER.unpack_from(data)
+    if mark not in (PLAIN, REQUEST, TIMESTAMPED):
         return None
     try:
-        return Header(_digits(run), _digits(number), _digits(sent), mark)
+        return Header(_parse_hex(run), _parse_hex(number), _parse_hex(sent), mark)
     except ValueError:
         return None
 
 
-def asking(data: bytes) -> Header | None:
-    """Read how a probe begins that asks for a stamp, and has room for it; None when this is none."""
-    return read(data) if _ASKS.match(data) else None
+def read_request(data: bytes) -> Header | None:
+    """Decode the header of a probe that requests a timestamp and has room for it; None if it is not one."""
+    return read_header(data) if _REQUEST_START.match(data) else None
 
 
-def asking_lines(data: bytes) -> Iterator[tuple[int, int]]:
-    """Say from where to where there are whole probes that ask for a stamp, each on a line of its own."""
-    return (found.span() for found in _ASKING_LINE.finditer(data))
+def request_spans(data: bytes) -> Iterator[tuple[int, int]]:
+    """Find the whole probes that request a timestamp, each on a line of its own, as (start, end) offsets."""
+    return (found.span() for found in _REQUEST_LINE.finditer(data))
 
 
-def read_stamp(reply: bytes) -> ServerTimestamp | None:
-    """Read a server's stamp; None where it has written none."""
-    if not reply.startswith(STAMPED) or len(reply) < LEAST_STAMPED:
+def read_timestamp(reply: bytes) -> ServerTimestamp | None:
+    """Decode the server timestamp of a reply; None if it has none."""
+    if not reply.startswith(TIMESTAMPED) or len(reply) < MIN_TIMESTAMPED_SIZE:
         return None
     try:
-        return ServerTimestamp(*map(_digits, _STAMP.unpack_from(reply, HEAD)))
+        return ServerTimestamp(*map(_parse_hex, _TIMESTAMP.unpack_from(reply, HEADER_SIZE)))
     except ValueError:
         return None
 
 
-def stamped(probe: bytes | memoryview, stamp: ServerTimestamp) -> bytes:
-    """Write a server's stamp into a probe that asks for one."""
+def write_timestamp(probe: bytes | memoryview, timestamp: ServerTimestamp) -> bytes:
+    """Return a probe that requests a timestamp with the server's written into it."""
     text = b"%016x%016x%08x%08x%016x" % (
-        stamp.came_ns % _WORDS,
-        stamp.left_ns % _WORDS,
-        stamp.arrived % NUMBERS,
-        stamp.refused % NUMBERS,
-        stamp.window % _WORDS,
+        timestamp.received_ns % _UINT64_MODULUS,
+        timestamp.sent_ns % _UINT64_MODULUS,
+        timestamp.arrived % NUMBER_MODULUS,
+        timestamp.refused % NUMBER_MODULUS,
+        timestamp.window % _UINT64_MODULUS,
     )
-    return b"".join((STAMPED, probe[len(STAMPED) : HEAD], text, probe[STAMP_END:]))
+    return b"".join((TIMESTAMPED, probe[len(TIMESTAMPED) : HEADER_SIZE], text, probe[TIMESTAMP_END:]))
 
 
-def difference(sent: bytes, came: bytes) -> int | None:
-    """Give the offset of the first byte that differs, None when all is as it was sent; a stamp may have been added."""
-    if sent == came:
+def first_difference(sent: bytes, received: bytes) -> int | None:
+    """Return the offset of the first byte that differs from what was sent, None if none does.
+
+    A timestamp that was requested and added is no difference.
+    """
+    if sent == received:
         return None
-    if came.startswith(STAMPED) and sent.startswith(ASKING):
-        came = b"".join((ASKING, came[len(ASKING) : HEAD], sent[HEAD : min(len(came), STAMP_END)], came[STAMP_END:]))
-        if sent == came:
+    if received.startswith(TIMESTAMPED) and sent.startswith(REQUEST):
+        untimed = sent[HEADER_SIZE : min(len(received), TIMESTAMP_END)]
+        received = b"".join((REQUEST, received[len(REQUEST) : HEADER_SIZE], untimed, received[TIMESTAMP_END:]))
+        if sent == received:
             return None
-    pairs = enumerate(zip(sent, came, strict=False))
-    return next((offset for offset, (one, other) in pairs if one != other), min(len(sent), len(came)))
+    pairs = enumerate(zip(sent, received, strict=False))
+    return next((offset for offset, (one, other) in pairs if one != other), min(len(sent), len(received)))
 
 
-def _digits(text: bytes) -> int:
-    """Read hexadecimal digits and nothing else; `int` would take signs, spaces, underscores and 0x too."""
-    if text.translate(None, _DIGITS):
+def _parse_hex(text: bytes) -> int:
+    """Parse hexadecimal digits only; `int` would also accept signs, spaces, underscores and 0x."""
+    if text.translate(None, _HEX_DIGITS):
         raise ValueError(text)
     return int(text, 16)

@@ -1,7 +1,7 @@
 """Parse and format durations, sizes, counts, rates and DSCP values. Pure: no I/O, no clock, no randomness.
 
-Knows numbers and their units. Inside halloo a duration is an integer of nanoseconds and a size one of bytes;
-these functions stand at the rim, where a person reads or writes.
+Inside halloo a duration is an integer of nanoseconds and a size an integer of bytes; text units are for input and
+output only.
 """
 
 import math
@@ -16,7 +16,7 @@ NS = {
     "ns": 1,
     "us": 1_000,
     "µs": 1_000,  # the micro sign
-    "μs": 1_000,  # and the Greek letter, which looks the same
+    "μs": 1_000,  # the Greek letter, which looks the same
     "ms": 1_000_000,
     "s": 1_000_000_000,
     "m": 60_000_000_000,
@@ -34,42 +34,42 @@ _BYTES = {
 _NUMBER = r"(\d+(?:\.\d*)?|\.\d+)"
 _PART = re.compile(_NUMBER + r"(ns|us|µs|μs|ms|s|m|h)", re.ASCII)
 _SCALED = re.compile(_NUMBER + r"\s?([A-Za-z]*)", re.ASCII)
-_LONGEST = 20  # characters of a number that a person means
-_LONGEST_TEXT = 200  # and of all that is looked at
+_MAX_NUMBER = 20  # characters; a longer number is an error
+_MAX_TEXT = 200  # characters of input that are parsed
 
 
 def duration(text: str) -> int:
-    """Read a duration into nanoseconds: `300ms`, `1.5s`, `1h30m`; a bare number is seconds. Raises UnitError."""
-    words = text.strip()[:_LONGEST_TEXT]
-    if re.fullmatch(_NUMBER, words, re.ASCII) and len(words) <= _LONGEST:
-        return int(Decimal(words) * SECOND)
-    parts = list(_PART.finditer(words))
-    if not parts or "".join(part[0] for part in parts) != words or max(len(part[1]) for part in parts) > _LONGEST:
+    """Parse a duration into nanoseconds: `300ms`, `1.5s`, `1h30m`; a bare number is seconds. Raises UnitError."""
+    stripped = text.strip()[:_MAX_TEXT]
+    if re.fullmatch(_NUMBER, stripped, re.ASCII) and len(stripped) <= _MAX_NUMBER:
+        return int(Decimal(stripped) * SECOND)
+    parts = list(_PART.finditer(stripped))
+    if not parts or "".join(part[0] for part in parts) != stripped or max(len(part[1]) for part in parts) > _MAX_NUMBER:
         raise UnitError(f"{text!r} is not a duration", "write 300ms, 1.5s, 1h30m, or seconds as a bare number")
     return int(sum(Decimal(part[1]) * NS[part[2]] for part in parts))
 
 
 def size(text: str) -> int | None:
-    """Read a size into bytes: `64KiB` is 65536, `10k` 10000; `max` is None, no limit. Raises UnitError."""
+    """Parse a size into bytes: `64KiB` is 65536, `10k` 10000; `max` is None, no limit. Raises UnitError."""
     return _scaled(text, _BYTES, "a size", "write 500, 10k, 64KiB, 1.5MB or max")
 
 
 def count(text: str) -> int | None:
-    """Read a count: `10k` is 10000; `max` is None, no limit. Raises UnitError."""
+    """Parse a count: `10k` is 10000; `max` is None, no limit. Raises UnitError."""
     return _scaled(text, _DECIMAL, "a count", "write 500, 10k, 2M or max")
 
 
 def rate(text: str) -> int | None:
-    """Read so much a second: `500/s`, `64KiB/s`, `10k`; `max` is None, no limit. Raises UnitError."""
+    """Parse a rate per second: `500/s`, `64KiB/s`, `10k`; `max` is None, no limit. Raises UnitError."""
     return _scaled(text.strip().removesuffix("/s"), _BYTES, "a rate", "write 500/s, 64KiB/s or max")
 
 
 def _scaled(text: str, units: dict[str, int], kind: str, remedy: str) -> int | None:
-    words = text.strip()
-    if words == "max":
+    stripped = text.strip()
+    if stripped == "max":
         return None
-    found = _SCALED.fullmatch(words)
-    if not found or found[2] not in units or len(found[1]) > _LONGEST:
+    found = _SCALED.fullmatch(stripped)
+    if not found or found[2] not in units or len(found[1]) > _MAX_NUMBER:
         raise UnitError(f"{text!r} is not {kind}", remedy)
     value = Decimal(found[1]) * units[found[2]]
     if value != int(value) and units[found[2]] == 1:
@@ -78,63 +78,63 @@ def _scaled(text: str, units: dict[str, int], kind: str, remedy: str) -> int | N
 
 
 def show_duration(ns: int) -> str:
-    """Write nanoseconds in the unit that leaves one to three digits before the point.
+    """Format nanoseconds in the unit that leaves one to three digits before the point.
 
     >>> show_duration(1_500_000)
     '1.5ms'
     """
     for unit, larger in (("ns", "us"), ("us", "ms"), ("ms", "s"), ("s", "m"), ("m", "h")):
-        shown = _short(ns / NS[unit])
+        shown = _format_number(ns / NS[unit])
         if abs(float(shown)) < NS[larger] // NS[unit]:
             return f"{shown}{unit}"
-    return f"{_short(ns / NS['h'])}h"
+    return f"{_format_number(ns / NS['h'])}h"
 
 
 def show_size(octets: float) -> str:
-    """Write bytes in the binary unit that leaves one to three digits before the point.
+    """Format bytes in the binary unit that leaves one to three digits before the point.
 
     >>> show_size(65536)
     '64KiB'
     """
     for unit in ("B", "KiB", "MiB"):
-        shown = _short(octets / _BYTES[unit])
+        shown = _format_number(octets / _BYTES[unit])
         if abs(float(shown)) < _BYTES["KiB"]:
             return f"{shown}{unit}"
-    return f"{_short(octets / _BYTES['GiB'])}GiB"
+    return f"{_format_number(octets / _BYTES['GiB'])}GiB"
 
 
-def _short(value: float) -> str:
+def _format_number(value: float) -> str:
     return f"{value:.2f}".rstrip("0").rstrip(".")
 
 
-HIGHEST = 63  # six bits
-NAMES = {
-    "BE": 0,  # best effort, as everything that asks for nothing: CS0 by another name
+MAX_DSCP = 63  # six bits
+DSCP_NAMES = {
+    "BE": 0,  # best effort, the default: another name for CS0
     **{f"CS{precedence}": 8 * precedence for precedence in range(8)},
     "LE": 1,  # RFC 8622
     **{f"AF{kind}{drop}": 8 * kind + 2 * drop for kind in range(1, 5) for drop in range(1, 4)},  # RFC 2597
     "VA": 44,  # RFC 5865
     "EF": 46,  # RFC 3246
 }
-_BY_NUMBER = {number: name for name, number in reversed(NAMES.items())}
+_BY_NUMBER = {number: name for name, number in reversed(DSCP_NAMES.items())}
 
 
 def dscp(text: str) -> int:
-    """Read a name or a number. Raises UsageError.
+    """Parse a DSCP name or number. Raises UsageError.
 
     >>> dscp("ef"), dscp("12")
     (46, 12)
     """
-    words = text.strip()
-    if words.upper() in NAMES:
-        return NAMES[words.upper()]
-    if words.isascii() and words.isdigit() and len(words) <= len(str(HIGHEST)) and int(words) <= HIGHEST:
-        return int(words)
-    raise UsageError(f"{text!r} is no DSCP", f"write EF, AF11 to AF43, CS0 to CS7, VA, BE, LE, or 0 to {HIGHEST}")
+    stripped = text.strip()
+    if stripped.upper() in DSCP_NAMES:
+        return DSCP_NAMES[stripped.upper()]
+    if stripped.isascii() and stripped.isdigit() and len(stripped) <= len(str(MAX_DSCP)) and int(stripped) <= MAX_DSCP:
+        return int(stripped)
+    raise UsageError(f"{text!r} is not a DSCP", f"write EF, AF11 to AF43, CS0 to CS7, VA, BE, LE, or 0 to {MAX_DSCP}")
 
 
 def show_dscp(number: int) -> str:
-    """Write it by its name, where it has one.
+    """Format a DSCP by its name, or as a number if it has none.
 
     >>> show_dscp(46), show_dscp(47)
     ('EF', '47')
@@ -144,26 +144,26 @@ def show_dscp(number: int) -> str:
 
 Unit = Literal["ns", "us", "ms", "s"]
 UNITS: tuple[Unit, ...] = ("ns", "us", "ms", "s")
-DIGITS = 3
-NONE = "-"
-LEAST = 0.01  # of a unit: below, a smaller unit says it in fewer digits
-_ROUNDED = 0.9995  # from here on three digits would show as four
+SIGNIFICANT_DIGITS = 3
+NO_VALUE = "-"
+MIN_IN_UNIT = 0.01  # of a unit: below it a smaller unit needs fewer digits
+_ROUNDS_UP = 0.9995  # values from here on would round to four digits
 
 
 def show_time(ns: int, unit: Unit | None = None) -> str:
-    """Write one time, in a unit of its own unless one is given.
+    """Format one time, by default in the unit that suits it.
 
-    >>> time(84_123), time(84_123, "ms")
+    >>> show_time(84_123), show_time(84_123, "ms")
     ('84.1us', '0.0841ms')
     """
-    unit = unit or _own(ns)
-    return _written(ns, unit, _decimals(ns, unit))
+    unit = unit or _natural_unit(ns)
+    return _format_time(ns, unit, _decimals(ns, unit))
 
 
 def show_column(values: Sequence[int | None], unit: Unit | None = None) -> list[str]:
-    """Write times that stand below one another; None is a dash.
+    """Format the times of one column in one unit, with one number of decimals; None is a dash.
 
-    >>> column([84_100, 1_200_000, None])
+    >>> show_column([84_100, 1_200_000, None])
     ['0.084ms', '1.200ms', '-']
     """
     known = [value for value in values if value]
@@ -171,25 +171,25 @@ def show_column(values: Sequence[int | None], unit: Unit | None = None) -> list[
     if unit:
         decimals = _decimals(least, unit)
     else:
-        unit = _own(most)
-        while known and unit != UNITS[0] and least < NS[unit] * LEAST:
+        unit = _natural_unit(most)
+        while known and unit != UNITS[0] and least < NS[unit] * MIN_IN_UNIT:
             unit = UNITS[UNITS.index(unit) - 1]
-        decimals = min(_decimals(least, unit), DIGITS)
-    return [NONE if value is None else _written(value, unit, decimals) for value in values]
+        decimals = min(_decimals(least, unit), SIGNIFICANT_DIGITS)
+    return [NO_VALUE if value is None else _format_time(value, unit, decimals) for value in values]
 
 
-def _own(ns: int) -> Unit:
+def _natural_unit(ns: int) -> Unit:
     """Choose the unit that leaves one to three digits before the point."""
-    return next((unit for unit in UNITS[:-1] if ns < _ROUNDED * 1000 * NS[unit]), UNITS[-1])
+    return next((unit for unit in UNITS[:-1] if ns < _ROUNDS_UP * 1000 * NS[unit]), UNITS[-1])
 
 
 def _decimals(ns: int, unit: Unit) -> int:
-    """Say how many digits behind the point leave three in all, or all that there are."""
+    """Return the number of decimals that makes three digits, or fewer if the unit has no more."""
     if unit == "ns" or not ns:
         return 0
-    before = math.floor(math.log10(ns / NS[unit] / _ROUNDED)) + 1
-    return min(max(DIGITS - before, 0), UNITS.index(unit) * DIGITS)
+    before = math.floor(math.log10(ns / NS[unit] / _ROUNDS_UP)) + 1
+    return min(max(SIGNIFICANT_DIGITS - before, 0), UNITS.index(unit) * SIGNIFICANT_DIGITS)
 
 
-def _written(ns: int, unit: Unit, decimals: int) -> str:
+def _format_time(ns: int, unit: Unit, decimals: int) -> str:
     return f"{ns / NS[unit]:.{decimals}f}{unit}"

@@ -1,1 +1,1 @@
-"""A result as text or JSON."""
+"""Output shared by the commands: JSON, files and terminal lines."""

@@ -1,6 +1,6 @@
-"""Where results go, and come from again: a file, packed when its name ends in .gz, or standard output for `-`.
+"""Open result files: compressed if the name ends in .gz, standard output for `-`.
 
-What is opened before the work begins is known to be writable when it is done.
+A file is opened before the work begins, so that one that cannot be written is reported at once.
 """
 
 import gzip
@@ -13,57 +13,54 @@ from typing import TextIO, cast
 
 from halloo.errors import LocalError
 
-STANDARD = "-"
-PIECE = 1024  # bytes read at a time: of a packed file that is cut off, the last ones are lost
+STDOUT = "-"
+READ_SIZE = 1024  # bytes read at a time; a truncated .gz file loses its last ones
 
 
 @contextmanager
-def opened(place: str, *, more: bool = False) -> Iterator[TextIO]:
-    """Open a place for text, to follow what is there already where there is `more`. Raises LocalError."""
-    if place == STANDARD:
+def open_text(path: str, *, append: bool = False) -> Iterator[TextIO]:
+    """Open a file for writing text; `append` keeps its present content. Raises LocalError."""
+    if path == STDOUT:
         yield sys.stdout
         return
     try:
-        raw = _file(place, "ab" if more else "wb")
+        raw = _open_binary(path, "ab" if append else "wb")
     except OSError as error:
-        raise _unusable(place, "written", error) from error
+        raise _file_error(path, "written", error) from error
     with io.TextIOWrapper(raw, encoding="utf-8", newline="\n") as file:
         yield file
 
 
-def see_writable(place: str) -> None:
-    """See, before the work begins, that a place can be written; what is there stays. Raises LocalError."""
-    if place == STANDARD:
+def check_writable(path: str) -> None:
+    """Check that a file can be written, and leave its content as it is. Raises LocalError."""
+    if path == STDOUT:
         return
     try:
-        with open(place, "ab"):  # noqa: PTH123 - as `opened` does
+        with open(path, "ab"):  # noqa: PTH123 - as `_open_binary` does
             pass
     except OSError as error:
-        raise _unusable(place, "written", error) from error
+        raise _file_error(path, "written", error) from error
 
 
-def read_from(place: str) -> str:
-    """Read what was written there, as far as it goes where its writer was killed, nothing where nobody wrote.
-
-    Raises LocalError.
-    """
-    pieces = []
+def read_text(path: str) -> str:
+    """Read a file; a truncated .gz file is read as far as it goes, a missing file is empty. Raises LocalError."""
+    chunks = []
     try:
-        with cast("io.BufferedReader", _file(place, "rb")) as file, suppress(EOFError):
-            while piece := file.read1(PIECE):
-                pieces.append(piece)
+        with cast("io.BufferedReader", _open_binary(path, "rb")) as file, suppress(EOFError):
+            while chunk := file.read1(READ_SIZE):
+                chunks.append(chunk)
     except FileNotFoundError:
         return ""
     except (OSError, zlib.error) as error:
-        raise _unusable(place, "read", error) from error
-    return b"".join(pieces).decode(errors="replace")  # the last character may be half of one
+        raise _file_error(path, "read", error) from error
+    return b"".join(chunks).decode(errors="replace")  # the last character may be half of one
 
 
-def _file(place: str, mode: str) -> io.BufferedWriter:
-    file = gzip.open(place, mode) if place.endswith(".gz") else open(place, mode)  # noqa: SIM115, PTH123 - its caller's
+def _open_binary(path: str, mode: str) -> io.BufferedWriter:
+    file = gzip.open(path, mode) if path.endswith(".gz") else open(path, mode)  # noqa: SIM115, PTH123 - the caller closes it
     return cast("io.BufferedWriter", file)
 
 
-def _unusable(place: str, use: str, error: Exception) -> LocalError:
-    told = getattr(error, "strerror", None) or str(error)
-    return LocalError(f"{place} cannot be {use}: {told.lower()}", "name another file")
+def _file_error(path: str, use: str, error: Exception) -> LocalError:
+    reason = getattr(error, "strerror", None) or str(error)
+    return LocalError(f"{path} cannot be {use}: {reason.lower()}", "name another file")

@@ -1,7 +1,4 @@
-"""Turn any value into what JSON can say: numbers stay numbers, and what is none becomes null.
-
-Knows values. Knows no report.
-"""
+"""Convert values to what JSON can represent."""
 
 import math
 import platform
@@ -11,8 +8,8 @@ from importlib import metadata
 from typing import Any
 
 
-def plain_json(value: object) -> Any:  # noqa: ANN401 - whatever JSON has
-    """Give it in strings, numbers, lists and mappings.
+def plain_json(value: object) -> Any:  # noqa: ANN401 - any JSON value
+    """Convert to strings, numbers, lists and mappings; NaN and infinities become null.
 
     >>> plain_json({"p99": float("nan"), "sizes": (1, 2)})
     {'p99': None, 'sizes': [1, 2]}
@@ -28,16 +25,16 @@ def plain_json(value: object) -> Any:  # noqa: ANN401 - whatever JSON has
 
 @cache
 def version() -> str | None:
-    """Say which halloo this is; the package, which knows it too, is above this room."""
+    """Return the version of halloo. Importing it from `halloo` would be an import upwards."""
     try:
         return metadata.version("halloo")
-    except metadata.PackageNotFoundError:  # it runs from its source
+    except metadata.PackageNotFoundError:  # it runs from an uninstalled source tree
         return None
 
 
 @cache
 def system() -> dict[str, str]:
-    """Name the system, the machine and the Python."""
+    """Return the platform, the machine and the Python version."""
     return {
         "platform": f"{platform.system()}-{platform.release()}",  # platform() would start a process
         "machine": platform.machine(),

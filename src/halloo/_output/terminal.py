@@ -1,20 +1,20 @@
-"""Write lines without ever waiting for who reads them: a line that does not fit is dropped and counted.
+"""Write lines without blocking: a line that does not fit is dropped and counted.
 
-Knows descriptors. A pipe that says it is writable takes PIPE_BUF bytes (poll(2), pipe(7)), and no line is longer.
+A pipe that poll(2) reports as writable takes PIPE_BUF bytes (pipe(7)), and no line is longer.
 """
 
 import os
 import select
 from contextlib import suppress
 
-LONGEST = 4096  # bytes, PIPE_BUF on Linux
+MAX_LINE = 4096  # bytes, PIPE_BUF on Linux
 
 
 class LineWriter:
-    """A descriptor to write lines to; closed or full, it never harms the writer."""
+    """Writes lines to a descriptor; errors of a closed or full one are ignored."""
 
     def __init__(self, fd: int) -> None:
-        """Write to a descriptor that stays the caller's."""
+        """Write to `fd`, which the caller closes."""
         self._fd = fd
         self._replaceable = False
         self.dropped = 0
@@ -24,18 +24,18 @@ class LineWriter:
         self._replaceable = False
         with suppress(OSError):
             if self._writable():
-                os.write(self._fd, f"{line}\n".encode(errors="backslashreplace")[-LONGEST:])
+                os.write(self._fd, f"{line}\n".encode(errors="backslashreplace")[-MAX_LINE:])
                 return
         self.dropped += 1
 
     def replace(self, line: str) -> None:
-        """Write a line in the place of the one before, if that was written so too; for a terminal."""
+        """Write a line to a terminal, over the previous one if that was written by `replace` as well."""
         self(f"\x1b[A\r\x1b[K{line}" if self._replaceable else line)
         self._replaceable = True
 
     def _writable(self) -> bool:
         if not hasattr(select, "poll"):
-            return True  # Windows tells this of sockets only
+            return True  # Windows polls sockets only
         poller = select.poll()
         poller.register(self._fd, select.POLLOUT)
         return bool(poller.poll(0))

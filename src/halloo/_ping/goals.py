@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 
-from halloo._core.histogram import ABOVE, PERCENTILES, Summary
+from halloo._core.histogram import MIN_ABOVE, PERCENTILES, Summary
 from halloo._core.units import count, duration, show_duration
 from halloo._ping.report import PHASES, TargetReport
 from halloo.errors import UnitError, UsageError
@@ -127,7 +127,7 @@ def _why(name: str, target: TargetReport) -> str:
     if name in PERCENTS:
         measured = target.round_trip.count
         verb = "is" if measured == 1 else "are"
-        needed = round(ABOVE * 100 / (100 - PERCENTS[name]))
+        needed = round(MIN_ABOVE * 100 / (100 - PERCENTS[name]))
         return f"it needs {needed} round trips, and there {verb} {measured}"
     return "it needs replies to two consecutive probes"
 

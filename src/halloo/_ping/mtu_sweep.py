@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import partial
 
 from halloo._core.histogram import Histogram
-from halloo._core.probe import LEAST, Probes
+from halloo._core.probe import MIN_SIZE, Probes
 from halloo._core.units import SECOND
 from halloo._net.datagrams import MOST
 from halloo._net.signals import StopRequest
@@ -54,7 +54,7 @@ class MtuSweep:
         self._random_run = random_run
         self._index = index
         self._end_ns = end_ns
-        self._low, self._high = LEAST - 1, MOST + 1  # the largest size echoed, and the smallest one not
+        self._low, self._high = MIN_SIZE - 1, MOST + 1  # the largest size echoed, and the smallest one not
         self._counts: Counter[str] = Counter()
         self._errors: Counter[str] = Counter()
         self._latency = Histogram()
@@ -63,14 +63,14 @@ class MtuSweep:
 
     def run(self, on_info_request: Callable[[], object] = int) -> TargetReport:
         """Search and return the report; SIGQUIT calls `on_info_request`."""
-        size = LEAST
+        size = MIN_SIZE
         while self._high - self._low > 1 and not self._done:
             if self._returns(size, on_info_request):
                 self._low = size
             else:
                 self._high = size
-            size = MOST if self._low == LEAST and self._high > MOST else (self._low + self._high) // 2
-            if self._low < LEAST:
+            size = MOST if self._low == MIN_SIZE and self._high > MOST else (self._low + self._high) // 2
+            if self._low < MIN_SIZE:
                 break
         return self.report()
 
@@ -84,7 +84,7 @@ class MtuSweep:
             failure=None if self._counts["received"] else self._failure,
             clock="kernel" if self._connection.kernel_timestamps else "user",
             round_trip=self._latency.summary(),
-            largest_bytes=self._low if self._low >= LEAST else None,
+            largest_bytes=self._low if self._low >= MIN_SIZE else None,
         )
 
     @property
@@ -99,9 +99,9 @@ class MtuSweep:
         return any(self._try(size, on_info_request) for _ in range(TRIES) if not self._done)
 
     def _try(self, size: int, on_info_request: Callable[[], object]) -> bool:
-        slowest = self._latency.slowest
+        slowest = self._latency.max
         timeout = min(self._timeout, max(MIN_TRY_TIMEOUT, TIMEOUT_FACTOR * slowest)) if slowest else self._timeout
-        tracker = ProbeTracker(self._index, Probes(self._random_run(), size, stamp=False), timeout, self._target)
+        tracker = ProbeTracker(self._index, Probes(self._random_run(), size, timestamps=False), timeout, self._target)
         flow = Flow(self._connection, tracker)
         remaining = None if self._end_ns is None else max(self._end_ns - time.monotonic_ns(), 0)
         on_event = partial(self._report_event, size)

@@ -189,7 +189,7 @@ class Prober:
 
     def _straggler_deadline(self, flow: Flow, since: int) -> int:
         """Return until when to wait for a flow's replies; streams, which lose nothing, get the whole timeout."""
-        due, slowest = flow.tracker.counters.expires_ns(), flow.tracker.latency.slowest
+        due, slowest = flow.tracker.counters.expires_ns(), flow.tracker.latency.max
         if due is None or flow.stream or not slowest:
             return due or 0
         return min(due, since + max(MIN_STRAGGLER_WAIT, STRAGGLER_FACTOR * slowest))
@@ -201,7 +201,7 @@ class Prober:
             self._schedule.withdraw(len(self._awaiting_connection))
         else:
             self._connector.time_out()
-        slowest = max(flow.tracker.latency.slowest for flow in self._flows)
+        slowest = max(flow.tracker.latency.max for flow in self._flows)
         until = self._clock().steady_ns + min(max(MIN_STRAGGLER_WAIT, STRAGGLER_FACTOR * slowest), SECOND)
         while any(flow.tracker.counters.pending for flow in self._flows) and not self._past(until):
             self._poll(until)

@@ -7,7 +7,7 @@ mark, so that missing, damaged or extra bytes do not hide the replies after them
 import re
 from collections.abc import Iterator
 
-from halloo._core.probe import NUMBERS
+from halloo._core.probe import NUMBER_MODULUS
 
 _MARK_SIZE = 12  # bytes, run number included
 _MARK_START = b"h"  # occurs nowhere else in a probe
@@ -18,7 +18,7 @@ class ReplyParser:
 
     def __init__(self, run: int, size: int) -> None:
         """Expect replies to the probes of `run`, of `size` bytes each."""
-        self._mark = _mark_pattern(b"%08x" % (run % NUMBERS))
+        self._mark = _mark_pattern(b"%08x" % (run % NUMBER_MODULUS))
         self._size = size
         self._buffer = bytearray()
 

@@ -13,7 +13,7 @@ from math import isfinite
 from typing import Any, Protocol
 
 from halloo._core.address import Address, AddressLike, parse
-from halloo._core.probe import LEAST, Probes
+from halloo._core.probe import MIN_SIZE, Probes
 from halloo._core.tls_options import ClientTLS
 from halloo._core.units import SECOND
 from halloo._net.datagrams import MOST
@@ -95,8 +95,8 @@ class PingConfig:
 
     def _range_checks(self) -> Checks:
         size, count, interval, flows = self.size, self.count, self.interval, self.flows
-        fact = f"must be {LEAST} to {MOST} bytes, not {size}"
-        yield not LEAST <= size <= MOST, "size", fact, "64, 128 and 1KiB are usual"
+        fact = f"must be {MIN_SIZE} to {MOST} bytes, not {size}"
+        yield not MIN_SIZE <= size <= MOST, "size", fact, "64, 128 and 1KiB are usual"
         yield count is not None and count < 1, "count", f"must be at least 1, not {count}", "omit it to run until ^C"
         fact = f"must be 0 seconds or more, not {interval:g}"
         yield interval < 0, "interval", fact, "with 0 each probe follows the last reply"

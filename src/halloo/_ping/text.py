@@ -11,7 +11,7 @@ from typing import TextIO
 
 from halloo._core.escape import printable
 from halloo._core.histogram import Summary
-from halloo._core.units import NONE, Unit, show_column, show_dscp, show_duration, show_time
+from halloo._core.units import NO_VALUE, Unit, show_column, show_dscp, show_duration, show_time
 from halloo._ping import remarks
 from halloo._ping.report import PHASES, PingReport, ProbeEvent, TargetReport
 
@@ -174,7 +174,7 @@ def _table(rows: Sequence[str], columns: Sequence[tuple[str, list[str]]], *, min
 
 
 def _cell(value: int | None, unit: Unit | None) -> str:
-    return NONE if value is None else show_time(value, unit)
+    return NO_VALUE if value is None else show_time(value, unit)
 
 
 def _note(note: remarks.Note) -> str:

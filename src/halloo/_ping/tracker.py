@@ -9,7 +9,15 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from halloo._core.histogram import Histogram
-from halloo._core.probe import ASKING, HEAD, STAMP_END, Probes, difference, read, read_stamp
+from halloo._core.probe import (
+    HEADER_SIZE,
+    REQUEST,
+    TIMESTAMP_END,
+    Probes,
+    first_difference,
+    read_header,
+    read_timestamp,
+)
 from halloo._ping.counters import MAX_TRACKED, Direction, LossDirection, Outage, ProbeCounters
 from halloo._ping.report import Clock, Kernel, Outcome, ProbeEvent, TargetReport, TimestampReport
 
@@ -105,7 +113,7 @@ class ProbeTracker:
         # Times are unique even if the clock is coarse, so that they identify a probe whose number is damaged.
         lead = self._written_ns - now.wall_ns
         self._written_ns = self._written_ns + 1 if 0 <= lead < MAX_CLOCK_LEAD else now.wall_ns
-        return self._probes.make(self.counters.sent, self._written_ns)
+        return self._probes.encode(self.counters.sent, self._written_ns)
 
     def mark_sent(self, now: Instant) -> int:
         """Record that the last encoded probe is sent now, and return its number."""
@@ -282,27 +290,27 @@ class ProbeTracker:
         sent = self._sent.get(number) if number is not None else None
         if number is None or sent is None:
             return None
-        return difference(self._probes.make(number, sent.written_ns), data)
+        return first_difference(self._probes.encode(number, sent.written_ns), data)
 
     def _match_damaged(self, named: int | None, data: bytes) -> int | None:
         """Find the probe of a damaged reply, whose number may be wrong or missing.
 
         A reply with a readable header of another run is not ours; one without is ours if most of its bytes match.
         """
-        pending, header = self.counters.outstanding()[:MAX_CANDIDATES], read(data)
+        pending, header = self.counters.outstanding()[:MAX_CANDIDATES], read_header(data)
         timed = (number for number in pending if header and header.sent_ns == self._sent[number].written_ns)
         named = next(timed, named)
         if named is not None or header is not None:
             return named
-        shares = {n: wrong_share(self._probes.make(n, self._sent[n].written_ns), data) for n in pending}
+        shares = {n: wrong_share(self._probes.encode(n, self._sent[n].written_ns), data) for n in pending}
         best = min(pending, key=shares.__getitem__, default=None)
         return None if best is None or shares[best] >= MAX_WRONG_SHARE else best
 
     def _record_timestamp(self, number: int, data: bytes, sent: Instant, received_wall_ns: int, rtt_ns: int) -> None:
-        if timestamp := read_stamp(data):
+        if timestamp := read_timestamp(data):
             self._direction.record(number, timestamp)
-            self._server_time.record(timestamp.left_ns - timestamp.came_ns)
-            forward, reverse = timestamp.came_ns - sent.wall_ns, received_wall_ns - timestamp.left_ns
+            self._server_time.record(timestamp.sent_ns - timestamp.received_ns)
+            forward, reverse = timestamp.received_ns - sent.wall_ns, received_wall_ns - timestamp.sent_ns
             self._forward.record(forward)
             self._reverse.record(reverse)
             steady = abs(received_wall_ns - sent.wall_ns - rtt_ns) < MAX_CLOCK_DRIFT
@@ -323,8 +331,8 @@ class ProbeTracker:
 
 def wrong_share(probe: bytes, reply: bytes) -> float:
     """Return the share of wrong bytes, aligned at the start or at the end, whichever is less, ignoring timestamps."""
-    skipped = STAMP_END if probe.startswith(ASKING) else HEAD
-    positions = [*range(HEAD), *range(max(skipped, len(probe) - _COMPARED_TAIL), len(probe))]
+    skipped = TIMESTAMP_END if probe.startswith(REQUEST) else HEADER_SIZE
+    positions = [*range(HEADER_SIZE), *range(max(skipped, len(probe) - _COMPARED_TAIL), len(probe))]
     shares = [1.0]
     for shift in (0, len(reply) - len(probe)):
         wrong = [probe[i] != reply[i + shift] for i in positions if 0 <= i + shift < len(reply)]

@@ -1,1 +1,1 @@
-"""The loop that serves: what is ready, whose state it is in, and what is done then."""
+"""The echo server: event loop, connections, datagrams, TLS, limits, workers and metrics."""

@@ -1,7 +1,4 @@
-"""Take clients in: from the listening sockets into the loop, unless the house is full or they are not welcome.
-
-Knows accept(2) and its errors. What becomes of a client afterwards is the loop's business.
-"""
+"""Accept connections, subject to limits and access lists."""
 
 import errno
 import socket
@@ -22,94 +19,94 @@ if TYPE_CHECKING:
     from halloo._server.tcp import Loop
     from halloo._server.timestamps import ProbeTimestamper
 
-ACCEPTS = 16  # connections taken at one event, so that a burst of them does not hold up the others
-FULL = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}  # nothing left to make a socket of
-FULL_PAUSE = 0.1  # seconds until the next try, when no connection of ours closes before
-LOOK = 1.0  # seconds after which a worker looks at a shared listener without having been woken
-# Errors that belong to the connection that was to be, not to the listener.
-PASSING = {
+MAX_ACCEPTS = 16  # connections accepted at one event, so that a burst does not delay the other descriptors
+RESOURCE_ERRORS = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}  # no descriptor or memory for a socket
+RESOURCE_PAUSE = 0.1  # seconds until the next attempt, if no connection closes before
+RETRY_INTERVAL = 1.0  # seconds after which a worker tries a shared listener without a wake-up
+# Errors of the new connection, not of the listener (accept(2)).
+CONNECTION_ERRORS = {
     getattr(errno, name, 0)
     for name in (
         *("ECONNABORTED", "EPROTO", "EPERM", "ENETDOWN", "ENOPROTOOPT", "EHOSTDOWN", "ENONET", "EHOSTUNREACH"),
         *("EOPNOTSUPP", "ENETUNREACH", "ECONNRESET", "ETIMEDOUT"),
     )
 }
-EXCLUSIVE = 1 << 28  # EPOLLEXCLUSIVE: of the workers that wait for one listener, wake one (epoll_ctl(2))
+EXCLUSIVE = 1 << 28  # EPOLLEXCLUSIVE: wake one of the workers that wait for a listener (epoll_ctl(2))
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A socket that listens, and what its clients find: the echo or a handler, in the clear or over TLS."""
+    """A server socket and its service: the echo or a handler, in the clear or over TLS."""
 
     sock: socket.socket
     handler: Handler | None = None
     context: "SSLContext | None" = None
-    respond: Respond | None = None  # to datagrams
-    timestamper: "ProbeTimestamper | None" = None  # of datagrams
+    respond: Respond | None = None  # for datagrams
+    timestamper: "ProbeTimestamper | None" = None  # for datagrams
 
     @property
     def stream(self) -> bool:
-        """Whether its clients connect; otherwise they send datagrams."""
+        """Whether it accepts connections; otherwise it receives datagrams."""
         return self.sock.type == socket.SOCK_STREAM
 
 
 class Acceptor:
-    """The listening sockets of a loop, open or shut together."""
+    """The listening sockets of a loop, all accepting or all paused."""
 
-    def __init__(self, loop: "Loop", posts: Sequence[Endpoint], *, clients: int | None, shared: bool) -> None:
-        """Stand open; `clients` is how many to let in at all, `shared` that other workers have the same listeners."""
+    def __init__(self, loop: "Loop", endpoints: Sequence[Endpoint], *, clients: int | None, shared: bool) -> None:
+        """Start accepting; `clients` is the total number to accept; `shared` means that workers share the listeners."""
         self.admission = AdmissionControl(loop.limits) if loop.limits.controls_admission else None
-        self._hosts: list[str] = []  # by descriptor, where they are counted
+        self._hosts: list[str] = []  # by descriptor, if there is a limit per host
         self._loop = loop
-        self._posts = {post.sock.fileno(): post for post in posts}
+        self._endpoints = {post.sock.fileno(): post for post in endpoints}
         self._clients = clients
         self._shared = shared
         self._events = READ | (EXCLUSIVE if shared else 0)
-        self.open = False
+        self.accepting = False
         self.resume_accepting()
         if shared:
             self._retry()
 
-    def add(self, posts: Sequence[Endpoint]) -> None:
-        """Stand open at more sockets."""
+    def add(self, endpoints: Sequence[Endpoint]) -> None:
+        """Accept at more sockets."""
         self.pause_accepting()
-        self._posts.update((post.sock.fileno(), post) for post in posts)
+        self._endpoints.update((post.sock.fileno(), post) for post in endpoints)
         self.resume_accepting()
 
     def resume_accepting(self) -> None:
-        """Take clients in again."""
-        if not self.open:
-            self.open = True
-            for fd in self._posts:
-                self._loop.table.begin(fd, states.LISTENING)
+        """Accept connections again."""
+        if not self.accepting:
+            self.accepting = True
+            for fd in self._endpoints:
+                self._loop.table.add(fd, states.LISTENING)
                 self._loop.poller.watch(fd, self._events)
 
     def pause_accepting(self) -> None:
-        """Take nobody in for now; who connects waits in the kernel's queue."""
-        if self.open:
-            self.open = False
-            for fd in self._posts:
+        """Stop accepting; new clients wait in the kernel's queue."""
+        if self.accepting:
+            self.accepting = False
+            for fd in self._endpoints:
                 self._loop.table.state[fd] = states.FREE
-                with suppress(OSError, KeyError, ValueError):  # its owner has closed it already
-                    self._loop.poller.forget(fd)
+                with suppress(OSError, KeyError, ValueError):  # the caller has closed it already
+                    self._loop.poller.unwatch(fd)
 
     def close(self) -> None:
-        """Take in everybody who waits, and then nobody more."""
-        for fd in self._posts if self.open else ():
-            while self.open and self.accept(fd):
+        """Accept every client in the queue, and then no more."""
+        for fd in self._endpoints if self.accepting else ():
+            while self.accepting and self.accept(fd):
                 pass
         self.pause_accepting()
-        self._posts.clear()
+        self._endpoints.clear()
 
     def accept(self, fd: int) -> bool:
-        """Take in who waits at a listener: the act LISTENING; whether more may be waiting."""
-        post, more = self._posts[fd], True
-        for _ in range(ACCEPTS):
-            if self._loop.table.row[states.ACCEPTED] == self._clients:
+        """Accept clients from a listener: the handler for LISTENING. Return whether more may be queued."""
+        endpoint, more = self._endpoints[fd], True
+        for _ in range(MAX_ACCEPTS):
+            if self._loop.table.counters[states.ACCEPTED] == self._clients:
                 self.pause_accepting()
                 return False
             try:
-                sock, peer = post.sock.accept()
+                sock, peer = endpoint.sock.accept()
             except BlockingIOError:
                 more = False
                 break
@@ -117,49 +114,49 @@ class Acceptor:
                 if self._out_of_resources(error):
                     return False
                 continue
-            if (self.admission is None or self._admit(sock, peer)) and not self._begin(sock, peer, post):
+            if (self.admission is None or self._admit(sock, peer)) and not self._add_connection(sock, peer, endpoint):
                 return False
         if self._shared:
-            # To the end of the kernel's queue of waiters: otherwise the same worker would be woken each time.
-            self._loop.poller.forget(fd)
+            # Move to the end of the kernel's wait queue: otherwise the same worker would be woken each time.
+            self._loop.poller.unwatch(fd)
             self._loop.poller.watch(fd, self._events)
         return more
 
     def _out_of_resources(self, error: OSError) -> bool:
-        """Pause after an error that the next client would meet too, and say so; count one that was a client's own."""
-        if error.errno in FULL:
+        """Pause after an error that the next client would meet too, and return True; count one of this client alone."""
+        if error.errno in RESOURCE_ERRORS:
             self._pause(error)
             return True
-        if error.errno not in PASSING:
+        if error.errno not in CONNECTION_ERRORS:
             raise error
         self._loop.table.count(errno.errorcode[error.errno or 0])
         return False
 
     def connection_closed(self, fd: int) -> None:
-        """Note that a client has gone; perhaps there is room again."""
+        """Update admission, and accept again if paused: there may be resources now."""
         if self.admission:
             self.admission.leave(self._hosts[fd] if self._hosts else "")
-        if not self.open and self._posts and self._loop.running:
+        if not self.accepting and self._endpoints and self._loop.running:
             self.resume_accepting()
 
-    def _begin(self, sock: socket.socket, peer: PeerName, post: Endpoint) -> bool:
-        """Hand a client to the loop; whether the next one may come too."""
+    def _add_connection(self, sock: socket.socket, peer: PeerName, endpoint: Endpoint) -> bool:
+        """Hand a client to the loop; return whether to accept further ones."""
         sock.setblocking(False)
         fd = sock.fileno()
-        if self.admission and self._loop.limits.max_per_host:  # before it begins, for it may end at once
+        if self.admission and self._loop.limits.max_per_host:  # before it is added, because it may close at once
             if fd >= len(self._hosts):
                 self._hosts.extend([""] * (fd + 64 - len(self._hosts)))
-            self._hosts[fd] = sys.intern(host_of(peer))  # one text for all who come from there
+            self._hosts[fd] = sys.intern(host_of(peer))  # one string for all clients of a host
         try:
-            self._loop.begin(sock, peer, post)
+            self._loop.add_connection(sock, peer, endpoint)
         except OSError as error:
             if self.admission:
                 self.admission.leave(host_of(peer))
             sock.close()
-            if isinstance(error, ConnectionError):  # gone before TLS began
+            if isinstance(error, ConnectionError):  # closed before the TLS handshake
                 self._loop.table.count(errno.errorcode.get(error.errno or 0, "other"))
             else:
-                self._pause(error)  # a poller that cannot watch one more
+                self._pause(error)  # the poller cannot watch one more
                 return False
         return True
 
@@ -170,7 +167,7 @@ class Acceptor:
         with suppress(OSError):
             sock.setblocking(False)
             sock.shutdown(socket.SHUT_WR)
-            while sock.recv(65536):  # closed with bytes unread it would be a reset
+            while sock.recv(65536):  # closing with unread bytes would send a reset
                 pass
         sock.close()
         self._loop.table.count(reason)
@@ -179,23 +176,23 @@ class Acceptor:
         return False
 
     def _pause(self, error: OSError) -> None:
-        """Stop accepting until a connection closes or a moment has passed: a full listener would be ready for ever.
+        """Stop accepting until a connection closes or RESOURCE_PAUSE has passed; the listener would stay ready.
 
-        A worker waits for a connection of its own: asking on a timer would swallow wake-ups meant for the others.
+        A worker waits for one of its own connections: a timer would take wake-ups meant for the others.
         """
         self._loop.table.count(errno.errorcode[error.errno or 0])
         self.pause_accepting()
         if not (self._shared and self._loop.table.open):
-            self._loop.timers.at(self._loop.clock() + FULL_PAUSE, self.resume_accepting)
+            self._loop.timers.call_at(self._loop.clock() + RESOURCE_PAUSE, self.resume_accepting)
 
     def _retry(self) -> None:
-        """Try each listener once a second: a wake-up may have gone to a worker that could not use it."""
-        if self.open:
-            for fd in self._posts:
+        """Try each listener once a second: its wake-up may have gone to a worker that could not accept."""
+        if self.accepting:
+            for fd in self._endpoints:
                 self.accept(fd)
-        self._loop.timers.at(self._loop.clock() + LOOK, self._retry)
+        self._loop.timers.call_at(self._loop.clock() + RETRY_INTERVAL, self._retry)
 
 
 def host_of(peer: PeerName) -> str:
-    """Give the host of an address as accept(2) reports it; a Unix socket's client has none."""
+    """Return the host of an address as accept(2) reports it, "" for a Unix socket."""
     return peer[0] if isinstance(peer, tuple) else ""

@@ -1,7 +1,7 @@
-"""End connections: at the client's wish, at ours, or when a deadline has passed.
+"""Close connections: after the client's end, on the server's decision, or at a deadline.
 
-Knows the loop. Closing with bytes unread would be a reset, which destroys what the client has not read yet (RFC 1122,
-4.2.2.13); so when it is us who end, our end is sent first, and then what still comes is read until the client's own.
+Closing with unread bytes would send a reset, which destroys what the client has not read yet (RFC 1122, 4.2.2.13). So
+when the server closes first, it sends FIN and then reads until the client's FIN.
 """
 
 from collections.abc import Callable
@@ -16,96 +16,94 @@ from halloo._server.poller import READ, WRITE
 if TYPE_CHECKING:
     from halloo._server.tcp import Loop
 
-GOODBYE = 1.0  # seconds that a client has for its own end after ours
+LINGER_TIMEOUT = 1.0  # seconds that a client has to close after our FIN
 
 
 class Closer:
-    """The acts PARTING and LEAVING, and what leads to them."""
+    """The handlers for TLS_CLOSING and LINGERING, deadlines, and the transitions to them."""
 
     def __init__(self, loop: "Loop") -> None:
-        """End connections of a loop."""
         self._loop = loop
         self._deadlines = Deadlines()
         self._reasons: dict[int, str] = {}
-        self._alarm = inf  # when the next look at the deadlines is due
+        self._next_check = inf  # when the next look at the deadlines is due
 
     def close_after_flush(self, fd: int) -> None:
-        """End a connection all of whose bytes are answered, at the client's end; the act PARTING tries again."""
+        """Close a connection after the client's end; everything is answered. The handler for TLS_CLOSING retries it."""
         try:
             self._loop.poller.close_notify(fd)
         except BlockingIOError:
             self._loop.table.state[fd] = states.TLS_CLOSING
             self._loop.poller.change(fd, WRITE)
-            self.set_deadline(fd, self._loop.limits.stall_timeout or GOODBYE, "stall_timeout")
+            self.set_deadline(fd, self._loop.limits.stall_timeout or LINGER_TIMEOUT, "stall_timeout")
         except OSError as error:
-            self._loop.lose(fd, error)
+            self._loop.connection_failed(fd, error)
         else:
             self._loop.close(fd)
 
-    def end(self, fd: int, reason: str) -> None:
-        """End a connection of our own accord, and count why."""
+    def disconnect(self, fd: int, reason: str) -> None:
+        """Close a connection on the server's decision, and count the reason."""
         self._loop.table.count(reason)
-        self._loop.table.row[states.LOST] += len(self._loop.table.pending_writes.get(fd, b""))
+        self._loop.table.counters[states.LOST] += len(self._loop.table.pending_writes.get(fd, b""))
         self.linger(fd, reason)
 
     def linger(self, fd: int, reason: str) -> None:
-        """Send our end, and give the client a while for its own."""
+        """Send FIN, and wait LINGER_TIMEOUT for the client's."""
         loop = self._loop
-        with suppress(OSError):  # TLS was not agreed yet, or its goodbye finds no room
+        with suppress(OSError):  # no TLS handshake yet, or no room for close_notify
             loop.poller.close_notify(fd)
-        with suppress(OSError):  # the client's reset came first
+        with suppress(OSError):  # the client has reset the connection
             loop.poller.shutdown_write(fd)
         loop.table.discard_pending(fd)
         loop.table.state[fd] = states.LINGERING
         loop.poller.change(fd, READ)
         self._reasons[fd] = reason
-        self.set_deadline(fd, GOODBYE, reason)
+        self.set_deadline(fd, LINGER_TIMEOUT, reason)
 
     def discard_input(self, fd: int) -> None:
-        """Read and throw away what a client still sends, until its end: the act LEAVING."""
+        """Read and discard what a client still sends, until its end: the handler for LINGERING."""
         try:
-            over = not self._loop.poller.readv(fd, [self._loop.buffer])
+            ended = not self._loop.poller.readv(fd, [self._loop.buffer])
         except BlockingIOError:
-            over = False
+            ended = False
         except OSError:
-            over = True
-        if over:
+            ended = True
+        if ended:
             self._loop.close(fd, self._reasons.pop(fd, "left"))
 
     def set_deadline(self, fd: int, seconds: float, reason: str) -> None:
-        """Close the connection, for the reason, unless its deadline is lifted within so many seconds."""
+        """Close the connection for `reason` unless `clear_deadline` is called within `seconds`."""
         when = self._loop.clock() + seconds
         self._deadlines.set(fd, when, reason)
-        self._wake_at(when)
+        self._check_at(when)
 
     def clear_deadline(self, fd: int) -> None:
-        """Expect nothing more of a connection."""
+        """Remove the deadline of a connection."""
         if self._deadlines:
-            self._deadlines.lift(fd)
+            self._deadlines.clear(fd)
             self._reasons.pop(fd, None)
 
     def _expire(self) -> None:
-        """Close what had until now, and come back for the next."""
-        loop, self._alarm = self._loop, inf
-        for fd, reason in self._deadlines.missed(loop.clock()):
-            if loop.table.state[fd] != states.LINGERING:  # that one's reason was counted when it was told to leave
+        loop, self._next_check = self._loop, inf
+        for fd, reason in self._deadlines.pop_expired(loop.clock()):
+            if loop.table.state[fd] != states.LINGERING:  # whose reason is counted already
                 loop.table.count(reason)
             loop.close(fd, reason)
         if self._deadlines:
-            self._wake_at(self._deadlines.next)
+            self._check_at(self._deadlines.earliest)
 
-    def _wake_at(self, when: float) -> None:
-        if when < self._alarm:
-            self._alarm = when
-            self._loop.timers.at(when, self._expire)
-
-
-QUIET = 0.25  # seconds without a byte: longer than a pause between two segments
-STEP = 0.02  # seconds between two looks
+    def _check_at(self, when: float) -> None:
+        if when < self._next_check:
+            self._next_check = when
+            self._loop.timers.call_at(when, self._expire)
 
 
-def drain(loop: "Loop", seconds: float, *, closed: Callable[[], None]) -> None:
-    """Let the loop finish what it owes, within `seconds`; `closed` is called when the last client has been taken in.
+QUIET_TIME = 0.25  # seconds without input, longer than the gap between two segments
+POLL_INTERVAL = 0.02  # seconds between two checks
+
+
+def drain(loop: "Loop", seconds: float, *, close_listener: Callable[[], None]) -> None:
+    """Answer what clients have sent, within `seconds`; `close_listener` is called once every queued client is accepted.
 
     What the deadline, or a `stop` meanwhile, cuts off is counted.
     """
@@ -114,20 +112,21 @@ def drain(loop: "Loop", seconds: float, *, closed: Callable[[], None]) -> None:
     loop.acceptor.close()
     if loop.datagrams:
         loop.datagrams.drain(deadline)
-    closed()
+    close_listener()
     now = loop.clock()
-    heard = dict.fromkeys(loop.table.in_state(*states.CONNECTED), now)
+    last_active = dict.fromkeys(loop.table.in_state(*states.CONNECTED), now)
     while loop.running and loop.table.open and now < deadline:
-        ready = loop.turn(STEP)
+        ready = loop.turn(POLL_INTERVAL)
         now = loop.clock()
-        for act in loop.timers.due(now):
+        for act in loop.timers.pop_due(now):
             act()
-        heard.update((fd, now) for fd, _ in ready)
+        last_active.update((fd, now) for fd, _ in ready)
         for fd in loop.table.in_state(states.ECHOING, states.LIMITED, states.HANDLING):
-            if now - heard.get(fd, now) >= QUIET and not loop.poller.in_flight(fd):
-                loop.closer.end(fd, "drained")
+            if now - last_active.get(fd, now) >= QUIET_TIME and not loop.poller.queued_bytes(fd):
+                loop.closer.disconnect(fd, "drained")
     for fd in loop.table.in_state(*states.CONNECTED):
         if loop.table.state[fd] != states.LINGERING:
             loop.table.count("cut_off")
-            loop.table.row[states.LOST] += len(loop.table.pending_writes.get(fd, b"")) + loop.poller.in_flight(fd)
+            pending = len(loop.table.pending_writes.get(fd, b""))
+            loop.table.counters[states.LOST] += pending + loop.poller.queued_bytes(fd)
     loop.running = False

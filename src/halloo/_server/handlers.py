@@ -1,7 +1,7 @@
 """Answer with a function instead of the echo: once a line, a chunk or a message.
 
-Knows framings and the loop's reads and writes. A connection's answers keep their order; while one is owed, the next
-message is not even looked at, so a client that does not read costs one batch of answers and what it had sent before.
+The answers of a connection keep their order. While one is pending, the next message is not even parsed, so a client
+that does not read costs one batch of answers and what it had sent before.
 """
 
 import logging
@@ -16,133 +16,133 @@ if TYPE_CHECKING:
     from halloo._server.tcp import Loop
 
 
-BATCH = 64 * 1024  # bytes of answers collected before they are written
+BATCH_SIZE = 64 * 1024  # bytes of answers collected before they are written
 
 log = logging.getLogger("halloo")
 
 
-Respond = Callable[[bytes], bytes | None]  # what is answered to a message; None is no answer
+Respond = Callable[[bytes], bytes | None]  # the answer to a message; None is no answer
 PeerName = (
     tuple[str, int] | tuple[str, int, int, int] | str
 )  # as accept(2) reports it; of a Unix socket, its name or ""
 
 
 class Handler(Protocol):
-    """What answers instead of the echo; see `answering` and `pages`."""
+    """Answers instead of the echo; see `RespondHandler` and `metrics.HttpHandler`."""
 
     def opened(self, loop: "Loop", fd: int) -> None:
-        """Take note of a connection just accepted."""
+        """Handle a new connection, after any TLS handshake."""
 
     def readable(self, loop: "Loop", fd: int) -> None:
-        """Read what has come."""
+        """Read and answer."""
 
     def writable(self, loop: "Loop", fd: int) -> None:
-        """Go on, now that all that was owed has been repaid."""
+        """Continue after the pending write is flushed."""
 
     def closed(self, fd: int) -> None:
-        """Forget a connection that is closed."""
+        """Release what is kept for a closed connection."""
 
 
 class ConnectionObserver(Protocol):
-    """Who is told of clients' coming and going, where somebody wants to know."""
+    """Observes clients as they connect, send datagrams, are refused, and disconnect."""
 
     def opened(self, fd: int, peer: PeerName) -> None:
-        """Take note of a client."""
+        """Observe an accepted connection."""
 
     def datagram_received(self, peer: PeerName) -> None:
-        """Take note of somebody who sends datagrams."""
+        """Observe a sender of datagrams."""
 
     def refused(self, peer: PeerName, reason: str) -> None:
-        """Take note of a client that was turned away."""
+        """Observe a refused client."""
 
     def closed(self, fd: int, reason: str) -> None:
-        """Take note of an end; the reason is empty for the client's own."""
+        """Observe a closed connection; the reason is empty if the client closed."""
 
 
 @dataclass(slots=True)
-class Exchange:
-    """One connection: its framing, the messages not yet answered, and whether the client has finished."""
+class MessageQueue:
+    """The messages of one connection that are not answered yet."""
 
     framing: Framer
     messages: Iterator[bytes] = field(default_factory=lambda: iter(()))
-    finished: bool = False
+    eof: bool = False
     failure: str | None = None
 
     def fail(self, failure: str) -> None:
-        """Answer nothing more; what is answered already is sent."""
+        """Drop the remaining messages; answers made already are sent."""
         self.messages, self.failure = iter(()), failure
 
 
 class RespondHandler:
-    """A handler for the loop: `greeting` first, then `respond(message)` for each message, None for no answer."""
+    """Sends `greeting`, then `respond(message)` for each message; None is no answer."""
 
     def __init__(self, respond: Respond | None, framing: str, greeting: bytes) -> None:
-        """Answer with the message itself where `respond` is None. Raises UsageError for an unknown framing."""
+        """Answer with the message itself if `respond` is None. Raises UsageError for an unknown framing."""
         if framing not in FRAMERS:
-            raise UsageError(f"{framing!r} is no framing", f"use one of {', '.join(FRAMERS)}")
-        self.plain = respond is None and not greeting
-        """Whether this would answer like the echo itself, which is quicker at it."""
+            raise UsageError(f"{framing!r} is not a framing", f"use one of {', '.join(FRAMERS)}")
+        self.plain_echo = respond is None and not greeting
+        """Whether the answers equal the plain echo, which is faster."""
         self.respond = respond
         self._framing = FRAMERS[framing]
         self.greeting = greeting
-        self._talks: dict[int, Exchange] = {}
+        self._queues: dict[int, MessageQueue] = {}
 
     def opened(self, loop: "Loop", fd: int) -> None:
-        """Greet."""
-        self._talks[fd] = Exchange(self._framing())
+        """Send the greeting."""
+        self._queues[fd] = MessageQueue(self._framing())
         if self.greeting:
             loop.send(fd, self.greeting)
 
     def readable(self, loop: "Loop", fd: int) -> None:
-        """Read, and answer what the reading completed."""
-        piece = loop.receive(fd)
-        if piece is None:
+        """Read, and answer the messages that are complete."""
+        chunk = loop.receive(fd)
+        if chunk is None:
             return
-        data = bytes(piece)
-        talk = self._talks[fd]
-        talk.finished = not data
-        talk.messages = talk.framing.feed(data) if data else talk.framing.finish()
+        data = bytes(chunk)
+        queue = self._queues[fd]
+        queue.eof = not data
+        queue.messages = queue.framing.feed(data) if data else queue.framing.feed_eof()
         self.writable(loop, fd)
 
     def writable(self, loop: "Loop", fd: int) -> None:
-        """Go on answering until there is nothing left or the client does not take it; close after the last."""
-        talk = self._talks[fd]
-        while answers := self._answers(talk):
+        """Answer until no message is left or a write is pending; close after the last."""
+        queue = self._queues[fd]
+        while answers := self._answers(queue):
             if not loop.send(fd, answers):
                 return
-        if talk.failure:
-            loop.table.count(talk.failure)
-            loop.closer.linger(fd, talk.failure)
-        elif talk.finished:
+        if queue.failure:
+            loop.table.count(queue.failure)
+            loop.closer.linger(fd, queue.failure)
+        elif queue.eof:
             loop.closer.close_after_flush(fd)
         else:
             loop.limiter.throttle_if_overdrawn(fd)
 
     def closed(self, fd: int) -> None:
-        """Forget the connection."""
-        self._talks.pop(fd, None)
+        """Remove the connection's queue."""
+        self._queues.pop(fd, None)
 
-    def _answers(self, talk: Exchange) -> bytes:
-        """Answer the next messages, about a BATCH of bytes; empty when all are answered."""
+    def _answers(self, queue: MessageQueue) -> bytes:
+        """Answer the next messages, about BATCH_SIZE bytes; empty if all are answered."""
         answers, collected = [], 0
         try:
-            for frame in talk.messages:
-                answer = self._answer(talk, frame)
+            for frame in queue.messages:
+                answer = self._answer(queue, frame)
                 if answer is not None:
                     answers.append(answer)
                     collected += len(answer)
-                if talk.failure or collected >= BATCH:
+                if queue.failure or collected >= BATCH_SIZE:
                     break
-        except HallooError as error:  # the client's framing
-            talk.fail(type(error).__name__)
+        except HallooError as error:  # invalid framing by the client
+            queue.fail(type(error).__name__)
         return b"".join(answers)
 
-    def _answer(self, talk: Exchange, frame: bytes) -> bytes | None:
+    def _answer(self, queue: MessageQueue, frame: bytes) -> bytes | None:
         try:
-            body = talk.framing.body(frame)
+            body = queue.framing.body(frame)
             answer = self.respond(body) if self.respond else body
-            return None if answer is None else talk.framing.like(frame, answer)
+            return None if answer is None else queue.framing.frame_reply(frame, answer)
         except Exception:
-            log.exception("respond failed; its connection is closed, the others go on")
-            talk.fail("respond")
+            log.exception("respond failed; its connection is closed, others are not affected")
+            queue.fail("respond")
             return None

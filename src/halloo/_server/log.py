@@ -1,7 +1,6 @@
-"""Tell of clients' coming and going, a line each: as text for a person, as JSON for a program.
+"""Log clients as they connect and disconnect, one line each: text for people, JSON for programs.
 
-Knows what a line looks like. Each is handed to `write`, which must not block: a reader who has stopped reading is no
-reason to stop serving.
+`write` takes each line and must not block, because a full pipe must not stop the server.
 """
 
 import json
@@ -18,51 +17,49 @@ Write = Callable[[str], object]
 
 
 class TextLog:
-    """`Connected by ('127.0.0.1', 51234)`, as in the tutorial; and why somebody was turned away or sent home."""
+    """`Connected by ('127.0.0.1', 51234)`, as in the tutorial, and the clients that were refused, with the reason."""
 
     def __init__(self, write: Write) -> None:
-        """Write lines to `write`."""
         self._write = write
 
-    def opened(self, fd: int, peer: PeerName) -> None:  # noqa: ARG002 - the shape is Witness's
-        """Say who has come."""
-        self._write(f"Connected by {shown(peer)}")
+    def opened(self, fd: int, peer: PeerName) -> None:  # noqa: ARG002 - ConnectionObserver's signature
+        """Log a new connection."""
+        self._write(f"Connected by {format_peer(peer)}")
 
     def datagram_received(self, peer: PeerName) -> None:
-        """Say who sends datagrams."""
-        self._write(f"Heard from {shown(peer)}")
+        """Log a sender of datagrams."""
+        self._write(f"Datagrams from {format_peer(peer)}")
 
     def refused(self, peer: PeerName, reason: str) -> None:
-        """Say who was turned away."""
-        self._write(f"Refused {shown(peer)}: {reason.replace('_', ' ')}")
+        """Log a refused client."""
+        self._write(f"Refused {format_peer(peer)}: {reason.replace('_', ' ')}")
 
     def closed(self, fd: int, reason: str) -> None:
-        """Say nothing: that a client leaves is no news."""
+        """Log nothing."""
 
 
 class JsonLog:
     """An object a line: {"event": "connected" | "datagram_received" | "refused" | "closed", "data": {...}}."""
 
     def __init__(self, write: Write) -> None:
-        """Write lines to `write`."""
         self._write = write
         self._peers: dict[int, PeerName] = {}
 
     def opened(self, fd: int, peer: PeerName) -> None:
-        """Say who has come."""
+        """Log a new connection."""
         self._peers[fd] = peer
         self._line("connected", peer, None)
 
     def datagram_received(self, peer: PeerName) -> None:
-        """Say who sends datagrams."""
+        """Log a sender of datagrams."""
         self._line("datagram_received", peer, None)
 
     def refused(self, peer: PeerName, reason: str) -> None:
-        """Say who was turned away."""
+        """Log a refused client."""
         self._line("refused", peer, reason)
 
     def closed(self, fd: int, reason: str) -> None:
-        """Say who has gone; the reason is null when it was the client's own wish."""
+        """Log a closed connection; the reason is null if the client closed."""
         self._line("closed", self._peers.pop(fd, ""), reason or None)
 
     def _line(self, event: str, peer: PeerName, reason: str | None) -> None:
@@ -70,13 +67,13 @@ class JsonLog:
         self._write(json.dumps({"event": event, "data": data}))
 
 
-def shown(peer: PeerName) -> str:
-    """Write an address as Python shows it; a Unix socket's client usually has none."""
+def format_peer(peer: PeerName) -> str:
+    """Format an address as Python does; a client of a Unix socket usually has none."""
     return str(peer[:2]) if isinstance(peer, tuple) else printable(peer) or "a local process"
 
 
-def line(now: Snapshot, before: Snapshot) -> str:
-    """Say how things stand, and how fast they went since the snapshot before."""
+def format_interval(now: Snapshot, before: Snapshot) -> str:
+    """Format the present state, and the rates since the previous snapshot."""
     seconds = max(now.uptime_seconds - before.uptime_seconds, 1e-9)
     parts = [
         f"{now.open} open",
@@ -86,40 +83,40 @@ def line(now: Snapshot, before: Snapshot) -> str:
         f"{show_size((now.received_bytes - before.received_bytes) / seconds)}/s in",
         f"{show_size((now.sent_bytes - before.sent_bytes) / seconds)}/s out",
     ]
-    return ", ".join(parts + _troubles(now))
+    return ", ".join(parts + _problems(now))
 
 
-def totals(seen: Snapshot) -> str:
-    """Say what a server has done in all."""
-    came = [f"{seen.accepted} clients"] if seen.accepted or not seen.datagrams else []
-    if seen.datagrams:
-        came.append(f"{seen.datagrams} datagrams")
+def format_totals(snapshot: Snapshot) -> str:
+    """Format what a server has done in all."""
+    received = [f"{snapshot.accepted} clients"] if snapshot.accepted or not snapshot.datagrams else []
+    if snapshot.datagrams:
+        received.append(f"{snapshot.datagrams} datagrams")
     parts = [
-        f"{' and '.join(came)} in {show_duration(int(seen.uptime_seconds * 1e9))}",
-        f"{seen.received_bytes} bytes in",
-        f"{seen.sent_bytes} bytes out",
+        f"{' and '.join(received)} in {show_duration(int(snapshot.uptime_seconds * 1e9))}",
+        f"{snapshot.received_bytes} bytes in",
+        f"{snapshot.sent_bytes} bytes out",
     ]
-    if seen.lost_bytes:
-        parts.append(f"{seen.lost_bytes} bytes cut off")
-    return ", ".join(parts + _troubles(seen))
+    if snapshot.lost_bytes:
+        parts.append(f"{snapshot.lost_bytes} bytes cut off")
+    return ", ".join(parts + _problems(snapshot))
 
 
-def _troubles(seen: Snapshot) -> list[str]:
+def _problems(snapshot: Snapshot) -> list[str]:
     parts = []
-    if seen.dropped:
-        parts.append(f"{seen.dropped} datagrams dropped by the kernel")
-    if seen.pending_write_bytes:
+    if snapshot.dropped:
+        parts.append(f"{snapshot.dropped} datagrams dropped by the kernel")
+    if snapshot.pending_write_bytes:
         parts.append(
-            f"{show_size(seen.pending_write_bytes)} pending for "
-            f"{show_duration(int(seen.oldest_pending_write_seconds * 1e9))}"
+            f"{show_size(snapshot.pending_write_bytes)} pending for "
+            f"{show_duration(int(snapshot.oldest_pending_write_seconds * 1e9))}"
         )
-    for word, counts in (("refused", seen.refused), ("ended", seen.ended), ("errors", seen.errors)):
+    for word, counts in (("refused", snapshot.refused), ("ended", snapshot.ended), ("errors", snapshot.errors)):
         if counts:
             parts.append(f"{word}: " + " ".join(f"{name} {count}" for name, count in counts.items()))
     return parts
 
 
-def tell_certificate(listener: Listener) -> None:
-    """Say how clients can know the certificate that was made, if one was."""
+def print_fingerprint(listener: Listener) -> None:
+    """Print the fingerprint of the certificate that was generated, if one was."""
     if listener.made:
         print(f"halloo: made a certificate; clients add: --fingerprint {listener.made}", file=sys.stderr, flush=True)

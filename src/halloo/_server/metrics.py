@@ -1,6 +1,6 @@
 """Serve a few pages over HTTP from the loop: as much of RFC 9112 as a scraper or a health check needs.
 
-Knows GET and HEAD. A connection is one request and its answer; whoever wants more puts a proxy before it.
+GET and HEAD, one request a connection; for more, put a proxy in front.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -9,64 +9,65 @@ from halloo._server.connections import Snapshot
 from halloo._server.tcp import Loop
 from halloo.errors import Unsupported
 
-LONGEST = 16 * 1024  # bytes of a request's head
+MAX_HEAD = 16 * 1024  # bytes of a request's headers
 REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed", 431: "Headers Too Large"}
 
-Page = Callable[[], tuple[str, bytes]]  # gives the media type and the content
+Page = Callable[[], tuple[str, bytes]]  # returns the media type and the content
 
 
 class HttpHandler:
     """A handler for the loop: pages by path."""
 
     def __init__(self, pages: Mapping[str, Page]) -> None:
-        """Serve `pages`, each made anew for each request."""
+        """Serve `pages`, each generated for each request."""
         self._pages = pages
         self._heads: dict[int, bytes] = {}
 
-    def opened(self, loop: Loop, fd: int) -> None:  # noqa: ARG002 - the shape is Conversation's
-        """Start with nothing read."""
+    def opened(self, loop: Loop, fd: int) -> None:  # noqa: ARG002 - Handler's signature
+        """Start with an empty request."""
         self._heads[fd] = b""
 
     def readable(self, loop: Loop, fd: int) -> None:
-        """Read the head of the request, and answer it when it is whole."""
-        piece = loop.receive(fd)
-        if piece is None:
+        """Read the request headers, and answer once they are complete."""
+        chunk = loop.receive(fd)
+        if chunk is None:
             return
-        head = self._heads[fd] = self._heads[fd] + bytes(piece)
+        head = self._heads[fd] = self._heads[fd] + bytes(chunk)
         if b"\r\n\r\n" in head:
             self._answer(loop, fd, *self._page(head))
-        elif len(head) > LONGEST:
-            self._answer(loop, fd, 431, "text/plain", b"", bodiless=False)
-        elif not piece:
+        elif len(head) > MAX_HEAD:
+            self._answer(loop, fd, 431, "text/plain", b"", head_only=False)
+        elif not chunk:
             loop.closer.close_after_flush(fd)
 
     def writable(self, loop: Loop, fd: int) -> None:
-        """End the connection: the answer is sent."""
+        """Close the connection: the answer is sent."""
         loop.closer.linger(fd, "answered")
 
     def closed(self, fd: int) -> None:
-        """Forget the connection."""
+        """Drop the request."""
         self._heads.pop(fd, None)
 
     def _page(self, head: bytes) -> tuple[int, str, bytes, bool]:
-        words = head.split(b"\r\n", 1)[0].decode("latin-1").split(" ")
-        if len(words) != 3 or not words[2].startswith("HTTP/1."):  # noqa: PLR2004 - method, target and version
-            return 400, "text/plain", b"this is HTTP/1.1\n", False
-        if words[0] not in ("GET", "HEAD"):
-            return 405, "text/plain", b"only GET and HEAD\n", False
-        page = self._pages.get(words[1].partition("?")[0])
+        method, _, rest = head.split(b"\r\n", 1)[0].decode("latin-1").partition(" ")
+        target, _, version = rest.partition(" ")
+        if not version.startswith("HTTP/1.") or " " in version:
+            return 400, "text/plain", b"not an HTTP/1.1 request\n", False
+        if method not in ("GET", "HEAD"):
+            return 405, "text/plain", b"only GET and HEAD are supported\n", False
+        page = self._pages.get(target.partition("?")[0])
         if page is None:
-            return 404, "text/plain", f"here are {' and '.join(self._pages)}\n".encode(), words[0] == "HEAD"
-        return 200, *page(), words[0] == "HEAD"
+            return 404, "text/plain", f"available: {', '.join(self._pages)}\n".encode(), method == "HEAD"
+        return 200, *page(), method == "HEAD"
 
-    def _answer(self, loop: Loop, fd: int, code: int, kind: str, body: bytes, bodiless: bool) -> None:  # noqa: PLR0917
+    def _answer(self, loop: Loop, fd: int, code: int, content_type: str, body: bytes, head_only: bool) -> None:  # noqa: PLR0917
         head = (
             f"HTTP/1.1 {code} {REASONS[code]}\r\n"
-            f"Content-Type: {kind}\r\n"
+            f"Content-Type: {content_type}\r\n"
             f"Content-Length: {len(body)}\r\n"
             "Connection: close\r\n\r\n"
         ).encode()
-        if loop.send(fd, head if bodiless else head + body):
+        if loop.send(fd, head if head_only else head + body):
             self.writable(loop, fd)
 
 
@@ -77,47 +78,54 @@ try:
 except ImportError:
     raise Unsupported("--metrics needs prometheus_client", "pip install 'halloo[metrics]'") from None
 
-KIND = "text/plain; version=0.0.4; charset=utf-8"
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+# Name, help text and field of the snapshot.
+GAUGES = (
+    ("halloo_open_connections", "Open connections.", "open"),
+    ("halloo_pending_write_bytes", "Bytes in pending writes to clients that do not read.", "pending_write_bytes"),
+    ("halloo_oldest_pending_write_seconds", "Time since its last progress.", "oldest_pending_write_seconds"),
+    ("halloo_uptime_seconds", "Seconds since the start of the server.", "uptime_seconds"),
+)
+COUNTERS = (
+    ("halloo_accepted_connections", "Connections accepted.", "accepted"),
+    ("halloo_datagrams", "Datagrams received.", "datagrams"),
+    ("halloo_dropped_datagrams", "Datagrams dropped by the kernel: full buffer, or an echo loop.", "dropped"),
+    ("halloo_received_bytes", "Bytes received.", "received_bytes"),
+    ("halloo_sent_bytes", "Bytes sent.", "sent_bytes"),
+    ("halloo_messages", "Messages echoed.", "messages"),
+    ("halloo_lost_bytes", "Bytes pending or unread when the server cut a connection off.", "lost_bytes"),
+)
+LABELLED_COUNTERS = (
+    ("halloo_refused", "reason", "Connections refused, and datagrams not answered.", "refused"),
+    ("halloo_ended", "reason", "Connections closed by the server.", "ended"),
+    ("halloo_errors", "name", "Errors of connections, datagrams and accept.", "errors"),
+)
 
 
 def prometheus(snapshot: Snapshot) -> bytes:
-    """Write a snapshot in Prometheus's text format."""
+    """Format a snapshot in the Prometheus text format."""
     registry = CollectorRegistry()
-    registry.register(_Given(snapshot))
+    registry.register(_SnapshotCollector(snapshot))
     return generate_latest(registry)
 
 
-class _Given(Collector):
-    """What prometheus_client asks for its metrics; it gives those of one snapshot."""
+class _SnapshotCollector(Collector):
+    """Gives prometheus_client the metrics of one snapshot."""
 
     def __init__(self, snapshot: Snapshot) -> None:
         self._snapshot = snapshot
 
     def collect(self) -> Iterator[Metric]:
-        seen = self._snapshot
-        yield GaugeMetricFamily("halloo_open_connections", "Connections now.", seen.open)
-        yield GaugeMetricFamily(
-            "halloo_owed_bytes", "Bytes owed to clients that do not read.", seen.pending_write_bytes
-        )
-        yield GaugeMetricFamily(
-            "halloo_slowest_debt_seconds", "How long the oldest debt has not shrunk.", seen.oldest_pending_write_seconds
-        )
-        yield GaugeMetricFamily("halloo_uptime_seconds", "Since the server began.", seen.uptime_seconds)
-        yield CounterMetricFamily("halloo_accepted_connections", "Connections since the server began.", seen.accepted)
-        yield CounterMetricFamily("halloo_datagrams", "Datagrams received.", seen.datagrams)
-        yield CounterMetricFamily(
-            "halloo_dropped_datagrams", "Datagrams that the kernel dropped: no room, or a loop.", seen.dropped
-        )
-        yield CounterMetricFamily("halloo_received_bytes", "Bytes received.", seen.received_bytes)
-        yield CounterMetricFamily("halloo_sent_bytes", "Bytes sent.", seen.sent_bytes)
-        yield CounterMetricFamily("halloo_messages", "Echoes: reads that were answered.", seen.messages)
-        yield CounterMetricFamily("halloo_lost_bytes", "Bytes that the end of the server cut off.", seen.lost_bytes)
-        yield _by("halloo_refused", "reason", "Connections turned away, and datagrams not answered.", seen.refused)
-        yield _by("halloo_ended", "reason", "Connections that the server ended.", seen.ended)
-        yield _by("halloo_errors", "name", "Errors of connections and of accepting them.", seen.errors)
+        for name, text, field in GAUGES:
+            yield GaugeMetricFamily(name, text, getattr(self._snapshot, field))
+        for name, text, field in COUNTERS:
+            yield CounterMetricFamily(name, text, getattr(self._snapshot, field))
+        for name, label, text, field in LABELLED_COUNTERS:
+            yield _labelled_counter(name, label, text, getattr(self._snapshot, field))
 
 
-def _by(name: str, label: str, text: str, counts: dict[str, int]) -> Metric:
+def _labelled_counter(name: str, label: str, text: str, counts: dict[str, int]) -> Metric:
     family = CounterMetricFamily(name, text, labels=[label])
     for value, count in counts.items():
         family.add_metric([value], count)

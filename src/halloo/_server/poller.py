@@ -1,7 +1,7 @@
-"""Say which descriptors are ready, and read, write and close them: on Linux by number, elsewhere by socket object.
+"""Poll, read, write and close descriptors: on Linux by number, elsewhere by socket object.
 
-Knows what the system offers. Knows nothing of what a descriptor is for. Both pollers have one shape, so one loop runs
-on either; `poll(seconds)` gives pairs of a descriptor and the bits that it was watched for, or others after an error.
+Both pollers have one interface, so that one loop runs on either. `poll(seconds)` returns pairs of a descriptor and the
+bits that it was watched for, or other bits after an error.
 """
 
 import errno
@@ -14,56 +14,56 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Protocol
 
-# EPOLLIN, EPOLLOUT and EPOLLRDNORM, written out for systems that lack the names. The kernel sets the first and the
-# third together, and reports what was asked for: so a plain echo, which asks for FLOW, is told from all others at once.
+# EPOLLIN, EPOLLOUT and EPOLLRDNORM, as numbers for systems that lack the names. The kernel sets the first and the third
+# together and reports those requested, so READ_NORMAL, which plain echoes alone request, identifies them.
 READ = 0x1
 WRITE = 0x4
-FLOW = 0x40
+READ_NORMAL = 0x40
 
-_SOCKETS_OF_SELECT = 500  # of 512: the listeners are watched too
-_NUMBERS_OF_SELECT = 1024
+_MAX_SELECT_SOCKETS = 500  # of 512: the listeners are watched too
+_FD_SETSIZE = 1024
 
 
 class Poller(Protocol):
-    """What a loop needs of the system. A descriptor is watched from `watch` on until `forget` or `shut`."""
+    """The system calls that a loop needs. A descriptor is watched from `watch` until `unwatch` or `close_fd`."""
 
     def poll(self, timeout: float | None, /) -> list[tuple[int, int]]:
-        """Wait for `timeout` seconds, for ever when it is None, and give what is ready."""
+        """Wait for `timeout` seconds, without limit if None; return what is ready."""
 
     def watch(self, fd: int, events: int, /) -> None:
-        """Begin to report a descriptor."""
+        """Start reporting a descriptor."""
 
     def change(self, fd: int, events: int, /) -> None:
-        """Report it for something else from now on."""
+        """Change the events reported for a descriptor."""
 
-    def forget(self, fd: int, /) -> None:
-        """Report it no more."""
+    def unwatch(self, fd: int, /) -> None:
+        """Stop reporting a descriptor."""
 
     def adopt(self, sock: socket.socket, /) -> int:
-        """Take a socket over and give its descriptor; from now on it is closed by `shut` alone."""
+        """Take over a socket and return its descriptor; from now on only `close_fd` closes it."""
 
-    small: bool
+    prefers_read: bool
     """Whether `read` is quicker than `readv` for a small message."""
-    least: int
-    """How many bytes a read must have room for."""
+    min_read: int
+    """The smallest buffer that `readv` may be given, in bytes."""
 
     def read(self, fd: int, size: int, /) -> bytes:
-        """Read into a new object; empty is the end of the stream."""
+        """Read into a new object; empty at the end of the stream."""
 
     def readv(self, fd: int, buffers: Sequence[memoryview], /) -> int:
-        """Read into the one buffer; 0 is the end of the stream."""
+        """Read into the one buffer; 0 at the end of the stream."""
 
     def write(self, fd: int, data: memoryview | bytes, /) -> int:
-        """Write what goes without waiting, and say how much that was."""
+        """Write without blocking; return the number of bytes written."""
 
     def shutdown_write(self, fd: int, /) -> None:
-        """Send our end; reading goes on (shutdown(2))."""
+        """Shut down the sending side (shutdown(2)); reading goes on."""
 
     def close_notify(self, fd: int, /) -> None:
-        """Say what has to be said before our end: nothing, in the clear."""
+        """Send close_notify if the connection uses TLS."""
 
-    def in_flight(self, fd: int, /) -> int:
-        """Count the bytes not yet read by us, and those not yet acknowledged by the peer, where the system tells."""
+    def queued_bytes(self, fd: int, /) -> int:
+        """Count the bytes received but unread and those sent but unacknowledged; 0 where this is unsupported."""
 
     def close_fd(self, fd: int, /) -> None:
         """Close a descriptor that was adopted and watched."""
@@ -73,18 +73,18 @@ class Poller(Protocol):
 
 
 class Epoll:
-    """Linux: epoll, and sockets detached to bare descriptors, which cost no object each (epoll(7), readv(2))."""
+    """Linux: epoll, and sockets detached to bare descriptors, which need no object each (epoll(7), readv(2))."""
 
-    small = True
-    least = 1
+    prefers_read = True
+    min_read = 1
 
     def __init__(self) -> None:
-        """Open an epoll descriptor; make it after a fork, not before."""
+        """Open an epoll descriptor; after a fork, not before."""
         epoll = select.epoll()
         self.poll = epoll.poll
         self.watch = epoll.register
         self.change = epoll.modify
-        self.forget = epoll.unregister
+        self.unwatch = epoll.unregister
         self.read = os.read
         self.readv = os.readv
         self.write = os.write
@@ -96,7 +96,7 @@ class Epoll:
         return sock.detach()
 
     def shutdown_write(self, fd: int) -> None:
-        """Borrow a socket object for the one call that needs it; its family plays no part in that."""
+        """Make a socket object for this call alone; its family does not matter here."""
         sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, fd)
         try:
             sock.shutdown(socket.SHUT_WR)
@@ -104,27 +104,26 @@ class Epoll:
             sock.detach()
 
     def close_notify(self, fd: int) -> None:
-        """Nothing is to be said."""
+        """Do nothing: the connection is unencrypted."""
 
-    def in_flight(self, fd: int) -> int:
-        """Ask the socket's two queues."""
-        return in_flight(fd)
+    def queued_bytes(self, fd: int) -> int:
+        """Query the socket's two queues."""
+        return queued_bytes(fd)
 
 
 class Selector:
-    """Everywhere: the best of `selectors`, and socket objects, since on Windows a socket is no file descriptor."""
+    """Other systems: `selectors` and socket objects; on Windows a socket is not a file descriptor."""
 
-    small = False
-    least = 1
+    prefers_read = False
+    min_read = 1
 
     def __init__(self) -> None:
-        """Open a selector."""
         self._selector = selectors.DefaultSelector()
         self._sockets: dict[int, socket.socket] = {}
         self.close = self._selector.close
 
     def adopt(self, sock: socket.socket) -> int:
-        """Keep the socket under its number. Raises OSError (EMFILE) when `select` could not watch it."""
+        """Keep the socket by its number. Raises OSError (EMFILE) if `select` could not watch it."""
         fd = sock.fileno()
         if isinstance(self._selector, selectors.SelectSelector) and self._beyond_select(fd):
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
@@ -132,22 +131,22 @@ class Selector:
         return fd
 
     def poll(self, timeout: float | None) -> list[tuple[int, int]]:
-        """Wait for `timeout` seconds, for ever when it is None."""
+        """Wait for `timeout` seconds, without limit if None."""
         return [(key.fd, key.data) for key, _ in self._selector.select(timeout)]
 
     def watch(self, fd: int, events: int) -> None:
-        """Begin to report a descriptor."""
-        self._selector.register(fd, self._translated(events), events)
+        """Start reporting a descriptor."""
+        self._selector.register(fd, self._selector_events(events), events)
 
     def change(self, fd: int, events: int) -> None:
-        """Report it for something else from now on; for nothing at all, `selectors` knows no other word than none."""
+        """Change the events reported for a descriptor; none unregisters it: `selectors` has no empty event mask."""
         if fd in self._selector.get_map():
             self._selector.unregister(fd)
         if events:
-            self._selector.register(fd, self._translated(events), events)
+            self._selector.register(fd, self._selector_events(events), events)
 
-    def forget(self, fd: int) -> None:
-        """Report it no more."""
+    def unwatch(self, fd: int) -> None:
+        """Stop reporting a descriptor."""
         self._selector.unregister(fd)
 
     def read(self, fd: int, size: int) -> bytes:
@@ -159,38 +158,38 @@ class Selector:
         return self._sockets[fd].recv_into(buffers[0])
 
     def write(self, fd: int, data: memoryview | bytes) -> int:
-        """Write what goes without waiting."""
+        """Write without blocking."""
         return self._sockets[fd].send(data)
 
     def shutdown_write(self, fd: int) -> None:
-        """Send our end."""
+        """Shut down the sending side."""
         self._sockets[fd].shutdown(socket.SHUT_WR)
 
     def close_notify(self, fd: int) -> None:
-        """Nothing is to be said."""
+        """Do nothing: the connection is unencrypted."""
 
-    def in_flight(self, fd: int) -> int:
-        """Ask the socket's two queues."""
-        return in_flight(fd)
+    def queued_bytes(self, fd: int) -> int:
+        """Query the socket's two queues."""
+        return queued_bytes(fd)
 
     def close_fd(self, fd: int) -> None:
-        """Forget the descriptor and close its socket."""
+        """Stop watching the descriptor and close its socket."""
         self.change(fd, 0)
         self._sockets.pop(fd).close()
 
     def _beyond_select(self, fd: int) -> bool:
-        # On Windows FD_SETSIZE counts sockets, elsewhere it is the first number too high (select(2)).
-        return len(self._sockets) >= _SOCKETS_OF_SELECT if os.name == "nt" else fd >= _NUMBERS_OF_SELECT
+        # On Windows FD_SETSIZE limits the count of sockets, elsewhere their numbers (select(2)).
+        return len(self._sockets) >= _MAX_SELECT_SOCKETS if os.name == "nt" else fd >= _FD_SETSIZE
 
     @staticmethod
-    def _translated(events: int) -> int:
-        return (selectors.EVENT_READ if events & (FLOW | READ) else 0) | (
+    def _selector_events(events: int) -> int:
+        return (selectors.EVENT_READ if events & (READ_NORMAL | READ) else 0) | (
             selectors.EVENT_WRITE if events & WRITE else 0
         )
 
 
-def in_flight(fd: int) -> int:
-    """Count what the kernel holds of a connection, unread or unacknowledged (tcp(7)); 0 where it does not tell."""
+def queued_bytes(fd: int) -> int:
+    """Count a connection's unread and unacknowledged bytes in the kernel (tcp(7)); 0 if it does not report them."""
     try:
         import fcntl  # noqa: PLC0415 - Windows has neither
         import termios  # noqa: PLC0415
@@ -205,6 +204,6 @@ def in_flight(fd: int) -> int:
     return total
 
 
-def best() -> Poller:
-    """Make the fastest poller that this system has."""
+def default_poller() -> Poller:
+    """Make the fastest poller of this system."""
     return Epoll() if hasattr(select, "epoll") and hasattr(os, "readv") else Selector()

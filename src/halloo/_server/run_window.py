@@ -1,7 +1,7 @@
-"""Remember which probes of a run have arrived. Pure: no I/O, no clock, no randomness.
+"""Track which probes of a run have arrived. Pure: no I/O, no clock, no randomness.
 
-Knows numbers. What is remembered is bounded: so many runs, those not heard of for longest forgotten first, and of each
-its newest probes. Numbers begin again after 2^32, so which of two is newer is told by the shorter way between them.
+Memory is bounded: a maximum of runs, of which the least recently active is dropped first, and the newest probes of
+each. Numbers wrap around after 2^32, so the newer of two is decided by the shorter distance between them.
 """
 
 from collections import OrderedDict
@@ -9,24 +9,24 @@ from typing import NamedTuple
 
 from halloo._core.probe import WINDOW, Header
 
-RUNS = 1024
-REMEMBERED = 1024  # probes of a run before its newest; an older one is taken for a copy
+MAX_RUNS = 1024
+HISTORY = 1024  # probes of a run before its newest; an older one counts as a duplicate
 
-_NUMBERS = 1 << 32
-_WINDOW = (1 << WINDOW) - 1
-_MEMORY = (1 << REMEMBERED) - 1
+_NUMBER_MODULUS = 1 << 32
+_WINDOW_MASK = (1 << WINDOW) - 1
+_HISTORY_MASK = (1 << HISTORY) - 1
 
 
-class Seen(NamedTuple):
-    """What has been seen of a run: how many probes arrived, those refused among them, and the window of a stamp."""
+class RunCounts(NamedTuple):
+    """What has arrived of a run: the number of probes, of refused ones among them, and the window for a timestamp."""
 
     arrived: int
     refused: int
     window: int
 
 
-class _Run:
-    """Bit k of `bits` is whether the probe k before the newest has arrived."""
+class _ReceiveWindow:
+    """Bit k of `bits` tells whether the probe k before the newest has arrived."""
 
     __slots__ = ("arrived", "bits", "newest", "refused")
 
@@ -35,34 +35,33 @@ class _Run:
         self.arrived = self.refused = 0
 
 
-class RunWindows:
-    """The runs of all who send probes."""
+class ReceiveWindows:
+    """The receive windows of all runs."""
 
-    def __init__(self, most: int = RUNS) -> None:
-        """Remember so many."""
-        self._most = most
-        self._runs: OrderedDict[int, _Run] = OrderedDict()
+    def __init__(self, max_runs: int = MAX_RUNS) -> None:
+        self._max_runs = max_runs
+        self._windows: OrderedDict[int, _ReceiveWindow] = OrderedDict()
 
-    def arrive(self, heading: Header, *, refused: bool = False) -> Seen:
-        """Note a probe that has arrived, perhaps to be refused, and say what has arrived of its run up to now."""
-        run = self._of(heading)
-        behind = (run.newest - heading.number) % _NUMBERS
-        if behind > _NUMBERS // 2:
-            ahead = _NUMBERS - behind
-            run.bits = run.bits << ahead & _MEMORY if ahead < REMEMBERED else 0
-            run.newest, behind = heading.number, 0
-        if behind < REMEMBERED and not run.bits >> behind & 1:
-            run.bits |= 1 << behind
-            run.arrived += 1
-            run.refused += refused
-        return Seen(run.arrived, run.refused, run.bits >> behind & _WINDOW | 1)
+    def record(self, header: Header, *, refused: bool = False) -> RunCounts:
+        """Record the arrival of a probe, and return what has arrived of its run so far."""
+        window = self._window(header)
+        behind = (window.newest - header.number) % _NUMBER_MODULUS
+        if behind > _NUMBER_MODULUS // 2:
+            ahead = _NUMBER_MODULUS - behind
+            window.bits = window.bits << ahead & _HISTORY_MASK if ahead < HISTORY else 0
+            window.newest, behind = header.number, 0
+        if behind < HISTORY and not window.bits >> behind & 1:
+            window.bits |= 1 << behind
+            window.arrived += 1
+            window.refused += refused
+        return RunCounts(window.arrived, window.refused, window.bits >> behind & _WINDOW_MASK | 1)
 
-    def _of(self, heading: Header) -> _Run:
-        run = self._runs.get(heading.run)
-        if run is None:
-            if len(self._runs) >= self._most:
-                self._runs.popitem(last=False)
-            run = self._runs[heading.run] = _Run(heading.number)
+    def _window(self, header: Header) -> _ReceiveWindow:
+        window = self._windows.get(header.run)
+        if window is None:
+            if len(self._windows) >= self._max_runs:
+                self._windows.popitem(last=False)
+            window = self._windows[header.run] = _ReceiveWindow(header.number)
         else:
-            self._runs.move_to_end(heading.run)
-        return run
+            self._windows.move_to_end(header.run)
+        return window

@@ -21,7 +21,7 @@ from halloo._output.terminal import LineWriter
 from halloo._server.acceptor import Endpoint
 from halloo._server.connections import Snapshot
 from halloo._server.handlers import ConnectionObserver, Respond, RespondHandler
-from halloo._server.log import JsonLog, TextLog, line, tell_certificate
+from halloo._server.log import JsonLog, TextLog, format_interval, print_fingerprint
 from halloo._server.metrics import HttpHandler
 from halloo._server.server import Server, Service, interruptible
 from halloo._server.tcp import Loop
@@ -145,7 +145,7 @@ def server(s: socket.socket, clients: int | None = None) -> Snapshot:
 def _answering(respond: Respond | None, framing: str, greeting: bytes, *, timestamps: bool) -> RespondHandler:
     """Say what is answered. Raises UsageError."""
     answering = RespondHandler(respond, framing, greeting)
-    if timestamps and not answering.plain:
+    if timestamps and not answering.plain_echo:
         raise UsageError("timestamps is for the echo, and respond or a greeting replaces it", "leave one of them out")
     return answering
 
@@ -192,12 +192,12 @@ def _service(
     try:
         if answering.greeting and all(address.scheme == "udp" for address in listener.addresses):
             raise UsageError("a greeting is for connections, and udp:// has none", _OR_TCP)  # noqa: TRY301 - closed below
-        tell_certificate(listener)
+        print_fingerprint(listener)
         context = listener.host.context if listener.secure else None
     except BaseException:
         listener.close()
         raise
-    handler = None if answering.plain else answering
+    handler = None if answering.plain_echo else answering
     return Service(handler=handler, respond=answering.respond, limits=limits, context=context, observer=observer)
 
 
@@ -207,11 +207,11 @@ def _published(server: Server | WorkerPool, metrics: AddressLike | None) -> Iter
     if metrics is None:
         yield
         return
-    from halloo._server.metrics import KIND, prometheus  # noqa: PLC0415 - an extra
+    from halloo._server.metrics import CONTENT_TYPE, prometheus  # noqa: PLC0415 - an extra
 
     pages = HttpHandler(
         {
-            "/metrics": lambda: (KIND, prometheus(server.snapshot())),
+            "/metrics": lambda: (CONTENT_TYPE, prometheus(server.snapshot())),
             "/healthz": lambda: ("text/plain", b"ok\n"),
         }
     )
@@ -235,11 +235,11 @@ def _tell_regularly(server: Server | WorkerPool, seconds: float, tell: LineWrite
     def look() -> None:
         nonlocal before
         now = server.snapshot()
-        write(line(now, before))
+        write(format_interval(now, before))
         before = now
-        loop.timers.at(loop.clock() + seconds, look)
+        loop.timers.call_at(loop.clock() + seconds, look)
 
-    loop.timers.at(loop.clock() + seconds, look)
+    loop.timers.call_at(loop.clock() + seconds, look)
 
 
 def _announce(addresses: tuple[Address, ...]) -> None:

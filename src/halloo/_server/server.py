@@ -58,7 +58,7 @@ class Service:
             poller=poller,
             limits=self.limits,
             observer=self.observer,
-            row=row,
+            counters=row,
             shared=shared,
             busy_poll=self.busy_poll,
         )
@@ -93,7 +93,7 @@ class Server:
         """Say what has been done so far; a background thread is waited for, to have finished its turn and counted."""
         if self._thread.is_alive() and threading.current_thread() is not self._thread:
             counted = threading.Event()
-            self.loop.woken = counted.set
+            self.loop.on_wakeup = counted.set
             self.loop.wake()
             counted.wait(COUNTING)
         return replace(self.loop.snapshot(), dropped=self._listener.dropped)
@@ -112,7 +112,7 @@ class Server:
             self.loop.run()
             if drain:
                 self._listener.turn_away()
-                closer.drain(self.loop, drain, closed=self._listener.close)
+                closer.drain(self.loop, drain, close_listener=self._listener.close)
 
     def close(self) -> None:
         """Stop, and close everything. Raises what ended the background thread, if something did."""
@@ -144,4 +144,4 @@ def interruptible(
     loop: Loop, stop: Callable[[], None] | None = None, *, signals: Sequence[signal.Signals] = STOPPING
 ) -> AbstractContextManager[None]:
     """Have the loop stop, or `stop` called, at SIGINT and SIGTERM: between two turns, and in the main thread only."""
-    return handle_signals(signals, lambda _number, _frame: (stop or loop.stop)(), loop.waker)
+    return handle_signals(signals, lambda _number, _frame: (stop or loop.stop)(), loop.wakeup_writer)

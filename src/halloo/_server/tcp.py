@@ -1,16 +1,16 @@
-"""Echo over streams: one loop, one table, one tuple of acts.
+"""Echo over streams: one loop, one connection table, one handler for each state.
 
-Knows sockets and readiness. Knows no address, no signal and no thread: it is given listening sockets and told to run.
+The loop uses sockets and a poller. It is given listening sockets and run; it handles no addresses, signals or threads.
 
-A connection goes from act to act by its byte of state. While it is FLOWING, what is read is written at once, out of one
-buffer that all connections share. When a write falls short, the rest becomes its debt: the connection is OWING, and is
-not read from until it is repaid, so that a client that never reads costs one buffer at most, and its own sending stops.
-At the client's FIN everything received has been answered, or will be before the connection is looked at again.
+A byte of state selects the handler of a connection. While it is ECHOING, what is read is written at once, out of one
+buffer that all connections share. When a write falls short, the rest becomes its pending write: the connection is
+WRITE_PENDING and is not read until the rest is flushed. So a client that never reads costs one buffer at most, and its
+own sending stops. When the client's FIN is read, everything received has been answered or is pending.
 
-    accept -> [SHAKING ->] FLOWING  <-> OWING          what costs nothing unless asked for: METERED and RESTING for
-                |  or METERED or ANSWERING             limits (limiting.py), ANSWERING (answering.py), SHAKING and
-                v                                      PARTING for TLS (tls.py), LEAVING when it is us who end it
-              [PARTING ->] FREE
+    accept -> [HANDSHAKING ->] ECHOING  <-> WRITE_PENDING     states used on demand only: LIMITED and THROTTLED for
+                |  or LIMITED or HANDLING                     limits (throttling.py), HANDLING (handlers.py),
+                v                                             HANDSHAKING and TLS_CLOSING for TLS (tls.py), LINGERING
+              [TLS_CLOSING ->] FREE                           when the server closes (closer.py)
 """
 
 import errno
@@ -28,346 +28,349 @@ from halloo._server.acceptor import Acceptor, Endpoint
 from halloo._server.closer import Closer
 from halloo._server.connections import ECHOING, ConnectionTable, Snapshot
 from halloo._server.handlers import ConnectionObserver, Handler, PeerName
-from halloo._server.poller import FLOW, READ, WRITE, Poller, best
-from halloo._server.throttling import Limiter
+from halloo._server.poller import READ, READ_NORMAL, WRITE, Poller, default_poller
+from halloo._server.throttling import ConnectionLimiter
 
 if TYPE_CHECKING:
-    from halloo._server.tls import Handshakes
-    from halloo._server.udp import Datagrams
+    from halloo._server.tls import HandshakeHandler
+    from halloo._server.udp import DatagramEcho
 
-BUFFER = 256 * 1024  # bytes; 64 KiB moves two thirds as much in a stream, more gains nothing
-SMALL = 460  # bytes: with its header, what Python's own allocator (obmalloc) still serves
+BUFFER_SIZE = 256 * 1024  # bytes; 64 KiB reaches two thirds of the throughput, more gains nothing
+SMALL_MESSAGE = 460  # bytes: with its header the largest object that Python's own allocator (obmalloc) serves
 
 
 class Loop:
-    """One poller, one table, one tuple of acts: `acts[state[fd]](fd)` for everything that is ready."""
+    """One poller, one table, one tuple of handlers: `handlers[state[fd]](fd)` for every descriptor that is ready."""
 
     def __init__(
         self,
-        posts: Sequence[Endpoint],
+        endpoints: Sequence[Endpoint],
         *,
         poller: Poller | None = None,
         limits: Limits | None = None,
         clients: int | None = None,
         observer: ConnectionObserver | None = None,
-        row: MutableSequence[int] | None = None,
+        counters: MutableSequence[int] | None = None,
         shared: bool = False,
         busy_poll: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Serve `posts`, whose sockets stay the caller's to close; `clients` is how many to serve before ending.
+        """Serve `endpoints`, whose sockets the caller closes; stop after `clients` connections.
 
-        `row` is where to count (see `table`); `shared` is for workers that have the same listeners. With `busy_poll` it
-        never sleeps: nobody waits until it has woken up, at the price of a whole core.
+        `counters` is where to count (see `ConnectionTable`); `shared` means that other workers have the same listeners.
+        With `busy_poll` the loop never sleeps, which saves the wake-up latency and takes a whole core.
         """
-        self.poller = poller or best()
-        self._handshakes = _handshakes(self) if any(post.context for post in posts) else None
+        self.poller = poller or default_poller()
+        self._tls_handshakes = _handshakes(self) if any(endpoint.context for endpoint in endpoints) else None
         self.limits = limits or Limits()
-        self.table = ConnectionTable(row)
+        self.table = ConnectionTable(counters)
         self.timers = Timers()
         self.clock = clock
         self._busy_poll = busy_poll
         self.running = True
         self.observer = observer
-        self.buffer = memoryview(bytearray(max(self.limits.buffer or BUFFER, self.poller.least)))
-        self._small = self.poller.small
-        self._entry = states.LIMITED if self.limits.limited else ECHOING
+        self.buffer = memoryview(bytearray(max(self.limits.buffer or BUFFER_SIZE, self.poller.min_read)))
+        self._small_messages = self.poller.prefers_read
+        self._echo_state = states.LIMITED if self.limits.limited else ECHOING
         self._connection_handlers: dict[int, Handler] = {}
         self.closer = Closer(self)
         self._clients = clients
-        self.woken: Callable[[], None] = _nothing  # what to do after each wake-up
-        self._began = clock()
-        self.limiter = Limiter(self)
-        self._waking, self.waker = socket.socketpair()
+        self.on_wakeup: Callable[[], None] | None = None  # called after each wake-up
+        self._started = clock()
+        self.limiter = ConnectionLimiter(self)
+        self._wakeup_reader, self.wakeup_writer = socket.socketpair()
         try:
-            for end in (self._waking, self.waker):
-                end.setblocking(False)
-            self.watch(self._waking.fileno(), states.WAKEUP)
-            self.acceptor = Acceptor(self, [post for post in posts if post.stream], clients=clients, shared=shared)
-            self.datagrams = _datagrams(self, [post for post in posts if not post.stream])
+            for sock in (self._wakeup_reader, self.wakeup_writer):
+                sock.setblocking(False)
+            self.watch(self._wakeup_reader.fileno(), states.WAKEUP)
+            streams = [endpoint for endpoint in endpoints if endpoint.stream]
+            self.acceptor = Acceptor(self, streams, clients=clients, shared=shared)
+            self.datagrams = _datagrams(self, [endpoint for endpoint in endpoints if not endpoint.stream])
         except BaseException:
             self.release()
             raise
         self._handlers = self._handlers_by_state()
 
     def _handlers_by_state(self) -> tuple[Callable[[int], object], ...]:
-        acts: dict[int, Callable[[int], object]] = {
+        handlers: dict[int, Callable[[int], object]] = {
             states.FREE: self._ignore,
             states.LISTENING: self.acceptor.accept,
             states.WAKEUP: self._wake,
-            states.ECHOING: self.echo,  # in `turn` as well, written out
+            states.ECHOING: self.echo,  # inlined in `turn` as well
             states.WRITE_PENDING: self._flush,
-            states.LIMITED: self.limiter.echo(),
-            states.THROTTLED: self.limiter.probe,
+            states.LIMITED: self.limiter.make_echo(),
+            states.THROTTLED: self.limiter.resume,
             states.HANDLING: self._readable,
-            states.HANDSHAKING: self._handshakes.act if self._handshakes else self._ignore,
+            states.HANDSHAKING: self._tls_handshakes.advance if self._tls_handshakes else self._ignore,
             states.TLS_CLOSING: self.closer.close_after_flush,
             states.LINGERING: self.closer.discard_input,
             states.PARENT_EXIT: self._parent_exited,
             states.DATAGRAM: self.datagrams.readable if self.datagrams else self._ignore,
         }
-        return tuple(acts[state] for state in range(len(acts)))
+        return tuple(handlers[state] for state in range(len(handlers)))
 
     def run(self) -> None:
-        """Take turns until `stop`, or until the last of so many clients has left."""
+        """Take turns until `stop`, or until the last of `clients` connections has closed."""
         timers, clock = self.timers, self.clock
         while self.running:
-            self.turn(0 if self._busy_poll else timers.patience(clock()))
-            for act in timers.due(clock()):
-                act()
+            self.turn(0 if self._busy_poll else timers.timeout(clock()))
+            for callback in timers.pop_due(clock()):
+                callback()
 
     def turn(self, timeout: float | None = 0) -> list[tuple[int, int]]:  # noqa: C901, PLR0912, PLR0915 - see below
-        """Wait for what is ready, `timeout` seconds or for ever, do all of it once, and give it."""
-        # Long, because the echo itself is written out here: a call for each message would cost a tenth of the speed.
-        # FLOW is watched for nothing but FLOWING, so that no state has to be looked up. While messages are SMALL a
-        # read that makes a new bytes object is quicker than one into the buffer, which takes a slice as well.
-        poller, buffer, acts, state = self.poller, self.buffer, self._handlers, self.table.state
-        metered = self._entry != ECHOING
-        read, readv, write, small = poller.read, poller.readv, poller.write, self._small
-        piece: bytes | memoryview = b""
+        """Poll for `timeout` seconds, without limit if None; handle every event once; return the events."""
+        # Long, because the echo itself is inlined here: a call for each message would cost a tenth of the speed.
+        # READ_NORMAL is watched in state ECHOING only, so that no state has to be looked up. For SMALL_MESSAGEs a read
+        # that makes a new bytes object is quicker than one into the buffer, which needs a slice as well.
+        poller, buffer, handlers, state = self.poller, self.buffer, self._handlers, self.table.state
+        limited = self._echo_state != ECHOING
+        read, readv, write, small = poller.read, poller.readv, poller.write, self._small_messages
+        chunk: bytes | memoryview = b""
         buffers, size, echoed, messages = [buffer], 0, 0, 0
         ready = poller.poll(timeout)
-        if metered:
+        if limited:
             self.limiter.tick()
         for fd, events in ready:
-            if events != FLOW:
-                acts[state[fd]](fd)
+            if events != READ_NORMAL:
+                handlers[state[fd]](fd)
                 continue
             try:
                 if small:
-                    piece = read(fd, SMALL)
-                    received = len(piece)
-                    if received == SMALL:
-                        piece = self._with_surplus(fd, piece)
-                        received, size, small = len(piece), 0, False
+                    chunk = read(fd, SMALL_MESSAGE)
+                    received = len(chunk)
+                    if received == SMALL_MESSAGE:
+                        chunk = self._read_rest(fd, chunk)
+                        received, size, small = len(chunk), 0, False
                 else:
                     received = readv(fd, buffers)
                     if received != size:
-                        piece, size, small = buffer[:received], received, received < SMALL and poller.small
+                        chunk, size = buffer[:received], received
+                        small = size < SMALL_MESSAGE and poller.prefers_read
             except BlockingIOError:
-                continue  # the number was closed and given to a new connection within this batch
+                continue  # closed and reused for a new connection within this batch
             except OSError as error:
-                self.lose(fd, error)
+                self.connection_failed(fd, error)
                 continue
             if not received:
                 self.closer.close_after_flush(fd)
                 continue
             try:
-                sent = write(fd, piece)
+                sent = write(fd, chunk)
             except BlockingIOError:
                 sent = 0
             except OSError as error:
-                self.lose(fd, error)
+                self.connection_failed(fd, error)
                 continue
             messages += 1
             echoed += sent
             if sent != received:
-                self.table.row[states.RECEIVED] += received - sent
-                self.queue_write(fd, memoryview(piece)[sent:])
-        if metered:
-            self.limiter.settle()
-        self._small = small
-        row = self.table.row
-        row[states.RECEIVED] += echoed
-        row[states.SENT] += echoed
-        row[states.MESSAGES] += messages
+                self.table.counters[states.RECEIVED] += received - sent
+                self.queue_write(fd, memoryview(chunk)[sent:])
+        if limited:
+            self.limiter.flush_counts()
+        self._small_messages = small
+        counters = self.table.counters
+        counters[states.RECEIVED] += echoed
+        counters[states.SENT] += echoed
+        counters[states.MESSAGES] += messages
         return ready
 
-    def _with_surplus(self, fd: int, piece: bytes | memoryview) -> memoryview:
-        """Read what came beyond a SMALL piece, so that a larger message goes back in one."""
-        self.buffer[:SMALL] = piece
+    def _read_rest(self, fd: int, start: bytes | memoryview) -> memoryview:
+        """Read what follows a SMALL_MESSAGE, so that a larger message is sent back by one write."""
+        self.buffer[:SMALL_MESSAGE] = start
         try:
-            surplus = self.poller.readv(fd, [self.buffer[SMALL:]])
+            rest = self.poller.readv(fd, [self.buffer[SMALL_MESSAGE:]])
         except OSError:
-            surplus = 0  # nothing, or a failure that the next read will meet again
-        return self.buffer[: SMALL + surplus]
+            rest = 0  # no data, or an error that the next read meets again
+        return self.buffer[: SMALL_MESSAGE + rest]
 
     def stop(self) -> None:
-        """End `run` after its present turn; any thread and any signal handler may call this."""
+        """End `run` after its present turn; may be called from any thread and any signal handler."""
         self.running = False
         self.wake()
 
     def wake(self) -> None:
         """Make a waiting `turn` return."""
-        with suppress(OSError):  # full of wake-ups already, or closed: either way nobody waits
-            self.waker.send(b"!")
+        with suppress(OSError):  # full of wake-ups already, or closed: either way no turn is waiting
+            self.wakeup_writer.send(b"!")
 
     def snapshot(self) -> Snapshot:
-        """Say what has been done so far."""
-        return Snapshot.of(self.table.row, began=self._began, now=self.clock())
+        """Return the counters so far."""
+        return Snapshot.of(self.table.counters, started=self._started, now=self.clock())
 
     def shutdown(self) -> None:
-        """Close every connection, and all that the loop opened for itself; the listeners stay open."""
+        """Close every connection and the loop's own descriptors; the listeners stay open."""
         self.running = False
         for fd in self.table.in_state(*states.CONNECTED):
             self.close(fd)
         self.acceptor.pause_accepting()
         if self.datagrams:
             self.datagrams.close()
-        self.poller.forget(self._waking.fileno())
+        self.poller.unwatch(self._wakeup_reader.fileno())
         self.release()
 
     def release(self) -> None:
-        """Close the loop's own descriptors and nothing else: what a forked child does with its parent's loop."""
-        self._waking.close()
-        self.waker.close()
+        """Close the loop's own descriptors only, as a forked child does with its parent's loop."""
+        self._wakeup_reader.close()
+        self.wakeup_writer.close()
         self.poller.close()
 
     def watch(self, fd: int, state: int) -> None:
-        """Have the act of a state called when a descriptor that is not a connection can be read."""
-        self.table.begin(fd, state)
+        """Have the handler of a state called when a descriptor other than a connection is readable."""
+        self.table.add(fd, state)
         self.poller.watch(fd, READ)
 
-    # What acts and handlers are made of.
+    # Operations for handlers.
 
-    def begin(self, sock: socket.socket, peer: PeerName, post: Endpoint) -> int:
-        """Take over a client's socket, which does not block, and give its descriptor."""
-        if self._handshakes and post.context:
-            fd, state = self._handshakes.begin(sock, post.context), states.HANDSHAKING
+    def add_connection(self, sock: socket.socket, peer: PeerName, endpoint: Endpoint) -> int:
+        """Take over an accepted, non-blocking socket; return its descriptor."""
+        if self._tls_handshakes and endpoint.context:
+            fd, state = self._tls_handshakes.wrap(sock, endpoint.context), states.HANDSHAKING
         else:
-            fd, state = self.poller.adopt(sock), states.HANDLING if post.handler else self._entry
+            fd, state = self.poller.adopt(sock), states.HANDLING if endpoint.handler else self._echo_state
         try:
-            self.poller.watch(fd, FLOW if state == ECHOING else READ)
+            self.poller.watch(fd, READ_NORMAL if state == ECHOING else READ)
         except OSError:
             with suppress(OSError):
                 self.poller.close_fd(fd)
             raise
-        self.table.begin(fd, state)
-        self.table.row[states.ACCEPTED] += 1
-        if self._entry != ECHOING:
-            self.limiter.begin(fd)
+        self.table.add(fd, state)
+        self.table.counters[states.ACCEPTED] += 1
+        if self._echo_state != ECHOING:
+            self.limiter.add(fd)
         if self.observer:
             self.observer.opened(fd, peer)
-        if post.handler:
-            self._connection_handlers[fd] = post.handler
+        if endpoint.handler:
+            self._connection_handlers[fd] = endpoint.handler
             if state != states.HANDSHAKING:
-                post.handler.opened(self, fd)
+                endpoint.handler.opened(self, fd)
         if state == states.HANDSHAKING:
             self.closer.set_deadline(fd, self.limits.handshake_timeout, "handshake_timeout")
         return fd
 
     def receive(self, fd: int) -> memoryview | None:
-        """Read what has come, into the shared buffer: empty at the client's end, None when there is nothing now."""
-        metered = self._entry != ECHOING
-        most = self.limiter.allowance(fd) if metered else len(self.buffer)
+        """Read into the shared buffer: empty at the end of the stream, None if there is no data now."""
+        limited = self._echo_state != ECHOING
+        limit = self.limiter.allowance(fd) if limited else len(self.buffer)
         try:
-            received = self.poller.readv(fd, [self.buffer[: max(most, self.poller.least)]])
+            received = self.poller.readv(fd, [self.buffer[: max(limit, self.poller.min_read)]])
         except BlockingIOError:
             return None
         except OSError as error:
-            self.lose(fd, error)
+            self.connection_failed(fd, error)
             return None
-        self.table.row[states.RECEIVED] += received
-        if metered and (excess := self.limiter.note(fd, received)):
+        self.table.counters[states.RECEIVED] += received
+        if limited and (excess := self.limiter.record(fd, received)):
             if excess < received:
                 self.send(fd, self.buffer[: received - excess])
             if self.table.state[fd] not in (states.FREE, states.WRITE_PENDING):
-                self.closer.end(fd, "max_bytes")
+                self.closer.disconnect(fd, "max_bytes")
             return None
         return self.buffer[:received]
 
     def send(self, fd: int, data: memoryview | bytes) -> bool:
-        """Write an answer; whether all of it went. Otherwise the rest is owed, or the connection lost."""
+        """Write an answer; True if all of it was written; otherwise the rest is pending, or the connection failed."""
         try:
             sent = self.poller.write(fd, data)
         except BlockingIOError:
             sent = 0
         except OSError as error:
-            self.lose(fd, error)
+            self.connection_failed(fd, error)
             return False
-        self.table.row[states.SENT] += sent
-        self.table.row[states.MESSAGES] += 1
+        self.table.counters[states.SENT] += sent
+        self.table.counters[states.MESSAGES] += 1
         if sent < len(data):
             self.queue_write(fd, memoryview(data)[sent:])
         return sent == len(data)
 
     def echo(self, fd: int) -> None:
-        """Read and write once; `turn` has this written out, for nearly all."""
-        piece = self.receive(fd)
-        if piece:
-            if self.send(fd, piece):
+        """Read and write once; `turn` inlines this for state ECHOING."""
+        chunk = self.receive(fd)
+        if chunk:
+            if self.send(fd, chunk):
                 self.limiter.throttle_if_overdrawn(fd)
-        elif piece is not None:
+        elif chunk is not None:
             self.closer.close_after_flush(fd)
 
     def queue_write(self, fd: int, rest: memoryview) -> None:
-        """Keep the unsent rest of an answer, and wait until the client takes it before reading on."""
+        """Keep the unsent rest of an answer, and read no more until the client has taken it."""
         self.table.queue_write(fd, memoryview(bytes(rest)), self.clock())
         self.table.state[fd] = states.WRITE_PENDING
         self.poller.change(fd, WRITE)
-        self.limiter.write_pending()
+        self.limiter.write_queued()
 
     def handshake_done(self, fd: int) -> None:
-        """Begin with a connection whose TLS is agreed."""
+        """Start serving a connection after its TLS handshake."""
         self.closer.clear_deadline(fd)
         self.flushed(fd)
         if handler := self._connection_handlers.get(fd):
             handler.opened(self, fd)
 
     def flushed(self, fd: int) -> None:
-        """Let a connection flow again; what is to come next decides about its state."""
-        state = self.table.state[fd] = states.HANDLING if fd in self._connection_handlers else self._entry
-        self.poller.change(fd, FLOW if state == ECHOING else READ)
+        """Read from a connection again, in its normal state."""
+        state = self.table.state[fd] = states.HANDLING if fd in self._connection_handlers else self._echo_state
+        self.poller.change(fd, READ_NORMAL if state == ECHOING else READ)
 
-    def lose(self, fd: int, error: OSError) -> None:
-        """Close a connection that failed, and count why."""
+    def connection_failed(self, fd: int, error: OSError) -> None:
+        """Close a connection after an error, and count the error."""
         if self.table.state[fd] == states.FREE:
             return
         name = errno.errorcode.get(error.errno or 0, "")
-        if name not in states.SLOT:
+        if name not in states.COUNTER_INDEX:
             name = type(error).__name__
         self.table.count(name)
         self.close(fd, name)
 
     def close(self, fd: int, reason: str = "") -> None:
-        """Close a connection; the reason is for the log, and empty at the client's own end."""
+        """Close a connection; the reason is for the log, empty if the client closed."""
         table = self.table
         table.state[fd] = states.FREE
         if table.pending_writes:
             table.discard_pending(fd)
         self.poller.close_fd(fd)
-        table.row[states.CLOSED] += 1
+        table.counters[states.CLOSED] += 1
         self.closer.clear_deadline(fd)
         if self._connection_handlers and (handler := self._connection_handlers.pop(fd, None)):
             handler.closed(fd)
         if self.observer:
             self.observer.closed(fd, reason)
         self.acceptor.connection_closed(fd)
-        if table.row[states.CLOSED] == self._clients:
+        if table.counters[states.CLOSED] == self._clients:
             self.running = False
 
-    # The acts.
+    # Handlers.
 
     def _ignore(self, fd: int) -> None:
-        """Do nothing: closed earlier in the same batch."""
+        """Handle an event of a descriptor that was closed earlier in the same batch."""
 
-    def _wake(self, fd: int) -> None:  # noqa: ARG002 - every act takes the descriptor
+    def _wake(self, fd: int) -> None:  # noqa: ARG002 - every handler takes the descriptor
         with suppress(BlockingIOError):
-            while self._waking.recv(4096):
+            while self._wakeup_reader.recv(4096):
                 pass
-        self.woken()
+        if self.on_wakeup:
+            self.on_wakeup()
 
     def _parent_exited(self, fd: int) -> None:  # noqa: ARG002 - as above
-        # Nobody is left who could restart us or close the port, and our clients are better off with another server.
+        # Without the parent nothing restarts this worker or closes the port; its clients need another server.
         os._exit(1)
 
     def _readable(self, fd: int) -> None:
         self._connection_handlers[fd].readable(self, fd)
 
     def _flush(self, fd: int) -> None:
-        debt = self.table.pending_writes[fd]
+        pending = self.table.pending_writes[fd]
         try:
-            sent = self.poller.write(fd, debt)
+            sent = self.poller.write(fd, pending)
         except BlockingIOError:
             return
         except OSError as error:
-            self.lose(fd, error)
+            self.connection_failed(fd, error)
             return
-        self.table.row[states.SENT] += sent
-        if self._entry != ECHOING:
-            self.limiter.note(fd, 0)
-        if sent < len(debt):
-            self.table.queue_write(fd, debt[sent:], self.clock())
+        self.table.counters[states.SENT] += sent
+        if self._echo_state != ECHOING:
+            self.limiter.record(fd, 0)
+        if sent < len(pending):
+            self.table.queue_write(fd, pending[sent:], self.clock())
             return
         self.table.discard_pending(fd)
         self.flushed(fd)
@@ -375,19 +378,15 @@ class Loop:
             handler.writable(self, fd)
 
 
-def _nothing() -> None:
-    """Do nothing."""
+def _handshakes(loop: Loop) -> "HandshakeHandler":
+    from halloo._server.tls import HandshakeHandler  # noqa: PLC0415 - ssl is slow to import, and only for TLS
+
+    return HandshakeHandler(loop)
 
 
-def _handshakes(loop: Loop) -> "Handshakes":
-    from halloo._server.tls import Handshakes  # noqa: PLC0415 - ssl is slow to import, and not for everybody
-
-    return Handshakes(loop)
-
-
-def _datagrams(loop: Loop, posts: Sequence[Endpoint]) -> "Datagrams | None":
-    if not posts:
+def _datagrams(loop: Loop, endpoints: Sequence[Endpoint]) -> "DatagramEcho | None":
+    if not endpoints:
         return None
-    from halloo._server.udp import Datagrams  # noqa: PLC0415 - most servers are for streams alone
+    from halloo._server.udp import DatagramEcho  # noqa: PLC0415 - most servers serve streams only
 
-    return Datagrams(loop, posts)
+    return DatagramEcho(loop, endpoints)

@@ -1,7 +1,7 @@
-"""Keep each connection within its limits: how long, how much, how fast, and how long it may let us wait.
+"""Enforce the limits of each connection: idle time, lifetime, bytes, rate, and time without progress.
 
-Knows the loop, and a few numbers for each connection in arrays beside the table. What is not limited is not even
-counted: a plain echo flows without ever coming here.
+A few numbers for each connection are kept in arrays beside the table, only those that a limit needs. Connections
+without limits never come here.
 """
 
 from array import array
@@ -15,125 +15,124 @@ from halloo._server import connections as states
 if TYPE_CHECKING:
     from halloo._server.tcp import Loop
 
-SWEEPS = 4  # looks at all connections within the shortest of the timeouts
-SOONEST, LATEST = 0.01, 1.0  # seconds between two looks
-_MILLI = 1000
+SWEEPS_PER_TIMEOUT = 4  # sweeps within the shortest timeout
+MIN_SWEEP_INTERVAL, MAX_SWEEP_INTERVAL = 0.01, 1.0  # seconds between two sweeps
+_MS_PER_SECOND = 1000
 
 
-class Limiter:
-    """The acts METERED and RESTING, and the sweeps that find what took too long.
+class ConnectionLimiter:
+    """The handlers for LIMITED and THROTTLED, and the sweeps that find timeouts.
 
-    A read takes no more than a burst of the rate, so the rate is looked at after the read alone: who has taken more
-    than was due rests until it is.
+    A read takes no more than a burst of the rate, so the rate is checked after the read only. A connection over its
+    rate limit is paused until tokens are available.
     """
 
     def __init__(self, loop: "Loop") -> None:
-        """Watch the connections of a loop."""
         self._loop = loop
         self._limits = limits = loop.limits
-        self._stall = limits.stall_timeout or inf
-        self._meter = TokenBucket(limits.rate_limit) if limits.rate_limit else None
-        self.most = min(len(loop.buffer), self._meter.burst_bytes) if self._meter else len(loop.buffer)
-        self.most = max(self.most, loop.poller.least)
-        self._began = loop.clock()
-        self.now = self._began
-        # Milliseconds since then fit into four bytes for 49 days; what is compared is differences, which may wrap.
+        self._stall_timeout = limits.stall_timeout or inf
+        self._bucket = TokenBucket(limits.rate_limit) if limits.rate_limit else None
+        self.read_size = min(len(loop.buffer), self._bucket.burst_bytes) if self._bucket else len(loop.buffer)
+        self.read_size = max(self.read_size, loop.poller.min_read)
+        self._started = loop.clock()
+        self.now = self._started
+        # Milliseconds since then fit into four bytes for 49 days; only differences are compared, which may wrap.
         self._milliseconds = 0
-        self._moved = array("I")  # when a byte last went either way
-        self._came = array("I")
-        self._taken = array("Q")  # bytes received
-        self._paid = array("d")  # see Meter
-        self._used = self._arrays()
+        self._last_active = array("I")  # in milliseconds, either direction
+        self._opened_at = array("I")
+        self._received = array("Q")  # bytes
+        self._paid_until = array("d")  # seconds, see TokenBucket
+        self._arrays = self._select_arrays()
         self._sweeping = False
         self._stall_sweeping = False
         self._echoed = self._messages = 0  # since the last tick
 
-    def _arrays(self) -> list[tuple["array[int] | array[float]", bytes]]:
+    def _select_arrays(self) -> list[tuple["array[int] | array[float]", bytes]]:
         limits = self._limits
         wanted = (
-            (self._moved, limits.idle_timeout),
-            (self._came, limits.max_lifetime),
-            (self._taken, limits.max_bytes),
-            (self._paid, limits.rate_limit),
+            (self._last_active, limits.idle_timeout),
+            (self._opened_at, limits.max_lifetime),
+            (self._received, limits.max_bytes),
+            (self._paid_until, limits.rate_limit),
         )
         return [(numbers, bytes(numbers.itemsize)) for numbers, limit in wanted if limit]
 
     def tick(self) -> None:
-        """Look at the clock, once a turn: its acts take place now."""
+        """Read the clock, once a turn; all handlers of the turn use this time."""
         self.now = self._loop.clock()
-        self._milliseconds = int((self.now - self._began) * _MILLI) & 0xFFFFFFFF
+        self._milliseconds = int((self.now - self._started) * _MS_PER_SECOND) & 0xFFFFFFFF
 
-    def settle(self) -> None:
-        """Count what the acts of a turn have echoed."""
-        row = self._loop.table.row
-        row[states.RECEIVED] += self._echoed
-        row[states.SENT] += self._echoed
-        row[states.MESSAGES] += self._messages
+    def flush_counts(self) -> None:
+        """Add what the handlers of a turn have echoed to the counters."""
+        counters = self._loop.table.counters
+        counters[states.RECEIVED] += self._echoed
+        counters[states.SENT] += self._echoed
+        counters[states.MESSAGES] += self._messages
         self._echoed = self._messages = 0
 
-    def begin(self, fd: int) -> None:
-        """Start the numbers of a new connection."""
-        for numbers, zero in self._used:
+    def add(self, fd: int) -> None:
+        """Initialise the numbers of a new connection."""
+        for numbers, zero in self._arrays:
             if fd >= len(numbers):
                 numbers.frombytes(zero * (len(self._loop.table.state) - len(numbers)))
             numbers[fd] = 0
         if self._limits.idle_timeout:
-            self._moved[fd] = self._milliseconds
+            self._last_active[fd] = self._milliseconds
         if self._limits.max_lifetime:
-            self._came[fd] = self._milliseconds
+            self._opened_at[fd] = self._milliseconds
         if not self._sweeping:
             self._sweeping = True
             self._sweep()
 
-    def probe(self, fd: int) -> None:
-        """Wake a RESTING connection that is ready all the same: it is broken, and reading will say how."""
+    def resume(self, fd: int) -> None:
+        """Read from a THROTTLED connection that is ready all the same: it has failed, and the read raises the error."""
         self._loop.flushed(fd)
 
     def allowance(self, fd: int) -> int:
-        """Say how much may be read now. One byte too many tells more to come from the client's end."""
+        """Return how many bytes to read now; one more than `max_bytes` allows shows whether there are too many."""
         if not self._limits.max_bytes:
-            return self.most
-        return min(self.most, self._limits.max_bytes - self._taken[fd] + 1)
+            return self.read_size
+        return min(self.read_size, self._limits.max_bytes - self._received[fd] + 1)
 
-    def note(self, fd: int, received: int) -> int:
-        """Count what was read, 0 when the client took some of its debt; give how much of it was too much."""
+    def record(self, fd: int, received: int) -> int:
+        """Record bytes received, 0 after progress of a pending write; return how many exceed `max_bytes`."""
         limits, excess = self._limits, 0
         if limits.idle_timeout:
-            self._moved[fd] = self._milliseconds
+            self._last_active[fd] = self._milliseconds
         if limits.max_bytes:
-            excess = max(self._taken[fd] + received - limits.max_bytes, 0)
-            self._taken[fd] += received - excess
-        if self._meter:
-            self._paid[fd] = self._meter.take(self._paid[fd], self.now, received)
+            excess = max(self._received[fd] + received - limits.max_bytes, 0)
+            self._received[fd] += received - excess
+        if self._bucket:
+            self._paid_until[fd] = self._bucket.take(self._paid_until[fd], self.now, received)
         return excess
 
     def throttle_if_overdrawn(self, fd: int) -> bool:
-        """Let a connection rest that has taken more than was due, and say whether it has."""
-        if self._meter is None or (pause := self._meter.pause(self._paid[fd], self.now)) <= 0:
+        """Pause a connection that is over its rate limit; return whether it is."""
+        if self._bucket is None or (pause := self._bucket.pause(self._paid_until[fd], self.now)) <= 0:
             return False
         loop = self._loop
         loop.table.state[fd] = states.THROTTLED
         loop.poller.change(fd, 0)
-        loop.timers.at(self.now + pause, lambda: self._wake(fd))
+        loop.timers.call_at(self.now + pause, lambda: self._unthrottle(fd))
         return True
 
-    def echo(self) -> Callable[[int], None]:  # noqa: C901 - as in `Loop.turn`, for speed
-        """Make the act METERED: what `receive` and `send` do, written out, since it is done for every message."""
-        loop, meter = self._loop, self._meter
-        readv, write, buffer = loop.poller.readv, loop.poller.write, loop.buffer[: self.most]
-        buffers, moved, taken, paid = [buffer], self._moved, self._taken, self._paid
-        idle, edge = bool(self._limits.idle_timeout), (self._limits.max_bytes or 0) - self.most
-        counted = bool(self._limits.max_bytes)
+    def make_echo(self) -> Callable[[int], None]:  # noqa: C901 - inlined for speed, as `Loop.turn`
+        """Make the handler for LIMITED: `receive` and `send` inlined, because it runs for every message."""
+        loop, bucket = self._loop, self._bucket
+        readv, write, buffer = loop.poller.readv, loop.poller.write, loop.buffer[: self.read_size]
+        buffers, last_active, total_received, paid_until = [buffer], self._last_active, self._received, self._paid_until
+        track_idle, near_limit = bool(self._limits.idle_timeout), (self._limits.max_bytes or 0) - self.read_size
+        track_bytes = bool(self._limits.max_bytes)
 
         def echo(fd: int) -> None:  # noqa: C901 - as above
-            if counted and taken[fd] >= edge:
-                return loop.echo(fd)  # near its limit it is watched byte by byte
+            if track_bytes and total_received[fd] >= near_limit:
+                return loop.echo(fd)  # near its limit the exact byte matters
             try:
                 received = readv(fd, buffers)
             except BlockingIOError:
                 return None
             except OSError as error:
-                return loop.lose(fd, error)
+                return loop.connection_failed(fd, error)
             if not received:
                 return loop.closer.close_after_flush(fd)
             try:
@@ -141,42 +140,42 @@ class Limiter:
             except BlockingIOError:
                 sent = 0
             except OSError as error:
-                return loop.lose(fd, error)
+                return loop.connection_failed(fd, error)
             self._messages += 1
             self._echoed += sent
-            if idle:
-                moved[fd] = self._milliseconds
-            if counted:
-                taken[fd] += received
-            if meter:
-                paid[fd] = meter.take(paid[fd], self.now, received)
+            if track_idle:
+                last_active[fd] = self._milliseconds
+            if track_bytes:
+                total_received[fd] += received
+            if bucket:
+                paid_until[fd] = bucket.take(paid_until[fd], self.now, received)
             if sent != received:
-                loop.table.row[states.RECEIVED] += received - sent
+                loop.table.counters[states.RECEIVED] += received - sent
                 loop.queue_write(fd, buffer[sent:received])
-            elif meter and paid[fd] > self.now + meter.burst:
+            elif bucket and paid_until[fd] > self.now + bucket.burst:
                 self.throttle_if_overdrawn(fd)
             return None
 
         return echo
 
-    def write_pending(self) -> None:
-        """Note that there are debts: see that they are repaid, and that they are not too many."""
+    def write_queued(self) -> None:
+        """Schedule the sweep for stalled writes, and enforce `max_memory`."""
         if not self._stall_sweeping:
             self._stall_sweeping = True
-            self._loop.timers.at(self._loop.clock() + self._pause(self._stall), self._sweep_stalled)
-        table, most = self._loop.table, self._limits.max_memory
-        while most is not None and table.row[states.PENDING] > most:
+            self._loop.timers.call_at(self._loop.clock() + self._interval(self._stall_timeout), self._sweep_stalled)
+        table, max_memory = self._loop.table, self._limits.max_memory
+        while max_memory is not None and table.counters[states.PENDING_BYTES] > max_memory:
             largest = max(table.pending_writes, key=lambda fd: len(table.pending_writes[fd]))
             table.count("max_memory")
             self._loop.close(largest, "max_memory")
 
-    def _wake(self, fd: int) -> None:
-        # The number may belong to another connection by now; if that rests too, it wakes early, and looks at its rate.
+    def _unthrottle(self, fd: int) -> None:
+        # The descriptor may be another connection's by now; if that is throttled too, it resumes early and is checked.
         if self._loop.table.state[fd] == states.THROTTLED:
             self._loop.flushed(fd)
 
     def _sweep(self) -> None:
-        """Look for those who were silent or here for too long, and come back while anybody is here."""
+        """Disconnect connections that are idle or open for too long; repeat while there are any."""
         self.tick()
         loop, limits, now = self._loop, self._limits, self._milliseconds
         idle, lifetime = limits.idle_timeout, limits.max_lifetime
@@ -184,27 +183,27 @@ class Limiter:
             return
         watched = loop.table.in_state(states.LIMITED, states.THROTTLED, states.HANDLING, states.WRITE_PENDING)
         for fd in watched:
-            if lifetime and (now - self._came[fd]) & 0xFFFFFFFF >= lifetime * _MILLI:
-                loop.closer.end(fd, "max_lifetime")
-            elif idle and (now - self._moved[fd]) & 0xFFFFFFFF >= idle * _MILLI:
-                loop.closer.end(fd, "idle_timeout")
+            if lifetime and (now - self._opened_at[fd]) & 0xFFFFFFFF >= lifetime * _MS_PER_SECOND:
+                loop.closer.disconnect(fd, "max_lifetime")
+            elif idle and (now - self._last_active[fd]) & 0xFFFFFFFF >= idle * _MS_PER_SECOND:
+                loop.closer.disconnect(fd, "idle_timeout")
         self._sweeping = loop.table.open > 0
         if self._sweeping:
             shortest = min(limit for limit in (idle, lifetime) if limit)
-            loop.timers.at(loop.clock() + self._pause(shortest), self._sweep)
+            loop.timers.call_at(loop.clock() + self._interval(shortest), self._sweep)
 
     def _sweep_stalled(self) -> None:
-        """Look for those who let us wait, and come back while there are debts."""
-        loop, stall, now = self._loop, self._stall, self._loop.clock()
-        for fd in [fd for fd, since in loop.table.since.items() if now - since >= stall]:
+        """Close connections whose pending write makes no progress; repeat while there are pending writes."""
+        loop, stall_timeout, now = self._loop, self._stall_timeout, self._loop.clock()
+        for fd in [fd for fd, since in loop.table.pending_since.items() if now - since >= stall_timeout]:
             loop.table.count("stall_timeout")
             loop.close(fd, "stall_timeout")
-        oldest = min(loop.table.since.values(), default=0)
-        loop.table.row[states.OLDEST] = int(oldest * _MILLI)
+        oldest = min(loop.table.pending_since.values(), default=0)
+        loop.table.counters[states.OLDEST_PENDING] = int(oldest * _MS_PER_SECOND)
         self._stall_sweeping = bool(loop.table.pending_writes)
         if self._stall_sweeping:
-            loop.timers.at(now + self._pause(stall), self._sweep_stalled)
+            loop.timers.call_at(now + self._interval(stall_timeout), self._sweep_stalled)
 
     @staticmethod
-    def _pause(timeout: float) -> float:
-        return min(max(timeout / SWEEPS, SOONEST), LATEST)
+    def _interval(timeout: float) -> float:
+        return min(max(timeout / SWEEPS_PER_TIMEOUT, MIN_SWEEP_INTERVAL), MAX_SWEEP_INTERVAL)

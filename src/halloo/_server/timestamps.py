@@ -1,11 +1,11 @@
-"""Write into a probe when it came and left, and what of its run has arrived: what an echo does with --timestamps.
+"""Write receive and send times, and which probes of the run have arrived, into probes: the echo with --timestamps.
 
-Knows the wall clock, and how the loop reads. A stamp takes the place that the probe has left for it (see `core.probe`):
-no byte is added, moved, or changed elsewhere. Each loop counts on its own; with several workers a connection, or the
-datagrams from one port to one address, stay with one of them.
+A timestamp fills the space that the probe reserves for it (see `_core.probe`): no byte is added, moved, or changed
+elsewhere. Each loop counts separately; with several workers a connection, or the datagrams from one port to one
+address, stay with one worker.
 
-A probe came when the kernel had it, so that waiting for a busy server is part of the server's time; over TLS and Unix
-sockets, and where no kernel tells, that is when it was read.
+The receive time is the kernel's, so that waiting for a busy server counts as the server's time. Over TLS and Unix
+sockets, and where the kernel gives no time, it is the time of the read.
 """
 
 import select
@@ -15,148 +15,148 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from halloo._core.probe import ASKING, STAMP_END, ServerTimestamp, asking, asking_lines, stamped
+from halloo._core.probe import REQUEST, TIMESTAMP_END, ServerTimestamp, read_request, request_spans, write_timestamp
 from halloo._net import socket_options
-from halloo._server.poller import Epoll, Poller, best
-from halloo._server.run_window import RunWindows
+from halloo._server.poller import Epoll, Poller, default_poller
+from halloo._server.run_window import ReceiveWindows
 
 if TYPE_CHECKING:
     from halloo._net.datagrams import PeerName
     from halloo._server.acceptor import Endpoint
     from halloo._server.tcp import Loop
-    from halloo._server.udp import Note, Receive
+    from halloo._server.udp import Ancillary, Receive
 
-_TIME = (socket.SOL_SOCKET, socket_options.SO_TIMESTAMPNS)
+_KERNEL_TIME = (socket.SOL_SOCKET, socket_options.SO_TIMESTAMPNS)
 
 
 class ProbeTimestamper:
-    """Stamps probes where they lie: in the bytes that were read, before they are sent."""
+    """Writes timestamps into probes in place: in the buffer that was read, before it is sent."""
 
     def __init__(self, clock: Callable[[], int] = time.time_ns) -> None:
-        """Know of no run yet; the clock is the wall's, in nanoseconds."""
+        """Use `clock`, the wall clock in nanoseconds."""
         self._clock = clock
-        self.came_ns = 0
-        """When the kernel had what was read last; 0 where it did not tell."""
-        self._runs = RunWindows()
+        self.received_ns = 0
+        """When the kernel received the last read, 0 if unknown."""
+        self._runs = ReceiveWindows()
 
-    def stamp(self, data: memoryview) -> None:
-        """Stamp a datagram, if it is a probe that asks for it."""
-        self._stamp(data, self.came_ns or self._clock())
+    def timestamp(self, data: memoryview) -> None:
+        """Write a timestamp into a datagram if it is a probe that requests one."""
+        self._timestamp(data, self.received_ns or self._clock())
 
-    def stamp_lines(self, data: memoryview) -> None:
-        """Stamp each probe that lies whole in what was read of a stream, where a line begins."""
-        came_ns = self.came_ns or self._clock()
-        for start, end in asking_lines(bytes(data)):
-            self._stamp(data[start:end], came_ns)
+    def timestamp_lines(self, data: memoryview) -> None:
+        """Write a timestamp into each probe that lies whole in a read of a stream, at the start of a line."""
+        received_ns = self.received_ns or self._clock()
+        for start, end in request_spans(bytes(data)):
+            self._timestamp(data[start:end], received_ns)
 
-    def refuse(self, data: memoryview, segment: int) -> None:
-        """Note the probes in a read of datagrams, `segment` bytes each, that are not answered."""
-        for datagram in _cut(data, segment):
-            if heading := asking(bytes(datagram[:STAMP_END])):
-                self._runs.arrive(heading, refused=True)
+    def record_refused(self, data: memoryview, segment: int) -> None:
+        """Record the probes in a read of datagrams, `segment` bytes each, that are not answered."""
+        for datagram in _split(data, segment):
+            if header := read_request(bytes(datagram[:TIMESTAMP_END])):
+                self._runs.record(header, refused=True)
 
-    def concerns(self, data: memoryview, segment: int) -> bool:
-        """Whether there may be a probe in a read of datagrams; a train without one is sent back as it came."""
-        return any(datagram[: len(ASKING)] == ASKING for datagram in _cut(data, segment))
+    def may_contain_request(self, data: memoryview, segment: int) -> bool:
+        """Whether a read of datagrams may contain a probe; a read without one is sent back in one call."""
+        return any(datagram[: len(REQUEST)] == REQUEST for datagram in _split(data, segment))
 
-    def timed(self, sock: socket.socket, receive: "Receive") -> "Receive":
-        """Have the kernel tell when datagrams came, and take that out of what a read tells beside them."""
+    def wrap_receive(self, sock: socket.socket, receive: "Receive") -> "Receive":
+        """Have the kernel report receive times, and remove them from the ancillary data that `receive` returns."""
         socket_options.stamps(sock)
 
-        def read(buffers: list[memoryview], room: int) -> "tuple[int, Sequence[Note], int, PeerName]":
+        def read(buffers: list[memoryview], room: int) -> "tuple[int, Sequence[Ancillary], int, PeerName]":
             length, notes, flags, peer = receive(buffers, room)
-            self.came_ns = socket_options.told([*notes]) or 0
-            return length, [note for note in notes if note[:2] != _TIME], flags, peer
+            self.received_ns = socket_options.told([*notes]) or 0
+            return length, [note for note in notes if note[:2] != _KERNEL_TIME], flags, peer
 
         return read
 
-    def _stamp(self, data: memoryview, came_ns: int) -> None:
-        head = bytes(data[:STAMP_END])
-        if heading := asking(head):
-            seen = self._runs.arrive(heading)
-            data[:STAMP_END] = stamped(head, ServerTimestamp(came_ns, self._clock(), *seen))
+    def _timestamp(self, data: memoryview, received_ns: int) -> None:
+        start = bytes(data[:TIMESTAMP_END])
+        if header := read_request(start):
+            seen = self._runs.record(header)
+            data[:TIMESTAMP_END] = write_timestamp(start, ServerTimestamp(received_ns, self._clock(), *seen))
 
 
 class TimestampingHandler:
-    """A handler for the loop: the echo, with stamps on its probes."""
+    """A handler for the loop: the echo, with timestamps in its probes."""
 
-    def __init__(self, stamper: ProbeTimestamper) -> None:
-        """Stamp so."""
-        self._stamper = stamper
+    def __init__(self, timestamper: ProbeTimestamper) -> None:
+        self._timestamper = timestamper
 
     def opened(self, loop: "Loop", fd: int) -> None:
-        """Nothing is to be said."""
+        """Do nothing."""
 
     def readable(self, loop: "Loop", fd: int) -> None:
-        """Read, stamp, and send back."""
-        self._stamper.came_ns = 0
-        piece = loop.receive(fd)
-        if piece:
-            self._stamper.stamp_lines(piece)
-            if loop.send(fd, piece):
+        """Read, write timestamps, and send back."""
+        self._timestamper.received_ns = 0
+        chunk = loop.receive(fd)
+        if chunk:
+            self._timestamper.timestamp_lines(chunk)
+            if loop.send(fd, chunk):
                 loop.limiter.throttle_if_overdrawn(fd)
-        elif piece is not None:
+        elif chunk is not None:
             loop.closer.close_after_flush(fd)
 
     def writable(self, loop: "Loop", fd: int) -> None:
-        """Nothing is left to be said, but perhaps too much has been."""
+        """Check the rate limit."""
         loop.limiter.throttle_if_overdrawn(fd)
 
     def closed(self, fd: int) -> None:
-        """Nothing is remembered of a connection."""
+        """Do nothing."""
 
 
 class TimestampPoller:
-    """Epoll that reads with recvmsg(2), to be told when it came as well; that takes an object for each socket."""
+    """Epoll that reads with recvmsg(2) to get receive times, which needs a socket object for each connection."""
 
-    small = False
-    least = 1
+    prefers_read = False
+    min_read = 1
 
-    def __init__(self, stamper: ProbeTimestamper) -> None:
-        """Tell the stamper when what is read has come."""
-        below = Epoll()
-        self._stamper = stamper
+    def __init__(self, timestamper: ProbeTimestamper) -> None:
+        """Set `timestamper.received_ns` at each read."""
+        epoll = Epoll()
+        self._timestamper = timestamper
         self._sockets: dict[int, socket.socket] = {}
-        self.poll = below.poll
-        self.watch = below.watch
-        self.change = below.change
-        self.forget = below.forget
-        self.read = below.read
-        self.write = below.write
-        self.shutdown_write = below.shutdown_write
-        self.close_notify = below.close_notify
-        self.in_flight = below.in_flight
-        self.close = below.close
+        self.poll = epoll.poll
+        self.watch = epoll.watch
+        self.change = epoll.change
+        self.unwatch = epoll.unwatch
+        self.read = epoll.read
+        self.write = epoll.write
+        self.shutdown_write = epoll.shutdown_write
+        self.close_notify = epoll.close_notify
+        self.queued_bytes = epoll.queued_bytes
+        self.close = epoll.close
 
     def adopt(self, sock: socket.socket) -> int:
-        """Keep the socket under its number."""
+        """Keep the socket by its number."""
         fd = sock.fileno()
         self._sockets[fd] = sock
         return fd
 
     def readv(self, fd: int, buffers: Sequence[memoryview]) -> int:
-        """Read into the one buffer; 0 is the end of the stream."""
-        received, notes, _, _ = self._sockets[fd].recvmsg_into(buffers, socket_options.ROOM)
-        self._stamper.came_ns = socket_options.told(notes) or 0
+        """Read into the one buffer; 0 at the end of the stream."""
+        received, ancillary, _, _ = self._sockets[fd].recvmsg_into(buffers, socket_options.ROOM)
+        self._timestamper.received_ns = socket_options.told(ancillary) or 0
         return received
 
     def close_fd(self, fd: int) -> None:
-        """Forget the descriptor and close its socket; close(2) also takes it out of the epoll set."""
+        """Close the socket; close(2) also takes it out of the epoll set."""
         self._sockets.pop(fd).close()
 
 
-def with_timestamps(posts: Sequence["Endpoint"]) -> tuple[list["Endpoint"], Poller]:
-    """Have the echo at these posts stamp: give them as they are then, and the poller that their loop needs."""
-    stamper = ProbeTimestamper()
-    handler = TimestampingHandler(stamper)
-    timed = [socket_options.stamps(post.sock) for post in posts if post.stream]  # what they accept does as they do
-    poller = TimestampPoller(stamper) if any(timed) and hasattr(select, "epoll") else best()
+def with_timestamps(endpoints: Sequence["Endpoint"]) -> tuple[list["Endpoint"], Poller]:
+    """Return the endpoints with timestamping handlers, and the poller that their loop needs."""
+    timestamper = ProbeTimestamper()
+    handler = TimestampingHandler(timestamper)
+    # Accepted sockets inherit the option from their listener.
+    kernel_times = [socket_options.stamps(endpoint.sock) for endpoint in endpoints if endpoint.stream]
+    poller = TimestampPoller(timestamper) if any(kernel_times) and hasattr(select, "epoll") else default_poller()
     return [
-        replace(post, handler=handler) if post.stream else replace(post, timestamper=stamper) for post in posts
+        replace(each, handler=handler) if each.stream else replace(each, timestamper=timestamper) for each in endpoints
     ], poller
 
 
-def _cut(data: memoryview, segment: int) -> Iterator[memoryview]:
-    """Give the datagrams of a read one by one."""
+def _split(data: memoryview, segment: int) -> Iterator[memoryview]:
+    """Yield the datagrams of a read."""
     size = segment or len(data) or 1
     return (data[start : start + size] for start in range(0, len(data), size))

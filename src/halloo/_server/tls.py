@@ -1,7 +1,7 @@
-"""Speak TLS for the loop: the same reads and writes, encrypted on the way.
+"""TLS for the loop: a poller whose reads and writes are encrypted.
 
-Knows ssl and the poller below. A record that is not whole yet, or does not fit, is a BlockingIOError like any other, so
-the acts need not know. A retried write gives the same bytes, as OpenSSL wants: a debt keeps them.
+An incomplete record, or one that does not fit, is a BlockingIOError, so the handlers are the same as without TLS.
+OpenSSL requires a retried write to offer the same bytes: the pending write keeps them.
 """
 
 import errno
@@ -16,45 +16,45 @@ from halloo._server.poller import READ, WRITE, Poller
 if TYPE_CHECKING:
     from halloo._server.tcp import Loop
 
-RECORD = 16 * 1024  # bytes of a record at most (RFC 8446, 5.1), and so of one read at least
+MAX_RECORD = 16 * 1024  # bytes (RFC 8446, 5.1), and so the smallest read buffer
 
 
 class TlsPoller:
-    """A poller some of whose sockets are encrypted; it has the shape of any other."""
+    """A poller some of whose sockets are encrypted."""
 
-    small = False
-    least = RECORD  # the rest of a record would stay inside OpenSSL, where no poller sees it
+    prefers_read = False
+    min_read = MAX_RECORD  # with less, the rest of a record would stay inside OpenSSL, invisible to the poller
 
-    def __init__(self, below: Poller) -> None:
-        """Stand on another poller."""
-        self._below = below
-        self._secured: dict[int, ssl.SSLSocket] = {}
-        self.poll = below.poll
-        self.watch = below.watch
-        self.change = below.change
-        self.forget = below.forget
-        self.adopt = below.adopt
-        self.read = below.read
-        self.in_flight = below.in_flight
-        self.close = below.close
+    def __init__(self, inner: Poller) -> None:
+        """Wrap another poller."""
+        self._inner = inner
+        self._tls_sockets: dict[int, ssl.SSLSocket] = {}
+        self.poll = inner.poll
+        self.watch = inner.watch
+        self.change = inner.change
+        self.unwatch = inner.unwatch
+        self.adopt = inner.adopt
+        self.read = inner.read
+        self.queued_bytes = inner.queued_bytes
+        self.close = inner.close
 
-    def secure(self, sock: socket.socket, context: ssl.SSLContext) -> int:
-        """Take a socket over that is to be encrypted, as the server's end; `shake` comes next.
+    def wrap(self, sock: socket.socket, context: ssl.SSLContext) -> int:
+        """Take over a socket to encrypt, as the server; `do_handshake` comes next.
 
-        Raises ConnectionAbortedError when the client has gone already, which wrapping would tell less well.
+        Raises ConnectionAbortedError if the client has disconnected already: wrapping would raise a less precise error.
         """
         try:
             sock.getpeername()
         except OSError as error:
             raise ConnectionAbortedError(errno.ECONNABORTED, os.strerror(errno.ECONNABORTED)) from error
-        secured = context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False, suppress_ragged_eofs=False)
-        self._secured[secured.fileno()] = secured
-        return secured.fileno()
+        wrapped = context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False, suppress_ragged_eofs=False)
+        self._tls_sockets[wrapped.fileno()] = wrapped
+        return wrapped.fileno()
 
-    def shake(self, fd: int) -> int:
-        """Go on with the handshake; give what it waits for, READ or WRITE, or 0 after it. Raises ssl.SSLError."""
+    def do_handshake(self, fd: int) -> int:
+        """Continue the handshake; return READ or WRITE to wait for, or 0 once it is done. Raises ssl.SSLError."""
         try:
-            self._secured[fd].do_handshake()
+            self._tls_sockets[fd].do_handshake()
         except ssl.SSLWantReadError:
             return READ
         except ssl.SSLWantWriteError:
@@ -62,76 +62,75 @@ class TlsPoller:
         return 0
 
     def readv(self, fd: int, buffers: Sequence[memoryview]) -> int:
-        """Read into the one buffer; 0 is the peer's close_notify. Raises ssl.SSLEOFError for an end without one."""
-        secured = self._secured.get(fd)
-        if secured is None:
-            return self._below.readv(fd, buffers)
+        """Read into the one buffer; 0 is the peer's close_notify. Raises ssl.SSLEOFError at an end without one."""
+        tls_socket = self._tls_sockets.get(fd)
+        if tls_socket is None:
+            return self._inner.readv(fd, buffers)
         try:
-            # With a buffer it gives a count, which typeshed does not say. `recv_into` would only ask more questions.
-            return secured.read(len(buffers[0]), buffers[0])  # type: ignore[return-value]
+            # With a buffer it returns a count, which typeshed does not say. `recv_into` would only add checks.
+            return tls_socket.read(len(buffers[0]), buffers[0])  # type: ignore[return-value]
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError) as error:
             raise BlockingIOError from error
 
     def write(self, fd: int, data: memoryview | bytes) -> int:
-        """Write all of a record or nothing."""
-        secured = self._secured.get(fd)
-        if secured is None:
-            return self._below.write(fd, data)
+        """Write a whole record or nothing."""
+        tls_socket = self._tls_sockets.get(fd)
+        if tls_socket is None:
+            return self._inner.write(fd, data)
         try:
-            return secured.write(data)
+            return tls_socket.write(data)
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError) as error:
             raise BlockingIOError from error
 
     def close_notify(self, fd: int) -> None:
-        """Send close_notify (RFC 8446, 6.1); the peer's is not waited for."""
-        secured = self._secured.get(fd)
-        if secured is None:
+        """Send close_notify (RFC 8446, 6.1), without waiting for the peer's."""
+        tls_socket = self._tls_sockets.get(fd)
+        if tls_socket is None:
             return
         try:
-            secured.unwrap()
+            tls_socket.unwrap()
         except ssl.SSLWantWriteError as error:
             raise BlockingIOError from error
         except (ssl.SSLWantReadError, ValueError):
-            pass  # ours is sent; the peer's may come or not
+            pass  # ours is sent; the peer's is optional
 
     def shutdown_write(self, fd: int) -> None:
-        """Send our end; nothing can be decrypted after it, so from now on the socket is the poller's below."""
-        secured = self._secured.pop(fd, None)
-        if secured is not None:
-            self._below.adopt(socket.socket(secured.family, secured.type, secured.proto, secured.detach()))
-        self._below.shutdown_write(fd)
+        """Shut down the sending side; nothing can be decrypted after it, so the inner poller takes the socket over."""
+        tls_socket = self._tls_sockets.pop(fd, None)
+        if tls_socket is not None:
+            self._inner.adopt(socket.socket(tls_socket.family, tls_socket.type, tls_socket.proto, tls_socket.detach()))
+        self._inner.shutdown_write(fd)
 
     def close_fd(self, fd: int) -> None:
         """Close a socket of either kind."""
-        secured = self._secured.pop(fd, None)
-        if secured is None:
-            self._below.close_fd(fd)
+        tls_socket = self._tls_sockets.pop(fd, None)
+        if tls_socket is None:
+            self._inner.close_fd(fd)
         else:
-            self._below.forget(fd)
-            secured.close()
+            self._inner.unwatch(fd)
+            tls_socket.close()
 
 
-class Handshakes:
-    """The act SHAKING, and the change of a loop's poller that makes encrypted connections look like any other."""
+class HandshakeHandler:
+    """The handler for HANDSHAKING; it puts a TlsPoller in front of the loop's poller."""
 
     def __init__(self, loop: "Loop") -> None:
-        """Put TLS between a loop and its poller."""
         self._loop = loop
-        self._secure = loop.poller = TlsPoller(loop.poller)
+        self._poller = loop.poller = TlsPoller(loop.poller)
 
-    def begin(self, sock: socket.socket, context: ssl.SSLContext) -> int:
-        """Take over a socket that is to be encrypted, and give its descriptor."""
-        return self._secure.secure(sock, context)
+    def wrap(self, sock: socket.socket, context: ssl.SSLContext) -> int:
+        """Take over a socket to encrypt; return its descriptor."""
+        return self._poller.wrap(sock, context)
 
-    def act(self, fd: int) -> None:
-        """Go on with a handshake; what is no TLS gets an alert, which leaving lets it read."""
+    def advance(self, fd: int) -> None:
+        """Continue a handshake; after invalid input the connection lingers, so that the client can read the alert."""
         try:
-            wanted = self._secure.shake(fd)
+            wanted = self._poller.do_handshake(fd)
         except ssl.SSLError as error:
             self._loop.table.count(type(error).__name__)
             self._loop.closer.linger(fd, type(error).__name__)
         except OSError as error:
-            self._loop.lose(fd, error)
+            self._loop.connection_failed(fd, error)
         else:
             if wanted:
                 self._loop.poller.change(fd, wanted)

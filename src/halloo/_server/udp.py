@@ -1,10 +1,10 @@
-"""Echo datagrams: each goes back whole, from the address that was asked, and those that came together go together.
+"""Echo datagrams: each is sent back whole, from the address it was sent to; those received together are sent together.
 
-Knows datagram sockets, and what the kernel tells of what came. Whom not to answer is for `core.guard` to say.
+`udp_policy` decides which datagrams are answered.
 
-Where the kernel can, one read brings a train: datagrams of one size from one sender, the last one perhaps shorter, with
-that size beside them (UDP_GRO); and one write with that size sends them all back (UDP_SEGMENT; udp(7)). The same read
-tells which of our addresses was asked (IP_PKTINFO; ip(7)), so that the answer comes from there (RFC 1122, 4.1.3.5).
+Where the kernel can, one read returns a batch: datagrams of one size from one sender, the last one perhaps shorter,
+with that size in the ancillary data (UDP_GRO). One write with that size sends them all back (UDP_SEGMENT; udp(7)). The
+same read gives our address that they were sent to (IP_PKTINFO; ip(7)), which is the reply's source (RFC 1122, 4.1.3.5).
 """
 
 import errno
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from halloo._server.tcp import Loop
     from halloo._server.timestamps import ProbeTimestamper
 
-BATCH = 64  # reads at one event, so that a flood of datagrams does not hold up the others
-ROOM = 128  # bytes for what the kernel tells beside a read
-SILENCE = 1.0  # seconds between two lines about the same refusal
-LINES = 20  # about new senders in a second
-RECENT = 1024  # senders that are not told of again
+MAX_READS = 64  # reads at one event, so that a flood of datagrams does not delay other descriptors
+ANCILLARY_SIZE = 128  # bytes for the ancillary data of a read
+REFUSAL_INTERVAL = 1.0  # seconds between two reports of the same refusal
+MAX_NEW_PEERS = 20  # new senders reported in a second
+MAX_RECENT_PEERS = 1024  # senders that are not reported again
 
 # Linux's numbers, which the socket module does not name.
 UDP_SEGMENT, UDP_GRO = 103, 104
@@ -42,22 +42,26 @@ UDP_SEGMENT, UDP_GRO = 103, 104
 #  in6_pktinfo   0                              16           20      ipv6(7)
 #                | destination                  | interface  |
 _PKTINFO4, _PKTINFO6 = struct.Struct("=I4s4s"), struct.Struct("=16sI")
-_GROUP4, _GROUP6, _LINK6 = 0xE0, 0xFF, b"\xfe\x80"  # how the addresses of multicast, and of one link, begin
+_MULTICAST4, _MULTICAST6, _LINK_LOCAL6 = (
+    0xE0,
+    0xFF,
+    b"\xfe\x80",
+)  # how the addresses of multicast, and of one link, begin
 
 _SEGMENTED = (socket.IPPROTO_UDP, UDP_SEGMENT)
-# What a train meets where a device, a route or a datagram's size does not allow it; one by one they go.
-NO_TRAINS = {errno.EINVAL, errno.EIO, errno.EMSGSIZE, errno.EOPNOTSUPP, errno.ENOPROTOOPT}
+# Errors where a device, a route or a datagram's size does not allow segmentation; single datagrams work there.
+SEGMENTATION_ERRORS = {errno.EINVAL, errno.EIO, errno.EMSGSIZE, errno.EOPNOTSUPP, errno.ENOPROTOOPT}
 
 log = logging.getLogger("halloo")
-Note = tuple[int, int, bytes]  # level, type and data, as recvmsg(2) tells them
-Reply = tuple[list[Note], int, str | None]
-_NOTHING: Reply = ([], 0, None)
-Receive = Callable[[list[memoryview], int], tuple[int, Sequence[Note], int, PeerName]]
+Ancillary = tuple[int, int, bytes]  # level, type and data, as in recvmsg(2)
+ReplyControl = tuple[list[Ancillary], int, str | None]
+_NO_CONTROL: ReplyControl = ([], 0, None)
+Receive = Callable[[list[memoryview], int], tuple[int, Sequence[Ancillary], int, PeerName]]
 
 
 @dataclass(frozen=True, slots=True)
 class DatagramEndpoint:
-    """One socket, and what goes with it."""
+    """One socket, and how it is served."""
 
     sock: socket.socket
     receive: Receive
@@ -66,170 +70,175 @@ class DatagramEndpoint:
     timestamper: "ProbeTimestamper | None"
 
 
-class Datagrams:
-    """The act HEARING: all the datagram sockets of a loop."""
+class DatagramEcho:
+    """The handler for DATAGRAM: all the datagram sockets of a loop."""
 
-    def __init__(self, loop: "Loop", posts: Sequence["Endpoint"]) -> None:
-        """Hear them from now on."""
+    def __init__(self, loop: "Loop", endpoints: Sequence["Endpoint"]) -> None:
         self._loop = loop
-        self._most = loop.limits.max_bytes or WHOLE
+        self._max_datagram = loop.limits.max_bytes or WHOLE
         self._buffer = memoryview(bytearray(WHOLE))
-        self._recent: dict[PeerName, None] | None = {} if loop.observer else None
-        self._lines, self._second = 0, 0.0
-        self._silent: dict[str, float] = {}  # refusal -> until when nothing is told of it
-        own = {post.sock.getsockname()[1] for post in posts}
-        self._ears: dict[int, DatagramEndpoint] = {}
-        for post in posts:
-            fd = post.sock.fileno()
-            self._ears[fd] = DatagramEndpoint(
-                post.sock, _receiver(post), UdpPolicy(loop.limits, own), post.respond, post.timestamper
+        self._recent_peers: dict[PeerName, None] | None = {} if loop.observer else None
+        self._new_peers, self._second_end = 0, 0.0
+        self._next_refusal: dict[str, float] = {}  # refusal -> when it may be reported again
+        own_ports = {endpoint.sock.getsockname()[1] for endpoint in endpoints}
+        self._endpoints: dict[int, DatagramEndpoint] = {}
+        for endpoint in endpoints:
+            fd = endpoint.sock.fileno()
+            self._endpoints[fd] = DatagramEndpoint(
+                endpoint.sock,
+                _endpoint_receive(endpoint),
+                UdpPolicy(loop.limits, own_ports),
+                endpoint.respond,
+                endpoint.timestamper,
             )
-            break_loops(post.sock)
+            break_loops(endpoint.sock)
             loop.watch(fd, states.DATAGRAM)
 
     def readable(self, fd: int) -> bool:  # noqa: C901, PLR0912 - see below
-        """Echo what has come, in BATCH reads at most; whether there may be more."""
-        # Long, because all of this is done for every datagram, and a call costs as much as half of it.
-        ear, buffer, recent, now = self._ears[fd], self._buffer, self._recent, self._loop.clock()
-        receive, sendto, respond, stamper = ear.receive, ear.sock.sendto, ear.respond, ear.timestamper
-        ports, friends, most = ear.policy.ports, ear.policy.friends, self._most
-        buffers, piece, size, told, more = [buffer], buffer[:0], 0, None, True
-        control, segment, refusal = _NOTHING
+        """Echo what has arrived, in at most MAX_READS reads; return whether there may be more."""
+        # Long, because all of this runs for every datagram, and a call would add half of its cost.
+        endpoint, buffer, recent_peers, now = self._endpoints[fd], self._buffer, self._recent_peers, self._loop.clock()
+        receive, respond, timestamper = endpoint.receive, endpoint.respond, endpoint.timestamper
+        sendto, limit = endpoint.sock.sendto, self._max_datagram
+        ports, trusted_hosts = endpoint.policy.ports, endpoint.policy.trusted_hosts
+        buffers, data, size, previous, more = [buffer], buffer[:0], 0, None, True
+        control, segment, refusal = _NO_CONTROL
         received = datagrams = sent = answers = 0
-        for _ in range(BATCH):
+        for _ in range(MAX_READS):
             try:
-                length, notes, _, peer = receive(buffers, ROOM)
+                length, ancillary, _, peer = receive(buffers, ANCILLARY_SIZE)
             except BlockingIOError:
                 more = False
                 break
             except OSError as error:
-                self._fail(error, 1)
+                self._count_error(error, 1)
                 continue
             if length != size:
-                piece, size = buffer[:length], length
-            if notes != told:
-                told, (control, segment, refusal) = notes, reply(notes)
+                data, size = buffer[:length], length
+            if ancillary != previous:
+                previous, (control, segment, refusal) = ancillary, reply_control(ancillary)
             count = -(-size // segment) if segment else 1
             received += size
             datagrams += count
-            if peer[1] in ports or peer[0] not in friends or size > most or refusal:
-                reason = refusal or ear.policy.refuses(peer[0], peer[1], count, size, now)
-                if not reason and not segment and size > most:
+            if peer[1] in ports or peer[0] not in trusted_hosts or size > limit or refusal:
+                reason = refusal or endpoint.policy.refusal_reason(peer[0], peer[1], count, size, now)
+                if not reason and not segment and size > limit:
                     reason = "too_long"
                 if reason:
-                    self._refuse(ear, piece, segment, peer, reason)
+                    self._refuse(endpoint, data, segment, peer, reason)
                     continue
-            if recent is not None and peer not in recent:
-                self._introduce(peer, now)
+            if recent_peers is not None and peer not in recent_peers:
+                self._report_peer(peer, now)
             try:
-                if respond or segment > most or (stamper and stamper.concerns(piece, segment)):
-                    self._singly(ear, piece, control, segment, peer)
+                if respond or segment > limit or (timestamper and timestamper.may_contain_request(data, segment)):
+                    self._echo_separately(endpoint, data, control, segment, peer)
                     continue
                 if control:
-                    ear.sock.sendmsg((piece,), control, 0, peer)
+                    endpoint.sock.sendmsg((data,), control, 0, peer)
                 else:
-                    sendto(piece, peer)
+                    sendto(data, peer)
             except OSError as error:
-                if segment and error.errno in NO_TRAINS:
-                    self._singly(ear, piece, control, segment, peer)
+                if segment and error.errno in SEGMENTATION_ERRORS:
+                    self._echo_separately(endpoint, data, control, segment, peer)
                 else:
-                    self._fail(error, count)
+                    self._count_error(error, count)
                 continue
             sent += size
             answers += count
-        self._note(received, datagrams, sent, answers)
+        self._count(received, datagrams, sent, answers)
         return more
 
     def drain(self, until: float) -> None:
-        """Answer what has come, until `until` on the loop's clock or a `stop` at most, and hear nothing more."""
-        for fd in self._ears:
+        """Answer what has arrived, until `until` on the loop's clock or a `stop` at the latest, and then close."""
+        for fd in self._endpoints:
             while self.readable(fd) and self._loop.running and self._loop.clock() < until:
                 pass
         self.close()
 
     def close(self) -> None:
-        """Hear nothing more."""
-        for fd in self._ears:
+        """Stop receiving."""
+        for fd in self._endpoints:
             self._loop.table.state[fd] = states.FREE
-            with suppress(OSError, KeyError, ValueError):  # its owner has closed it already
-                self._loop.poller.forget(fd)
-        self._ears.clear()
+            with suppress(OSError, KeyError, ValueError):  # the caller has closed it already
+                self._loop.poller.unwatch(fd)
+        self._endpoints.clear()
 
-    def _note(self, received: int, datagrams: int, sent: int, answers: int) -> None:
-        row = self._loop.table.row
-        row[states.RECEIVED] += received
-        row[states.DATAGRAMS] += datagrams
-        row[states.SENT] += sent
-        row[states.MESSAGES] += answers
+    def _count(self, received: int, datagrams: int, sent: int, answers: int) -> None:
+        counters = self._loop.table.counters
+        counters[states.RECEIVED] += received
+        counters[states.DATAGRAMS] += datagrams
+        counters[states.SENT] += sent
+        counters[states.MESSAGES] += answers
 
-    def _singly(
-        self, ear: DatagramEndpoint, piece: memoryview, control: Sequence[Note], segment: int, peer: PeerName
+    def _echo_separately(
+        self, endpoint: DatagramEndpoint, data: memoryview, control: Sequence[Ancillary], segment: int, peer: PeerName
     ) -> None:
         """Answer the datagrams of a read one by one."""
-        control = [note for note in control if note[:2] != _SEGMENTED]
-        for start in range(0, len(piece) or 1, segment or WHOLE):
-            part = piece[start : start + (segment or WHOLE)]
-            if len(part) > self._most:  # perhaps the last of its train is not
-                self._refuse(ear, part, 0, peer, "too_long")
+        control = [item for item in control if item[:2] != _SEGMENTED]
+        for start in range(0, len(data) or 1, segment or WHOLE):
+            datagram = data[start : start + (segment or WHOLE)]
+            if len(datagram) > self._max_datagram:  # the last one of its batch may be shorter
+                self._refuse(endpoint, datagram, 0, peer, "too_long")
                 continue
-            if ear.timestamper:
-                ear.timestamper.stamp(part)
-            answer = self._answer(ear.respond, bytes(part)) if ear.respond else part
+            if endpoint.timestamper:
+                endpoint.timestamper.timestamp(datagram)
+            answer = self._answer(endpoint.respond, bytes(datagram)) if endpoint.respond else datagram
             if answer is None:
                 continue
             try:
-                sent = ear.sock.sendmsg((answer,), control, 0, peer) if control else ear.sock.sendto(answer, peer)
+                sock = endpoint.sock
+                sent = sock.sendmsg((answer,), control, 0, peer) if control else sock.sendto(answer, peer)
             except OSError as error:
-                self._fail(error, 1)
+                self._count_error(error, 1)
             else:
-                self._note(0, 0, sent, 1)
+                self._count(0, 0, sent, 1)
 
     def _answer(self, respond: Callable[[bytes], bytes | None], datagram: bytes) -> bytes | None:
         try:
             answer = respond(datagram)
-            return None if answer is None else b"".join((answer,))  # takes bytes alone; `bytes` would take a number
+            return None if answer is None else b"".join((answer,))  # rejects an integer, which `bytes` would accept
         except Exception:
-            log.exception("respond failed; this datagram has no answer, others do")
+            log.exception("respond failed; this datagram has no answer, others are not affected")
             self._loop.table.count("respond")
             return None
 
-    def _fail(self, error: OSError, datagrams: int) -> None:
-        """Count an error: of one datagram, or of an earlier one, whose sender has gone (ICMP); it ends nothing."""
+    def _count_error(self, error: OSError, datagrams: int) -> None:
+        """Count an error of this datagram, or of an earlier one whose sender has closed (ICMP)."""
         name = errno.errorcode.get(error.errno or 0, "other")
         self._loop.table.count(name, datagrams)
 
-    def _refuse(self, ear: DatagramEndpoint, piece: memoryview, segment: int, peer: PeerName, reason: str) -> None:
-        """Count the datagrams of a read that are not answered, and tell of it, but not of each."""
+    def _refuse(self, endpoint: DatagramEndpoint, data: memoryview, segment: int, peer: PeerName, reason: str) -> None:
+        """Count the datagrams of a read that are not answered, and report the refusal unless one was just reported."""
         now = self._loop.clock()
-        self._loop.table.count(reason, -(-len(piece) // segment) if segment else 1)
-        if ear.timestamper:
-            ear.timestamper.refuse(piece, segment)
-        if self._loop.observer and now >= self._silent.get(reason, now):
-            self._silent[reason] = now + SILENCE
+        self._loop.table.count(reason, -(-len(data) // segment) if segment else 1)
+        if endpoint.timestamper:
+            endpoint.timestamper.record_refused(data, segment)
+        if self._loop.observer and now >= self._next_refusal.get(reason, now):
+            self._next_refusal[reason] = now + REFUSAL_INTERVAL
             self._loop.observer.refused(peer, reason)
 
-    def _introduce(self, peer: PeerName, now: float) -> None:
-        """Tell of a sender who was not heard lately."""
-        assert self._recent is not None  # noqa: S101 - there is a observer
-        if len(self._recent) >= RECENT:
-            self._recent.clear()
-        self._recent[peer] = None
-        if now >= self._second:
-            self._lines, self._second = 0, now + 1
-        self._lines += 1
-        if self._loop.observer and self._lines <= LINES:
+    def _report_peer(self, peer: PeerName, now: float) -> None:
+        """Report a sender that was not seen recently."""
+        assert self._recent_peers is not None  # noqa: S101 - there is an observer
+        if len(self._recent_peers) >= MAX_RECENT_PEERS:
+            self._recent_peers.clear()
+        self._recent_peers[peer] = None
+        if now >= self._second_end:
+            self._new_peers, self._second_end = 0, now + 1
+        self._new_peers += 1
+        if self._loop.observer and self._new_peers <= MAX_NEW_PEERS:
             self._loop.observer.datagram_received(peer)
 
 
-def receiver(sock: socket.socket, *, trains: bool = True) -> Receive:
-    """Make what reads a socket, as recvmsg_into does, and ask the kernel for all that it can tell beside it.
+def make_receive(sock: socket.socket, *, segmentation: bool = True) -> Receive:
+    """Make the function that reads a socket, as recvmsg_into does, with all ancillary data the kernel offers.
 
-    Where it tells nothing, the read is plain, and the answers are the same. `trains` is whether they may come.
+    Without ancillary data the reads are plain, and the answers the same. `segmentation` allows batches of datagrams.
     """
     if not hasattr(sock, "recvmsg_into"):  # Windows
         return lambda buffers, _room: (*(found := sock.recvfrom_into(buffers[0]))[:1], (), 0, found[1])
     if sys.platform.startswith("linux"):
-        if trains:
+        if segmentation:
             with suppress(OSError):  # a kernel before 5.0
                 sock.setsockopt(socket.IPPROTO_UDP, UDP_GRO, 1)
         if sock.getsockname()[0] in EVERYWHERE:
@@ -237,29 +246,30 @@ def receiver(sock: socket.socket, *, trains: bool = True) -> Receive:
     return sock.recvmsg_into
 
 
-def _receiver(post: "Endpoint") -> Receive:
-    receive = receiver(post.sock)
-    return post.timestamper.timed(post.sock, receive) if post.timestamper else receive
+def _endpoint_receive(endpoint: "Endpoint") -> Receive:
+    receive = make_receive(endpoint.sock)
+    return endpoint.timestamper.wrap_receive(endpoint.sock, receive) if endpoint.timestamper else receive
 
 
-def reply(notes: Sequence[Note]) -> Reply:
-    """Read what came beside a read: what to send beside the answer, a train's size, and why it may not be answered."""
-    control: list[Note] = []
+def reply_control(ancillary: Sequence[Ancillary]) -> ReplyControl:
+    """Parse a read's ancillary data: the reply's own, the size of a batch's datagrams, and why not to answer, if so."""
+    control: list[Ancillary] = []
     segment, refusal = 0, None
-    for level, kind, data in notes:
+    for level, kind, data in ancillary:
         if (level, kind) == (socket.IPPROTO_UDP, UDP_GRO):
             segment = int.from_bytes(data[:4], sys.byteorder)
             control.append((*_SEGMENTED, struct.pack("=H", segment)))
         elif (level, kind) == (socket.IPPROTO_IP, IP_PKTINFO):
-            _, ours, asked = _PKTINFO4.unpack(data)
-            if ours == bytes(4):  # it came before the kernel was told to tell
-                ours = asked
-            if ours != asked or asked[0] & 0xF0 == _GROUP4:
-                refusal = "multicast" if asked[0] & 0xF0 == _GROUP4 else "broadcast"
-            control.append((level, kind, _PKTINFO4.pack(0, ours, bytes(4))))
+            _, local, destination = _PKTINFO4.unpack(data)
+            if local == bytes(4):  # it arrived before the socket option was set
+                local = destination
+            if local != destination or destination[0] & 0xF0 == _MULTICAST4:
+                refusal = "multicast" if destination[0] & 0xF0 == _MULTICAST4 else "broadcast"
+            control.append((level, kind, _PKTINFO4.pack(0, local, bytes(4))))
         elif (level, kind) == (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO):
-            asked, interface = _PKTINFO6.unpack(data)
-            if asked[0] == _GROUP6:
+            destination, interface = _PKTINFO6.unpack(data)
+            if destination[0] == _MULTICAST6:
                 refusal = "multicast"
-            control.append((level, kind, _PKTINFO6.pack(asked, interface if asked.startswith(_LINK6) else 0)))
+            scope = interface if destination.startswith(_LINK_LOCAL6) else 0
+            control.append((level, kind, _PKTINFO6.pack(destination, scope)))
     return control, segment, refusal

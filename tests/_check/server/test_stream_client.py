@@ -10,7 +10,7 @@ import pytest
 from halloo._check.case import Failed
 from halloo._check.payload import payload
 from halloo._check.server.stream_client import StreamClient, check_not_self_connected
-from tests.peers import echoing, everything, peer, resetting, silent, unused_port
+from tests.peers import echoing, peer, receive_all, resetting, silent, unused_port
 
 QUIET = 0.02  # seconds of silence, instead of the default
 LONG = 20.0  # seconds until something that is certain to arrive
@@ -36,7 +36,7 @@ def saying(data: bytes) -> Callable[[socket.socket], None]:
 
     def act(connection: socket.socket) -> None:
         connection.sendall(data)
-        everything(connection)
+        receive_all(connection)
 
     return act
 
@@ -106,7 +106,7 @@ def test_an_end_of_stream_before_the_reply_is_reported() -> None:
         client.half_close()
         client.expect(b"hello\n")
 
-    failure = failing(act, everything)
+    failure = failing(act, receive_all)
     assert (failure.pattern, str(failure)[-50:]) == ("cut", "0 of 6 bytes came back, then the end of the stream")
 
 
@@ -117,7 +117,7 @@ def test_an_unexpected_end_of_stream_is_reported() -> None:
 
 
 def test_a_missing_end_of_stream_is_reported() -> None:
-    failure = failing(lambda client: client.expect_eof(BRIEF), everything)
+    failure = failing(lambda client: client.expect_eof(BRIEF), receive_all)
     assert (failure.pattern, str(failure)) == (
         "open",
         "the server did not end the stream within 0.1 s of the client's half-close",
@@ -167,7 +167,7 @@ def test_send_until_blocked_stops_at_backpressure() -> None:
 
 
 def test_the_number_of_unacknowledged_bytes_is_known() -> None:
-    with peer(everything) as port, connected(port) as client:
+    with peer(receive_all) as port, connected(port) as client:
         client.send(b"hello")
         while client.unacknowledged():
             client.wait(0.001, read=False)
@@ -178,7 +178,7 @@ def test_it_can_close_with_a_reset() -> None:
 
     def act(connection: socket.socket) -> None:
         try:
-            everything(connection)
+            receive_all(connection)
         except OSError as error:
             errors.append(error)
 
@@ -188,9 +188,9 @@ def test_it_can_close_with_a_reset() -> None:
 
 
 def test_a_local_port_can_be_reused() -> None:
-    with peer(everything) as port, connected(port, source_port=0) as client:
+    with peer(receive_all) as port, connected(port, source_port=0) as client:
         used = client.port
         client.half_close()
         client.expect_eof()
-    with peer(everything) as port, connected(port, source_port=used) as client:
+    with peer(receive_all) as port, connected(port, source_port=used) as client:
         assert client.port == used

@@ -1,6 +1,6 @@
-"""What the kernel holds for each connection of a server, whichever process that is.
+"""Measure the kernel memory of a server's connections, in whichever process.
 
-Knows Linux's sock_diag(7). Unlike net/sockstat it tells one socket from another, and so one end from the other.
+Uses Linux's sock_diag(7). Unlike net/sockstat it lists single sockets, and so tells the two ends apart.
 """
 
 import socket
@@ -16,14 +16,14 @@ HEADER = struct.Struct("=IHHII")
 #  0        1          2            4        8       10     12       56
 #  | family | protocol | extensions | states | sport | dport | rest |     struct inet_diag_req_v2, the ports big-endian
 REQUEST = struct.Struct("=BBBxI2s2s44s")
-ANSWER = 72  # bytes of struct inet_diag_msg, after which the attributes come
+MESSAGE_SIZE = 72  # bytes of struct inet_diag_msg, which precedes the attributes
 ATTRIBUTE = struct.Struct("=HH")  # length, type
 #  rmem_alloc, rcvbuf, wmem_alloc, sndbuf, fwd_alloc, wmem_queued, optmem, backlog, drops
 MEMORY = struct.Struct("=9I")
 
 
-def pinned(port: int) -> list[int]:
-    """List how many bytes the kernel holds for each connection that a server on the port (IPv4) has."""
+def kernel_memory(port: int) -> list[int]:
+    """Return the bytes of kernel memory of each connection of a server on the port (IPv4)."""
     request = REQUEST.pack(
         socket.AF_INET,
         socket.IPPROTO_TCP,
@@ -44,19 +44,19 @@ def pinned(port: int) -> list[int]:
                     return found
                 if kind == NLMSG_ERROR:
                     raise OSError(-int.from_bytes(messages[HEADER.size :][:4], "little", signed=True), "sock_diag")
-                found.append(_held(messages[HEADER.size + ANSWER : length]))
+                found.append(_total(messages[HEADER.size + MESSAGE_SIZE : length]))
                 messages = messages[_aligned(length) :]
 
 
-def _held(attributes: memoryview) -> int:
-    """Add up what is queued either way, what is set aside for more, and what is on its way into the queue."""
+def _total(attributes: memoryview) -> int:
+    """Add up what is queued in both directions, reserved, and in the backlog."""
     while attributes:
         length, kind = ATTRIBUTE.unpack_from(attributes)
         if kind == INET_DIAG_SKMEMINFO:
-            received, _, _, _, aside, queued, options, backlog, _ = MEMORY.unpack_from(attributes, ATTRIBUTE.size)
-            return int(received + aside + queued + options + backlog)
+            received, _, _, _, reserved, queued, options, backlog, _ = MEMORY.unpack_from(attributes, ATTRIBUTE.size)
+            return int(received + reserved + queued + options + backlog)
         attributes = attributes[_aligned(length) :]
-    raise OSError("sock_diag tells nothing of memory here")
+    raise OSError("sock_diag reports no memory")
 
 
 def _aligned(length: int) -> int:
