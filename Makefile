@@ -1,4 +1,4 @@
-# `make demo` shows halloo at work, `make test` runs the tests; both make .venv themselves.
+# `make demo` installs halloo into .venv and runs a demo; `make test` runs the tests. Both create .venv first.
 PYTHON ?= python3
 VENV ?= .venv
 ifeq ($(OS),Windows_NT)
@@ -21,18 +21,18 @@ check: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_architecture.py
 
-# halloo checked by itself, and the check by its mutants, those cases too that wait or load the machine: many minutes.
+# Also run `halloo check` against halloo and its mutants, with the cases that wait or load the machine: many minutes.
 check-all: check $(VENV)/.dev
 	$(BIN)/python -m pytest -m "" tests/_check
 
-# Side by side with other servers, on this machine; needs a C compiler. See bench/README.md.
+# Compare halloo with other servers on this machine; needs a C compiler. See bench/README.md.
 bench: $(VENV)/.bench
 	$(BIN)/python -m bench.tcp
 	$(BIN)/python -m bench.udp
 	$(BIN)/python -m bench.ping
 	$(BIN)/python -m bench.plot
 
-# How well-known servers do in `halloo check`, written into docs/matrix.md; needs a C compiler, and takes half an hour.
+# Run `halloo check` on well-known servers and write docs/matrix.md; needs a C compiler and half an hour.
 matrix: $(VENV)/.bench
 	$(BIN)/python -m bench.matrix
 
@@ -40,7 +40,7 @@ format: $(VENV)/.dev
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
-# The bundled pip may be too old for dependency groups (PEP 735), hence its upgrade first.
+# The bundled pip may be too old for dependency groups (PEP 735), so upgrade it first.
 $(VENV)/.pip:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip

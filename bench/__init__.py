@@ -1,4 +1,4 @@
-"""Measure halloo beside other echo servers, in one run, on one machine, against a page of C.
+"""Compare halloo with other echo servers, in one run on one machine; the reference is a short C program.
 
-Nothing here is installed; `python -m bench.tcp --quick` from the repository is the way in.
+Not installed with halloo: run `python -m bench.tcp --quick` in the repository.
 """

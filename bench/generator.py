@@ -1,6 +1,6 @@
-"""Drive the C generator: one process for each server, connected once, a round for every line it is sent.
+"""Run the C load generator: one process for each server, connected once; each line of input starts a round.
 
-Knows the generator's words and its line of JSON. Knows nothing of what is compared.
+Uses the generator's arguments and its JSON output. Independent of what is compared.
 """
 
 from __future__ import annotations
@@ -17,66 +17,68 @@ if TYPE_CHECKING:
 
 
 SOURCES = {"tcp": ("load.c",), "tls": ("load_tls.c", "ssl", "crypto"), "udp": ("load_udp.c",)}
-"""By what is spoken: the generator's source, and the libraries that it needs."""
+"""For each protocol: the generator's source, and the libraries that it needs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """What one round showed: verified messages and bytes only."""
+    """The result of one round; only verified messages and bytes count."""
 
     messages: int
     bytes: int
     seconds: float
     errors: int
     lost: int
-    """Datagrams that did not come back; where nothing may get lost, what is missing is an error."""
+    """Datagrams without an echo; over TCP, where nothing may be lost, missing bytes are errors."""
     p50_us: float
     p99_us: float
     generator_cpu: float
-    """Share of the round the generator was busy; near 1, it was the bottleneck."""
+    """Fraction of the round during which the generator was busy; near 1, it was the bottleneck."""
     server_cpu: float
     server_cpu_ns: int
 
     @property
     def rate(self) -> float:
-        """Return verified messages a second, 0 when anything went wrong."""
+        """Verified messages per second, 0 after any error."""
         return 0.0 if self.errors else self.messages / self.seconds
 
     @property
     def byte_rate(self) -> float:
-        """Return verified bytes a second, 0 when anything went wrong."""
+        """Verified bytes per second, 0 after any error."""
         return 0.0 if self.errors else self.bytes / self.seconds
 
     @property
     def cpu_us(self) -> float:
-        """Return the server's CPU microseconds for each message, 0 when anything went wrong."""
+        """The server's CPU microseconds per message, 0 after any error."""
         return 0.0 if self.errors or not self.messages else self.server_cpu_ns / 1e3 / self.messages
 
 
 class Generator:
-    """The generator, connected to one server and waiting for its turn."""
+    """A generator process, connected to one server and waiting for its next round."""
 
-    def __init__(self, mode: str, running: Running, *words: str, core: int | None = None, speaks: str = "tcp") -> None:
-        program = build(*SOURCES[speaks])
+    def __init__(
+        self, mode: str, running: Running, *arguments: str, core: int | None = None, protocol: str = "tcp"
+    ) -> None:
+        program = build(*SOURCES[protocol])
         self.running = running
         with on_core(core):
             self.process = subprocess.Popen(
-                [str(program), mode, "-p", str(running.port), *words],
+                [str(program), mode, "-p", str(running.port), *arguments],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
             )
         if self._line() != "ready\n":
             self.close()
-            raise MissingError(f"{running.server.name}: the generator could not connect ({mode} {' '.join(words)})")
+            raise MissingError(f"{running.server.name}: the generator could not connect ({mode} {' '.join(arguments)})")
 
     def _line(self) -> str:
-        assert self.process.stdout is not None  # noqa: S101  # a pipe was asked for
+        assert self.process.stdout is not None  # noqa: S101  # it was started with a pipe
         return self.process.stdout.readline()
 
     def round(self, seconds: float) -> Round:
-        """Run one round and return what came back whole, and what it cost the server."""
-        assert self.process.stdin is not None  # noqa: S101  # a pipe was asked for
+        """Run one round; return the verified messages and the server's CPU time."""
+        assert self.process.stdin is not None  # noqa: S101  # it was started with a pipe
         before = self.running.cpu_ns()
         self.process.stdin.write(f"{seconds}\n")
         self.process.stdin.flush()
@@ -84,22 +86,22 @@ class Generator:
         spent = self.running.cpu_ns() - before
         if not line:
             return Round(0, 0, seconds, 1, 0, 0, 0, 0, 0, spent)
-        told = json.loads(line)
+        result = json.loads(line)
         return Round(
-            messages=told["messages"],
-            bytes=told["bytes"],
-            seconds=told["seconds"],
-            errors=told["errors"] or int(not told["messages"]),  # a server that answers nothing is no slow one
-            lost=told["lost"],
-            p50_us=told["p50_us"],
-            p99_us=told["p99_us"],
-            generator_cpu=told["cpu_seconds"] / told["seconds"],
-            server_cpu=spent / 1e9 / told["seconds"],
+            messages=result["messages"],
+            bytes=result["bytes"],
+            seconds=result["seconds"],
+            errors=result["errors"] or int(not result["messages"]),  # no echo is an error
+            lost=result["lost"],
+            p50_us=result["p50_us"],
+            p99_us=result["p99_us"],
+            generator_cpu=result["cpu_seconds"] / result["seconds"],
+            server_cpu=spent / 1e9 / result["seconds"],
             server_cpu_ns=spent,
         )
 
     def close(self) -> None:
-        """Let it close its connections and end."""
+        """Make the generator close its connections and exit."""
         if self.process.stdin is not None:
             self.process.stdin.close()
         self.process.wait(30)
@@ -107,9 +109,9 @@ class Generator:
             self.process.stdout.close()
 
     def __enter__(self) -> Self:
-        """Return itself, connected."""
+        """Return the connected generator."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close it."""
+        """Close the generator."""
         self.close()

@@ -1,6 +1,7 @@
 """Hold as many connections as this machine allows and echo on each: `python -m bench.hold --workers 54`.
 
-Knows which limits stand in the way and what lifts them. The server is any command that prints the listening line.
+Prints the system limits that bound the number, and how to raise each. The server is any command that prints the
+listening line.
 """
 
 from __future__ import annotations
@@ -22,19 +23,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 SPARE = 100
-"""Descriptors a process keeps for itself: standard streams, pollers, pipes, the server's own reserve."""
+"""Descriptors that a process needs besides connections: standard streams, pollers, pipes, the server's reserve."""
 
 PAIR_BYTES = 9 * 1024
 """Kernel memory of one loopback connection, both ends: 7.6 to 8.9 KiB of slab on Linux 6.18."""
 
-# Of a generator. Once half of one address's ports are taken, the kernel looks through that half for each next one.
+# Source addresses of a generator. Once half of an address's ports are in use, the kernel searches that half for each
+# further connection.
 SOURCES = 2
 ROUND_SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """How many connections one limit of the system lets pass, and the command that lifts it."""
+    """A system limit: the number of connections that it allows, and the command that raises it."""
 
     name: str
     connections: int
@@ -48,7 +50,7 @@ def number(name: str, default: int) -> int:
 
 
 def limits(workers: int, generators: int) -> list[Limit]:
-    """Return what bounds the connections here, the narrowest first."""
+    """Return the limits of this machine, the lowest first."""
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     low, high = (sysctl("net/ipv4/ip_local_port_range") or "32768 60999").split()
     available = int((from_lines("/proc/meminfo", "MemAvailable") or "0 kB").split()[0]) * 1024
@@ -66,26 +68,26 @@ def limits(workers: int, generators: int) -> list[Limit]:
         Limit(
             f"ports {low}-{high} from {generators * SOURCES} source addresses",
             generators * SOURCES * (int(high) - int(low) + 1),
-            "--generators (each has addresses of its own); or sysctl -w net.ipv4.ip_local_port_range='1024 65535'",
+            "--generators (each has its own addresses); or sysctl -w net.ipv4.ip_local_port_range='1024 65535'",
         ),
         Limit("open files of the system", number("fs/file-max", 2**62) // 2, "sysctl -w fs.file-max=4000000"),
         Limit("memory", available // PAIR_BYTES, "more memory, at about 9 KiB a loopback connection"),
     ]
     tracked = sysctl("net/netfilter/nf_conntrack_max")
-    if tracked and number("net/netfilter/nf_conntrack_count", 0):  # without a rule nothing is tracked
+    if tracked and number("net/netfilter/nf_conntrack_count", 0):  # 0 without a firewall rule: nothing is tracked
         found.append(Limit("tracked connections", int(tracked), "sysctl -w net.netfilter.nf_conntrack_max=4000000"))
     return sorted(found, key=lambda limit: limit.connections)
 
 
 def shares(connections: int, generators: int) -> list[int]:
-    """Split the connections evenly; no generator gets none."""
+    """Split the connections evenly; each generator gets at least one."""
     each, rest = divmod(connections, generators)
     return [count for count in (each + (i < rest) for i in range(generators)) if count]
 
 
 def hold(running: Running, counts: Iterable[int], generators: contextlib.ExitStack) -> tuple[list[Generator], int]:
-    """Open the connections; return the generators that hold them, and how many those are."""
-    held, total = [], 0
+    """Open the connections; return their generators and the number of connections."""
+    opened, total = [], 0
     for index, count in enumerate(counts):
         try:
             first = str(1 + index * SOURCES)
@@ -93,9 +95,9 @@ def hold(running: Running, counts: Iterable[int], generators: contextlib.ExitSta
         except MissingError as error:
             print(f"stopped at {total}: {error}", file=sys.stderr)
             break
-        held.append(generators.enter_context(generator))
+        opened.append(generators.enter_context(generator))
         total += count
-    return held, total
+    return opened, total
 
 
 def slab_bytes() -> int:
@@ -104,7 +106,7 @@ def slab_bytes() -> int:
 
 
 def run(server: Server, connections: int, generators: int) -> bool:
-    """Hold, echo on each, tell; True when every one echoed."""
+    """Hold the connections, echo on each, print the result; return True when all echoed."""
     with start(server) as running, contextlib.ExitStack() as stack:
         rss, slab, began = running.rss(), slab_bytes(), time.monotonic()
         held, total = hold(running, shares(connections, generators), stack)
@@ -121,18 +123,18 @@ def run(server: Server, connections: int, generators: int) -> bool:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Say what the machine allows, then do it."""
+    """Print the limits of the machine, then open as many connections as they allow."""
     parser = argparse.ArgumentParser(prog="python -m bench.hold", description=__doc__)
-    parser.add_argument("--workers", type=int, default=2, help="of the server")
-    parser.add_argument("--generators", type=int, help="processes that connect; as many as the workers")
-    parser.add_argument("--connections", type=int, help="instead of as many as the limits let pass")
-    parser.add_argument("--command", help="another server; the workers are then its own affair")
+    parser.add_argument("--workers", type=int, default=2, help="worker processes of the server")
+    parser.add_argument("--generators", type=int, help="client processes; as many as the workers by default")
+    parser.add_argument("--connections", type=int, help="number of connections; as many as the limits allow by default")
+    parser.add_argument("--command", help="another server; --workers then does not start any")
     options = parser.parse_args(argv)
     generators = options.generators or options.workers
     found = limits(options.workers, generators)
     print(machine())
     for limit in found:
-        print(f"{limit.connections:>14,}  {limit.name}; lifted by {limit.lift}")
+        print(f"{limit.connections:>14,}  {limit.name}; raised by {limit.lift}")
     connections = min(options.connections or found[0].connections, found[0].connections)
     own = Server("the command", tuple(shlex.split(options.command))) if options.command else None
     try:
@@ -141,7 +143,7 @@ def main(argv: list[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
     if connections == found[0].connections:
-        print(f"the limit that stops it here: {found[0].name}; lifted by {found[0].lift}")
+        print(f"the lowest limit: {found[0].name}; raised by {found[0].lift}")
     return 0 if complete else 1
 
 

@@ -1,7 +1,4 @@
-"""Name the machine a figure was measured on.
-
-Reads /proc and the platform. Measures nothing.
-"""
+"""Describe the machine on which a figure was measured, from /proc and the platform module."""
 
 from __future__ import annotations
 
@@ -23,7 +20,7 @@ SYSCTLS = (
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What a reader has to know before comparing a figure with one of their own."""
+    """What a reader needs to compare a figure with one of their own."""
 
     cpu: str
     cores: int
@@ -33,13 +30,13 @@ class Machine:
     sysctl: dict[str, str]
 
     def __str__(self) -> str:
-        """Return it in one line."""
+        """Return one line."""
         memory = self.memory_bytes / 2**30
         return f"{self.cpu}, {self.cores} cores, {memory:.0f} GiB, {self.kernel}, {self.python}"
 
 
 def machine() -> Machine:
-    """Return the machine this runs on."""
+    """Return the description of this machine."""
     return Machine(
         cpu=from_lines("/proc/cpuinfo", "model name") or platform.processor() or platform.machine(),
         cores=os.cpu_count() or 1,
@@ -51,7 +48,7 @@ def machine() -> Machine:
 
 
 def sysctl(name: str) -> str | None:
-    """Return a kernel setting as text, None where there is none of that name."""
+    """Return a kernel setting as text, None if it does not exist."""
     try:
         return " ".join(Path("/proc/sys", name).read_text().split())
     except OSError:
@@ -59,7 +56,7 @@ def sysctl(name: str) -> str | None:
 
 
 def from_lines(path: str, key: str) -> str | None:
-    """Return what follows `key:` in a file of such lines."""
+    """Return the text after `key:` in a file of `key: value` lines, None if there is none."""
     try:
         lines = Path(path).read_text().splitlines()
     except OSError:

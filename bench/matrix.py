@@ -1,6 +1,6 @@
-"""Check the servers that everybody knows: `make matrix` asks each of them every case, and writes `docs/matrix.md`.
+"""Check well-known echo servers: `make matrix` runs every case against each of them, and writes `docs/matrix.md`.
 
-Knows how each server is started. The cases, the verdicts and their wording are `halloo check`'s own.
+This module holds the command of each server. The cases, the verdicts and their texts are those of `halloo check`.
 """
 
 from __future__ import annotations
@@ -44,44 +44,44 @@ service echo
 """
 INTRODUCTION = """# Well-known echo servers, checked
 
-Each as its own documentation has it (`bench/textbook/`), asked by `halloo check server` at level 4. This page is
-written by `make matrix`, never by hand. Some of it is chance: whether a burst of 500 meets a full queue (T24), and
-whether a server that can lose bytes or stand still does so this time (T07, T08, T11, T27, T41).
+Each server is written as in its own documentation (`bench/textbook/`), and checked by `halloo check server` at level 4.
+`make matrix` writes this page; do not edit it. Some results vary from run to run: whether a burst of 500 connections
+meets a full queue (T24), and whether a server that can lose bytes or stall does so (T07, T08, T11, T27, T41).
 
 {machine}, {date}.
 """
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """One server: its short name, its command, and what it needs."""
+class KnownServer:
+    """One server: its short name, its command, and the modules and programs that it needs."""
 
     name: str
-    words: tuple[str, ...]
+    command: tuple[str, ...]
     modules: tuple[str, ...] = ()
     programs: tuple[str, ...] = ()
 
     @property
     def missing(self) -> str:
-        """Say what it lacks here, empty when it can run."""
-        lacking = [module for module in self.modules if importlib.util.find_spec(module) is None]
-        lacking += [program for program in self.programs if shutil.which(program) is None]
-        return ", ".join(lacking)
+        """The modules and programs that are not installed, separated by commas; empty when the server can run."""
+        missing = [module for module in self.modules if importlib.util.find_spec(module) is None]
+        missing += [program for program in self.programs if shutil.which(program) is None]
+        return ", ".join(missing)
 
 
-def python(name: str, script: str, *words: str, modules: tuple[str, ...] = ()) -> Known:
-    """Return a server of `bench/textbook/`."""
-    return Known(name, (sys.executable, str(TEXTBOOK / script), "PORT", *words), modules)
+def python(name: str, script: str, *arguments: str, modules: tuple[str, ...] = ()) -> KnownServer:
+    """Return the server in a script of `bench/textbook/`."""
+    return KnownServer(name, (sys.executable, str(TEXTBOOK / script), "PORT", *arguments), modules)
 
 
-def halloo(name: str, *words: str) -> Known:
-    """Return halloo itself."""
-    return Known(name, (sys.executable, "-m", "halloo", "serve", *words, "-q"))
+def halloo(name: str, *arguments: str) -> KnownServer:
+    """Return a `halloo serve` command."""
+    return KnownServer(name, (sys.executable, "-m", "halloo", "serve", *arguments, "-q"))
 
 
-def servers(scheme: str, built: Path) -> list[Known]:
-    """Return those of a scheme; what is compiled lies in `built`."""
-    xinetd = Known(
+def servers(scheme: str, built: Path) -> list[KnownServer]:
+    """Return the servers of a scheme; `built` is the folder of the compiled ones."""
+    xinetd = KnownServer(
         "xinetd", (sys.executable, "-m", "bench.matrix", "--xinetd", scheme, "PORT", str(built)), (), ("xinetd",)
     )
     if scheme == "udp":
@@ -90,26 +90,28 @@ def servers(scheme: str, built: Path) -> list[Known]:
             halloo("halloo", "udp://PORT"),
             halloo("halloo on every address", "udp://:PORT", ":PORT"),
             *(
-                Known(
+                KnownServer(
                     kind,
                     (sys.executable, str(TEXTBOOK / "datagrams.py"), "PORT", kind),
                     (kind,) if kind in ("uvloop", "twisted", "gevent") else (),
                 )
                 for kind in kinds
             ),
-            Known("Go", (str(built / "echo"), "PORT", "udp"), programs=("go",)),
-            Known("C", (str(built / "udp"), "plain", "PORT")),
-            Known("socat", ("socat", "-b65536", "UDP4-LISTEN:PORT,bind=127.0.0.1,fork", "PIPE"), programs=("socat",)),
-            Known("ncat", ("ncat", "-u", "-l", "127.0.0.1", "PORT", "--exec", "/bin/cat"), programs=("ncat",)),
+            KnownServer("Go", (str(built / "echo"), "PORT", "udp"), programs=("go",)),
+            KnownServer("C", (str(built / "udp"), "plain", "PORT")),
+            KnownServer(
+                "socat", ("socat", "-b65536", "UDP4-LISTEN:PORT,bind=127.0.0.1,fork", "PIPE"), programs=("socat",)
+            ),
+            KnownServer("ncat", ("ncat", "-u", "-l", "127.0.0.1", "PORT", "--exec", "/bin/cat"), programs=("ncat",)),
             xinetd,
         ]
     return [
         halloo("halloo", "PORT"),
         halloo("halloo, workers", "PORT", "--workers", "2"),
-        Known("C epoll", (str(built / "epoll"), "PORT")),
-        Known("C, careless", (str(built / "careless"), "PORT")),
-        Known("Go", (str(built / "echo"), "PORT", "loop"), programs=("go",)),
-        Known("Go io.Copy", (str(built / "echo"), "PORT", "copy"), programs=("go",)),
+        KnownServer("C epoll", (str(built / "epoll"), "PORT")),
+        KnownServer("C, careless", (str(built / "careless"), "PORT")),
+        KnownServer("Go", (str(built / "echo"), "PORT", "loop"), programs=("go",)),
+        KnownServer("Go io.Copy", (str(built / "echo"), "PORT", "copy"), programs=("go",)),
         python("uvloop Protocol", "asyncio_protocol.py", "uvloop", modules=("uvloop",)),
         python("uvloop streams", "asyncio_streams.py", "uvloop", modules=("uvloop",)),
         python("asyncio Protocol", "asyncio_protocol.py"),
@@ -118,14 +120,18 @@ def servers(scheme: str, built: Path) -> list[Known]:
         python("Twisted", "twisted_echo.py", modules=("twisted",)),
         python("trio", "trio_echo.py", modules=("trio",)),
         python("socketserver", "threaded.py"),
-        Known("ncat", ("ncat", "-l", "127.0.0.1", "PORT", "--keep-open", "--exec", "/bin/cat"), programs=("ncat",)),
-        Known("socat", ("socat", "TCP-LISTEN:PORT,bind=127.0.0.1,reuseaddr,fork", "EXEC:cat"), programs=("socat",)),
+        KnownServer(
+            "ncat", ("ncat", "-l", "127.0.0.1", "PORT", "--keep-open", "--exec", "/bin/cat"), programs=("ncat",)
+        ),
+        KnownServer(
+            "socat", ("socat", "TCP-LISTEN:PORT,bind=127.0.0.1,reuseaddr,fork", "EXEC:cat"), programs=("socat",)
+        ),
         xinetd,
     ]
 
 
 def build(folder: Path) -> None:
-    """Compile what is compiled; what cannot be is left out later, since it is not there."""
+    """Compile the C servers, and the Go server where Go is installed."""
     peers = HERE / "peers"
     for source in (peers / "epoll.c", peers / "udp.c", TEXTBOOK / "careless.c"):
         subprocess.run([CC, *CFLAGS, "-o", str(folder / source.stem), str(source)], check=True)
@@ -134,32 +140,32 @@ def build(folder: Path) -> None:
         subprocess.run(command, check=True)
 
 
-def become_xinetd(scheme: str, port: str, folder: str) -> None:
-    """Become xinetd with its own echo on a port, and its files in a folder."""
+def exec_xinetd(scheme: str, port: str, folder: str) -> None:
+    """Replace this process by xinetd with its built-in echo on a port; its files go into a folder."""
     udp = scheme == "udp"
     text = XINETD.format(
         kind="dgram" if udp else "stream",
         protocol="udp" if udp else "tcp",
-        timeout="yes" if udp else "no",
+        wait="yes" if udp else "no",
         user=os.environ.get("USER", "root"),
         port=port,
     )
     file = Path(folder) / f"xinetd-{port}.conf"
     file.write_text(text, encoding="utf-8")
-    words = ["xinetd", "-dontfork", "-f", str(file), "-pidfile", f"{file}.pid"]
-    os.execvp(words[0], words)  # noqa: S606 - the very program
+    command = ["xinetd", "-dontfork", "-f", str(file), "-pidfile", f"{file}.pid"]
+    os.execvp(command[0], command)  # noqa: S606 - no shell is needed
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Check them all, and write the page."""
+    """Check all servers, and write the page."""
     parser = argparse.ArgumentParser(prog="python -m bench.matrix", description=__doc__)
     parser.add_argument("--xinetd", nargs=3, metavar=("SCHEME", "PORT", "FOLDER"), help=argparse.SUPPRESS)
-    parser.add_argument("--only", default="", help="servers whose name holds this")
+    parser.add_argument("--only", default="", help="only servers whose name contains this")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("-o", "--output", type=Path, default=PAGE)
     options = parser.parse_args(argv)
     if options.xinetd:
-        become_xinetd(*options.xinetd)
+        exec_xinetd(*options.xinetd)
     date = datetime.now(UTC).strftime("%d %B %Y")
     parts = [INTRODUCTION.format(machine=f"{machine()}, {platform.system()}", date=date)]
     with tempfile.TemporaryDirectory() as folder:
@@ -172,8 +178,8 @@ def main(argv: list[str] | None = None) -> int:
                 if known.missing:
                     print(f"left out: {known.name} ({known.missing} is not installed)", file=sys.stderr)
                     continue
-                subject = ServerSpec(scheme=scheme, command=known.words)
-                report = check(subject, Choice(level=4, jobs=options.jobs), name=known.name)
+                spec = ServerSpec(scheme=scheme, command=known.command)
+                report = check(spec, Choice(level=4, jobs=options.jobs), name=known.name)
                 print(f"{scheme} {known.name}: {report.counts} in {report.seconds:.0f} s", flush=True)
                 reports.append(report)
             parts.append(f"\n## {scheme.upper()}\n\n{check_markdown(reports)}")

@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from bench.machine import machine
-from bench.rounds import estimate, ratios, take_turns
-from bench.rows import Row, Told, as_dict
+from bench.report import interval, verdict, write
+from bench.rounds import estimate, interleave, ratios
+from bench.rows import Results, Row, as_dict
 from bench.servers import MissingError, Server, build, compiled, halloo, on_core, start
-from bench.telling import interval, verdict, write
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -243,7 +243,7 @@ def measure(case: Case, options: argparse.Namespace) -> Reading:
     return case.client.read(done.stdout)
 
 
-def run_trial(trial: Trial, options: argparse.Namespace, missing: dict[str, str]) -> Told:
+def run_trial(trial: Trial, options: argparse.Namespace, missing: dict[str, str]) -> Results:
     """Measure the cases in turn; one that cannot run here is tried once."""
     names = {f"{trial.name}: {case.name}": case for case in trial.cases}
 
@@ -257,11 +257,11 @@ def run_trial(trial: Trial, options: argparse.Namespace, missing: dict[str, str]
             return FAILED
 
     rounds = max(1, options.rounds // trial.share)
-    readings = take_turns(list(names), attempt, rounds=rounds, chance=random.Random(options.seed))
+    readings = interleave(list(names), attempt, rounds=rounds, rng=random.Random(options.seed))
     return summary(trial, {names[name].name: mine for name, mine in readings.items() if name not in missing})
 
 
-def summary(trial: Trial, readings: dict[str, list[Reading]]) -> Told:
+def summary(trial: Trial, readings: dict[str, list[Reading]]) -> Results:
     """Return the medians of each case, and its ratio to the reference round by round.
 
     `rate` and `rate_ratio` are the names in the schema of results; here less is better, except for the pace.
@@ -299,7 +299,7 @@ def middle(values: list[float | None]) -> float | None:
 # -- output -----------------------------------------------------------------------------------------------------------
 
 
-def table(trial: Trial, told: Told) -> str:
+def table(trial: Trial, told: Results) -> str:
     """Return the results of one trial as text."""
     honest = trial.judge is judge_honesty
     beside = "off by us" if honest else f"ratio to {trial.reference}"
@@ -327,7 +327,7 @@ def number(value: float | None, width: int = 8) -> str:
     return f"{'-':>{width}}" if value is None else f"{value:{width}.1f}"
 
 
-def verdicts(told: dict[str, Told]) -> list[str]:
+def verdicts(told: dict[str, Results]) -> list[str]:
     """Return a line for each bar that was measured."""
     lines = []
     for trial in TRIALS:
@@ -375,7 +375,7 @@ def main(argv: list[str] | None = None) -> int:
     options = parse(argv)
     here = machine()
     print(f"{here}\n{options.rounds} rounds, fewer of long ones, order by seed {options.seed}, median [95 %]")
-    told: dict[str, Told] = {}
+    told: dict[str, Results] = {}
     missing: dict[str, str] = {}
     for trial in TRIALS:
         if options.rows not in trial.name or (options.quick and trial.judge is None):

@@ -1,7 +1,4 @@
-"""Draw results: `python -m bench.plot [RESULT.json ...]` writes for each an HTML page that needs no network.
-
-Knows plotly and the result's schema, nothing else.
-"""
+"""Plot results: `python -m bench.plot [RESULT.json ...]` writes a self-contained HTML page for each."""
 
 from __future__ import annotations
 
@@ -14,16 +11,16 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def page(result: dict[str, Any]) -> str:
-    """Return the page: for each row every server's rate beside the reference's, with its interval."""
+    """Return the page: for each row, each server's rate as a ratio to the reference's, with its interval."""
     import plotly.graph_objects as go  # type: ignore[import-untyped,import-not-found,unused-ignore]  # noqa: PLC0415  # heavy, an extra
 
     parts: list[str] = []
     for name, servers in result["results"].items():
         about = result["rows"][name]
-        told = {server: one for server, one in servers.items() if one["rate_ratio"]}
-        names = sorted(told, key=lambda server: told[server]["rate_ratio"]["median"])
-        ratios = [told[server]["rate_ratio"] for server in names]
-        texts = [f"{told[server]['rate']['median']:,.0f} {about['unit']}{loss(told[server])}" for server in names]
+        shown = {server: one for server, one in servers.items() if one["rate_ratio"]}
+        names = sorted(shown, key=lambda server: shown[server]["rate_ratio"]["median"])
+        ratios = [shown[server]["rate_ratio"] for server in names]
+        texts = [f"{shown[server]['rate']['median']:,.0f} {about['unit']}{loss(shown[server])}" for server in names]
         bars = go.Bar(
             x=[ratio["median"] for ratio in ratios],
             y=names,
@@ -44,25 +41,25 @@ def page(result: dict[str, Any]) -> str:
             template="plotly_white",
         )
         parts.append(figure.to_html(full_html=False, include_plotlyjs=not parts))
-    here = result["machine"]
-    line = f"{here['cpu']}, {here['cores']} cores, {here['kernel']}, {here['python']}, {result['date']}"
+    machine = result["machine"]
+    line = f"{machine['cpu']}, {machine['cores']} cores, {machine['kernel']}, {machine['python']}, {result['date']}"
     head = "<!doctype html><meta charset=utf-8><title>halloo: bench</title><style>body{font-family:sans-serif}</style>"
     return f"{head}<h1>Echo servers, side by side</h1><p>{line}</p>{''.join(parts)}"
 
 
 def loss(one: dict[str, Any]) -> str:
-    """Return how much got lost, where something did."""
+    """Return the fraction of lost datagrams as text, empty if none were lost."""
     share = one.get("lost_share", 0)
     return f", {share:.1%} lost" if share else ""
 
 
 def newest() -> list[Path]:
-    """Return the last result of each comparison: `DATE-WHAT.json` begins with its date."""
+    """Return the last result of each comparison; the names are `DATE-COMPARISON.json`."""
     return list({path.stem.rpartition("-")[2]: path for path in sorted(RESULTS.glob("*.json"))}.values())
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Draw the results that were named, or the newest of each comparison."""
+    """Plot the given results, or the newest of each comparison."""
     words = sys.argv[1:] if argv is None else argv
     found = [Path(word) for word in words] or newest()
     if not found:

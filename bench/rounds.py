@@ -1,6 +1,6 @@
-"""Take turns: short rounds in random order, so that the machine's moods fall on everybody alike.
+"""Interleave short rounds in random order, so that changes of the machine's load affect all servers alike.
 
-Knows numbers and a random source. Knows no server, socket or clock: `measure` is the caller's.
+Uses numbers and a random source only; the caller's `measure` runs a round.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A median and the interval that holds the true one in 95 of 100 runs."""
+    """A median and its 95 % confidence interval."""
 
     median: float
     low: float
@@ -30,27 +30,27 @@ class Estimate:
     rounds: int
 
 
-def take_turns(
-    names: Sequence[Name], measure: Callable[[Name], Result], *, rounds: int, chance: Random
+def interleave(
+    names: Sequence[Name], measure: Callable[[Name], Result], *, rounds: int, rng: Random
 ) -> dict[Name, list[Result]]:
-    """Measure every name once a round, in an order drawn anew for each; entry i of every list is round i."""
+    """Measure every name once in each round, in a new random order; entry i of every list is round i."""
     results: dict[Name, list[Result]] = {name: [] for name in names}
     for _ in range(rounds):
-        for name in chance.sample(names, len(names)):
+        for name in rng.sample(names, len(names)):
             results[name].append(measure(name))
     return results
 
 
 def ratios(mine: Iterable[float], reference: Iterable[float]) -> list[float]:
-    """Return round by round how many times the reference it was; rounds in which either failed are left out."""
+    """Return the ratio to the reference for each round, without the rounds in which either failed."""
     return [a / b for a, b in zip(mine, reference, strict=True) if a > 0 and b > 0]
 
 
 def estimate(values: Sequence[float]) -> Estimate | None:
     """Return the median with its interval, None for no values.
 
-    The interval is between two order statistics, chosen by the binomial law of how many values lie below the true
-    median; nothing is assumed of the values' own distribution.
+    The interval lies between two order statistics, chosen by the binomial distribution of the number of values below
+    the true median. It assumes nothing about the distribution of the values.
     """
     if not values:
         return None

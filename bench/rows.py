@@ -1,6 +1,6 @@
-"""Run a comparison row by row: start a row's servers, measure them in turns, sum up what came back.
+"""Run a comparison row by row: start the servers of a row, measure them in interleaved rounds, summarise the rounds.
 
-Knows what a row is and which options every comparison takes. Which rows there are, and how they are told, is others'.
+Defines a row and the options that all comparisons share; bench.tcp and bench.udp define the rows.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.generator import Generator, Round
-from bench.rounds import Estimate, estimate, ratios, take_turns
+from bench.rounds import Estimate, estimate, interleave, ratios
 from bench.servers import MissingError, Running, Server, certificate, start
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-Told = dict[str, dict[str, Any]]
-"""For each server of a row, what there is to tell."""
+Results = dict[str, dict[str, Any]]
+"""For each server of a row, its summary."""
 
 IDLE = 0.5
-"""Share of the row's busiest below which a server waited for work: a core is seldom its alone."""
+"""A server was idle if it used less than this fraction of the CPU that the busiest server of its row used."""
 
 UNITS = {"echo": "messages/s", "stream": "MB/s", "accept": "connections/s"}
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One table: what the generator does, and which servers it does it to."""
+    """One table: what the generator does, and with which servers."""
 
     name: str
     mode: str
@@ -45,31 +45,35 @@ class Row:
     size: int = 64
     words: tuple[str, ...] = ()
     quick: bool = True
-    speaks: str = "tcp"
+    protocol: str = "tcp"
 
     @property
     def unit(self) -> str:
-        """Return what its rates count."""
-        return "datagrams/s" if self.speaks == "udp" else UNITS[self.mode]
+        """The unit of the rates."""
+        return "datagrams/s" if self.protocol == "udp" else UNITS[self.mode]
 
     def rate(self, one: Round) -> float:
-        """Return the row's figure for one round, 0 when anything went wrong."""
+        """Return the row's figure for one round, 0 after any error."""
         return one.byte_rate / 1e6 if self.mode == "stream" else one.rate
 
 
 def parse(argv: list[str] | None, *, prog: str, about: str | None, others: str = "") -> argparse.Namespace:
-    """Return the options; two cores apart where there are two. `others` names what can be chosen besides rows."""
+    """Parse the options, and choose two cores if there are two. `others` names choices of --rows besides rows."""
     parser = argparse.ArgumentParser(prog=f"python -m {prog}", description=about)
-    parser.add_argument("--quick", action="store_true", help="the rows with a bar only, 0.1 s a round")
-    parser.add_argument("--rounds", type=int, default=30, help="of each server in each row")
-    parser.add_argument("--seconds", type=float, help="of a round, 0.1 to 0.5")
-    parser.add_argument("--seed", type=int, default=1, help="of the order of the rounds")
-    parser.add_argument("--rows", default="", help=f"only rows whose name holds this{others}")
-    parser.add_argument("--servers", default="", help="only these (comma), besides the one compared with")
+    parser.add_argument("--quick", action="store_true", help="only the rows with a threshold, 0.1 s for each round")
+    parser.add_argument("--rounds", type=int, default=30, help="rounds of each server in each row")
+    parser.add_argument("--seconds", type=float, help="duration of a round, 0.1 to 0.5")
+    parser.add_argument("--seed", type=int, default=1, help="random seed of the order of the rounds")
+    parser.add_argument("--rows", default="", help=f"only rows whose name contains this{others}")
+    parser.add_argument("--servers", default="", help="only these servers (comma-separated) and the reference")
     parser.add_argument(
-        "--also", action="append", default=[], metavar="NAME=COMMAND", help="one more server, or that name's instead"
+        "--also",
+        action="append",
+        default=[],
+        metavar="NAME=COMMAND",
+        help="a further server, or another for that name",
     )
-    parser.add_argument("-o", "--output", type=Path, help="instead of the file in bench/results")
+    parser.add_argument("-o", "--output", type=Path, help="output file; by default a new one in bench/results")
     options = parser.parse_args(argv)
     options.seconds = options.seconds or (0.1 if options.quick else 0.25)
     available = sorted(os.sched_getaffinity(0))
@@ -78,10 +82,10 @@ def parse(argv: list[str] | None, *, prog: str, about: str | None, others: str =
 
 
 def run_rows(
-    rows: Iterable[Row], options: argparse.Namespace, missing: dict[str, str], show: Callable[[Row, Told], None]
-) -> dict[str, Told]:
-    """Measure every row that was asked for, showing each when it is done."""
-    told: dict[str, Told] = {}
+    rows: Iterable[Row], options: argparse.Namespace, missing: dict[str, str], show: Callable[[Row, Results], None]
+) -> dict[str, Results]:
+    """Measure each chosen row, and show it when it is done."""
+    results: dict[str, Results] = {}
     for row in rows:
         if options.rows not in row.name or (options.quick and not row.quick):
             continue
@@ -90,19 +94,19 @@ def run_rows(
             for one in running.values():
                 stack.enter_context(one)
             try:
-                told[row.name] = summary(row, measure_row(row, running, options))
+                results[row.name] = summary(row, measure_row(row, running, options))
             except MissingError as error:
                 print(f"left out: {row.name}: {error}", file=sys.stderr)
                 continue
-        show(row, told[row.name])
-    return told
+        show(row, results[row.name])
+    return results
 
 
 def chosen(row: Row, options: argparse.Namespace) -> tuple[Server, ...]:
-    """Return the row's servers that were asked for, those of `--also` behind them or in their place."""
+    """Return the chosen servers of a row, with those of `--also` added or replaced."""
     names = [name for name in options.servers.split(",") if name]
     named = {s.name: s for s in row.servers if not names or s.name in names or s.name == row.reference}
-    if row.speaks != "tls":  # a command that was named has no certificate
+    if row.protocol != "tls":  # a command of --also has no certificate
         for text in options.also:
             name, _, words = text.partition("=")
             named[name] = Server(name, tuple(shlex.split(words)))
@@ -110,7 +114,7 @@ def chosen(row: Row, options: argparse.Namespace) -> tuple[Server, ...]:
 
 
 def start_all(servers: tuple[Server, ...], options: argparse.Namespace, missing: dict[str, str]) -> dict[str, Running]:
-    """Start what can be started; say once why another cannot."""
+    """Start the servers; for each that cannot start, print the reason once."""
     running = {}
     for server in servers:
         if server.name in missing:
@@ -127,51 +131,51 @@ def start_all(servers: tuple[Server, ...], options: argparse.Namespace, missing:
 
 def measure_row(row: Row, running: dict[str, Running], options: argparse.Namespace) -> dict[str, list[Round]]:
     """Run the rounds of one row; entry i of every list is round i."""
-    fitting = [name for name, one in running.items() if one.server.most >= row.connections]
+    capable = [name for name, one in running.items() if one.server.max_connections >= row.connections]
     words = ("-c", str(row.connections), "-s", str(row.size), *row.words)
     with contextlib.ExitStack() as stack:
         generators = {}
-        for name in fitting:
+        for name in capable:
             try:
-                generator = Generator(row.mode, running[name], *words, core=options.cores[1], speaks=row.speaks)
+                generator = Generator(row.mode, running[name], *words, core=options.cores[1], protocol=row.protocol)
             except MissingError as error:
                 print(f"left out of {row.name}: {error}", file=sys.stderr)
                 continue
             generators[name] = stack.enter_context(generator)
-        return take_turns(
+        return interleave(
             list(generators),
             lambda name: generators[name].round(options.seconds),
             rounds=options.rounds,
-            chance=random.Random(options.seed),  # an order of rounds is no secret
+            rng=random.Random(options.seed),  # the order of rounds needs no cryptographic randomness
         )
 
 
-def summary(row: Row, rounds: dict[str, list[Round]]) -> Told:
-    """Return for each server its medians, and its ratios to the reference round by round."""
+def summary(row: Row, rounds: dict[str, list[Round]]) -> Results:
+    """Return for each server its medians, and its ratios to the reference for each round."""
     reference = rounds.get(row.reference, [])
-    busy = {name: statistics.median(one.server_cpu for one in mine) for name, mine in rounds.items()}
-    told = {}
+    server_busy = {name: statistics.median(one.server_cpu for one in mine) for name, mine in rounds.items()}
+    summaries = {}
     for name, mine in rounds.items():
         pairs = reference or mine
-        back, lost = sum(one.messages for one in mine), sum(one.lost for one in mine)
-        told[name] = {
+        received, lost = sum(one.messages for one in mine), sum(one.lost for one in mine)
+        summaries[name] = {
             "rate": as_dict(estimate([row.rate(one) for one in mine if not one.errors])),
             "rate_ratio": as_dict(estimate(ratios(map(row.rate, mine), map(row.rate, pairs)))),
             "server_cpu_us": as_dict(estimate([one.cpu_us for one in mine if not one.errors])),
             "server_cpu_ratio": as_dict(estimate(ratios([r.cpu_us for r in mine], [r.cpu_us for r in pairs]))),
             "p50_us": statistics.median(one.p50_us for one in mine),
             "p99_us": statistics.median(one.p99_us for one in mine),
-            "server_busy": busy[name],
-            "idle": busy[name] < IDLE * max(busy.values()),
+            "server_busy": server_busy[name],
+            "idle": server_busy[name] < IDLE * max(server_busy.values()),
             "generator_busy": statistics.median(one.generator_cpu for one in mine),
             "errors": sum(one.errors for one in mine),
-            "lost_share": lost / max(1, lost + back),
+            "lost_share": lost / max(1, lost + received),
             "rates": [round(row.rate(one), 1) for one in mine],
             "cpus_us": [round(one.cpu_us, 3) for one in mine],
         }
-    return told
+    return summaries
 
 
 def as_dict(value: Estimate | None) -> dict[str, float] | None:
-    """Return an estimate as JSON has it; missing is null."""
+    """Return an estimate as a dict for JSON, or None."""
     return None if value is None else dataclasses.asdict(value)

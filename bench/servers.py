@@ -1,6 +1,6 @@
-"""Build and start the servers that are compared, each alone on its core, and read what each costs.
+"""Build and start the servers that are compared, each on its own core, and read their CPU time and memory.
 
-Knows processes and /proc. Knows nothing of rounds, rows or results: the caller brings those.
+Uses processes and /proc. Independent of rounds, rows and results.
 """
 
 from __future__ import annotations
@@ -33,24 +33,24 @@ TLS_FILES = ("cert.pem", "key.pem")
 
 
 class MissingError(Exception):
-    """A server cannot run here; the text says what it lacks."""
+    """A server cannot run here; the text names what is missing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """One command that echoes: its name, its words, and what it needs before it can start."""
+    """One echo server: its name, its command, and what it needs before it can start."""
 
     name: str
     argv: tuple[str, ...]
     modules: tuple[str, ...] = ()
     programs: tuple[str, ...] = ()
     builds: tuple[str, ...] = ()
-    most: int = 1_000_000
-    """Connections beyond which it is left out of a row: a process for each client has its price."""
+    max_connections: int = 1_000_000
+    """The server is left out of rows with more connections: some need a process for each client."""
     tls: bool = False
 
     def prepare(self) -> None:
-        """Build what has to be built; raise `MissingError` for what is not there."""
+        """Build the programs; raise `MissingError` if something is not installed."""
         for module in self.modules:
             if importlib.util.find_spec(module) is None:
                 raise MissingError(f"{self.name}: the module {module} is not installed")
@@ -62,14 +62,14 @@ class Server:
 
 
 def build(source: str, *libraries: str) -> Path:
-    """Compile `bench/peers/SOURCE` into `bench/build/`, unless what is there is newer; return the program."""
+    """Compile `bench/peers/SOURCE` into `bench/build/` unless it is up to date; return the program."""
     path = SOURCES / source
     program = built(source)
     newest = max(file.stat().st_mtime for file in (path, *SOURCES.glob("*.h")))
     if program.exists() and program.stat().st_mtime > newest:
         return program
     BUILD.mkdir(exist_ok=True)
-    unfinished = program.with_name(f"{path.stem}.{os.getpid()}")  # another process may be about to do the same
+    unfinished = program.with_name(f"{path.stem}.{os.getpid()}")  # another process may be building it too
     if path.suffix == ".go":
         command = ["go", "build", "-o", str(unfinished), str(path)]
     else:
@@ -84,18 +84,18 @@ def build(source: str, *libraries: str) -> Path:
 
 
 def built(source: str) -> Path:
-    """Return where the program made of `bench/peers/SOURCE` is: `udp.c` and `udp.go` are two."""
+    """Return the path of the program of `bench/peers/SOURCE`; `udp.c` and `udp.go` have different ones."""
     return BUILD / source.replace(".", "_")
 
 
 def first_error(text: str) -> str:
-    """Return the line of a compiler's talk that names the trouble."""
-    lines = text.splitlines() or ["it does not build"]
+    """Return the first line of compiler output that contains an error."""
+    lines = text.splitlines() or ["the build failed"]
     return next((line for line in lines if "error" in line), lines[0])
 
 
 def certificate() -> tuple[Path, Path]:
-    """Return the certificate and key for the TLS rows, made once in `bench/build/`."""
+    """Return the certificate and key for the TLS rows; they are created once, in `bench/build/`."""
     cert, key = (BUILD / name for name in TLS_FILES)
     if not cert.exists():
         if importlib.util.find_spec("trustme") is None:
@@ -110,21 +110,21 @@ def certificate() -> tuple[Path, Path]:
 
 
 def python(name: str, *arguments: str, modules: tuple[str, ...] = (), tls: bool = False) -> Server:
-    """Return the peer `bench/peers/FILE.py [ARGUMENTS]`, run by this interpreter."""
+    """Return the server `bench/peers/FILE.py [ARGUMENTS]`, run by this interpreter."""
     script, *rest = arguments
     secrets = tuple(str(BUILD / file) for file in TLS_FILES) if tls else ()
     return Server(name, (sys.executable, str(SOURCES / script), *rest, *secrets), modules=modules, tls=tls)
 
 
 def compiled(name: str, source: str, *arguments: str, programs: tuple[str, ...] = ()) -> Server:
-    """Return the peer built from `bench/peers/SOURCE`."""
+    """Return the server built from `bench/peers/SOURCE`."""
     return Server(name, (str(built(source)), *arguments), programs=programs, builds=(source,))
 
 
 def halloo(*flags: str, name: str = "halloo", scheme: str = "", host: str = "127.0.0.1") -> Server:
-    """Return halloo itself, from this interpreter's environment."""
-    beside = Path(sys.executable).with_name("halloo")
-    program = str(beside) if beside.exists() else "halloo"
+    """Return a `halloo serve` command from this interpreter's environment."""
+    installed = Path(sys.executable).with_name("halloo")
+    program = str(installed) if installed.exists() else "halloo"
     address = f"{scheme}{host}:0"
     return Server(name, (program, "serve", address, "--quiet", *flags), programs=(program,), tls=scheme == "tls://")
 
@@ -142,8 +142,12 @@ TCP = (
     python("gevent", "gevent_echo.py", modules=("gevent",)),
     python("trio", "trio_echo.py", modules=("trio",)),
     python("Twisted", "twisted_echo.py", modules=("twisted",)),
-    Server("socat fork", (sys.executable, str(SOURCES / "forking.py"), "socat"), programs=("socat",), most=64),
-    Server("ncat --exec", (sys.executable, str(SOURCES / "forking.py"), "ncat"), programs=("ncat",), most=64),
+    Server(
+        "socat fork", (sys.executable, str(SOURCES / "forking.py"), "socat"), programs=("socat",), max_connections=64
+    ),
+    Server(
+        "ncat --exec", (sys.executable, str(SOURCES / "forking.py"), "ncat"), programs=("ncat",), max_connections=64
+    ),
 )
 C_PLAIN = compiled("C recvfrom/sendto", "udp.c", "plain")
 C_BATCH = compiled("C recvmmsg", "udp.c", "batch")
@@ -167,22 +171,22 @@ TLS = (
 
 @dataclass(slots=True)
 class Running:
-    """A server that listens: its process, its port, and what /proc says of its whole tree."""
+    """A listening server: its process, its port, and the resources of its process tree, from /proc."""
 
     server: Server
     process: subprocess.Popen[str]
     port: int
-    said: list[str] = field(default_factory=list)
+    output: list[str] = field(default_factory=list)
 
     def tree(self) -> list[int]:
-        """Return the ids of the process and of everything it started that still runs."""
+        """Return the ids of the process and its running descendants."""
         found = [self.process.pid]
         for pid in found:
             found.extend(children(pid))
         return found
 
     def cpu_ns(self) -> int:
-        """Return the CPU time of the tree so far, the children already gone included."""
+        """Return the CPU time of the tree so far, including exited children."""
         return sum(cpu_ns(pid) for pid in self.tree())
 
     def rss(self) -> int:
@@ -190,15 +194,15 @@ class Running:
         return sum(rss(pid) for pid in self.tree())
 
     def descriptors(self) -> int:
-        """Return how many descriptors the tree has open."""
+        """Return the number of open descriptors of the tree."""
         return sum(entries(pid, "fd") for pid in self.tree())
 
     def threads(self) -> int:
-        """Return how many threads the tree has."""
+        """Return the number of threads of the tree."""
         return sum(entries(pid, "task") for pid in self.tree())
 
     def stop(self) -> None:
-        """End it by id: politely, then not."""
+        """Send SIGTERM, then SIGKILL if the server has not exited in time."""
         atexit.unregister(self.stop)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGTERM)
@@ -211,18 +215,18 @@ class Running:
             self.process.stdout.close()
 
     def __enter__(self) -> Self:
-        """Return itself: it has been listening since it was made."""
+        """Return the running server."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop it."""
+        """Stop the server."""
         self.stop()
 
 
 def start(server: Server, *, core: int | None = None) -> Running:
-    """Start a server and return once it has said where it listens. It ends with us, if we are not killed."""
+    """Start a server and wait for its listening line. It is stopped when this process exits, unless by SIGKILL."""
     server.prepare()
-    signal.signal(signal.SIGTERM, leave)
+    signal.signal(signal.SIGTERM, exit_on_sigterm)
     with on_core(core):
         process = subprocess.Popen(
             server.argv,
@@ -233,26 +237,26 @@ def start(server: Server, *, core: int | None = None) -> Running:
             start_new_session=True,
         )
     running = Running(server, process, 0)
-    atexit.register(running.stop)  # for where no `with` has it yet
-    assert process.stdout is not None  # noqa: S101  # a pipe was asked for
+    atexit.register(running.stop)  # for an exit before a `with` block holds it
+    assert process.stdout is not None  # noqa: S101  # it was started with a pipe
     for line in process.stdout:
-        running.said.append(line)
+        running.output.append(line)
         if found := LISTENING.match(line):
             running.port = int(found[1])
             return running
     running.stop()
-    raise MissingError(f"{server.name}: ended before it listened: {' '.join(server.argv)}")
+    raise MissingError(f"{server.name}: exited before it listened: {' '.join(server.argv)}")
 
 
-def leave(number: int, _frame: object) -> None:
-    """End as after ^C, every `with` being left, where SIGTERM would end us at once."""
-    signal.signal(number, signal.SIG_IGN)  # another one must not break that off
+def exit_on_sigterm(number: int, _frame: object) -> None:
+    """Exit through SystemExit, so that every `with` block is left; by default SIGTERM ends the process at once."""
+    signal.signal(number, signal.SIG_IGN)  # a second signal must not interrupt that
     sys.exit(128 + number)
 
 
 @contextlib.contextmanager
 def on_core(core: int | None) -> Iterator[None]:
-    """Let what is started inside run on one core only; Go counts its cores at start, so it is set before."""
+    """Restrict processes started in the block to one core. It is set before they start, since Go counts cores then."""
     before = os.sched_getaffinity(0)
     if core is not None:
         os.sched_setaffinity(0, {core})
@@ -263,7 +267,7 @@ def on_core(core: int | None) -> Iterator[None]:
 
 
 def children(pid: int) -> list[int]:
-    """Return the ids of a process' children now."""
+    """Return the ids of the current children of a process."""
     found: list[int] = []
     with contextlib.suppress(OSError):
         for task in Path(f"/proc/{pid}/task").iterdir():
@@ -286,7 +290,7 @@ def cpu_ns(pid: int) -> int:
 
 
 def entries(pid: int, folder: str) -> int:
-    """Return how many entries a folder of /proc/PID has, 0 once the process is gone."""
+    """Return the number of entries of a folder of /proc/PID, 0 once the process has exited."""
     with contextlib.suppress(OSError):
         return sum(1 for _ in Path(f"/proc/{pid}/{folder}").iterdir())
     return 0

@@ -1,6 +1,6 @@
 """Compare TCP echo servers: `python -m bench.tcp [--quick]` prints tables, writes `bench/results/DATE-tcp.json`.
 
-Knows the rows and the bars of TCP, and what an idle connection costs. Running rows and telling them is shared with UDP.
+Defines the rows and thresholds of TCP, and measures the memory of idle connections. Shares the rest with bench.udp.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING
 
 from bench.generator import Generator
 from bench.machine import machine
+from bench.report import Threshold, heading, show, verdict, verdicts, write
 from bench.rows import Row, chosen, parse, run_rows
 from bench.servers import TCP, TLS, C, MissingError, Server, halloo, start
-from bench.telling import Bar, heading, show, verdict, verdicts, write
 
 if TYPE_CHECKING:
     import argparse
 
-    from bench.rows import Told
+    from bench.rows import Results
 
-HELD = 10_000
+IDLE_CONNECTIONS = 10_000
 SOURCES = 250
 
 WITH_LIMITS = halloo(
@@ -31,7 +31,7 @@ WITH_LIMITS = halloo(
 )
 SERVERS = (*TCP[:2], WITH_LIMITS, *TCP[2:])
 
-# The window of a stream: with more under way the queue outgrows the cores' caches, and the row would measure memory.
+# The window of a stream: with more in flight the queue exceeds the cores' caches, and the row would measure memory.
 ROWS = (
     *(
         Row(f"{size} B echo, {count} connections", "echo", count, SERVERS, C.name, size, quick=size == 64 and count > 1)  # noqa: PLR2004
@@ -39,14 +39,14 @@ ROWS = (
         for count in (1, 64, 512, 4000)
     ),
     Row("stream, 1 connection", "stream", 1, SERVERS, C.name),
-    Row("stream, 1 connection, 256 KiB under way", "stream", 1, SERVERS, C.name, words=("-w", "262144")),
+    Row("stream, 1 connection, 256 KiB in flight", "stream", 1, SERVERS, C.name, words=("-w", "262144")),
     Row("connect and close", "accept", 64, SERVERS, C.name, words=("-n", str(SOURCES))),
-    Row("TLS, 1 KiB echo, 64 connections", "echo", 64, TLS, TLS[0].name, 1024, speaks="tls"),
+    Row("TLS, 1 KiB echo, 64 connections", "echo", 64, TLS, TLS[0].name, 1024, protocol="tls"),
 )
 
-BARS = (
+THRESHOLDS = (
     *(
-        Bar(f"64 B echo, {count} connections", against, least, server)
+        Threshold(f"64 B echo, {count} connections", against, least, server)
         for count in (64, 512)
         for server, against, least in (
             ("halloo", "C epoll", 0.82),
@@ -55,63 +55,64 @@ BARS = (
             (WITH_LIMITS.name, "C epoll", 0.72),
         )
     ),
-    Bar("64 B echo, 4000 connections", "C epoll", 0.8),
-    Bar("stream, 1 connection", "C epoll", 1.0),
-    Bar("stream, 1 connection", "uvloop Protocol", 0.9),
-    Bar("TLS, 1 KiB echo, 64 connections", "uvloop Protocol", 1.0),
+    Threshold("64 B echo, 4000 connections", "C epoll", 0.8),
+    Threshold("stream, 1 connection", "C epoll", 1.0),
+    Threshold("stream, 1 connection", "uvloop Protocol", 0.9),
+    Threshold("TLS, 1 KiB echo, 64 connections", "uvloop Protocol", 1.0),
 )
-MEMORY_BARS = {"halloo": 32, WITH_LIMITS.name: 64}
-MOST_CPU_FOR_A_CONNECTION = 1.6
+MAX_IDLE_BYTES = {"halloo": 32, WITH_LIMITS.name: 64}
+MAX_CPU_RATIO_OF_A_CONNECTION = 1.6
 
 
 def memory(servers: tuple[Server, ...], options: argparse.Namespace) -> dict[str, dict[str, float]]:
-    """Return for each server the resident bytes of an idle connection, before and after one echo on each."""
-    told = {}
+    """Return for each server the resident bytes per idle connection, before and after one echo on each."""
+    results = {}
     for server in servers:
-        if server.most < HELD:
+        if server.max_connections < IDLE_CONNECTIONS:
             continue
         with contextlib.suppress(MissingError), start(server, core=options.cores[0]) as running:
             with Generator("echo", running, "-c", "64", core=options.cores[1]) as warm:
                 warm.round(options.seconds)
             before = running.rss()
-            with Generator("hold", running, "-c", str(HELD), core=options.cores[1]) as generator:
+            with Generator("hold", running, "-c", str(IDLE_CONNECTIONS), core=options.cores[1]) as generator:
                 idle = running.rss()
                 echoed = generator.round(30)
                 after = running.rss()
-            told[server.name] = {
-                "idle_bytes": (idle - before) / HELD,
-                "echoed_bytes": (after - before) / HELD,
+            results[server.name] = {
+                "idle_bytes": (idle - before) / IDLE_CONNECTIONS,
+                "echoed_bytes": (after - before) / IDLE_CONNECTIONS,
                 "errors": echoed.errors,
             }
-    return told
+    return results
 
 
 def show_memory(held: dict[str, dict[str, float]]) -> None:
-    """Print what idle connections cost."""
+    """Print the memory of idle connections."""
     if held:
-        print(f"\nresident memory of an idle connection at {HELD}\n  {'':22} {'idle':>10} {'after an echo':>14}")
+        print(f"\nresident memory per connection, {IDLE_CONNECTIONS} idle ones")
+        print(f"  {'':22} {'idle':>10} {'after an echo':>14}")
     for name, one in held.items():
         print(f"  {name:22} {one['idle_bytes']:8.1f} B {one['echoed_bytes']:12.1f} B")
 
 
-def cost_verdicts(rows: dict[str, Told], held: dict[str, dict[str, float]]) -> list[str]:
-    """Return a line for each bar that is no rate: an idle connection's memory, a connection's CPU."""
+def cost_verdicts(rows: dict[str, Results], held: dict[str, dict[str, float]]) -> list[str]:
+    """Return a line for each threshold that is not a rate: an idle connection's memory, a connection's CPU."""
     lines = []
-    for name, most in MEMORY_BARS.items():
+    for name, maximum in MAX_IDLE_BYTES.items():
         if name in held:
             got_bytes = held[name]["echoed_bytes"]
-            what = f"{name}: {got_bytes:.1f} bytes for an idle connection at {HELD}"
-            lines.append(verdict(what, f"at most {most}", got_bytes <= most))
+            what = f"{name}: {got_bytes:.1f} bytes per idle connection at {IDLE_CONNECTIONS}"
+            lines.append(verdict(what, f"at most {maximum}", got_bytes <= maximum))
     cost = rows.get("connect and close", {}).get("halloo", {}).get("server_cpu_ratio")
     if cost:
-        what = f"connect and close: halloo's CPU is {cost['median']:.2f} of C epoll's"
-        good = cost["median"] <= MOST_CPU_FOR_A_CONNECTION
-        lines.append(verdict(what, f"at most {MOST_CPU_FOR_A_CONNECTION}", good))
+        what = f"connect and close: halloo uses {cost['median']:.2f} of C epoll's CPU"
+        good = cost["median"] <= MAX_CPU_RATIO_OF_A_CONNECTION
+        lines.append(verdict(what, f"at most {MAX_CPU_RATIO_OF_A_CONNECTION}", good))
     return lines
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Measure, print, write."""
+    """Measure, print the tables, write the JSON file."""
     options = parse(argv, prog="bench.tcp", about=__doc__, others=", or 'memory'")
     here = machine()
     print(heading(here, options))
@@ -119,7 +120,7 @@ def main(argv: list[str] | None = None) -> int:
     rows = run_rows(ROWS, options, missing, show)
     held = memory(chosen(ROWS[0], options), options) if options.rows in "memory" else {}
     show_memory(held)
-    lines = [*verdicts(BARS, rows), *cost_verdicts(rows, held)]
+    lines = [*verdicts(THRESHOLDS, rows), *cost_verdicts(rows, held)]
     if lines:
         print("\n" + "\n".join(lines))
     output = write("tcp", ROWS, rows, options, machine=dataclasses.asdict(here), memory=held, missing=missing)

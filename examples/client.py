@@ -1,13 +1,13 @@
 """The client: connect to the server on this machine, send it "Hello world" and close.
 
-Start the server first, `python server.py`, and then `python client.py` in another terminal.
-Another port than 8888 is an argument: `python client.py 9999`. What the calls mean:
+Start the server first with `python server.py`, then run `python client.py` in another terminal.
+Another port than 8888 is an argument: `python client.py 9999`. The calls:
 
-create_connection((host, port))  makes a socket and connects it to the server that listens there; "localhost" is this
-                                 machine, and may have several addresses: each is tried until one answers
-sendall(b"...")                  sends all of the bytes (`send` may send only some of them); a socket carries bytes,
-                                 not text, therefore the b
-close()                          ends the connection after everything that was sent; leaving the `with` block calls it
+socket(AF_INET, SOCK_STREAM)  makes a socket: SOCK_STREAM is TCP, AF_INET is IPv4
+connect((host, port))         connects it to the server that listens there; "localhost" is this machine
+send(b"...")                  sends bytes (not text, hence the b) and returns how many it sent: a short message goes at
+                              once, of a long one perhaps only a part; `sendall` repeats `send` until all are sent
+close()                       ends the connection after everything that was sent
 """
 
 import socket
@@ -15,5 +15,7 @@ import sys
 
 PORT = int(sys.argv[1]) if sys.argv[1:] else 8888
 
-with socket.create_connection(("localhost", PORT)) as s:
-    s.sendall(b"Hello world")
+s = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+s.connect(("localhost", PORT))
+s.send(b"Hello world")
+s.close()

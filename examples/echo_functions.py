@@ -1,13 +1,13 @@
-"""The echo client and the echo server as two functions, to be called from other programs or run as either side.
+"""The echo client and the echo server as two functions, for other programs to call or to run as either side.
 
-Start `python echo_functions.py server` first, and then `python echo_functions.py client localhost` in another terminal.
-The socket calls are those of echoclient.py and echoserver.py, and one more:
+Start `python echo_functions.py server` first, then run `python echo_functions.py client localhost` in another terminal.
+The calls are those of echoclient.py and echoserver.py, and one more:
 
-create_server(("", 8888), backlog=1)  is socket, setsockopt, bind and listen in one; "" means every interface,
-                                      "localhost" would serve this machine only
+create_server(("", 8888), backlog=1)  is socket, setsockopt, bind and listen in one
+
+On Windows, Ctrl-C takes effect only when the waiting call (accept or recv) returns.
 """
 
-import select
 import socket
 import sys
 
@@ -18,8 +18,8 @@ def client(host: str, port: int) -> None:
         while line := input("Send:"):
             message = line.encode()
             s.sendall(message)
-            reply = bytearray()
-            while len(reply) < len(message) and (data := ready(s).recv(1024)):
+            reply = b""
+            while len(reply) < len(message) and (data := s.recv(1024)):
                 reply += data
             print("Received", repr(reply.decode(errors="replace")), flush=True)
             if len(reply) < len(message):
@@ -28,19 +28,11 @@ def client(host: str, port: int) -> None:
 
 def server(s: socket.socket) -> None:
     """Accept one client on the listening socket, and echo what it sends until it closes."""
-    conn, address = ready(s).accept()
+    conn, address = s.accept()
     with conn:
         print("Connected by", address, flush=True)
-        while data := ready(conn).recv(1024):
+        while data := conn.recv(1024):
             conn.sendall(data)
-
-
-def ready(s: socket.socket) -> socket.socket:
-    """Return the socket as soon as there is something to accept or to receive."""
-    # Waiting in steps of half a second: on Windows, Ctrl-C is seen only between two of them.
-    while not select.select([s], [], [], 0.5)[0]:
-        pass
-    return s
 
 
 def main(*arguments: str) -> None:

@@ -1,20 +1,21 @@
 """The echo client: send each line that is typed, and print what the server sends back.
 
-Start `python echoserver.py` first, and then `python echoclient.py localhost` in another terminal.
-A blank line ends it; so do Ctrl-C and the end of the input. What the calls mean:
+Start `python echoserver.py` first, then run `python echoclient.py localhost` in another terminal.
+A blank line ends it; so do Ctrl-C and the end of the input. The calls:
 
-create_connection((host, port))  makes a socket and connects it to the server that listens there
-sendall(data)                    sends all of the bytes; text is turned into bytes by `encode`
-recv(1024)                       waits for bytes and returns those that are there, 1024 at most: the echo may come in
-                                 several pieces, so receive until as many bytes are back as were sent; no bytes at
-                                 all, b"", mean that the server has closed
+create_connection((host, port))  is socket and connect, as in client.py, in one; a host may have several addresses, of
+                                 IPv4 and IPv6, and it tries each until one answers
+sendall(data)                    sends all of the bytes; `encode` turns text into bytes
+recv(1024)                       waits for bytes and returns those that have arrived, 1024 at most: the echo may arrive
+                                 in several pieces, so the client receives until it has as many bytes as it sent; recv
+                                 returns no bytes, b"", when the server has closed
 close()                          ends the connection; leaving the `with` block calls it
 
-It sends the whole line before it receives, which is enough for what people type; a line of megabytes would need both
-at once. Without a server it ends in a traceback: echoclient_safe.py shows how to say it better.
+The client sends the whole line before it receives. That is enough for lines that people type; a line of megabytes
+would need both at once. Without a server the client ends in a traceback; echoclient_safe.py prints a sentence instead.
+On Windows, Ctrl-C takes effect only when the waiting call (recv) returns.
 """
 
-import select
 import socket
 import sys
 
@@ -25,24 +26,15 @@ if not sys.argv[1:]:
 HOST = sys.argv[1]
 PORT = int(sys.argv[2]) if sys.argv[2:] else 8888
 
-
-def ready(s: socket.socket) -> socket.socket:
-    """Return the socket as soon as there is something to receive."""
-    # Waiting in steps of half a second: on Windows, Ctrl-C is seen only between two of them.
-    while not select.select([s], [], [], 0.5)[0]:
-        pass
-    return s
-
-
 try:
     with socket.create_connection((HOST, PORT)) as s:
         while line := input("Send:"):
             message = line.encode()
             s.sendall(message)
-            reply = bytearray()
-            while len(reply) < len(message) and (data := ready(s).recv(1024)):
+            reply = b""
+            while len(reply) < len(message) and (data := s.recv(1024)):
                 reply += data
-            # Decoded as a whole: one character may take several bytes, and come in two pieces.
+            # Decoded as a whole: one character may take several bytes, and arrive in two pieces.
             print("Received", repr(reply.decode(errors="replace")), flush=True)
             if len(reply) < len(message):
                 sys.exit("The server closed the connection.")

@@ -1,14 +1,14 @@
 """The echo client again, prepared for what can go wrong: each failure is a sentence instead of a traceback.
 
-Start `python echoserver.py` first, and then `python echoclient_safe.py localhost` in another terminal. What is new:
+Start `python echoserver.py` first, then run `python echoclient_safe.py localhost` in another terminal. What is new:
 
-create_connection(..., timeout)  no call on this socket waits longer than so many seconds: then it raises TimeoutError
-                                 (on Windows it is also then that Ctrl-C is seen)
+create_connection(..., timeout)  limits each call on this socket to so many seconds of waiting; after them it raises
+                                 TimeoutError (on Windows, Ctrl-C also takes effect only then)
 ConnectionRefusedError           the host answered that nothing listens on this port
 gaierror                         the name has no address ("get address info" failed)
-ConnectionError                  the server broke the connection off: reset, as it is called, or aborted
-OSError                          the root of all of these, and of what else a network may do; it comes last, because
-                                 the first `except` that fits is taken
+ConnectionError                  the connection was reset or aborted
+OSError                          the base class of all of these and of other network errors; it comes last, because
+                                 Python takes the first `except` that fits
 """
 
 import socket
@@ -27,23 +27,23 @@ try:
         while line := input("Send:"):
             message = line.encode()
             s.sendall(message)
-            reply = bytearray()
+            reply = b""
             while len(reply) < len(message) and (data := s.recv(1024)):
                 reply += data
             print("Received", repr(reply.decode(errors="replace")), flush=True)
             if len(reply) < len(message):
-                sys.exit("The server closed the connection before the whole echo was back.")
+                sys.exit("The server closed the connection before the whole echo arrived.")
 except (EOFError, KeyboardInterrupt):
     print()
 except ConnectionRefusedError:
     sys.exit(f"Nothing listens on port {PORT} of {HOST}; is the server running?")
 except socket.gaierror:
-    sys.exit(f"No host is known by the name {HOST}; is it spelt right?")
+    sys.exit(f"The host name {HOST} is not known; is it spelt right?")
 except TimeoutError:
     sys.exit(f"{HOST} did not answer within {SECONDS} seconds.")
 except ConnectionError:
-    sys.exit(f"{HOST} broke the connection off.")
+    sys.exit(f"{HOST} reset the connection.")
 except OSError as error:
     sys.exit(f"{HOST} cannot be reached: {error}.")
 except (OverflowError, ValueError) as error:
-    sys.exit(f"That does not work: {error}.")
+    sys.exit(f"The port or the number of seconds is not valid: {error}.")

@@ -1,4 +1,4 @@
-"""What README.md shows is what happens: each of its commands and programs is run, and its output compared."""
+"""README.md and the pages under docs/ show what happens: each command and program is run, and its output compared."""
 
 import re
 import shlex
@@ -9,20 +9,32 @@ from pathlib import Path
 
 import pytest
 
-from halloo._server.serve import serving
 from tests.programs import PYTHON, Terminal, listening_port, run, started
 
 ROOT = Path(__file__).resolve().parent.parent
-README = (ROOT / "README.md").read_text(encoding="utf-8")
 HALLOO = [PYTHON, "-m", "halloo"]
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
-CONSOLES: list[str] = [text for language, text in BLOCKS if language == "console"]
+PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "bench" / "README.md"]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+RUN = [README] + [
+    (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8")
+    for name in ("serve", "connect", "tcp-and-udp", "check", "library", "testing", "tutorial", "how-to/measure")
+]
+"""The pages whose console and Python blocks are run."""
+
+
+def blocks(language: str) -> list[str]:
+    """Return the different fenced blocks of a language, in the order of the pages."""
+    fence = re.compile(rf"^```{language}\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+    return list(dict.fromkeys(text for page in RUN for text in fence.findall(page)))
+
+
+CONSOLES = blocks("console")
+PROGRAMS = blocks("python")
 LEFT_RUNNING = next(text.splitlines()[0].removeprefix("$ ") for text in CONSOLES if "--workers" in text)
-PROGRAMS: list[str] = [text for language, text in BLOCKS if language == "python"]
 
 
 def console(start: str, *, nth: int = 0) -> list[str]:
-    """Give the lines of the block that begins so."""
+    """Return the lines of the nth block whose first command is `start`."""
     return [text for text in CONSOLES if text.startswith(f"$ {start}\n")][nth].splitlines()
 
 
@@ -34,8 +46,9 @@ def port() -> Iterator[int]:
 
 @pytest.fixture
 def port_of_both_families() -> Iterator[int]:
-    with serving("localhost:0") as server:  # no family refuses, so that nothing is said of one that is slow
-        yield server.address.port
+    # Neither family refuses, so the client prints no remark about a slow one.
+    with started(*HALLOO, "serve", "localhost:0", "-q") as server:
+        yield listening_port(server)
 
 
 @pytest.fixture
@@ -46,14 +59,14 @@ def datagram_port() -> Iterator[int]:
 
 @pytest.mark.parametrize("program", [text for text in PROGRAMS if "def test_" not in text])
 def test_a_program_prints_what_its_comments_say(program: str, capsys: pytest.CaptureFixture[str]) -> None:
-    exec(compile(program, "README.md", "exec"), {})  # noqa: S102 - that a reader can run it is the fact
+    exec(compile(program, "a page", "exec"), {})  # noqa: S102 - the reader's program
     assert capsys.readouterr().out.splitlines() == re.findall(r"print\(.*\)  # (.*)", program)
 
 
 def test_the_fixture_works_as_shown(tmp_path: Path) -> None:
     (program,) = (text for text in PROGRAMS if "def test_" in text)
-    (tmp_path / "test_readme.py").write_text(program, encoding="utf-8")
-    done = run(PYTHON, "-m", "pytest", "-q", "-c", "/dev/null", "--rootdir", tmp_path, tmp_path / "test_readme.py")
+    (tmp_path / "test_page.py").write_text(program, encoding="utf-8")
+    done = run(PYTHON, "-m", "pytest", "-q", "-c", "/dev/null", "--rootdir", tmp_path, tmp_path / "test_page.py")
     assert b"1 passed" in done.stdout, done.stdout
 
 
@@ -69,7 +82,7 @@ def test_the_two_terminals() -> None:
 
 
 def talk(command: list[str]) -> str:
-    """Type `Hello world` and a blank line, and give what stands on the screen then."""
+    """Type `Hello world` and a blank line, and return the text on the screen."""
     with Terminal(*command) as client:
         client.read_until(b"Send:")
         client.type("Hello world\n")
@@ -80,18 +93,19 @@ def talk(command: list[str]) -> str:
 
 
 @pytest.mark.parametrize("command", ["halloo serve tls://localhost:0", "halloo serve 0 udp://0", LEFT_RUNNING])
-def test_a_server_says_where_it_listens(command: str) -> None:
+def test_a_server_prints_where_it_listens(command: str) -> None:
     shown = console(command)[1:]
     with started(*HALLOO, *shlex.split(command)[1:]) as server:
         assert server.stdout is not None
         out = [server.stdout.readline().decode().rstrip() for line in shown if line.startswith("listening on ")]
         server.terminate()
         _, err = server.communicate(timeout=10)
-    assert {alike(line) for line in shown} <= {alike(line) for line in [*out, *err.decode().splitlines()]}
+    printed = {without_ports(line) for line in [*out, *err.decode().splitlines()]}
+    assert {without_ports(line) for line in shown} <= printed
 
 
-def alike(line: str) -> str:
-    """Give a line without what differs from run to run: ports and fingerprints."""
+def without_ports(line: str) -> str:
+    """Replace what differs from run to run: ports and fingerprints."""
     return re.sub(r"\b([0-9a-f]{64}|\d{4,5})\b", "X", line)
 
 
@@ -114,8 +128,8 @@ def test_the_pipe_of_datagrams(datagram_port: int, tmp_path: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
-def test_what_the_table_says_of_datagrams(datagram_port: int) -> None:
-    assert "`halloo send udp://localhost 'Hello world' --reply`" in README
+def test_the_datagram_commands_of_the_table(datagram_port: int) -> None:
+    assert any("`halloo send udp://localhost 'Hello world' --reply`" in page for page in RUN)
     done = run(*HALLOO, "send", f"udp://localhost:{datagram_port}", "Hello world", "--reply")
     assert done.stdout == b"Hello world"
     with started(*HALLOO, "receive", "udp://0", "-4") as receiver:
@@ -124,9 +138,9 @@ def test_what_the_table_says_of_datagrams(datagram_port: int) -> None:
     assert out.decode().splitlines() == console("halloo receive")[1:]
 
 
-def test_one_message_and_its_answer(port: int) -> None:
-    _, answer = console("halloo send localhost 'Hello world' --reply")
-    assert run(*HALLOO, "send", f"localhost:{port}", "Hello world", "--reply").stdout.decode() == answer
+def test_one_message_and_its_reply(port: int) -> None:
+    _, reply = console("halloo send localhost 'Hello world' --reply")
+    assert run(*HALLOO, "send", f"localhost:{port}", "Hello world", "--reply").stdout.decode() == reply
 
 
 def test_one_client_whose_message_is_printed() -> None:
@@ -136,37 +150,39 @@ def test_one_client_whose_message_is_printed() -> None:
     assert out.decode().splitlines() == console("halloo receive")[1:]
 
 
-def test_a_ping_says_where_the_time_goes(port: int) -> None:
+def test_ping_prints_where_the_time_goes(port: int) -> None:
     command = "halloo ping localhost -c 3 -i 0.2"
     done = run(*HALLOO, *command.replace("localhost", f"localhost:{port}").split()[1:])
     assert done.returncode == 0, done.stderr
-    said, _, _ = done.stdout.decode().partition("\nschedule")  # only there if the machine was busy
-    assert [timeless(line) for line in console(command)[1:]] == [timeless(line) for line in said.splitlines()]
+    printed, _, _ = done.stdout.decode().partition("\nschedule")  # printed only when the machine was busy
+    assert [without_times(line) for line in console(command)[1:]] == [
+        without_times(line) for line in printed.splitlines()
+    ]
 
 
-def timeless(line: str) -> str:
-    """Give a line without ports and times, and without what its columns are aligned by."""
+def without_times(line: str) -> str:
+    """Replace ports and times, and collapse the spaces that align the columns."""
     return " ".join(re.sub(r"\b(\d{4,5}\b|\d+(\.\d+)?[num]?s\b)|(?<=window )\d+", "X", line).split())
 
 
-def test_a_check_says_what_is_wrong() -> None:
+def test_check_prints_what_is_wrong() -> None:
     command = "halloo check server --only T14 -- python examples/echoserver.py PORT"
-    places = {"python": PYTHON, "examples/echoserver.py": str(ROOT / "examples" / "echoserver.py")}
-    done = run(*HALLOO, *(places.get(word, word) for word in shlex.split(command)[1:]))
-    said = done.stdout.decode()
-    for short, long in places.items():
-        said = said.replace(long, short)
+    paths = {"python": PYTHON, "examples/echoserver.py": str(ROOT / "examples" / "echoserver.py")}
+    done = run(*HALLOO, *(paths.get(word, word) for word in shlex.split(command)[1:]))
+    output = done.stdout.decode()
+    for short, long in paths.items():
+        output = output.replace(long, short)
     assert done.returncode == 1
-    assert "\n".join(console(command)[1:]) in said
+    assert "\n".join(console(command)[1:]) in output
 
 
 def test_the_error_without_a_server() -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port = taken.getsockname()[1]
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        port = bound.getsockname()[1]
         done = run(*HALLOO, "connect", f"localhost:{port}")
-    said = done.stderr.decode().replace(f"localhost:{port}", "localhost:8888").replace(f"serve {port}", "serve")
-    assert said.splitlines() == console("halloo connect localhost", nth=1)[1:]
+    message = done.stderr.decode().replace(f"localhost:{port}", "localhost:8888").replace(f"serve {port}", "serve")
+    assert message.splitlines() == console("halloo connect localhost", nth=1)[1:]
 
 
 def test_the_example_client() -> None:
@@ -178,30 +194,57 @@ def test_the_example_client() -> None:
 
 
 def test_the_make_commands_exist() -> None:
-    for line in console("make demo"):
+    for line in (*console("make demo")[:1], *console("make test")):
         done = run("make", "-n", "-C", ROOT, line.removeprefix("$ make "))
         assert done.returncode == 0, done.stderr
+
+
+def test_the_environment_to_activate_is_the_one_that_make_makes() -> None:
+    assert console("make demo")[1:] == ["$ . .venv/bin/activate"]
+    assert "\nVENV ?= .venv\n" in (ROOT / "Makefile").read_text(encoding="utf-8")
+
+
+def test_the_public_names_need_no_extra() -> None:
+    without = "import sys; sys.modules.update(dict.fromkeys(('prometheus_client', 'trustme', 'hdrh', 'pytest')))"
+    done = run(PYTHON, "-c", f"{without}; import halloo; [getattr(halloo, name) for name in halloo.__all__]")
+    assert done.returncode == 0, done.stderr
 
 
 def test_every_console_block_is_run_above() -> None:
     source = Path(__file__).read_text(encoding="utf-8")
     for text in CONSOLES:
         first = text.splitlines()[0].removeprefix("$ ")
-        named = f'"{first}"' in source or first == LEFT_RUNNING
-        assert named, f"no test runs the block of {first!r}"
+        assert f'"{first}"' in source or first == LEFT_RUNNING, f"no test runs the block of {first!r}"
 
 
-@pytest.mark.parametrize(
-    ("says", "error", "cure"), re.findall(r"^\| `+ ?(.+?) ?`+ \| `(\w+Error: .+?)` \| `(.+?)`", README, re.MULTILINE)
-)
-def test_what_a_python_2_program_meets_and_its_cure(says: str, error: str, cure: str) -> None:
+def test_the_readme_is_shorter_than_150_lines() -> None:
+    assert len(README.splitlines()) < 150
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_relative_link_leads_to_a_file(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):
+        assert "://" in target or (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_no_page_installs_halloo_from_an_index_that_does_not_have_it(page: Path) -> None:
+    found = re.search(r"(pip|pip3|pipx|uv) (tool )?(install|run) '?halloo\b(?!-)|uvx", page.read_text(encoding="utf-8"))
+    assert not found, found
+
+
+PYTHON_2 = re.findall(r"^\| `+ ?(.+?) ?`+ \| `(\w+Error: .+?)` \| `(.+?)`", RUN[-2], re.MULTILINE)
+
+
+@pytest.mark.parametrize(("code", "error", "fix"), PYTHON_2)
+def test_python_2_code_raises_the_error_of_the_table_and_its_fix_runs(code: str, error: str, fix: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()) as s:
         names = {"s": s, "text": "x", "input": lambda _: "x"}
-        with pytest.raises((SyntaxError, NameError, TypeError)) as met:
-            exec(compile(says, "tutorial", "exec"), dict(names))  # noqa: S102 - the reader's own program
-        assert f"{met.type.__name__}: {met.value.args[0]}" == error
-        exec(compile(cure, "tutorial", "exec"), dict(names))  # noqa: S102 - as above
+        with pytest.raises((SyntaxError, NameError, TypeError)) as raised:
+            exec(compile(code, "tutorial", "exec"), dict(names))  # noqa: S102 - the reader's program
+        assert f"{raised.type.__name__}: {raised.value.args[0]}" == error
+        exec(compile(fix, "tutorial", "exec"), dict(names))  # noqa: S102 - as above
 
 
-def test_the_python_2_table_has_all_four_rows() -> None:
-    assert len(re.findall(r"`\w+Error: ", README)) == 4
+def test_the_python_2_table_has_four_rows() -> None:
+    assert len(PYTHON_2) == 4

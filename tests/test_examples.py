@@ -1,5 +1,6 @@
-"""The tutorial's programs, in separate processes: as in its two terminals, and where the tutorial itself went wrong."""
+"""The tutorial's programs run as separate processes: in two terminals, with long messages, Ctrl-C and errors."""
 
+import ast
 import os
 import socket
 import struct
@@ -11,7 +12,7 @@ import pytest
 
 from tests.programs import EXAMPLES, PYTHON, Terminal, listening_port, run, started
 
-# Text whose every 1024th byte is in the middle of a character.
+# Each 1024th byte of this text is in the middle of a character.
 LONG = "x" + "ż" * 3000
 
 CLIENTS = [("echoclient.py",), ("echo_functions.py", "client"), ("echoclient_safe.py",)]
@@ -19,7 +20,7 @@ SERVERS = [("echoserver.py",), ("echo_functions.py", "server")]
 
 
 def example(name: str, *arguments: str | int) -> list[str]:
-    # -X dev shows a socket that was not closed, on standard error; -X utf8 is for pipes on Windows.
+    # -X dev reports unclosed sockets on standard error; -X utf8 is for pipes on Windows.
     return [PYTHON, "-X", "dev", "-X", "utf8", str(EXAMPLES / name), *map(str, arguments)]
 
 
@@ -28,7 +29,7 @@ def lines(output: bytes) -> list[str]:
 
 
 def ended(process: subprocess.Popen[bytes]) -> tuple[int, list[str], list[str]]:
-    """Exit code, output and errors, after the end of the input."""
+    """Close the input and return exit code, output and errors."""
     output, errors = process.communicate(timeout=20)
     return process.returncode, lines(output), lines(errors)
 
@@ -44,8 +45,8 @@ def line_from(process: subprocess.Popen[bytes]) -> str:
 
 
 @contextmanager
-def peer() -> Iterator[tuple[socket.socket, int]]:
-    """Listen in the test itself, as the other side."""
+def listening_peer() -> Iterator[tuple[socket.socket, int]]:
+    """Listen in the test itself, as the peer of the program."""
     with socket.create_server(("127.0.0.1", 0)) as s:
         s.settimeout(20)
         yield s, s.getsockname()[1]
@@ -70,12 +71,12 @@ def received(s: socket.socket, size: int) -> bytes:
 
 
 def reset(connection: socket.socket) -> None:
-    linger_not_at_all = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger_not_at_all)
+    no_linger = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, no_linger)
     connection.close()
 
 
-# The two terminals of the tutorial
+# In two terminals, as in the tutorial
 
 
 def test_the_server_prints_what_the_client_sent_and_both_end() -> None:
@@ -88,7 +89,7 @@ def test_the_server_prints_what_the_client_sent_and_both_end() -> None:
 
 @pytest.mark.parametrize("server", SERVERS, ids=" ".join)
 @pytest.mark.parametrize("client", CLIENTS, ids=" ".join)
-def test_each_line_typed_comes_back_until_a_blank_one(client: tuple[str, ...], server: tuple[str, ...]) -> None:
+def test_each_typed_line_is_echoed_until_a_blank_one(client: tuple[str, ...], server: tuple[str, ...]) -> None:
     with started(*example(*server, 0)) as serving:
         port = listening_port(serving)
         with Terminal(*example(*client, "localhost", port)) as terminal:
@@ -111,17 +112,53 @@ def test_the_exceptions_program_prints_its_five_lines() -> None:
     assert (result.returncode, lines(result.stdout), result.stderr) == (0, ["1", "2", "division by 0", "4", "5"], b"")
 
 
-def test_a_datagram_comes_back_and_the_server_says_from_whom() -> None:
+@pytest.mark.parametrize(
+    ("program", "calls"),
+    [
+        ("client.py", "socket connect send close"),
+        ("server.py", "socket setsockopt bind listen accept recv close"),
+        ("echoserver.py", "socket setsockopt bind listen accept recv sendall"),
+    ],
+)
+def test_the_program_makes_the_calls_that_it_teaches_in_their_order(program: str, calls: str) -> None:
+    tree = ast.parse((EXAMPLES / program).read_text(encoding="utf-8"))
+    attributes = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    methods = sorted((f.lineno, f.attr) for f in attributes if isinstance(f, ast.Attribute))
+    assert [name for _, name in methods if name in calls.split()] == calls.split()
+
+
+def test_the_second_exceptions_program_skips_lines_after_an_error_and_ends_without_try() -> None:
+    result = run(*example("exceptions_more.py"))
+    assert result.returncode == 1
+    assert lines(result.stdout) == [
+        "dividing 9 by 3",
+        "the result is 3.0",
+        "this line is skipped after an error",
+        "else: no error",
+        "finally: always",
+        "dividing 9 by 0",
+        "except: division by 0",
+        "finally: always",
+        "the message is 'Hello world'",
+        "except: the message is empty",
+        "1",
+        "2",
+    ]
+    assert lines(result.stderr)[0] == "Traceback (most recent call last):"
+    assert lines(result.stderr)[-1] == "ZeroDivisionError: division by zero"
+
+
+def test_a_datagram_is_echoed_and_the_server_prints_its_sender() -> None:
     with started(*example("udp_server.py", 0)) as server:
         client = run(*example("udp_client.py", "localhost", listening_port(server, "udp")))
         assert (client.returncode, lines(client.stdout), client.stderr) == (0, ["Received 'Hello world'"], b"")
         assert line_from(server).startswith("Received b'Hello world' from ('127.0.0.1', ")
 
 
-# Long messages, and pieces
+# Long messages, in pieces
 
 
-def test_the_server_puts_a_message_together_from_its_pieces() -> None:
+def test_the_server_joins_the_pieces_of_a_message() -> None:
     with started(*example("server.py", 0)) as server:
         with connected(listening_port(server)) as client:
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -132,7 +169,7 @@ def test_the_server_puts_a_message_together_from_its_pieces() -> None:
 
 @pytest.mark.parametrize("server", SERVERS, ids=" ".join)
 @pytest.mark.parametrize("client", CLIENTS, ids=" ".join)
-def test_a_long_line_in_a_pipe_comes_back_whole(client: tuple[str, ...], server: tuple[str, ...]) -> None:
+def test_a_long_line_from_a_pipe_is_echoed_completely(client: tuple[str, ...], server: tuple[str, ...]) -> None:
     with started(*example(*server, 0)) as serving:
         result = run(*example(*client, "localhost", listening_port(serving)), input=f"{LONG}\nend".encode())
         assert (result.returncode, result.stderr) == (0, b"")
@@ -141,8 +178,8 @@ def test_a_long_line_in_a_pipe_comes_back_whole(client: tuple[str, ...], server:
 
 
 @pytest.mark.parametrize("client", CLIENTS, ids=" ".join)
-def test_the_client_puts_the_echo_together_from_its_pieces(client: tuple[str, ...]) -> None:
-    with peer() as (s, port), started(*example(*client, "127.0.0.1", port)) as process:
+def test_the_client_joins_the_pieces_of_the_echo(client: tuple[str, ...]) -> None:
+    with listening_peer() as (s, port), started(*example(*client, "127.0.0.1", port)) as process:
         type_into(process, f"{LONG}\n")
         with accepted(s) as connection:
             for byte in received(connection, len(LONG.encode())):
@@ -151,7 +188,7 @@ def test_the_client_puts_the_echo_together_from_its_pieces(client: tuple[str, ..
 
 
 @pytest.mark.parametrize("server", SERVERS, ids=" ".join)
-def test_the_server_echoes_all_that_came_before_a_half_close(server: tuple[str, ...]) -> None:
+def test_the_server_echoes_everything_received_before_a_half_close(server: tuple[str, ...]) -> None:
     with started(*example(*server, 0)) as serving, connected(listening_port(serving)) as client:
         client.sendall(LONG.encode())
         client.shutdown(socket.SHUT_WR)
@@ -160,7 +197,7 @@ def test_the_server_echoes_all_that_came_before_a_half_close(server: tuple[str, 
 
 
 @pytest.mark.parametrize("size", [0, 1, 1025, 9000, 65507])
-def test_a_datagram_of_any_size_comes_back_whole(size: int) -> None:
+def test_a_datagram_of_any_size_is_echoed_completely(size: int) -> None:
     with (
         started(*example("udp_server.py", 0)) as server,
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client,
@@ -176,8 +213,8 @@ def test_a_datagram_of_any_size_comes_back_whole(size: int) -> None:
 
 
 @pytest.mark.parametrize("client", CLIENTS, ids=" ".join)
-def test_ctrl_c_at_the_prompt_ends_a_client_quietly(client: tuple[str, ...]) -> None:
-    with peer() as (_, port), Terminal(*example(*client, "127.0.0.1", port)) as terminal:
+def test_ctrl_c_at_the_prompt_ends_a_client_without_a_traceback(client: tuple[str, ...]) -> None:
+    with listening_peer() as (_, port), Terminal(*example(*client, "127.0.0.1", port)) as terminal:
         terminal.read_until(b"Send:")
         terminal.interrupt()
         assert terminal.read_to_end() == b"^C\r\n"
@@ -185,8 +222,8 @@ def test_ctrl_c_at_the_prompt_ends_a_client_quietly(client: tuple[str, ...]) -> 
 
 
 @pytest.mark.parametrize("client", CLIENTS, ids=" ".join)
-def test_ctrl_c_ends_a_client_that_waits_for_the_echo(client: tuple[str, ...]) -> None:
-    with peer() as (s, port), Terminal(*example(*client, "127.0.0.1", port)) as terminal:
+def test_ctrl_c_ends_a_client_waiting_for_the_echo(client: tuple[str, ...]) -> None:
+    with listening_peer() as (s, port), Terminal(*example(*client, "127.0.0.1", port)) as terminal:
         terminal.read_until(b"Send:")
         terminal.type("Hello world\n")
         with accepted(s) as connection:
@@ -198,7 +235,7 @@ def test_ctrl_c_ends_a_client_that_waits_for_the_echo(client: tuple[str, ...]) -
 
 
 @pytest.mark.parametrize("server", [("server.py",), *SERVERS, ("udp_server.py",)], ids=" ".join)
-def test_ctrl_c_ends_a_server_that_waits_for_a_client(server: tuple[str, ...]) -> None:
+def test_ctrl_c_ends_a_server_waiting_for_a_client(server: tuple[str, ...]) -> None:
     with Terminal(*example(*server, 0)) as terminal:
         listening_port(terminal.process, "udp" if server == ("udp_server.py",) else "tcp")
         terminal.interrupt()
@@ -207,7 +244,7 @@ def test_ctrl_c_ends_a_server_that_waits_for_a_client(server: tuple[str, ...]) -
 
 
 @pytest.mark.parametrize("server", SERVERS, ids=" ".join)
-def test_a_server_stopped_with_ctrl_c_has_its_port_again_at_once(server: tuple[str, ...]) -> None:
+def test_a_server_stopped_with_ctrl_c_can_be_restarted_on_its_port_at_once(server: tuple[str, ...]) -> None:
     with Terminal(*example(*server, 0)) as first:
         port = listening_port(first.process)
         with connected(port) as client:
@@ -218,7 +255,7 @@ def test_a_server_stopped_with_ctrl_c_has_its_port_again_at_once(server: tuple[s
             assert b"Traceback" not in first.read_to_end()
             assert first.wait() == 0
             assert client.recv(1) == b""
-    # The server closed first, and so its side of the connection keeps the port for a minute.
+    # The server closed first, so its side of the connection occupies the port for a minute (TIME_WAIT).
     with started(*example(*server, port)) as second:
         assert listening_port(second) == port
         with connected(port) as client:
@@ -227,10 +264,10 @@ def test_a_server_stopped_with_ctrl_c_has_its_port_again_at_once(server: tuple[s
         assert ended(second)[0] == 0
 
 
-# What can go wrong
+# Errors
 
 
-def test_a_port_where_nothing_listens_is_a_sentence() -> None:
+def test_a_refused_connection_is_one_sentence() -> None:
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
@@ -239,40 +276,40 @@ def test_a_port_where_nothing_listens_is_a_sentence() -> None:
     assert lines(result.stderr) == [f"Nothing listens on port {port} of 127.0.0.1; is the server running?"]
 
 
-def test_an_unknown_host_is_a_sentence() -> None:
-    # Longer than any name may be: this is known without asking a name server.
+def test_an_unknown_host_is_one_sentence() -> None:
+    # Longer than a host name may be: the resolver rejects it without asking a name server.
     host = ".".join(["nowhere"] * 40)
     result = run(*example("echoclient_safe.py", host))
     assert (result.returncode, result.stdout) == (1, b"")
-    assert lines(result.stderr) == [f"No host is known by the name {host}; is it spelt right?"]
+    assert lines(result.stderr) == [f"The host name {host} is not known; is it spelt right?"]
 
 
-def test_a_reset_is_a_sentence() -> None:
-    with peer() as (s, port), started(*example("echoclient_safe.py", "127.0.0.1", port)) as client:
+def test_a_reset_is_one_sentence() -> None:
+    with listening_peer() as (s, port), started(*example("echoclient_safe.py", "127.0.0.1", port)) as client:
         type_into(client, "Hello world\n")
         with accepted(s) as connection:
             received(connection, 11)
             reset(connection)
-        assert ended(client) == (1, ["Send:"], ["127.0.0.1 broke the connection off."])
+        assert ended(client) == (1, ["Send:"], ["127.0.0.1 reset the connection."])
 
 
-def test_a_server_that_never_answers_is_a_sentence() -> None:
-    with peer() as (_, port):
+def test_a_server_that_never_replies_is_one_sentence() -> None:
+    with listening_peer() as (_, port):
         result = run(*example("echoclient_safe.py", "127.0.0.1", port, "0.2"), input=b"Hello world\n")
     assert (result.returncode, lines(result.stdout)) == (1, ["Send:"])
     assert lines(result.stderr) == ["127.0.0.1 did not answer within 0.2 seconds."]
 
 
 @pytest.mark.parametrize("arguments", [("localhost", "99999"), ("localhost", "port"), ("x" * 64, "8888")])
-def test_an_address_that_cannot_be_is_a_sentence(arguments: tuple[str, str]) -> None:
+def test_an_invalid_address_is_one_sentence(arguments: tuple[str, str]) -> None:
     result = run(*example("echoclient_safe.py", *arguments))
     assert (result.returncode, result.stdout) == (1, b"")
     assert len(lines(result.stderr)) == 1
 
 
 @pytest.mark.parametrize("client", CLIENTS, ids=" ".join)
-def test_a_server_that_closes_early_is_a_sentence_after_what_did_come(client: tuple[str, ...]) -> None:
-    with peer() as (s, port), started(*example(*client, "127.0.0.1", port)) as process:
+def test_an_early_close_is_one_sentence_after_the_received_part(client: tuple[str, ...]) -> None:
+    with listening_peer() as (s, port), started(*example(*client, "127.0.0.1", port)) as process:
         type_into(process, "Hello world\n")
         with accepted(s) as connection:
             received(connection, 11)
@@ -284,7 +321,7 @@ def test_a_server_that_closes_early_is_a_sentence_after_what_did_come(client: tu
 
 
 @pytest.mark.parametrize("server", SERVERS, ids=" ".join)
-def test_a_client_that_resets_is_a_sentence_of_the_server(server: tuple[str, ...]) -> None:
+def test_the_server_reports_a_reset_in_one_sentence(server: tuple[str, ...]) -> None:
     with started(*example(*server, 0)) as serving:
         client = connected(listening_port(serving))
         assert line_from(serving).startswith("Connected by ")
@@ -293,16 +330,16 @@ def test_a_client_that_resets_is_a_sentence_of_the_server(server: tuple[str, ...
         assert (code, len(errors)) == (1, 1)
 
 
-def test_a_datagram_that_is_not_answered_is_a_sentence() -> None:
+def test_a_datagram_without_reply_is_one_sentence() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
         silent.bind(("127.0.0.1", 0))
         port = silent.getsockname()[1]
         result = run(*example("udp_client.py", "127.0.0.1", port))
     assert (result.returncode, result.stdout) == (1, b"")
-    assert lines(result.stderr) == [f"Nothing came back from port {port} of 127.0.0.1; is the server running?"]
+    assert lines(result.stderr) == [f"No reply from port {port} of 127.0.0.1; is the server running?"]
 
 
-def test_a_client_that_went_away_does_not_end_the_datagram_server() -> None:
+def test_a_client_that_has_gone_does_not_end_the_datagram_server() -> None:
     with started(*example("udp_server.py", 0)) as server:
         port = listening_port(server, "udp")
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as gone:
@@ -312,7 +349,7 @@ def test_a_client_that_went_away_does_not_end_the_datagram_server() -> None:
 
 
 @pytest.mark.parametrize("program", [*CLIENTS, ("echo_functions.py",)], ids=" ".join)
-def test_a_missing_host_is_a_line_about_the_usage(program: tuple[str, ...]) -> None:
+def test_a_missing_host_prints_one_usage_line(program: tuple[str, ...]) -> None:
     result = run(*example(*program))
     assert (result.returncode, result.stdout) == (2, b"")
     assert len(lines(result.stderr)) == 1

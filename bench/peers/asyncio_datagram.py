@@ -1,6 +1,6 @@
-"""Echo datagrams as asyncio's documentation does: asyncio_datagram.py [asyncio|warm|uvloop [PORT]].
+"""Echo datagrams as in asyncio's documentation: asyncio_datagram.py [asyncio|warm|uvloop [PORT]].
 
-uvloop, and many a Python's asyncio, send no empty datagram, whatever they are told; everything else goes back.
+uvloop, and asyncio in many Python versions, do not send empty datagrams; all others are echoed.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ async def main(port=0):
 
 kind, *ports = sys.argv[1:] or ["asyncio"]
 if kind != "asyncio":
-    bytearray(1 << 20)  # freed at once: see asyncio_protocol.py, asyncio reads datagrams by recvfrom(256 KiB) too
+    bytearray(1 << 20)  # freed at once, see asyncio_protocol.py: asyncio also reads datagrams by recvfrom(256 KiB)
 if kind == "uvloop":
     import uvloop
 

@@ -31,8 +31,8 @@ async def main(cert=None, key=None):
 
 kind, *secrets = sys.argv[1:] or ["asyncio"]
 if kind != "asyncio":
-    # Freed at once, so that glibc serves asyncio's reads of 256 KiB from the heap. Without that each is an mmap and a
-    # munmap, and asyncio four times as slow: "asyncio" is how it comes, "warm" how it can be.
+    # Freed at once, so that glibc serves asyncio's reads of 256 KiB from the heap. Otherwise each is an mmap and a
+    # munmap, and asyncio is four times as slow: "asyncio" is the default, "warm" the warmed-up state.
     bytearray(1 << 20)
 if kind == "uvloop":
     import uvloop

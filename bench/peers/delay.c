@@ -1,10 +1,10 @@
-/* A server that is late by exactly so much: what it reads goes back so many milliseconds after recv returned it.
+/* An echo server with an exact delay: it sends what it reads back a fixed time after recv returned it.
  *
  *     cc -O2 -o delay delay.c && ./delay tcp|udp MILLISECONDS [PORT]
  *
- * Exactly means: it never sleeps. recv is asked again and again, and the clock too, so that no wake-up and no timer adds
- * to the delay; it takes a whole core for that, and ends with whoever started it. Nothing else is answered meanwhile,
- * which is all that one client with one probe under way can ask for. */
+ * Exact means: it never sleeps. It polls recv and the clock, so that no wake-up and no timer adds to the delay; this takes a
+ * whole core. It exits with its parent process. During the delay it serves nothing else, which is enough for one client with
+ * one probe in flight. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -19,10 +19,10 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { MOST = 64, WHOLE = 65536 };
+enum { MAX_CLIENTS = 64, MAX_DATAGRAM = 65536 };
 
 static uint64_t delay;
-static char buffer[WHOLE];
+static char buffer[MAX_DATAGRAM];
 
 static uint64_t now_ns(void) {
     struct timespec t;
@@ -30,17 +30,17 @@ static uint64_t now_ns(void) {
     return t.tv_sec * 1000000000ull + t.tv_nsec;
 }
 
-/* Call it at once when recv has returned. On a stream it sends nothing meanwhile, again and again: that keeps the way
- * through the kernel warm, and the answer leaves as soon after 50 ms as after none. */
+/* To be called directly after recv. On a stream it keeps sending zero bytes: that keeps the path through the kernel in the
+ * caches, so that sending the reply takes the same time after 50 ms as after none. */
 static void wait_out(int stream) {
     uint64_t end = now_ns() + delay;
     while (now_ns() < end)
         if (stream >= 0) send(stream, buffer, 0, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
-/* 0 when the connection is over. */
+/* Return 0 when the connection has ended. */
 static int echo(int fd) {
-    ssize_t size = recv(fd, buffer, WHOLE, MSG_DONTWAIT);
+    ssize_t size = recv(fd, buffer, MAX_DATAGRAM, MSG_DONTWAIT);
     if (size < 0) return errno == EAGAIN || errno == EINTR;
     wait_out(fd);
     for (ssize_t sent = 0, now; sent < size; sent += now)
@@ -49,9 +49,9 @@ static int echo(int fd) {
 }
 
 static void streams(int listener) {
-    int fds[MOST], count = 0, fd;
+    int fds[MAX_CLIENTS], count = 0, fd;
     for (;;) {
-        if (count < MOST && (fd = accept(listener, NULL, NULL)) >= 0) fds[count++] = fd;
+        if (count < MAX_CLIENTS && (fd = accept(listener, NULL, NULL)) >= 0) fds[count++] = fd;
         for (int i = 0; i < count; i++)
             if (!echo(fds[i])) close(fds[i]), fds[i--] = fds[--count];
     }
@@ -61,7 +61,7 @@ static void datagrams(int fd) {
     struct sockaddr_storage peer;
     for (;;) {
         socklen_t length = sizeof peer;
-        ssize_t size = recvfrom(fd, buffer, WHOLE, MSG_DONTWAIT, (struct sockaddr *)&peer, &length);
+        ssize_t size = recvfrom(fd, buffer, MAX_DATAGRAM, MSG_DONTWAIT, (struct sockaddr *)&peer, &length);
         if (size < 0) continue;
         wait_out(-1);
         sendto(fd, buffer, size, 0, (struct sockaddr *)&peer, length);
@@ -77,8 +77,8 @@ int main(int argc, char **argv) {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     int fd = socket(AF_INET, udp ? SOCK_DGRAM : SOCK_STREAM | SOCK_NONBLOCK, 0);
     if (!udp) setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-    if (!udp) setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one); /* inherited by what is accepted */
-    if (fd < 0 || bind(fd, (struct sockaddr *)&at, sizeof at) < 0 || (!udp && listen(fd, MOST) < 0)) return perror("delay"), 1;
+    if (!udp) setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one); /* inherited by accepted sockets */
+    if (fd < 0 || bind(fd, (struct sockaddr *)&at, sizeof at) < 0 || (!udp && listen(fd, MAX_CLIENTS) < 0)) return perror("delay"), 1;
     getsockname(fd, (struct sockaddr *)&at, &length);
     printf("listening on %s://127.0.0.1:%d\n", udp ? "udp" : "tcp", ntohs(at.sin_port));
     fflush(stdout);

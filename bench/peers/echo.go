@@ -1,4 +1,4 @@
-// Echo with Go's net: a goroutine and a buffer for each client.
+// Echo server with Go's net package: a goroutine and a buffer for each client.
 package main
 
 import (
@@ -20,7 +20,7 @@ func echo(conn net.Conn) {
 		if err != nil {
 			return
 		}
-		if n == len(buffer) && n < 256*1024 { // a stream: idle clients stay small, busy ones get room
+		if n == len(buffer) && n < 256*1024 { // a stream: the buffer grows for busy clients only
 			buffer = make([]byte, 2*n)
 		}
 	}

@@ -1,10 +1,10 @@
-/* The measure: a right echo server in a page of C. One thread, level-triggered epoll, one shared buffer.
+/* The reference: a short, correct echo server in C. One thread, level-triggered epoll, one shared buffer.
  *
  *     cc -O2 -o epoll epoll.c && ./epoll [PORT [BUFFER-BYTES]]
  *
- * Right means: every byte comes back. A short write keeps the unsent rest and stops reading that connection until the
- * rest is repaid; the end of input closes only after that; a reset costs one connection; and out of descriptors,
- * accepting pauses while everybody else is served. */
+ * Correct means: every byte is echoed. After a short write the unsent rest is kept, and the connection is not read until
+ * the rest is sent; the end of input closes it only after that; a reset closes one connection; and when the process is out
+ * of descriptors, accepting pauses while the other connections are served. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -19,7 +19,7 @@
 
 enum { BATCH = 512, RETRY_MS = 100 };
 
-static struct debt { char *rest; size_t off, len; } *debts; /* by descriptor; untouched, hence unpaid-for, until owing */
+static struct pending { char *rest; size_t off, len; } *pending_writes; /* by descriptor; takes no memory until it is first written */
 static int poller, listener, paused;
 static char *buffer;
 static size_t size = 256 * 1024;
@@ -30,8 +30,8 @@ static void watch(int op, int fd, unsigned events) {
 }
 
 static void drop(int fd) {
-    free(debts[fd].rest);
-    debts[fd].rest = NULL;
+    free(pending_writes[fd].rest);
+    pending_writes[fd].rest = NULL;
     close(fd);
     if (paused) watch(EPOLL_CTL_ADD, listener, EPOLLIN), paused = 0;
 }
@@ -43,7 +43,7 @@ static void accept_all(void) {
         if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
             epoll_ctl(poller, EPOLL_CTL_DEL, listener, NULL), paused = 1;
         else if (errno == ECONNABORTED || errno == EINTR || errno == EPROTO) continue;
-        return; /* EAGAIN: none is waiting */
+        return; /* EAGAIN: the queue is empty */
     }
 }
 
@@ -54,20 +54,20 @@ static void echo(int fd) {
     if (m == n) return;
     if (m < 0 && errno != EAGAIN && errno != EINTR) { drop(fd); return; }
     if (m < 0) m = 0;
-    struct debt *d = &debts[fd];
-    if (!(d->rest = malloc(n - m))) { drop(fd); return; }
-    memcpy(d->rest, buffer + m, d->len = n - m);
-    d->off = 0;
+    struct pending *p = &pending_writes[fd];
+    if (!(p->rest = malloc(n - m))) { drop(fd); return; }
+    memcpy(p->rest, buffer + m, p->len = n - m);
+    p->off = 0;
     watch(EPOLL_CTL_MOD, fd, EPOLLOUT);
 }
 
-static void repay(int fd) {
-    struct debt *d = &debts[fd];
-    ssize_t m = write(fd, d->rest + d->off, d->len - d->off);
+static void flush_pending(int fd) {
+    struct pending *p = &pending_writes[fd];
+    ssize_t m = write(fd, p->rest + p->off, p->len - p->off);
     if (m < 0) { if (errno != EAGAIN && errno != EINTR) drop(fd); return; }
-    if ((d->off += m) < d->len) return;
-    free(d->rest);
-    d->rest = NULL;
+    if ((p->off += m) < p->len) return;
+    free(p->rest);
+    p->rest = NULL;
     watch(EPOLL_CTL_MOD, fd, EPOLLIN);
 }
 
@@ -81,11 +81,11 @@ int main(int argc, char **argv) {
     if (argc > 2) size = strtoul(argv[2], NULL, 0);
     signal(SIGPIPE, SIG_IGN);
     getrlimit(RLIMIT_NOFILE, &files);
-    debts = calloc(files.rlim_cur, sizeof *debts);
+    pending_writes = calloc(files.rlim_cur, sizeof *pending_writes);
     buffer = malloc(size);
     listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-    setsockopt(listener, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one); /* inherited by what is accepted */
+    setsockopt(listener, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one); /* inherited by accepted sockets */
     if (bind(listener, (void *)&here, sizeof here) < 0 || listen(listener, 4096) < 0) { perror("listen"); return 1; }
     getsockname(listener, (void *)&here, &length);
     poller = epoll_create1(EPOLL_CLOEXEC);
@@ -98,7 +98,7 @@ int main(int argc, char **argv) {
         for (int i = 0; i < n; i++) {
             int fd = events[i].data.fd;
             if (fd == listener) accept_all();
-            else if (debts[fd].rest) repay(fd);
+            else if (pending_writes[fd].rest) flush_pending(fd);
             else echo(fd);
         }
     }

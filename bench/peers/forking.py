@@ -1,4 +1,4 @@
-"""Start a tool that forks for each client, on a port found free: neither can say which it got."""
+"""Start a tool that forks for each client, on a free port, and print the port: the tools do not print it."""
 
 import os
 import socket
@@ -6,7 +6,7 @@ import sys
 import time
 
 scheme = "udp" if sys.argv[1].endswith("-udp") else "tcp"
-LISTENS = {"tcp": "0A", "udp": "07"}  # a datagram socket without a peer is what the kernel calls closed
+LISTENS = {"tcp": "0A", "udp": "07"}  # for the kernel, a datagram socket without a peer is closed (07)
 
 
 def listens(port):
@@ -23,7 +23,7 @@ command = {
     "ncat": ["ncat", "-l", "127.0.0.1", str(port), "--keep-open", "--max-conns", "10000", "--exec", "/bin/cat"],
 }[sys.argv[1]]
 if (child := os.fork()) == 0:
-    if os.fork():  # the tool must not find a child it never started: ncat ends over one
+    if os.fork():  # a grandchild: ncat exits when a child that it did not start ends
         os._exit(0)
     while not listens(port):
         time.sleep(0.01)

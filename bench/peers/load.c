@@ -1,17 +1,17 @@
-/* The generator: it counts only what came back byte for byte.
+/* The generator: it counts only verified bytes.
  *
  *     cc -O2 -o load load.c && ./load echo|stream|accept|hold -p PORT [-c CONNECTIONS] [-s SIZE] [-d SECONDS] ...
  *
- * echo    one message in flight on each connection, the next as soon as the last is back whole
- * stream  every connection writes without waiting and reads all the while
+ * echo    one message in flight on each connection, the next as soon as the echo is complete
+ * stream  every connection writes without waiting and reads at the same time
  * accept  connect, [-e: echo a message,] half-close, read the server's end, close: -c at a time; -r: close by reset instead
- * hold    open -c connections and leave them; a round echoes once on each
+ * hold    open -c connections and keep them open; a round echoes once on each
  *
- * Without -d it prints `ready` once connected and warm, then runs a round for every line on standard input (the line is
- * the round's seconds) and prints a line of JSON for it. -n N -f FIRST: N source addresses 127.1.0.FIRST and up. */
+ * Without -d it prints `ready` once connected and warm, then runs a round for each line on standard input (the
+ * duration in seconds) and prints a line of JSON for it. -n N -f FIRST: N source addresses 127.1.0.FIRST and up. */
 #include "load.h"
 
-enum { PERIOD = 65537, PIECES = 8, CHUNK = 256 * 1024 }; /* a prime period: a lost or doubled block of 2^n shows */
+enum { PERIOD = 65537, PIECES = 8, CHUNK = 256 * 1024 }; /* a prime period: a lost or repeated block of 2^n bytes is detected */
 
 struct conn { uint64_t seq, sent_at, got, sent; int fd, state; };
 
@@ -34,7 +34,7 @@ static void open_all(void) {
 }
 
 static void close_all(void) {
-    struct linger now = {1, 0}; /* by reset: thousands in TIME_WAIT would slow the next row */
+    struct linger now = {1, 0}; /* close by reset: thousands of sockets in TIME_WAIT would slow the next row */
     for (int i = 0; i < o.connections; i++) setsockopt(conns[i].fd, SOL_SOCKET, SO_LINGER, &now, sizeof now), close(conns[i].fd);
 }
 
@@ -61,10 +61,10 @@ static void send_message(int i, struct round *r) {
     else if (c->state) watch(EPOLL_CTL_MOD, i, EPOLLIN), c->state = 0;
 }
 
-/* 1 once the message is back whole. */
+/* Return 1 once the echo is complete. */
 static int read_message(int i, struct round *r) {
     struct conn *c = &conns[i];
-    ssize_t n = read(c->fd, in, o.size + 1); /* one more than is owed, to see a surplus */
+    ssize_t n = read(c->fd, in, o.size + 1); /* one more than expected, to detect a surplus */
     if (n < 0 && errno == EAGAIN) return 0;
     if (n <= 0 || c->got + n > (uint64_t)o.size) { broken(i, r); return 0; }
     fill(want, o.size, i, c->seq);
@@ -74,17 +74,17 @@ static int read_message(int i, struct round *r) {
     return 1;
 }
 
-/* `left` messages at most, or until `end`; a round is over, and its clock stops, when every answer is in: what the
- * server is charged for and what is counted are the same messages. */
+/* Exchange at most `left` messages, or until `end`. The round and its clock end when every echo has arrived, so that the
+ * server's CPU time and the count cover the same messages. */
 static void exchange(struct round *r, double seconds, int64_t left) {
     struct epoll_event events[BATCH];
-    uint64_t began = now_ns(), end = began + (uint64_t)(seconds * 1e9), patience = end + 5000000000ull;
-    int flying = 0, next = 0, window = left > 0 && o.connections > 512 ? 512 : o.connections;
+    uint64_t began = now_ns(), end = began + (uint64_t)(seconds * 1e9), deadline = end + 5000000000ull;
+    int in_flight = 0, next = 0, window = left > 0 && o.connections > 512 ? 512 : o.connections;
     uint64_t before = cpu_ns();
-    for (; next < window; next++, flying++) conns[next].sent_at = now_ns(), send_message(next, r);
-    while (flying > 0) {
-        int n = wait_until(events, patience);
-        if (n <= 0) { r->errors += flying; break; }
+    for (; next < window; next++, in_flight++) conns[next].sent_at = now_ns(), send_message(next, r);
+    while (in_flight > 0) {
+        int n = wait_until(events, deadline);
+        if (n <= 0) { r->errors += in_flight; break; }
         for (int k = 0; k < n; k++) {
             int i = events[k].data.u32;
             uint64_t failed = r->errors;
@@ -92,11 +92,11 @@ static void exchange(struct round *r, double seconds, int64_t left) {
             if (events[k].events & ~EPOLLOUT && read_message(i, r)) {
                 uint64_t now = now_ns();
                 r->messages++, r->bytes += o.size, mark(r, now - conns[i].sent_at);
-                if (left > 0) flying--, i = next < o.connections ? next++ : -1, flying += i >= 0;
-                else if (now > end) flying--, i = -1;
+                if (left > 0) in_flight--, i = next < o.connections ? next++ : -1, in_flight += i >= 0;
+                else if (now > end) in_flight--, i = -1;
                 if (i >= 0) conns[i].sent_at = now, send_message(i, r);
             }
-            flying -= r->errors - failed;
+            in_flight -= r->errors - failed;
         }
     }
     r->nanoseconds = now_ns() - began;
@@ -107,8 +107,8 @@ static void exchange(struct round *r, double seconds, int64_t left) {
 
 static char pattern[PERIOD];
 
-/* Write what the kernel takes and the window leaves; 0 when the connection is broken. */
-static int pour(int i) {
+/* Write as much as the kernel and the window allow; return 0 when the connection is broken. */
+static int write_window(int i) {
     struct conn *c = &conns[i];
     struct iovec pieces[PIECES];
     size_t at = c->sent % PERIOD, room = o.window ? o.window - (c->sent - c->got) : PERIOD * PIECES, asked = 0;
@@ -121,13 +121,13 @@ static int pour(int i) {
     ssize_t n = j ? writev(c->fd, pieces, j) : 0;
     if (n < 0 && errno != EAGAIN) return 0;
     if (n > 0) c->sent += n;
-    full = n < (ssize_t)asked; /* the kernel's turn: come back when it has room, not at every answer */
+    full = n < (ssize_t)asked; /* the kernel's buffer is full: continue when it has room, not after every read */
     if (full != c->state) watch(EPOLL_CTL_MOD, i, full ? EPOLLIN | EPOLLOUT : EPOLLIN), c->state = full;
     return 1;
 }
 
-/* Read and compare; the number of right bytes, -1 when the connection is broken or a byte is wrong. */
-static ssize_t drink(int i) {
+/* Read and compare; return the number of correct bytes, -1 when the connection is broken or a byte is wrong. */
+static ssize_t read_and_compare(int i) {
     struct conn *c = &conns[i];
     ssize_t n = read(c->fd, in, CHUNK);
     if (n < 0 && errno == EAGAIN) return 0;
@@ -142,22 +142,22 @@ static ssize_t drink(int i) {
 
 static void stream(struct round *r, double seconds) {
     struct epoll_event events[BATCH];
-    uint64_t began = now_ns(), end = began + (uint64_t)(seconds * 1e9), patience = end + 5000000000ull, before = cpu_ns(), now;
+    uint64_t began = now_ns(), end = began + (uint64_t)(seconds * 1e9), deadline = end + 5000000000ull, before = cpu_ns(), now;
     int open = 0;
     fill(pattern, PERIOD, 1, 1);
     for (int i = 0; i < o.connections; i++)
-        if (pour(i)) open++; else broken(i, r);
+        if (write_window(i)) open++; else broken(i, r);
     while (open > 0) {
-        int n = wait_until(events, patience);
+        int n = wait_until(events, deadline);
         if (n <= 0) { r->errors += open; break; }
         now = now_ns();
         for (int k = 0; k < n; k++) {
             int i = events[k].data.u32;
             struct conn *c = &conns[i];
-            ssize_t m = events[k].events & ~EPOLLOUT ? drink(i) : 0;
+            ssize_t m = events[k].events & ~EPOLLOUT ? read_and_compare(i) : 0;
             if (m > 0) r->bytes += m;
-            if (m < 0 || (now < end && ((events[k].events & EPOLLOUT) || !c->state) && !pour(i))) broken(i, r), open--;
-            else if (now >= end) { /* nothing more goes out; the round is over when all is back */
+            if (m < 0 || (now < end && ((events[k].events & EPOLLOUT) || !c->state) && !write_window(i))) broken(i, r), open--;
+            else if (now >= end) { /* nothing more is sent; the round ends when everything has been echoed */
                 if (c->state) watch(EPOLL_CTL_MOD, i, EPOLLIN), c->state = 0;
                 if (c->got == c->sent) open--;
             }
@@ -181,11 +181,11 @@ static void dial_next(int i) {
 static void accepting(struct round *r, double seconds) {
     struct epoll_event events[BATCH];
     struct linger reset = {1, 0};
-    uint64_t began = now_ns(), end = began + (uint64_t)(seconds * 1e9), patience = end + 5000000000ull, before = cpu_ns();
+    uint64_t began = now_ns(), end = began + (uint64_t)(seconds * 1e9), deadline = end + 5000000000ull, before = cpu_ns();
     int open = o.connections;
     for (int i = 0; i < open; i++) dial_next(i);
     while (open > 0) {
-        int n = wait_until(events, patience);
+        int n = wait_until(events, deadline);
         if (n <= 0) { r->errors += open; break; }
         for (int k = 0; k < n; k++) {
             int i = events[k].data.u32, over = 0;
@@ -234,7 +234,7 @@ int main(int argc, char **argv) {
     out = malloc(room), in = malloc(room), want = malloc(room);
     poller = epoll_create1(EPOLL_CLOEXEC);
     if (mode != 'a') open_all();
-    if (mode == 'e') exchange(&r, 60, o.connections); /* warm: once on each */
+    if (mode == 'e') exchange(&r, 60, o.connections); /* warm up: once on each */
     while ((seconds = next_round(&o)) >= 0) {
         memset(&r, 0, sizeof r);
         if (mode == 'e') exchange(&r, seconds, 0);

@@ -1,4 +1,4 @@
-/* What both generators share: the payload that tells its place, the clock, the latencies, the line of JSON. */
+/* Shared by the generators: the payload, the clock, the latencies, the line of JSON. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -22,8 +22,8 @@ enum { BATCH = 512, MARKS = 64 * 32 };
 
 struct options {
     int port, connections, size, sources, source, echoes, reset, tls12, batched;
-    uint64_t window; /* stream: bytes under way on a connection at most, 0: as many as the kernel takes */
-    double seconds; /* 0: a round for every line on standard input */
+    uint64_t window; /* stream: maximum bytes in flight on a connection; 0: as many as the kernel accepts */
+    double seconds; /* 0: one round for each line on standard input */
 };
 
 struct round { uint64_t messages, bytes, errors, lost, nanoseconds, cpu; uint32_t marks[MARKS]; };
@@ -40,13 +40,13 @@ static inline uint64_t cpu_ns(void) {
     return t.tv_sec * 1000000000ull + t.tv_nsec;
 }
 
-/* Message `seq` of connection `id`: every 8 bytes tell the connection, the message and the place in it. */
+/* Message `seq` of connection `id`: every 8 bytes encode the connection, the message and the offset. */
 static inline void fill(char *to, int size, uint64_t id, uint64_t seq) {
     uint64_t word = id * 0x9E3779B97F4A7C15ull + seq * 0xC2B2AE3D27D4EB4Full;
     for (int i = 0; i < size; i += 8, word += 0x165667B19E3779F9ull) memcpy(to + i, &word, size - i < 8 ? size - i : 8);
 }
 
-/* Latencies in buckets at most 1/16 wide: exact below 32 ns, then 16 to an octave. */
+/* Latencies in buckets at most 1/16 wide: exact below 32 ns, then 16 per octave. */
 static inline void mark(struct round *r, uint64_t ns) {
     int octave = ns < 32 ? 0 : 59 - __builtin_clzll(ns);
     r->marks[octave * 16 + (ns >> octave)]++;
@@ -92,7 +92,7 @@ static inline struct options parse(int argc, char **argv) {
     return o;
 }
 
-/* One more connect, from 127.1.x.y when -n says so: a source address has only some 28 000 ports. */
+/* Connect, with -n from 127.1.x.y: one source address has only about 28 000 ports. */
 static inline int dial(const struct options *o, uint64_t turn, int flags) {
     struct sockaddr_in there = {.sin_family = AF_INET, .sin_port = htons(o->port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     int one = 1, fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | flags, 0);
@@ -107,7 +107,7 @@ static inline int dial(const struct options *o, uint64_t turn, int flags) {
     return fd;
 }
 
-/* How long the next round shall last; below 0 there is none. */
+/* Return the duration of the next round in seconds, below 0 after the last one. */
 static inline double next_round(const struct options *o) {
     static int done;
     char line[64];

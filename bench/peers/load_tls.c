@@ -1,8 +1,8 @@
-/* The generator over TLS: `load echo`, with OpenSSL between it and the wire. It verifies bytes, not certificates.
+/* The generator over TLS: `load echo`, over OpenSSL. It verifies bytes, not certificates.
  *
  *     cc -O2 -o load_tls load_tls.c -lssl -lcrypto && ./load_tls echo -p PORT [-c CONNECTIONS] [-s SIZE] [-d SECONDS] [-v]
  *
- * -v keeps to TLS 1.2; otherwise the two sides choose, and the first line on standard error names the cipher. */
+ * -v selects TLS 1.2; otherwise the two sides negotiate. The first line on standard error names the cipher. */
 #if !__has_include(<openssl/ssl.h>)
 #error "OpenSSL's headers are missing: install libssl-dev"
 #endif
@@ -37,7 +37,7 @@ static void send_message(int i, struct round *r) {
     if (SSL_write(conns[i].ssl, out, o.size) != o.size) r->errors++; /* one message in flight: it always fits */
 }
 
-/* 1 once the message is back whole; the records that only OpenSSL wanted (tickets) are 0. */
+/* Return 1 once the echo is complete, 0 for records without data (session tickets). */
 static int read_message(int i, struct round *r) {
     struct conn *c = &conns[i];
     for (;;) {
@@ -53,7 +53,7 @@ static int read_message(int i, struct round *r) {
     }
 }
 
-/* Every connection has one message in flight until `end`; every answer is awaited. */
+/* Keep one message in flight on every connection until `end`, then wait for every echo. */
 static void exchange(struct round *r, double seconds) {
     struct epoll_event events[BATCH];
     uint64_t began = now_ns(), end = began + (uint64_t)(seconds * 1e9), before = cpu_ns();
@@ -87,7 +87,7 @@ int main(int argc, char **argv) {
     out = malloc(o.size + 8), in = malloc(o.size + 8), want = malloc(o.size + 8);
     poller = epoll_create1(EPOLL_CLOEXEC);
     open_all();
-    exchange(&r, 0); /* warm: once on each */
+    exchange(&r, 0); /* warm up: once on each */
     while ((seconds = next_round(&o)) >= 0) {
         memset(&r, 0, sizeof r);
         exchange(&r, seconds);

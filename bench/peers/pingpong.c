@@ -1,12 +1,12 @@
-/* The measure for a round trip: one message to and fro, and nothing between the clock and the system calls.
+/* The reference for round trips: one message at a time, and nothing between the clock and the system calls.
  *
  *     cc -O2 -o pingpong pingpong.c && ./pingpong tcp|udp PORT sleep|spin COUNT [SIZE]
  *
- * `sleep` waits for the answer in read, so that its own wake-up is in the figure; `spin` asks again and again. Every byte
- * of an answer is compared, outside of the time. A message that never comes back ends it, by SIGALRM. */
+ * `sleep` waits for the echo in recv, so its own wake-up is in the figure; `spin` polls. Every byte of an echo is compared,
+ * outside of the measured time. A message without an echo ends the program through SIGALRM. */
 #include "load.h"
 
-enum { WARM = 100, PATIENCE_S = 30 };
+enum { WARM = 100, TIMEOUT_S = 30 };
 
 static int by_value(const void *a, const void *b) {
     uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
@@ -20,7 +20,7 @@ static int dial_udp(int port) {
     return fd;
 }
 
-/* Nanoseconds from before the write until the last byte is back. */
+/* Return the nanoseconds from before the write until the last byte of the echo. */
 static uint64_t round_trip(int fd, const char *out, char *in, int size, int flags) {
     uint64_t began = now_ns();
     if (send(fd, out, size, 0) != size) fail("send");
@@ -40,7 +40,7 @@ int main(int argc, char **argv) {
     int fd = strcmp(argv[1], "udp") ? dial(&o, 0, 0) : dial_udp(o.port);
     char *out = malloc(size), *in = malloc(size);
     uint64_t *took = malloc(count * sizeof *took);
-    alarm(PATIENCE_S);
+    alarm(TIMEOUT_S);
     for (int i = -WARM; i < count; i++) {
         fill(out, size, 1, i);
         uint64_t ns = round_trip(fd, out, in, size, flags);

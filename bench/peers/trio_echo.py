@@ -1,4 +1,4 @@
-"""Echo with trio; a client's reset would end the whole server without the `except`."""
+"""Echo server with trio; without the `except`, a client's reset would end the whole server."""
 
 import trio
 

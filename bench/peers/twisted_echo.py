@@ -1,10 +1,10 @@
-"""Echo with Twisted on epoll; half-close and backpressure have to be asked for."""
+"""Echo server with Twisted on epoll; half-close and backpressure must be enabled explicitly."""
 
 from twisted.internet import epollreactor
 
 epollreactor.install()
 
-from twisted.internet import interfaces, protocol, reactor  # noqa: E402  # the reactor is chosen first
+from twisted.internet import interfaces, protocol, reactor  # noqa: E402  # the reactor must be installed first
 from zope.interface import implementer  # noqa: E402
 
 

@@ -1,10 +1,10 @@
-/* The measure for datagrams: right echo servers in a page of C, one call a datagram or many datagrams a call.
+/* The reference for datagrams: short, correct echo servers in C, with one datagram per call or with many.
  *
  *     cc -O2 -o udp udp.c && ./udp plain|batch [PORT [ADDRESS]]
  *
- * Right means: whatever came goes back whole, the empty and the largest datagram too, to whoever sent it; an error is
- * about an earlier datagram, and ends nothing. `plain` is recvfrom and sendto, `batch` is recvmmsg and sendmmsg.
- * Bound to 0.0.0.0 both answer from the address that the route to the sender has, which on one host is right. */
+ * Correct means: every datagram is echoed whole to its sender, also the empty and the largest one; an error concerns an
+ * earlier datagram and does not end the server. `plain` is recvfrom and sendto, `batch` is recvmmsg and sendmmsg.
+ * Bound to 0.0.0.0 both reply from the address of the route to the sender, which is correct on one host. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -14,16 +14,16 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* 17 cache lines more than the largest: buffers 64 KiB apart would share one set of the caches' lines, all of them. */
-enum { BATCH = 64, WHOLE = 65536 + 17 * 64, QUEUE = 4 << 20 };
+/* 17 cache lines more than the largest datagram: buffers 64 KiB apart would all share one set of cache lines. */
+enum { BATCH = 64, STRIDE = 65536 + 17 * 64, QUEUE = 4 << 20 };
 
-static char buffers[BATCH][WHOLE];
+static char buffers[BATCH][STRIDE];
 
 static void plain(int fd) {
     struct sockaddr_storage peer;
     for (;;) {
         socklen_t length = sizeof peer;
-        ssize_t size = recvfrom(fd, buffers[0], WHOLE, 0, (struct sockaddr *)&peer, &length);
+        ssize_t size = recvfrom(fd, buffers[0], STRIDE, 0, (struct sockaddr *)&peer, &length);
         if (size >= 0) sendto(fd, buffers[0], size, 0, (struct sockaddr *)&peer, length);
     }
 }
@@ -33,15 +33,15 @@ static void batch(int fd) {
     struct iovec parts[BATCH];
     struct mmsghdr messages[BATCH];
     for (int i = 0; i < BATCH; i++) {
-        parts[i] = (struct iovec){buffers[i], WHOLE};
+        parts[i] = (struct iovec){buffers[i], STRIDE};
         messages[i].msg_hdr = (struct msghdr){.msg_name = &peers[i], .msg_namelen = sizeof peers[i], .msg_iov = &parts[i], .msg_iovlen = 1};
     }
     for (;;) {
         int count = recvmmsg(fd, messages, BATCH, MSG_WAITFORONE, NULL);
         for (int i = 0; i < count; i++) parts[i].iov_len = messages[i].msg_len;
         for (int sent = 0, now; sent < count; sent += now)
-            if ((now = sendmmsg(fd, messages + sent, count - sent, 0)) < 1) now = 1; /* the one that failed is left out */
-        for (int i = 0; i < count; i++) parts[i].iov_len = WHOLE, messages[i].msg_hdr.msg_namelen = sizeof peers[i];
+            if ((now = sendmmsg(fd, messages + sent, count - sent, 0)) < 1) now = 1; /* skip the one that failed */
+        for (int i = 0; i < count; i++) parts[i].iov_len = STRIDE, messages[i].msg_hdr.msg_namelen = sizeof peers[i];
     }
 }
 

@@ -1,4 +1,4 @@
-// Echo datagrams with Go's net: a goroutine, a buffer, and addresses that need no memory of their own.
+// Datagram echo server with Go's net package: one goroutine, one buffer, and addresses without allocation.
 package main
 
 import (
@@ -15,7 +15,7 @@ func main() {
 	buffer := make([]byte, 65536)
 	for {
 		n, peer, err := conn.ReadFromUDPAddrPort(buffer)
-		if err == nil { // an error is about an earlier datagram, and ends nothing; so is one of sending
+		if err == nil { // errors, of sending too, concern an earlier datagram and do not end the server
 			conn.WriteToUDPAddrPort(buffer[:n], peer)
 		}
 	}

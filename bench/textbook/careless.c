@@ -1,4 +1,4 @@
-/* A careless epoll echo, as many tutorials have it: careless PORT. The result of write() is ignored. */
+/* A careless epoll echo server, as in many tutorials: it ignores the result of write(). Usage: careless PORT */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>

@@ -1,4 +1,4 @@
-"""Echo datagrams as the documentation of each has it: datagrams.py PORT KIND.
+"""Echo datagrams as in the documentation of each library: datagrams.py PORT KIND.
 
 KIND is plain, small, asyncio, uvloop, socketserver, twisted or gevent.
 """
@@ -7,11 +7,11 @@ import socket
 import sys
 
 port, kind = int(sys.argv[1]), sys.argv[2]
-place = ("127.0.0.1", port)
+address = ("127.0.0.1", port)
 
 if kind in ("plain", "small"):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
-        s.bind(place)
+        s.bind(address)
         while True:
             data, peer = s.recvfrom(1024 if kind == "small" else 65535)
             s.sendto(data, peer)
@@ -26,7 +26,7 @@ elif kind in ("asyncio", "uvloop"):
             self.transport.sendto(data, peer)
 
     async def main():
-        await asyncio.get_running_loop().create_datagram_endpoint(Echo, local_addr=place)
+        await asyncio.get_running_loop().create_datagram_endpoint(Echo, local_addr=address)
         await asyncio.Event().wait()
 
     if kind == "uvloop":
@@ -42,7 +42,7 @@ elif kind == "socketserver":
             data, sock = self.request
             sock.sendto(data, self.client_address)
 
-    socketserver.UDPServer(place, Handler).serve_forever()
+    socketserver.UDPServer(address, Handler).serve_forever()
 elif kind == "twisted":
     from twisted.internet import reactor
     from twisted.internet.protocol import DatagramProtocol
@@ -51,7 +51,7 @@ elif kind == "twisted":
         def datagramReceived(self, data, peer):
             self.transport.write(data, peer)
 
-    reactor.listenUDP(port, Echoing(), interface=place[0])
+    reactor.listenUDP(port, Echoing(), interface=address[0])
     reactor.run()
 else:
     from gevent.server import DatagramServer

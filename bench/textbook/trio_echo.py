@@ -1,4 +1,4 @@
-"""trio's tutorial, echo-server.py, whose own `except` is left out as a reader would: trio_echo.py PORT."""
+"""trio's tutorial, echo-server.py, without its `except`, as readers shorten it: trio_echo.py PORT."""
 
 import sys
 
