@@ -15,7 +15,7 @@ from ssl import SSLContext
 from typing import Self
 
 from halloo._core.limits import Limits
-from halloo._net.datagrams import QUEUE, WHOLE
+from halloo._net.datagrams import DATAGRAM_ROOM, QUEUE
 from halloo._server import poller
 from halloo._server.acceptor import Endpoint
 from halloo._server.connections import COUNTER_INDEX, Snapshot
@@ -239,7 +239,7 @@ class DatagramStage(SteppedLoop):
         replies: list[bytes] = []
         while len(replies) < count:
             self.until(lambda: readable(sender))
-            replies.append(sender.recv(WHOLE))
+            replies.append(sender.recv(DATAGRAM_ROOM))
         return replies
 
     def wait_received(self, count: int) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from halloo._server.server import Server
 from tests.programs import PYTHON, Terminal, listening_port, run, started
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -46,9 +47,8 @@ def port() -> Iterator[int]:
 
 @pytest.fixture
 def port_of_both_families() -> Iterator[int]:
-    # Neither family refuses, so the client prints no remark about a slow one.
-    with started(*HALLOO, "serve", "localhost:0", "-q") as server:
-        yield listening_port(server)
+    with Server("localhost:0") as server:  # no family refuses, so that nothing is said of one that is slow
+        yield server.address.port
 
 
 @pytest.fixture

@@ -1,8 +1,12 @@
 import pickle
+import socket
+import ssl
 
 import pytest
 
+import halloo
 from halloo import errors
+from halloo._net import tls_errors
 from halloo.errors import HallooError, IncompleteRead, LocalError, PeerError, Refused, UsageError
 
 KIN: dict[type[HallooError], tuple[type[HallooError], type[Exception]]] = {
@@ -12,9 +16,8 @@ KIN: dict[type[HallooError], tuple[type[HallooError], type[Exception]]] = {
     errors.AddressError: (UsageError, ValueError),
     errors.UnitError: (UsageError, ValueError),
     errors.Unsupported: (UsageError, NotImplementedError),
-    errors.UnknownHost: (PeerError, OSError),
+    errors.UnknownHost: (PeerError, socket.gaierror),
     errors.Unreachable: (PeerError, OSError),
-    errors.Untrusted: (PeerError, OSError),
     errors.Refused: (PeerError, ConnectionRefusedError),
     errors.Reset: (PeerError, ConnectionResetError),
     errors.TimedOut: (PeerError, TimeoutError),
@@ -24,6 +27,10 @@ KIN: dict[type[HallooError], tuple[type[HallooError], type[Exception]]] = {
     errors.AddressInUse: (LocalError, OSError),
     errors.NotPermitted: (LocalError, PermissionError),
     errors.AddressNotAvailable: (LocalError, OSError),
+    errors.MissingFile: (LocalError, FileNotFoundError),
+    errors.ConnectionClosed: (LocalError, ConnectionAbortedError),
+    halloo.TlsError: (PeerError, ssl.SSLError),
+    halloo.Untrusted: (halloo.TlsError, ssl.SSLError),
 }
 EVERY = [HallooError, *KIN]
 
@@ -31,7 +38,8 @@ every_error = pytest.mark.parametrize("kind", EVERY)
 
 
 def test_every_error_is_in_the_table() -> None:
-    defined = {value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, HallooError)}
+    values = [*vars(errors).values(), *vars(tls_errors).values()]
+    defined = {value for value in values if isinstance(value, type) and issubclass(value, HallooError)}
     assert defined == set(EVERY)
 
 

@@ -1,26 +1,33 @@
-"""Say what went wrong, whose doing it was, and what to do next.
-
-Knows sentences and exit codes. Knows no socket: whoever meets an error of the system puts it into these words.
+"""The errors: what failed, which side failed, and what to do next. Each is kin of one of the standard library.
 
     HallooError
-      UsageError   the caller asked for something that cannot be   exit 2
-      PeerError    the far end, or the way to it, failed           exit 1
-      LocalError   this machine would not do it                    exit 2
+      UsageError   the caller asked for something impossible   exit 2
+      PeerError    the peer, or the network between, failed    exit 1
+      LocalError   this machine refused                        exit 2
+
+TlsError and Untrusted are in `_net.tls_errors`: the ssl module, whose kin they are, is slow to import.
 """
 
+import socket
 from typing import ClassVar
 
 
 class HallooError(Exception):
-    """Root of everything halloo raises: a fact, and the remedy as the next step."""
+    """Root of everything that halloo raises: `fact` says what happened, `remedy` what to do next.
+
+    `partial` holds the bytes that an interrupted read had received, `sent` counts those that an interrupted write had
+    handed over; both are empty for other calls.
+    """
 
     blame: ClassVar[str] = "local"
     exit_code: ClassVar[int] = 2
+    partial: bytes = b""
+    sent: int = 0
 
     def __init__(self, fact: str, remedy: str = "", *, address: str | None = None, errno: int | None = None) -> None:
-        """Keep the facts apart; `str()` makes the sentence.
+        """Keep the parts; `str()` makes the sentence.
 
-        `address` is the one in question as the user would write it, `errno` the system's number where it gave one.
+        `address` is the one in question as the user would write it, `errno` the system's number where there is one.
         """
         super().__init__(fact)
         self.fact = fact
@@ -56,14 +63,14 @@ class UsageError(HallooError, ValueError):
 
 
 class PeerError(HallooError, OSError):
-    """The far end, or the network on the way, failed."""
+    """The peer, or the network between, failed."""
 
     blame = "peer"
     exit_code = 1
 
 
 class LocalError(HallooError, OSError):
-    """This machine would not do it."""
+    """This machine refused."""
 
 
 class AddressError(UsageError):
@@ -75,56 +82,56 @@ class UnitError(UsageError):
 
 
 class Unsupported(UsageError, NotImplementedError):  # noqa: N818 - it reads as a sentence: raise Unsupported
-    """Named correctly, but not there, in this version or on this system."""
+    """Not available in this version or on this system."""
 
 
-class UnknownHost(PeerError):  # noqa: N818 - as above
-    """No address is known for the name (getaddrinfo(3))."""
+class UnknownHost(PeerError, socket.gaierror):  # noqa: N818 - as above
+    """The name has no address (getaddrinfo(3))."""
 
 
 class Unreachable(PeerError):  # noqa: N818 - as above
-    """No route leads to the host."""
+    """No route leads to the host (EHOSTUNREACH, ENETUNREACH)."""
 
 
 class Refused(PeerError, ConnectionRefusedError):  # noqa: N818 - as above
-    """The peer's host answered that nothing listens on the port (ECONNREFUSED)."""
+    """Nothing listens on the port (ECONNREFUSED)."""
 
 
 class Reset(PeerError, ConnectionResetError):  # noqa: N818 - as above
-    """The peer ended the connection abruptly (ECONNRESET, EPIPE); unread data may be lost."""
+    """The peer ended the connection abruptly (ECONNRESET, EPIPE); data may be lost."""
 
 
 class TimedOut(PeerError, TimeoutError):  # noqa: N818 - as above
-    """Nothing happened within the time allowed."""
+    """The call made no progress within its timeout, or did not end within its deadline."""
 
 
 class IncompleteRead(PeerError, EOFError):  # noqa: N818 - as above
-    """The peer ended the stream before all of it had come. `partial` holds what did."""
-
-    partial: bytes = b""
+    """The peer ended the stream early; `partial` holds what it had sent."""
 
 
 class Truncated(PeerError):  # noqa: N818 - as above
-    """The peer's datagram is longer than there was room for. `partial` holds its beginning."""
-
-    partial: bytes = b""
-
-
-class Untrusted(PeerError):  # noqa: N818 - as above
-    """One end does not believe the other's certificate, or was shown none (TLS)."""
+    """The peer's datagram is longer than the limit; `partial` holds its beginning."""
 
 
 class MessageTooLong(PeerError):  # noqa: N818 - as above
-    """The peer's message is longer than the framing allows."""
+    """The peer's message is longer than the limit of the framing."""
 
 
 class AddressInUse(LocalError):  # noqa: N818 - as above
-    """Somebody else listens on the port (EADDRINUSE)."""
-
-
-class NotPermitted(LocalError, PermissionError):  # noqa: N818 - as above
-    """The system forbids it to this user (EACCES, EPERM)."""
+    """Another socket is bound to the address (EADDRINUSE)."""
 
 
 class AddressNotAvailable(LocalError):  # noqa: N818 - as above
     """The address to listen on belongs to no interface of this machine (EADDRNOTAVAIL)."""
+
+
+class NotPermitted(LocalError, PermissionError):  # noqa: N818 - as above
+    """The system does not permit it to this user (EACCES, EPERM)."""
+
+
+class MissingFile(LocalError, FileNotFoundError):  # noqa: N818 - as above
+    """A file that was named does not exist (ENOENT)."""
+
+
+class ConnectionClosed(LocalError, ConnectionAbortedError):  # noqa: N818 - as above
+    """This side has closed or aborted the connection, perhaps while another thread used it."""

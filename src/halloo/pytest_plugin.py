@@ -1,6 +1,6 @@
-"""Give pytest the fixture `halloo_server`: a running echo, for testing clients against.
+"""The pytest fixture `halloo_server`: a running echo, to test clients against.
 
-Imports nothing of halloo until the fixture is used, so that a suite which does not use it pays nothing.
+halloo is imported when the fixture is used, so that a suite without it pays nothing.
 """
 
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def halloo_server() -> "Iterator[Server]":
     """Serve the echo on a free loopback port; `halloo_server.address` has its `host` and `port`."""
-    from halloo._server.serve import serving  # noqa: PLC0415 - see the charter above
+    from halloo._server.server import Server  # noqa: PLC0415 - see above
 
-    with serving() as server:
+    with Server() as server:
         yield server

@@ -1,10 +1,10 @@
-"""Help to test what reads a stream."""
+"""Helpers for tests of code that reads a stream."""
 
 from collections.abc import Iterator
 
 
 def every_split(data: bytes) -> Iterator[list[bytes]]:
-    """Give the ways a stream may arrive: whole, byte by byte, and in every pair of pieces.
+    """Yield the ways a stream may arrive: whole, byte by byte, and in every pair of pieces.
 
     >>> list(every_split(b"ab"))
     [[b'ab'], [b'a', b'b'], [b'a', b'b']]

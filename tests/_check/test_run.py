@@ -11,7 +11,7 @@ import pytest
 
 from halloo._check.run import Choice, Outputs, check, client_spec, run, run_each, server_spec
 from halloo._core.address import parse
-from halloo._server.serve import serving
+from halloo._server.server import Server
 from halloo.errors import LocalError, UsageError
 from tests.programs import PYTHON
 
@@ -65,7 +65,7 @@ def test_a_correct_server_passes() -> None:
 
 
 def test_cases_that_need_a_process_are_skipped_for_an_address() -> None:
-    with serving() as server:
+    with Server() as server:
         report = check(server_spec(server.address, ()), Choice(only=("T01", "T21")))
     assert [result.verdict for result in report.results] == ["PASS", "SKIP"]
 

@@ -129,8 +129,8 @@ def test_placeholders_in_a_message_are_kept(placeholder: str) -> None:
         (("client",), "pty", "typed"),
         (("client",), "pipe", "piped"),
         (("client",), "none", "own"),
-        (("client", "MSG"), None, "told"),
-        (("client", "{msg}"), "none", "told"),
+        (("client", "MSG"), None, "argument"),
+        (("client", "{msg}"), "none", "argument"),
         (("client", "MSG"), "pipe", "piped"),
     ],
 )

@@ -205,7 +205,7 @@ def test_a_port_in_use_is_named_with_its_owner(command: str, port_in_use: int) -
 
 def test_a_privileged_port_is_an_error_with_a_remedy() -> None:
     fact = "halloo: cannot listen on 127.0.0.1:80 (permission denied)"
-    remedy = "ports below 1024 belong to the administrator, choose another: halloo serve 8080"
+    remedy = "ports below 1024 are for the administrator, choose another: halloo serve 8080"
     result = run(*unprivileged(), *HALLOO, "serve", "127.0.0.1:80")
     assert (result.returncode, result.stdout, result.stderr.decode()) == (2, b"", f"{fact}; {remedy}\n")
 
@@ -224,9 +224,8 @@ def unprivileged() -> tuple[str, ...]:
 
 
 def test_an_address_of_another_machine_cannot_be_listened_on() -> None:
-    fact = (
-        "halloo: cannot listen on 192.0.2.1:0: it is no address of this machine"  # 192.0.2.0/24 is reserved, RFC 5737
-    )
+    # 192.0.2.0/24 is reserved for documentation (RFC 5737).
+    fact = "halloo: cannot listen on 192.0.2.1:0: it is not an address of this machine"
     remedy = "name one of its own addresses, or every interface with: halloo serve :8888"
     assert failed("serve", "192.0.2.1:0") == (2, f"{fact}; {remedy}")
 
@@ -258,7 +257,7 @@ def redirected(redirection: str, *arguments: str) -> subprocess.CompletedProcess
 
 @pytest.fixture
 def echo() -> Iterator[str]:
-    with halloo.serving("127.0.0.1:0") as server:
+    with halloo.Server("127.0.0.1:0") as server:
         yield server.address.place
 
 

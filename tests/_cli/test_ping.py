@@ -314,7 +314,7 @@ def test_a_broken_pipe_at_the_end_does_not_affect_other_sinks() -> None:
 
 @pytest.fixture
 def echo() -> Iterator[str]:
-    with halloo.serving("127.0.0.1:0") as server:
+    with halloo.Server("127.0.0.1:0") as server:
         yield str(server.address)
 
 

@@ -66,7 +66,7 @@ def test_data_before_a_reset_is_printed_before_the_error() -> None:
 def test_no_client_within_the_timeout_is_an_error() -> None:
     result = run(*RECEIVE, "127.0.0.1:0", "-W", "50ms")
     assert (result.returncode, result.stdout) == (1, b"")
-    assert result.stderr.splitlines()[-1].startswith(b"halloo: nobody connected to 127.0.0.1:")
+    assert result.stderr.splitlines()[-1].startswith(b"halloo: no client connected to 127.0.0.1:")
 
 
 def test_control_characters_are_escaped_on_a_terminal() -> None:
@@ -100,4 +100,4 @@ def test_over_udp_one_datagram_is_printed(message: str) -> None:
 def test_no_datagram_within_the_timeout_is_an_error() -> None:
     result = run(*RECEIVE, "udp://127.0.0.1:0", "-W", "50ms")
     assert (result.returncode, result.stdout) == (1, b"")
-    assert result.stderr.splitlines()[-1].startswith(b"halloo: nobody wrote to 127.0.0.1:")
+    assert result.stderr.splitlines()[-1].startswith(b"halloo: no datagram arrived at 127.0.0.1:")

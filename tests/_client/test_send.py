@@ -27,7 +27,7 @@ RANDOM = hashlib.shake_256(b"halloo").digest(5_000_000)
 
 @pytest.fixture
 def echo() -> Iterator[str]:
-    with halloo.serving("127.0.0.1:0") as server:
+    with halloo.Server("127.0.0.1:0") as server:
         yield server.address.place
 
 
@@ -156,7 +156,7 @@ def test_the_longest_datagram_is_echoed() -> None:
 def test_a_message_too_long_for_a_datagram_is_a_usage_error() -> None:
     with datagram_socket() as server:
         result = run(*SEND, f"udp://127.0.0.1:{server.getsockname()[1]}", input=bytes(70_000))
-    message = b"halloo: 70000 bytes are too many for a datagram; 65507 are the most; or use tcp://\n"
+    message = b"halloo: a datagram of 70000 bytes is too long; send at most 65507, or use tcp://\n"
     assert (result.returncode, result.stdout, result.stderr) == (2, b"", message)
 
 
@@ -164,6 +164,6 @@ def test_a_missing_reply_to_a_datagram_is_an_error() -> None:
     with datagram_socket() as server:
         port = server.getsockname()[1]
         result = run(*SEND, f"udp://127.0.0.1:{port}", "hello", "--reply", "-W", "50ms")
-    message = f"halloo: nothing came from 127.0.0.1:{port} within 0.05 seconds; "
+    message = f"halloo: 127.0.0.1:{port} sent nothing within 0.05 seconds; "
     assert (result.returncode, result.stdout) == (1, b"")
     assert result.stderr.decode().startswith(message)

@@ -1,9 +1,11 @@
+from typing import Any
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from halloo._core.address import PORT, SCHEMES, Address, parse
-from halloo.errors import AddressError
+from halloo.errors import AddressError, UsageError
 
 ACCEPTED = {
     "8888": Address(port=8888),
@@ -147,3 +149,42 @@ def test_loopback_is_recognised(text: str) -> None:
 @pytest.mark.parametrize("text", [":9", "0.0.0.0", "::", "host", "192.0.2.1", "fe80::1%eth0", "127.host"])
 def test_what_others_may_reach_is_not_loopback(text: str) -> None:
     assert not parse(text).loopback
+
+
+# As values.
+
+
+def test_address_parse_is_the_spelling_of_the_command_line() -> None:
+    assert Address.parse("udp://[::1]:9") == Address("udp", "::1", 9)
+    assert Address.parse(("::1", 9)) == Address("tcp", "::1", 9)
+    assert Address.parse(9) == Address(port=9)
+
+
+@given(names)
+def test_an_address_is_parsed_from_its_text(address: Address) -> None:
+    assert Address.parse(str(address)) == Address.parse(address) == address
+
+
+@pytest.mark.parametrize(
+    ("text", "sockaddr"),
+    [("udp://[::1]:9", ("::1", 9)), ("9", ("", 9)), (":9", ("", 9)), ("unix:/run/echo", "/run/echo")],
+)
+def test_the_sockaddr_is_what_the_socket_module_takes(text: str, sockaddr: object) -> None:
+    assert Address.parse(text).sockaddr == sockaddr
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        (("udp://x",), "^'udp://x' is not a scheme; the scheme is one of tcp, udp, tls, unix; Address.parse reads"),
+        (("tcp", "x", -1), "^port must be 0 to 65535, not -1"),
+        (("tcp", "x", 65536), "^port must be 0 to 65535, not 65536"),
+        (("tcp", "x", "9"), "^port must be a whole number, not '9'"),
+        (("tcp", 5), "^host must be text or None, not 5"),
+        (("unix",), "^path is for the scheme unix, which needs one"),
+        (("tcp", "x", 9, "/run/echo"), "^path is for the scheme unix, which needs one"),
+    ],
+)
+def test_parts_that_no_address_has_are_refused(parts: tuple[Any, ...], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        Address(*parts)

@@ -24,7 +24,7 @@ def test_nothing_is_limited_unless_asked_for_but_stalling() -> None:
 @pytest.mark.parametrize("value", [0, -1])
 def test_a_limit_of_nothing_is_refused_by_its_name(name: str, value: int) -> None:
     wrong: dict[str, Any] = {name: value}
-    with pytest.raises(UsageError, match=f"{name.replace('_', ' ')} must be more than 0, not {value}"):
+    with pytest.raises(UsageError, match=f"{name} must be (more than 0 and finite|at least 1), not {value}"):
         Limits(**wrong)
 
 

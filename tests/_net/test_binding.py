@@ -154,7 +154,7 @@ def test_a_port_that_is_taken_in_the_second_family_alone_is_taken(scheme: str) -
 def test_an_address_of_another_machine_cannot_be_listened_on() -> None:
     with (
         pytest.raises(
-            AddressNotAvailable, match=r"cannot listen on 203\.0\.113\.1:0: it is no address of this machine"
+            AddressNotAvailable, match=r"cannot listen on 203\.0\.113\.1:0: it is not an address of this machine"
         ),
         opened("203.0.113.1:0"),
     ):
@@ -162,7 +162,10 @@ def test_an_address_of_another_machine_cannot_be_listened_on() -> None:
 
 
 def test_an_address_of_the_other_family_cannot_be_listened_on() -> None:
-    with pytest.raises(AddressError, match=r"127\.0\.0\.1 is no IPv6 address; leave -6 out"), opened("127.0.0.1:0", 6):
+    with (
+        pytest.raises(AddressError, match=r"127\.0\.0\.1 is not an IPv6 address; leave family= out"),
+        opened("127.0.0.1:0", 6),
+    ):
         pass
 
 
@@ -212,5 +215,5 @@ def test_a_port_can_be_shared_by_those_who_all_ask_for_it(scheme: str) -> None:
 
 def test_a_system_that_cannot_share_ports_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(socket, "SO_REUSEPORT", raising=False)
-    with pytest.raises(Unsupported, match="this system has no SO_REUSEPORT; leave --reuse-port out"):
+    with pytest.raises(Unsupported, match="this system has no SO_REUSEPORT; leave reuse_port= out"):
         options("tcp", None, reuse_port=True)

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from halloo._net.bpf import HIGHEST, TTL, break_loops, turn_away
+from halloo._net.bpf import MAX_INITIAL_TTL, TTL, break_loops, refuse_new
 from halloo._net.datagrams import dropped
 from tests.stepping import POLL_TIMEOUT, readable, unconnected
 
@@ -54,7 +54,7 @@ def came(listener: socket.socket, sender: socket.socket) -> list[bytes]:
 # Loops between echo servers.
 
 
-@pytest.mark.parametrize("hops", [1, 2, 32, 54, 64, 100, HIGHEST])
+@pytest.mark.parametrize("hops", [1, 2, 32, 54, 64, 100, MAX_INITIAL_TTL])
 def test_what_any_system_sends_comes_through(ends: tuple[socket.socket, socket.socket], hops: int) -> None:
     listener, sender = ends
     live(sender, hops)
@@ -73,7 +73,7 @@ def test_what_began_with_255_comes_through_over_54_routers(
 
 
 @needs_linux
-@pytest.mark.parametrize("routers", [0, 1, 10, TTL - HIGHEST - 1])
+@pytest.mark.parametrize("routers", [0, 1, 10, TTL - MAX_INITIAL_TTL - 1])
 def test_what_we_have_sent_is_dropped_up_to_71_routers_away(
     ends: tuple[socket.socket, socket.socket], routers: int
 ) -> None:
@@ -82,7 +82,7 @@ def test_what_we_have_sent_is_dropped_up_to_71_routers_away(
     sender.send(b"hello")
     assert came(listener, sender) == []
     assert dropped(listener) == 1
-    assert TTL - HIGHEST - 1 == 71
+    assert TTL - MAX_INITIAL_TTL - 1 == 71
 
 
 @needs_linux
@@ -141,7 +141,7 @@ def test_who_knocks_after_the_door_was_closed_waits_and_who_did_before_is_let_in
     listener = cleanup.enter_context(socket.create_server(("127.0.0.1", 0)))
     early, late = (cleanup.enter_context(socket.socket()) for _ in range(2))
     early.connect(listener.getsockname())
-    turn_away(listener)
+    refuse_new(listener)
     late.setblocking(False)
     late.connect_ex(listener.getsockname())
     early.send(b"hello")
@@ -158,7 +158,7 @@ def test_of_datagrams_what_has_come_can_be_read_and_nothing_comes_after_it(clean
     break_loops(listener)
     sender.connect(listener.getsockname())
     sender.send(b"hello")
-    turn_away(listener)
+    refuse_new(listener)
     sender.send(b"too late")
     assert listener.recv(100) == b"hello"
     assert not readable(listener)

@@ -8,18 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from halloo._net.connection import Connection
-from halloo._net.connector import connect
+from halloo._net.connector import connect_udp
 from halloo._net.datagram_exchange import (
+    MAX_BYTES_IN_FLIGHT,
+    MAX_IN_FLIGHT,
     RECENT,
-    UNDER_WAY,
-    UNDER_WAY_BYTES,
     DatagramExchange,
     DuplicateFilter,
     _Source,
     exchange_datagrams,
 )
-from halloo._net.datagrams import MOST
+from halloo._net.datagrams import MAX_DATAGRAM, DatagramConnection
 from halloo._net.readiness import until_readable
 from halloo.errors import Refused, TimedOut, UsageError
 from tests.peers import datagram_peer, datagram_socket, echo_datagram, unused_datagram_port
@@ -29,19 +28,19 @@ MOMENT = 0.05  # seconds that a peer which stays silent is given
 
 
 @contextmanager
-def to(answers: Callable[[bytes], Iterable[bytes]]) -> Iterator[Connection]:
+def to(answers: Callable[[bytes], Iterable[bytes]]) -> Iterator[DatagramConnection]:
     """Connect to a peer that answers so."""
-    with datagram_peer(answers) as port, connect(f"udp://127.0.0.1:{port}") as connection:
+    with datagram_peer(answers) as port, connect_udp(f"udp://127.0.0.1:{port}") as connection:
         yield connection
 
 
 @contextmanager
-def silent() -> Iterator[tuple[Connection, socket.socket]]:
+def silent() -> Iterator[tuple[DatagramConnection, socket.socket]]:
     """Connect to a peer that does no more than the test has it do; give both ends.
 
     It can act between two datagrams, in the source of the volley, which has a thread of its own.
     """
-    with datagram_socket() as far, connect(f"udp://127.0.0.1:{far.getsockname()[1]}") as near:
+    with datagram_socket() as far, connect_udp(f"udp://127.0.0.1:{far.getsockname()[1]}") as near:
         yield near, far
 
 
@@ -56,7 +55,7 @@ def numbers(count: int) -> list[bytes]:
 # With an echo.
 
 
-@pytest.mark.parametrize("source", [[], [b""], [b"hello"], [b"one", b"", b"two"], [bytes(MOST)] * 9], ids=len)
+@pytest.mark.parametrize("source", [[], [b""], [b"hello"], [b"one", b"", b"two"], [bytes(MAX_DATAGRAM)] * 9], ids=len)
 def test_what_comes_back_is_what_went(source: list[bytes]) -> None:
     back: list[bytes] = []
     size = sum(map(len, source))
@@ -104,7 +103,7 @@ def test_the_source_may_pause_for_longer_than_an_answer_may_take() -> None:
 # With a peer that is not.
 
 
-@pytest.mark.parametrize(("size", "most"), [(5, UNDER_WAY), (5000, UNDER_WAY_BYTES // 5000), (MOST, 1)])
+@pytest.mark.parametrize(("size", "most"), [(5, MAX_IN_FLIGHT), (5000, MAX_BYTES_IN_FLIGHT // 5000), (MAX_DATAGRAM, 1)])
 def test_no_more_is_sent_before_an_answer_than_a_buffer_holds(size: int, most: int) -> None:
     with silent() as (connection, far):
         with pytest.raises(TimedOut, match=rf"did not answer .*{most if most > 1 else 'the datagram'}"):
@@ -171,7 +170,7 @@ def test_a_copy_is_given_but_not_taken_for_the_next_answer() -> None:
 
 
 def test_answers_that_are_late_hold_nothing_up_and_are_still_taken() -> None:
-    given_up = 1 + UNDER_WAY  # one that is answered at once, and then as many as may be under way
+    given_up = 1 + MAX_IN_FLIGHT  # one that is answered at once, and then as many as may be under way
     heard: list[bytes] = []
     owed: list[bytes] = []
 
@@ -200,7 +199,7 @@ def test_more_answers_than_datagrams_are_no_loss() -> None:
 
 
 def test_nobody_there_is_known_at_once() -> None:
-    with connect(f"udp://127.0.0.1:{unused_datagram_port()}") as connection, pytest.raises(Refused):
+    with connect_udp(f"udp://127.0.0.1:{unused_datagram_port()}") as connection, pytest.raises(Refused):
         exchange_datagrams(connection, itertools.repeat(b"hello"), len, timeout=WAIT)
 
 
@@ -263,13 +262,13 @@ def test_too_long_a_datagram_is_an_error_after_what_came_before() -> None:
     def source() -> Iterator[bytes]:
         yield b"hello"
         assert answered.wait(WAIT)
-        yield bytes(MOST + 1)
+        yield bytes(MAX_DATAGRAM + 1)
 
     def sink(answer: bytes) -> None:
         back.append(answer)
         answered.set()
 
-    with to(echo_datagram) as connection, pytest.raises(UsageError, match="too many for a datagram"):
+    with to(echo_datagram) as connection, pytest.raises(UsageError, match="a datagram of 65508 bytes is too long"):
         exchange_datagrams(connection, source(), sink, timeout=WAIT)
     assert back == [b"hello"]
 

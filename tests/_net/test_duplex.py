@@ -54,7 +54,7 @@ def to_the_end(served: Connection) -> bytes:
 @pytest.mark.parametrize("source", [[], [b""], [b"hello"], [b"one", b"", b"two"], [bytes(100_000)]], ids=len)
 def test_what_comes_back_is_what_went(source: list[bytes]) -> None:
     back: list[bytes] = []
-    with halloo.serving() as server, connect(server.address) as connection:
+    with halloo.Server() as server, connect(server.address) as connection:
         done = duplex(connection, source, back.append, timeout=WAIT)
     assert b"".join(back) == b"".join(source)
     assert done == DuplexResult(len(b"".join(source)), len(b"".join(source)), finished=True)
@@ -62,7 +62,7 @@ def test_what_comes_back_is_what_went(source: list[bytes]) -> None:
 
 def test_more_than_all_buffers_hold_comes_back_identical() -> None:
     back: list[bytes] = []
-    with halloo.serving() as server, connect(server.address) as connection:
+    with halloo.Server() as server, connect(server.address) as connection:
         duplex(connection, [BULK], back.append, timeout=WAIT)
     assert b"".join(back) == BULK
 
@@ -75,7 +75,7 @@ def test_the_source_may_wait_for_an_answer() -> None:
         assert answered.wait(WAIT)
         yield b"next question"
 
-    with halloo.serving() as server, connect(server.address) as connection:
+    with halloo.Server() as server, connect(server.address) as connection:
         done = duplex(connection, source(), lambda _: answered.set(), timeout=WAIT)
     assert done.received_bytes == len(b"question" + b"next question")
 
@@ -99,7 +99,7 @@ def test_a_peer_that_ends_before_it_has_answered_all_cuts_the_answer_short() -> 
 def test_a_peer_that_ends_while_it_is_still_sent_to_cuts_the_exchange_short() -> None:
     with silent() as (connection, served):
         served.send_eof()
-        with pytest.raises(IncompleteRead, match=r"before all was sent \(\d+ bytes went, 0 came back\)"):
+        with pytest.raises(IncompleteRead, match=r"before all was sent \(\d+ bytes sent, 0 received\)"):
             duplex(connection, [BULK, BULK], len, timeout=WAIT)
 
 
@@ -207,10 +207,10 @@ def break_off(_: bytes) -> None:
 @pytest.mark.timeout(2)
 @pytest.mark.parametrize("before", [[], [b"hello"]], ids=["at once", "later"])
 def test_what_the_source_raises_is_raised(before: list[bytes]) -> None:
-    with halloo.serving() as server, connect(server.address) as connection, pytest.raises(BrokenError):
+    with halloo.Server() as server, connect(server.address) as connection, pytest.raises(BrokenError):
         duplex(connection, broken(*before), len, timeout=MOMENT)
 
 
 def test_what_the_sink_raises_is_raised() -> None:
-    with halloo.serving() as server, connect(server.address) as connection, pytest.raises(BrokenError):
+    with halloo.Server() as server, connect(server.address) as connection, pytest.raises(BrokenError):
         duplex(connection, [b"hello"], break_off, timeout=WAIT)

@@ -112,8 +112,8 @@ def test_no_address_for_a_host_that_was_not_named_is_told_of_localhost() -> None
     [
         (errno.EACCES, NotPermitted, "cannot listen on host:9 (permission denied)"),
         (errno.EPERM, NotPermitted, "cannot listen on host:9 (permission denied)"),
-        (errno.EADDRNOTAVAIL, AddressNotAvailable, "cannot listen on host:9: it is no address of this machine"),
-        (errno.EAFNOSUPPORT, AddressNotAvailable, "cannot listen on host:9: it is no address of this machine"),
+        (errno.EADDRNOTAVAIL, AddressNotAvailable, "cannot listen on host:9: it is not an address of this machine"),
+        (errno.EAFNOSUPPORT, AddressNotAvailable, "cannot listen on host:9: it is not an address of this machine"),
         (errno.EINVAL, LocalError, "cannot listen on host:9: invalid argument"),
     ],
 )
@@ -124,7 +124,7 @@ def test_a_failure_to_listen_has_a_class_and_a_sentence(number: int, kind: type[
 
 def test_who_may_not_take_a_low_port_is_offered_a_high_one() -> None:
     remedy = listening(Address(port=80), failed(errno.EACCES)).remedy
-    assert remedy == "ports below 1024 belong to the administrator, choose another: halloo serve 8080"
+    assert remedy == "ports below 1024 are for the administrator, choose another: halloo serve 8080"
 
 
 def test_who_may_not_take_a_high_port_is_not_offered_one_that_does_not_exist() -> None:

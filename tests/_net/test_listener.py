@@ -1,14 +1,19 @@
 import socket
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import pytest
 
 from halloo._core.address import Address
-from halloo._net.connector import connect
+from halloo._core.arguments import Family
+from halloo._net.connection import Connection
+from halloo._net.connector import connect, connect_udp
+from halloo._net.datagrams import DatagramConnection
 from halloo._net.listener import Listener, listen
-from halloo.errors import AddressError, AddressInUse, TimedOut
+from halloo.errors import AddressError, AddressInUse, ConnectionClosed, TimedOut, UsageError
+from tests.blocked import until_blocked
 
 WAIT = 10.0  # seconds that no test takes
 
@@ -80,23 +85,51 @@ def test_clients_are_accepted_in_the_order_they_came(listener: Listener) -> None
 
 @pytest.mark.parametrize("timeout", [0, 0.01])
 def test_accepting_ends_when_nobody_comes_in_time(listener: Listener, timeout: float) -> None:
-    with pytest.raises(TimedOut, match=f"nobody connected to {listener.address.place} within {timeout} seconds"):
+    with pytest.raises(TimedOut, match=f"no client connected to {listener.address.place} within {timeout} seconds"):
         listener.accept(timeout=timeout)
 
 
-def test_of_who_does_not_connect_it_is_said_that_nobody_wrote() -> None:
-    with listen("udp://127.0.0.1:0") as listener, pytest.raises(TimedOut, match="nobody wrote to 127"):
-        listener.accept(timeout=0)
+def test_accepting_a_sender_ends_when_no_datagram_arrives_in_time() -> None:
+    with listen("udp://127.0.0.1:0") as listener, pytest.raises(TimedOut, match="no datagram arrived at 127"):
+        listener.accept_udp(timeout=0)
 
 
 @needs_ipv6
 def test_who_writes_to_either_family_is_accepted() -> None:
     with listen("udp://0") as listener:
         for address in listener.addresses:
-            with connect(address) as client:
+            with connect_udp(address) as client:
                 client.send(b"hello")
-                with listener.accept(timeout=WAIT) as served:
+                with listener.accept_udp(timeout=WAIT) as served:
                     assert (served.receive(), served.address.port) == (b"hello", client.socket.getsockname()[1])
+
+
+@pytest.mark.parametrize(("place", "accept"), [("127.0.0.1:0", "accept"), ("udp://127.0.0.1:0", "accept_udp")])
+def test_close_ends_the_blocked_accept_of_another_thread(place: str, accept: str) -> None:
+    with listen(place) as listener, ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(getattr(listener, accept))
+        until_blocked(listener)
+        listener.close()
+        with pytest.raises(ConnectionClosed, match=r"the listener on 127\.0\.0\.1:\d+ is closed"):
+            waiting.result()
+
+
+def test_accept_any_takes_clients_of_either_kind() -> None:
+    with listen("127.0.0.1:0", "udp://127.0.0.1:0") as listener:
+        stream, datagram = listener.addresses
+        with connect(stream), listener.accept_any(timeout=WAIT) as served:
+            assert isinstance(served, Connection)
+        with connect_udp(datagram) as client:
+            client.send(b"hello")
+            with listener.accept_any(timeout=WAIT) as served:
+                assert isinstance(served, DatagramConnection)
+
+
+def test_each_accept_takes_clients_of_its_kind_alone() -> None:
+    with listen("127.0.0.1:0") as streams, pytest.raises(UsageError, match="no udp:// address is listened on"):
+        streams.accept_udp()
+    with listen("udp://127.0.0.1:0") as datagrams, pytest.raises(UsageError, match="use accept_udp"):
+        datagrams.accept()
 
 
 def test_who_has_come_is_accepted_without_waiting(listener: Listener) -> None:
@@ -175,15 +208,15 @@ def test_one_worker_shares_its_port_with_nobody() -> None:
 @needs_linux
 @pytest.mark.parametrize("family", [4, 6, None])
 @pytest.mark.parametrize("scheme", ["tcp", "udp"])
-def test_again_it_listens_where_it_did_and_nowhere_else(scheme: str, family: int | None) -> None:
-    with listen(f"{scheme}://:0", family=family, reuse_port=True) as listener, listener.again(buffer=None) as again:
+def test_again_it_listens_where_it_did_and_nowhere_else(scheme: str, family: Family | None) -> None:
+    with listen(f"{scheme}://:0", family=family, reuse_port=True) as listener, listener.reopen(buffer=None) as again:
         assert again.addresses == listener.addresses
 
 
 @needs_linux
 def test_again_is_refused_where_the_port_is_not_shared() -> None:
     with listen("udp://:0") as listener, pytest.raises(AddressInUse):
-        listener.again(buffer=None)
+        listener.reopen(buffer=None)
 
 
 # The end.
@@ -191,10 +224,10 @@ def test_again_is_refused_where_the_port_is_not_shared() -> None:
 
 @needs_linux
 def test_of_datagrams_what_comes_after_they_were_turned_away_is_dropped_and_counted() -> None:
-    with listen("udp://127.0.0.1:0") as listener, connect(listener.address) as client:
+    with listen("udp://127.0.0.1:0") as listener, connect_udp(listener.address) as client:
         client.send(b"in time")
-        listener.turn_away()
+        listener.refuse_new()
         client.send(b"too late")
-        with listener.accept(timeout=WAIT) as served:
+        with listener.accept_udp(timeout=WAIT) as served:
             assert served.receive(timeout=WAIT) == b"in time"
         assert listener.dropped == 1

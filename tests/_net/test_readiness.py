@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import pytest
 
-from halloo._net.readiness import Awaited, Steps, finished, moment, until_readable, until_writable
+from halloo._net.readiness import Awaited, Steps, deadline_ns, run_steps, until_readable, until_writable
 
 Pair = tuple[socket.socket, socket.socket]
 
@@ -105,12 +105,12 @@ def test_steps_are_taken_to_their_end(pair: Pair) -> None:
     near, far = pair
     far.send(b"!")
     closed: list[bool] = []
-    assert finished(asking(near, closed, None)) == "answered"
+    assert run_steps(asking(near, closed, None)) == "answered"
     assert (far.recv(10), closed) == (b"?", [True])
 
 
 def test_a_step_is_told_when_its_time_is_over(pair: Pair) -> None:
-    assert finished(asking(pair[0], [], moment(0.01))) == "nothing came"
+    assert run_steps(asking(pair[0], [], deadline_ns(0.01))) == "nothing came"
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of one's own end the process on Windows")
@@ -126,14 +126,14 @@ def test_whoever_is_interrupted_closes_what_the_steps_had_open(pair: Pair) -> No
     thread = threading.Thread(target=interrupt)
     thread.start()
     with pytest.raises(KeyboardInterrupt):
-        finished(asking(near, closed, moment(10)))
+        run_steps(asking(near, closed, deadline_ns(10)))
     thread.join()
     assert closed == [True]
 
 
 def test_a_moment_is_of_the_steady_clock() -> None:
     before = time.monotonic_ns()
-    found = moment(5)
+    found = deadline_ns(5)
     assert found
     assert before + 5 * 10**9 <= found <= time.monotonic_ns() + 5 * 10**9
-    assert [moment(never) for never in (None, float("inf"), 1e300)] == [None, None, None]
+    assert [deadline_ns(never) for never in (None, float("inf"), 1e300)] == [None, None, None]

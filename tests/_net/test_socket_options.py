@@ -12,7 +12,16 @@ import pytest
 
 from halloo._net.listener import listen
 from halloo._net.readiness import until_readable
-from halloo._net.socket_options import ROOM, SO_TIMESTAMPNS, SocketOptions, effective, path_mtu, receive, stamps, told
+from halloo._net.socket_options import (
+    CONTROL_SIZE,
+    SO_TIMESTAMPNS,
+    SocketOptions,
+    effective,
+    path_mtu,
+    receive,
+    stamps,
+    timestamp,
+)
 from halloo.errors import Unsupported, UsageError
 from tests.kernel_timestamps import kernel_timestamps
 from tests.peers import datagram_socket
@@ -76,9 +85,11 @@ def test_any_loopback_address_will_do_as_a_source() -> None:
 
 def test_a_source_that_is_not_ours_is_told() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        with pytest.raises(UsageError, match=r"--bind 192\.0\.2\.1 is no address of this machine; name one of its own"):
+        with pytest.raises(
+            UsageError, match=r"bind 192\.0\.2\.1 is not an address of this machine; name one of its own"
+        ):
             SocketOptions(bind="192.0.2.1").prepare(sock)
-        with pytest.raises(UsageError, match=r"--bind a\.\.b is no address; name one of this machine's own"):
+        with pytest.raises(UsageError, match=r"bind a\.\.b is not an address; name one of this machine's own"):
             SocketOptions(bind="a..b").prepare(sock)
 
 
@@ -110,7 +121,7 @@ def test_datagrams_that_must_not_be_cut_are_not_cut_by_us_either(sock: socket.so
 
 def test_elsewhere_than_on_linux_nobody_knows_how(monkeypatch: pytest.MonkeyPatch, sock: socket.socket) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
-    with pytest.raises(Unsupported, match="--df is for Linux alone; leave it out"):
+    with pytest.raises(Unsupported, match="df is for Linux only; leave it out"):
         SocketOptions(df=True).prepare(sock)
     assert path_mtu(sock) is None
 
@@ -140,7 +151,7 @@ def test_where_ipv6_cannot_be_marked_that_is_said_to_who_asks_for_it_and_to_nobo
     if not has_ipv6():
         pytest.skip("no ::1")
     with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
-        with pytest.raises(Unsupported, match="this system cannot mark IPv6 traffic; leave --dscp out, or use -4"):
+        with pytest.raises(Unsupported, match="this system cannot mark IPv6 traffic; leave dscp= out, or use family=4"):
             SocketOptions(dscp=46).prepare(sock)
         SocketOptions(ttl=7).prepare(sock)
         assert effective(sock) == (None, None)
@@ -228,11 +239,11 @@ def test_a_socket_that_refuses_the_option_tells_none() -> None:
 
 def test_the_time_is_found_among_what_else_is_told() -> None:
     others = [note(9, 9, level=socket.IPPROTO_IP), note(9, 9, kind=1), (socket.SOL_SOCKET, SO_TIMESTAMPNS, b"short")]
-    assert told([*others, note(1_700_000_000, 999_999_999)]) == 1_700_000_000_999_999_999
-    assert told(others) is None
-    assert told([]) is None
+    assert timestamp([*others, note(1_700_000_000, 999_999_999)]) == 1_700_000_000_999_999_999
+    assert timestamp(others) is None
+    assert timestamp([]) is None
 
 
 @linux
 def test_there_is_room_for_it() -> None:
-    assert socket.CMSG_SPACE(struct.calcsize("=qq")) <= ROOM
+    assert socket.CMSG_SPACE(struct.calcsize("=qq")) <= CONTROL_SIZE

@@ -11,7 +11,7 @@ import pytest
 
 import halloo
 from halloo._net.listener import listen
-from halloo._net.unix import LONGEST, identity, remove
+from halloo._net.unix import MAX_PATH, identity, remove
 from halloo.errors import AddressInUse, LocalError
 
 pytestmark = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="needs Unix sockets")
@@ -39,7 +39,7 @@ def answers(path: Path) -> bool:
 
 
 def test_its_clients_are_served(path: Path) -> None:
-    with halloo.serving(f"unix:{path}") as server:
+    with halloo.Server(f"unix:{path}") as server:
         assert str(server.address) == f"unix:{path}"
         assert answers(path)
 
@@ -52,12 +52,12 @@ def test_the_file_is_gone_at_the_end(path: Path) -> None:
 
 def test_one_that_was_left_behind_is_taken_over(path: Path) -> None:
     left_behind(path)
-    with halloo.serving(f"unix:{path}"):
+    with halloo.Server(f"unix:{path}"):
         assert answers(path)
 
 
 def test_one_that_is_in_use_is_not(path: Path) -> None:
-    with halloo.serving(f"unix:{path}"):
+    with halloo.Server(f"unix:{path}"):
         with pytest.raises(AddressInUse, match="a server answers there"):
             listen(f"unix:{path}")
         assert answers(path)
@@ -80,7 +80,7 @@ def test_what_is_no_socket_is_left_alone(path: Path, kind: str) -> None:
         path.mkdir()
     else:
         path.symlink_to("nowhere")
-    with pytest.raises(AddressInUse, match="exists and is no socket"):
+    with pytest.raises(AddressInUse, match="exists and is not a socket"):
         listen(f"unix:{path}")
     assert path.is_symlink() or path.exists()
 
@@ -104,10 +104,10 @@ def test_releasing_leaves_the_file_to_the_others(path: Path) -> None:
 
 
 def test_the_longest_path_can_be_used_and_one_more_cannot(path: Path) -> None:
-    room = LONGEST - len(os.fsencode(path))
+    room = MAX_PATH - len(os.fsencode(path))
     with listen(f"unix:{path}{'x' * room}"):
         pass
-    with pytest.raises(LocalError, match=f"is longer than {LONGEST} bytes"):
+    with pytest.raises(LocalError, match=f"is longer than {MAX_PATH} bytes"):
         listen(f"unix:{path}{'x' * (room + 1)}")
 
 

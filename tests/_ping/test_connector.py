@@ -10,7 +10,7 @@ from halloo._core.address import AddressLike, parse
 from halloo._net.precise_wait import wait
 from halloo._ping.connector import MAX_CONNECTING, Connector
 from halloo._ping.flow import ConnectOptions, ProbeConnection
-from halloo._server.serve import serving
+from halloo._server.server import Server
 from halloo.errors import HallooError
 from tests.peers import full, unused_port
 
@@ -51,8 +51,8 @@ def connecting(*addresses: AddressLike, timeout: float = TIMEOUT) -> Iterator[At
 
 def test_connections_are_made_concurrently_and_each_result_is_reported() -> None:
     with (
-        serving("127.0.0.1:0") as server,
-        serving("udp://127.0.0.1:0") as other,
+        Server("127.0.0.1:0") as server,
+        Server("udp://127.0.0.1:0") as other,
         connecting(server.address, other.address, ("localhost", unused_port())) as attempts,
     ):
         while attempts.connector:
@@ -65,7 +65,7 @@ def test_connections_are_made_concurrently_and_each_result_is_reported() -> None
 
 @linux
 def test_an_unresponsive_target_does_not_delay_the_others() -> None:
-    with full() as dead, serving("127.0.0.1:0") as server, connecting(dead, server.address) as attempts:
+    with full() as dead, Server("127.0.0.1:0") as server, connecting(dead, server.address) as attempts:
         while 1 not in attempts.opened:
             attempts.step()
         assert attempts.connections[0].opening
@@ -107,7 +107,7 @@ def test_the_number_of_concurrent_attempts_is_limited() -> None:
 
 
 def test_queued_connections_follow() -> None:
-    with serving("127.0.0.1:0") as server, connecting(*[server.address] * (MAX_CONNECTING + 2)) as attempts:
+    with Server("127.0.0.1:0") as server, connecting(*[server.address] * (MAX_CONNECTING + 2)) as attempts:
         while attempts.connector:
             attempts.step()
         assert attempts.opened.keys() == {*range(MAX_CONNECTING + 2)}

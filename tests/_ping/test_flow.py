@@ -14,6 +14,7 @@ import pytest
 from halloo._core.address import AddressLike, parse
 from halloo._core.probe import Probes
 from halloo._core.tls_options import ClientTLS, ServerTLS
+from halloo._net.connection import Connection
 from halloo._net.readiness import until_readable, until_writable
 from halloo._net.socket_options import SocketOptions
 from halloo._ping.flow import (
@@ -29,7 +30,7 @@ from halloo._ping.flow import (
 from halloo._ping.prober import read_clocks
 from halloo._ping.report import Kernel, TargetReport
 from halloo._ping.tracker import Instant, ProbeTracker
-from halloo._server.serve import serving
+from halloo._server.server import Server
 from halloo.errors import IncompleteRead, LocalError, PeerError, Refused, Reset, UsageError
 from tests.kernel_timestamps import kernel_timestamps
 from tests.peers import datagram_socket, peer, resetting, silent, unused_datagram_port, unused_port
@@ -110,7 +111,7 @@ def insecure() -> dict[str, object]:
 
 @pytest.mark.parametrize("scheme", ["tcp", "udp"])
 def test_probes_are_echoed(scheme: str) -> None:
-    with serving(f"{scheme}://127.0.0.1:0") as server, probe_connection(server.address) as client:
+    with Server(f"{scheme}://127.0.0.1:0") as server, probe_connection(server.address) as client:
         connect(client)
         client.send(probe(0))
         assert replies(client) == [probe(0)]
@@ -119,7 +120,7 @@ def test_probes_are_echoed(scheme: str) -> None:
 
 @pytest.mark.parametrize("scheme", ["tcp", "udp"])
 def test_the_kernel_timestamp_lies_between_sending_and_reading(scheme: str) -> None:
-    with kernel_timestamps(), serving(f"{scheme}://127.0.0.1:0") as server, probe_connection(server.address) as client:
+    with kernel_timestamps(), Server(f"{scheme}://127.0.0.1:0") as server, probe_connection(server.address) as client:
         connect(client)
         before = time.time_ns()
         client.send(probe(0))
@@ -130,7 +131,7 @@ def test_the_kernel_timestamp_lies_between_sending_and_reading(scheme: str) -> N
 
 def test_probes_are_echoed_over_tls(insecure: dict[str, object]) -> None:
     with (
-        serving("tls://127.0.0.1:0", tls=ServerTLS()) as server,
+        Server("tls://127.0.0.1:0", tls=ServerTLS()) as server,
         probe_connection(server.address, size=LARGE, options=insecure) as client,
     ):
         assert connect(client).keys() == {"connect", "tls"}
@@ -142,7 +143,7 @@ def test_probes_are_echoed_over_tls(insecure: dict[str, object]) -> None:
 
 
 def test_probes_are_echoed_over_a_unix_socket(path: str) -> None:
-    with serving(f"unix:{path}") as server, probe_connection(server.address) as client:
+    with Server(f"unix:{path}") as server, probe_connection(server.address) as client:
         assert connect(client).keys() == {"connect"}
         client.send(probe(0))
         assert replies(client) == [probe(0)]
@@ -151,13 +152,13 @@ def test_probes_are_echoed_over_a_unix_socket(path: str) -> None:
 
 
 def test_resolving_a_name_is_a_phase() -> None:
-    with serving("127.0.0.1:0") as server, probe_connection(("localhost", server.address.port)) as client:
+    with Server("127.0.0.1:0") as server, probe_connection(("localhost", server.address.port)) as client:
         assert connect(client).keys() == {"resolve", "connect"}
 
 
 def test_user_clock_disables_kernel_timestamps() -> None:
     with (
-        serving("udp://127.0.0.1:0") as server,
+        Server("udp://127.0.0.1:0") as server,
         probe_connection(server.address, options={"user_clock": True}) as client,
     ):
         connect(client)
@@ -194,7 +195,7 @@ def test_datagrams_from_other_senders_are_not_received() -> None:
 
 
 def test_many_replies_are_read_in_one_call() -> None:
-    with serving("127.0.0.1:0") as server, probe_connection(server.address) as client:
+    with Server("127.0.0.1:0") as server, probe_connection(server.address) as client:
         connect(client)
         for number in range(50):
             client.send(probe(number))
@@ -202,7 +203,7 @@ def test_many_replies_are_read_in_one_call() -> None:
 
 
 def test_receive_does_not_block() -> None:
-    with serving("127.0.0.1:0") as server, probe_connection(server.address) as client:
+    with Server("127.0.0.1:0") as server, probe_connection(server.address) as client:
         connect(client)
         assert [*client.receive(read_clocks)] == []
 
@@ -212,7 +213,7 @@ def test_receive_does_not_block() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="TCP_INFO is Linux's")
 def test_the_kernel_knows_the_round_trip_of_the_handshake() -> None:
-    with serving("127.0.0.1:0") as server, probe_connection(server.address) as client:
+    with Server("127.0.0.1:0") as server, probe_connection(server.address) as client:
         assert client.kernel_info() is None
         connect(client)
         kernel = client.kernel_info()
@@ -223,14 +224,14 @@ def test_the_kernel_knows_the_round_trip_of_the_handshake() -> None:
 
 
 def test_udp_has_no_tcp_info() -> None:
-    with serving("udp://127.0.0.1:0") as server, probe_connection(server.address) as client:
+    with Server("udp://127.0.0.1:0") as server, probe_connection(server.address) as client:
         connect(client)
         assert client.kernel_info() is None
 
 
 def test_the_description_is_read_from_the_socket() -> None:
     with (
-        serving("127.0.0.1:0") as server,
+        Server("127.0.0.1:0") as server,
         probe_connection(server.address, options={"socket_options": SocketOptions(46, 7)}) as client,
     ):
         assert client.describe() == {}
@@ -249,7 +250,7 @@ def test_the_description_is_read_from_the_socket() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="IP_MTU is Linux's")
 def test_the_path_mtu_of_a_datagram_socket_is_known() -> None:
-    with serving("udp://127.0.0.1:0") as server, probe_connection(server.address) as client:
+    with Server("udp://127.0.0.1:0") as server, probe_connection(server.address) as client:
         connect(client)
         mtu = client.describe()["path_mtu"]
     assert isinstance(mtu, int)
@@ -344,7 +345,7 @@ def test_a_reset_is_raised() -> None:
     with peer(resetting) as port, probe_connection(f"127.0.0.1:{port}") as client:
         connect(client)
         client.send(probe(0))
-        assert client.connection
+        assert isinstance(client.connection, Connection)
         client.connection.send_eof()
         with pytest.raises(Reset):
             replies(client)
@@ -413,7 +414,7 @@ def test_a_source_address_of_the_other_family_is_a_peer_error() -> None:
 
 
 def test_closing_twice_is_harmless() -> None:
-    with serving("127.0.0.1:0") as server, probe_connection(server.address) as client:
+    with Server("127.0.0.1:0") as server, probe_connection(server.address) as client:
         client.close()
         connect(client)
         client.close()

@@ -9,12 +9,12 @@ import pytest
 from halloo._core.address import parse
 from halloo._core.limits import Limits
 from halloo._core.probe import MIN_SIZE
-from halloo._net.datagrams import MOST
+from halloo._net.datagrams import MAX_DATAGRAM
 from halloo._net.signals import StopRequest
 from halloo._ping.flow import ConnectOptions, ProbeConnection
 from halloo._ping.mtu_sweep import TRIES, MtuSweep
 from halloo._ping.report import ProbeEvent, TargetReport
-from halloo._server.serve import serving
+from halloo._server.server import Server
 from tests.peers import datagram_peer, unused_datagram_port
 
 TIMEOUT = 0.06  # seconds for each try
@@ -42,7 +42,7 @@ def sweep(
 
 @pytest.mark.parametrize("largest", [MIN_SIZE, 1472, 65_506])
 def test_the_largest_echoed_size_is_found_to_the_byte(largest: int) -> None:
-    with serving("udp://127.0.0.1:0", limits=Limits(max_bytes=largest)) as server:
+    with Server("udp://127.0.0.1:0", limits=Limits(max_bytes=largest)) as server:
         target, events = sweep(str(server.address))
     assert target.largest_bytes == largest
     assert {event.size for event in events if event.outcome == "reply"} >= {MIN_SIZE, largest}
@@ -51,10 +51,10 @@ def test_the_largest_echoed_size_is_found_to_the_byte(largest: int) -> None:
 
 
 def test_if_the_largest_size_is_echoed_two_probes_are_enough() -> None:
-    with serving("udp://127.0.0.1:0") as server:
+    with Server("udp://127.0.0.1:0") as server:
         target, events = sweep(str(server.address), timeout=5)
-    assert (target.largest_bytes, target.sent, target.received, target.lost) == (MOST, 2, 2, 0)
-    assert [(event.target, event.number, event.size) for event in events] == [(5, 0, MIN_SIZE), (5, 1, MOST)]
+    assert (target.largest_bytes, target.sent, target.received, target.lost) == (MAX_DATAGRAM, 2, 2, 0)
+    assert [(event.target, event.number, event.size) for event in events] == [(5, 0, MIN_SIZE), (5, 1, MAX_DATAGRAM)]
     assert target.round_trip
 
 
@@ -88,7 +88,7 @@ def test_a_size_is_rejected_only_after_several_tries() -> None:
 
     with datagram_peer(every_third) as port:
         target, _ = sweep(f"udp://127.0.0.1:{port}")
-    assert (target.largest_bytes, target.sent, target.received) == (MOST, 2 * TRIES, 2)
+    assert (target.largest_bytes, target.sent, target.received) == (MAX_DATAGRAM, 2 * TRIES, 2)
 
 
 def test_a_truncated_reply_does_not_count() -> None:
@@ -102,6 +102,6 @@ def test_a_stop_request_ends_the_search_with_the_result_so_far() -> None:
     def stop(event: ProbeEvent, stop_request: StopRequest) -> None:
         stop_request.stop = event.outcome == "reply"
 
-    with serving("udp://127.0.0.1:0") as server:
+    with Server("udp://127.0.0.1:0") as server:
         target, events = sweep(str(server.address), on_event=stop, timeout=5)
     assert (target.largest_bytes, target.sent, len(events)) == (MIN_SIZE, 1, 1)

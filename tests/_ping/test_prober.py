@@ -29,7 +29,7 @@ from halloo._ping.prober import ERROR_PAUSE, MIN_STRAGGLER_WAIT, SPIN_BEFORE, Pr
 from halloo._ping.report import ProbeEvent, TargetReport
 from halloo._ping.schedule import Schedule
 from halloo._ping.tracker import Instant, ProbeTracker
-from halloo._server.serve import serving
+from halloo._server.server import Server
 from halloo.errors import UnknownHost, UsageError
 from tests.kernel_timestamps import kernel_timestamps
 from tests.peers import closing as closing_at_once
@@ -153,7 +153,7 @@ def lossy_relay(seed: int, count: int, *, timestamps: bool) -> Iterator[tuple[in
 
     forward, reverse = path(), path()
     with (
-        serving("udp://127.0.0.1:0", timestamps=timestamps) as server,
+        Server("udp://127.0.0.1:0", timestamps=timestamps) as server,
         # The first reply is slow, so that the wait for stragglers is long enough on any machine.
         relay(server.address.port, forward, reverse, first_delay=0.3) as port,
     ):
@@ -207,7 +207,7 @@ def test_server_timestamps_locate_each_loss_exactly(seed: int) -> None:
 
 def test_refused_probes_are_not_network_losses() -> None:
     limits = Limits(rate_limit=128 * 40)  # a burst of ten, then one each 25 ms
-    with serving("udp://127.0.0.1:0", timestamps=True, limits=limits) as server:
+    with Server("udp://127.0.0.1:0", timestamps=True, limits=limits) as server:
         harness = Harness(make_flow(0, server.address, timeout=1), count=100, interval=MS).run()
     (target,) = harness.targets
     assert target.timestamps
@@ -230,7 +230,7 @@ def test_wall_clock_steps_do_not_distort_round_trips(scheme: str, step: int) -> 
     def clock() -> Instant:
         return Instant(time.monotonic_ns(), time.time_ns() + next(reads) * step * MS)
 
-    with serving(f"{scheme}://127.0.0.1:0", timestamps=True) as server:
+    with Server(f"{scheme}://127.0.0.1:0", timestamps=True) as server:
         harness = Harness(make_flow(0, server.address), count=20, clock=clock).run()
     passed = time.monotonic_ns() - start
     (target,) = harness.targets
@@ -278,7 +278,7 @@ def test_refused_connect_probes_do_not_spin() -> None:
 
 @pytest.mark.parametrize("scheme", ["tcp", "udp"])
 def test_an_impossible_schedule_leaves_time_to_read(scheme: str) -> None:
-    with serving(f"{scheme}://127.0.0.1:0") as server:
+    with Server(f"{scheme}://127.0.0.1:0") as server:
         harness = Harness(make_flow(0, server.address), count=None, interval=1)
 
         def on_event(event: ProbeEvent) -> None:
@@ -291,7 +291,7 @@ def test_an_impossible_schedule_leaves_time_to_read(scheme: str) -> None:
 
 
 def test_targets_take_turns() -> None:
-    with serving("127.0.0.1:0") as one, serving("udp://127.0.0.1:0") as other:
+    with Server("127.0.0.1:0") as one, Server("udp://127.0.0.1:0") as other:
         harness = Harness(make_flow(0, one.address), make_flow(1, other.address), count=3).run()
     assert [(event.target, event.number) for event in harness.events] == [
         (0, 0),
@@ -308,7 +308,7 @@ def test_a_slow_target_beside_a_fast_one_is_waited_for() -> None:
         threading.Event().wait(0.15)
         return [datagram]
 
-    with serving("udp://127.0.0.1:0") as quick, datagram_peer(slowly) as port:
+    with Server("udp://127.0.0.1:0") as quick, datagram_peer(slowly) as port:
         flows = make_flow(0, quick.address), make_flow(1, f"udp://127.0.0.1:{port}")
         harness = Harness(*flows, count=1, interval=MS).run()
     assert [target.received for target in harness.targets] == [1, 1]
@@ -332,7 +332,7 @@ def test_the_wait_for_stragglers_depends_on_the_slowest_reply() -> None:
 
 
 def test_a_deadline_ends_an_unlimited_run() -> None:
-    with serving("127.0.0.1:0") as server:
+    with Server("127.0.0.1:0") as server:
         harness = Harness(make_flow(0, server.address), count=None, interval=MS, deadline=100 * MS).run()
     (target,) = harness.targets
     assert 1 <= target.received <= target.sent <= 101
@@ -357,7 +357,7 @@ def test_the_deadline_follows_the_given_clock() -> None:
 
 
 def test_replies_that_arrived_while_the_client_was_stopped_count() -> None:
-    with kernel_timestamps(), serving("127.0.0.1:0") as server:
+    with kernel_timestamps(), Server("127.0.0.1:0") as server:
         one = make_flow(0, server.address, timeout=1)
         stopped = 0
 
@@ -388,7 +388,7 @@ def test_nothing_is_sent_after_the_deadline() -> None:
 
 
 def test_a_stop_request_ends_the_run_and_pending_replies_count() -> None:
-    with serving("127.0.0.1:0") as server:
+    with Server("127.0.0.1:0") as server:
         harness = Harness(make_flow(0, server.address), count=None)
 
         def on_event(event: ProbeEvent) -> None:
@@ -402,7 +402,7 @@ def test_a_stop_request_ends_the_run_and_pending_replies_count() -> None:
 
 
 def test_pending_replies_are_waited_for_after_a_stop_request() -> None:
-    with serving("127.0.0.1:0") as server:
+    with Server("127.0.0.1:0") as server:
         one = make_flow(0, server.address)
         harness = Harness(one, count=None, interval=MS)
 
@@ -419,7 +419,7 @@ def test_pending_replies_are_waited_for_after_a_stop_request() -> None:
 
 def test_an_info_request_is_handled_once() -> None:
     snapshots: list[int] = []
-    with serving("127.0.0.1:0") as server:
+    with Server("127.0.0.1:0") as server:
         harness = Harness(make_flow(0, server.address), count=5)
 
         def on_event(event: ProbeEvent) -> None:
@@ -455,7 +455,7 @@ class Interrupting(SocketOptions):
 @pytest.mark.skipif(os.name == "nt", reason="signals of one's own end the process on Windows")
 @pytest.mark.parametrize("scheme", ["tcp", "udp"])
 def test_a_signal_while_connecting_closes_everything(scheme: str) -> None:
-    with serving(f"{scheme}://127.0.0.1:0") as server:
+    with Server(f"{scheme}://127.0.0.1:0") as server:
         harness = Harness(make_flow(0, server.address, socket_options=Interrupting()), make_flow(1, server.address))
         with harness.stop_request.of_signals():
             harness.run()
@@ -465,7 +465,7 @@ def test_a_signal_while_connecting_closes_everything(scheme: str) -> None:
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of one's own end the process on Windows")
 def test_a_signal_while_reconnecting_keeps_earlier_results() -> None:
-    with serving("127.0.0.1:0") as server:
+    with Server("127.0.0.1:0") as server:
         harness = Harness(make_flow(0, server.address, reconnect=True), count=None)
 
         def on_event(event: ProbeEvent) -> None:
@@ -490,7 +490,7 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="how a full queue beh
 @linux
 def test_an_unresponsive_target_does_not_delay_probes_to_others() -> None:
     meanwhile: list[bool] = []
-    with serving("127.0.0.1:0") as server, full(room=True) as address:
+    with Server("127.0.0.1:0") as server, full(room=True) as address:
         # The first connection fills the queue; the second one tries in vain for TIMEOUT seconds.
         dead = make_flow(1, address, connect=True)
         harness = Harness(make_flow(0, server.address), dead, count=None, interval=5 * MS)
@@ -510,7 +510,7 @@ def test_an_unresponsive_target_does_not_delay_probes_to_others() -> None:
 
 @linux
 def test_a_dead_target_does_not_delay_a_good_one_and_is_reported_at_the_end() -> None:
-    with serving("127.0.0.1:0") as server, full() as address:
+    with Server("127.0.0.1:0") as server, full() as address:
         dead = make_flow(1, address)
         harness = Harness(make_flow(0, server.address), dead, count=None, interval=10 * MS, deadline=300 * MS).run()
     good, dead_target = harness.targets
@@ -592,7 +592,7 @@ def test_events_name_the_address_that_answered(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_reconnect_opens_a_connection_for_each_probe() -> None:
-    with serving("127.0.0.1:0") as server:
+    with Server("127.0.0.1:0") as server:
         harness = Harness(make_flow(0, server.address, reconnect=True), count=4).run()
         assert server.snapshot().accepted == 4
     (target,) = harness.targets
@@ -602,7 +602,7 @@ def test_reconnect_opens_a_connection_for_each_probe() -> None:
 
 
 def test_a_greeting_on_each_connection_is_not_a_reply() -> None:
-    with serving("127.0.0.1:0", greeting=b"hello there, this is the echo\n") as server:
+    with Server("127.0.0.1:0", greeting=b"hello there, this is the echo\n") as server:
         harness = Harness(make_flow(0, server.address, reconnect=True), count=3).run()
     assert harness.outcomes()["reply"] == 3
     assert harness.targets[0].corrupt == 0
@@ -623,7 +623,7 @@ def test_connect_probes_send_nothing() -> None:
 
 
 def test_connect_probes_accept_a_server_that_closes_at_once() -> None:
-    with serving("127.0.0.1:0") as other, peer(lambda _: None) as port:
+    with Server("127.0.0.1:0") as other, peer(lambda _: None) as port:
         later_target = make_flow(1, f"127.0.0.1:{port}", connect=True)
         harness = Harness(make_flow(0, other.address), later_target, count=3, interval=60 * MS).run()
     assert [target.errors for target in harness.targets] == [{}, {}]
@@ -631,7 +631,7 @@ def test_connect_probes_accept_a_server_that_closes_at_once() -> None:
 
 
 def test_a_greeting_before_the_first_probe_uses_no_connection() -> None:
-    with serving("127.0.0.1:0") as other, serving("127.0.0.1:0", greeting=b"hello there\n") as server:
+    with Server("127.0.0.1:0") as other, Server("127.0.0.1:0", greeting=b"hello there\n") as server:
         later_target = make_flow(1, server.address, reconnect=True)
         harness = Harness(make_flow(0, other.address), later_target, count=2, interval=60 * MS).run()
         assert server.snapshot().accepted == 2
@@ -690,7 +690,7 @@ def test_a_server_that_does_not_read_blocks_further_probes() -> None:
 
 
 def test_large_probes_are_sent_in_parts() -> None:
-    with serving("127.0.0.1:0") as server:
+    with Server("127.0.0.1:0") as server:
         harness = Harness(make_flow(0, server.address, size=65_507), count=100, interval=MS // 10).run()
     (target,) = harness.targets
     assert (target.received, target.corrupt) == (100 - target.errors.get("Blocked", 0), 0)

@@ -15,13 +15,14 @@ from typing import Any
 import pytest
 
 from halloo._core.address import AddressLike
+from halloo._core.arguments import Family
 from halloo._core.limits import Limits
 from halloo._core.tls_options import ClientTLS
 from halloo._net.listener import listen
 from halloo._ping.goals import goal
 from halloo._ping.report import SCHEMA, PingReport, ProbeEvent, TargetReport
 from halloo._ping.run import ping
-from halloo._server.serve import serving
+from halloo._server.server import Server
 from halloo.errors import UnknownHost, UsageError
 from tests.peers import closing as closing_at_once
 from tests.peers import closing_midway, datagram_peer, full, peer, silent, unused_datagram_port, unused_port
@@ -102,7 +103,7 @@ def changing(change: Callable[[bytes], bytes]) -> Callable[[socket.socket], None
 @pytest.mark.parametrize("scheme", ["tcp", "udp"])
 @pytest.mark.parametrize("size", [37, 100, 101, 128, 1000, 65_507])
 def test_a_good_echo_is_received_intact(scheme: str, size: int) -> None:
-    with serving(f"{scheme}://127.0.0.1:0") as server:
+    with Server(f"{scheme}://127.0.0.1:0") as server:
         report = ping(server.address, count=3, interval=0, size=size)
     target = only(report)
     assert intact(target)
@@ -115,7 +116,7 @@ def test_a_good_echo_is_received_intact(scheme: str, size: int) -> None:
 @pytest.mark.parametrize("options", [{}, {"reconnect": True}, {"connect": True}], ids=["one", "reconnect", "connect"])
 def test_the_tls_handshake_is_a_phase(options: dict[str, Any]) -> None:
     pytest.importorskip("trustme")
-    with serving("tls://127.0.0.1:0") as server:
+    with Server("tls://127.0.0.1:0") as server:
         target = only(ping(server.address, count=3, interval=0, tls=ClientTLS(insecure=True), **options))
     assert intact(target)
     assert target.clock == "user"
@@ -127,7 +128,7 @@ def test_the_tls_handshake_is_a_phase(options: dict[str, Any]) -> None:
 @pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="needs Unix sockets")
 def test_a_unix_socket_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with serving("unix:echo.sock") as server:
+    with Server("unix:echo.sock") as server:
         target = only(ping(server.address, count=3, interval=0))
     assert intact(target)
     assert (target.peer, target.local, target.kernel, target.floor_ns, target.dscp) == (
@@ -143,8 +144,8 @@ def test_a_unix_socket_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 @needs_ipv6
 @pytest.mark.parametrize(("family", "host"), [(4, "127.0.0.1"), (6, "[::1]")])
 @pytest.mark.parametrize("scheme", ["tcp", "udp"])
-def test_either_family_can_be_chosen(scheme: str, family: int, host: str) -> None:
-    with serving(f"{scheme}://localhost:0") as server:
+def test_either_family_can_be_chosen(scheme: str, family: Family, host: str) -> None:
+    with Server(f"{scheme}://localhost:0") as server:
         target = only(ping(f"{scheme}://localhost:{server.address.port}", count=2, interval=0, family=family))
     assert intact(target, 2)
     assert target.peer == f"{host}:{server.address.port}"
@@ -154,7 +155,7 @@ def test_either_family_can_be_chosen(scheme: str, family: int, host: str) -> Non
 
 @needs_ipv6
 def test_udp_finds_the_family_with_a_server() -> None:
-    with serving("udp://127.0.0.1:0") as server:
+    with Server("udp://127.0.0.1:0") as server:
         port = server.address.port
         found = {sockaddr[0] for *_, sockaddr in socket.getaddrinfo("localhost", port, type=socket.SOCK_STREAM)}
         target = only(ping(f"udp://localhost:{port}", count=3, interval=0.01))
@@ -167,7 +168,7 @@ def test_udp_finds_the_family_with_a_server() -> None:
 
 
 def test_the_report_names_the_udp_address_that_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    with serving("udp://127.0.0.1:0") as server:
+    with Server("udp://127.0.0.1:0") as server:
         addresses = [("127.0.0.1", unused_datagram_port()), ("127.0.0.1", server.address.port)]
         found = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", address) for address in addresses]
         monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
@@ -177,19 +178,19 @@ def test_the_report_names_the_udp_address_that_answers(monkeypatch: pytest.Monke
 
 
 def test_a_line_server_is_an_echo() -> None:
-    with serving("127.0.0.1:0", respond=bytes) as server:
+    with Server("127.0.0.1:0", respond=bytes) as server:
         assert intact(only(ping(server.address, count=3, interval=0)))
 
 
 def test_a_greeting_is_not_a_reply() -> None:
-    with serving("127.0.0.1:0", greeting=b"220 welcome to this echo, hlo? is what we like\r\n") as server:
+    with Server("127.0.0.1:0", greeting=b"220 welcome to this echo, hlo? is what we like\r\n") as server:
         target = only(ping(server.address, count=3, interval=0.01))
     assert (target.received, target.corrupt, target.duplicate, target.lost, target.stray) == (3, 0, 0, 0, 1)
 
 
 @pytest.mark.parametrize("timestamps", [False, True])
 def test_server_timestamps_are_not_corrupt(timestamps: bool) -> None:
-    with serving("127.0.0.1:0", "udp://127.0.0.1:0", timestamps=timestamps) as server:
+    with Server("127.0.0.1:0", "udp://127.0.0.1:0", timestamps=timestamps) as server:
         report = ping(*server.addresses, count=3, interval=0)
     assert all(intact(target) for target in report.targets)
     assert [target.timestamps is not None for target in report.targets] == [timestamps, timestamps]
@@ -197,7 +198,7 @@ def test_server_timestamps_are_not_corrupt(timestamps: bool) -> None:
 
 def test_several_targets_are_probed_in_turn() -> None:
     sink = RecordingSink()
-    with serving("127.0.0.1:0") as one, serving("udp://127.0.0.1:0") as other:
+    with Server("127.0.0.1:0") as one, Server("udp://127.0.0.1:0") as other:
         report = ping(one.address, other.address, count=3, interval=0.002, sink=sink)
     assert [target.label for target in report.targets] == [str(one.address), str(other.address)]
     assert all(intact(target) for target in report.targets)
@@ -206,7 +207,7 @@ def test_several_targets_are_probed_in_turn() -> None:
 
 def test_each_flow_has_a_port_and_a_target() -> None:
     for scheme in ("tcp", "udp"):
-        with serving(f"{scheme}://127.0.0.1:0") as server:
+        with Server(f"{scheme}://127.0.0.1:0") as server:
             report = ping(server.address, count=2, interval=0, flows=4)
         assert [target.label for target in report.targets] == [f"{server.address} flow {each}" for each in (1, 2, 3, 4)]
         assert len({target.local for target in report.targets}) == 4
@@ -214,19 +215,19 @@ def test_each_flow_has_a_port_and_a_target() -> None:
 
 
 def test_a_deadline_ends_the_run() -> None:
-    with serving("127.0.0.1:0") as server:
+    with Server("127.0.0.1:0") as server:
         report = ping(server.address, count=None, interval=0.01, deadline=0.1)
     assert intact(only(report), only(report).sent)
     assert 1 <= only(report).sent <= 11
 
 
 def test_busy_polling_gives_the_same_counts() -> None:
-    with serving("127.0.0.1:0") as server:
+    with Server("127.0.0.1:0") as server:
         assert intact(only(ping(server.address, count=20, interval=0, busy_poll=True)), 20)
 
 
 def test_the_report_names_the_clock() -> None:
-    with serving("udp://127.0.0.1:0") as server:
+    with Server("udp://127.0.0.1:0") as server:
         clocks = [only(ping(server.address, count=2, interval=0, user_clock=user)).clock for user in (False, True)]
     assert clocks == ["kernel" if sys.platform == "linux" else "user", "user"]
 
@@ -235,7 +236,7 @@ def test_the_report_names_the_clock() -> None:
 
 
 def test_reconnect_measures_every_phase_for_every_probe() -> None:
-    with serving("127.0.0.1:0") as server:
+    with Server("127.0.0.1:0") as server:
         target = only(ping(("localhost", server.address.port), count=3, interval=0, reconnect=True, family=4))
     assert intact(target)
     assert {name: spread.count for name, spread in target.phases.items()} == {"resolve": 3, "connect": 3, "first": 3}
@@ -331,13 +332,13 @@ def test_a_port_closed_during_the_run_is_the_failure() -> None:
 
 def test_tls_options_apply_to_tls_targets_only() -> None:
     pytest.importorskip("trustme")
-    with serving("tls://127.0.0.1:0") as secure, serving("udp://127.0.0.1:0") as plain:
+    with Server("tls://127.0.0.1:0") as secure, Server("udp://127.0.0.1:0") as plain:
         report = quick_ping(secure.address, plain.address, tls=ClientTLS(insecure=True), timeout=5)
     assert all(intact(target) for target in report.targets)
 
 
 def test_goals_can_be_given_as_text() -> None:
-    with serving("127.0.0.1:0") as server:
+    with Server("127.0.0.1:0") as server:
         report = quick_ping(server.address, goals=["max>1ns"], timeout=5)
     assert (len(report.missed), report.exit_code) == (1, 3)
 
@@ -431,7 +432,7 @@ def test_a_late_reply_is_not_a_failure() -> None:
             os.kill(os.getpid(), signal.SIGTERM)
 
     sink = RecordingSink(on_probe=stop)
-    with serving("127.0.0.1:0", respond=slowly) as server:
+    with Server("127.0.0.1:0", respond=slowly) as server:
         report = ping(server.address, count=None, interval=0.1, timeout=0.01, sink=sink)
     target = only(report)
     assert target.late >= 1
@@ -497,7 +498,7 @@ def test_time_added_by_the_server_is_not_in_the_kernel_minimum(added: int, optio
         threading.Event().wait(added / 1000)
         return line
 
-    with serving("127.0.0.1:0", respond=slowly) as server:
+    with Server("127.0.0.1:0", respond=slowly) as server:
         target = only(ping(server.address, count=5, interval=0, **options))
     assert intact(target, 5)
     assert target.floor_ns
@@ -513,7 +514,7 @@ def test_time_added_by_the_server_is_not_in_the_kernel_minimum(added: int, optio
 
 @pytest.mark.parametrize("scheme", ["tcp", "udp"])
 def test_dscp_and_ttl_are_read_back(scheme: str) -> None:
-    with serving(f"{scheme}://127.0.0.1:0") as server:
+    with Server(f"{scheme}://127.0.0.1:0") as server:
         target = only(ping(server.address, count=1, dscp=46, ttl=9))
     assert (target.dscp, target.ttl, target.received) == (46, 9, 1)
 
@@ -521,7 +522,7 @@ def test_dscp_and_ttl_are_read_back(scheme: str) -> None:
 @linux
 @pytest.mark.parametrize("scheme", ["tcp", "udp"])
 def test_bind_sets_the_source_address(scheme: str) -> None:
-    with serving(f"{scheme}://127.0.0.1:0") as server:
+    with Server(f"{scheme}://127.0.0.1:0") as server:
         target = only(ping(server.address, count=1, bind="127.0.0.2"))
     assert target.local
     assert target.local.startswith("127.0.0.2:")
@@ -529,14 +530,14 @@ def test_bind_sets_the_source_address(scheme: str) -> None:
 
 @needs_ipv6
 def test_the_address_of_the_bind_family_is_chosen() -> None:
-    with serving("localhost:0") as server:
+    with Server("localhost:0") as server:
         target = only(ping(("localhost", server.address.port), count=1, bind="127.0.0.1"))
     assert target.peer == f"127.0.0.1:{server.address.port}"
 
 
 @linux
 def test_fragmentation_can_be_forbidden() -> None:
-    with serving("udp://127.0.0.1:0") as server:
+    with Server("udp://127.0.0.1:0") as server:
         target = only(ping(server.address, count=2, interval=0, df=True, size=1400))
     assert intact(target, 2)
     assert target.path_mtu
@@ -547,7 +548,7 @@ def test_fragmentation_can_be_forbidden() -> None:
 ON_ETHERNET = ("unshare", "-rn", "sh", "-c", 'ip link set lo up mtu 1500 && exec "$0" "$@"')
 TOO_LONG = """
 import halloo
-with halloo.serving("udp://127.0.0.1:0") as server:
+with halloo.Server("udp://127.0.0.1:0") as server:
     print(halloo.ping(server.address, count=1, interval=0, df=True, size=2000).targets[0].failure)
 """
 
@@ -562,8 +563,8 @@ def test_a_datagram_larger_than_a_packet_is_the_failure() -> None:
         pytest.skip("needs unshare(1)")
     if done.returncode and "Traceback" not in done.stderr:
         pytest.skip(f"needs a network namespace and ip(8): {done.stderr[-200:]}")
-    fact = "2000 bytes do not fit into one packet of this link, and fragments are forbidden"
-    assert done.stdout == f"{fact}; find the most with --size-sweep, or leave --df out\n", done.stderr
+    fact = "a datagram of 2000 bytes does not fit into one packet of this link, and fragmentation is forbidden"
+    assert done.stdout == f"{fact}; find the path MTU with size_sweep=, or leave df= out\n", done.stderr
 
 
 def test_a_size_sweep_respects_the_deadline_and_has_snapshots() -> None:
@@ -583,7 +584,7 @@ def test_a_size_sweep_respects_the_deadline_and_has_snapshots() -> None:
 
 @linux
 def test_the_largest_datagram_is_found() -> None:
-    with serving("udp://127.0.0.1:0", limits=Limits(max_bytes=1200)) as server:
+    with Server("udp://127.0.0.1:0", limits=Limits(max_bytes=1200)) as server:
         report = ping(server.address, timeout=0.06, size_sweep=True)
     target = only(report)
     assert (target.largest_bytes, target.peer, report.exit_code) == (1200, server.address.place, 0)
@@ -620,8 +621,8 @@ def test_the_largest_datagram_is_found() -> None:
         ({"df": True}, "df needs datagrams; write udp:// before the host"),
         ({"size_sweep": True}, "size_sweep needs datagrams"),
         ({"tls": ClientTLS(insecure=True)}, "TLS options do not apply to tcp://; write tls:// before the host"),
-        ({"bind": "192.0.2.1"}, r"--bind 192\.0\.2\.1 is no address of this machine"),
-        ({"bind": "192.0.2.1", "reconnect": True}, r"--bind 192\.0\.2\.1 is no address of this machine"),
+        ({"bind": "192.0.2.1"}, r"bind 192\.0\.2\.1 is not an address of this machine"),
+        ({"bind": "192.0.2.1", "reconnect": True}, r"bind 192\.0\.2\.1 is not an address of this machine"),
     ],
     ids=str,
 )
@@ -650,7 +651,7 @@ def test_an_unknown_name_is_raised_before_the_start(scheme: str, options: dict[s
 
 
 def test_an_unknown_name_is_one_failure_among_several_targets() -> None:
-    with serving("127.0.0.1:0") as server:
+    with Server("127.0.0.1:0") as server:
         report = quick_ping(server.address, "halloo.invalid:9")
     good, unknown = report.targets
     assert (good.received, good.lost) == (good.sent, 0)
@@ -665,7 +666,7 @@ def test_an_unknown_name_is_one_failure_among_several_targets() -> None:
 
 def test_a_sink_gets_the_start_each_probe_and_the_end() -> None:
     sink = RecordingSink()
-    with serving("127.0.0.1:0") as server:
+    with Server("127.0.0.1:0") as server:
         report = ping(server.address, count=3, interval=0, sink=sink)
     assert [event.number for event in sink.events] == [0, 1, 2]
     assert sink.ended == [report]
@@ -684,7 +685,7 @@ def test_a_sink_can_take_a_snapshot_at_any_time() -> None:
         seen.append((target.sent, target.received))
 
     sink.on_probe = snapshot
-    with serving("127.0.0.1:0") as server:
+    with Server("127.0.0.1:0") as server:
         ping(server.address, count=3, interval=0, sink=sink)
     assert seen == [(2, 1), (3, 2), (3, 3)]  # the next probe is sent before a reply is reported
 
@@ -695,7 +696,7 @@ def test_a_sink_with_a_broken_pipe_still_gets_the_end() -> None:
             raise BrokenPipeError
 
     sink = RecordingSink(on_probe=leave)
-    with serving("127.0.0.1:0") as server, pytest.raises(BrokenPipeError):
+    with Server("127.0.0.1:0") as server, pytest.raises(BrokenPipeError):
         ping(server.address, count=None, interval=0, sink=sink)
     (report,) = sink.ended
     assert report.interrupted
@@ -707,7 +708,7 @@ def test_an_interrupt_leaves_nothing_open() -> None:
         if event.number == 2:
             raise KeyboardInterrupt
 
-    with serving("127.0.0.1:0", "udp://127.0.0.1:0") as server, pytest.raises(KeyboardInterrupt):
+    with Server("127.0.0.1:0", "udp://127.0.0.1:0") as server, pytest.raises(KeyboardInterrupt):
         ping(*server.addresses, count=None, interval=0, sink=RecordingSink(on_probe=interrupt))
 
 
@@ -715,7 +716,7 @@ def test_signals_are_not_handled_in_other_threads() -> None:
     reports: list[PingReport] = []
 
     def run() -> None:
-        with serving("127.0.0.1:0") as server:
+        with Server("127.0.0.1:0") as server:
             reports.append(ping(server.address, count=2, interval=0, sink=RecordingSink()))
 
     thread = threading.Thread(target=run)
@@ -725,14 +726,14 @@ def test_signals_are_not_handled_in_other_threads() -> None:
 
 
 def test_missed_goals_are_reported() -> None:
-    with serving("127.0.0.1:0") as server:
+    with Server("127.0.0.1:0") as server:
         report = ping(server.address, count=2, interval=0, goals=[goal("max>1ns"), goal("loss>50%")])
     assert len(report.missed) == 1
     assert report.exit_code == 3
 
 
 def test_the_json_report_has_the_supplied_options() -> None:
-    with serving("127.0.0.1:0") as server:
+    with Server("127.0.0.1:0") as server:
         found = ping(server.address, count=2, interval=0).to_dict()
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert found["schema"] == SCHEMA
@@ -771,7 +772,7 @@ def summary(line: str) -> dict[str, Any]:
 @pytest.mark.skipif(not hasattr(signal, "SIGQUIT"), reason="needs signals")
 @pytest.mark.parametrize("ending", ["SIGINT", "SIGTERM"])
 def test_signals_request_a_snapshot_and_the_end(ending: str) -> None:
-    with serving("127.0.0.1:0") as server, started(PYTHON, "-c", PROGRAM, str(server.address)) as process:
+    with Server("127.0.0.1:0") as server, started(PYTHON, "-c", PROGRAM, str(server.address)) as process:
         read_until(process, "probe reply")
         process.send_signal(signal.SIGQUIT)
         interim = summary(read_until(process, "interim"))

@@ -123,7 +123,7 @@ def test_a_refused_client_is_reported_with_the_reason(make_stage: MakeStage) -> 
 
 
 def test_a_greeted_client_that_has_reset_already_frees_its_place_for_the_host(make_stage: MakeStage) -> None:
-    stage = make_stage(Limits(max_per_host=1), handler=RespondHandler(bytes.upper, "lines", b"welcome\n"))
+    stage = make_stage(Limits(max_per_host=1), handler=RespondHandler(bytes.upper, "line", b"welcome\n"))
     reset(stage.dial())
     stage.until(lambda: stage.snapshot.accepted == 1 or bool(stage.snapshot.errors))
     stage.until(lambda: stage.snapshot.open == 0)
@@ -215,7 +215,7 @@ def test_another_listener_may_be_added(make_stage: MakeStage, cleanup: ExitStack
     stage = make_stage()
     listener = cleanup.enter_context(socket.create_server(("127.0.0.1", 0)))
     listener.setblocking(False)
-    stage.loop.acceptor.add([Endpoint(listener, RespondHandler(bytes.upper, "lines", b""))])
+    stage.loop.acceptor.add([Endpoint(listener, RespondHandler(bytes.upper, "line", b""))])
     with socket.create_connection(listener.getsockname()) as client:
         client.setblocking(False)
         assert stage.echo(client, b"hello\n") == b"HELLO\n"

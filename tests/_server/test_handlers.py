@@ -10,13 +10,13 @@ from contextlib import ExitStack, suppress
 
 import pytest
 
-from halloo._core.framing import MAX_MESSAGE
+from halloo._core.framing import MAX_MESSAGE, Framing
 from halloo._net.listener import listen
 from halloo._server.acceptor import Endpoint
 from halloo._server.handlers import BATCH_SIZE, Respond, RespondHandler
-from halloo._server.server import Server, Service
+from halloo._server.running import RunningServer, Service
 from halloo._server.tcp import BUFFER_SIZE, Loop
-from halloo.errors import Refused, UsageError
+from halloo.errors import Refused
 from halloo.testing import every_split
 
 TIMEOUT = 20  # seconds without a byte, after which the test fails
@@ -37,9 +37,9 @@ Dial = Callable[[], socket.socket]
 def answer(cleanup: ExitStack) -> Answer:
     """Start servers in the background with `respond`; return a function that makes clients."""
 
-    def answer(respond: Respond | None = None, framing: str = "lines", greeting: bytes = b"") -> Dial:
+    def answer(respond: Respond | None = None, framing: Framing = "line", greeting: bytes = b"") -> Dial:
         service = Service(handler=RespondHandler(respond, framing, greeting))
-        server = cleanup.enter_context(Server(listen("127.0.0.1:0"), service))
+        server = cleanup.enter_context(RunningServer(listen("127.0.0.1:0"), service))
         server.start()
         return lambda: cleanup.enter_context(connected(server.address.port))
 
@@ -148,28 +148,23 @@ def test_a_message_that_announces_too_much_ends_its_connection(answer: Answer) -
 
 
 def test_without_a_function_the_answer_is_the_message(answer: Answer) -> None:
-    assert exchange_all(answer(None, "lines", b"hi\n")(), b"hello\n") == b"hi\nhello\n"
-
-
-def test_an_unknown_framing_is_refused() -> None:
-    with pytest.raises(UsageError, match="'words' is not a framing; use one of lines, raw, length"):
-        RespondHandler(bytes.upper, "words", b"")
+    assert exchange_all(answer(None, "line", b"hi\n")(), b"hello\n") == b"hi\nhello\n"
 
 
 # The greeting.
 
 
 def test_the_greeting_is_sent_first(answer: Answer) -> None:
-    assert receive(answer(bytes.upper, "lines", b"welcome\n")(), 8) == b"welcome\n"
+    assert receive(answer(bytes.upper, "line", b"welcome\n")(), 8) == b"welcome\n"
 
 
 def test_the_greeting_precedes_the_answers(answer: Answer) -> None:
-    assert exchange_all(answer(bytes.upper, "lines", b"welcome\n")(), b"hello\n") == b"welcome\nHELLO\n"
+    assert exchange_all(answer(bytes.upper, "line", b"welcome\n")(), b"hello\n") == b"welcome\nHELLO\n"
 
 
 def test_a_greeting_larger_than_one_write_arrives_whole(answer: Answer) -> None:
     greeting = bytes(16 << 20)
-    assert exchange_all(answer(bytes.upper, "lines", greeting)(), b"hello\n") == greeting + b"HELLO\n"
+    assert exchange_all(answer(bytes.upper, "line", greeting)(), b"hello\n") == greeting + b"HELLO\n"
 
 
 # Exceptions in `respond`.
@@ -219,10 +214,10 @@ def divide(line: bytes) -> bytes:
 
 
 @pytest.fixture
-def stepping(cleanup: ExitStack) -> Callable[[Respond, str], tuple[Loop, socket.socket]]:
+def stepping(cleanup: ExitStack) -> Callable[[Respond, Framing], tuple[Loop, socket.socket]]:
     """Make a loop that the test runs, and one non-blocking client."""
 
-    def stepping(respond: Respond, framing: str) -> tuple[Loop, socket.socket]:
+    def stepping(respond: Respond, framing: Framing) -> tuple[Loop, socket.socket]:
         listener = cleanup.enter_context(listen("127.0.0.1:0"))
         loop = Loop([Endpoint(sock, RespondHandler(respond, framing, b"")) for sock in listener.sockets])
         cleanup.callback(loop.shutdown)
@@ -233,7 +228,7 @@ def stepping(cleanup: ExitStack) -> Callable[[Respond, str], tuple[Loop, socket.
     return stepping
 
 
-Stepping = Callable[[Respond, str], tuple[Loop, socket.socket]]
+Stepping = Callable[[Respond, Framing], tuple[Loop, socket.socket]]
 
 
 def test_a_slow_reader_gets_many_answers_in_order(answer: Answer) -> None:
@@ -244,7 +239,7 @@ def test_a_slow_reader_gets_many_answers_in_order(answer: Answer) -> None:
 
 
 def test_a_slow_reader_costs_one_batch_of_answers(stepping: Stepping) -> None:
-    loop, client = stepping(lambda line: line * 1000, "lines")
+    loop, client = stepping(lambda line: line * 1000, "line")
     flood(loop, client, b"0123456789\n" * 100_000)
     [pending] = loop.table.pending_writes.values()
     assert len(pending) <= BATCH_SIZE + 10_001
@@ -258,7 +253,7 @@ def test_respond_is_not_called_while_a_write_is_pending(stepping: Stepping) -> N
         asked.append(line)
         return bytes(1 << 20)
 
-    loop, client = stepping(answer, "lines")
+    loop, client = stepping(answer, "line")
     flood(loop, client, b"\n" * 100)
     assert 0 < len(asked) < 100
     read = 0
@@ -273,7 +268,7 @@ def test_respond_is_not_called_while_a_write_is_pending(stepping: Stepping) -> N
 
 
 def test_a_slow_reader_that_resets_is_removed(stepping: Stepping) -> None:
-    loop, client = stepping(lambda line: line * 1000, "lines")
+    loop, client = stepping(lambda line: line * 1000, "line")
     flood(loop, client, b"0123456789\n" * 100_000)
     client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     client.close()

@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from halloo._net.listener import listen
 from halloo._server.connections import Snapshot
 from halloo._server.metrics import MAX_HEAD, HttpHandler, Page, prometheus
-from halloo._server.server import Server, Service
+from halloo._server.running import RunningServer, Service
 from halloo.testing import every_split
 from tests.stepping import pattern
 
@@ -26,14 +26,14 @@ CONTENT: dict[str, Page] = {
 
 
 @pytest.fixture
-def server() -> Iterator[Server]:
-    with Server(listen("127.0.0.1:0"), Service(handler=HttpHandler(CONTENT))) as server:
+def server() -> Iterator[RunningServer]:
+    with RunningServer(listen("127.0.0.1:0"), Service(handler=HttpHandler(CONTENT))) as server:
         server.start()
         yield server
 
 
 @pytest.fixture
-def request_page(server: Server) -> Iterator[Callable[..., HTTPResponse]]:
+def request_page(server: RunningServer) -> Iterator[Callable[..., HTTPResponse]]:
     with ExitStack() as cleanup:
 
         def request_page(method: str, path: str, **options: object) -> HTTPResponse:
@@ -46,7 +46,7 @@ def request_page(server: Server) -> Iterator[Callable[..., HTTPResponse]]:
 
 
 @pytest.fixture
-def send_raw(server: Server) -> Iterator[Callable[..., bytes]]:
+def send_raw(server: RunningServer) -> Iterator[Callable[..., bytes]]:
     """Send pieces and return the first line of the response."""
     with ExitStack() as cleanup:
 
@@ -77,7 +77,7 @@ def test_a_page_has_its_content_type_and_length(request_page: Request, path: str
 
 def test_a_page_is_generated_for_each_request() -> None:
     numbers = count(1)
-    with Server(listen("127.0.0.1:0"), Service(handler=HttpHandler({"/": lambda: numbered(numbers)}))) as server:
+    with RunningServer(listen("127.0.0.1:0"), Service(handler=HttpHandler({"/": lambda: numbered(numbers)}))) as server:
         server.start()
         for expected in (b"1", b"2"):
             connection = HTTPConnection("127.0.0.1", server.address.port, timeout=TIMEOUT)
@@ -135,7 +135,7 @@ def test_endless_headers_are_431(send_raw: SendRaw) -> None:
     assert send_raw(b"GET / HTTP/1.1\r\nX: ", b"x" * MAX_HEAD) == b"HTTP/1.1 431 Headers Too Large\r\n"
 
 
-def test_a_client_that_disconnects_amid_a_request_is_removed(server: Server, request_page: Request) -> None:
+def test_a_client_that_disconnects_amid_a_request_is_removed(server: RunningServer, request_page: Request) -> None:
     with socket.create_connection(("127.0.0.1", server.address.port), timeout=TIMEOUT) as client:
         client.sendall(b"GET /heal")
         client.shutdown(socket.SHUT_WR)

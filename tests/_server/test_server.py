@@ -1,237 +1,207 @@
-"""A server in the background, or in this thread until a signal; and nothing of it left afterwards."""
+"""The public server, started and closed in each way, and what clients may learn of its certificate."""
 
-import signal
-import socket
-import threading
+import asyncio
+import ssl
+import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, suppress
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
-from halloo._net.listener import Listener, listen
-from halloo._net.signals import STOPPING
-from halloo._server.handlers import PeerName, RespondHandler
-from halloo._server.server import Server, Service
+import halloo
+from halloo import ClientTLS, Server, ServerTLS, connect
 
-PATIENCE = 20  # seconds without a byte after which a client gives up, and its test has failed
+trustme = pytest.importorskip("trustme")
 
-
-@pytest.fixture
-def listener() -> Iterator[Listener]:
-    with listen("127.0.0.1:0") as listener:
-        yield listener
+PATIENCE = 20.0  # seconds that no test takes
 
 
-def dialled(server: Server) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", server.address.port), timeout=PATIENCE)
+def assert_echoes(server: Server, tls: ClientTLS | ssl.SSLContext | None = None) -> None:
+    with connect(server.address, timeout=PATIENCE, tls=tls) as connection:
+        connection.send(b"hello")
+        assert connection.receive_exactly(5) == b"hello"
 
 
-def assert_served(server: Server) -> None:
-    with dialled(server) as client:
-        client.sendall(b"hello")
-        assert client.recv(5) == b"hello"
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("certificates")
+    ca = trustme.CA()
+    issued = ca.issue_cert("localhost", "127.0.0.1", "::1")
+    issued.private_key_pem.write_to_path(folder / "key.pem")
+    for pem in issued.cert_chain_pems:
+        pem.write_to_path(folder / "cert.pem", append=True)
+    ca.cert_pem.write_to_path(folder / "ca.pem")
+    return folder
 
 
-# In the background.
+@pytest.fixture(params=["made", "files"])
+def secure(request: pytest.FixtureRequest, folder: Path) -> Iterator[Server]:
+    tls = ServerTLS(cert=folder / "cert.pem", key=folder / "key.pem") if request.param == "files" else None
+    with Server("tls://localhost:0", tls=tls) as server:
+        yield server
 
 
-def test_it_listens_before_it_is_started(listener: Listener) -> None:
-    with Server(listener, Service()) as server, dialled(server) as client:
-        client.sendall(b"hello")
-        server.start()
-        assert client.recv(5) == b"hello"
+# Starting and closing.
 
 
-def test_it_has_a_real_port_at_once(listener: Listener) -> None:
-    with Server(listener, Service()) as server:
-        assert server.address == listener.address
-        assert server.address.port > 0
-
-
-def test_both_families_have_the_same_port() -> None:
-    with Server(listen(0), Service()) as server:
-        server.start()
-        if len(server.addresses) == 1:
-            pytest.skip("needs IPv6")
-        assert [address.host for address in server.addresses] == ["127.0.0.1", "::1"]
-        assert len({address.port for address in server.addresses}) == 1
-        for address in server.addresses:
-            with socket.create_connection((address.host, address.port), timeout=PATIENCE) as client:
-                client.sendall(b"hello")
-                assert client.recv(5) == b"hello"
-
-
-def test_it_counts_what_it_did(listener: Listener) -> None:
-    with Server(listener, Service()) as server:
-        server.start()
-        assert_served(server)
-    seen = server.snapshot()
-    assert (seen.accepted, seen.open, seen.received_bytes, seen.sent_bytes, seen.messages) == (1, 0, 5, 5, 1)
-
-
-def test_closing_ends_every_connection_and_frees_the_port(listener: Listener) -> None:
-    with Server(listener, Service()) as server:
-        server.start()
-        client = dialled(server)
-        client.sendall(b"hello")
-        assert client.recv(5) == b"hello"
-    with client:
-        assert client.recv(1) == b""
-    with listen(("127.0.0.1", server.address.port)):
-        pass
-
-
-def test_it_may_be_closed_before_it_was_started(listener: Listener) -> None:
-    Server(listener, Service()).close()
-    assert [sock.fileno() for sock in listener.sockets] == [-1]
-
-
-def test_it_may_be_closed_twice(listener: Listener) -> None:
-    server = Server(listener, Service())
-    server.start()
+def test_a_server_may_be_started_and_closed_by_hand() -> None:
+    server = Server()
+    assert server.start() is server
+    assert_echoes(server)
     server.close()
     server.close()
+    with pytest.raises(halloo.Refused):
+        connect(server.address)
 
 
-def test_a_loop_that_cannot_be_made_leaves_no_listener() -> None:
-    listener = listen("127.0.0.1:0", "127.0.0.1:0")
-    listener.sockets[0].close()
-    with pytest.raises((OSError, ValueError)):
-        Server(listener, Service())
-    assert [sock.fileno() for sock in listener.sockets] == [-1, -1]
+def test_a_server_serves_in_an_async_block() -> None:
+    async def main() -> halloo.Address:
+        async with Server() as server:
+            await asyncio.to_thread(assert_echoes, server)
+            return server.address
+
+    with pytest.raises(halloo.Refused):
+        connect(asyncio.run(main()))
 
 
-# Errors in the loop's own thread.
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda server: server.address,
+        lambda server: server.addresses,
+        lambda server: server.fingerprint,
+        lambda server: server.ca_pem,
+        lambda server: server.client_context(),
+        lambda server: server.snapshot(),
+    ],
+    ids=["address", "addresses", "fingerprint", "ca_pem", "client_context", "snapshot"],
+)
+def test_a_server_that_has_not_been_started_says_so(use: Callable[[Server], object]) -> None:
+    with pytest.raises(halloo.UsageError, match="has not been started; use it in a with block, or call start"):
+        use(Server())
 
 
-class Acting:
-    """A observer that does as it is told for each client."""
-
-    def __init__(self, act: Callable[[], object]) -> None:
-        self._act = act
-
-    def opened(self, fd: int, peer: PeerName) -> None:  # noqa: ARG002 - the shape is Witness's
-        self._act()
-
-    def datagram_received(self, peer: PeerName) -> None: ...
-
-    def refused(self, peer: PeerName, reason: str) -> None: ...
-
-    def closed(self, fd: int, reason: str) -> None: ...
+def test_a_server_that_has_not_been_started_may_be_closed() -> None:
+    Server().close()
 
 
-class Failing(Acting):
-    """Fails at the first client, and tells that it has."""
-
-    def __init__(self) -> None:
-        super().__init__(self.fail)
-        self.failed = threading.Event()
-
-    def fail(self) -> None:
-        self.failed.set()
-        raise ZeroDivisionError
+def test_a_server_is_started_once() -> None:
+    with Server() as server, pytest.raises(halloo.UsageError, match="has been started before; make another Server"):
+        server.start()
+    with pytest.raises(halloo.UsageError, match="has been started before"):
+        server.start()
 
 
-def test_what_ended_the_background_thread_is_raised_by_closing(listener: Listener) -> None:
-    failing = Failing()
-    server = Server(listener, Service(observer=failing))
-    server.start()
-    with dialled(server):
-        failing.failed.wait(PATIENCE)
-        with pytest.raises(ZeroDivisionError):
-            server.close()
+def test_a_server_that_could_not_start_may_be_started_later() -> None:
+    with halloo.listen("127.0.0.1:0") as listener:
+        server = Server(listener.address)
+        with pytest.raises(halloo.AddressInUse):
+            server.start()
+    with server:
+        assert_echoes(server)
 
 
-def test_what_ended_a_thread_that_answers_is_raised_by_closing(listener: Listener) -> None:
-    failing = Failing()
-    server = Server(listener, Service(observer=failing, handler=RespondHandler(bytes.upper, "lines", b"")))
-    server.start()
-    with ExitStack() as cleanup:
-        cleanup.enter_context(dialled(server))
-        cleanup.callback(shut, server)
-        failing.failed.wait(PATIENCE)
-        with pytest.raises(ZeroDivisionError):
-            server.close()
+def test_a_server_can_be_asked_for_its_address_and_counts_after_its_end() -> None:
+    with Server() as server:
+        assert_echoes(server)
+        address = server.address
+    assert (server.address, server.snapshot().received_bytes) == (address, 5)
 
 
-def shut(server: Server) -> None:
-    """Close what closing left open when it failed itself."""
-    server._listener.close()
-    for sock in (server.loop._wakeup_reader, server.loop.wakeup_writer):
-        sock.close()
-    with suppress(ValueError):
-        server.loop.poller.close()
+def test_clients_of_several_servers_are_apart() -> None:
+    with Server(respond=bytes.upper) as one, Server() as other, connect(one.address) as client:
+        client.send(b"hello\n")
+        assert client.receive_line(timeout=PATIENCE) == b"HELLO\n"
+        assert_echoes(other)
 
 
-# In this thread, until a signal.
+def test_close_answers_what_the_client_has_sent() -> None:
+    size = 4 << 20
+    with Server(drain=PATIENCE) as server, connect(server.address) as client, ThreadPoolExecutor(2) as pool:
+        sending = pool.submit(client.send, bytes(size), timeout=PATIENCE)
+        client.receive_exactly(1, timeout=PATIENCE)
+        closing = pool.submit(server.close)
+        assert client.receive_exactly(size - 1, timeout=PATIENCE) == bytes(size - 1)
+        sending.result()
+        client.close()
+        closing.result()
 
 
-@pytest.fixture
-def run(listener: Listener) -> Iterator[Callable[[Callable[[], None]], Server]]:
-    """Run a server in the main thread, and call the function when its first client has come."""
-    with ExitStack() as cleanup:
-
-        def run(act: Callable[[], None]) -> Server:
-            server = cleanup.enter_context(Server(listener, Service(observer=Acting(act))))
-            cleanup.enter_context(dialled(server))
-            server.run()
-            return server
-
-        yield run
-
-
-Run = Callable[[Callable[[], None]], Server]
-each_signal = pytest.mark.parametrize("number", STOPPING, ids=lambda number: signal.Signals(number).name)
+@pytest.mark.parametrize("clients", ["closed", "idle"])
+def test_close_does_not_wait_for_clients_that_are_owed_nothing(clients: str) -> None:
+    server = Server(drain=PATIENCE).start()
+    connected = [connect(server.address) for _ in range(3)]
+    for client in connected:
+        client.send(b"hello")
+        client.receive_exactly(5)
+        if clients == "closed":
+            client.close()
+    began = time.monotonic()
+    server.close()
+    assert time.monotonic() - began < PATIENCE / 4
+    for client in connected:
+        client.close()
 
 
-@each_signal
-def test_a_signal_amid_a_turn_ends_it_after_the_turn(run: Run, number: int) -> None:
-    assert run(lambda: signal.raise_signal(number)).snapshot().accepted == 1
+def test_drain_bounds_the_wait_for_a_client_that_does_not_read() -> None:
+    with Server(drain=0.1) as server, connect(server.address) as client:
+        with pytest.raises(halloo.TimedOut):
+            client.send(bytes(64 << 20), timeout=0.1)
+        began = time.monotonic()
+        server.close()
+        assert time.monotonic() - began < PATIENCE / 4
 
 
-@each_signal
-def test_a_signal_while_it_waits_ends_it(run: Run, number: int) -> None:
-    """Python's handlers run in the main thread only, and that one waits: the wakeup descriptor has to end the wait."""
-    sender = threading.Thread(target=signal.raise_signal, args=[number])
-    run(sender.start)
-    sender.join()
+# Certificates.
 
 
-@each_signal
-def test_a_second_signal_changes_nothing(run: Run, number: int) -> None:
-    def twice() -> None:
-        signal.raise_signal(number)
-        signal.raise_signal(number)
-
-    run(twice)
+def test_clients_may_verify_the_certificate_by_its_fingerprint(secure: Server) -> None:
+    assert_echoes(secure, ClientTLS(fingerprint=secure.fingerprint))
 
 
-@each_signal
-def test_the_handlers_are_what_they_were(run: Run, number: int) -> None:
-    before = [signal.getsignal(each) for each in STOPPING]
-    run(lambda: signal.raise_signal(number))
-    assert [signal.getsignal(each) for each in STOPPING] == before
+def test_clients_may_verify_the_certificate_by_its_pem(secure: Server, tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_bytes(secure.ca_pem or b"")
+    context = ssl.create_default_context(cafile=str(tmp_path / "ca.pem"))
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    assert_echoes(secure, context)
 
 
-def test_the_wakeup_descriptor_is_what_it_was(run: Run) -> None:
-    one, other = socket.socketpair()
-    with one, other:
-        one.setblocking(False)
-        before = signal.set_wakeup_fd(one.fileno())
-        try:
-            run(lambda: signal.raise_signal(signal.SIGINT))
-        finally:
-            assert signal.set_wakeup_fd(before) == one.fileno()
+def test_a_client_context_trusts_the_server_and_no_other(secure: Server) -> None:
+    assert_echoes(secure, secure.client_context())
+    with Server("tls://localhost:0") as other, pytest.raises(halloo.Untrusted):
+        connect(other.address, tls=secure.client_context())
 
 
-def test_in_another_thread_it_leaves_signals_alone(listener: Listener) -> None:
-    handler = signal.getsignal(signal.SIGINT)
-    seen: list[object] = []
-    observer = Acting(lambda: seen.append(signal.getsignal(signal.SIGINT)))
-    with Server(listener, Service(observer=observer)) as s:
-        thread = threading.Thread(target=s.run)
-        thread.start()
-        assert_served(s)
-        s.loop.stop()
-        thread.join()
-    assert seen == [handler]
+def test_a_certificate_of_files_is_the_one_in_the_file(folder: Path) -> None:
+    with Server("tls://localhost:0", tls=ServerTLS(cert=folder / "cert.pem", key=folder / "key.pem")) as server:
+        assert server.ca_pem == (folder / "cert.pem").read_bytes()
+        assert_echoes(server, ClientTLS(ca=folder / "ca.pem"))
+
+
+def test_a_server_without_tls_has_no_certificate() -> None:
+    with Server() as server:
+        assert (server.fingerprint, server.ca_pem) == (None, None)
+        with pytest.raises(halloo.UsageError, match="no address is tls://"):
+            server.client_context()
+
+
+def server_context(folder: Path) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
+    return context
+
+
+def test_either_side_takes_an_ssl_context(folder: Path) -> None:
+    with Server("tls://localhost:0", tls=server_context(folder)) as server:
+        assert_echoes(server, ssl.create_default_context(cafile=str(folder / "ca.pem")))
+        assert (server.fingerprint, server.ca_pem) == (None, None)
+        with pytest.raises(halloo.UsageError, match=r"certificate in an ssl\.SSLContext is not known"):
+            server.client_context()
+
+
+def test_a_context_for_the_other_role_is_refused(folder: Path) -> None:
+    with pytest.raises(halloo.UsageError, match=r"^tls is an ssl\.SSLContext that is not for servers"):
+        Server("tls://localhost:0", tls=ssl.create_default_context()).start()
+    with pytest.raises(halloo.UsageError, match=r"^tls is an ssl\.SSLContext that is not for clients"):
+        connect("tls://localhost:1", tls=server_context(folder))

@@ -98,7 +98,7 @@ def test_the_first_client_after_a_long_pause_is_not_idle(make_stage: MakeStage) 
 
 
 def test_the_idle_timeout_applies_to_handlers_too(make_stage: MakeStage) -> None:
-    stage = make_stage(Limits(idle_timeout=2), handler=RespondHandler(bytes.upper, "lines", b""))
+    stage = make_stage(Limits(idle_timeout=2), handler=RespondHandler(bytes.upper, "line", b""))
     client = stage.connect()
     stage.elapse_in_steps(3)
     assert ended(client)

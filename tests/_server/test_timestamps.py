@@ -26,6 +26,7 @@ from halloo._core.probe import (
 )
 from halloo._core.tls_options import ClientTLS
 from halloo._net import socket_options
+from halloo._net.connector import dial
 from halloo._server.connections import THROTTLED, WRITE_PENDING
 from halloo._server.poller import Poller, Selector
 from halloo._server.timestamps import ProbeTimestamper, TimestampingHandler, TimestampPoller
@@ -422,7 +423,7 @@ def test_a_probe_gets_a_timestamp_in_every_scheme(which: int, tmp_path: Path) ->
     if place.startswith("unix:") and not hasattr(socket, "AF_UNIX"):
         pytest.skip("needs Unix sockets")
     tls = ClientTLS(insecure=True) if place.startswith("tls:") else None
-    with halloo.serving(place, timestamps=True) as server, halloo.connect(server.address, tls=tls) as connection:
+    with halloo.Server(place, timestamps=True) as server, dial(server.address, timeout=TIMEOUT, tls=tls) as connection:
         for number in range(3):
             began = time.time_ns()
             connection.send(PROBES.encode(number, began))
@@ -434,14 +435,14 @@ def test_a_probe_gets_a_timestamp_in_every_scheme(which: int, tmp_path: Path) ->
 
 def test_a_server_without_timestamps_changes_nothing() -> None:
     for place in ("127.0.0.1:0", "udp://127.0.0.1:0"):
-        with halloo.serving(place) as server, halloo.connect(server.address) as connection:
+        with halloo.Server(place) as server, dial(server.address, timeout=TIMEOUT) as connection:
             connection.send(probe(0))
             assert connection.receive(timeout=TIMEOUT) == probe(0)
 
 
 def test_the_schemes_of_one_server_count_together() -> None:
-    with halloo.serving("127.0.0.1:0", "udp://127.0.0.1:0", timestamps=True) as server:
+    with halloo.Server("127.0.0.1:0", "udp://127.0.0.1:0", timestamps=True) as server:
         for number, address in enumerate(server.addresses):
-            with halloo.connect(address) as connection:
+            with dial(address, timeout=TIMEOUT) as connection:
                 connection.send(probe(number))
                 assert counts(probe(number), connection.receive(timeout=TIMEOUT))[0] == number + 1

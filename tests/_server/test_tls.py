@@ -11,7 +11,7 @@ import trustme
 
 from halloo._core.limits import HANDSHAKE, Limits
 from halloo._core.tls_options import ServerTLS
-from halloo._net.tls import server_context
+from halloo._net.tls import TlsServer
 from halloo._server.acceptor import Endpoint
 from halloo._server.closer import LINGER_TIMEOUT
 from halloo._server.handlers import RespondHandler
@@ -37,7 +37,7 @@ def files(ca: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> ServerTLS
 
 @pytest.fixture(params=MAKERS)
 def make_stage(request: pytest.FixtureRequest, files: ServerTLS) -> Iterator[Callable[..., Stage]]:
-    context, _ = server_context(ServerTLS(cert=files.cert))
+    context = TlsServer(ServerTLS(cert=files.cert)).context
     with ExitStack() as cleanup:
         yield lambda limits=None, **options: cleanup.enter_context(
             Stage(limits, **{"poller": request.param(), "context": context} | options)
@@ -200,7 +200,7 @@ def test_plain_and_encrypted_listeners_can_be_served_together(stage: Stage, clie
 
 
 def test_a_function_may_answer_over_tls(make_stage: MakeStage, client_context: ssl.SSLContext) -> None:
-    stage = make_stage(handler=RespondHandler(bytes.upper, "lines", b"welcome\n"))
+    stage = make_stage(handler=RespondHandler(bytes.upper, "line", b"welcome\n"))
     client = TlsClient(stage, client_context).do_handshake()
     assert client.read(8) == b"welcome\n"
     assert client.exchange(b"hello\n") == b"HELLO\n"
@@ -341,7 +341,7 @@ def test_a_reset_before_accept_does_not_affect_other_clients(
 def test_a_client_with_the_requested_certificate_is_served(
     make_stage: MakeStage, files: ServerTLS, ca: trustme.CA, client_context: ssl.SSLContext
 ) -> None:
-    context, _ = server_context(files)
+    context = TlsServer(files).context
     ca.issue_cert("client@example.org").configure_cert(client_context)
     assert TlsClient(make_stage(context=context), client_context).do_handshake().exchange(b"hello") == b"hello"
 
@@ -350,7 +350,7 @@ def test_a_client_with_the_requested_certificate_is_served(
 def test_a_client_with_no_or_a_wrong_certificate_is_refused_and_counted(
     make_stage: MakeStage, files: ServerTLS, client_context: ssl.SSLContext, wrong_certificate: bool
 ) -> None:
-    context, _ = server_context(files)
+    context = TlsServer(files).context
     stage = make_stage(context=context)
     if wrong_certificate:
         trustme.CA().issue_cert("client@example.org").configure_cert(client_context)

@@ -21,7 +21,7 @@ from halloo._net.listener import listen
 from halloo._server.closer import drain
 from halloo._server.connections import DATAGRAM, FREE
 from halloo._server.poller import READ
-from halloo._server.server import Server, Service
+from halloo._server.running import RunningServer, Service
 from halloo._server.udp import (
     ANCILLARY_SIZE,
     MAX_NEW_PEERS,
@@ -681,7 +681,7 @@ def test_datagrams_and_bytes_are_counted(make_stage: MakeStage) -> None:
 @pytest.mark.parametrize("host", LOOPBACK)
 def test_datagrams_dropped_by_the_kernel_are_counted(host: str) -> None:
     listener = listen(Address("udp", host, 0), buffer=8192)
-    with Server(listener, Service()) as server, unconnected(host) as sender:
+    with RunningServer(listener, Service()) as server, unconnected(host) as sender:
         for _ in range(100):
             sender.sendto(pattern(1000), listener.sockets[0].getsockname())
         assert 50 < server.snapshot().dropped < 100
@@ -840,7 +840,7 @@ def test_a_sender_that_keeps_sending_does_not_extend_drain() -> None:
         while loop.snapshot().messages < 10_000:
             loop.turn(1)
         began = time.monotonic()
-        listener.turn_away()
+        listener.refuse_new()
         drain(loop, TIMEOUT, close_listener=listener.close)
         assert time.monotonic() - began < TIMEOUT / 2
     finally:

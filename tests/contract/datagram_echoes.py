@@ -20,10 +20,10 @@ import pytest
 import halloo
 from bench import servers
 from halloo._core.limits import Limits
-from halloo._net.datagrams import QUEUE, WHOLE
+from halloo._net.datagrams import DATAGRAM_ROOM, QUEUE
 from halloo._net.listener import listen
 from halloo._server.poller import Epoll, Poller, Selector
-from halloo._server.server import Server
+from halloo._server.running import RunningServer
 from halloo._server.udp import UDP_GRO
 from tests.contract.echoes import LIMITS, PollerService
 from tests.programs import PYTHON, started
@@ -52,7 +52,7 @@ def looping(
 ) -> Iterator[Echo]:
     """Run halloo's loop."""
     listener = listen(place)
-    with Server(listener, PollerService(poller=poller, limits=limits or Limits())) as server:
+    with RunningServer(listener, PollerService(poller=poller, limits=limits or Limits())) as server:
         if not batches:
             for sock in listener.sockets:
                 sock.setsockopt(socket.IPPROTO_UDP, UDP_GRO, 0)
@@ -65,7 +65,7 @@ def public(
     place: str, hosts: tuple[str, ...], respond: Callable[[bytes], bytes] | None = None, *, timestamps: bool = False
 ) -> Iterator[Echo]:
     """Run the public server."""
-    with halloo.serving(place, respond=respond, timestamps=timestamps) as server:
+    with halloo.Server(place, respond=respond, timestamps=timestamps) as server:
         yield Echo(hosts, server.address.port)
 
 
@@ -80,7 +80,7 @@ def reference() -> Iterator[Echo]:
         def serve() -> None:
             while not stopping.is_set():
                 with suppress(ConnectionError):  # Windows reports a closed earlier sender so
-                    data, peer = sock.recvfrom(WHOLE)
+                    data, peer = sock.recvfrom(DATAGRAM_ROOM)
                     sock.sendto(data, peer)
 
         thread = threading.Thread(target=serve, name="reference")

@@ -30,7 +30,7 @@ from halloo._net.listener import Listener, listen
 from halloo._server.acceptor import Endpoint
 from halloo._server.handlers import Handler, RespondHandler
 from halloo._server.poller import READ_NORMAL, Epoll, Poller, Selector
-from halloo._server.server import Server, Service
+from halloo._server.running import RunningServer, Service
 from halloo._server.tcp import Loop
 from tests.contract.encrypted import TlsSocket
 from tests.programs import PYTHON, started
@@ -85,7 +85,7 @@ def looping(
 ) -> Iterator[Connect]:
     """Run halloo's loop."""
     service = PollerService(poller=poller, handler=handler(), limits=limits or Limits(), busy_poll=busy_poll)
-    with Server(listen("127.0.0.1:0"), service) as server:
+    with RunningServer(listen("127.0.0.1:0"), service) as server:
         server.start()
         yield partial(connected, server.address.host, server.address.port)
 
@@ -93,7 +93,7 @@ def looping(
 @contextmanager
 def unix() -> Iterator[Connect]:
     """Run the loop on a Unix socket."""
-    with tempfile.TemporaryDirectory() as folder, halloo.serving(f"unix:{folder}/halloo") as server:
+    with tempfile.TemporaryDirectory() as folder, halloo.Server(f"unix:{folder}/halloo") as server:
 
         def connect() -> socket.socket:
             sock = socket.socket(socket.AF_UNIX)
@@ -114,7 +114,7 @@ def encrypted(limits: Limits | None = None, *, timestamps: bool = False) -> Iter
     ca.issue_cert("localhost").configure_cert(served)
     ca.configure_trust(trusting)
     service = Service(context=served, limits=limits or Limits(), timestamps=timestamps)
-    with Server(listen("tls://127.0.0.1:0"), service) as server:
+    with RunningServer(listen("tls://127.0.0.1:0"), service) as server:
         server.start()
 
         def connect() -> socket.socket:
@@ -148,7 +148,7 @@ def measure() -> AbstractContextManager[Connect]:
 @contextmanager
 def public(limits: Limits | None = None, *, timestamps: bool = False) -> Iterator[Connect]:
     """Run the public server."""
-    with halloo.serving(limits=limits, timestamps=timestamps) as server:
+    with halloo.Server(limits=limits, timestamps=timestamps) as server:
         yield partial(connected, server.address.host, server.address.port)
 
 

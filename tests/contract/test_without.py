@@ -55,8 +55,8 @@ def test_the_contract_for_datagrams_is_kept() -> None:
 
 @pytest.mark.timeout(120)
 def test_the_loop_passes_its_tests() -> None:
-    rooms = ["poller", "tcp", "handlers", "server"]
-    assert count_passed(*(f"tests/_server/test_{room}.py" for room in rooms)) > 90
+    modules = ["poller", "tcp", "handlers", "running"]
+    assert count_passed(*(f"tests/_server/test_{module}.py" for module in modules)) > 90
 
 
 @pytest.mark.timeout(120)
@@ -95,7 +95,7 @@ def test_the_default_poller_is_the_portable_one() -> None:
 def test_serving_and_connect_work() -> None:
     program = (
         "import halloo\n"
-        "with halloo.serving() as server, halloo.connect(server.address, timeout=20) as connection:\n"
+        "with halloo.Server() as server, halloo.connect(server.address, timeout=20) as connection:\n"
         "    connection.send(bytes(5_000_000))\n"
         "    print(connection.receive_exactly(5_000_000) == bytes(5_000_000))\n"
         "    connection.send_eof()\n"
@@ -149,7 +149,7 @@ def test_more_clients_than_select_can_watch_do_not_stop_the_server() -> None:
     program = (
         "import os, resource\n" + HIDE + "import halloo, socket\n"
         "resource.setrlimit(resource.RLIMIT_NOFILE, (2000, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))\n"
-        "server = halloo.serving('127.0.0.1:0')\n"
+        "server = halloo.Server('127.0.0.1:0')\n"
         "address = server.__enter__().address\n"
         "first = socket.create_connection((address.host, address.port), 5)\n"
         "first.sendall(b'hello')\n"

@@ -86,7 +86,7 @@ _TRANSFORMS: dict[str, Transform] = {"upper": bytes.upper, "lower": bytes.lower,
 
 
 Stdin = Literal["pty", "pipe", "none"]
-Shape = Literal["typed", "piped", "told", "own"]
+Shape = Literal["typed", "piped", "argument", "own"]
 
 _CLIENT_PLACEHOLDER = re.compile(r"\{(host|port|msg)\}|\b(HOST|PORT|MSG)\b")
 
@@ -114,14 +114,14 @@ class ClientSpec:
 
     @property
     def shape(self) -> Shape:
-        """How the client gets the message: typed at a prompt, piped, told by an argument, or it has its own."""
+        """How the client gets the message: typed at a prompt, piped, as an argument, or it has its own."""
         has_message = "msg" in self._placeholders
         if self.stdin == "pipe":
             return "piped"
         if self.stdin == "pty":
             return "typed"
         if has_message:
-            return "told"
+            return "argument"
         return "own" if self.stdin == "none" else "typed"
 
     @property

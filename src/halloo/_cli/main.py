@@ -6,6 +6,7 @@ imported when the command runs.
 
 import logging
 import os
+import re
 import signal
 import sys
 import traceback
@@ -30,6 +31,7 @@ COMMANDS = {
 CHECK, CHECK_HELP = "check", "Test an echo server or client, case by case, and report what is wrong with it."
 
 PEER_FAILED, LOCAL, INTERRUPTED = 1, 2, 128 + signal.SIGINT
+ARGUMENT = re.compile(r"\b([a-z_]+)=(?:True\b)?")  # of a remedy: "give ca= or insecure=True"
 
 
 def application(arguments: list[str]) -> App:
@@ -123,10 +125,11 @@ def _message(error: Exception, arguments: list[str]) -> str:
     """Write an error on one line, with the next step and without characters that control a terminal."""
     if isinstance(error.__cause__, HallooError) and isinstance(error, CycloptsError):
         error = error.__cause__
-    if isinstance(error, UsageError) and error.argument:
-        text = _flag(error.argument, arguments) + str(error).removeprefix(error.argument)
-    elif isinstance(error, HallooError):
-        text = str(error)
+    if isinstance(error, HallooError):
+        named = error.argument if isinstance(error, UsageError) else ""
+        fact = f"{_flag(named, arguments)} {error.fact}" if named else error.fact
+        remedy = ARGUMENT.sub(lambda found: _flag(found[1], arguments), error.remedy)
+        text = f"{fact}; {remedy}" if remedy else fact
     elif isinstance(error, OSError):
         text = f"{(error.strerror or str(error)).lower()}; look at the input and output of the command"
     else:
@@ -137,6 +140,8 @@ def _message(error: Exception, arguments: list[str]) -> str:
 
 def _flag(name: str, arguments: list[str]) -> str:
     """Give the flag of a library argument such as `limits.max_bytes`; the name itself if the command has none."""
+    if name == "family":
+        return "-4 or -6"
     _, apps, _ = application(arguments).parse_commands(arguments)
     for argument in apps[-1].assemble_argument_collection():
         if argument.field_info.name == name.rpartition(".")[2] and argument.index is None:

@@ -11,6 +11,7 @@ from typing import Annotated
 
 from cyclopts import Parameter, Token
 
+from halloo._core.arguments import Family
 from halloo._core.limits import HANDSHAKE, STALL, Limits
 from halloo._core.tls_options import ClientTLS, ServerTLS
 from halloo._core.units import SECOND, count, duration, rate, size
@@ -75,7 +76,7 @@ class Families:
     """Use IPv6 only."""
 
     @property
-    def version(self) -> int | None:
+    def version(self) -> Family | None:
         """The only version allowed, 4 or 6; None when neither or both are given."""
         if self.ipv4 == self.ipv6:
             return None

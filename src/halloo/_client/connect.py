@@ -12,13 +12,14 @@ from typing import Self
 
 from halloo._core import arguments
 from halloo._core.address import PORT, Address, parse
+from halloo._core.arguments import Family
 from halloo._core.escape import EscapingDecoder, quoted
 from halloo._core.framing import split_chunks, split_lines
 from halloo._core.tls_options import ClientTLS
 from halloo._net.connection import CHUNK, Connection
-from halloo._net.connector import connect
+from halloo._net.connector import CONNECT_TIMEOUT, dial
 from halloo._net.datagram_exchange import exchange_datagrams
-from halloo._net.datagrams import MOST
+from halloo._net.datagrams import MAX_DATAGRAM, DatagramConnection
 from halloo._net.duplex import duplex
 from halloo.errors import IncompleteRead, Reset, TimedOut, UsageError
 
@@ -45,7 +46,7 @@ def client(
     *,
     timeout: float = TIMEOUT,
     size: int | None = None,
-    family: int | None = None,
+    family: Family | None = None,
     tls: ClientTLS | None = None,
 ) -> ConnectReport:
     """Prompt with `Send:`, send each line and print `Received 'text'`, until a blank line.
@@ -63,38 +64,42 @@ def client(
         address = replace(address, port=port)
     if size is not None and address.scheme != "udp":
         raise UsageError("is for datagrams", "write udp:// before the host, or leave it out", argument="size")
-    if isinstance(size, int) and not 0 < size <= MOST:
-        fact = f"must be 1 to {MOST} bytes, not {size}"
+    if isinstance(size, int) and not 0 < size <= MAX_DATAGRAM:
+        fact = f"must be 1 to {MAX_DATAGRAM} bytes, not {size}"
         raise UsageError(fact, "a datagram carries no more; or use tcp://", argument="size")
-    arguments.whole("size", size, 1, MOST, none=True)
-    with connect(address, family=family, tls=tls) as connection:
+    arguments.whole("size", size, 1, MAX_DATAGRAM, none=True)
+    with dial(address, timeout=CONNECT_TIMEOUT, family=family, tls=tls) as connection:
         report_slow_attempts(connection)
         if sys.stdin.isatty():
             return _interact(connection, timeout)
-        if connection.datagrams:
+        if isinstance(connection, DatagramConnection):
             return _pipe_datagrams(connection, timeout, size)
         with Printer() as printer:
             result = duplex(connection, standard_input(), printer, timeout=timeout)
         return ConnectReport(connection.address, result.sent_bytes, result.received_bytes, result.finished)
 
 
-def _pipe_datagrams(connection: Connection, timeout: float, size: int | None) -> ConnectReport:
-    datagrams = split_lines(standard_input(), MOST) if size is None else split_chunks(standard_input(), size)
+def _pipe_datagrams(connection: DatagramConnection, timeout: float, size: int | None) -> ConnectReport:
+    datagrams = split_lines(standard_input(), MAX_DATAGRAM) if size is None else split_chunks(standard_input(), size)
     with Printer() as printer:
         result = exchange_datagrams(connection, datagrams, printer, timeout=timeout)
     lost = max(result.sent - result.received, 0)
     return ConnectReport(connection.address, result.sent_bytes, result.received_bytes, True, result.sent, lost)
 
 
-def _interact(connection: Connection, timeout: float) -> ConnectReport:
+def _interact(connection: Connection | DatagramConnection, timeout: float) -> ConnectReport:
     with suppress(ImportError):
         import readline  # noqa: F401, PLC0415 - importing it gives input() line editing and history, where it exists
-    session = _DatagramSession(connection, timeout) if connection.datagrams else _StreamSession(connection, timeout)
+    datagrams = isinstance(connection, DatagramConnection)
+    session = _DatagramSession(connection, timeout) if datagrams else _StreamSession(connection, timeout)
     try:
         for line in _typed_lines():
             session.print_pending()
             session.send_line(os.fsencode(line) + b"\n")
-        connection.send_eof()
+        if isinstance(connection, DatagramConnection):
+            connection.check_refused()
+        else:
+            connection.send_eof()
         session.print_pending()
     except KeyboardInterrupt:
         print(flush=True)
@@ -118,7 +123,7 @@ def _typed_lines() -> Iterator[str]:
 class _StreamSession:
     """Lines and replies over a stream: a reply ends with its newline or, without one, with a pause."""
 
-    def __init__(self, connection: Connection, timeout: float) -> None:
+    def __init__(self, connection: Connection | DatagramConnection, timeout: float) -> None:
         self._connection = connection
         self._timeout = timeout
         self._sent_bytes = self._received_bytes = 0
@@ -166,7 +171,7 @@ class _StreamSession:
 class _DatagramSession(_StreamSession):
     """Lines and replies as datagrams, any of which may be lost, late or duplicated."""
 
-    def __init__(self, connection: Connection, timeout: float) -> None:
+    def __init__(self, connection: Connection | DatagramConnection, timeout: float) -> None:
         super().__init__(connection, timeout)
         self._sent: list[bytes] = []
         self._received = 0
@@ -244,7 +249,7 @@ class Printer:
         self._open_line = not text.endswith("\n") if text else self._open_line
 
 
-def report_slow_attempts(connection: Connection) -> None:
+def report_slow_attempts(connection: Connection | DatagramConnection) -> None:
     """Name each address that was tried first and failed slowly."""
     for attempt in connection.attempts:
         if attempt.seconds >= SLOW_ATTEMPT:

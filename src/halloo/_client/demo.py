@@ -14,7 +14,7 @@ from pathlib import Path
 from halloo._core.units import show_size
 from halloo._net.connector import connect
 from halloo._net.duplex import duplex
-from halloo._server.serve import serving
+from halloo._server.server import Server
 
 LINES = ("Hello world", "héllo, wörld", "a longer line: " + "la " * 15)
 BULK = bytes(range(256)) * 4096
@@ -31,7 +31,7 @@ class DemoReport:
 def demo() -> DemoReport:
     """Start a server, send it messages, print both sides and the next command to type."""
     identical = 0
-    with serving() as server:
+    with Server() as server:
         print(f"server: listening on {server.address}")
         with connect(server.address) as connection:
             print(f"client: connected to {connection.address}")

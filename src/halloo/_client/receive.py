@@ -8,7 +8,9 @@ from dataclasses import dataclass
 
 from halloo._client.connect import Printer
 from halloo._core.address import Address, AddressLike
+from halloo._core.arguments import Family
 from halloo._core.tls_options import ServerTLS
+from halloo._net.datagrams import DatagramConnection
 from halloo._net.listener import listen
 from halloo._server.log import print_fingerprint
 
@@ -25,7 +27,7 @@ def receive(
     address: AddressLike,
     *,
     timeout: float | None = None,
-    family: int | None = None,
+    family: Family | None = None,
     tls: ServerTLS | None = None,
 ) -> ReceiveReport:
     """Accept one client, within `timeout` seconds or without limit, and print `Received: ` and everything it sends.
@@ -39,12 +41,12 @@ def receive(
         print_fingerprint(listener)
         for bound in listener.addresses:
             print(f"listening on {bound}", file=sys.stderr, flush=True)
-        with listener.accept(timeout=timeout) as connection:
+        with listener.accept_any(timeout=timeout) as connection:
             print("Received:  ", end="", flush=True)
             received = 0
             try:
                 with Printer() as printer:
-                    for chunk in [connection.receive()] if connection.datagrams else connection:
+                    for chunk in [connection.receive()] if isinstance(connection, DatagramConnection) else connection:
                         printer(chunk)
                         received += len(chunk)
             finally:

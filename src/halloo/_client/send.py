@@ -8,10 +8,11 @@ from collections.abc import Iterable
 from contextlib import suppress
 
 from halloo._client.connect import TIMEOUT, ConnectReport, Printer, report_slow_attempts, standard_input
-from halloo._core.address import AddressLike
+from halloo._core.address import AddressLike, parse
+from halloo._core.arguments import Family
 from halloo._core.tls_options import ClientTLS
-from halloo._net.connection import Connection
-from halloo._net.connector import connect
+from halloo._net.connector import CONNECT_TIMEOUT, dial
+from halloo._net.datagrams import DatagramConnection
 from halloo._net.duplex import duplex
 from halloo.errors import TimedOut
 
@@ -25,7 +26,7 @@ def send(
     *,
     reply: bool = False,
     timeout: float = TIMEOUT,
-    family: int | None = None,
+    family: Family | None = None,
     tls: ClientTLS | None = None,
 ) -> ConnectReport:
     """Send `message`, or standard input if it is None, and half-close; `reply` prints the reply.
@@ -35,9 +36,9 @@ def send(
     Received data is printed first.
     """
     source: Iterable[bytes] = standard_input() if message is None else [message]
-    with connect(address, family=family, tls=tls) as connection:
+    with dial(parse(address), timeout=CONNECT_TIMEOUT, family=family, tls=tls) as connection:
         report_slow_attempts(connection)
-        if connection.datagrams:
+        if isinstance(connection, DatagramConnection):
             return _send_datagram(connection, b"".join(source), timeout if reply else None)
         if not reply:
             result = duplex(connection, source, len, timeout=timeout, linger=LINGER)
@@ -47,7 +48,7 @@ def send(
         return ConnectReport(connection.address, result.sent_bytes, result.received_bytes, result.finished)
 
 
-def _send_datagram(connection: Connection, datagram: bytes, timeout: float | None) -> ConnectReport:
+def _send_datagram(connection: DatagramConnection, datagram: bytes, timeout: float | None) -> ConnectReport:
     """Send it and wait for a reply; with `timeout` None, wait only for an ICMP error (Refused)."""
     connection.send(datagram)
     reply = b""

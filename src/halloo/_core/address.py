@@ -1,12 +1,13 @@
 """Parse and format addresses: `8888`, `[::1]:8888`, `udp://host`. Pure: no I/O, no clock, no randomness.
 
-Knows how they are spelled. Knows no resolver and no socket: whether a host exists is for others to find out.
+Whether a host exists is for the resolver to find out.
 """
 
 import ipaddress
 import re
 from dataclasses import dataclass
 
+from halloo._core import arguments
 from halloo.errors import AddressError
 
 PORT = 8888  # the tutorial's
@@ -22,16 +23,43 @@ _PORT_DIGITS = 5
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """One place to listen on or to connect to.
+    """An address to listen on or to connect to.
 
-    `host` is None when only a port was given (a server's loopback, a client's localhost) and empty for every interface.
-    `path` is set for `unix:` alone. `str()` writes it so that `parse()` reads the same again.
+    `scheme` is tcp, udp, tls or unix. `host` is None where only a port was given (loopback for a server, localhost for
+    a client), and empty for every interface. `path` is set for `unix` alone. `Address.parse(str(address))` equals
+    `address`. Raises UsageError for parts that no address has.
     """
 
     scheme: str = "tcp"
     host: str | None = None
     port: int = PORT
     path: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.scheme not in SCHEMES:
+            remedy = f"the scheme is one of {', '.join(SCHEMES)}; Address.parse reads {_FORMS.removeprefix('write ')}"
+            raise AddressError(f"{self.scheme!r} is not a scheme", remedy)
+        if (self.scheme == "unix") != (self.path is not None):
+            raise AddressError("path is for the scheme unix, which needs one", "Address('unix', path='/run/echo')")
+        for name in ("host", "path"):
+            arguments.instance(name, getattr(self, name), str, type(None), what="text or None")
+        arguments.whole("port", self.port, 0, _HIGHEST_PORT)
+
+    @classmethod
+    def parse(cls, text: "AddressLike") -> "Address":
+        """Parse an address as the command line spells it; a port number, a (host, port) pair or an Address will do.
+
+        >>> Address.parse("udp://[::1]:9000")
+        Address(scheme='udp', host='::1', port=9000, path=None)
+
+        Raises AddressError.
+        """
+        return parse(text)
+
+    @property
+    def sockaddr(self) -> tuple[str, int] | str:
+        """The address as the socket module takes it, in `connect` or `bind`: (host, port), or a Unix socket's path."""
+        return (self.host or "", self.port) if self.path is None else self.path
 
     def __str__(self) -> str:
         if self.path is not None:
@@ -49,7 +77,7 @@ class Address:
 
     @property
     def loopback(self) -> bool:
-        """Whether the address names this machine and nobody else's, as far as its spelling tells."""
+        """Whether the address is this machine's own, as far as its spelling tells."""
         if self.host in (None, "localhost") or self.path is not None:
             return True
         return is_ip(self.host or "") and ipaddress.ip_address(self.host or "").is_loopback
@@ -59,27 +87,23 @@ AddressLike = str | int | tuple[str, int] | Address
 
 
 def parse(text: AddressLike) -> Address:
-    """Read an address as the command line spells it; a port number and a (host, port) pair will do too.
-
-    >>> parse("udp://[::1]:9000")
-    Address(scheme='udp', host='::1', port=9000, path=None)
-
-    Raises AddressError.
-    """
+    """Do the work of `Address.parse`."""
     match text:
         case Address():
             return text
+        case bool():
+            pass
         case int():
             return Address(port=_port(str(text), str(text)))
-        case (host, port, *_):
-            return Address(host=_host(str(host), f"{host}"), port=_port(str(port), f"{host}:{port}"))
+        case (str(host), int(port), *_):
+            return Address(host=_host(host, host), port=_port(str(port), f"{host}:{port}"))
         case str():
             return _spelled(text)
     raise AddressError(f"{text!r} is not an address", _FORMS)
 
 
 def is_ip(host: str) -> bool:
-    """Whether the host is an IP address, and not a name."""
+    """Tell an IP address from a name."""
     try:
         ipaddress.ip_address(host)
     except ValueError:
@@ -111,7 +135,7 @@ def _unix(text: str) -> Address:
 
 
 def _split(rest: str, text: str) -> tuple[str, str | None]:
-    """Part host and port: the port is None when there is none."""
+    """Split host and port; the port is None when there is none."""
     if rest.startswith("["):
         inside, bracket, after = rest[1:].partition("]")
         if not bracket or (after and not after.startswith(":")):

@@ -20,9 +20,8 @@ def seconds(name: str, value: object, *, none: bool = True, positive: bool = Fal
     if math.isinf(number) and number > 0:
         raise UsageError(f"must be finite, not {_short(value)}", "None means for ever" if none else "", argument=name)
     if number < 0 or (positive and not number):
-        raise UsageError(
-            f"must be {'more than' if positive else 'at least'} 0 seconds, not {_short(value)}", argument=name
-        )
+        low = "more than 0" if positive else "at least 0"
+        raise UsageError(f"must be {low} seconds, not {_short(value)}", argument=name)
 
 
 def whole(name: str, value: object, low: int, high: int | None = None, *, none: bool = False) -> None:
@@ -42,21 +41,21 @@ def amount(name: str, value: object, *, low: float = 0) -> None:
         return
     number = _number(name, value, "a number or None")
     if not low < number < math.inf:
-        raise UsageError(
-            f"must be more than {low:g} and finite, not {_short(value)}", "None means no limit", argument=name
-        )
+        fact = f"must be more than {low:g} and finite, not {_short(value)}"
+        raise UsageError(fact, "None means no limit", argument=name)
 
 
 def family(value: object) -> None:
     """Check an address family: 4, 6, or None for either."""
     if value is not None and (value not in (4, 6) or type(value) is not int):
-        raise UsageError(
-            f"must be 4, 6 or None, not {_short(value)}", "4 is IPv4, 6 is IPv6, None either", argument="family"
-        )
+        fact = f"must be 4, 6 or None, not {_short(value)}"
+        raise UsageError(fact, "4 is IPv4, 6 is IPv6, None either", argument="family")
 
 
 def payload(name: str, value: object) -> memoryview:
     """Check that an argument holds bytes, and view it as such: `bytes(5)` would be five zero bytes."""
+    if type(value) is bytes:
+        return memoryview(value)
     if isinstance(value, str):
         raise UsageError(f"must be bytes, not the str {_short(value)}", f"encode it: {name}.encode()", argument=name)
     try:

@@ -11,7 +11,7 @@ to a reply. Lines keep their own ending, so a client that ends lines with "\r\n"
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Protocol
+from typing import Literal, Protocol
 
 from halloo.errors import IncompleteRead, MessageTooLong
 
@@ -146,7 +146,7 @@ class LengthFramer:
         return len(answer).to_bytes(_PREFIX_SIZE) + answer
 
 
-FRAMERS: dict[str, Callable[[], Framer]] = {"lines": LineFramer, "raw": RawFramer, "length": LengthFramer}
+FRAMERS: dict[str, Callable[[], Framer]] = {"line": LineFramer, "raw": RawFramer, "length": LengthFramer}
 
 
 def split_lines(chunks: Iterable[bytes], max_size: int) -> Iterator[bytes]:
@@ -178,3 +178,6 @@ def split_chunks(chunks: Iterable[bytes], size: int) -> Iterator[bytes]:
 def _pieces(data: bytes, size: int) -> Iterator[bytes]:
     for start in range(0, len(data), size):
         yield data[start : start + size]
+
+
+Framing = Literal["line", "raw", "length"]

@@ -1,6 +1,6 @@
-"""State what one client may take, and decide whether it is too much. Pure: no I/O, no clock, no randomness.
+"""Limits on what clients may use, and the decisions that keep them. Pure: no I/O, no clock, no randomness.
 
-Knows numbers. Knows no socket and no clock: times are seconds on whatever clock the caller reads.
+Times are seconds of whatever clock the caller reads.
 """
 
 import ipaddress
@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from functools import lru_cache
 
-from halloo.errors import AddressError, UsageError
+from halloo._core import arguments
+from halloo.errors import AddressError
 
 STALL = 60.0  # seconds
 HANDSHAKE = 10.0  # seconds
@@ -17,84 +18,107 @@ BURST = 0.25  # seconds of its rate that a connection may take at once after a p
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What a server puts up with; None is no limit. Times are seconds, sizes bytes, the rate bytes a second."""
+    """What clients of a server may use. None is no limit; times are seconds, sizes bytes, rates bytes a second.
 
-    idle_timeout: float | None = None  # without a byte either way
-    max_lifetime: float | None = None  # of a connection
-    stall_timeout: float | None = STALL  # without reading what it is owed
-    handshake_timeout: float = HANDSHAKE  # until TLS is agreed
+    idle_timeout: without a byte in either direction.
+    max_lifetime: of a connection.
+    stall_timeout: without reading an answer that is waiting.
+    handshake_timeout: until TLS is agreed.
+    max_connections: open at once; further ones are closed.
+    max_per_host: open at once from one IP address; further ones are closed.
+    max_bytes: received from one connection, or in one datagram.
+    rate_limit: received from one connection, or in datagrams from one host, which are then dropped.
+    max_memory: answers waiting for all clients together.
+    buffer: of the kernel in each direction, and of one read.
+    allow: networks or addresses; when it names any, only their clients are accepted.
+    deny: networks or addresses whose clients are never accepted.
+    any_port: answer datagrams from the ports of other services too, which an attacker may have forged.
+
+    Raises UsageError for a value that is none of these, AddressError for a network that is none.
+    """
+
+    idle_timeout: float | None = None
+    max_lifetime: float | None = None
+    stall_timeout: float | None = STALL
+    handshake_timeout: float = HANDSHAKE
     max_connections: int | None = None
     max_per_host: int | None = None
-    max_bytes: int | None = None  # received from one connection, or in one datagram
-    rate_limit: int | None = None  # received from one connection, or in datagrams from one host
-    max_memory: int | None = None  # owed to all clients together
-    buffer: int | None = None  # of the kernel, each way, and of one read
+    max_bytes: int | None = None
+    rate_limit: int | None = None
+    max_memory: int | None = None
+    buffer: int | None = None
     allow: tuple[str, ...] = ()
     deny: tuple[str, ...] = ()
-    any_port: bool = False  # answer datagrams from the ports of other services, too
+    any_port: bool = False
 
     def __post_init__(self) -> None:
-        for name in Limits.__slots__:  # a subclass's would be its own alone
-            value = getattr(self, name)
-            if isinstance(value, int | float) and value is not False and value <= 0:
-                raise UsageError(f"{name.replace('_', ' ')} must be more than 0, not {value:g}", "leave it out, or max")
-        Access(self.allow, self.deny)  # a network that is none is told at once, and not by each worker
+        for name in ("idle_timeout", "max_lifetime", "stall_timeout", "handshake_timeout"):
+            arguments.amount(name, getattr(self, name))
+        arguments.seconds("handshake_timeout", self.handshake_timeout, none=False)
+        for name in ("max_connections", "max_per_host", "max_bytes", "rate_limit", "max_memory", "buffer"):
+            arguments.whole(name, getattr(self, name), 1, none=True)
+        for name in ("allow", "deny"):
+            networks = getattr(self, name)
+            arguments.instance(name, networks, tuple, list, set, frozenset, what="a tuple of networks")
+            object.__setattr__(self, name, tuple(networks))
+        arguments.instance("any_port", self.any_port, bool, what="True or False")
+        Access(self.allow, self.deny)  # here, and not in each worker, a wrong network is reported
 
     @property
     def of_connections(self) -> list[str]:
-        """Name what is limited here that datagrams do not have."""
+        """Name the limits set here that only connections have."""
         known = {field.name: field.default for field in fields(Limits)}
         names = ("idle_timeout", "max_lifetime", "stall_timeout", "handshake_timeout", "max_connections")
         return [name for name in (*names, "max_per_host", "max_memory") if getattr(self, name) != known[name]]
 
     @property
     def limited(self) -> bool:
-        """Whether each connection has to be watched while it flows; the other limits cost a flowing one nothing."""
+        """Whether a limit has to be checked at each read; the others cost an echoing connection nothing."""
         return any((self.idle_timeout, self.max_lifetime, self.max_bytes, self.rate_limit))
 
     @property
     def controls_admission(self) -> bool:
-        """Whether somebody may be turned away at the door."""
+        """Whether a client may be refused."""
         return any((self.max_connections, self.max_per_host, self.allow, self.deny))
 
 
 class AdmissionControl:
-    """Decide who comes in, and count who is there by host."""
+    """Decide which clients are accepted, and count those connected by host."""
 
     def __init__(self, limits: Limits) -> None:
-        """Start with nobody there."""
+        """Start with no client."""
         self._access = Access(limits.allow, limits.deny)
-        self._most = limits.max_connections
-        self._most_per_host = limits.max_per_host
-        self._here = 0
+        self._max_connections = limits.max_connections
+        self._max_per_host = limits.max_per_host
+        self._connected = 0
         self._by_host: dict[str, int] = {}
 
     def enter(self, host: str) -> str | None:
-        """Let a client in and give None, or the reason why not."""
+        """Accept a client and return None, or return the reason to refuse it."""
         if self._access and not self._access.permits(host):
             return "denied"
-        if self._most is not None and self._here >= self._most:
+        if self._max_connections is not None and self._connected >= self._max_connections:
             return "max_connections"
-        if self._most_per_host is not None:
-            if self._by_host.get(host, 0) >= self._most_per_host:
+        if self._max_per_host is not None:
+            if self._by_host.get(host, 0) >= self._max_per_host:
                 return "max_per_host"
             self._by_host[host] = self._by_host.get(host, 0) + 1
-        self._here += 1
+        self._connected += 1
         return None
 
     def leave(self, host: str) -> None:
-        """Note that a client that was let in has gone."""
-        self._here -= 1
-        if self._most_per_host is not None:
+        """Count an accepted client as gone."""
+        self._connected -= 1
+        if self._max_per_host is not None:
             self._by_host[host] -= 1
             if not self._by_host[host]:
                 del self._by_host[host]
 
 
 class TokenBucket:
-    """A rate in bytes a second, kept as one number a connection: the time at which all it took would be paid for.
+    """A rate in bytes a second. Its state is one number a connection: the time at which the bytes taken are paid for.
 
-    This is the virtual scheduling form of the token bucket (ITU-T I.371, GCRA).
+    This is the virtual scheduling form of the token bucket (GCRA, ITU-T I.371), which needs no refilling.
     """
 
     def __init__(self, rate: int) -> None:
@@ -103,13 +127,13 @@ class TokenBucket:
         self.burst_bytes = max(int(BURST * rate), 1)
         self._second_a_byte = 1 / rate
 
-    def take(self, paid: float, now: float, size: int) -> float:
-        """Take `size` bytes and give the new `paid`."""
-        return (max(now, paid)) + size * self._second_a_byte
+    def take(self, paid_until: float, now: float, size: int) -> float:
+        """Take `size` bytes and return the new state."""
+        return max(now, paid_until) + size * self._second_a_byte
 
-    def pause(self, paid: float, now: float) -> float:
-        """Say after how many seconds another burst may be taken; 0 or less is at once."""
-        return paid - now - self.burst
+    def pause(self, paid_until: float, now: float) -> float:
+        """Return after how many seconds another burst may be taken; 0 or less is at once."""
+        return paid_until - now - self.burst
 
 
 MAPPED = 96  # bits before the IPv4 address in ::ffff:10.0.0.1 (RFC 4291, 2.5.5.2)
@@ -121,9 +145,9 @@ PRIVATE = tuple(map(ipaddress.ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.1
 
 
 def network(text: str) -> Network:
-    """Read `10.0.0.0/8`, `fd00::/8` or a single address. Raises AddressError."""
+    """Parse `10.0.0.0/8`, `fd00::/8` or a single address. Raises AddressError."""
     try:
-        found = ipaddress.ip_network(text, strict=False)
+        found = ipaddress.ip_network(str(text), strict=False)
     except ValueError:
         raise AddressError(f"{text!r} is not a network", "write 10.0.0.0/8, fd00::/8 or one address") from None
     if isinstance(found, ipaddress.IPv6Network) and found.prefixlen >= MAPPED and found[0].ipv4_mapped:
@@ -132,7 +156,7 @@ def network(text: str) -> Network:
 
 
 def plain(host: str) -> Host:
-    """Read a host as getpeername(2) writes it: without an interface, and as IPv4 where it is that, mapped into IPv6.
+    """Parse a host as getpeername(2) gives it: without its interface, and an IPv4-mapped IPv6 address as IPv4.
 
     Raises ValueError.
     """
@@ -141,10 +165,10 @@ def plain(host: str) -> Host:
 
 
 class Access:
-    """Who may come in: when `allow` names anything, only those; and never those of `deny`."""
+    """Access lists: when `allow` names any network, only its clients are accepted; those of `deny` never are."""
 
     def __init__(self, allow: Iterable[str] = (), deny: Iterable[str] = ()) -> None:
-        """Read both lists. Raises AddressError."""
+        """Parse both lists. Raises AddressError."""
         self._allow = tuple(network(text) for text in allow)
         self._deny = tuple(network(text) for text in deny)
         self.permits = lru_cache(maxsize=1024)(self._permits)
@@ -153,18 +177,18 @@ class Access:
         return bool(self._allow or self._deny)
 
     def _permits(self, host: str) -> bool:
-        """Judge one IP address as getpeername(2) writes it."""
+
         try:
             address = plain(host)
         except ValueError:
-            return not self._allow  # a Unix socket has no address; its file's mode says who may come in
+            return not self._allow  # a Unix socket's client has no address; the mode of the file controls access
         if any(address in net for net in self._deny):
             return False
         return not self._allow or any(address in net for net in self._allow)
 
 
 def is_near(host: str) -> bool:
-    """Whether an address is loopback, link-local or private; a name is not, except localhost."""
+    """Tell loopback, link-local and private addresses from others; of names, only localhost is near."""
     if host == "localhost":
         return True
     try:

@@ -1,23 +1,43 @@
-"""State what either end of TLS shows, and whom it believes. Pure: no I/O, no clock, no randomness.
+"""What either side of TLS shows and trusts. Pure: no I/O, no clock, no randomness.
 
-Knows the names of files. Knows no certificate: `net.certificates` reads or makes them.
+Holds paths and switches; `_net.tls` reads the files and makes contexts.
 """
 
+import re
 from dataclasses import dataclass
+from typing import Protocol, cast
 
+from halloo._core import arguments
 from halloo.errors import UsageError
+
+
+class PathLike(Protocol):
+    """A path, as os.PathLike[str]."""
+
+    def __fspath__(self) -> str:
+        """Return the path as text."""
+
+
+Path = str | PathLike
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerTLS:
-    """What a server shows, and what it asks of its clients: paths of PEM files; without `cert` one is made."""
+    """The certificate that a `tls://` server shows, and the clients that it accepts.
 
-    cert: str | None = None
-    key: str | None = None
-    client_ca: str | None = None
+    cert: PEM file of the certificate, with its chain; without one, a certificate is made for this process alone.
+    key: PEM file of the private key; None where `cert` holds it.
+    client_ca: PEM file of the CAs that clients have to show a certificate of (mutual TLS); None accepts every client.
+
+    Raises UsageError for contradictory settings.
+    """
+
+    cert: Path | None = None
+    key: Path | None = None
+    client_ca: Path | None = None
 
     def __post_init__(self) -> None:
-        _owned(self.cert, self.key)
+        _check_paths(self, "cert", "key", "client_ca")
 
     def __bool__(self) -> bool:
         return (self.cert, self.client_ca) != (None, None)
@@ -25,21 +45,55 @@ class ServerTLS:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientTLS:
-    """What a client believes, and what it shows: a CA's file, a fingerprint, or anything at all; a certificate."""
+    """What a `tls://` client trusts, the system's CAs by default, and the certificate that it shows.
 
-    ca: str | None = None
+    ca: PEM file of the CAs to trust instead.
+    fingerprint: SHA-256 of the server's certificate, hexadecimal, which is trusted whatever its name and issuer.
+    insecure: whether any certificate is trusted.
+    cert: PEM file of the client's own certificate, for mutual TLS.
+    key: PEM file of its private key; None where `cert` holds it.
+
+    Raises UsageError for contradictory settings.
+    """
+
+    ca: Path | None = None
     fingerprint: str | None = None
     insecure: bool = False
-    cert: str | None = None
-    key: str | None = None
+    cert: Path | None = None
+    key: Path | None = None
 
     def __post_init__(self) -> None:
-        _owned(self.cert, self.key)
+        _check_paths(self, "ca", "cert", "key")
+        given = [name for name in ("ca", "fingerprint", "insecure") if getattr(self, name)]
+        if len(given) > 1:
+            raise UsageError(f"contradicts {given[0]}", "give one of them", argument=given[1])
+        if self.fingerprint is not None:
+            object.__setattr__(self, "fingerprint", _plain_fingerprint(self.fingerprint))
 
     def __bool__(self) -> bool:
         return self.insecure or (self.ca, self.fingerprint, self.cert) != (None, None, None)
 
 
-def _owned(cert: str | None, key: str | None) -> None:
-    if key is not None and cert is None:
-        raise UsageError("a key without its certificate", "add --cert FILE")
+def _check_paths(options: ServerTLS | ClientTLS, *names: str) -> None:
+    """Keep path-likes as text."""
+    for name in names:
+        value = getattr(options, name)
+        if hasattr(value, "__fspath__"):
+            value = cast("PathLike", value).__fspath__()
+        if value is not None:
+            arguments.instance(name, value, str, what="a path")
+            if not value or "\0" in value:
+                raise UsageError(f"must be a path, not {value!r}", argument=name)
+        object.__setattr__(options, name, value)
+    if options.key is not None and options.cert is None:
+        raise UsageError("needs cert, the certificate that it belongs to", "give cert= as well", argument="key")
+
+
+def _plain_fingerprint(text: str) -> str:
+    """Write a fingerprint as hashlib does: without colons, in lower case."""
+    arguments.instance("fingerprint", text, str, what="text")
+    digits = text.replace(":", "").lower()
+    if not re.fullmatch("[0-9a-f]{64}", digits):
+        remedy = "give the SHA-256 of the certificate, 64 hexadecimal digits"
+        raise UsageError(f"must be a SHA-256, not {text!r}", remedy, argument="fingerprint")
+    return digits

@@ -1,6 +1,6 @@
-"""Open the sockets of an address: on loopback unless told otherwise, on both families with one port, or say why not.
+"""Open the listening sockets of an address: one for each family, on one port; loopback by default.
 
-Knows bind(2), listen(2), what sockets are set to, and HALLOO_BIND.
+Uses bind(2), listen(2), socket options and HALLOO_BIND.
 """
 
 import errno
@@ -12,47 +12,48 @@ from dataclasses import replace
 
 from halloo._core.address import LOOPBACK, Address
 from halloo._net import error_mapping, unix
-from halloo._net.datagrams import tell_destination, widen
+from halloo._net.datagrams import enlarge_buffers, request_destination
 from halloo._net.port_owner import port_owner
 from halloo.errors import AddressInUse, Unsupported
 
-BACKLOG = 4096  # connections not yet accepted; the kernel takes it down to net.core.somaxconn
+BACKLOG = 4096  # connections not yet accepted; the kernel reduces it to net.core.somaxconn
 EVERYWHERE = ("0.0.0.0", "::")
 Options = list[tuple[int, int, int]]  # level, name and value, as for setsockopt(2)
 _MISSING = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT}
-_TRIES = 16  # ports tried until both families have the same one free
+_MAX_PORTS = 16  # free ports to try until one is free in both families
 
 
 def options(scheme: str, buffer: int | None, *, reuse_port: bool) -> Options:
-    """Choose what the socket of an address is set to; connections inherit it from theirs (socket(7), tcp(7), udp(7)).
+    """Return the socket options for a scheme; accepted connections inherit them (socket(7), tcp(7), udp(7)).
 
-    `buffer` is how many bytes the kernel may hold each way; `reuse_port` lets others of this user share the port.
+    `buffer` is how many bytes the kernel may hold in each direction; `reuse_port` lets other processes of this user
+    share the port.
     Raises Unsupported.
     """
     chosen: Options = []
     if scheme != "udp":
-        # A peer that vanished without a word would otherwise be held open for ever.
+        # The connection of a peer that vanished would otherwise stay open for ever.
         chosen.append((socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1))
     if scheme in ("tcp", "tls"):
-        # An answer is written as soon as it is there: Nagle and the peer's delayed ACK would hold it for 40 ms.
+        # Nagle's algorithm and the peer's delayed ACK would hold a small answer back for 40 ms.
         chosen.append((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1))
     if sys.platform == "win32":
         chosen.append((socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1))
     elif scheme != "udp":
-        # It lets a port be taken again at once after a restart; for datagrams, or on Windows, it would share the port.
+        # A restarted server can bind its port again at once; for datagrams, or on Windows, it would share the port.
         chosen.append((socket.SOL_SOCKET, socket.SO_REUSEADDR, 1))
     if buffer:
-        size = buffer // 2  # Linux doubles the number for its own bookkeeping, and then stops growing it by itself
+        size = buffer // 2  # Linux doubles the value for its own use, and no longer enlarges the buffer by itself
         chosen += [(socket.SOL_SOCKET, option, size) for option in (socket.SO_RCVBUF, socket.SO_SNDBUF)]
     if reuse_port:
         if not hasattr(socket, "SO_REUSEPORT"):
-            raise Unsupported("this system has no SO_REUSEPORT", "leave --reuse-port out")
+            raise Unsupported("this system has no SO_REUSEPORT", "leave reuse_port= out")
         chosen.append((socket.SOL_SOCKET, socket.SO_REUSEPORT, 1))
     return chosen
 
 
 def bound(address: Address, family: int | None, chosen: Options) -> list[socket.socket]:
-    """Open what listens on an address: one socket for each family, all on one port.
+    """Open the sockets of an address: one for each family, all on one port.
 
     Raises AddressInUse, NotPermitted, AddressNotAvailable, AddressError, LocalError.
     """
@@ -61,7 +62,7 @@ def bound(address: Address, family: int | None, chosen: Options) -> list[socket.
     places = [place for place in _places(address) if family in (None, place[0])]
     if not places:
         raise error_mapping.wrong_family(address, family or 0)
-    for _ in range(_TRIES if address.port == 0 else 1):
+    for _ in range(_MAX_PORTS if address.port == 0 else 1):
         try:
             return _open_all(address, places, chosen)
         except AddressInUse as error:
@@ -90,7 +91,7 @@ def _open_all(address: Address, places: Iterable[tuple[int, str]], chosen: Optio
 
 
 def _places(address: Address) -> list[tuple[int, str]]:
-    """Give the families (4, 6) and IP addresses that an address stands for."""
+    """Return the families (4, 6) and IP addresses of an address."""
     host = os.environ.get("HALLOO_BIND", "localhost") if address.host is None else address.host
     if host == "localhost":
         return list(zip((4, 6), LOOPBACK, strict=True))
@@ -108,13 +109,13 @@ def _open(family: int, address: Address, chosen: Options) -> socket.socket:
     sock = socket.socket(socket.AF_INET6 if family == 6 else socket.AF_INET, kind)  # noqa: PLR2004
     try:
         if kind == socket.SOCK_DGRAM:
-            widen(sock)
+            enlarge_buffers(sock)
         for option in chosen:
             sock.setsockopt(*option)
         if family == 6:  # noqa: PLR2004 - the IP version
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         if kind == socket.SOCK_DGRAM and address.host in EVERYWHERE and sys.platform.startswith("linux"):
-            tell_destination(sock)
+            request_destination(sock)
         sock.bind(socket.getaddrinfo(address.host, address.port, type=kind, flags=socket.AI_NUMERICHOST)[0][4])
         if kind == socket.SOCK_STREAM:
             sock.listen(BACKLOG)

@@ -1,6 +1,6 @@
-"""Have the kernel drop packets before they reach a socket, at no cost for the others: classic BPF (socket(7), bpf(4)).
+"""Have the kernel drop packets before they reach a socket, by classic BPF programs (socket(7), bpf(4)).
 
-Knows the headers of IP and TCP, and what the programs are for. Elsewhere than on Linux nothing is filtered.
+On systems other than Linux nothing is filtered.
 """
 
 import socket
@@ -13,8 +13,8 @@ from contextlib import suppress
 Step = tuple[int, int, int, int]  # code, steps to jump when true, when false, operand
 
 TTL = 200
-"""The time to live of our answers to datagrams: nothing else starts with one between HIGHEST and 255."""
-HIGHEST = 128  # of those that systems start with, apart from 255: Linux and the BSDs take 64, Windows this
+"""The time to live of our answers to datagrams: no system starts with one between MAX_INITIAL_TTL and 255."""
+MAX_INITIAL_TTL = 128  # that systems start with, apart from 255: Windows; Linux and the BSDs start with 64
 
 _SO_ATTACH_FILTER = 26  # of Linux; the socket module does not name it
 _LOAD, _AND, _IF, _IF_MORE, _GO, _END = 0x30, 0x54, 0x15, 0x25, 0x05, 0x06
@@ -22,19 +22,19 @@ _NETWORK = 0xFFF00000  # SKF_NET_OFF: offsets from here on are into the IP heade
 _TTL4, _TTL6 = _NETWORK + 8, _NETWORK + 7
 _DROP, _TAKE = (_END, 0, 0, 0), (_END, 0, 0, 0xFFFFFFFF)
 
-# Over TCP: who wants to connect has SYN and not ACK.
+# The first TCP segment of a connection has SYN and not ACK.
 _NO_SYN = ((_LOAD, 0, 0, 13), (_AND, 0, 0, 0x12), (_IF, 0, 1, 0x02), _DROP, _TAKE)
 
 
-# Which of both it is, a packet says itself: a socket for IPv6 may take IPv4 as well.
+# The IP version is read from the packet: a socket for IPv6 may receive IPv4 as well.
 _TO_LIVE = ((_LOAD, 0, 0, _NETWORK), (_AND, 0, 0, 0xF0), (_IF, 0, 2, 0x60), (_LOAD, 0, 0, _TTL6), (_GO, 0, 0, 1))
-_NO_ECHO = (*_TO_LIVE, (_LOAD, 0, 0, _TTL4), (_IF_MORE, 2, 0, TTL), (_IF_MORE, 0, 1, HIGHEST), _DROP, _TAKE)
+_NO_ECHO = (*_TO_LIVE, (_LOAD, 0, 0, _TTL4), (_IF_MORE, 2, 0, TTL), (_IF_MORE, 0, 1, MAX_INITIAL_TTL), _DROP, _TAKE)
 
 
-def turn_away(sock: socket.socket) -> None:
-    """Have who comes from now on go unanswered: connections to a listening socket, or datagrams.
+def refuse_new(sock: socket.socket) -> None:
+    """Drop new connections to a listening socket, or new datagrams, unanswered.
 
-    What is in the socket's queue can still be accepted, or read.
+    Those in the socket's queue can still be accepted, or received.
     """
     _attach(sock, _NO_SYN if sock.type == socket.SOCK_STREAM else (_DROP,))
 
@@ -42,7 +42,8 @@ def turn_away(sock: socket.socket) -> None:
 def break_loops(sock: socket.socket) -> None:
     """Mark what a datagram socket sends by its time to live, and drop what arrives with that mark.
 
-    It holds up to TTL - HIGHEST - 1 routers away. What starts at 255 would be dropped if it came over more than 54.
+    The mark is recognised up to TTL - MAX_INITIAL_TTL - 1 routers away. A datagram that starts at 255 is dropped as
+    well after more than 54 routers.
     """
     for option in ((socket.IPPROTO_IP, socket.IP_TTL), (socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS)):
         with suppress(OSError):  # of the other family

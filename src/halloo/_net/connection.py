@@ -1,22 +1,30 @@
-"""Hold one connection to a peer: send all, receive some, finish, close.
+"""One connection to a peer: send everything, receive some or exactly so much, half-close, close, abort.
 
-Knows one socket and the clock. The socket never blocks: what cannot be done at once is waited for, with a timeout.
+Uses one socket, which never blocks, and the clock: a call that has to wait does so with a timeout.
 """
 
 import errno
+import os
 import socket
+import struct
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from types import EllipsisType
+from typing import NamedTuple, NoReturn, Self
 
+from halloo._core import arguments
 from halloo._core.address import Address
+from halloo._core.arguments import ReadableBuffer
 from halloo._net import error_mapping
-from halloo._net.readiness import until_readable, until_writable
-from halloo.errors import HallooError, IncompleteRead, TimedOut
+from halloo._net.readiness import Interrupt, deadline_ns, seconds_until
+from halloo.errors import ConnectionClosed, HallooError, IncompleteRead, MessageTooLong, TimedOut, UsageError
 
 CHUNK = 64 * 1024  # bytes received at a time
 INTERNET = (socket.AF_INET, socket.AF_INET6)
+RESET_ON_CLOSE = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)  # struct linger: on, 0 seconds
+
+Timeout = float | None | EllipsisType
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +36,101 @@ class Attempt:
     error: HallooError
 
 
-class Connection:
-    """A stream of bytes each way. `address` is the peer's; `timeout` seconds are the default of every call, None ever.
+class Times(NamedTuple):
+    """How long a call may take: without progress, and in all, which is also given as a time of the monotonic clock."""
 
-    Each timeout is the longest time without progress, not the longest time in all. Over `udp://` the methods have the
-    same names, and each moves one whole datagram; `datagrams` tells.
+    timeout: float | None
+    deadline: float | None
+    until_ns: int | None
+
+    def __str__(self) -> str:
+        """Name the one that is over."""
+        over = self.until_ns is not None and not seconds_until(self.until_ns)
+        return f"within {self.deadline if over else self.timeout:g} seconds"
+
+
+class ConnectedSocket:
+    """What connections and connected datagram sockets have in common: a socket, a peer and a way to wait.
+
+    `address` is the peer's. `timeout` is the default of every call, in seconds; None waits for ever.
     """
 
-    datagrams: ClassVar[bool] = False
+    def __init__(self, sock: socket.socket, address: Address, *, timeout: float | None = None) -> None:
+        """Take over a connected socket."""
+        sock.setblocking(False)
+        self.socket = sock
+        self.address = address
+        self.timeout = timeout
+        self.attempts: tuple[Attempt, ...] = ()
+        self._interrupt = Interrupt()
+
+    @property
+    def local_address(self) -> Address:
+        """The address of this side (getsockname(2)); of a Unix socket its path, often empty."""
+        self._check_open()
+        name = self.socket.getsockname()
+        if isinstance(name, tuple):
+            return Address(self.address.scheme, *name[:2])
+        return Address("unix", None, 0, name if isinstance(name, str) else "")
+
+    def fileno(self) -> int:
+        """Return the descriptor, for select(2) and its kin; -1 once it is closed."""
+        return self.socket.fileno()
+
+    def close(self) -> None:
+        """Close. A call of another thread that waits raises ConnectionClosed."""
+        self._interrupt.close()
+        self.socket.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _times(self, timeout: Timeout, deadline: float | None) -> Times | None:
+        """Check the times of a call; None stands for the connection's own, which cost nothing until it has to wait."""
+        if timeout is ... and deadline is None:
+            return None
+        arguments.seconds("deadline", deadline)
+        if isinstance(timeout, EllipsisType):
+            timeout = self.timeout
+        else:
+            arguments.seconds("timeout", timeout)
+        return Times(timeout, deadline, deadline_ns(deadline))
+
+    def _wait(self, times: Times | None, fact: str, *, writing: bool = False) -> None:
+        """Wait until the socket is ready. Raises TimedOut, with the fact, and ConnectionClosed."""
+        times = times or Times(self.timeout, None, None)
+        bounds = [bound for bound in (times.timeout, seconds_until(times.until_ns)) if bound is not None]
+        one: list[socket.socket] = [self.socket]
+        ready = self._interrupt.wait([] if writing else one, one if writing else [], min(bounds, default=None))
+        self._check_open()
+        if not ready:
+            fact = f"{self.address.place} {fact} {times}"
+            raise TimedOut(fact, "allow more time, or look at the peer's own messages", address=str(self.address))
+
+    def _check_open(self) -> None:
+        if self._interrupt.requested:
+            fact = f"the connection to {self.address.place} is closed on this side"
+            raise ConnectionClosed(fact, "connect again", address=str(self.address), errno=errno.ECONNABORTED)
+
+    def _raise(self, error: OSError) -> NoReturn:
+        """Raise what the system says, in halloo's classes."""
+        self._check_open()
+        raise error_mapping.connecting(self.address, error) from error
+
+
+class Connection(ConnectedSocket):
+    """A stream of bytes in each direction: TCP, TLS or a Unix socket.
+
+    `address` is the peer's, `attempts` are the addresses that were tried before it. `timeout=` bounds the time without
+    progress and `deadline=` the whole call, both in seconds; None is for ever, and a timeout of `...` is the
+    connection's own. One thread may send while another receives; `close` and `abort` may be called from any thread.
+
+    What a read had received when it was interrupted stands in the error's `partial`, and the next read returns it; what
+    a write had handed over stands in the error's `sent`, so that `data[error.sent:]` may be sent again.
+    """
 
     def __init__(
         self,
@@ -45,103 +140,153 @@ class Connection:
         timeout: float | None = None,
         attempts: tuple[Attempt, ...] = (),
     ) -> None:
-        """Take over a socket that is connected."""
-        sock.setblocking(False)
-        if sock.family in INTERNET and not self.datagrams:
+        """Take over a connected socket."""
+        super().__init__(sock, address, timeout=timeout)
+        if sock.family in INTERNET:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.socket = sock
-        self.address = address
-        self.timeout = timeout
         self.attempts = attempts
+        self._unread = bytearray()  # received by a call that could not return it
 
-    def send(self, data: bytes | bytearray | memoryview, *, timeout: float | None = None) -> None:
-        """Send all of it, however many system calls that takes (send(2)). Raises Reset, TimedOut."""
-        rest = memoryview(data).cast("B")
-        while rest:
-            try:
-                rest = rest[self.socket.send(rest) :]
-            except BlockingIOError:
-                self._until_writable(timeout, f"{len(rest)} of {len(data)}")
-            except OSError as error:
-                raise error_mapping.connecting(self.address, error) from error
+    def send(self, data: ReadableBuffer, *, timeout: Timeout = ..., deadline: float | None = None) -> None:
+        """Send all of `data`, however many system calls that takes (send(2)).
 
-    def receive(self, limit: int = CHUNK, *, timeout: float | None = None) -> bytes:
-        """Receive what has come, at most `limit` bytes, waiting for the first; empty at the peer's end (recv(2)).
-
-        Raises Reset, TimedOut.
+        Raises Reset, TimedOut, ConnectionClosed, each with `sent`.
         """
-        while True:
-            try:
-                return self._recv(limit)
-            except BlockingIOError:
-                patience = self._patience(timeout)
-                if not until_readable([self.socket], patience):
-                    raise TimedOut(
-                        f"nothing came from {self.address.place} within {patience:g} seconds",
-                        "allow more time, or look at the server's own messages",
-                        address=str(self.address),
-                    ) from None
-            except OSError as error:
-                raise error_mapping.connecting(self.address, error) from error
-
-    def receive_exactly(self, size: int, *, timeout: float | None = None) -> bytes:
-        """Receive `size` bytes. Raises IncompleteRead, whose `partial` holds what came, when the peer ends before."""
-        pieces = bytearray()
+        view, sent = arguments.payload("data", data), 0
+        times = self._times(timeout, deadline)
         try:
-            while len(pieces) < size and (piece := self.receive(min(size - len(pieces), CHUNK), timeout=timeout)):
-                pieces += piece
-        except IncompleteRead as cut:  # TLS noticed it
-            cut.partial = bytes(pieces)
+            while sent < len(view):
+                try:
+                    sent += self.socket.send(view[sent:])
+                except BlockingIOError:
+                    self._wait(times, f"took no more bytes ({len(view) - sent} of {len(view)} left)", writing=True)
+                except OSError as error:
+                    self._raise(error)
+        except HallooError as error:
+            error.sent = sent + self._handed_over()
             raise
-        if len(pieces) < size:
-            fact = f"{self.address.place} closed the connection after {len(pieces)} of {size} bytes"
-            error = IncompleteRead(fact, error_mapping.LOOK, address=str(self.address))
-            error.partial = bytes(pieces)
-            raise error
-        return bytes(pieces)
+        except BaseException:
+            self._handed_over()
+            raise
 
-    def send_eof(self) -> None:
-        """Say that nothing more will be sent; receiving goes on (the half-close, shutdown(2)).
+    def receive(self, limit: int = CHUNK, *, timeout: Timeout = ..., deadline: float | None = None) -> bytes:
+        """Receive at least one byte and at most `limit`; empty at the peer's end (recv(2)).
 
-        Over TLS that is a message of its own (close_notify), which may have to wait like any other. Raises TimedOut.
+        Raises Reset, TimedOut, ConnectionClosed.
         """
+        arguments.whole("limit", limit, 1)
+        times = self._times(timeout, deadline)
+        return self._take(limit) if self._unread else self._receive(limit, times)
+
+    def receive_exactly(self, size: int, *, timeout: Timeout = ..., deadline: float | None = None) -> bytes:
+        """Receive `size` bytes. Raises IncompleteRead when the peer ends the stream before, else as `receive`."""
+        arguments.whole("size", size, 0)
+        times = self._times(timeout, deadline)
+        if size and not self._unread:
+            chunk = self._receive(min(size, CHUNK), times)
+            if len(chunk) == size:  # without a copy, as most messages come
+                return chunk
+            self._add(chunk, f"of {size} bytes")
+        while len(self._unread) < size:
+            self._fill(min(size - len(self._unread), CHUNK), f"of {size} bytes", times)
+        return self._take(size)
+
+    def receive_until(
+        self, separator: bytes, limit: int = CHUNK, *, timeout: Timeout = ..., deadline: float | None = None
+    ) -> bytes:
+        """Receive up to and including `separator`, at most `limit` bytes.
+
+        Raises IncompleteRead when the peer ends the stream before, MessageTooLong when `limit` bytes hold no separator,
+        else as `receive`.
+        """
+        wanted = bytes(arguments.payload("separator", separator))
+        if not wanted:
+            raise UsageError("must not be empty", argument="separator")
+        arguments.whole("limit", limit, len(wanted))
+        times = self._times(timeout, deadline)
+        searched = 0
+        while (found := self._unread.find(wanted, searched, limit)) < 0:
+            if len(self._unread) >= limit:
+                fact = f"{self.address.place} sent {limit} bytes without {wanted!r}"
+                raise MessageTooLong(fact, "allow more with limit=", address=str(self.address))
+            searched = max(len(self._unread) - len(wanted) + 1, 0)
+            self._fill(CHUNK, f"bytes, without {wanted!r}", times)
+        return self._take(found + len(wanted))
+
+    def receive_line(self, limit: int = CHUNK, *, timeout: Timeout = ..., deadline: float | None = None) -> bytes:
+        r"""Receive a line with its `\n`; at the peer's end the rest without one, then empty, as `readline` does.
+
+        Raises MessageTooLong for a line of more than `limit` bytes, else as `receive`.
+        """
+        try:
+            return self.receive_until(b"\n", limit, timeout=timeout, deadline=deadline)
+        except IncompleteRead as error:
+            if isinstance(error.__cause__, OSError):  # TLS without close_notify: the line may have been cut off
+                raise
+            return error.partial
+
+    def send_eof(self, *, timeout: Timeout = ..., deadline: float | None = None) -> None:
+        """End this direction; receiving goes on (half-close, shutdown(2)).
+
+        Over TLS it is a message of its own, close_notify, which may have to wait. Raises TimedOut, ConnectionClosed.
+        """
+        times = self._times(timeout, deadline)
         while True:
             try:
                 return self.socket.shutdown(socket.SHUT_WR)
             except BlockingIOError:
-                self._until_writable(None, "the end")
+                self._wait(times, "took no more bytes (the end is left)", writing=True)
             except OSError as error:
                 if error.errno != errno.ENOTCONN:  # the peer's reset came first; receiving will say so
-                    raise error_mapping.connecting(self.address, error) from error
+                    self._raise(error)
                 return None
 
     def abort(self) -> None:
-        """End both directions at once, also for a thread that waits in another call."""
-        with suppress(OSError):  # not connected any more
-            self.socket.shutdown(socket.SHUT_RDWR)
-
-    def close(self) -> None:
-        """End the connection."""
-        self.socket.close()
+        """Close with a reset (RST): bytes not yet sent are dropped, and the peer sees an error (RFC 9293, 3.10.5)."""
+        self._interrupt.close()
+        with suppress(OSError):  # closed already, or not a TCP socket
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+        getattr(self.socket, "plain", self.socket).close()  # without TLS's close_notify
 
     def __iter__(self) -> Iterator[bytes]:
-        """Give the chunks as they come, until the peer's end."""
+        """Yield chunks as they come, until the peer's end."""
         while chunk := self.receive():
             yield chunk
 
-    def __enter__(self) -> Self:
-        return self
+    def _receive(self, limit: int, times: Times | None) -> bytes:
+        while True:
+            try:
+                return self.socket.recv(limit)
+            except BlockingIOError:
+                self._wait(times, "sent nothing")
+            except OSError as error:
+                self._raise(error)
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def _fill(self, limit: int, wanted: str, times: Times | None) -> None:
+        """Add to the unread bytes, which stay unread when that fails. Raises IncompleteRead at the peer's end."""
+        try:
+            chunk = self._receive(limit, times)
+        except HallooError as error:
+            error.partial = bytes(self._unread)
+            raise
+        self._add(chunk, wanted)
 
-    def _recv(self, limit: int) -> bytes:
-        return self.socket.recv(limit)
+    def _add(self, chunk: bytes, wanted: str) -> None:
+        if chunk:
+            self._unread += chunk
+            return
+        fact = f"{self.address.place} closed the connection after {len(self._unread)} {wanted}"
+        incomplete = IncompleteRead(fact, error_mapping.LOOK, address=str(self.address))
+        incomplete.partial = bytes(self._unread)
+        self._unread.clear()  # nothing can follow: the error has all of it
+        raise incomplete
 
-    def _until_writable(self, timeout: float | None, left: str) -> None:
-        if not until_writable(self.socket, self._patience(timeout)):
-            fact = f"{self.address.place} takes no more bytes ({left} left)"
-            raise TimedOut(fact, "it may be waiting to be read from", address=str(self.address)) from None
+    def _take(self, size: int) -> bytes:
+        taken = bytes(memoryview(self._unread)[:size])
+        del self._unread[:size]
+        return taken
 
-    def _patience(self, timeout: float | None) -> float | None:
-        return self.timeout if timeout is None else timeout
+    def _handed_over(self) -> int:
+        """Count bytes that TLS has encrypted and still holds: the next call sends them before its own."""
+        keep = getattr(self.socket, "keep_pending", None)
+        return int(keep()) if keep else 0

@@ -1,6 +1,6 @@
-"""Make connections: resolve a name, try its addresses in the resolver's order, and shake hands where that is asked for.
+"""Make connections: resolve a name, try its addresses in order, and do the TLS handshake where there is one.
 
-Knows connect(2) and the clock. It is done in steps, so that whoever holds many connections can wait for them all.
+It is done in steps, so that a caller with many connections can wait for them all.
 """
 
 import errno
@@ -10,41 +10,46 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from halloo._core import arguments
 from halloo._core.address import LOOPBACK, Address, AddressLike, is_ip, parse
+from halloo._core.arguments import Family
 from halloo._core.tls_options import ClientTLS
 from halloo._core.units import SECOND
 from halloo._net import datagrams, error_mapping, unix
 from halloo._net.connection import Attempt, Connection
-from halloo._net.datagrams import Place, Prepare, no_preparation
-from halloo._net.readiness import Awaited, Steps, finished, moment
+from halloo._net.datagrams import DatagramConnection, Place, Prepare, no_preparation
+from halloo._net.readiness import Awaited, Steps, deadline_ns, run_steps
 from halloo.errors import UsageError
 
 if TYPE_CHECKING:  # ssl takes as long to import as all the rest here, and tcp:// does not need it
+    from ssl import SSLContext
+
     from halloo._net.tls import TlsClient
 
 
+CONNECT_TIMEOUT = 10.0  # seconds
 Resolved = tuple[list[Place], int]  # the places, and how many nanoseconds it took
 Resolve = Callable[[Address, int | None, int | None], Steps[Resolved]]  # the address, a family, and until when
 
 
 def at_once(address: Address, family: int | None, until_ns: int | None) -> Steps[Resolved]:  # noqa: ARG001 - a Resolve
-    """Ask, and have everybody wait. Raises UnknownHost, AddressError."""
+    """Resolve in this thread, which blocks. Raises UnknownHost, AddressError."""
     yield from ()
     return _asked(address, family)
 
 
 def in_a_thread(address: Address, family: int | None, until_ns: int | None) -> Steps[Resolved]:
-    """Ask in a thread, which ends by itself. Raises UnknownHost, AddressError, TimedOut, OSError."""
+    """Resolve in a thread, which ends by itself. Raises UnknownHost, AddressError, TimedOut, OSError."""
     if is_ip(address.host or ""):
         return _asked(address, family)
     found: list[Resolved | BaseException] = []
     near, far = socket.socketpair()
 
     def ask() -> None:
-        with closing(far):  # its end is the sign
+        with closing(far):  # its end wakes the caller
             try:
                 found.append(_asked(address, family))
             except BaseException as error:  # noqa: BLE001 - it is raised where it is waited for
@@ -53,7 +58,7 @@ def in_a_thread(address: Address, family: int | None, until_ns: int | None) -> S
     with closing(near):
         try:
             threading.Thread(target=ask, name="halloo resolver", daemon=True).start()
-        except RuntimeError:  # no thread is to be had
+        except RuntimeError:  # no thread can be started
             ask()
         if not (yield Awaited(near, False, until_ns)):
             raise error_mapping.unresolved(address)
@@ -84,32 +89,69 @@ def _resolve(address: Address, family: int | None) -> list[Place]:
 
 @dataclass(frozen=True, slots=True)
 class Connected:
-    """A connection, and how many nanoseconds each phase took: `name`, `connect` and `tls`, those that there were."""
+    """A connection, and how many nanoseconds each phase took that there was: `resolve`, `connect` and `tls`."""
 
-    connection: Connection
+    connection: Connection | DatagramConnection
     phases: dict[str, int]
 
 
 def connect(
     address: AddressLike = "localhost",
     *,
-    timeout: float | None = 10,
-    family: int | None = None,
-    tls: ClientTLS | None = None,
+    timeout: float | None = CONNECT_TIMEOUT,
+    family: Family | None = None,
+    tls: "ClientTLS | SSLContext | None" = None,
 ) -> Connection:
-    """Connect to a server, trying the addresses of its name in the resolver's order; or to a `unix:/path`.
+    """Connect to a server: `host`, `host:port`, `tls://host` or `unix:/path`; see Address.
 
-    `timeout` seconds are for each address, with the handshake of `tls://`, and then the default of the connection's
-    calls; `family` is 4 or 6 for one alone. A `tls://` server has to prove its name, unless `tls` says otherwise.
-    To a `udp://` server nothing is sent yet; that nobody is there is found out by sending.
-    Raises UnknownHost, Refused, Unreachable, TimedOut, Untrusted, AddressError.
+    The addresses of a name are tried in the resolver's order; `family` is 4 or 6 for one alone. `timeout` seconds are
+    for each address, with the TLS handshake, and then the default of the connection's calls; None is for ever. A
+    `tls://` server has to prove its name, unless `tls` says otherwise.
+    Raises UnknownHost, Refused, Unreachable, TimedOut, Untrusted, AddressError, UsageError.
 
     >>> with connect("localhost") as connection:
     ...     connection.send(b"hello")
     ...     connection.receive_exactly(5)
     """
-    steps = connecting(parse(address), timeout=timeout, family=family, tls=tls)
-    return finished(steps).connection
+    wanted = parse(address)
+    if wanted.scheme == "udp":
+        raise UsageError("udp:// carries datagrams, not a stream", "use connect_udp", argument="address")
+    connection = dial(wanted, timeout=timeout, family=family, tls=tls)
+    assert isinstance(connection, Connection)  # noqa: S101 - only udp:// gives another
+    return connection
+
+
+def connect_udp(
+    address: AddressLike = "localhost", *, timeout: float | None = CONNECT_TIMEOUT, family: Family | None = None
+) -> DatagramConnection:
+    """Connect a datagram socket to `udp://host:port`; the scheme may be left out. Nothing is sent yet.
+
+    That nothing listens is found out by sending. `timeout` is the default of the connection's calls.
+    Raises UnknownHost, Unreachable, AddressError, UsageError.
+
+    >>> with connect_udp("localhost") as connection:
+    ...     connection.send(b"hello")
+    ...     connection.receive()
+    """
+    wanted = parse(address)
+    if wanted.scheme not in ("udp", "tcp") or (wanted.scheme == "tcp" and "tcp:" in str(address).lower()):
+        raise UsageError(f"{wanted.scheme}: carries a stream, not datagrams", "use connect", argument="address")
+    connection = dial(replace(wanted, scheme="udp"), timeout=timeout, family=family)
+    assert isinstance(connection, DatagramConnection)  # noqa: S101 - udp:// gives nothing else
+    return connection
+
+
+def dial(
+    wanted: Address,
+    *,
+    timeout: float | None,
+    family: Family | None = None,
+    tls: "ClientTLS | SSLContext | None" = None,
+) -> Connection | DatagramConnection:
+    """Connect to an address of any scheme. Raises as `connect`."""
+    arguments.seconds("timeout", timeout)
+    arguments.family(family)
+    return run_steps(connecting(wanted, timeout=timeout, family=family, tls=tls)).connection
 
 
 def connecting(
@@ -117,11 +159,11 @@ def connecting(
     *,
     timeout: float | None,
     family: int | None = None,
-    tls: ClientTLS | None = None,
+    tls: "ClientTLS | SSLContext | None" = None,
     prepare: Prepare = no_preparation,
     resolve: Resolve = at_once,
 ) -> Steps[Connected]:
-    """Connect as `connect` does, and say how long each phase took; `prepare` is given each socket before it connects.
+    """Connect as `connect` does, in steps, and measure each phase; `prepare` gets each socket before it connects.
 
     Raises what `connect` and `resolve` raise, and OSErrors of `prepare`.
     """
@@ -132,13 +174,13 @@ def connecting(
         return Connected(connection, {"connect": time.monotonic_ns() - began})
     if wanted.port == 0:
         raise UsageError("port 0 is for servers, which then take a free one", "name the port that the server printed")
-    places, took = yield from resolve(wanted, family, moment(timeout))
-    phases = {} if is_ip(wanted.host or "") else {"resolve": took}
+    places, elapsed = yield from resolve(wanted, family, deadline_ns(timeout))
+    phases = {} if is_ip(wanted.host or "") else {"resolve": elapsed}
     if wanted.scheme == "udp":
-        return Connected(datagrams.connected(wanted, places, timeout=timeout, prepare=prepare), phases)
+        return Connected(datagrams.open_datagrams(wanted, places, timeout=timeout, prepare=prepare), phases)
     attempts: list[Attempt] = []
     for kind, sockaddr in places:
-        began, until_ns = time.monotonic_ns(), moment(timeout)
+        began, until_ns = time.monotonic_ns(), deadline_ns(timeout)
         here = Address(wanted.scheme, str(sockaddr[0]), int(sockaddr[1]))
         try:
             sock = yield from _connecting(kind, sockaddr, until_ns, prepare)
@@ -154,14 +196,14 @@ def connecting(
     raise attempts[-1].error
 
 
-def _client(address: Address, tls: ClientTLS | None) -> "TlsClient | None":
-    """Make what shakes hands, where the address asks for it."""
+def _client(address: Address, tls: "ClientTLS | SSLContext | None") -> "TlsClient | None":
+    """Prepare the handshake, where the address needs one."""
     if address.scheme == "tls":
         from halloo._net.tls import TlsClient  # noqa: PLC0415 - as at the top
 
         return TlsClient(address, ClientTLS() if tls is None else tls)
     if tls:
-        raise UsageError(f"{address.scheme}: knows no certificates", "write tls:// before the host")
+        raise UsageError(f"is for tls://, not {address.scheme}:", "write tls:// before the host", argument="tls")
     return None
 
 
@@ -191,7 +233,7 @@ def _connecting(
             ready = yield Awaited(sock, True, until_ns)
             number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) if ready else errno.ETIMEDOUT
         if number == 0 and sock.getsockname() == sock.getpeername():
-            # A port of the ephemeral range that nobody listens on can connect to itself, and then echoes perfectly.
+            # A socket can connect to itself on an unused port of the ephemeral range, and then echoes perfectly.
             number = errno.ECONNREFUSED
         if number:
             raise OSError(number, os.strerror(number))  # noqa: TRY301 - the socket is closed below, as for any other

@@ -1,7 +1,7 @@
-"""Send datagrams while the answers come back, no more at a time than an echo's buffer holds, and count what is lost.
+"""Send datagrams and receive the replies at the same time, no more in flight than an echo's buffer holds.
 
-Knows a connection, a thread that reads the source, and the clock. Which answer belongs to which datagram is not known
-here, since any bytes may be sent: they are counted, without the copies that `core.copies` recognises.
+Uses a connection, a thread that reads the source, and the clock. Any bytes may be sent, so a reply does not show which
+datagram it answers: replies are counted, without the duplicates that DuplicateFilter recognises.
 """
 
 import socket
@@ -14,47 +14,46 @@ from dataclasses import dataclass
 from typing import Self
 
 from halloo._net import error_mapping
-from halloo._net.connection import Connection
+from halloo._net.datagrams import DatagramConnection
 from halloo._net.readiness import until_readable
 from halloo.errors import HallooError, TimedOut
 
-UNDER_WAY = 32  # datagrams
-UNDER_WAY_BYTES = 64 * 1024  # what the buffer of a socket holds, with what the kernel adds, unless told otherwise
-SHORTEST, TIMES = 0.05, 4  # how long a late answer holds the others up: in seconds, and in times of the slowest so far
-
-
-RECENT = 1024  # datagrams that are remembered each way
+MAX_IN_FLIGHT = 32  # datagrams
+MAX_BYTES_IN_FLIGHT = 64 * 1024  # what a socket's default buffer holds, with the kernel's own overhead
+# How long a missing reply holds back further datagrams: seconds at least, and a multiple of the slowest round trip.
+MIN_WAIT, ROUND_TRIPS = 0.05, 4
+RECENT = 1024  # datagrams remembered in each direction
 
 
 class DuplicateFilter:
-    """What was sent lately and not answered, and what was answered."""
+    """Recognise replies that arrive twice, by the datagrams sent recently and those already answered."""
 
     def __init__(self) -> None:
         """Start with nothing sent."""
-        # Hashes: the datagrams themselves might be 64 MB.
-        self._owed: deque[int] = deque(maxlen=RECENT)
+        # Hashes, as the datagrams themselves may be 64 MB.
+        self._unanswered: deque[int] = deque(maxlen=RECENT)
         self._answered: deque[int] = deque(maxlen=RECENT)
         self._echo = True
 
     def send(self, datagram: bytes) -> None:
-        """Note what was sent."""
-        self._owed.append(hash(datagram))
+        """Note a datagram that was sent."""
+        self._unanswered.append(hash(datagram))
 
     def receive(self, answer: bytes) -> bool:
-        """Note what came, and say whether it is a copy: an echo of what was answered already, and is not owed again."""
-        mark = hash(answer)
-        if mark in self._owed:
-            self._owed.remove(mark)
-            self._answered.append(mark)
+        """Note a reply; return whether it is a duplicate: the echo of a datagram that was answered already."""
+        digest = hash(answer)
+        if digest in self._unanswered:
+            self._unanswered.remove(digest)
+            self._answered.append(digest)
             return False
-        copied = self._echo and mark in self._answered
-        self._echo = copied  # an answer that was never sent is not an echo's
-        return copied
+        duplicate = self._echo and digest in self._answered
+        self._echo = duplicate  # a reply that was never sent does not come from an echo
+        return duplicate
 
 
 @dataclass(slots=True)
 class DatagramExchange:
-    """How many datagrams and bytes went and came; a copy of an answer that had come before counts as bytes only."""
+    """How many datagrams and bytes were sent and received; duplicates of a reply count as bytes only."""
 
     sent: int = 0
     received: int = 0
@@ -63,7 +62,7 @@ class DatagramExchange:
 
 
 class _Source:
-    """Reads datagrams in a thread, some ahead, so that a slow source does not keep answers waiting."""
+    """Read datagrams ahead in a thread, so that a slow source does not hold up replies."""
 
     def __init__(self, datagrams: Iterable[bytes]) -> None:
         self._datagrams = datagrams
@@ -81,11 +80,11 @@ class _Source:
             try:
                 for datagram in self._datagrams:
                     with self._changed:
-                        self._changed.wait_for(lambda: self._closed or len(self._ready) < UNDER_WAY)
+                        self._changed.wait_for(lambda: self._closed or len(self._ready) < MAX_IN_FLIGHT)
                         self._ready.append(datagram)
                     if self._closed:
                         return
-                    with suppress(OSError):  # nobody listens any more
+                    with suppress(OSError):  # the other end is closed
                         self._waker.send(b"!")
             except Exception as error:  # noqa: BLE001 - raised again by `take`
                 self._error = error
@@ -93,11 +92,11 @@ class _Source:
 
     @property
     def over(self) -> bool:
-        """Whether all has been taken; not while there is an error to be raised."""
+        """Whether all datagrams have been taken, and no error is left to be raised."""
         return self._ended and not self._ready and not self._error
 
     def take(self) -> bytes | None:
-        """Give the next datagram, None when there is none now. Raises what the source has raised."""
+        """Return the next datagram, None when there is none yet. Raises what the source has raised."""
         with suppress(BlockingIOError):
             self.silent = not self.waking.recv(4096)
         with self._changed:
@@ -119,17 +118,17 @@ class _Source:
 
 
 class _Progress:
-    """What is under way, and how long it may be."""
+    """The datagrams in flight, and how long to wait for their replies."""
 
-    def __init__(self, connection: Connection, sink: Callable[[bytes], object], timeout: float) -> None:
+    def __init__(self, connection: DatagramConnection, sink: Callable[[bytes], object], timeout: float) -> None:
         self._connection = connection
         self._sink = sink
         self._timeout = timeout
         self.done = DatagramExchange()
-        self._copies = DuplicateFilter()
-        self._under_way = 0  # as far as is known: what was given up may still come, and there may be more answers
+        self._duplicates = DuplicateFilter()
+        self._in_flight = 0  # an estimate: a reply that was given up may still arrive
         self._slowest, self._moved = 0.0, time.monotonic()
-        self._room = UNDER_WAY
+        self._max_in_flight = MAX_IN_FLIGHT
 
     @property
     def owed(self) -> int:
@@ -137,59 +136,59 @@ class _Progress:
 
     @property
     def full(self) -> bool:
-        return self._under_way >= self._room
+        return self._in_flight >= self._max_in_flight
 
     def send(self, datagram: bytes) -> None:
         try:
             self._connection.send(datagram, timeout=self._timeout)
         except HallooError:
-            self.receive()  # the answers that came before it
+            self.receive()  # the replies that arrived before
             raise
         self.done.sent += 1
         self.done.sent_bytes += len(datagram)
-        self._copies.send(datagram)
-        self._under_way += 1
-        self._room = max(min(UNDER_WAY, UNDER_WAY_BYTES // max(len(datagram), 1)), 1)
+        self._duplicates.send(datagram)
+        self._in_flight += 1
+        self._max_in_flight = max(min(MAX_IN_FLIGHT, MAX_BYTES_IN_FLIGHT // max(len(datagram), 1)), 1)
         self._moved = time.monotonic()
 
     def receive(self) -> None:
-        """Take what has come."""
+        """Receive all replies that have arrived."""
         with suppress(TimedOut):
             while True:
                 answer = self._connection.receive(timeout=0)
                 self._sink(answer)
                 self.done.received_bytes += len(answer)
-                if not self._copies.receive(answer):
+                if not self._duplicates.receive(answer):
                     self.done.received += 1
-                    self._under_way = max(self._under_way - 1, 0)
+                    self._in_flight = max(self._in_flight - 1, 0)
                     now = time.monotonic()
                     self._slowest, self._moved = max(self._slowest, now - self._moved), now
 
-    def patience(self, *, over: bool) -> float | None:
-        """Say how many seconds more an answer may take, None for ever; `over` is whether no more will be sent."""
-        passed = time.monotonic() - self._moved
-        if over or (self._under_way and not self.done.received):
-            return max(self._timeout - passed, 0)
+    def time_left(self, *, over: bool) -> float | None:
+        """Return for how many more seconds to wait, None for ever; `over` is whether no more will be sent."""
+        elapsed = time.monotonic() - self._moved
+        if over or (self._in_flight and not self.done.received):
+            return max(self._timeout - elapsed, 0)
         if self.full:
-            return max(min(self._timeout, max(SHORTEST, TIMES * self._slowest)) - passed, 0)
+            return max(min(self._timeout, max(MIN_WAIT, ROUND_TRIPS * self._slowest)) - elapsed, 0)
         return None
 
     def give_up(self) -> None:
-        """Wait no longer for what is under way. Raises TimedOut when nothing ever came."""
-        self._under_way = 0
+        """Wait no longer for the datagrams in flight. Raises TimedOut when no reply has ever arrived."""
+        self._in_flight = 0
         if not self.done.received:
             sent, place = self.done.sent, self._connection.address.place
-            what = "the datagram" if sent == 1 else f"any of {sent} datagrams"
-            fact = f"{place} did not answer {what} within {self._timeout:g} seconds"
+            those = "the datagram" if sent == 1 else f"any of {sent} datagrams"
+            fact = f"{place} did not answer {those} within {self._timeout:g} seconds"
             raise TimedOut(fact, error_mapping.SILENT, address=str(self._connection.address))
 
 
 def exchange_datagrams(
-    connection: Connection, datagrams: Iterable[bytes], sink: Callable[[bytes], object], *, timeout: float
+    connection: DatagramConnection, datagrams: Iterable[bytes], sink: Callable[[bytes], object], *, timeout: float
 ) -> DatagramExchange:
-    """Send each of the datagrams, and give `sink` the replies, until as many came as were sent or `timeout` has passed.
+    """Send the datagrams, and pass replies to `sink`, until as many have arrived as were sent or `timeout` is over.
 
-    Datagrams received before an error have been given to `sink`. Raises Refused; TimedOut when nothing came back.
+    Replies received before an error have been passed to `sink`. Raises Refused; TimedOut when no reply arrived.
     """
     progress = _Progress(connection, sink, timeout)
     with _Source(datagrams) as source:
@@ -201,7 +200,7 @@ def exchange_datagrams(
             if over and progress.owed <= 0:
                 return progress.done
             watched = [connection.socket] if progress.full or source.silent else [connection.socket, source.waking]
-            if not until_readable(watched, progress.patience(over=over)):
+            if not until_readable(watched, progress.time_left(over=over)):
                 progress.give_up()
                 if over:
                     return progress.done

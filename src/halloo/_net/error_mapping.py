@@ -1,12 +1,13 @@
-"""Put the system's errors into halloo's words: an errno becomes a class, a sentence and a next step.
+"""Turn the system's errors into halloo's: a class, a sentence and a next step.
 
-Knows errno(3), getaddrinfo(3) and OpenSSL's reasons. Knows no socket: the caller says which address it was about.
+Maps errno(3), getaddrinfo(3) and OpenSSL's reasons; uses no socket: the caller passes the address.
 """
 
 import errno
 import os
 import socket
 from dataclasses import replace
+from functools import cache
 
 from halloo._core.address import Address
 from halloo.errors import (
@@ -22,18 +23,21 @@ from halloo.errors import (
     TimedOut,
     UnknownHost,
     Unreachable,
-    Untrusted,
 )
 
 Words = tuple[type[HallooError], str, str]
 
 LOOK = "look at the server's own messages"
-SILENT = "check that an echo is there, and any firewall between; or allow more time with -W"
-TRUST = "give --ca FILE, --fingerprint HEX, or --insecure"
+SILENT = "check that an echo is there, and any firewall between; or allow more time with timeout="
+TRUST = "give ca=, fingerprint= or insecure=True"
 _CONNECTING: dict[int, Words] = {
     errno.ECONNREFUSED: (Refused, "nothing is listening on {place} (connection refused)", "{start}"),
     errno.ENOENT: (Refused, "nothing is listening on {place} (no such file)", "{start}"),
-    errno.EAGAIN: (TimedOut, "{place} lets nobody in (its queue is full)", LOOK),  # only connect(2) on a Unix socket
+    errno.EAGAIN: (
+        TimedOut,
+        "{place} accepts no connection (its queue is full)",
+        LOOK,
+    ),  # of Unix sockets
     errno.ECONNRESET: (Reset, "{place} ended the connection with a reset", LOOK),
     errno.EPIPE: (Reset, "{place} has closed the connection", LOOK),
     errno.ECONNABORTED: (Reset, "the connection to {place} was aborted", LOOK),
@@ -45,32 +49,11 @@ _CONNECTING: dict[int, Words] = {
     errno.EPERM: (NotPermitted, "connecting to {place} is not permitted", "{permission}"),
 }
 
-_PLAIN: Words = (PeerError, "{place} does not speak TLS", "use tcp://")
-_UNASKED: Words = (Untrusted, "{place} wants a certificate of ours", "add --cert FILE --key FILE")
-_UNBELIEVED: Words = (Untrusted, "{place} does not accept our certificate ({reason})", "ask which one it trusts")
-_SECURING: dict[str, Words] = {
-    "CERTIFICATE_VERIFY_FAILED": (Untrusted, "the certificate of {place} is not trusted ({reason})", "{trust}"),
-    "PEER_DID_NOT_RETURN_A_CERTIFICATE": (Untrusted, "{place} shows no certificate", "it has to"),
-    "UNEXPECTED_EOF_WHILE_READING": (
-        IncompleteRead,
-        "{place} broke off without TLS's goodbye; bytes may be missing",
-        LOOK,
-    ),
-    "HTTP_REQUEST": _PLAIN,
-    "UNEXPECTED_MESSAGE": _PLAIN,  # our own ClientHello: a plain echo
-    "WRONG_VERSION_NUMBER": _PLAIN,
-    "TLSV13_ALERT_CERTIFICATE_REQUIRED": _UNASKED,
-    "SSLV3_ALERT_HANDSHAKE_FAILURE": (PeerError, "{place} refuses our TLS", "perhaps it wants --cert FILE --key FILE"),
-    "SSLV3_ALERT_BAD_CERTIFICATE": _UNBELIEVED,
-    "SSLV3_ALERT_CERTIFICATE_EXPIRED": _UNBELIEVED,
-    "SSLV3_ALERT_CERTIFICATE_UNKNOWN": _UNBELIEVED,
-    "TLSV1_ALERT_UNKNOWN_CA": _UNBELIEVED,
-}
 _SSL_EOF = 8  # SSL_ERROR_EOF, Python's own: OpenSSL 1.1 gives no reason with it
 
 
 def unknown(address: Address, error: socket.gaierror | UnicodeError) -> UnknownHost:
-    """Say that a name has no address, or is none."""
+    """Return the error for a name that has no address, or is not a name."""
     number = error.errno if isinstance(error, socket.gaierror) else socket.EAI_NONAME
     reason = "try again later" if number == socket.EAI_AGAIN else "check the spelling, or give an IP address"
     return UnknownHost(
@@ -79,13 +62,13 @@ def unknown(address: Address, error: socket.gaierror | UnicodeError) -> UnknownH
 
 
 def unresolved(address: Address) -> TimedOut:
-    """Say that the resolver takes too long."""
-    fact = f"the resolver does not say where {address.host or 'localhost'!r} is (timed out)"
+    """Return the error for a resolver that does not answer in time."""
+    fact = f"the resolver has not found {address.host or 'localhost'!r} in time (timed out)"
     return TimedOut(fact, "try again later, or give an IP address", address=str(address), errno=errno.ETIMEDOUT)
 
 
 def connecting(address: Address, error: OSError) -> HallooError:
-    """Say why a connection failed, or ended."""
+    """Return the error for a connection that failed, or ended."""
     if hasattr(error, "library"):  # an ssl.SSLError, whose errno means something else
         return _sentence(address, error, _secured(error))
     kind = TimedOut if isinstance(error, TimeoutError) else PeerError
@@ -93,7 +76,7 @@ def connecting(address: Address, error: OSError) -> HallooError:
 
 
 def shaking(address: Address, error: OSError, *, trust: str = TRUST) -> HallooError:
-    """Say why a TLS handshake failed; `trust` is the next step where the peer's certificate was not believed."""
+    """Return the error for a failed TLS handshake; `trust` is the next step when the certificate is not trusted."""
     remedy = "perhaps it does not speak TLS: use tcp://"
     if isinstance(error, TimeoutError):
         return _sentence(address, error, (TimedOut, "{place} does not finish the TLS handshake in time", remedy))
@@ -105,9 +88,36 @@ def shaking(address: Address, error: OSError, *, trust: str = TRUST) -> HallooEr
     return _sentence(address, error, (kind, fact, step), trust)
 
 
+@cache
+def _tls_words() -> dict[str, Words]:
+    """Return the classes and sentences by OpenSSL's reason."""
+    from halloo._net.tls_errors import TlsError, Untrusted  # noqa: PLC0415 - ssl is slow to import
+
+    plain: Words = (TlsError, "{place} does not speak TLS", "use tcp://")
+    missing: Words = (Untrusted, "{place} requires a certificate", "give cert= and key=")
+    rejected: Words = (Untrusted, "{place} does not accept our certificate ({reason})", "ask which CA it trusts")
+    cut: Words = (IncompleteRead, "{place} closed without close_notify; data may be truncated", LOOK)
+    return {
+        "CERTIFICATE_VERIFY_FAILED": (Untrusted, "the certificate of {place} is not trusted ({reason})", "{trust}"),
+        "PEER_DID_NOT_RETURN_A_CERTIFICATE": (Untrusted, "{place} shows no certificate", "the server requires one"),
+        "UNEXPECTED_EOF_WHILE_READING": cut,
+        "HTTP_REQUEST": plain,
+        "UNEXPECTED_MESSAGE": plain,  # our own ClientHello: a plain echo
+        "WRONG_VERSION_NUMBER": plain,
+        "TLSV13_ALERT_CERTIFICATE_REQUIRED": missing,
+        "SSLV3_ALERT_HANDSHAKE_FAILURE": (TlsError, "{place} refuses our TLS", "perhaps it needs cert= and key="),
+        "SSLV3_ALERT_BAD_CERTIFICATE": rejected,
+        "SSLV3_ALERT_CERTIFICATE_EXPIRED": rejected,
+        "SSLV3_ALERT_CERTIFICATE_UNKNOWN": rejected,
+        "TLSV1_ALERT_UNKNOWN_CA": rejected,
+        "": (TlsError, "TLS with {place} failed ({reason})", LOOK),
+    }
+
+
 def _secured(error: OSError) -> Words:
     reason = "UNEXPECTED_EOF_WHILE_READING" if error.errno == _SSL_EOF else getattr(error, "reason", None)
-    return _SECURING.get(str(reason), (PeerError, "TLS with {place} failed ({reason})", LOOK))
+    words = _tls_words()
+    return words.get(str(reason), words[""])
 
 
 def _sentence(address: Address, error: OSError, words: Words, trust: str = "") -> HallooError:
@@ -119,7 +129,7 @@ def _sentence(address: Address, error: OSError, words: Words, trust: str = "") -
         "place": address.path or replace(address, host=address.host or "localhost").place,
         "reason": reason.lower().replace("_", " ").rstrip("."),
         "start": f"start a server there with: halloo serve {_server(address)}".rstrip(),
-        "family": "try the other family with -4 or -6" if address.host else "check the network",
+        "family": "try the other family with family=" if address.host else "check the network",
         "permission": "ask its owner, or see its rights with: ls -l" if unix else "check the local firewall",
         "trust": trust,
     }
@@ -127,7 +137,7 @@ def _sentence(address: Address, error: OSError, words: Words, trust: str = "") -
 
 
 def not_local(address: Address) -> AddressNotAvailable:
-    """Say that the name to listen on has no address."""
+    """Return the error for a name to listen on that has no address."""
     source = (
         ", which HALLOO_BIND names" if "HALLOO_BIND" in os.environ and address.host == os.environ["HALLOO_BIND"] else ""
     )
@@ -136,23 +146,23 @@ def not_local(address: Address) -> AddressNotAvailable:
 
 
 def listening(address: Address, error: OSError) -> LocalError:
-    """Say why an address cannot be listened on; for a port that is taken see `holders`."""
-    facts, number = f"cannot listen on {address.place}", error.errno
+    """Return the error for an address that cannot be listened on; for a port in use see `port_owner`."""
+    fact, number = f"cannot listen on {address.place}", error.errno
     if number in (errno.EACCES, errno.EPERM):
-        remedy = f"ports below 1024 belong to the administrator, choose another: halloo serve {8000 + address.port}"
+        remedy = f"ports below 1024 are for the administrator, choose another: halloo serve {8000 + address.port}"
         if address.port >= 1024:  # noqa: PLR2004 - the first port that needs no privilege, ip(7)
             remedy = "choose another port, or see what reserves this one"
-        return NotPermitted(f"{facts} (permission denied)", remedy, address=str(address), errno=number)
+        return NotPermitted(f"{fact} (permission denied)", remedy, address=str(address), errno=number)
     if number in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
         remedy = "name one of its own addresses, or every interface with: halloo serve :8888"
         return AddressNotAvailable(
-            f"{facts}: it is no address of this machine", remedy, address=str(address), errno=number
+            f"{fact}: it is not an address of this machine", remedy, address=str(address), errno=number
         )
-    return LocalError(f"{facts}: {(error.strerror or str(error)).lower()}", address=str(address), errno=number)
+    return LocalError(f"{fact}: {(error.strerror or str(error)).lower()}", address=str(address), errno=number)
 
 
 def _server(address: Address) -> str:
-    """Write the argument that makes `halloo serve` listen where a client looked."""
+    """Return the argument with which `halloo serve` listens at a client's address."""
     if address.path is not None:
         return str(address)
     scheme = "" if address.scheme == "tcp" else f"{address.scheme}://"
@@ -163,5 +173,5 @@ def _server(address: Address) -> str:
 
 
 def wrong_family(address: Address, family: int) -> AddressError:
-    """Say that an IP address is not of the family that was asked for."""
-    return AddressError(f"{address.host} is no IPv{family} address", f"leave -{family} out", address=str(address))
+    """Return the error for an IP address of the other family."""
+    return AddressError(f"{address.host} is not an IPv{family} address", "leave family= out", address=str(address))

@@ -1,6 +1,6 @@
-"""Listen on addresses, and take in who comes.
+"""Listening sockets, and the connections of the clients that they accept.
 
-Knows sockets that listen, and how clients of each scheme come. A Listener tells its address when it listens already.
+A Listener listens, and knows its addresses with their real ports, as soon as it exists.
 """
 
 import os
@@ -10,150 +10,196 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
+from halloo._core import arguments
 from halloo._core.address import Address, AddressLike, parse
+from halloo._core.arguments import Family
 from halloo._core.limits import HANDSHAKE
 from halloo._core.tls_options import ServerTLS
 from halloo._net import binding, bpf, unix
 from halloo._net.connection import INTERNET, Connection
-from halloo._net.datagrams import DatagramListener, dropped
-from halloo._net.readiness import until_readable
-from halloo.errors import TimedOut, UsageError
+from halloo._net.datagrams import DatagramConnection, DatagramListener, dropped
+from halloo._net.readiness import Interrupt
+from halloo.errors import ConnectionClosed, TimedOut, UsageError
 
 if TYPE_CHECKING:  # ssl is slow to import, and only tls:// needs it
+    from ssl import SSLContext
+
     from halloo._net.tls import TlsServer
 
 _FIRST_INHERITED = 3  # SD_LISTEN_FDS_START
 
 
 class Listener:
-    """Sockets that listen, one for each family; `accept` gives the connections, in order of their coming."""
+    """Listening sockets, one for each family and address; `accept` returns the clients' connections in their order.
+
+    `addresses` are where it listens, with the real ports, and `address` is the first. `accept` and `close` may be
+    called from any thread.
+    """
 
     def __init__(
         self,
         sockets: Sequence[tuple[socket.socket, str]],
-        tls: ServerTLS | None = None,
+        tls: "ServerTLS | SSLContext | None" = None,
         *,
         files: bool = True,
     ) -> None:
-        """Take over sockets that listen already, each with its scheme; `tls` are for clients of `tls://`.
+        """Take over sockets that listen already, each with its scheme.
 
-        `files` is whether those of Unix sockets are ours to remove.
+        `files` is whether to remove the files of Unix sockets when it closes.
         """
         self.sockets = tuple(sock for sock, _ in sockets)
         self.addresses = tuple(_address(sock, scheme) for sock, scheme in sockets)
         self._files = [(at.path, unix.identity(at.path)) for at in self.addresses if files and at.path]
         self.secure = any(at.scheme == "tls" for at in self.addresses)
-        self._certificates = tls or ServerTLS()
-        self._boxes = {
+        self._tls = tls or ServerTLS()
+        self._datagrams = {
             sock: DatagramListener(sock)
             for sock, at in zip(self.sockets, self.addresses, strict=True)
             if at.scheme == "udp"
         }
         self._dropped = 0
+        self._interrupt = Interrupt()
         for sock in self.sockets:
             sock.setblocking(False)
 
     @cached_property
-    def host(self) -> "TlsServer":
-        """What shakes hands with clients of `tls://`; without a file, its certificate is made now."""
+    def tls_server(self) -> "TlsServer":
+        """The server's side of TLS; without a certificate, one is made now."""
         from halloo._net.tls import TlsServer  # noqa: PLC0415 - as at the top
 
-        return TlsServer(self._certificates)
+        return TlsServer(self._tls)
 
     @property
     def fingerprint(self) -> str | None:
-        """The SHA-256 of the certificate that clients of `tls://` are shown, None when there is no such address."""
-        return self.host.fingerprint if self.secure else None
+        """The SHA-256 of the `tls://` certificate, hexadecimal; None without one, or where an SSLContext holds it."""
+        return self.tls_server.fingerprint if self.secure else None
 
     @property
-    def made(self) -> str | None:
-        """The fingerprint again, when it is that of a throw-away certificate, which nobody can know otherwise."""
-        return None if self._certificates.cert else self.fingerprint
+    def made_fingerprint(self) -> str | None:
+        """The fingerprint of a certificate made for this process, which clients can learn in no other way."""
+        return self.fingerprint if isinstance(self._tls, ServerTLS) and not self._tls.cert else None
+
+    @property
+    def ca_pem(self) -> bytes | None:
+        """What a client may trust to verify the `tls://` certificate, as PEM; None as for `fingerprint`."""
+        return self.tls_server.ca_pem if self.secure else None
+
+    def client_context(self) -> "SSLContext":
+        """Make an ssl.SSLContext for clients that trusts the `tls://` certificate and no other. Raises UsageError."""
+        if not self.secure:
+            raise UsageError("no address is tls://, so there is no certificate", "write tls:// before the host or port")
+        return self.tls_server.client_context()
 
     @property
     def address(self) -> Address:
-        """The first of the addresses, with its real port."""
+        """The first of the addresses."""
         return self.addresses[0]
 
     def accept(self, *, timeout: float | None = None) -> Connection:
-        """Wait for the next client, `timeout` seconds or for ever, and as long again, or 10, for the handshake of TLS.
+        """Wait `timeout` seconds, for ever when None, for the next client; as long, or 10 seconds, for its handshake.
 
-        Over `udp://` a client is who has sent a datagram and has no connection yet; it is the first to be received.
-        Raises TimedOut; Untrusted, Reset and PeerError for a client whose handshake fails.
+        Raises TimedOut, ConnectionClosed; Untrusted, Reset and TlsError for a client whose handshake fails; UsageError
+        where only udp:// addresses are listened on.
         """
+        listening = [sock for sock in self.sockets if sock not in self._datagrams]
+        if not listening:
+            raise UsageError("udp:// has datagrams, and no connections to accept", "use accept_udp")
+        found = self._accept(listening, timeout)
+        assert isinstance(found, Connection)  # noqa: S101 - of a stream's socket
+        return found
+
+    def accept_udp(self, *, timeout: float | None = None) -> DatagramConnection:
+        """Wait for a datagram of a sender without a connection, and return a connection whose first datagram it is.
+
+        Raises TimedOut, ConnectionClosed; UsageError where no udp:// address is listened on.
+        """
+        if not self._datagrams:
+            raise UsageError("no udp:// address is listened on", "use accept")
+        found = self._accept(list(self._datagrams), timeout)
+        assert isinstance(found, DatagramConnection)  # noqa: S101 - of a datagram socket
+        return found
+
+    def accept_any(self, *, timeout: float | None = None) -> Connection | DatagramConnection:
+        """Accept as `accept` or `accept_udp`, whichever comes first."""
+        return self._accept(self.sockets, timeout)
+
+    def _accept(self, sockets: Sequence[socket.socket], timeout: float | None) -> Connection | DatagramConnection:
+        arguments.seconds("timeout", timeout)
         while True:
-            ready = [sock for sock, box in self._boxes.items() if box.datagrams] or until_readable(
-                self.sockets, timeout
-            )
+            ready = [sock for sock in sockets if sock in self._datagrams and self._datagrams[sock].datagrams]
+            ready = ready or self._interrupt.wait(sockets, [], timeout)
+            if self._interrupt.requested:
+                raise ConnectionClosed(f"the listener on {self.address.place} is closed", "listen again")
             if not ready:
-                came = "wrote" if self.address.scheme == "udp" else "connected"
-                raise TimedOut(f"nobody {came} to {self.address.place} within {timeout:g} seconds")
-            for listener in ready:
-                if box := self._boxes.get(listener):
-                    if served := box.accept():
-                        return served
-                    continue  # what had come was damaged (its checksum)
+                none = "datagram arrived at" if self._datagrams.keys() >= set(sockets) else "client connected to"
+                raise TimedOut(f"no {none} {self.address.place} within {timeout:g} seconds", "allow more with timeout=")
+            for listening in ready:
+                if listening in self._datagrams:
+                    if sender := self._datagrams[listening].accept():
+                        return sender
+                    continue  # the datagram was damaged (its checksum)
                 try:
-                    sock, peer = listener.accept()
+                    sock, peer = listening.accept()
                 except (BlockingIOError, ConnectionError):
                     continue  # the client gave up before it was accepted
-                return self._accepted(self.addresses[self.sockets.index(listener)], sock, peer, timeout)
+                return self._accepted(self.addresses[self.sockets.index(listening)], sock, peer, timeout)
 
     def _accepted(
-        self, place: Address, sock: socket.socket, peer: tuple[str, int], timeout: float | None
+        self, address: Address, sock: socket.socket, peer: tuple[str, int], timeout: float | None
     ) -> Connection:
-        if place.path is not None:
-            return Connection(sock, place)
-        address = Address(place.scheme, *peer[:2])
-        if place.scheme == "tls":
+        if address.path is not None:
+            return Connection(sock, address)
+        client = Address(address.scheme, *peer[:2])
+        if address.scheme == "tls":
             sock.setblocking(False)
-            sock = self.host.shake(sock, address, HANDSHAKE if timeout is None else timeout)
-        return Connection(sock, address)
+            sock = self.tls_server.shake(sock, client, HANDSHAKE if timeout is None else timeout)
+        return Connection(sock, client)
 
     def close(self) -> None:
-        """Stop listening, and remove the file of a Unix socket."""
+        """Stop listening, and remove the file of a Unix socket. An `accept` that waits raises ConnectionClosed."""
+        self._interrupt.close()
         self.release()
         for path, made in self._files:
             unix.remove(path, made)
         self._files.clear()
 
-    def turn_away(self) -> None:
-        """Let the kernel drop who knocks from now on (SYN without ACK); who is in its queue can still be accepted.
+    def refuse_new(self) -> None:
+        """Have the kernel drop new connections (SYN without ACK) and datagrams; those queued can still be accepted.
 
-        Between the last accept and the close somebody could otherwise come in, and be reset (socket(7)); and where
-        datagrams come without a pause, there would be no last one.
+        Between the last accept and the close a client could otherwise connect, and be reset (socket(7)); and where
+        datagrams arrive without a pause, there would be no last one.
         """
         for sock in self.sockets:
             if sock.family in INTERNET:
-                bpf.turn_away(sock)
+                bpf.refuse_new(sock)
 
     def for_workers(self, count: int, *, buffer: int | None) -> list["Listener"]:
-        """Give a listener for each of so many workers, itself the first: streams shared, but datagrams apart.
+        """Return a listener for each of `count` workers, itself the first: streams shared, datagrams apart.
 
-        Where only streams come, or the system would not spread datagrams (SO_REUSEPORT; socket(7)), itself will do.
+        With streams only, or where the system would not spread datagrams (SO_REUSEPORT; socket(7)), itself alone.
         """
-        if count == 1 or not self._boxes or not sys.platform.startswith("linux"):
+        if count == 1 or not self._datagrams or not sys.platform.startswith("linux"):
             return [self]
-        for sock in self._boxes:  # after they were bound, so that somebody else's were told that the port is taken
+        for sock in self._datagrams:  # after bind(2), which has found out whether the port was free
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        return [self, *(self.again(buffer=buffer, streams=False) for _ in range(count - 1))]
+        return [self, *(self.reopen(buffer=buffer, streams=False) for _ in range(count - 1))]
 
-    def again(self, *, buffer: int | None, streams: bool = True) -> "Listener":
-        """Open sockets beside these, on the same ports (SO_REUSEPORT); `streams` is whether not for datagrams alone.
+    def reopen(self, *, buffer: int | None, streams: bool = True) -> "Listener":
+        """Open sockets on the same ports (SO_REUSEPORT); without `streams`, for datagrams alone.
 
-        Raises AddressInUse where the present ones do not share theirs.
+        Raises AddressInUse where these do not share their ports.
         """
         sockets: list[tuple[socket.socket, str]] = []
         try:
             for sock, at in zip(self.sockets, self.addresses, strict=True):
-                if streams or sock in self._boxes:
+                if streams or sock in self._datagrams:
                     family = 6 if sock.family == socket.AF_INET6 else 4  # the host `::` alone would mean both
                     chosen = binding.options(at.scheme, buffer, reuse_port=True)
                     (mine,) = binding.bound(at, family, chosen)
                 else:
                     mine = sock.dup()
                 sockets.append((mine, at.scheme))
-            return Listener(sockets, self._certificates, files=streams)
+            return Listener(sockets, self._tls, files=streams)
         except BaseException:
             for sock, _ in sockets:
                 sock.close()
@@ -161,14 +207,14 @@ class Listener:
 
     @property
     def dropped(self) -> int:
-        """How many datagrams the kernel has dropped so far: its buffer was full, or they came round in a loop."""
+        """How many datagrams the kernel has dropped: its buffer was full, or they had circled between echoes."""
         if self.sockets[0].fileno() >= 0:
-            self._dropped = sum(dropped(sock) for sock in self._boxes)
+            self._dropped = sum(dropped(sock) for sock in self._datagrams)
         return self._dropped
 
     def release(self) -> None:
-        """Stop listening in this process; others may go on."""
-        self.dropped  # noqa: B018 - the last chance to ask
+        """Close the sockets in this process alone; other processes go on listening."""
+        self.dropped  # noqa: B018 - counts for the last time
         for sock in self.sockets:
             sock.close()
 
@@ -181,32 +227,34 @@ class Listener:
 
 def listen(
     *addresses: AddressLike,
-    family: int | None = None,
+    family: Family | None = None,
     buffer: int | None = None,
     reuse_port: bool = False,
-    tls: ServerTLS | None = None,
+    tls: "ServerTLS | SSLContext | None" = None,
 ) -> Listener:
-    """Listen on the addresses, on loopback port 8888 when there is none; port 0 takes a free one.
+    """Listen on the addresses, by default on loopback port 8888; port 0 takes a free one. See Address.
 
-    `family` is 4 or 6 for one alone; `buffer` is how many bytes the kernel may hold of a connection each way, where its
-    own choice is too much; `reuse_port` lets others of this user listen on the same port (SO_REUSEPORT).
-    `tls` are for `tls://`, where without them one is made that clients know by the listener's `fingerprint`.
-    Raises AddressInUse, NotPermitted, AddressNotAvailable, AddressError.
+    `family` is 4 or 6 for one alone. `buffer` is how many bytes the kernel may hold of a connection in each direction,
+    where its own choice is too much. `reuse_port` lets other processes of this user listen on the same port
+    (SO_REUSEPORT). `tls` is for `tls://`; without one a certificate is made, which clients know by its `fingerprint`.
+    Raises AddressInUse, NotPermitted, AddressNotAvailable, AddressError, MissingFile, UsageError.
 
     >>> with listen(0) as listener, connect(listener.address) as client, listener.accept() as served:
     ...     client.send(b"hello")
     """
-    places = [parse(address) for address in addresses or (Address(),)]
-    if tls and all(place.scheme != "tls" for place in places):
-        raise UsageError("tls is for tls://, and no address is", "write tls:// before the host or the port")
+    wanted = [parse(address) for address in addresses or (Address(),)]
+    arguments.family(family)
+    arguments.whole("buffer", buffer, 1, none=True)
+    if tls and all(address.scheme != "tls" for address in wanted):
+        raise UsageError("is for tls://, and no address is", "write tls:// before the host or the port", argument="tls")
     sockets: list[tuple[socket.socket, str]] = []
     try:
-        for place in places:
-            chosen = binding.options(place.scheme, buffer, reuse_port=reuse_port)
-            sockets += [(sock, place.scheme) for sock in binding.bound(place, family, chosen)]
+        for address in wanted:
+            chosen = binding.options(address.scheme, buffer, reuse_port=reuse_port)
+            sockets += [(sock, address.scheme) for sock in binding.bound(address, family, chosen)]
         listener = Listener(sockets, tls)
         if tls:
-            listener.host  # noqa: B018 - so that a file that cannot be used is told now
+            listener.tls_server  # noqa: B018 - reads the files now, so that an error is raised here
     except BaseException:
         for sock, _ in sockets:
             sock.close()
@@ -220,7 +268,7 @@ def _address(sock: socket.socket, scheme: str) -> Address:
 
 
 def inherited() -> Listener | None:
-    """Take over the sockets that systemd has opened for us, if it has (sd_listen_fds(3))."""
+    """Take over the sockets that systemd has opened for this process, if it has (sd_listen_fds(3))."""
     if os.environ.pop("LISTEN_PID", "") != str(os.getpid()):
         return None
     numbers = range(_FIRST_INHERITED, _FIRST_INHERITED + int(os.environ.pop("LISTEN_FDS", "0")))

@@ -1,35 +1,35 @@
-"""Find out which process has a port, from Linux's own tables (proc(5)).
+"""Find the process that is bound to a port, in Linux's /proc (proc(5)).
 
-Knows /proc. Elsewhere, and for processes of other users, the answer is None: the message then leaves it out.
+On other systems, and for processes of other users, the result is None.
 """
 
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-# st, the fourth column of /proc/net/tcp, in include/net/tcp_states.h: LISTEN; and CLOSE, for a socket of datagrams.
+# st, the fourth column of /proc/net/tcp (include/net/tcp_states.h): LISTEN; and CLOSE, for a datagram socket.
 _LISTEN, _OPEN = "0A", "07"
 _PROC = Path("/proc")
 
 
 def port_owner(port: int, *, datagrams: bool = False) -> tuple[str, int] | None:
-    """Give the name and the process id of who listens on a TCP port of this machine, or has a UDP port."""
+    """Return the name and id of the process that listens on a TCP port, or is bound to a UDP port, of this machine."""
     tables, state = (("udp", "udp6"), _OPEN) if datagrams else (("tcp", "tcp6"), _LISTEN)
     wanted = {f"socket:[{inode}]" for table in tables for inode in _inodes(_PROC / "net" / table, state, port)}
     if not wanted:
         return None
     for process in sorted(_PROC.glob("[0-9]*")):
-        with suppress(OSError):  # gone meanwhile, or another user's
-            if any(_leads_to(fd) in wanted for fd in (process / "fd").iterdir()):
+        with suppress(OSError):  # it has ended, or is another user's
+            if any(_link_target(fd) in wanted for fd in (process / "fd").iterdir()):
                 return (process / "comm").read_text().strip(), int(process.name)
     return None
 
 
-def _leads_to(fd: Path) -> str:
+def _link_target(fd: Path) -> str:
     try:
         return str(fd.readlink())
     except OSError:
-        return ""  # closed since the folder was read
+        return ""  # closed since the directory was read
 
 
 def _inodes(table: Path, state: str, port: int) -> Iterator[str]:

@@ -1,82 +1,133 @@
-"""Wait until one of some sockets can be read or written, without missing Ctrl-C on any system.
+"""Wait until sockets are readable or writable, without missing Ctrl-C on any system.
 
-Knows select and the clock. A socket is non-blocking throughout; whoever finds that it would block waits here, or does
-what it does in `Steps`, so that somebody who has other things to do as well can wait for it.
+Sockets are non-blocking throughout: code that would block waits here, or yields what it waits for as `Steps`, so that a
+caller with several sockets can wait for them all.
 """
 
 import os
 import select
 import socket
+import threading
 import time
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import suppress
 from math import isfinite
 from typing import NamedTuple, TypeVar
 
 from halloo._core.units import SECOND
 
-# One waits in steps: on Windows neither recv nor select notices Ctrl-C, but Python does in between; elsewhere because
-# poll(2) counts milliseconds in an int, which is 24 days.
+# The longest single wait. On Windows neither recv nor select notices Ctrl-C, but Python does between two calls;
+# elsewhere poll(2) counts milliseconds in an int, which is 24 days.
 STEP = 0.25 if os.name == "nt" else 86_400.0
 
 
 class Awaited(NamedTuple):
-    """What a step waits for: that a socket takes something, or has something, until a moment of the steady clock."""
+    """What a step waits for: a socket to become writable or readable, until a time of the monotonic clock."""
 
     socket: socket.socket
     writing: bool
     until_ns: int | None = None  # for ever when None
 
 
-Found = TypeVar("Found")
-Steps = Generator[Awaited, bool, Found]
-"""What is done step by step: it is sent whether its socket was ready, False when the time is over."""
+Result = TypeVar("Result")
+Steps = Generator[Awaited, bool, Result]
+"""Work done step by step: it is sent whether its socket became ready, False once the time is over."""
 
 
-def finished(steps: Steps[Found]) -> Found:
-    """Take all steps, wait for each, and give what they come to."""
+def run_steps(steps: Steps[Result]) -> Result:
+    """Run all steps, waiting for each, and return their result."""
     try:
         awaited = next(steps)
         while True:
-            left = None if awaited.until_ns is None else max(awaited.until_ns - time.monotonic_ns(), 0) / SECOND
-            awaited = steps.send(bool(_until([awaited.socket], left, write=awaited.writing)))
-    except StopIteration as over:
-        return over.value  # type: ignore[no-any-return]
+            left, sockets = seconds_until(awaited.until_ns), [awaited.socket]
+            awaited = steps.send(bool(_until([], sockets, left) if awaited.writing else _until(sockets, [], left)))
+    except StopIteration as end:
+        return end.value  # type: ignore[no-any-return]
     finally:
         steps.close()
 
 
-def moment(seconds: float | None) -> int | None:
-    """Say when so many seconds will have passed, of the steady clock; None for never, as for infinity."""
+def deadline_ns(seconds: float | None) -> int | None:
+    """Return the time of the monotonic clock in that many seconds; None for never, as for infinity."""
     return time.monotonic_ns() + int(seconds * SECOND) if seconds is not None and isfinite(seconds * SECOND) else None
 
 
-def until_readable(sockets: Sequence[socket.socket], timeout: float | None) -> Iterable[socket.socket]:
-    """Wait `timeout` seconds, for ever when None, for any of the sockets; give those that are ready, or none."""
-    return _until(sockets, timeout, write=False)
+def seconds_until(time_ns: int | None) -> float | None:
+    """Return how many seconds are left until a time of the monotonic clock, at least 0; None where there is none."""
+    return None if time_ns is None else max(time_ns - time.monotonic_ns(), 0) / SECOND
+
+
+def until_readable(sockets: Sequence[socket.socket], timeout: float | None) -> list[socket.socket]:
+    """Wait `timeout` seconds, for ever when None, for any of the sockets; return those that are readable."""
+    return _until(sockets, [], timeout)
 
 
 def until_writable(sock: socket.socket, timeout: float | None) -> bool:
-    """Wait `timeout` seconds, for ever when None, until the socket takes something; whether it does."""
-    return bool(_until([sock], timeout, write=True))
+    """Wait `timeout` seconds, for ever when None, for the socket to become writable; return whether it is."""
+    return bool(_until([], [sock], timeout))
 
 
-def _until(sockets: Sequence[socket.socket], timeout: float | None, *, write: bool) -> list[socket.socket]:
+class Interrupt:
+    """Ends the waits of other threads, those under way and those to come."""
+
+    def __init__(self) -> None:
+        """Cost nothing until the first wait, which opens a pair of sockets to be woken by."""
+        self.requested = False
+        self._lock = threading.Lock()
+        self._pair: tuple[socket.socket, socket.socket] | None = None
+
+    def wait(
+        self, readers: Sequence[socket.socket], writers: Sequence[socket.socket], timeout: float | None
+    ) -> list[socket.socket]:
+        """Wait `timeout` seconds, for ever when None, for sockets; return those ready, none once interrupted."""
+        with self._lock:
+            if not self._pair and not self.requested:
+                with suppress(OSError):  # no descriptor is left: this wait cannot be interrupted
+                    self._pair = socket.socketpair()
+            waker = [self._pair[0]] if self._pair else []
+        try:
+            ready = [] if self.requested else _until([*readers, *waker], writers, timeout)
+        except (OSError, ValueError):  # another thread closed a socket before the wait began
+            if not self.requested:
+                raise
+        return [] if self.requested else [sock for sock in ready if sock not in waker]
+
+    def request(self) -> None:
+        """Interrupt: from now on every wait returns at once."""
+        with self._lock:
+            self.requested = True
+            if self._pair:
+                self._pair[1].close()  # the other end becomes readable, and stays so
+
+    def close(self) -> None:
+        """Interrupt, and release the descriptors; a wait under way keeps its own until it returns."""
+        self.request()
+        with self._lock:
+            if self._pair:
+                self._pair[0].close()
+                self._pair = None
+
+
+def _until(
+    readers: Sequence[socket.socket], writers: Sequence[socket.socket], timeout: float | None
+) -> list[socket.socket]:
     deadline = None if timeout is None else time.monotonic() + timeout
     while True:
         left = None if deadline is None else max(deadline - time.monotonic(), 0)
         step = STEP if left is None else min(left, STEP)
-        ready = _ready(sockets, step, write=write)
+        ready = _ready(readers, writers, step)
         if ready or step == left:
             return ready
 
 
-def _ready(sockets: Sequence[socket.socket], timeout: float, *, write: bool) -> list[socket.socket]:
+def _ready(readers: Sequence[socket.socket], writers: Sequence[socket.socket], timeout: float) -> list[socket.socket]:
     if hasattr(select, "poll"):  # select(2) knows no descriptor above 1023
-        poller = select.poll()
-        for sock in sockets:
-            poller.register(sock, select.POLLOUT if write else select.POLLIN)
-        numbers = {fd for fd, _ in poller.poll(timeout * 1000)}
-        return [sock for sock in sockets if sock.fileno() in numbers]
+        poller, by_number = select.poll(), {}
+        for sockets, event in ((readers, select.POLLIN), (writers, select.POLLOUT)):
+            for sock in sockets:
+                by_number[sock.fileno()] = sock  # now: another thread may close it meanwhile
+                poller.register(sock, event)
+        return [by_number[fd] for fd, _ in poller.poll(timeout * 1000)]
     # Windows reports a failed connect among the exceptional ones only.
-    readable, writable, failed = select.select([] if write else sockets, sockets if write else [], sockets, timeout)
+    readable, writable, failed = select.select(readers, writers, [*readers, *writers], timeout)
     return [*readable, *writable, *failed]

@@ -1,6 +1,6 @@
-"""Heed signals while something runs in the main thread: stop after the present step, or look at how things stand.
+"""Handle signals while a command runs in the main thread: stop after the current step, or print the present state.
 
-Knows signals. The second wish to stop does not wait for anything: it is a KeyboardInterrupt.
+A second stop signal takes effect at once: it raises KeyboardInterrupt.
 """
 
 import signal
@@ -15,10 +15,10 @@ LOOKING = tuple(getattr(signal, name) for name in ("SIGQUIT",) if hasattr(signal
 
 
 class StopRequest:
-    """What has been asked for so far."""
+    """What signals have requested so far."""
 
     def __init__(self) -> None:
-        """Nothing has."""
+        """Start with no request."""
         self.stop = False
         self.look = False
         self.waking, self._waker = socket.socketpair()
@@ -26,7 +26,7 @@ class StopRequest:
         self._waker.setblocking(False)
 
     def note(self, number: int, _frame: FrameType | None = None) -> None:
-        """Take note of a signal."""
+        """Record a signal."""
         if number in LOOKING:
             self.look = True
             return
@@ -35,7 +35,7 @@ class StopRequest:
         self.stop = True
 
     def heard(self) -> None:
-        """Forget the wake-ups so far."""
+        """Discard the wake-ups so far."""
         with suppress(BlockingIOError):
             while self.waking.recv(4096):
                 pass
@@ -46,7 +46,7 @@ class StopRequest:
         self._waker.close()
 
     def of_signals(self) -> AbstractContextManager[None]:
-        """Heed the signals meanwhile."""
+        """Handle the signals in a `with` block."""
         return handle_signals((*STOPPING, *LOOKING), self.note, self._waker)
 
 
@@ -54,9 +54,9 @@ class StopRequest:
 def handle_signals(
     signals: Sequence[signal.Signals], act: Callable[[int, FrameType | None], object], waker: socket.socket
 ) -> Iterator[None]:
-    """Have `act` called at signals: between two steps, and in the main thread only.
+    """Call `act` at signals, in the main thread only.
 
-    Each wakes who waits for the other end of `waker`, so that one that comes just before a wait ends it
+    Each signal makes the other end of `waker` readable, so that one just before a wait ends it as well
     (signal.set_wakeup_fd).
     """
     if threading.current_thread() is not threading.main_thread():

@@ -1,6 +1,6 @@
-"""Mark what leaves a socket, and choose how it leaves: class of service, hops, source address, no fragments.
+"""Set how packets leave a socket: DSCP, TTL, source address, no fragmentation (ip(7), ipv6(7)).
 
-Knows socket options (ip(7), ipv6(7)). The kernel may grant something else than was asked for, so it is read back.
+The kernel may grant other values than requested, so they are read back.
 """
 
 import errno
@@ -10,6 +10,7 @@ import struct
 import sys
 from dataclasses import dataclass
 
+from halloo._core import arguments
 from halloo.errors import Unsupported, UsageError
 
 ECN_BITS = 2  # below the DSCP in its byte (RFC 3168)
@@ -19,9 +20,10 @@ _MTU_DISCOVER, _MTU6_DISCOVER, _PROBE, _MTU, _MTU6 = 10, 23, 3, 14, 24
 
 @dataclass(frozen=True, slots=True)
 class SocketOptions:
-    """What is asked for; None leaves it to the system. `dscp` is 0 to 63 (RFC 2474), `bind` an address of ours.
+    """The requested options; None leaves one to the system.
 
-    With `df` nothing is fragmented on the way, not even by a machine that knows of a smaller MTU (IP_PMTUDISC_PROBE).
+    `dscp` is 0 to 63 (RFC 2474), `bind` an address of this machine. With `df` packets are never fragmented, not even
+    by this machine when it knows of a smaller MTU (IP_PMTUDISC_PROBE).
     """
 
     dscp: int | None = None
@@ -29,8 +31,11 @@ class SocketOptions:
     bind: str | None = None
     df: bool = False
 
+    def __post_init__(self) -> None:
+        arguments.instance("bind", self.bind, str, type(None), what="an address of this machine or None")
+
     def prepare(self, sock: socket.socket) -> None:
-        """Mark a socket before it connects. Raises UsageError, Unsupported, OSError."""
+        """Set the options of a socket before it connects. Raises UsageError, Unsupported, OSError."""
         if sock.family == getattr(socket, "AF_UNIX", None):
             return
         four = sock.family == socket.AF_INET
@@ -40,28 +45,30 @@ class SocketOptions:
             _set(sock, (socket.IPPROTO_IP, socket.IP_TTL) if four else _hops(), self.ttl)
         if self.df:
             if not sys.platform.startswith("linux"):
-                raise Unsupported("--df is for Linux alone", "leave it out")
+                raise Unsupported("is for Linux only", "leave it out", argument="df")
             _set(sock, (socket.IPPROTO_IP, _MTU_DISCOVER) if four else (socket.IPPROTO_IPV6, _MTU6_DISCOVER), _PROBE)
         if self.bind is not None:
-            self._leave_from(sock, self.bind)
+            self._bind(sock, self.bind)
 
-    def _leave_from(self, sock: socket.socket, source: str) -> None:
+    def _bind(self, sock: socket.socket, source: str) -> None:
         try:
             places = socket.getaddrinfo(source, 0, sock.family, sock.type)
             sock.bind(places[0][4])
         except (socket.gaierror, UnicodeError) as error:
             if _is_of_the_other_family(source, sock):
                 raise OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL)) from error
-            raise UsageError(f"--bind {source} is no address", "name one of this machine's own") from error
+            raise UsageError(
+                f"{source} is not an address", "name one of this machine's own", argument="bind"
+            ) from error
         except OSError as error:
             if error.errno != errno.EADDRNOTAVAIL:
                 raise
-            fact = f"--bind {source} is no address of this machine"
-            raise UsageError(fact, "name one of its own; see them with: ip addr") from error
+            fact = f"{source} is not an address of this machine"
+            raise UsageError(fact, "name one of its own; see them with: ip addr", argument="bind") from error
 
 
 def effective(sock: socket.socket) -> tuple[int | None, int | None]:
-    """Read back the DSCP and the hops (TTL) of what leaves a socket; None where there are none, or nobody tells."""
+    """Return the DSCP and the TTL (hop limit) that a socket sends with; None where the system does not say."""
     if sock.family not in (socket.AF_INET, socket.AF_INET6):
         return None, None
     four = sock.family == socket.AF_INET
@@ -74,7 +81,7 @@ def effective(sock: socket.socket) -> tuple[int | None, int | None]:
 
 
 def path_mtu(sock: socket.socket) -> int | None:
-    """Read the MTU of the way to the peer, as far as the kernel knows it (IP_MTU)."""
+    """Return the path MTU to the peer as the kernel knows it (IP_MTU), None where it does not."""
     if not sys.platform.startswith("linux") or sock.family not in (socket.AF_INET, socket.AF_INET6):
         return None
     option = (socket.IPPROTO_IP, _MTU) if sock.family == socket.AF_INET else (socket.IPPROTO_IPV6, _MTU6)
@@ -90,7 +97,7 @@ def _set(sock: socket.socket, option: tuple[int, int], value: int) -> None:
 
 def _traffic_class() -> tuple[int, int]:
     if not hasattr(socket, "IPV6_TCLASS"):
-        raise Unsupported("this system cannot mark IPv6 traffic", "leave --dscp out, or use -4")
+        raise Unsupported("this system cannot mark IPv6 traffic", "leave dscp= out, or use family=4")
     return socket.IPPROTO_IPV6, socket.IPV6_TCLASS
 
 
@@ -99,7 +106,7 @@ def _hops() -> tuple[int, int]:
 
 
 def _is_of_the_other_family(source: str, sock: socket.socket) -> bool:
-    """Whether the source is an address, but none of this socket's family: another place of the name may fit."""
+    """Whether the source is an address of another family: another address of the target's name may match."""
     try:
         return socket.getaddrinfo(source, 0)[0][0] != sock.family
     except (socket.gaierror, UnicodeError):
@@ -107,13 +114,13 @@ def _is_of_the_other_family(source: str, sock: socket.socket) -> bool:
 
 
 SO_TIMESTAMPNS = 35  # Linux's number, which the socket module does not name; its control message has the same
-ROOM = 64  # bytes for what the kernel tells beside a read
+CONTROL_SIZE = 64  # bytes for control messages
 SECOND = 1_000_000_000
-_TIMESPEC = struct.Struct("=qq")  # of systems with 64 bits
+_TIMESPEC = struct.Struct("=qq")  # struct timespec on 64-bit systems
 
 
 def stamps(sock: socket.socket) -> bool:
-    """Ask the kernel for the times; whether it will tell them."""
+    """Request receive timestamps from the kernel; return whether it reports them."""
     if not sys.platform.startswith("linux") or not hasattr(sock, "recvmsg") or sock.family not in _INTERNET:
         return False
     try:
@@ -124,17 +131,17 @@ def stamps(sock: socket.socket) -> bool:
 
 
 def receive(sock: socket.socket, size: int) -> tuple[bytes, int | None]:
-    """Read what has come, at most `size` bytes, and when the kernel had it. Raises OSError, as recvmsg(2) does."""
-    data, notes, _, _ = sock.recvmsg(size, ROOM)
-    return data, told(notes)
+    """Receive at most `size` bytes, and the time at which the kernel received them. Raises OSError (recvmsg(2))."""
+    data, messages, _, _ = sock.recvmsg(size, CONTROL_SIZE)
+    return data, timestamp(messages)
 
 
-def told(notes: list[tuple[int, int, bytes]]) -> int | None:
-    """Find the time among what came beside a read."""
-    for level, kind, note in notes:
-        if kind == SO_TIMESTAMPNS and level == socket.SOL_SOCKET and len(note) == _TIMESPEC.size:
-            seconds, rest = _TIMESPEC.unpack(note)
-            return int(seconds * SECOND + rest)
+def timestamp(messages: list[tuple[int, int, bytes]]) -> int | None:
+    """Return the receive time in nanoseconds that is among the control messages, if it is."""
+    for level, kind, data in messages:
+        if kind == SO_TIMESTAMPNS and level == socket.SOL_SOCKET and len(data) == _TIMESPEC.size:
+            seconds, nanoseconds = _TIMESPEC.unpack(data)
+            return int(seconds * SECOND + nanoseconds)
     return None
 
 

@@ -1,14 +1,14 @@
-"""Speak TLS over one socket, in the shape of a socket: what cannot be done at once is a BlockingIOError.
+"""TLS over one non-blocking socket, with a socket's methods, and the contexts for either side.
 
-Knows ssl, threads, and how to wait. An ssl.SSLSocket would not do: it loses what is on its way when it ends its own
-direction (RFC 8446, 6.1), and two threads may not use it at once. Nobody who waits to read here waits for a write of
-OpenSSL's own: handshakes are waited for to their end, and renegotiation is off.
+An ssl.SSLSocket would not do: it loses received data when it ends its own direction (RFC 8446, 6.1), and two threads
+may not use it at once. A read never waits for a write of OpenSSL's own: the handshake is completed first, and
+renegotiation is off.
 """
 
 import errno
 import hashlib
 import hmac
-import re
+import os
 import socket
 import ssl
 import threading
@@ -16,33 +16,36 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TypeVar, cast
 
+from halloo._core import arguments
 from halloo._core.address import Address
 from halloo._core.tls_options import ClientTLS, ServerTLS
 from halloo._net import error_mapping
-from halloo._net.readiness import Awaited, Steps, finished, moment
-from halloo.errors import LocalError, Unsupported, Untrusted, UsageError
+from halloo._net.readiness import Awaited, Steps, deadline_ns, run_steps
+from halloo._net.tls_errors import Untrusted
+from halloo.errors import LocalError, MissingFile, Unsupported, UsageError
 
 CHUNK = 64 * 1024  # bytes encrypted, or taken from the kernel, at a time
 
 
 class TlsSocket:
-    """A connected socket that does not block, encrypted: one thread may send while another receives.
+    """A connected, encrypted socket that does not block; one thread may send while another receives.
 
-    A `send` that met a BlockingIOError is repeated with the same bytes: some are encrypted already, and on their way.
+    A `send` that raised BlockingIOError is repeated with the same bytes, some of which are encrypted already; or
+    `keep_pending` ends it.
     """
 
     def __init__(self, sock: socket.socket, context: ssl.SSLContext, *, server_hostname: str | None = None) -> None:
-        """Take over a socket: as the client of the named server, or as the server where no name is given."""
-        self._sock = sock
+        """Take over a socket: as the client of `server_hostname`, or as a server without one."""
+        self.plain = self._sock = sock
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(
             self._incoming, self._outgoing, server_side=server_hostname is None, server_hostname=server_hostname
         )
-        self._lock = threading.Lock()  # never held while anybody waits
-        self._unsent = memoryview(b"")  # encrypted, and not yet taken by the kernel
-        self._accepted = 0  # how many of the sender's bytes that stands for
-        self._unread = bytearray()  # decrypted to make room for our end
-        self._failure: ssl.SSLError | None = None  # OpenSSL tells it once, and then pretends to a clean end
+        self._lock = threading.Lock()  # never held during a wait
+        self._unsent = memoryview(b"")  # encrypted, not yet handed to the kernel
+        self._accepted = 0  # bytes of the present `send` that are encrypted
+        self._unread = bytearray()  # decrypted by `shutdown`
+        self._failure: ssl.SSLError | None = None  # OpenSSL reports it once, then a clean end
         self.family = sock.family
         self.fileno = sock.fileno
         self.getpeername = sock.getpeername
@@ -52,29 +55,36 @@ class TlsSocket:
         self.setsockopt = sock.setsockopt
 
     def shaking(self, until_ns: int | None) -> Steps[None]:
-        """Agree with the peer, until a moment. Raises ssl.SSLError, TimeoutError, ConnectionError."""
-        while not self._agreed():
+        """Do the handshake, until a time. Raises ssl.SSLError, TimeoutError, ConnectionError."""
+        while not self._handshake():
             if not (yield Awaited(self._sock, bool(self._unsent), until_ns)):
                 raise TimeoutError(errno.ETIMEDOUT, "the TLS handshake takes too long")
 
     def fingerprint(self) -> str:
-        """Give the SHA-256 of the peer's certificate, empty when it has shown none."""
+        """Return the SHA-256 of the peer's certificate, empty when it has shown none."""
         shown = self._tls.getpeercert(binary_form=True)
         return fingerprint(shown) if shown else ""
 
     def send(self, data: bytes | memoryview, /) -> int:
-        """Encrypt some of it, and give how much once the kernel has all of that."""
+        """Encrypt some of `data`, and return how much once the kernel has taken all of that."""
         with self._lock:
             if not self._accepted:
+                self._flush()  # what an interrupted call has left
                 self._accepted = self._tls.write(data[:CHUNK])
             self._flush()
             accepted, self._accepted = self._accepted, 0
             return accepted
 
-    def recv(self, size: int, /) -> bytes:
-        """Give what has come, empty after the peer's close_notify. Raises ssl.SSLEOFError for an end without one."""
+    def keep_pending(self) -> int:
+        """Give up a `send` that met a BlockingIOError; return how many of its bytes are encrypted, and will be sent."""
         with self._lock:
-            with suppress(OSError):  # no room yet; or the peer has gone, and what it left can still be read
+            accepted, self._accepted = self._accepted, 0
+            return accepted
+
+    def recv(self, size: int, /) -> bytes:
+        """Return received data, empty after the peer's close_notify. Raises ssl.SSLEOFError for an end without one."""
+        with self._lock:
+            with suppress(OSError):  # no room yet; or the peer has gone, and its data can still be read
                 self._flush()
             if self._unread:
                 piece = bytes(self._unread[:size])
@@ -87,28 +97,28 @@ class TlsSocket:
                     self._feed()
 
     def shutdown(self, how: int, /) -> None:
-        """End our direction with close_notify, and read on (SHUT_WR); or both without a word (SHUT_RDWR)."""
+        """End our direction with close_notify, and read on (SHUT_WR); or both without one (SHUT_RDWR)."""
         if how != socket.SHUT_WR:
             self._sock.shutdown(how)
             return
         with self._lock:
-            with suppress(ssl.SSLError):  # nothing more has come
+            with suppress(ssl.SSLError):  # nothing more to read
                 while piece := self._read(CHUNK):  # `unwrap` would throw it away
                     self._unread += piece
-            with suppress(ssl.SSLError):  # ours is said; the peer's will be found by `recv`
+            with suppress(ssl.SSLError):  # ours is sent; the peer's is for `recv` to find
                 self._tls.unwrap()
             self._flush()
 
     def close(self) -> None:
-        """Close it, with close_notify if there is room for one at once."""
+        """Close, with close_notify if the kernel takes it at once."""
         with suppress(OSError):
             self.recv(CHUNK)  # a session ticket left unread would turn the close into a reset
         with suppress(OSError):
             self.shutdown(socket.SHUT_WR)
         self._sock.close()
 
-    def _agreed(self) -> bool:
-        """Take the handshake as far as it goes without waiting; whether that is its end."""
+    def _handshake(self) -> bool:
+        """Take the handshake as far as it goes without waiting; return whether it is complete."""
         try:
             while True:
                 try:
@@ -123,7 +133,7 @@ class TlsSocket:
             return False
         except ssl.SSLError:
             with suppress(OSError):
-                self._flush()  # the alert that tells the peer why
+                self._flush()  # the alert that gives the reason
             raise
 
     def _read(self, size: int) -> bytes:
@@ -140,14 +150,14 @@ class TlsSocket:
             raise
 
     def _feed(self) -> None:
-        """Let OpenSSL have what has come, or the end. Raises BlockingIOError when nothing has."""
+        """Pass received data, or the end, to OpenSSL. Raises BlockingIOError when there is none."""
         if data := self._sock.recv(CHUNK):
             self._incoming.write(data)
         else:
             self._incoming.write_eof()
 
     def _flush(self) -> None:
-        """Let the kernel have what is encrypted. Raises BlockingIOError when it does not take it all."""
+        """Pass encrypted data to the kernel. Raises BlockingIOError when it does not take it all."""
         while self._unsent or self._outgoing.pending:
             if not self._unsent:
                 self._unsent = memoryview(self._outgoing.read())
@@ -157,7 +167,7 @@ class TlsSocket:
 def securing(
     sock: socket.socket, context: ssl.SSLContext, *, until_ns: int | None, server_hostname: str | None = None
 ) -> Steps[TlsSocket]:
-    """Shake hands. The socket is closed when that fails: ssl.SSLError, TimeoutError, ConnectionError."""
+    """Do the handshake; the socket is closed when it fails. Raises ssl.SSLError, TimeoutError, ConnectionError."""
     stream = TlsSocket(sock, context, server_hostname=server_hostname)
     try:
         yield from stream.shaking(until_ns)
@@ -168,18 +178,18 @@ def securing(
 
 
 class TlsClient:
-    """Shakes hands with the server at an address, as far as it is to be trusted."""
+    """The client's side of the handshake with the server at an address."""
 
-    def __init__(self, address: Address, tls: ClientTLS) -> None:
-        """Read the files first. Raises LocalError, UsageError."""
+    def __init__(self, address: Address, tls: ClientTLS | ssl.SSLContext) -> None:
+        """Read the files first. Raises LocalError, MissingFile, UsageError."""
         self._address = address
-        # An address of one's own network names the interface too (fe80::1%eth0), which no certificate can.
+        # A link-local address names its interface too (fe80::1%eth0), which no certificate can.
         self._name = (address.host or "localhost").partition("%")[0]
         self._context = client_context(tls)
-        self._expected = None if tls.fingerprint is None else _plain(tls.fingerprint)
+        self._expected = tls.fingerprint if isinstance(tls, ClientTLS) else None
 
     def shaking(self, sock: socket.socket, until_ns: int | None) -> Steps[socket.socket]:
-        """Give the socket, encrypted. It is closed when that fails: Untrusted, TimedOut, Reset, PeerError."""
+        """Return the socket, encrypted; it is closed on failure. Raises Untrusted, TlsError, TimedOut, Reset."""
         try:
             stream = yield from securing(sock, self._context, until_ns=until_ns, server_hostname=self._name)
         except OSError as error:
@@ -193,90 +203,115 @@ class TlsClient:
 
 
 class TlsServer:
-    """Shakes hands with clients."""
+    """The server's side of the handshake, and what clients may know of its certificate.
 
-    def __init__(self, tls: ServerTLS) -> None:
-        """Read the files, or make a certificate. Raises LocalError, Unsupported."""
-        self.context, self.fingerprint = server_context(tls)
+    `fingerprint` is the SHA-256 of the certificate, hexadecimal, and `ca_pem` what a client may trust to verify it, as
+    PEM; both are None where the certificate is in an ssl.SSLContext, which does not show it.
+    """
+
+    def __init__(self, tls: ServerTLS | ssl.SSLContext) -> None:
+        """Read the files, or make a certificate. Raises LocalError, MissingFile, Unsupported, UsageError."""
+        self.fingerprint: str | None = None
+        self.ca_pem: bytes | None = None
+        if isinstance(tls, ssl.SSLContext):
+            self.context = _for_role(tls, ssl.PROTOCOL_TLS_SERVER, "servers")
+            return
+        arguments.instance("tls", tls, ServerTLS, what="ServerTLS or an ssl.SSLContext")
+        context = self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.options |= ssl.OP_NO_RENEGOTIATION
+        # A client that only writes would meet a ticket unread at its close, and reset the connection.
+        context.num_tickets = 0
+        if tls.client_ca:
+            _load("client_ca", lambda: context.load_verify_locations(str(tls.client_ca)), tls.client_ca)
+            context.verify_mode = ssl.CERT_REQUIRED
+        pem, self.ca_pem = _load_own(context, tls) if tls.cert else _make_own(context)
+        start, end = pem.index(ssl.PEM_HEADER), pem.index(ssl.PEM_FOOTER) + len(ssl.PEM_FOOTER)
+        self.fingerprint = fingerprint(ssl.PEM_cert_to_DER_cert(pem[start:end]))
 
     def shake(self, sock: socket.socket, peer: Address, timeout: float | None) -> socket.socket:
-        """Give the socket, encrypted. It is closed when that fails: Untrusted, TimedOut, Reset, PeerError."""
+        """Return the socket, encrypted; it is closed on failure. Raises Untrusted, TlsError, TimedOut, Reset."""
         try:
-            steps = securing(sock, self.context, until_ns=moment(timeout))
-            return cast("socket.socket", finished(steps))  # as above
+            steps = securing(sock, self.context, until_ns=deadline_ns(timeout))
+            return cast("socket.socket", run_steps(steps))  # as above
         except OSError as error:
-            raise error_mapping.shaking(peer, error, trust="give --client-ca FILE") from error
+            raise error_mapping.shaking(peer, error, trust="give client_ca=") from error
 
-
-def _plain(text: str) -> str:
-    """Write a fingerprint as hashlib does: without colons, and small. Raises UsageError."""
-    digits = text.replace(":", "").lower()
-    if not re.fullmatch("[0-9a-f]{64}", digits):
-        raise UsageError(f"{text!r} is no fingerprint", "give the SHA-256 of the certificate, 64 hexadecimal digits")
-    return digits
+    def client_context(self) -> ssl.SSLContext:
+        """Make a context for clients that trusts this server's certificate and no other. Raises UsageError."""
+        if self.ca_pem is None:
+            raise UsageError("the certificate in an ssl.SSLContext is not known", "make the client's context yourself")
+        context = ssl.create_default_context(cadata=self.ca_pem.decode(errors="replace"))
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # the certificate itself is enough, without its CA
+        return context
 
 
 T = TypeVar("T")
 NAMES = ("localhost", "127.0.0.1", "::1")
 
 
-def server_context(files: ServerTLS) -> tuple[ssl.SSLContext, str]:
-    """Make a server's context, and give the fingerprint of its certificate (SHA-256, hexadecimal).
-
-    Raises LocalError when a file cannot be used, Unsupported when a certificate has to be made and trustme is missing.
-    """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.options |= ssl.OP_NO_RENEGOTIATION
-    # A client that only writes would meet a ticket unread at its close, and reset the connection.
-    context.num_tickets = 0
-    if files.client_ca:
-        _load(lambda: context.load_verify_locations(files.client_ca), files.client_ca)
-        context.verify_mode = ssl.CERT_REQUIRED
-    if files.cert is None:
-        return context, _throw_away(context)
-    cert = files.cert
-    _load(lambda: context.load_cert_chain(cert, files.key), cert)
-    with open(cert, encoding="ascii", errors="replace") as file:  # noqa: PTH123 - a path as the user wrote it
-        text = file.read()
-    start = text.index(ssl.PEM_HEADER)
-    return context, fingerprint(
-        ssl.PEM_cert_to_DER_cert(text[start : text.index(ssl.PEM_FOOTER) + len(ssl.PEM_FOOTER)])
-    )
-
-
-def client_context(tls: ClientTLS) -> ssl.SSLContext:
-    """Make a client's context; a fingerprint is compared after the handshake, by whoever shakes hands."""
-    context = _load(lambda: ssl.create_default_context(cafile=tls.ca), tls.ca or "the system's list of CAs")
+def client_context(tls: ClientTLS | ssl.SSLContext) -> ssl.SSLContext:
+    """Make a client's context; a fingerprint is compared after the handshake."""
+    if isinstance(tls, ssl.SSLContext):
+        return _for_role(tls, ssl.PROTOCOL_TLS_CLIENT, "clients")
+    arguments.instance("tls", tls, ClientTLS, what="ClientTLS or an ssl.SSLContext")
+    ca = None if tls.ca is None else str(tls.ca)
+    context = _load("ca", lambda: ssl.create_default_context(cafile=ca), ca or "the system's list of CAs")
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION
     if tls.insecure or tls.fingerprint:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     if tls.cert:
-        cert = tls.cert
-        _load(lambda: context.load_cert_chain(cert, tls.key), cert)
+        _load_chain(context, tls)
     return context
 
 
 def fingerprint(der: bytes) -> str:
-    """Give the SHA-256 of a certificate as openssl prints it, without the colons."""
+    """Return the SHA-256 of a certificate as openssl prints it, without the colons."""
     return hashlib.sha256(der).hexdigest()
 
 
-def _throw_away(context: ssl.SSLContext) -> str:
+def _for_role(context: ssl.SSLContext, protocol: int, role: str) -> ssl.SSLContext:
+    if context.protocol not in (protocol, ssl.PROTOCOL_TLS):
+        raise UsageError(
+            f"is an ssl.SSLContext that is not for {role}", f"use {role[:-1]}-side settings", argument="tls"
+        )
+    return context
+
+
+def _load_own(context: ssl.SSLContext, tls: ServerTLS) -> tuple[str, bytes]:
+    """Load the certificate; return its PEM twice: it is its own trust anchor."""
+    _load_chain(context, tls)
+    with open(str(tls.cert), "rb") as file:  # noqa: PTH123 - a path as the user wrote it
+        pem = file.read()
+    return pem.decode("ascii", errors="replace"), pem
+
+
+def _make_own(context: ssl.SSLContext) -> tuple[str, bytes]:
+    """Make a certificate for this process; return its PEM and that of its CA."""
     try:
         import trustme  # noqa: PLC0415 - an extra, and slow to import
     except ImportError:
-        remedy = "give --cert and --key, or: pip install 'halloo[tls]'"
+        remedy = "give cert= and key=, or: pip install 'halloo[tls]'"
         raise Unsupported("making a certificate needs trustme", remedy) from None
-    issued = trustme.CA().issue_cert(*NAMES)
+    ca = trustme.CA()
+    issued = ca.issue_cert(*NAMES)
     issued.configure_cert(context)
-    return fingerprint(ssl.PEM_cert_to_DER_cert(issued.cert_chain_pems[0].bytes().decode()))
+    return issued.cert_chain_pems[0].bytes().decode(), ca.cert_pem.bytes()
 
 
-def _load(load: Callable[[], T], path: str) -> T:
+def _load_chain(context: ssl.SSLContext, tls: ServerTLS | ClientTLS) -> None:
+    key = None if tls.key is None else str(tls.key)
+    keyless = key is not None and not os.path.exists(key)  # noqa: PTH110 - as above
+    name, path = ("key", key) if keyless else ("cert", tls.cert)
+    _load(name, lambda: context.load_cert_chain(str(tls.cert), key), path)
+
+
+def _load(argument: str, load: Callable[[], T], path: object) -> T:
     try:
         return load()
+    except FileNotFoundError as error:
+        raise MissingFile(f"{path} does not exist", f"name a PEM file with {argument}=", errno=error.errno) from error
     except (OSError, ssl.SSLError) as error:
         raise LocalError(f"{path} cannot be used: {error.strerror or error}", "name a PEM file") from error

@@ -1,6 +1,6 @@
-"""Listen on a Unix socket's path: take over one that was left behind, never one that is in use.
+"""Listen on the path of a Unix socket (unix(7)): a stale file is replaced, one in use never.
 
-Knows unix(7). The file goes when the listener closes, if it is still the one that was made.
+The file is removed when the listener closes, if it is still the same one.
 """
 
 import errno
@@ -15,11 +15,11 @@ from halloo._core.address import Address
 from halloo._net import error_mapping
 from halloo.errors import AddressInUse, LocalError, Unsupported
 
-LONGEST = 107  # bytes of a path, sun_path less its final NUL
+MAX_PATH = 107  # bytes: sun_path without its final NUL
 
 
 def bound(address: Address, backlog: int, options: Sequence[tuple[int, int, int]]) -> socket.socket:
-    """Give a socket that listens on the address's path. Raises AddressInUse when somebody answers there."""
+    """Return a socket that listens on the path. Raises AddressInUse when a server answers there."""
     path = checked(address)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
@@ -40,17 +40,17 @@ def bound(address: Address, backlog: int, options: Sequence[tuple[int, int, int]
 
 
 def checked(address: Address) -> str:
-    """Give the path, if this system can use it. Raises Unsupported, LocalError."""
+    """Return the path, if this system can use it. Raises Unsupported, LocalError."""
     if not hasattr(socket, "AF_UNIX"):
         raise Unsupported("this system has no Unix sockets", "use tcp://")
     path = address.path or ""
-    if len(os.fsencode(path)) > LONGEST:
-        raise LocalError(f"{address} is longer than {LONGEST} bytes", "choose a shorter path", address=str(address))
+    if len(os.fsencode(path)) > MAX_PATH:
+        raise LocalError(f"{address} is longer than {MAX_PATH} bytes", "choose a shorter path", address=str(address))
     return path
 
 
 def identity(path: str) -> tuple[int, int] | None:
-    """Give device and inode of a path, to know it again; None when nothing is there."""
+    """Return the device and inode of a path, None when nothing is there."""
     try:
         found = os.stat(path)  # noqa: PTH116 - the address is a string, and may be anything
     except OSError:
@@ -59,17 +59,17 @@ def identity(path: str) -> tuple[int, int] | None:
 
 
 def remove(path: str, made: tuple[int, int] | None) -> None:
-    """Remove the file, unless another has taken its place."""
+    """Remove the file, unless it has been replaced by another."""
     if made is not None and identity(path) == made:
         with suppress(OSError):
             Path(path).unlink()
 
 
 def _remove_stale(path: str, address: Address) -> None:
-    """Remove a socket that nobody listens on; bind(2) leaves it behind when its server is killed."""
+    """Remove the file of a socket without a listener, which is left when a server is killed."""
     if not stat.S_ISSOCK(Path(path).lstat().st_mode):
         remedy = "remove the file, or choose another path"
-        raise AddressInUse(f"{path} exists and is no socket", remedy, address=str(address), errno=errno.EADDRINUSE)
+        raise AddressInUse(f"{path} exists and is not a socket", remedy, address=str(address), errno=errno.EADDRINUSE)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)
         if probe.connect_ex(path) == errno.ECONNREFUSED:

@@ -77,13 +77,13 @@ class ProbeConnection:
         self._awaited: Awaited | None = None
         self._steps: Steps[Mapping[str, int]] | None = None
         self._run, self.size = run, size
-        self._connection: Connection | None = None
+        self._connection: Connection | DatagramConnection | None = None
         self._replies: ReplyParser | None = None
         self._unsent = b""
         self._plain = True
 
     @property
-    def connection(self) -> Connection | None:
+    def connection(self) -> Connection | DatagramConnection | None:
         """The open connection, or None."""
         return self._connection
 
@@ -137,16 +137,16 @@ class ProbeConnection:
             raise error_mapping.connecting(options.address, error) from error
         connection = self._connection = opened.connection
         self._unsent = b""
-        self._replies = None if connection.datagrams else ReplyParser(self._run, self.size)
+        self._replies = None if isinstance(connection, DatagramConnection) else ReplyParser(self._run, self.size)
         self._attach(connection)
         return opened.phases
 
-    def _attach(self, connection: Connection) -> None:
+    def _attach(self, connection: Connection | DatagramConnection) -> None:
         """Prepare to read from the connection's socket, which is a new one for each address of a name."""
         plain = self._plain = isinstance(connection.socket, socket.socket)  # not TLS, which buffers received data
         self.kernel_timestamps = plain and not self.options.user_clock and socket_options.stamps(connection.socket)
 
-    def _reattach(self, connection: Connection) -> None:
+    def _reattach(self, connection: Connection | DatagramConnection) -> None:
         self._attach(connection)
         self.peer_changed = True
 
@@ -210,7 +210,7 @@ class ProbeConnection:
             now = clock()
             if self._replies is None:
                 if isinstance(connection, DatagramConnection):
-                    connection.settle()
+                    connection.keep_address()
                 yield data, now, kernel_ns
                 continue
             for piece in self._replies.feed(data):
@@ -252,17 +252,17 @@ class ProbeConnection:
             "local": local,
             "dscp": dscp,
             "ttl": ttl,
-            "path_mtu": path_mtu(connection.socket) if connection.datagrams else None,
+            "path_mtu": path_mtu(connection.socket) if isinstance(connection, DatagramConnection) else None,
         }
 
     def _read(self, sock: socket.socket) -> tuple[bytes, int | None]:
         return socket_options.receive(sock, RECEIVE_SIZE) if self.kernel_timestamps else (sock.recv(RECEIVE_SIZE), None)
 
-    def _try_next_address(self, connection: Connection, error: OSError) -> None:
+    def _try_next_address(self, connection: Connection | DatagramConnection, error: OSError) -> None:
         """Continue with the name's next address if a datagram was refused; otherwise raise the error."""
         failure = error_mapping.connecting(self.options.address, error)
         if isinstance(connection, DatagramConnection) and isinstance(failure, Refused):
-            connection.go_elsewhere(failure)
+            connection.next_address(failure)
             self._reattach(connection)
         else:
             raise failure

@@ -13,7 +13,7 @@ from functools import partial
 from halloo._core.histogram import Histogram
 from halloo._core.probe import MIN_SIZE, Probes
 from halloo._core.units import SECOND
-from halloo._net.datagrams import MOST
+from halloo._net.datagrams import MAX_DATAGRAM
 from halloo._net.signals import StopRequest
 from halloo._ping.flow import Flow, ProbeConnection
 from halloo._ping.prober import Prober
@@ -54,7 +54,7 @@ class MtuSweep:
         self._random_run = random_run
         self._index = index
         self._end_ns = end_ns
-        self._low, self._high = MIN_SIZE - 1, MOST + 1  # the largest size echoed, and the smallest one not
+        self._low, self._high = MIN_SIZE - 1, MAX_DATAGRAM + 1  # the largest size echoed, and the smallest one not
         self._counts: Counter[str] = Counter()
         self._errors: Counter[str] = Counter()
         self._latency = Histogram()
@@ -69,7 +69,9 @@ class MtuSweep:
                 self._low = size
             else:
                 self._high = size
-            size = MOST if self._low == MIN_SIZE and self._high > MOST else (self._low + self._high) // 2
+            size = (
+                MAX_DATAGRAM if self._low == MIN_SIZE and self._high > MAX_DATAGRAM else (self._low + self._high) // 2
+            )
             if self._low < MIN_SIZE:
                 break
         return self.report()

@@ -13,10 +13,11 @@ from math import isfinite
 from typing import Any, Protocol
 
 from halloo._core.address import Address, AddressLike, parse
+from halloo._core.arguments import Family
 from halloo._core.probe import MIN_SIZE, Probes
 from halloo._core.tls_options import ClientTLS
 from halloo._core.units import SECOND
-from halloo._net.datagrams import MOST
+from halloo._net.datagrams import MAX_DATAGRAM
 from halloo._net.signals import StopRequest
 from halloo._net.socket_options import SocketOptions
 from halloo._output.json import system, version
@@ -62,7 +63,7 @@ class PingConfig:
     timeout: float = TIMEOUT
     deadline: float | None = None
     size: int = SIZE
-    family: int | None = None
+    family: Family | None = None
     tls: ClientTLS | None = None
     socket_options: SocketOptions = field(default_factory=SocketOptions)
     flows: int = 1
@@ -95,8 +96,8 @@ class PingConfig:
 
     def _range_checks(self) -> Checks:
         size, count, interval, flows = self.size, self.count, self.interval, self.flows
-        fact = f"must be {MIN_SIZE} to {MOST} bytes, not {size}"
-        yield not MIN_SIZE <= size <= MOST, "size", fact, "64, 128 and 1KiB are usual"
+        fact = f"must be {MIN_SIZE} to {MAX_DATAGRAM} bytes, not {size}"
+        yield not MIN_SIZE <= size <= MAX_DATAGRAM, "size", fact, "64, 128 and 1KiB are usual"
         yield count is not None and count < 1, "count", f"must be at least 1, not {count}", "omit it to run until ^C"
         fact = f"must be 0 seconds or more, not {interval:g}"
         yield interval < 0, "interval", fact, "with 0 each probe follows the last reply"
@@ -136,7 +137,7 @@ def ping(
     timeout: float = TIMEOUT,
     deadline: float | None = None,
     size: int = SIZE,
-    family: int | None = None,
+    family: Family | None = None,
     tls: ClientTLS | None = None,
     dscp: int | None = None,
     ttl: int | None = None,
@@ -162,7 +163,7 @@ def ping(
     at the kernel's receive timestamp where there is one, or with `user_clock` when the program reads the reply. An
     unreachable target is part of the report. docs/ping.md explains each number. Raises UsageError, UnknownHost.
 
-    >>> with halloo.serving() as server:
+    >>> with halloo.Server() as server:
     ...     report = halloo.ping(server.address, count=3, interval=0)
     >>> report.targets[0].received
     3

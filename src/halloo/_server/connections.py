@@ -79,7 +79,7 @@ class Snapshot:
     pending_write_bytes: int = 0  # for clients that do not read
     oldest_pending_write_seconds: float = 0.0  # without progress, as of the last sweep, within a second
     uptime_seconds: float = 0.0
-    workers: tuple["Snapshot", ...] = ()  # one for each worker process, where there are some
+    workers: tuple["Snapshot", ...] = ()
 
     @classmethod
     def of(

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from halloo._core.framing import FRAMERS, Framer
-from halloo.errors import HallooError, UsageError
+from halloo.errors import HallooError
 
 if TYPE_CHECKING:
     from halloo._server.tcp import Loop
@@ -77,9 +77,7 @@ class RespondHandler:
     """Sends `greeting`, then `respond(message)` for each message; None is no answer."""
 
     def __init__(self, respond: Respond | None, framing: str, greeting: bytes) -> None:
-        """Answer with the message itself if `respond` is None. Raises UsageError for an unknown framing."""
-        if framing not in FRAMERS:
-            raise UsageError(f"{framing!r} is not a framing", f"use one of {', '.join(FRAMERS)}")
+        """Answer with the message itself if `respond` is None."""
         self.plain_echo = respond is None and not greeting
         """Whether the answers equal the plain echo, which is faster."""
         self.respond = respond

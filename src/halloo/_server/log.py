@@ -118,5 +118,9 @@ def _problems(snapshot: Snapshot) -> list[str]:
 
 def print_fingerprint(listener: Listener) -> None:
     """Print the fingerprint of the certificate that was generated, if one was."""
-    if listener.made:
-        print(f"halloo: made a certificate; clients add: --fingerprint {listener.made}", file=sys.stderr, flush=True)
+    if listener.made_fingerprint:
+        print(
+            f"halloo: made a certificate; clients add: --fingerprint {listener.made_fingerprint}",
+            file=sys.stderr,
+            flush=True,
+        )

@@ -1,147 +1,206 @@
-"""Run a loop on listening sockets: in this thread until a signal, or in the background.
+"""The public server: an echo, or answers of your own, in the background of the program.
 
-Knows threads and signals, and how they wake the loop.
+Checks what it is asked for, opens the listeners, and leaves the rest to `running`.
 """
 
-import signal
-import threading
-from collections.abc import Callable, MutableSequence, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Self
+from dataclasses import replace
+from typing import TYPE_CHECKING, Self, get_args
 
-from halloo._core.address import Address
+from halloo._core import arguments
+from halloo._core.address import Address, AddressLike
+from halloo._core.arguments import Family
+from halloo._core.framing import Framing
 from halloo._core.limits import Limits
-from halloo._net.listener import Listener
-from halloo._net.signals import STOPPING, handle_signals
-from halloo._server import closer
-from halloo._server.acceptor import Endpoint
+from halloo._core.tls_options import ServerTLS
+from halloo._net.listener import Listener, inherited, listen
 from halloo._server.connections import Snapshot
-from halloo._server.handlers import ConnectionObserver, Handler, Respond
-from halloo._server.tcp import Loop
+from halloo._server.handlers import ConnectionObserver, Respond, RespondHandler
+from halloo._server.running import RunningServer, Service
+from halloo.errors import UsageError
 
 if TYPE_CHECKING:
     from ssl import SSLContext
 
-COUNTING = 1.0  # seconds that a busy loop has to say what it has done
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Service:
-    """What clients find: the echo when there is no `handler`, within limits, and over TLS where a listener is.
-
-    To datagrams the answer is the echo, or what `respond` makes of them. With `timestamps` the echo writes its times
-    into probes (see `with_timestamps`); with `busy_poll` the loop never sleeps.
-    """
-
-    handler: Handler | None = None
-    respond: Respond | None = None
-    limits: Limits = field(default_factory=Limits)
-    context: "SSLContext | None" = None
-    observer: ConnectionObserver | None = None
-    timestamps: bool = False
-    busy_poll: bool = False
-
-    def loop(self, listener: Listener, *, row: MutableSequence[int] | None = None, shared: bool = False) -> Loop:
-        """Make the loop that serves a listener; see Loop for `row` and `shared`."""
-        posts = [
-            Endpoint(sock, self.handler, self.context if address.scheme == "tls" else None, self.respond)
-            for sock, address in zip(listener.sockets, listener.addresses, strict=True)
-        ]
-        poller = None
-        if self.timestamps:
-            from halloo._server.timestamps import with_timestamps  # noqa: PLC0415 - most servers are for the plain echo
-
-            posts, poller = with_timestamps(posts)
-        return Loop(
-            posts,
-            poller=poller,
-            limits=self.limits,
-            observer=self.observer,
-            counters=row,
-            shared=shared,
-            busy_poll=self.busy_poll,
-        )
+DRAIN = 10.0  # seconds to finish pending answers
+_OR_TCP = "leave it out, or serve tcp:// as well"
 
 
 class Server:
-    """An echo that is running, or about to: listening since before anybody got hold of it."""
+    """An echo server in the background: listening when the `with` block begins, closed when it ends.
 
-    def __init__(self, listener: Listener, service: Service) -> None:
-        """Take over `listener` and make the loop that serves it."""
-        self._listener = listener
-        try:
-            self.loop = service.loop(listener)
-        except BaseException:
-            listener.close()
-            raise
-        self._thread = threading.Thread(target=self._run, name=f"halloo {self.address}", daemon=True)
-        self._error: BaseException | None = None
-        self._closed = False
+    `addresses` are as for Address.parse; without one a free loopback port is taken. `respond(message)` answers instead
+    of the echo: it is called once a line (`framing="line"`; the ending is removed, and added to the answer), once a
+    chunk as received (`"raw"`), or once a message with a length of four bytes before it (`"length"`); over `udp://`
+    once a datagram, whatever the framing. It returns bytes, or None for no answer; an exception in it closes that one
+    connection and is logged. It runs in the server's thread: while it takes its time, all clients wait. `greeting` is
+    sent first. `family` is 4 or 6 for one alone; `tls` is for `tls://`, see ServerTLS; `limits` see Limits.
+
+    With `timestamps` the echo writes into the probes of `ping` when they arrived and left, and which of their run have
+    arrived. With `busy_poll` it never sleeps, which is quicker, and takes a whole core.
+
+    `close()` answers what has been received, within `drain` seconds, then closes every connection. `start` and `close`
+    are for use without a `with` block; `async with` does the same.
+    Raises UsageError, AddressError; when it starts AddressInUse, NotPermitted, AddressNotAvailable, MissingFile.
+
+    >>> with Server() as server, connect(server.address) as connection:
+    ...     connection.send(b"hello")
+    ...     connection.receive_exactly(5)
+    b'hello'
+    """
+
+    def __init__(
+        self,
+        *addresses: AddressLike,
+        respond: Respond | None = None,
+        framing: Framing = "line",
+        greeting: bytes = b"",
+        family: Family | None = None,
+        limits: Limits | None = None,
+        tls: "ServerTLS | SSLContext | None" = None,
+        timestamps: bool = False,
+        busy_poll: bool = False,
+        drain: float = 1.0,
+    ) -> None:
+        """Check the arguments; nothing is opened before `start`."""
+        arguments.seconds("drain", drain, none=False)
+        arguments.family(family)
+        self._wanted = tuple(Address.parse(address) for address in addresses or (0,))
+        self._limits = checked_limits(limits)
+        self._handler = respond_handler(respond, framing, greeting, timestamps=timestamps)
+        self._family, self._tls, self._drain = family, tls, drain
+        self._timestamps, self._busy_poll = timestamps, busy_poll
+        self._running: RunningServer | None = None
 
     @property
     def addresses(self) -> tuple[Address, ...]:
-        """Where it listens, with the real port."""
-        return self._listener.addresses
+        """Where it listens, with the real ports."""
+        return self._started().addresses
 
     @property
     def address(self) -> Address:
         """The first of the addresses."""
-        return self._listener.address
+        return self._started().addresses[0]
+
+    @property
+    def fingerprint(self) -> str | None:
+        """The SHA-256 of the `tls://` certificate, hexadecimal; None without one, or where an SSLContext holds it."""
+        return self._started().listener.fingerprint
+
+    @property
+    def ca_pem(self) -> bytes | None:
+        """What a client may trust to verify the `tls://` certificate, as PEM; None as for `fingerprint`."""
+        return self._started().listener.ca_pem
+
+    def client_context(self) -> "SSLContext":
+        """Make an ssl.SSLContext for clients that trusts the `tls://` certificate and no other. Raises UsageError."""
+        return self._started().listener.client_context()
 
     def snapshot(self) -> Snapshot:
-        """Say what has been done so far; a background thread is waited for, to have finished its turn and counted."""
-        if self._thread.is_alive() and threading.current_thread() is not self._thread:
-            counted = threading.Event()
-            self.loop.on_wakeup = counted.set
-            self.loop.wake()
-            counted.wait(COUNTING)
-        return replace(self.loop.snapshot(), dropped=self._listener.dropped)
+        """Return the counts so far; see Snapshot."""
+        return self._started().snapshot()
 
-    def start(self) -> None:
-        """Serve in a thread of its own."""
-        self._thread.start()
-
-    def run(self, drain: float = 0, *, ready: Callable[[], object] = int) -> None:
-        """Serve in this thread until SIGINT or SIGTERM, then finish what is owed, within `drain` seconds.
-
-        A second signal ends that at once. `ready` is called as soon as signals are heeded.
-        """
-        with interruptible(self.loop):
-            ready()
-            self.loop.run()
-            if drain:
-                self._listener.turn_away()
-                closer.drain(self.loop, drain, close_listener=self._listener.close)
+    def start(self) -> Self:
+        """Listen, serve in a thread, and return the server; clients can connect when this returns."""
+        if self._running:
+            raise UsageError("the server has been started before", "make another Server")
+        (listener,) = open_listeners(self._wanted, self._family, self._limits, self._tls, workers=1)
+        service = make_service(listener, self._handler, self._limits, None)
+        service = replace(service, timestamps=self._timestamps, busy_poll=self._busy_poll)
+        self._running = RunningServer(listener, service)
+        self._running.start()
+        return self
 
     def close(self) -> None:
-        """Stop, and close everything. Raises what ended the background thread, if something did."""
-        if self._closed:
-            return
-        self._closed = True
-        self.loop.stop()
-        if self._thread.ident is not None:
-            self._thread.join()
-        self.loop.shutdown()
-        self._listener.close()
-        if self._error:
-            raise self._error
+        """Stop accepting, answer what has been received, and close. Raises the error that ended the server, if any."""
+        if self._running:
+            self._running.close(self._drain)
 
     def __enter__(self) -> Self:
-        return self
+        return self.start()
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _run(self) -> None:
-        try:
-            self.loop.run()
-        except BaseException as error:  # noqa: BLE001 - handed over to whoever closes the server
-            self._error = error
+    async def __aenter__(self) -> Self:
+        return self.start()
+
+    async def __aexit__(self, *_: object) -> None:
+        import asyncio  # noqa: PLC0415 - it imports ssl, and most programs do not need it
+
+        await asyncio.to_thread(self.close)
+
+    def _started(self) -> RunningServer:
+        if self._running is None:
+            raise UsageError("the server has not been started", "use it in a with block, or call start()")
+        return self._running
 
 
-def interruptible(
-    loop: Loop, stop: Callable[[], None] | None = None, *, signals: Sequence[signal.Signals] = STOPPING
-) -> AbstractContextManager[None]:
-    """Have the loop stop, or `stop` called, at SIGINT and SIGTERM: between two turns, and in the main thread only."""
-    return handle_signals(signals, lambda _number, _frame: (stop or loop.stop)(), loop.wakeup_writer)
+def respond_handler(respond: Respond | None, framing: Framing, greeting: bytes, *, timestamps: bool) -> RespondHandler:
+    """Check how clients are answered. Raises UsageError."""
+    if respond is not None and not callable(respond):
+        raise UsageError(f"must be a function, not {respond!r}", argument="respond")
+    arguments.text("framing", framing, *get_args(Framing))
+    handler = RespondHandler(respond, framing, bytes(arguments.payload("greeting", greeting)))
+    if timestamps and not handler.plain_echo:
+        raise UsageError("is for the echo, and respond or greeting replaces it", "leave one out", argument="timestamps")
+    return handler
+
+
+def checked_limits(limits: Limits | None) -> Limits:
+    """Return the limits, or those without any. Raises UsageError."""
+    arguments.instance("limits", limits, Limits, type(None), what="Limits or None")
+    return limits or Limits()
+
+
+def open_listeners(
+    addresses: tuple[AddressLike, ...],
+    family: Family | None,
+    limits: Limits,
+    tls: "ServerTLS | SSLContext | None",
+    workers: int,
+    *,
+    reuse_port: bool = False,
+) -> list[Listener]:
+    """Open one listener for all workers, or one for each on the same ports; without addresses, take systemd's."""
+    passed = None if addresses else inherited()
+    first = passed or listen(*addresses, family=family, buffer=limits.buffer, tls=tls)
+    try:
+        _check_schemes(first.addresses, limits)
+        if passed:
+            return [passed]
+        if workers == 1 or not reuse_port:
+            return first.for_workers(workers, buffer=limits.buffer)
+    except BaseException:
+        first.close()
+        raise
+    first.close()  # it was opened alone to find out whether the port is in use
+    return [first.reopen(buffer=limits.buffer) for _ in range(workers)]
+
+
+def _check_schemes(addresses: tuple[Address, ...], limits: Limits) -> None:
+    """Refuse limits that none of the addresses could keep. Raises UsageError."""
+    schemes = {address.scheme for address in addresses}
+    if schemes == {"udp"} and (vain := limits.of_connections):
+        raise UsageError("is for connections, and udp:// has none", _OR_TCP, argument=vain[0])
+    if limits.any_port and "udp" not in schemes:
+        raise UsageError("is for udp://, and no address is", "leave it out", argument="any_port")
+
+
+def make_service(
+    listener: Listener, handler: RespondHandler, limits: Limits, observer: ConnectionObserver | None
+) -> Service:
+    """Describe what clients get; closes a listener that cannot be served. Raises UsageError, LocalError."""
+    try:
+        if handler.greeting and all(address.scheme == "udp" for address in listener.addresses):
+            raise UsageError("is for connections, and udp:// has none", _OR_TCP, argument="greeting")  # noqa: TRY301 - closed below
+        context = listener.tls_server.context if listener.secure else None
+    except BaseException:
+        listener.close()
+        raise
+    return Service(
+        handler=None if handler.plain_echo else handler,
+        respond=handler.respond,
+        limits=limits,
+        context=context,
+        observer=observer,
+    )

@@ -65,7 +65,7 @@ class ProbeTimestamper:
 
         def read(buffers: list[memoryview], room: int) -> "tuple[int, Sequence[Ancillary], int, PeerName]":
             length, notes, flags, peer = receive(buffers, room)
-            self.received_ns = socket_options.told([*notes]) or 0
+            self.received_ns = socket_options.timestamp([*notes]) or 0
             return length, [note for note in notes if note[:2] != _KERNEL_TIME], flags, peer
 
         return read
@@ -135,8 +135,8 @@ class TimestampPoller:
 
     def readv(self, fd: int, buffers: Sequence[memoryview]) -> int:
         """Read into the one buffer; 0 at the end of the stream."""
-        received, ancillary, _, _ = self._sockets[fd].recvmsg_into(buffers, socket_options.ROOM)
-        self._timestamper.received_ns = socket_options.told(ancillary) or 0
+        received, ancillary, _, _ = self._sockets[fd].recvmsg_into(buffers, socket_options.CONTROL_SIZE)
+        self._timestamper.received_ns = socket_options.timestamp(ancillary) or 0
         return received
 
     def close_fd(self, fd: int) -> None:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from halloo._net.binding import EVERYWHERE
 from halloo._net.bpf import break_loops
-from halloo._net.datagrams import IP_PKTINFO, WHOLE, PeerName, tell_destination
+from halloo._net.datagrams import DATAGRAM_ROOM, IP_PKTINFO, PeerName, request_destination
 from halloo._server import connections as states
 from halloo._server.udp_policy import UdpPolicy
 
@@ -75,8 +75,8 @@ class DatagramEcho:
 
     def __init__(self, loop: "Loop", endpoints: Sequence["Endpoint"]) -> None:
         self._loop = loop
-        self._max_datagram = loop.limits.max_bytes or WHOLE
-        self._buffer = memoryview(bytearray(WHOLE))
+        self._max_datagram = loop.limits.max_bytes or DATAGRAM_ROOM
+        self._buffer = memoryview(bytearray(DATAGRAM_ROOM))
         self._recent_peers: dict[PeerName, None] | None = {} if loop.observer else None
         self._new_peers, self._second_end = 0, 0.0
         self._next_refusal: dict[str, float] = {}  # refusal -> when it may be reported again
@@ -175,8 +175,8 @@ class DatagramEcho:
     ) -> None:
         """Answer the datagrams of a read one by one."""
         control = [item for item in control if item[:2] != _SEGMENTED]
-        for start in range(0, len(data) or 1, segment or WHOLE):
-            datagram = data[start : start + (segment or WHOLE)]
+        for start in range(0, len(data) or 1, segment or DATAGRAM_ROOM):
+            datagram = data[start : start + (segment or DATAGRAM_ROOM)]
             if len(datagram) > self._max_datagram:  # the last one of its batch may be shorter
                 self._refuse(endpoint, datagram, 0, peer, "too_long")
                 continue
@@ -242,7 +242,7 @@ def make_receive(sock: socket.socket, *, segmentation: bool = True) -> Receive:
             with suppress(OSError):  # a kernel before 5.0
                 sock.setsockopt(socket.IPPROTO_UDP, UDP_GRO, 1)
         if sock.getsockname()[0] in EVERYWHERE:
-            tell_destination(sock)
+            request_destination(sock)
     return sock.recvmsg_into
 
 

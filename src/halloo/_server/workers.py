@@ -22,7 +22,7 @@ from halloo._server import connections as states
 from halloo._server.acceptor import Endpoint
 from halloo._server.connections import COUNTERS, Snapshot, new_counters
 from halloo._server.handlers import Handler
-from halloo._server.server import Service, interruptible
+from halloo._server.running import Service, interruptible
 from halloo._server.tcp import Loop
 from halloo.errors import LocalError, Unsupported
 
@@ -162,7 +162,7 @@ class WorkerPool:
         elif not self._draining:
             self._draining = True
             for listener in self._listeners:
-                listener.turn_away()
+                listener.refuse_new()
             self._signal(signal.SIGTERM)
             for listener in self._listeners:
                 listener.close()

@@ -16,7 +16,7 @@ from typing import Self, cast
 
 from halloo._check.case import Evidence, Failed
 from halloo._check.payload import difference
-from halloo._net.readiness import finished, moment
+from halloo._net.readiness import deadline_ns, run_steps
 
 QUIET_TIME = 0.15  # seconds of silence required after the complete reply
 REPLY_TIMEOUT = 2.0  # seconds within which a small reply has to arrive
@@ -308,8 +308,8 @@ def _wrap_tls(sock: socket.socket, timeout: float) -> socket.socket:
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # identity is not checked
-    steps = securing(sock, context, until_ns=moment(timeout), server_hostname="localhost")
-    return cast("socket.socket", finished(steps))  # it has the same methods
+    steps = securing(sock, context, until_ns=deadline_ns(timeout), server_hostname="localhost")
+    return cast("socket.socket", run_steps(steps))  # it has the same methods
 
 
 def _quote(data: bytes) -> str:

@@ -20,7 +20,7 @@ NON_ASCII = "zażółć-日本-🙂"
 RATE = 400_000  # bytes a second
 PIPE_ONLY = "needs a client that reads a pipe: --stdin pipe"
 MESSAGE_ONLY = "needs a client that sends a given message"
-MESSAGE_SHAPES: tuple[Shape, ...] = ("typed", "piped", "told")
+MESSAGE_SHAPES: tuple[Shape, ...] = ("typed", "piped", "argument")
 
 
 def bulk_payload(size: int) -> bytes:

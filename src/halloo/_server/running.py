@@ -1,0 +1,156 @@
+"""Run the loop on listening sockets: in this thread until a signal, or in a thread of its own.
+
+Uses threads and signals, and what wakes the loop.
+"""
+
+import signal
+import threading
+from collections.abc import Callable, MutableSequence, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Self
+
+from halloo._core.address import Address
+from halloo._core.limits import Limits
+from halloo._net.listener import Listener
+from halloo._net.signals import STOPPING, handle_signals
+from halloo._server import closer
+from halloo._server.acceptor import Endpoint
+from halloo._server.connections import Snapshot
+from halloo._server.handlers import ConnectionObserver, Handler, Respond
+from halloo._server.tcp import Loop
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
+
+COUNTING = 1.0  # seconds that a busy loop has to finish its turn
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """What a server does: the echo, or a `handler` for streams and `respond` for datagrams, within limits.
+
+    `context` is for `tls://` addresses. With `timestamps` the echo writes its times into probes (see
+    `with_timestamps`); with `busy_poll` the loop never sleeps.
+    """
+
+    handler: Handler | None = None
+    respond: Respond | None = None
+    limits: Limits = field(default_factory=Limits)
+    context: "SSLContext | None" = None
+    observer: ConnectionObserver | None = None
+    timestamps: bool = False
+    busy_poll: bool = False
+
+    def loop(self, listener: Listener, *, row: MutableSequence[int] | None = None, shared: bool = False) -> Loop:
+        """Make the loop that serves a listener; see Loop for `row` and `shared`."""
+        posts = [
+            Endpoint(sock, self.handler, self.context if address.scheme == "tls" else None, self.respond)
+            for sock, address in zip(listener.sockets, listener.addresses, strict=True)
+        ]
+        poller = None
+        if self.timestamps:
+            from halloo._server.timestamps import with_timestamps  # noqa: PLC0415 - most servers are for the plain echo
+
+            posts, poller = with_timestamps(posts)
+        return Loop(
+            posts,
+            poller=poller,
+            limits=self.limits,
+            observer=self.observer,
+            counters=row,
+            shared=shared,
+            busy_poll=self.busy_poll,
+        )
+
+
+class RunningServer:
+    """A loop with its listener: run it here, or start it in a thread, and close it."""
+
+    def __init__(self, listener: Listener, service: Service) -> None:
+        """Take over `listener`, and make the loop that serves it."""
+        self.listener = listener
+        try:
+            self.loop = service.loop(listener)
+        except BaseException:
+            listener.close()
+            raise
+        self._thread = threading.Thread(target=self._run_in_thread, name=f"halloo {listener.address}", daemon=True)
+        self._error: BaseException | None = None
+        self._drain = 0.0
+        self._closed = False
+
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        """Where it listens, with the real ports."""
+        return self.listener.addresses
+
+    @property
+    def address(self) -> Address:
+        """The first of the addresses."""
+        return self.listener.address
+
+    def snapshot(self) -> Snapshot:
+        """Return the counts so far; a thread that serves is given time to finish its turn and count."""
+        if self._thread.is_alive() and threading.current_thread() is not self._thread:
+            counted = threading.Event()
+            self.loop.on_wakeup = counted.set
+            self.loop.wake()
+            counted.wait(COUNTING)
+        return replace(self.loop.snapshot(), dropped=self.listener.dropped)
+
+    def start(self) -> None:
+        """Serve in a thread."""
+        self._thread.start()
+
+    def run(self, drain: float = 0, *, ready: Callable[[], object] | None = None) -> None:
+        """Serve in this thread until SIGINT or SIGTERM, then finish pending answers, within `drain` seconds.
+
+        A second signal ends that at once. `ready` is called as soon as signals are handled.
+        """
+        with interruptible(self.loop):
+            if ready:
+                ready()
+            self._serve(lambda: drain)
+
+    def close(self, drain: float = 0) -> None:
+        """Stop, finish pending answers within `drain` seconds, and close everything.
+
+        Raises what has ended the thread, if an error did.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        self._drain = drain
+        self.loop.stop()
+        if self._thread.ident is not None:
+            self._thread.join()
+        self.loop.shutdown()
+        self.listener.close()
+        if self._error:
+            raise self._error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _serve(self, drain: Callable[[], float]) -> None:
+        self.loop.run()
+        if seconds := drain():
+            self.listener.refuse_new()
+            closer.drain(self.loop, seconds, close_listener=self.listener.close)
+
+    def _run_in_thread(self) -> None:
+        try:
+            self._serve(lambda: self._drain)
+        except BaseException as error:  # noqa: BLE001 - raised again by `close`
+            self._error = error
+
+
+def interruptible(
+    loop: Loop, stop: Callable[[], None] | None = None, *, signals: Sequence[signal.Signals] = STOPPING
+) -> AbstractContextManager[None]:
+    """At SIGINT and SIGTERM stop the loop, or call `stop`: between two turns, and in the main thread only."""
+    return handle_signals(signals, lambda _number, _frame: (stop or loop.stop)(), loop.wakeup_writer)

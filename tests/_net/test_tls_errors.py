@@ -1,0 +1,28 @@
+"""The errors of TLS are kin of ssl's, which no program without TLS imports."""
+
+import ssl
+import subprocess
+import sys
+
+import pytest
+
+from halloo._net.tls_errors import TlsError, Untrusted
+from halloo.errors import PeerError
+
+
+@pytest.mark.parametrize("kind", [TlsError, Untrusted])
+def test_an_error_of_tls_is_the_peers_and_ssls(kind: type[TlsError]) -> None:
+    assert issubclass(kind, PeerError)
+    assert issubclass(kind, ssl.SSLError)
+
+
+def test_an_echo_without_tls_does_not_import_ssl() -> None:
+    program = """
+import sys, halloo
+with halloo.Server() as server, halloo.connect(server.address) as connection:
+    connection.send(b"hello")
+    assert connection.receive_exactly(5) == b"hello"
+print("ssl" in sys.modules, "asyncio" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "False False\n"
