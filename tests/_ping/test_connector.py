@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import pytest
 
 from halloo._core.address import AddressLike, parse
-from halloo._net.precise_wait import wait
+from halloo._net.readiness import wait
 from halloo._ping.connector import MAX_CONNECTING, Connector
 from halloo._ping.flow import ConnectOptions, ProbeConnection
 from halloo._server.server import Server

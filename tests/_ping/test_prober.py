@@ -19,8 +19,7 @@ import pytest
 from halloo._core.address import AddressLike, parse
 from halloo._core.limits import Limits
 from halloo._core.probe import Probes, read_header
-from halloo._net.precise_wait import AWAKE
-from halloo._net.readiness import until_readable
+from halloo._net.readiness import AWAKE, until_readable
 from halloo._net.signals import StopRequest
 from halloo._net.socket_options import SocketOptions
 from halloo._ping.counters import DirectionalLoss

@@ -70,13 +70,11 @@ class Failed(Outcome):
     """
 
     def __init__(self, text: str, *, pattern: str = "", evidence: Evidence | None = None) -> None:
-        """Take a sentence, its pattern and its evidence."""
         super().__init__(text)
         self.pattern = pattern
         self.evidence = evidence
 
     def in_context(self, context: str, *, pattern: str = "") -> "Failed":
-        """Prefix the text with its context."""
         return Failed(f"{context}: {self}", pattern=pattern or self.pattern, evidence=self.evidence)
 
 
@@ -115,27 +113,22 @@ class Case:
 
     @property
     def id(self) -> str:
-        """The id, such as T09."""
         return self.run.__name__.partition("_")[0].upper()
 
     @property
     def name(self) -> str:
-        """The name, such as half-close."""
         return self.run.__name__.partition("_")[2].replace("_", "-")
 
     @property
     def path(self) -> str:
-        """The path, such as tcp/T09."""
         return f"{KINDS[self.id[0]]}/{self.id}"
 
     @property
     def description(self) -> str:
-        """What the case does, in a sentence."""
         return " ".join((self.run.__doc__ or "").split())
 
     @property
     def level(self) -> int:
-        """The level, from 1 (an echo) to 4 (a service)."""
         return next((level for level, ids in LEVELS.items() if self.id in ids), MAX_LEVEL)
 
 

@@ -40,7 +40,6 @@ class Weights:
     by_name: Mapping[str, float] = field(default_factory=dict)
 
     def weight_of(self, case: Case, *, level: int = MAX_LEVEL, strict: bool = False) -> float:
-        """Return the weight of a case in a report of this level."""
         for name in (case.id.lower(), case.path.lower()):
             if name in self.by_name:
                 return self.by_name[name]

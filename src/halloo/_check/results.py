@@ -31,7 +31,6 @@ class Result:
 
     @property
     def is_must_failure(self) -> bool:
-        """Whether this is a failed MUST."""
         return self.verdict in FAILING and self.case.severity == "MUST"
 
 
@@ -58,7 +57,6 @@ class CheckReport:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Number of results of each verdict."""
         return dict(Counter(result.verdict for result in self.results))
 
     @property

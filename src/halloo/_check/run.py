@@ -15,12 +15,11 @@ from halloo._check.case import MAX_LEVEL, Case
 from halloo._check.catalogue import cases, choose
 from halloo._check.client.runner import ask_client
 from halloo._check.grading import Weights, read_weights
+from halloo._check.report.exports import gradescope, junit, marks
 from halloo._check.report.finding import Hints
 from halloo._check.report.html import check_html
 from halloo._check.report.json import check_json, read_reports
-from halloo._check.report.junit import junit
 from halloo._check.report.markdown import check_markdown
-from halloo._check.report.marks import gradescope, marks
 from halloo._check.report.summary import summary
 from halloo._check.report.text import check_text, print_text, progress
 from halloo._check.results import CheckReport, Result
@@ -97,7 +96,6 @@ class Outputs:
             check_writable(path)
 
     def write(self, reports: Sequence[CheckReport], *, json: bool = True) -> None:
-        """Write the requested files, without the JSON file if `json` is false."""
         weights, hints = self.weights, self.hints
         texts: tuple[tuple[str | None, Callable[[], str]], ...] = (
             (self.json if json else None, lambda: "\n".join(check_json(each, hints=hints) for each in reports)),

@@ -37,7 +37,6 @@ class ServerSpec:
 
     @property
     def name(self) -> str:
-        """The command or the address, as given by the user."""
         return " ".join(self.command) if self.command else str(self.address)
 
     def argv(self, host: str, port: int, path: str) -> list[str]:
@@ -47,11 +46,9 @@ class ServerSpec:
 
     @property
     def has_placeholder(self) -> bool:
-        """Whether the command has a placeholder for the port or the path."""
         return any(_substitute(word, dict.fromkeys(("port", "path"), "\0")) != word for word in self.command)
 
     def expected_reply(self, data: bytes) -> bytes:
-        """Return the reply to expect: each line transformed, its newline kept."""
         if self.expect is None:
             return data
         lines = data.split(b"\n")
@@ -126,12 +123,10 @@ class ClientSpec:
 
     @property
     def takes_port(self) -> bool:
-        """Whether the command has a placeholder for the port."""
         return "port" in self._placeholders
 
     @property
     def by_name(self) -> bool:
-        """Whether the client can be made to resolve the name localhost."""
         return "host" in self._placeholders or any("localhost" in word for word in self.command)
 
     @property

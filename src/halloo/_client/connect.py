@@ -107,7 +107,6 @@ def _interact(connection: Connection | DatagramConnection, timeout: float) -> Co
 
 
 def _typed_lines() -> Iterator[str]:
-    """Yield lines up to a blank one or the end of input."""
     prompt = "Send:" if sys.stdout.isatty() else ""
     try:
         while True:
@@ -129,7 +128,6 @@ class _StreamSession:
         self._sent_bytes = self._received_bytes = 0
 
     def send_line(self, data: bytes) -> None:
-        """Send a line and print the reply."""
         self._connection.send(data, timeout=self._timeout)
         self._sent_bytes += len(data)
         self._print_reply(data)
@@ -177,7 +175,6 @@ class _DatagramSession(_StreamSession):
         self._received = 0
 
     def print_pending(self) -> None:
-        """Print late replies."""
         with suppress(TimedOut):
             while True:
                 self._print(self._connection.receive(timeout=0))
@@ -222,7 +219,6 @@ class Printer:
     """Print received data: unchanged, except that a terminal gets it escaped, with its last line terminated."""
 
     def __init__(self) -> None:
-        """Print to standard output."""
         self._decoder = EscapingDecoder() if sys.stdout.isatty() else None
         self._open_line = False
 
@@ -230,7 +226,6 @@ class Printer:
         return self
 
     def __call__(self, data: bytes) -> None:
-        """Print a chunk."""
         if self._decoder:
             self._print(self._decoder.feed(data))
             return

@@ -39,7 +39,6 @@ class RawFramer:
     """Each read is a message, for protocols without framing."""
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Yield the data unchanged."""
         if data:
             yield data
 
@@ -48,11 +47,9 @@ class RawFramer:
         yield from ()
 
     def body(self, frame: bytes) -> bytes:
-        """Return the whole frame."""
         return frame
 
     def frame_reply(self, frame: bytes, answer: bytes) -> bytes:  # noqa: ARG002 - the shape is Framing's
-        """Return the answer unchanged."""
         return answer
 
 
@@ -60,13 +57,11 @@ class LineFramer:
     r"""A message ends with "\n" or "\r\n"."""
 
     def __init__(self, max_size: int = MAX_MESSAGE) -> None:
-        """Set the maximum size of a line, in bytes with its ending."""
         self._max_size = max_size
         self._rest: list[bytes] = []
         self._size = 0
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Yield each complete line, with its ending."""
         start = 0
         while end := data.find(b"\n", start) + 1:
             yield self._complete(data[start:end])
@@ -80,11 +75,9 @@ class LineFramer:
             yield self._complete(b"")
 
     def body(self, frame: bytes) -> bytes:
-        """Remove the line ending."""
         return frame[: len(frame) - len(self._ending(frame))]
 
     def frame_reply(self, frame: bytes, answer: bytes) -> bytes:
-        """Give the answer the ending of the line."""
         return answer + self._ending(frame)
 
     def _ending(self, frame: bytes) -> bytes:
@@ -115,7 +108,6 @@ class LengthFramer:
         self._rest = bytearray()
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Yield each complete message, with its length prefix."""
         self._rest += data
         while len(self._rest) >= _PREFIX_SIZE:
             length = int.from_bytes(self._rest[:_PREFIX_SIZE])
@@ -138,11 +130,9 @@ class LengthFramer:
         yield from ()
 
     def body(self, frame: bytes) -> bytes:
-        """Remove the length prefix."""
         return frame[_PREFIX_SIZE:]
 
     def frame_reply(self, frame: bytes, answer: bytes) -> bytes:  # noqa: ARG002 - the shape is Framing's
-        """Prefix the answer with its own length."""
         return len(answer).to_bytes(_PREFIX_SIZE) + answer
 
 

@@ -128,7 +128,6 @@ class TokenBucket:
         self._second_a_byte = 1 / rate
 
     def take(self, paid_until: float, now: float, size: int) -> float:
-        """Take `size` bytes and return the new state."""
         return max(now, paid_until) + size * self._second_a_byte
 
     def pause(self, paid_until: float, now: float) -> float:

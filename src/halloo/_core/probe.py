@@ -72,7 +72,6 @@ class Probes:
         self._rest = room + _PATTERN[begun : size - 1] + b"\n"
 
     def encode(self, number: int, sent_ns: int) -> bytes:
-        """Encode one probe."""
         return b"%b%08x%016x%b" % (self._prefix, number % NUMBER_MODULUS, sent_ns % _UINT64_MODULUS, self._rest)
 
     def number(self, reply: bytes, latest: int) -> int | None:

@@ -16,7 +16,6 @@ class Timers:
         self._order = count()
 
     def call_at(self, when: float, callback: Callable[[], None]) -> None:
-        """Schedule `callback` for the time `when`."""
         heapq.heappush(self._heap, (when, next(self._order), callback))
 
     def timeout(self, now: float) -> float | None:
@@ -39,11 +38,9 @@ class Deadlines:
         return bool(self._deadlines)
 
     def set(self, key: int, when: float, reason: str) -> None:
-        """Set the deadline of a key, replacing any earlier one."""
         self._deadlines[key] = (when, reason)
 
     def clear(self, key: int) -> None:
-        """Remove the deadline of a key, if it has one."""
         self._deadlines.pop(key, None)
 
     def pop_expired(self, now: float) -> list[tuple[int, str]]:

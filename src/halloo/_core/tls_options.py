@@ -75,7 +75,6 @@ class ClientTLS:
 
 
 def _check_paths(options: ServerTLS | ClientTLS, *names: str) -> None:
-    """Keep path-likes as text."""
     for name in names:
         value = getattr(options, name)
         if hasattr(value, "__fspath__"):

@@ -1,19 +1,20 @@
 """Open the listening sockets of an address: one for each family, on one port; loopback by default.
 
-Uses bind(2), listen(2), socket options and HALLOO_BIND.
+Uses bind(2), listen(2), socket options and HALLOO_BIND; where a port is in use, Linux's /proc says by whom (proc(5)).
 """
 
 import errno
 import os
 import socket
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 from halloo._core.address import LOOPBACK, Address
 from halloo._net import error_mapping, unix
 from halloo._net.datagrams import enlarge_buffers, request_destination
-from halloo._net.port_owner import port_owner
 from halloo.errors import AddressInUse, Unsupported
 
 BACKLOG = 4096  # connections not yet accepted; the kernel reduces it to net.core.somaxconn
@@ -91,7 +92,6 @@ def _open_all(address: Address, places: Iterable[tuple[int, str]], chosen: Optio
 
 
 def _places(address: Address) -> list[tuple[int, str]]:
-    """Return the families (4, 6) and IP addresses of an address."""
     host = os.environ.get("HALLOO_BIND", "localhost") if address.host is None else address.host
     if host == "localhost":
         return list(zip((4, 6), LOOPBACK, strict=True))
@@ -138,3 +138,39 @@ def _failure(address: Address, error: OSError) -> Exception:
         address=str(address),
         errno=error.errno,
     )
+
+
+# st, the fourth column of /proc/net/tcp (include/net/tcp_states.h): LISTEN; and CLOSE, for a datagram socket.
+_LISTEN, _OPEN = "0A", "07"
+_PROC = Path("/proc")
+
+
+def port_owner(port: int, *, datagrams: bool = False) -> tuple[str, int] | None:
+    """Return the name and id of the process that listens on a TCP port, or is bound to a UDP port, of this machine."""
+    tables, state = (("udp", "udp6"), _OPEN) if datagrams else (("tcp", "tcp6"), _LISTEN)
+    wanted = {f"socket:[{inode}]" for table in tables for inode in _inodes(_PROC / "net" / table, state, port)}
+    if not wanted:
+        return None
+    for process in sorted(_PROC.glob("[0-9]*")):
+        with suppress(OSError):  # it has ended, or is another user's
+            if any(_link_target(fd) in wanted for fd in (process / "fd").iterdir()):
+                return (process / "comm").read_text().strip(), int(process.name)
+    return None
+
+
+def _link_target(fd: Path) -> str:
+    try:
+        return str(fd.readlink())
+    except OSError:
+        return ""  # closed since the directory was read
+
+
+def _inodes(table: Path, state: str, port: int) -> Iterator[str]:
+    try:
+        rows = table.read_text().splitlines()[1:]
+    except OSError:
+        return
+    for row in rows:
+        columns = row.split()
+        if columns[3] == state and int(columns[1].rpartition(":")[2], 16) == port:
+            yield columns[9]

@@ -44,7 +44,6 @@ class Times(NamedTuple):
     until_ns: int | None
 
     def __str__(self) -> str:
-        """Name the one that is over."""
         over = self.until_ns is not None and not seconds_until(self.until_ns)
         return f"within {self.deadline if over else self.timeout:g} seconds"
 

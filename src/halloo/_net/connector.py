@@ -197,7 +197,6 @@ def connecting(
 
 
 def _client(address: Address, tls: "ClientTLS | SSLContext | None") -> "TlsClient | None":
-    """Prepare the handshake, where the address needs one."""
     if address.scheme == "tls":
         from halloo._net.tls import TlsClient  # noqa: PLC0415 - as at the top
 

@@ -36,7 +36,6 @@ class DuplicateFilter:
         self._echo = True
 
     def send(self, datagram: bytes) -> None:
-        """Note a datagram that was sent."""
         self._unanswered.append(hash(datagram))
 
     def receive(self, answer: bytes) -> bool:
@@ -152,7 +151,6 @@ class _Progress:
         self._moved = time.monotonic()
 
     def receive(self) -> None:
-        """Receive all replies that have arrived."""
         with suppress(TimedOut):
             while True:
                 answer = self._connection.receive(timeout=0)

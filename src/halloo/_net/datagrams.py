@@ -234,7 +234,6 @@ class DatagramListener:
         return None
 
     def _take_from(self, peer: PeerName) -> list[bytes]:
-        """Remove and return the datagrams of one peer."""
         datagrams, self.datagrams = self.datagrams, deque(item for item in self.datagrams if item[1] != peer)
         return [data for data, sender in datagrams if sender == peer]
 

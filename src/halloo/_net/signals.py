@@ -18,7 +18,6 @@ class StopRequest:
     """What signals have requested so far."""
 
     def __init__(self) -> None:
-        """Start with no request."""
         self.stop = False
         self.look = False
         self.waking, self._waker = socket.socketpair()
@@ -26,7 +25,6 @@ class StopRequest:
         self._waker.setblocking(False)
 
     def note(self, number: int, _frame: FrameType | None = None) -> None:
-        """Record a signal."""
         if number in LOOKING:
             self.look = True
             return
@@ -41,12 +39,10 @@ class StopRequest:
                 pass
 
     def close(self) -> None:
-        """Close the descriptors."""
         self.waking.close()
         self._waker.close()
 
     def of_signals(self) -> AbstractContextManager[None]:
-        """Handle the signals in a `with` block."""
         return handle_signals((*STOPPING, *LOOKING), self.note, self._waker)
 
 

@@ -54,7 +54,6 @@ class Connector:
         self._start_queued()
 
     def advance(self, ready: set[int]) -> None:
-        """Continue the connections whose descriptors are ready or whose time is up."""
         for index in [*self._active]:
             awaited = self._connections[index].awaited
             if awaited.socket.fileno() in ready:
@@ -81,7 +80,6 @@ class Connector:
         self._queued.clear()
 
     def wait_set(self) -> WaitSet:
-        """Return what the connections in progress wait for."""
         waits = WaitSet([], [], float("inf"))
         for awaited in (self._connections[index].awaited for index in self._active):
             (waits.writable if awaited.writing else waits.readable).append(awaited.socket.fileno())

@@ -189,7 +189,6 @@ class LossDirection:
         self._restarted = False
 
     def record(self, number: int, timestamp: ServerTimestamp) -> None:
-        """Record the server timestamp in the reply to a probe."""
         self._restarted = self._restarted or self._shows_restart(number, timestamp)
         self._highest = max(self._highest, number)
         self._arrived, self._refused = max(self._arrived, timestamp.arrived), max(self._refused, timestamp.refused)

@@ -84,17 +84,14 @@ class ProbeConnection:
 
     @property
     def connection(self) -> Connection | DatagramConnection | None:
-        """The open connection, or None."""
         return self._connection
 
     @property
     def opening(self) -> bool:
-        """Whether connecting is in progress."""
         return self._steps is not None
 
     @property
     def awaited(self) -> Awaited:
-        """What the next step of connecting waits for."""
         assert self._awaited is not None  # noqa: S101 - open() comes first
         return self._awaited
 
@@ -151,7 +148,6 @@ class ProbeConnection:
         self.peer_changed = True
 
     def close(self) -> None:
-        """Close the connection, or stop connecting."""
         if self._steps:
             self._steps.close()
             self._steps = None
@@ -194,7 +190,6 @@ class ProbeConnection:
         return bool(self._unsent)
 
     def flush(self) -> None:
-        """Send more of the unsent rest."""
         self._send(self._unsent)
 
     def receive(self, clock: Callable[[], Instant]) -> Iterator[Received]:
@@ -224,7 +219,6 @@ class ProbeConnection:
                 return
 
     def partial_reply(self) -> bytes:
-        """Return the bytes of an incomplete reply, which may be none."""
         return self._replies.finish() if self._replies else b""
 
     def kernel_info(self) -> Kernel | None:

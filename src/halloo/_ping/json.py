@@ -31,7 +31,6 @@ class PingStream:
     """
 
     def __init__(self, stream: TextIO) -> None:
-        """Write to a stream."""
         self._stream = stream
 
     def begin(self, report: PingReport, snapshot: Callable[[], PingReport]) -> None:  # noqa: ARG002 - Sink's signature
@@ -43,15 +42,12 @@ class PingStream:
         self._write("start", config | {"started_ns": report.started_ns, "targets": targets})
 
     def probe(self, event: ProbeEvent) -> None:
-        """Write the outcome of a probe."""
         self._write("error" if event.outcome == "error" else "probe", event_dict(event))
 
     def interim(self, report: PingReport) -> None:
-        """Write an intermediate summary."""
         self._write("interval", report.to_dict()["summary"])
 
     def end(self, report: PingReport) -> None:
-        """Write the report."""
         self._write("end", report.to_dict())
 
     def _write(self, event: str, data: Mapping[str, Any]) -> None:
@@ -67,7 +63,6 @@ class ReportSink:
     """Writes the final report alone. A sink of `halloo._ping.run`."""
 
     def __init__(self, stream: TextIO, write: Callable[[PingReport, TextIO], object]) -> None:
-        """Call `write` with the report and the stream."""
         self._stream = stream
         self._write = write
 
@@ -81,6 +76,5 @@ class ReportSink:
         """Write nothing: a file holds one report."""
 
     def end(self, report: PingReport) -> None:
-        """Write the report."""
         self._write(report, self._stream)
         self._stream.flush()

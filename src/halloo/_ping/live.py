@@ -34,7 +34,6 @@ class Strip:
     """The last probes of a target by number: a round trip or a mark for each."""
 
     def __init__(self, width: int) -> None:
-        """Keep the last `width` probes."""
         self._width = width
         self._results: dict[int, int | str] = {}
         self._highest = -1
@@ -98,7 +97,6 @@ class PingLive:
         self._draw(report)
 
     def probe(self, event: ProbeEvent) -> None:
-        """Record a probe, and redraw when due."""
         self._strips[event.target].record(event)
         if event.text:
             self._last_error = event.text
@@ -113,7 +111,6 @@ class PingLive:
         self._draw(report)
 
     def end(self, report: PingReport) -> None:
-        """Write the final strips and the summary."""
         self._live.stop()
         self._console.print(self._final_strips(report))
         self._text.end(report)

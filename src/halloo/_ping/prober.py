@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from halloo._core.units import SECOND
-from halloo._net.precise_wait import AWAKE, sharp_timers, wait
+from halloo._net.readiness import AWAKE, sharp_timers, wait
 from halloo._net.signals import StopRequest
 from halloo._ping.connector import Connector
 from halloo._ping.flow import Blocked, Flow
@@ -117,7 +117,6 @@ class Prober:
             self._describe(flow)
 
     def close(self) -> None:
-        """Close all connections."""
         for flow in self._flows:
             flow.connection.close()
 

@@ -17,13 +17,11 @@ class ReplyParser:
     """The incomplete piece at the end of a stream: at most a probe and a mark."""
 
     def __init__(self, run: int, size: int) -> None:
-        """Expect replies to the probes of `run`, of `size` bytes each."""
         self._mark = _mark_pattern(b"%08x" % (run % NUMBER_MODULUS))
         self._size = size
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Append received bytes, and yield each complete piece."""
         self._buffer += data
         while self._buffer and (end := self._piece_end()):
             piece = bytes(self._buffer[:end])

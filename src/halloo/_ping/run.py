@@ -75,7 +75,6 @@ class PingConfig:
     goals: Sequence[Goal] = ()
 
     def check(self) -> None:
-        """Raise UsageError for arguments that are invalid or contradict each other."""
         checks = chain(self._type_checks(), self._range_checks(), self._socket_option_checks(), self._scheme_checks())
         for invalid, argument, fact, remedy in checks:
             if invalid:
@@ -228,7 +227,6 @@ class _Run:
             return self._end()
 
     def snapshot(self) -> PingReport:
-        """Return the report so far."""
         return self._report(histogram=False)
 
     def _measure(self) -> None:

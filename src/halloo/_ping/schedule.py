@@ -47,7 +47,6 @@ class Schedule:
 
     @property
     def next_target(self) -> int:
-        """The index of the target whose turn is next."""
         return self._turns[0][2]
 
     @property
@@ -56,7 +55,6 @@ class Schedule:
         return self._start + self._turns[0][0]
 
     def mark_sent(self, now_ns: int) -> None:
-        """Record that the next probe is sent now."""
         self.planned += 1
         missed = 0
         if self._interval:
@@ -88,7 +86,6 @@ class Schedule:
         self.planned -= count
 
     def _skip_missed_rounds(self, rounds: int, now_ns: int) -> None:
-        """Skip whole missed rounds of the other targets too."""
         latest = now_ns - self._start + self._interval
         for index, (offset_ns, round_, target) in enumerate(self._turns):
             if offset_ns + rounds * self._interval <= latest:

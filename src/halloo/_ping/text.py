@@ -45,7 +45,6 @@ class PingText:
         self._last_errors: dict[int, str] = {}
 
     def begin(self, report: PingReport, snapshot: Callable[[], PingReport]) -> None:  # noqa: ARG002 - Sink's signature
-        """Write the heading."""
         self._labels = [target.label for target in report.targets]
         if not self._quiet:
             self._write("\n".join(heading(report)))
@@ -64,11 +63,9 @@ class PingText:
         self._write(text)
 
     def interim(self, report: PingReport) -> None:
-        """Write an intermediate summary."""
         self._write(f"\n{summary(report, unit=self._unit)}\n")
 
     def end(self, report: PingReport) -> None:
-        """Write the summary."""
         self._write(("" if self._quiet else "\n") + summary(report, unit=self._unit))
 
     def _write(self, text: str) -> None:

@@ -102,7 +102,6 @@ class ProbeTracker:
         self._offset_ns = 0  # wall clock less steady clock
 
     def connected(self, phases: Mapping[str, int]) -> None:
-        """Record a new connection and the nanoseconds of its phases."""
         self._current_phases = dict(phases)
         self._first_echo_pending = True
         for name, elapsed in phases.items():
@@ -184,7 +183,6 @@ class ProbeTracker:
         return self._event("late" if arrival == "late" else "reply", now, number, rtt_ns, phases=phases)
 
     def expire(self, now: Instant) -> Iterator[ProbeEvent]:
-        """Mark overdue probes as lost, and yield their events."""
         for number in self.counters.expire(now.steady_ns):
             yield self._lost(number, now)
 
@@ -198,19 +196,16 @@ class ProbeTracker:
         return self._event("error", now, number, text=text)
 
     def finish(self, now: Instant) -> Iterator[ProbeEvent]:
-        """Mark all pending probes as lost, and yield their events."""
         for number in self.counters.finish(now.steady_ns):
             yield self._lost(number, now)
 
     def record_kernel(self, kernel: Kernel | None, *, closing: bool = False) -> None:
-        """Record the kernel's data on the current connection."""
         if kernel is not None:
             self._kernel_current = kernel
         if closing:
             self._kernel, self._kernel_current = _merge(self._kernel, self._kernel_current), None
 
     def update_target(self, **fields: object) -> None:
-        """Update fields of the TargetReport."""
         self.target = replace(self.target, **fields)  # type: ignore[arg-type]
 
     def report(self, *, histogram: bool = False) -> TargetReport:

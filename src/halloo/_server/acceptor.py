@@ -74,7 +74,6 @@ class Acceptor:
         self.resume_accepting()
 
     def resume_accepting(self) -> None:
-        """Accept connections again."""
         if not self.accepting:
             self.accepting = True
             for fd in self._endpoints:

@@ -72,13 +72,11 @@ class Closer:
             self._loop.close(fd, self._reasons.pop(fd, "left"))
 
     def set_deadline(self, fd: int, seconds: float, reason: str) -> None:
-        """Close the connection for `reason` unless `clear_deadline` is called within `seconds`."""
         when = self._loop.clock() + seconds
         self._deadlines.set(fd, when, reason)
         self._check_at(when)
 
     def clear_deadline(self, fd: int) -> None:
-        """Remove the deadline of a connection."""
         if self._deadlines:
             self._deadlines.clear(fd)
             self._reasons.pop(fd, None)

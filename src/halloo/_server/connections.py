@@ -119,7 +119,6 @@ class ConnectionTable:
     """The connections of one loop, by descriptor."""
 
     def __init__(self, counters: MutableSequence[int] | None = None) -> None:
-        """Count into `counters`, which has the order of COUNTERS."""
         self.state = bytearray(64)
         self.pending_writes: dict[int, memoryview] = {}
         self.pending_since: dict[int, float] = {}  # when a pending write was queued or last shrank
@@ -127,28 +126,23 @@ class ConnectionTable:
 
     @property
     def open(self) -> int:
-        """The number of open connections."""
         return self.counters[ACCEPTED] - self.counters[CLOSED]
 
     def add(self, fd: int, state: int) -> None:
-        """Set the state of a descriptor, growing the table if needed."""
         while fd >= len(self.state):
             # In place: the loop keeps a reference to this object.
             self.state.extend(bytes(len(self.state) // GROWTH))
         self.state[fd] = state
 
     def in_state(self, *states: int) -> list[int]:
-        """Return the descriptors in any of the states."""
         return [fd for fd, state in enumerate(self.state) if state in states]
 
     def queue_write(self, fd: int, rest: memoryview, now: float) -> None:
-        """Set the pending write of a connection, replacing any earlier one."""
         self.counters[PENDING_BYTES] += len(rest) - len(self.pending_writes.get(fd, b""))
         self.pending_writes[fd] = rest
         self.pending_since[fd] = now
 
     def discard_pending(self, fd: int) -> None:
-        """Remove the pending write of a connection, if it has one."""
         if pending := self.pending_writes.pop(fd, None):
             self.counters[PENDING_BYTES] -= len(pending)
             del self.pending_since[fd]

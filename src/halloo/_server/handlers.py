@@ -77,7 +77,6 @@ class RespondHandler:
     """Sends `greeting`, then `respond(message)` for each message; None is no answer."""
 
     def __init__(self, respond: Respond | None, framing: str, greeting: bytes) -> None:
-        """Answer with the message itself if `respond` is None."""
         self.plain_echo = respond is None and not greeting
         """Whether the answers equal the plain echo, which is faster."""
         self.respond = respond
@@ -86,7 +85,6 @@ class RespondHandler:
         self._queues: dict[int, MessageQueue] = {}
 
     def opened(self, loop: "Loop", fd: int) -> None:
-        """Send the greeting."""
         self._queues[fd] = MessageQueue(self._framing())
         if self.greeting:
             loop.send(fd, self.greeting)

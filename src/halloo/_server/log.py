@@ -1,11 +1,15 @@
 """Log clients as they connect and disconnect, one line each: text for people, JSON for programs.
 
-`write` takes each line and must not block, because a full pipe must not stop the server.
+`write` takes each line and must not block, because a full pipe must not stop the server: LineWriter drops and counts
+what does not fit. A pipe that poll(2) reports as writable takes PIPE_BUF bytes (pipe(7)); no line is longer.
 """
 
 import json
+import os
+import select
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 
 from halloo._core.escape import printable
 from halloo._core.units import show_duration, show_size
@@ -23,15 +27,12 @@ class TextLog:
         self._write = write
 
     def opened(self, fd: int, peer: PeerName) -> None:  # noqa: ARG002 - ConnectionObserver's signature
-        """Log a new connection."""
         self._write(f"Connected by {format_peer(peer)}")
 
     def datagram_received(self, peer: PeerName) -> None:
-        """Log a sender of datagrams."""
         self._write(f"Datagrams from {format_peer(peer)}")
 
     def refused(self, peer: PeerName, reason: str) -> None:
-        """Log a refused client."""
         self._write(f"Refused {format_peer(peer)}: {reason.replace('_', ' ')}")
 
     def closed(self, fd: int, reason: str) -> None:
@@ -46,16 +47,13 @@ class JsonLog:
         self._peers: dict[int, PeerName] = {}
 
     def opened(self, fd: int, peer: PeerName) -> None:
-        """Log a new connection."""
         self._peers[fd] = peer
         self._line("connected", peer, None)
 
     def datagram_received(self, peer: PeerName) -> None:
-        """Log a sender of datagrams."""
         self._line("datagram_received", peer, None)
 
     def refused(self, peer: PeerName, reason: str) -> None:
-        """Log a refused client."""
         self._line("refused", peer, reason)
 
     def closed(self, fd: int, reason: str) -> None:
@@ -124,3 +122,35 @@ def print_fingerprint(listener: Listener) -> None:
             file=sys.stderr,
             flush=True,
         )
+
+
+MAX_LINE = 4096  # bytes, PIPE_BUF on Linux
+
+
+class LineWriter:
+    """Writes lines to a descriptor; errors of a closed or full one are ignored."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._replaceable = False
+        self.dropped = 0
+
+    def __call__(self, line: str) -> None:
+        self._replaceable = False
+        with suppress(OSError):
+            if self._writable():
+                os.write(self._fd, f"{line}\n".encode(errors="backslashreplace")[-MAX_LINE:])
+                return
+        self.dropped += 1
+
+    def replace(self, line: str) -> None:
+        """Write a line to a terminal, over the previous one if that was written by `replace` as well."""
+        self(f"\x1b[A\r\x1b[K{line}" if self._replaceable else line)
+        self._replaceable = True
+
+    def _writable(self) -> bool:
+        if not hasattr(select, "poll"):
+            return True  # Windows polls sockets only
+        poller = select.poll()
+        poller.register(self._fd, select.POLLOUT)
+        return bool(poller.poll(0))

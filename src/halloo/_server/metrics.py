@@ -19,7 +19,6 @@ class HttpHandler:
     """A handler for the loop: pages by path."""
 
     def __init__(self, pages: Mapping[str, Page]) -> None:
-        """Serve `pages`, each generated for each request."""
         self._pages = pages
         self._heads: dict[int, bytes] = {}
 

@@ -92,7 +92,6 @@ class Epoll:
         self.close = epoll.close
 
     def adopt(self, sock: socket.socket) -> int:
-        """Detach the socket."""
         return sock.detach()
 
     def shutdown_write(self, fd: int) -> None:
@@ -150,7 +149,6 @@ class Selector:
         self._selector.unregister(fd)
 
     def read(self, fd: int, size: int) -> bytes:
-        """Read into a new object."""
         return self._sockets[fd].recv(size)
 
     def readv(self, fd: int, buffers: Sequence[memoryview]) -> int:
@@ -158,7 +156,6 @@ class Selector:
         return self._sockets[fd].recv_into(buffers[0])
 
     def write(self, fd: int, data: memoryview | bytes) -> int:
-        """Write without blocking."""
         return self._sockets[fd].send(data)
 
     def shutdown_write(self, fd: int) -> None:

@@ -68,7 +68,6 @@ class RunningServer:
     """A loop with its listener: run it here, or start it in a thread, and close it."""
 
     def __init__(self, listener: Listener, service: Service) -> None:
-        """Take over `listener`, and make the loop that serves it."""
         self.listener = listener
         try:
             self.loop = service.loop(listener)
@@ -100,7 +99,6 @@ class RunningServer:
         return replace(self.loop.snapshot(), dropped=self.listener.dropped)
 
     def start(self) -> None:
-        """Serve in a thread."""
         self._thread.start()
 
     def run(self, drain: float = 0, *, ready: Callable[[], object] | None = None) -> None:

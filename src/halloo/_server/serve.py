@@ -20,11 +20,10 @@ from halloo._core.framing import Framing
 from halloo._core.limits import Limits
 from halloo._core.tls_options import ServerTLS
 from halloo._net.listener import listen
-from halloo._output.terminal import LineWriter
 from halloo._server.acceptor import Endpoint
 from halloo._server.connections import Snapshot
 from halloo._server.handlers import ConnectionObserver, Respond
-from halloo._server.log import JsonLog, TextLog, format_interval, print_fingerprint
+from halloo._server.log import JsonLog, LineWriter, TextLog, format_interval, print_fingerprint
 from halloo._server.running import RunningServer, Service, interruptible
 from halloo._server.server import DRAIN, checked_limits, make_service, open_listeners, respond_handler
 from halloo._server.tcp import Loop
@@ -174,7 +173,6 @@ def _announce(addresses: tuple[Address, ...]) -> None:
 
 
 def _observer(write: LineWriter, log: Log, *, quiet: bool) -> ConnectionObserver | None:
-    """Choose the log of clients, if there is one."""
     if log == "json":
         return JsonLog(write)
     return None if quiet or sys.stderr is None or not sys.stderr.isatty() else TextLog(write)

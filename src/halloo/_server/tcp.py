@@ -195,7 +195,6 @@ class Loop:
             self.wakeup_writer.send(b"!")
 
     def snapshot(self) -> Snapshot:
-        """Return the counters so far."""
         return Snapshot.of(self.table.counters, started=self._started, now=self.clock())
 
     def shutdown(self) -> None:
@@ -307,12 +306,10 @@ class Loop:
             handler.opened(self, fd)
 
     def flushed(self, fd: int) -> None:
-        """Read from a connection again, in its normal state."""
         state = self.table.state[fd] = states.HANDLING if fd in self._connection_handlers else self._echo_state
         self.poller.change(fd, READ_NORMAL if state == ECHOING else READ)
 
     def connection_failed(self, fd: int, error: OSError) -> None:
-        """Close a connection after an error, and count the error."""
         if self.table.state[fd] == states.FREE:
             return
         name = errno.errorcode.get(error.errno or 0, "")

@@ -71,7 +71,6 @@ class ConnectionLimiter:
         self._echoed = self._messages = 0
 
     def add(self, fd: int) -> None:
-        """Initialise the numbers of a new connection."""
         for numbers, zero in self._arrays:
             if fd >= len(numbers):
                 numbers.frombytes(zero * (len(self._loop.table.state) - len(numbers)))
@@ -159,7 +158,6 @@ class ConnectionLimiter:
         return echo
 
     def write_queued(self) -> None:
-        """Schedule the sweep for stalled writes, and enforce `max_memory`."""
         if not self._stall_sweeping:
             self._stall_sweeping = True
             self._loop.timers.call_at(self._loop.clock() + self._interval(self._stall_timeout), self._sweep_stalled)

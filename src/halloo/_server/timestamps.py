@@ -33,7 +33,6 @@ class ProbeTimestamper:
     """Writes timestamps into probes in place: in the buffer that was read, before it is sent."""
 
     def __init__(self, clock: Callable[[], int] = time.time_ns) -> None:
-        """Use `clock`, the wall clock in nanoseconds."""
         self._clock = clock
         self.received_ns = 0
         """When the kernel received the last read, 0 if unknown."""

@@ -26,7 +26,6 @@ class TlsPoller:
     min_read = MAX_RECORD  # with less, the rest of a record would stay inside OpenSSL, invisible to the poller
 
     def __init__(self, inner: Poller) -> None:
-        """Wrap another poller."""
         self._inner = inner
         self._tls_sockets: dict[int, ssl.SSLSocket] = {}
         self.poll = inner.poll
@@ -73,7 +72,6 @@ class TlsPoller:
             raise BlockingIOError from error
 
     def write(self, fd: int, data: memoryview | bytes) -> int:
-        """Write a whole record or nothing."""
         tls_socket = self._tls_sockets.get(fd)
         if tls_socket is None:
             return self._inner.write(fd, data)
@@ -102,7 +100,6 @@ class TlsPoller:
         self._inner.shutdown_write(fd)
 
     def close_fd(self, fd: int) -> None:
-        """Close a socket of either kind."""
         tls_socket = self._tls_sockets.pop(fd, None)
         if tls_socket is None:
             self._inner.close_fd(fd)

@@ -173,7 +173,6 @@ class DatagramEcho:
     def _echo_separately(
         self, endpoint: DatagramEndpoint, data: memoryview, control: Sequence[Ancillary], segment: int, peer: PeerName
     ) -> None:
-        """Answer the datagrams of a read one by one."""
         control = [item for item in control if item[:2] != _SEGMENTED]
         for start in range(0, len(data) or 1, segment or DATAGRAM_ROOM):
             datagram = data[start : start + (segment or DATAGRAM_ROOM)]

@@ -85,12 +85,10 @@ class WorkerPool:
             raise self._failure
 
     def publish(self, listener: Listener, pages: Handler) -> None:
-        """Take over a listener, and serve `pages` in the parent's loop."""
         self.loop.acceptor.add([Endpoint(sock, pages) for sock in listener.sockets])
         self._published.append(listener)
 
     def snapshot(self) -> Snapshot:
-        """Add up what all workers have done so far, exited ones included."""
         rows = [self._counters(slot) for slot in self._slots]
         total = [sum(column) for column in zip(self._exited_counters, *rows, strict=True)]
         total[states.OLDEST_PENDING] = min(
@@ -104,7 +102,6 @@ class WorkerPool:
         return replace(Snapshot.of(total, started=self._started, now=now, workers=workers), dropped=dropped)
 
     def close(self) -> None:
-        """Kill the remaining workers, and close everything."""
         for pid in [*self._pids]:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
@@ -146,7 +143,6 @@ class WorkerPool:
         self.loop.wake()
 
     def _reap(self) -> None:
-        """Reap exited workers, restart them, and forward stop signals."""
         for pid, slot in [*self._pids.items()]:
             if os.waitpid(pid, os.WNOHANG)[0]:
                 del self._pids[pid]

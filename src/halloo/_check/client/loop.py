@@ -23,7 +23,6 @@ class ScriptLoop:
     """Runs descriptor callbacks and scripts until the time limit of the case."""
 
     def __init__(self, time_limit: float, clock: Callable[[], float] = time.monotonic) -> None:
-        """Set the time limit of the case, in seconds."""
         self.clock = clock
         self._time_limit, self._deadline = time_limit, clock() + time_limit
         self._poll = select.poll()
@@ -44,7 +43,6 @@ class ScriptLoop:
             self._poll.unregister(fd)
 
     def start(self, script: Script) -> None:
-        """Start a script."""
         self._advance(script)
 
     def turn(self, timeout: float = POLL_INTERVAL) -> None:
@@ -80,7 +78,6 @@ class ScriptLoop:
         return True
 
     def run_for(self, seconds: float) -> None:
-        """Run for a number of seconds."""
         self.wait_until(lambda: False, seconds)
 
     def condition_or_timeout(self, condition: Callable[[], bool], timeout: float) -> Callable[[], bool]:
@@ -89,7 +86,6 @@ class ScriptLoop:
         return lambda: condition() or self.clock() >= deadline
 
     def close(self) -> None:
-        """Close all scripts."""
         scripts, self._scripts = self._scripts, []
         for script, _ in scripts:
             script.close()

@@ -39,7 +39,6 @@ def remove_reply(output: bytes, reply: bytes) -> bytes:
 
 
 def _spellings(reply: bytes) -> Iterator[bytes]:
-    """Yield the reply as it is and in its escaped spellings."""
     yield reply
     if not reply.isascii() or not reply.decode().isprintable():
         yield repr(reply)[2:-1].encode()

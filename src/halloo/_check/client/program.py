@@ -122,7 +122,6 @@ class ClientProgram:
         buffer += data
 
     def drain_output(self) -> None:
-        """Read all output that is available."""
         for fd in self._readers:
             before = -1
             while before != len(self._readers[fd]):
@@ -171,7 +170,6 @@ class ClientProgram:
 
     @property
     def ended(self) -> bool:
-        """Whether it has exited and all its output is read."""
         if self.exit_code is None and (code := self._process.poll()) is not None:
             self.exit_code = code
             self.last_progress = self._loop.clock()
@@ -179,13 +177,11 @@ class ClientProgram:
         return self.exit_code is not None and self._loop.clock() - self.last_progress >= OUTPUT_DRAIN_TIME
 
     def send_signal(self, number: signal.Signals) -> None:
-        """Send a signal to all its processes, as a terminal does."""
         for pid in self._running_pids():
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, number)
 
     def resident_memory(self) -> int:
-        """Memory of all its processes in bytes."""
         return sum(map(processes.resident_memory, self._running_pids()))
 
     def _running_pids(self) -> Iterator[int]:
@@ -193,7 +189,6 @@ class ClientProgram:
         return (pid for pid in found if not processes.is_zombie(pid))
 
     def close(self) -> None:
-        """Kill all its processes."""
         pids = {*self._running_pids(), *processes.with_environment(f"{ENV_MARK}={self._mark_value}")}
         while alive := [pid for pid in pids if not processes.is_zombie(pid)]:
             for pid in alive:

@@ -117,7 +117,6 @@ class ClientConnection:
     # Actions of behaviours.
 
     def send(self, data: bytes | bytearray | memoryview) -> None:
-        """Queue data and send as much as the kernel accepts."""
         if data and not self.queued:
             self._on_first_reply()
         self.queued += data
@@ -137,18 +136,15 @@ class ClientConnection:
         self._write()
 
     def set_reading(self, *, enabled: bool) -> None:
-        """Enable or disable reading."""
         self._reading = enabled
         self._update_watch()
 
     def reset(self) -> None:
-        """Close with RST."""
         if not self.closed:
             self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_RESET)
             self.close()
 
     def close(self) -> None:
-        """Close the connection."""
         if not self.closed:
             self.closed = True
             self._loop.unwatch(self._sock.fileno())
@@ -178,7 +174,6 @@ class ClientConnection:
 
     @property
     def reply_sent(self) -> bool:
-        """Whether the behaviour's whole reply is sent."""
         whole = self._echoing or self._write_closed or self.closed
         return whole and self.sent == len(self.queued) >= max(self._expected * self._echoing, 1)
 
@@ -193,7 +188,6 @@ class ClientConnection:
 
     @property
     def read_by_client(self) -> bool:
-        """Whether the client has read all bytes."""
         if self.closed or not self.acknowledged:
             return self.closed
         try:
@@ -289,7 +283,6 @@ class InstrumentedServer:
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer)
 
     def listen(self, families: tuple[Family, ...] = (4, 6)) -> None:
-        """Listen and accept connections."""
         for family, sock in self._listeners.items():
             if family in families:
                 sock.listen(BACKLOG)
@@ -318,7 +311,6 @@ class InstrumentedServer:
                 self._loop.start(self._behaviour(connection))
 
     def close(self) -> None:
-        """Close all connections and listeners."""
         for connection in self.connections:
             connection.close()
         for sock in (*self._listeners.values(), *self._queue_fillers):

@@ -59,12 +59,10 @@ class ClientTarget:
 
     @property
     def shape(self) -> Shape:
-        """How the client gets the message."""
         return self.subject.shape
 
     @property
     def port(self) -> int:
-        """Port of the server."""
         return int(next(iter(self.sockets.values())).getsockname()[1])
 
     @property
@@ -74,7 +72,6 @@ class ClientTarget:
 
     @property
     def program(self) -> ClientProgram:
-        """The running client."""
         assert self.launched  # noqa: S101 - every case starts it
         return self.launched
 
@@ -84,7 +81,6 @@ class ClientTarget:
             raise Skipped(why)
 
     def random(self) -> Random:
-        """Create a random source from the seed."""
         return Random(self.seed)  # noqa: S311 - not for secrets
 
     @property
@@ -108,7 +104,6 @@ class ClientTarget:
         self.start(line, stdout_closed=stdout_closed)
 
     def serve_bytes(self, behaviour: Behaviour, data: bytes, *, buffer: int = 0) -> None:
-        """Listen, and start the client with these bytes in its input pipe."""
         self._listen(behaviour, len(data), buffer).listen()
         self._launch(b"", stdout_closed=False)
         self.program.send_input(data, eof=True)
@@ -129,7 +124,6 @@ class ClientTarget:
         return self.udp_server
 
     def refuse_connections(self) -> None:
-        """Bind the port without listening, and start the client."""
         if self.subject.scheme == "udp":
             refuse_all(self.sockets)
         else:
@@ -137,7 +131,6 @@ class ClientTarget:
         self.start(self.default_message)
 
     def fill_accept_queue(self) -> None:
-        """Listen with a full accept queue, and start the client."""
         self._listen().listen_with_full_queue()
         self.start(self.default_message)
 
@@ -180,18 +173,15 @@ class ClientTarget:
 
     @property
     def prompted(self) -> bool:
-        """Whether the client prompts for another line after those typed."""
         return bool(self._prompt) and self._output.count(self._prompt) > self.lines_typed > 0
 
     # Observations.
 
     @property
     def connections(self) -> list[ClientConnection]:
-        """All connections of the client."""
         return self.server.connections if self.server else []
 
     def wait_connection(self) -> ClientConnection:
-        """Wait for the client's first connection."""
         self.loop.wait_until(lambda: bool(self.connections) or self.program.ended, CONNECT_TIMEOUT)
         if not self.connections:
             text = f"the client did not connect to port {self.port}; {self.describe()}"
@@ -199,7 +189,6 @@ class ClientTarget:
         return self.connections[0]
 
     def wait_message(self, timeout: float = CONNECT_TIMEOUT) -> ClientConnection:
-        """Wait for the first connection on which the client has sent something."""
         connection = self.wait_connection()
         self.loop.wait_until(lambda: any(each.received for each in self.connections) or self.program.ended, timeout)
         connection = next((each for each in self.connections if each.received), connection)
@@ -215,7 +204,6 @@ class ClientTarget:
         return max((bytes(connection.queued) for connection in self.connections), key=len, default=b"")
 
     def shows(self, reply: bytes) -> bool:
-        """Whether the output after the first reply contains this one."""
         return shows(self._output_after_reply(reply), reply)
 
     def _output_after_reply(self, reply: bytes) -> bytes:
@@ -249,7 +237,6 @@ class ClientTarget:
         return bool(self.error_output or (self.program.exit_code and self.ended_by != END_OF_INPUT))
 
     def describe(self) -> str:
-        """Describe its output, and whether and how it exited."""
         program = self.program
         output = bytes(program.out + program.err).strip()
         description = f"it printed {quote_end(output)}" if output else "it printed nothing"
@@ -258,7 +245,6 @@ class ClientTarget:
         return f"{description}, and was still running after {self.loop.clock() - program.started_at:.1f} s"
 
     def describe_exit(self) -> str:
-        """Describe how it exited."""
         code = self.program.exit_code or 0
         if code >= 0:
             return f"exited with code {code}"
@@ -378,7 +364,6 @@ class ClientTarget:
         return output.decode(errors="replace").strip()
 
     def close(self) -> None:
-        """Stop the client and the server."""
         self.loop.close()
         for each in (*self._resources, *self.sockets.values()):
             each.close()

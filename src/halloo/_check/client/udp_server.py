@@ -47,7 +47,6 @@ class UdpServer:
             self.received.append(Datagram(data, self._loop.clock(), sender[:2], sock))
 
     def receive(self) -> Generator[Step, None, Datagram]:
-        """Wait for the next datagram."""
         yield lambda: len(self.received) > self._consumed
         self._consumed += 1
         return self.received[self._consumed - 1]
@@ -73,7 +72,6 @@ class UdpServer:
                 sock.sendto(data, datagram.sender)
 
     def close(self) -> None:
-        """Close the sockets."""
         for sock in self._sockets:
             self._loop.unwatch(sock.fileno())
             sock.close()

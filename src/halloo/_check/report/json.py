@@ -95,7 +95,6 @@ def _ns(seconds: float) -> int | None:
 
 
 def _exception_name(trace: str) -> str:
-    """Return the name of the exception at the end of a traceback."""
     return headline(trace).partition(":")[0].rpartition(".")[2] or "Exception"
 
 

@@ -85,7 +85,6 @@ def _mark(result: Result | None) -> str:
 
 
 def _text(text: str) -> str:
-    """Escape all markup."""
     return _MARKUP.sub(r"\\\1", one_line(text))
 
 

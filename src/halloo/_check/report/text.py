@@ -92,7 +92,6 @@ class LineProgress:
     """One line per result, flushed immediately."""
 
     def __init__(self, stream: TextIO) -> None:
-        """Write to a stream."""
         self._stream = stream
 
     def __enter__(self) -> Self:
@@ -102,7 +101,6 @@ class LineProgress:
         """Do nothing."""
 
     def update(self, result: Result) -> None:
-        """Write a result."""
         self._stream.write(f"{result_line(result)}\n")
         self._stream.flush()
 
@@ -123,11 +121,9 @@ class LiveTable:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        """Leave the final table on the screen."""
         self._live.stop()
 
     def update(self, result: Result) -> None:
-        """Enter a result into the table."""
         self._results[result.case.id] = result
         if result.verdict not in TABLE_ONLY:
             self._console.print(_Highlighter()(Text(result_line(result))), soft_wrap=True)

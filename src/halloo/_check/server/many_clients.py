@@ -36,14 +36,12 @@ class Poller:
     """Waits until any of many clients is readable or writable."""
 
     def __init__(self, clients: Iterable[StreamClient]) -> None:
-        """Register all clients for reading."""
         self._poll = select.poll()
         self._clients = {client.sock.fileno(): client for client in clients}
         for fd in self._clients:
             self._poll.register(fd, select.POLLIN)
 
     def watch_writable(self, client: StreamClient, enabled: bool) -> None:
-        """Start or stop waiting until this client is writable as well."""
         self._poll.modify(client.sock, select.POLLIN | (select.POLLOUT if enabled else 0))
 
     def unregister(self, client: StreamClient) -> None:
@@ -52,7 +50,6 @@ class Poller:
         del self._clients[client.sock.fileno()]
 
     def ready(self, seconds: float) -> list[StreamClient]:
-        """Wait up to `seconds` and return the clients that are ready."""
         return [self._clients[fd] for fd, _ in self._poll.poll(max(seconds, 0) * 1000)]
 
 

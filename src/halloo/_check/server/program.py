@@ -44,7 +44,6 @@ class Program:
     """The processes of a server, from its start to the exit of the last one."""
 
     def __init__(self, spec: ServerSpec, clock: Callable[[], float] = time.monotonic) -> None:
-        """Prepare a program from a spec that has a command."""
         self._spec = spec
         self._clock = clock
         self._process: subprocess.Popen[bytes] | None = None
@@ -59,7 +58,6 @@ class Program:
 
     @property
     def started(self) -> bool:
-        """Whether the program has been started and not been killed."""
         return self._process is not None
 
     @property
@@ -120,7 +118,6 @@ class Program:
             resource.prlimit(self.pid, resource.RLIMIT_FSIZE, (MAX_FILE_SIZE, MAX_FILE_SIZE))
 
     def argv(self, port: int) -> list[str]:
-        """Return the command for a port."""
         return self._spec.argv(LOOPBACK, port, self.path)
 
     @property
@@ -159,7 +156,6 @@ class Program:
         raise Failed(fact, pattern=NOT_STARTED)
 
     def output(self) -> str:
-        """Return what the program has printed so far."""
         size = os.fstat(self._output.fileno()).st_size
         return os.pread(self._output.fileno(), size, 0).decode(errors="replace")
 
@@ -212,7 +208,6 @@ class Program:
 
     @property
     def final_output(self) -> str:
-        """What the program had printed when it exited."""
         return self._final_output
 
     def check_alive(self, within: float) -> None:
@@ -279,7 +274,6 @@ class Program:
                 os.kill(pid, signal.SIGKILL)
 
     def close(self) -> None:
-        """Kill the program and delete its output."""
         self.kill()
         self._output.close()
         if self._folder:
@@ -291,7 +285,6 @@ class Program:
         return sorted({*processes.session(leader), *processes.with_environment(f"{ENV_MARK}={self._mark_value}")})
 
     def running_pids(self) -> list[int]:
-        """List its processes, without zombies."""
         return [pid for pid in processes.session(self.pid) if not processes.is_zombie(pid)]
 
     def listening_pids(self) -> list[int]:
@@ -306,7 +299,6 @@ class Program:
         return sum(processes.is_zombie(pid) and processes.parent(pid) in pids for pid in pids)
 
     def resident_memory(self) -> int:
-        """Return the resident memory of all its processes, in bytes."""
         return sum(map(processes.resident_memory, self.running_pids()))
 
     def proportional_memory(self) -> int:
@@ -314,7 +306,6 @@ class Program:
         return sum(map(processes.proportional_memory, self.running_pids()))
 
     def descriptors(self) -> int:
-        """Count the open descriptors of all its processes."""
         return sum(map(processes.descriptors, self.running_pids()))
 
     def cpu_load(self, seconds: float, *, demand: bool = False) -> float:

@@ -73,7 +73,6 @@ class Capture:
         self._clock = clock
 
     def count_sent(self, seconds: float) -> int:
-        """Count the datagrams sent within so many seconds."""
         poll, deadline, count = select.poll(), self._clock() + seconds, 0
         poll.register(self._sock, select.POLLIN)
         while True:

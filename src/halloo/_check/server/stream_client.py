@@ -77,7 +77,6 @@ class StreamClient:
 
     @property
     def port(self) -> int:
-        """The local port."""
         return int(self.raw.getsockname()[1])
 
     # Single steps.
@@ -113,7 +112,6 @@ class StreamClient:
     # Operations of the cases.
 
     def send(self, data: bytes, within: float = STALL_TIMEOUT) -> None:
-        """Send all the bytes without reading."""
         if (count := self.send_until_blocked(data, within)) < len(data):
             fact = f"the server accepted only {count:,} of {len(data):,} bytes within {within:g} s"
             raise Failed(fact, pattern="stuck")
@@ -131,7 +129,6 @@ class StreamClient:
         return done
 
     def receive(self, count: int, within: float = REPLY_TIMEOUT) -> bytes:
-        """Receive exactly `count` bytes."""
         pieces, missing, deadline = [], count, self.clock() + within
         while missing:
             piece = self.receive_some(missing)
@@ -149,12 +146,10 @@ class StreamClient:
         return b"".join(pieces)
 
     def skip_line(self, within: float = REPLY_TIMEOUT) -> None:
-        """Receive one line, the greeting."""
         while self.receive(1, within) != b"\n":
             pass
 
     def expect(self, data: bytes, within: float = REPLY_TIMEOUT, *, quiet_time: float = QUIET_TIME) -> None:
-        """Receive exactly the reply to these bytes, then nothing for `quiet_time`."""
         expected = self.expected(data)
         try:
             received = self.receive(len(expected), within)
@@ -263,7 +258,6 @@ class StreamClient:
         return answer[0]
 
     def reset(self) -> None:
-        """Close with a reset."""
         self.raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
         self.raw.close()
 

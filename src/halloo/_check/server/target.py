@@ -59,11 +59,9 @@ class ServerTarget:
             raise Skipped("only for servers that echo bytes unchanged and send no greeting")
 
     def random(self) -> Random:
-        """Make a random generator from the seed."""
         return Random(self.seed)  # noqa: S311 - not used for cryptography
 
     def restart(self, *, descriptors: int | None = None, output: Output = "kept") -> None:
-        """Kill the server and start it again, on another port."""
         self.program.kill()
         self.program.start(descriptors=descriptors, output=output)
         self.host, self.port = self.program.host, self.program.port
@@ -74,7 +72,6 @@ class ServerTarget:
 
     @property
     def address(self) -> tuple[str, int] | str:
-        """The address to connect to."""
         return self.path or (self.host, self.port)
 
     def connect(
@@ -85,7 +82,6 @@ class ServerTarget:
         receive_buffer: int | None = None,
         source_port: int | None = None,
     ) -> StreamClient:
-        """Connect a client, and read the greeting if there is one."""
         client = StreamClient(
             self.path or (host or self.host, self.port),
             clock=self.clock,
@@ -105,7 +101,6 @@ class ServerTarget:
         return StreamClient(self.address, clock=self.clock, timeout=timeout)
 
     def udp_client(self, *, host: str = "", source: str = "", source_port: int = 0) -> UdpClient:
-        """Make a UDP client."""
         return UdpClient(
             (host or self.host, self.port),
             clock=self.clock,

@@ -28,7 +28,6 @@ class UdpClient:
         source: tuple[str, int] = ("", 0),
         expected: Callable[[bytes], bytes] = bytes,
     ) -> None:
-        """Send to a host and port, from `source`."""
         self.clock = clock
         self.expected = expected
         family, *_, name = socket.getaddrinfo(*address, type=socket.SOCK_DGRAM)[0]
@@ -50,7 +49,6 @@ class UdpClient:
         self.close()
 
     def close(self) -> None:
-        """Close the socket."""
         self.sock.close()
 
     def send(self, data: bytes) -> None:
@@ -70,7 +68,6 @@ class UdpClient:
         raise Failed(f"no datagram could be sent for {REPLY_TIMEOUT:g} s")
 
     def receive_from(self, within: float = 0) -> tuple[bytes, tuple[str, int]] | None:
-        """Receive one datagram and its source address, or None at the timeout."""
         poll, deadline = select.poll(), self.clock() + within
         poll.register(self.sock, select.POLLIN)
         while True:
@@ -86,7 +83,6 @@ class UdpClient:
                 return data, peer[:2]
 
     def receive(self, within: float = REPLY_TIMEOUT) -> bytes:
-        """Receive one reply."""
         if (received := self.receive_from(within)) is None:
             raise Failed(f"no reply within {within:g} s", pattern="silent")
         return received[0]
@@ -106,7 +102,6 @@ class UdpClient:
         return elapsed
 
     def check_reply(self, sent: bytes, received: bytes) -> None:
-        """Check that the received datagram is the reply to the one sent."""
         expected = self.expected(sent)
         if received == expected:
             return
