@@ -248,3 +248,10 @@ def test_python_2_code_raises_the_error_of_the_table_and_its_fix_runs(code: str,
 
 def test_the_python_2_table_has_four_rows() -> None:
     assert len(PYTHON_2) == 4
+
+
+def test_contributing_names_files_that_exist() -> None:
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    files = re.findall(r"`((?:_\w+/|errors)[\w/]*\.(?:py|toml)|_\w+/[\w/]+/)`", page.partition("## Tests")[0])
+    assert len(files) > 15
+    assert [name for name in files if not (ROOT / "src" / "halloo" / name).exists() and "test_" not in name] == []
