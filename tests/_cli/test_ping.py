@@ -235,7 +235,7 @@ def test_a_histogram_goes_into_its_own_file(tmp_path: Path) -> None:
 def test_without_hdrhistogram_the_error_names_the_install_command(tmp_path: Path) -> None:
     program = "import sys; sys.modules['hdrh'] = None; from halloo._cli.main import main; main(sys.argv[1:])"
     done = run(PYTHON, "-c", program, "ping", "--hdr", tmp_path / "rtt.hlog", "localhost")
-    message = b"halloo: --hdr needs hdrhistogram; pip install 'halloo[hdr]'\n"
+    message = b"halloo: --hdr needs hdrhistogram; pip install hdrhistogram\n"
     assert (done.returncode, done.stdout, done.stderr) == (2, b"", message)
 
 

@@ -293,7 +293,7 @@ def _make_own(context: ssl.SSLContext) -> tuple[str, bytes]:
     try:
         import trustme  # noqa: PLC0415 - an extra, and slow to import
     except ImportError:
-        remedy = "give cert= and key=, or: pip install 'halloo[tls]'"
+        remedy = "give cert= and key=, or: pip install trustme"
         raise Unsupported("making a certificate needs trustme", remedy) from None
     ca = trustme.CA()
     issued = ca.issue_cert(*NAMES)

@@ -16,7 +16,7 @@ from halloo.errors import Unsupported
 try:
     from hdrh.histogram import HdrHistogram
 except ImportError:
-    raise Unsupported("--hdr needs hdrhistogram", "pip install 'halloo[hdr]'") from None
+    raise Unsupported("needs hdrhistogram", "pip install hdrhistogram", argument="hdr") from None
 
 MIN_NS, MAX_NS, DIGITS = 1, NS["h"], 3  # larger values are clamped
 Bucket = tuple[int, int]

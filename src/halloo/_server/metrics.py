@@ -75,7 +75,7 @@ try:
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
     from prometheus_client.registry import Collector
 except ImportError:
-    raise Unsupported("--metrics needs prometheus_client", "pip install 'halloo[metrics]'") from None
+    raise Unsupported("needs prometheus_client", "pip install prometheus-client", argument="metrics") from None
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 

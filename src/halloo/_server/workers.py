@@ -66,7 +66,7 @@ class WorkerPool:
         """Where they listen, with the actual port."""
         return self._listeners[0].addresses
 
-    def run(self, drain: float = 0, *, ready: Callable[[], object] = int) -> None:
+    def run(self, drain: float = 0, *, ready: Callable[[], object] | None = None) -> None:
         """Serve until SIGINT or SIGTERM, then drain within `drain` seconds; a second signal ends the workers at once.
 
         `ready` is called as soon as all of them run. Raises LocalError if workers repeatedly exit early.
@@ -79,7 +79,8 @@ class WorkerPool:
         ):
             for slot in self._slots:
                 self._fork(slot)
-            ready()
+            if ready:
+                ready()
             self.loop.run()
         if self._failure:
             raise self._failure
