@@ -9,7 +9,7 @@ from halloo import errors
 from halloo._net import tls_errors
 from halloo.errors import HallooError, IncompleteRead, LocalError, PeerError, Refused, UsageError
 
-KIN: dict[type[HallooError], tuple[type[HallooError], type[Exception]]] = {
+BASES: dict[type[HallooError], tuple[type[HallooError], type[Exception]]] = {
     errors.UsageError: (HallooError, ValueError),
     errors.PeerError: (HallooError, OSError),
     errors.LocalError: (HallooError, OSError),
@@ -32,25 +32,25 @@ KIN: dict[type[HallooError], tuple[type[HallooError], type[Exception]]] = {
     halloo.TlsError: (PeerError, ssl.SSLError),
     halloo.Untrusted: (halloo.TlsError, ssl.SSLError),
 }
-EVERY = [HallooError, *KIN]
+ERRORS = [HallooError, *BASES]
 
-every_error = pytest.mark.parametrize("kind", EVERY)
+every_error = pytest.mark.parametrize("kind", ERRORS)
 
 
 def test_every_error_is_in_the_table() -> None:
     values = [*vars(errors).values(), *vars(tls_errors).values()]
     defined = {value for value in values if isinstance(value, type) and issubclass(value, HallooError)}
-    assert defined == set(EVERY)
+    assert defined == set(ERRORS)
 
 
-@pytest.mark.parametrize(("kind", "kin"), KIN.items())
-def test_an_error_can_be_caught_by_halloos_name_and_by_pythons(
-    kind: type[HallooError], kin: tuple[type[HallooError], type[Exception]]
+@pytest.mark.parametrize(("kind", "bases"), BASES.items())
+def test_an_error_can_be_caught_as_its_halloo_base_and_as_its_python_base(
+    kind: type[HallooError], bases: tuple[type[HallooError], type[Exception]]
 ) -> None:
-    ours, pythons = kin
+    halloo_base, python_base = bases
     error = kind("it failed")
-    assert isinstance(error, ours)
-    assert isinstance(error, pythons)
+    assert isinstance(error, halloo_base)
+    assert isinstance(error, python_base)
 
 
 @every_error
@@ -61,55 +61,55 @@ def test_the_exit_code_is_1_when_the_peer_failed_and_2_otherwise(kind: type[Hall
 @pytest.mark.parametrize(
     ("kind", "blame"), [(HallooError, "local"), (UsageError, "usage"), (PeerError, "peer"), (LocalError, "local")]
 )
-def test_an_error_says_whose_doing_it_was(kind: type[HallooError], blame: str) -> None:
+def test_an_error_has_a_blame(kind: type[HallooError], blame: str) -> None:
     assert kind("it failed").blame == blame
 
 
 @every_error
-def test_an_error_says_the_fact(kind: type[HallooError]) -> None:
+def test_str_of_an_error_is_the_fact(kind: type[HallooError]) -> None:
     assert str(kind("it failed")) == "it failed"
 
 
 @every_error
-def test_an_error_says_the_fact_and_then_the_remedy(kind: type[HallooError]) -> None:
+def test_str_of_an_error_is_the_fact_and_the_remedy(kind: type[HallooError]) -> None:
     assert str(kind("it failed", "try again")) == "it failed; try again"
 
 
 @every_error
-def test_an_error_says_the_same_with_an_errno(kind: type[HallooError]) -> None:
+def test_str_of_an_error_omits_the_errno(kind: type[HallooError]) -> None:
     assert str(kind("it failed", errno=111)) == "it failed"
 
 
 @every_error
-def test_an_error_keeps_its_facts_apart(kind: type[HallooError]) -> None:
+def test_an_error_has_fact_remedy_address_and_errno(kind: type[HallooError]) -> None:
     error = kind("it failed", "try again", address="host:9", errno=111)
     assert (error.fact, error.remedy, error.address, error.errno) == ("it failed", "try again", "host:9", 111)
 
 
 @every_error
-def test_an_error_without_details_has_none(kind: type[HallooError]) -> None:
+def test_the_details_of_an_error_are_empty_by_default(kind: type[HallooError]) -> None:
     error = kind("it failed")
     assert (error.remedy, error.address, error.errno) == ("", None, None)
 
 
 @every_error
-def test_a_pickled_error_keeps_its_facts(kind: type[HallooError]) -> None:
-    error = pickle.loads(pickle.dumps(kind("it failed", "try again", address="host:9", errno=111)))  # noqa: S301 - ours
+def test_a_pickled_error_keeps_its_attributes(kind: type[HallooError]) -> None:
+    error = pickle.loads(pickle.dumps(kind("it failed", "try again", address="host:9", errno=111)))  # noqa: S301 - our own bytes
     assert type(error) is kind
     assert (str(error), error.address, error.errno) == ("it failed; try again", "host:9", 111)
 
 
-def test_a_pickled_cut_keeps_what_came() -> None:
+def test_a_pickled_incomplete_read_keeps_its_partial_data() -> None:
     error = IncompleteRead("it ended")
     error.partial = b"hel"
-    assert pickle.loads(pickle.dumps(error)).partial == b"hel"  # noqa: S301 - ours
+    assert pickle.loads(pickle.dumps(error)).partial == b"hel"  # noqa: S301 - our own bytes
 
 
-def test_a_cut_has_nothing_unless_told() -> None:
+def test_the_partial_data_of_an_incomplete_read_is_empty_by_default() -> None:
     assert IncompleteRead("it ended").partial == b""
 
 
-def test_the_systems_number_is_the_errno_that_python_knows() -> None:
+def test_errno_is_the_errno_of_the_python_exception() -> None:
     error: ConnectionRefusedError = Refused("it failed", errno=111)
     assert error.errno == 111
 

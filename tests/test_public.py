@@ -1,4 +1,4 @@
-"""The public names: those of docs/api.md, each what the table says, documented, and known to type checkers."""
+"""The public names match docs/api.md, have docstrings, refuse wrong arguments and pass type checkers."""
 
 import ast
 import builtins
@@ -26,7 +26,7 @@ ROW = re.compile(r"\| `(\w+)` \| (.+?) \|(?: (.+?) \| (\d) \|)?")
 
 @cache
 def documented() -> dict[str, dict[str, re.Match[str]]]:
-    """Read docs/api.md: the rows of each section, by name."""
+    """Return the rows of each section of docs/api.md, by name."""
     sections = (TOP / "docs/api.md").read_text(encoding="utf-8").split("\n## ")[1:]
     found = {
         text.partition("\n")[0]: [row for line in text.split("\n") if (row := ROW.match(line))] for text in sections
@@ -37,21 +37,21 @@ def documented() -> dict[str, dict[str, re.Match[str]]]:
 # The table.
 
 
-def test_the_documented_names_are_the_public_ones() -> None:
+def test_the_documented_names_match_dunder_all() -> None:
     names = [name for rows in documented().values() for name in rows]
     assert sorted(names) == sorted(halloo.__all__)
 
 
 @pytest.mark.parametrize(("name", "row"), documented()["Errors"].items())
-def test_an_error_has_the_documented_kin_and_exit_code(name: str, row: re.Match[str]) -> None:
+def test_an_error_has_the_documented_bases_and_exit_code(name: str, row: re.Match[str]) -> None:
     kind = getattr(halloo, name)
     known = {"gaierror": socket.gaierror, "SSLError": ssl.SSLError} | vars(builtins) | vars(errors)
     known["TlsError"] = halloo.TlsError
-    kin = [known.get(text) for text in re.findall(r"`(?:\w+\.)?(\w+)`", row[3])]
-    assert (list(kind.__bases__), kind.exit_code) == (kin, int(row[4]))
+    bases = [known.get(text) for text in re.findall(r"`(?:\w+\.)?(\w+)`", row[3])]
+    assert (list(kind.__bases__), kind.exit_code) == (bases, int(row[4]))
 
 
-def test_type_checkers_see_the_imports_made_at_run_time() -> None:
+def test_the_imports_for_type_checkers_match_those_at_run_time() -> None:
     tree = ast.parse(Path(halloo.__file__).read_text(encoding="utf-8"))
     (block,) = (node for node in tree.body if isinstance(node, ast.If))
     imported = {
@@ -64,7 +64,7 @@ def test_type_checkers_see_the_imports_made_at_run_time() -> None:
     assert imported == halloo._HOMES
 
 
-WHAT_THEY_ARE = """
+KINDS_PROGRAM = """
 import importlib, json, pkgutil, types, halloo
 for module in pkgutil.walk_packages(halloo.__path__, "halloo."):
     if not module.name.endswith("__main__"):
@@ -80,14 +80,14 @@ print(json.dumps({name: kind(getattr(halloo, name)) for name in halloo.__all__})
 """
 
 
-def test_each_name_is_what_the_table_says_after_every_module_was_imported() -> None:
-    done = subprocess.run([sys.executable, "-c", WHAT_THEY_ARE], capture_output=True, text=True, check=False)
+def test_each_name_has_the_documented_kind_after_importing_every_module() -> None:
+    done = subprocess.run([sys.executable, "-c", KINDS_PROGRAM], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == {name: title for title, rows in documented().items() for name in rows}
 
 
 @pytest.mark.parametrize("name", [name for title in ("Functions", "Classes", "Errors") for name in documented()[title]])
-def test_each_name_has_a_docstring_and_so_has_each_of_its_methods(name: str) -> None:
+def test_each_public_name_and_method_has_a_docstring(name: str) -> None:
     value = getattr(halloo, name)
     members = vars(value).items() if isinstance(value, type) else []
     parts = {name: value} | {f"{name}.{key}": part for key, part in members if not key.startswith("_")}
@@ -100,7 +100,7 @@ def test_each_name_has_a_docstring_and_so_has_each_of_its_methods(name: str) -> 
 
 WRONG_SECONDS = ["1", float("nan"), -1, float("inf"), True]
 WRONG_FAMILIES = [socket.AF_INET, "4", 5, True]
-HERE = "127.0.0.1:1"
+ADDRESS = "127.0.0.1:1"
 
 
 Case = tuple[str, Callable[..., object], tuple[object, ...], dict[str, object]]  # the argument at fault, and a call
@@ -115,7 +115,7 @@ def cases() -> list[Case]:
     ]
     timed += [(halloo.ping, name) for name in ("timeout", "interval", "deadline")]
     timed += [(halloo.serve, "drain"), (halloo.serve, "stats"), (halloo.Server, "drain")]
-    found += [(name, call, (HERE,), {name: value}) for call, name in timed for value in WRONG_SECONDS]
+    found += [(name, call, (ADDRESS,), {name: value}) for call, name in timed for value in WRONG_SECONDS]
     families: list[Callable[..., object]] = [
         halloo.connect,
         halloo.connect_udp,
@@ -125,7 +125,7 @@ def cases() -> list[Case]:
         halloo.client,
         halloo.ping,
     ]
-    found += [("family", call, (HERE,), {"family": value}) for call in families for value in WRONG_FAMILIES]
+    found += [("family", call, (ADDRESS,), {"family": value}) for call in families for value in WRONG_FAMILIES]
     found += [("address", call, (value,), {}) for call in families for value in (5.5, None, b"host", True, "a b")]
     found += [("port", call, (value,), {}) for call in families for value in (-1, 65536)]
     secured: list[Callable[..., object]] = [halloo.connect, halloo.client]
@@ -140,14 +140,14 @@ def cases() -> list[Case]:
     found += [("greeting", call, (0,), {"greeting": v}) for call in served for v in ("hi", 5)]
     found += [("buffer", halloo.listen, (0,), {"buffer": value}) for value in (0, "1")]
     found += [("size", halloo.client, ("udp://127.0.0.1:1",), {"size": value}) for value in (0, "1", 65508)]
-    found += [("count", halloo.ping, (HERE,), {"count": value}) for value in (0, "1", 1.5)]
+    found += [("count", halloo.ping, (ADDRESS,), {"count": value}) for value in (0, "1", 1.5)]
     found += [
         ("respond", halloo.Server, (), {"respond": 5}),
         ("limits", halloo.Server, (), {"limits": 5}),
         ("log", halloo.serve, (0,), {"log": "xml"}),
         ("port", halloo.client, ("127.0.0.1", "x"), {}),
-        ("flows", halloo.ping, (HERE,), {"flows": 0}),
-        ("bind", halloo.ping, (HERE,), {"bind": 5}),
+        ("flows", halloo.ping, (ADDRESS,), {"flows": 0}),
+        ("bind", halloo.ping, (ADDRESS,), {"bind": 5}),
         ("tls", halloo.connect, ("tls://127.0.0.1:1",), {"tls": halloo.ServerTLS()}),
         ("tls", halloo.listen, ("tls://127.0.0.1:0",), {"tls": halloo.ClientTLS(insecure=True)}),
         ("idle_timeout", halloo.Limits, (), {"idle_timeout": float("nan")}),
@@ -157,27 +157,27 @@ def cases() -> list[Case]:
     return found
 
 
-def started(*addresses: Any, **options: Any) -> halloo.Server:  # noqa: ANN401 - as wrong as they may be
+def started(*addresses: Any, **options: Any) -> halloo.Server:  # noqa: ANN401 - wrong types on purpose
     return halloo.Server(*addresses, **options).start()
 
 
 @pytest.mark.parametrize(
-    ("argument", "call", "values", "named"),
+    ("argument", "call", "values", "keywords"),
     [pytest.param(*case, id=f"{case[1].__name__}-{case[2]}-{case[3]}") for case in cases()],
 )
-def test_a_wrong_argument_is_refused_by_its_name(
-    argument: str, call: Callable[..., object], values: tuple[object, ...], named: dict[str, object]
+def test_a_wrong_argument_is_refused_by_name(
+    argument: str, call: Callable[..., object], values: tuple[object, ...], keywords: dict[str, object]
 ) -> None:
     with pytest.raises(halloo.UsageError) as caught:
-        call(*values, **named)
+        call(*values, **keywords)
     assert argument in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["receive", "receive_exactly", "receive_until", "receive_line", "send", "send_eof"])
-def test_a_wrong_argument_of_a_connection_is_refused_by_its_name(name: str) -> None:
-    needed = {"receive_exactly": (1,), "receive_until": (b"\n",), "send": (b"",)}.get(name, ())
+def test_a_wrong_argument_of_a_connection_method_is_refused_by_name(name: str) -> None:
+    required = {"receive_exactly": (1,), "receive_until": (b"\n",), "send": (b"",)}.get(name, ())
     wrong: list[tuple[str, tuple[object, ...], dict[str, object]]] = [
-        (bound, needed, {bound: value}) for bound in ("timeout", "deadline") for value in WRONG_SECONDS
+        (bound, required, {bound: value}) for bound in ("timeout", "deadline") for value in WRONG_SECONDS
     ]
     own: dict[str, list[tuple[str, tuple[object, ...], dict[str, object]]]] = {
         "receive": [("limit", (value,), {}) for value in (0, -1, 1.5, "3", None, True)],
@@ -189,17 +189,17 @@ def test_a_wrong_argument_of_a_connection_is_refused_by_its_name(name: str) -> N
     }
     wrong += own[name]
     with halloo.Server() as server, halloo.connect(server.address) as connection:
-        for argument, values, named in wrong:
+        for argument, values, keywords in wrong:
             with pytest.raises(halloo.UsageError, match=f"^{argument} (must|is)"):
-                getattr(connection, name)(*values, **named)
-        with pytest.raises(halloo.TimedOut):  # and nothing was sent
+                getattr(connection, name)(*values, **keywords)
+        with pytest.raises(halloo.TimedOut):  # nothing was sent
             connection.receive(timeout=0)
 
 
 def test_server_refuses_a_socket_that_does_not_listen() -> None:
-    said = r"^s is a socket that does not listen; call s\.bind and s\.listen first$"
+    message = r"^s is a socket that does not listen; call s\.bind and s\.listen first$"
     for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
-        with socket.socket(socket.AF_INET, kind) as s, pytest.raises(halloo.UsageError, match=said):
+        with socket.socket(socket.AF_INET, kind) as s, pytest.raises(halloo.UsageError, match=message):
             halloo.server(s)
 
 
@@ -239,11 +239,11 @@ def streams() -> bytes:
 
 
 def datagrams() -> bytes:
-    with halloo.listen("udp://0", family=4) as listener, halloo.connect_udp(listener.address) as near:
+    with halloo.listen("udp://0", family=4) as listener, halloo.connect_udp(listener.address) as client:
         listening: halloo.Listener = listener
-        near.send(memoryview(b"hello"))
-        with listening.accept_udp(timeout=1) as far:
-            peer: halloo.DatagramConnection = far
+        client.send(memoryview(b"hello"))
+        with listening.accept_udp(timeout=1) as served:
+            peer: halloo.DatagramConnection = served
             return peer.receive()
 
 
@@ -304,7 +304,7 @@ with halloo.Server() as server, halloo.connect(server.address) as connection:
 
 @pytest.fixture(scope="module")
 def checked(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Hold right and wrong uses of the public names, and the settings of both type checkers."""
+    """Write correct and wrong uses of the public names, and the settings of both type checkers."""
     folder = tmp_path_factory.mktemp("typing")
     (folder / "right.py").write_text(RIGHT, encoding="utf-8")
     (folder / "wrong.py").write_text(WRONG, encoding="utf-8")
@@ -320,12 +320,12 @@ CHECKERS = {
 }
 
 
-def test_every_public_name_is_used() -> None:
+def test_the_type_checked_example_uses_every_public_name() -> None:
     assert set(re.findall(r"halloo\.(\w+)", RIGHT)) == set(halloo.__all__)
 
 
 @pytest.mark.parametrize("checker", CHECKERS)
-def test_type_checkers_accept_right_uses_and_reject_wrong_ones(checker: str, checked: Path) -> None:
+def test_type_checkers_accept_correct_uses_and_reject_wrong_ones(checker: str, checked: Path) -> None:
     pytest.importorskip(checker)
     command = [sys.executable, "-m", *CHECKERS[checker]]
     environment = os.environ | {"MYPYPATH": str(TOP / "src")}

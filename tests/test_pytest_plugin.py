@@ -1,11 +1,11 @@
-"""The fixture as a suite of somebody else's meets it: pytest runs such a suite, in a process of its own."""
+"""The fixture as another project's suite uses it: pytest runs such a suite in a separate process."""
 
 import pytest
 
 pytest_plugins = ["pytester"]
 
 
-def test_the_fixture_is_a_running_echo(pytester: pytest.Pytester) -> None:
+def test_the_fixture_is_a_running_echo_server(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         """
         import socket
@@ -19,7 +19,7 @@ def test_the_fixture_is_a_running_echo(pytester: pytest.Pytester) -> None:
     pytester.runpytest_subprocess().assert_outcomes(passed=1)
 
 
-def test_every_test_has_a_server_of_its_own(pytester: pytest.Pytester) -> None:
+def test_every_test_has_a_separate_server(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         """
         import halloo, pytest
@@ -40,26 +40,26 @@ def test_the_fixture_leaves_nothing_behind(pytester: pytest.Pytester) -> None:
         """
         import psutil, threading
 
-        def held():
+        def resources():
             process = psutil.Process()
             return process.num_fds() if hasattr(process, "num_fds") else 0, threading.active_count()
 
         before = []
 
         def test_without():
-            before.append(held())
+            before.append(resources())
 
         def test_with(halloo_server):
             assert threading.active_count() == before[0][1] + 1
 
         def test_without_again():
-            assert held() == before[0]
+            assert resources() == before[0]
         """
     )
     pytester.runpytest_subprocess("-p", "no:timeout").assert_outcomes(passed=3)
 
 
-def test_a_suite_that_does_not_use_it_imports_nothing_more(pytester: pytest.Pytester) -> None:
+def test_a_suite_that_does_not_use_the_fixture_imports_only_the_plugin(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         """
         import sys
@@ -71,6 +71,6 @@ def test_a_suite_that_does_not_use_it_imports_nothing_more(pytester: pytest.Pyte
     pytester.runpytest_subprocess().assert_outcomes(passed=1)
 
 
-def test_pytest_names_the_fixture_and_says_what_it_is(pytester: pytest.Pytester) -> None:
+def test_pytest_lists_the_fixture_with_its_description(pytester: pytest.Pytester) -> None:
     result = pytester.runpytest_subprocess("--fixtures")
     result.stdout.fnmatch_lines(["halloo_server -- *", "*Serve the echo on a free loopback port*"])

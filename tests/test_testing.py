@@ -4,12 +4,12 @@ from hypothesis import strategies as st
 from halloo.testing import every_split
 
 
-def test_a_stream_comes_whole_byte_by_byte_and_in_every_pair() -> None:
+def test_every_split_yields_the_whole_single_bytes_and_every_pair() -> None:
     assert list(every_split(b"abc")) == [[b"abc"], [b"a", b"b", b"c"], [b"a", b"bc"], [b"ab", b"c"]]
 
 
 @given(st.binary())
-def test_no_split_loses_a_byte(data: bytes) -> None:
+def test_the_pieces_of_each_split_join_to_the_data(data: bytes) -> None:
     assert all(b"".join(pieces) == data for pieces in every_split(data))
 
 
@@ -18,5 +18,5 @@ def test_no_piece_is_empty(data: bytes) -> None:
     assert all(piece for pieces in every_split(data) for piece in pieces)
 
 
-def test_nothing_can_come_as_an_empty_piece_or_not_at_all() -> None:
+def test_empty_data_is_one_empty_piece_or_none() -> None:
     assert list(every_split(b"")) == [[b""], []]

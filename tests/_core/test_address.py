@@ -57,21 +57,21 @@ near_misses = st.text("[]:/%.-0189afh\0 é\n")
 
 
 @pytest.mark.parametrize(("text", "address"), ACCEPTED.items())
-def test_a_spelling_is_understood(text: str, address: Address) -> None:
+def test_a_valid_spelling_is_parsed(text: str, address: Address) -> None:
     assert parse(text) == address
 
 
 @pytest.mark.parametrize("text", REFUSED, ids=lambda text: repr(text[:20]))
-def test_a_spelling_is_refused_with_a_remedy(text: str) -> None:
+def test_an_invalid_spelling_is_refused_with_a_remedy(text: str) -> None:
     with pytest.raises(AddressError) as caught:
         parse(text)
     assert caught.value.remedy
 
 
 @pytest.mark.parametrize("value", NO_ADDRESS, ids=repr)
-def test_what_is_no_address_is_refused(value: object) -> None:
+def test_a_value_that_is_not_an_address_is_refused(value: object) -> None:
     with pytest.raises(AddressError):
-        parse(value)  # type: ignore[arg-type]  # what a caller without a type checker may hand over
+        parse(value)  # type: ignore[arg-type]  # as a caller without a type checker may pass
 
 
 def test_a_number_is_a_port() -> None:
@@ -82,44 +82,44 @@ def test_a_pair_is_a_host_and_a_port() -> None:
     assert parse(("::1", 9)) == Address(host="::1", port=9)
 
 
-def test_a_pair_as_the_socket_module_gives_it_for_ipv6_is_understood() -> None:
-    assert parse(("::1", 9, 0, 0)) == Address(host="::1", port=9)  # type: ignore[arg-type]  # undeclared, but common
+def test_the_four_tuple_of_an_ipv6_socket_is_parsed() -> None:
+    assert parse(("::1", 9, 0, 0)) == Address(host="::1", port=9)  # type: ignore[arg-type]  # not in the declared type, but common
 
 
-def test_the_tutorials_pair_means_every_interface() -> None:
+def test_an_empty_host_in_a_pair_equals_one_in_text() -> None:
     assert parse(("", 8888)) == parse(":8888")
 
 
-def test_an_address_stays_itself() -> None:
+def test_parsing_an_address_returns_it() -> None:
     address = Address("udp", "host", 9)
     assert parse(address) is address
 
 
 @given(names)
-def test_an_address_is_read_as_it_was_written(address: Address) -> None:
+def test_parsing_the_text_of_an_address_returns_an_equal_address(address: Address) -> None:
     assert parse(str(address)) == address
 
 
 @given(paths)
 @example("//run/halloo.sock")
-def test_a_path_is_read_as_it_was_written(path: str) -> None:
+def test_parsing_the_text_of_a_path_returns_an_equal_address(path: str) -> None:
     address = Address("unix", None, 0, path)
     assert parse(str(address)) == address
 
 
 @given(st.one_of(st.text(), near_misses))
-def test_any_text_is_an_address_or_an_address_error(text: str) -> None:
+def test_any_text_is_parsed_or_raises_address_error(text: str) -> None:
     try:
         parse(text)
     except AddressError as error:
-        assert error.remedy  # noqa: PT017 - either outcome is right, and each has its own fact
+        assert error.remedy  # noqa: PT017 - both outcomes are correct; an error must have a remedy
 
 
 @given(st.one_of(near_misses, near_misses.map("fe80::1%{}".format), near_misses.map("UNIX://{}".format)))
 @example("UNIX://host")
 @example("fe80::1%]")
 @example("unix:////a")
-def test_what_was_understood_is_written_in_a_way_that_means_the_same(text: str) -> None:
+def test_the_text_of_a_parsed_address_parses_to_the_same_address(text: str) -> None:
     try:
         address = parse(text)
     except AddressError:
@@ -137,7 +137,7 @@ def test_what_was_understood_is_written_in_a_way_that_means_the_same(text: str) 
         (Address("udp", "host", 9), "host:9"),
     ],
 )
-def test_a_place_is_the_address_without_its_scheme(address: Address, place: str) -> None:
+def test_place_is_the_address_without_its_scheme(address: Address, place: str) -> None:
     assert address.place == place
 
 
@@ -147,21 +147,21 @@ def test_loopback_is_recognised(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", [":9", "0.0.0.0", "::", "host", "192.0.2.1", "fe80::1%eth0", "127.host"])
-def test_what_others_may_reach_is_not_loopback(text: str) -> None:
+def test_an_address_that_other_machines_may_reach_is_not_loopback(text: str) -> None:
     assert not parse(text).loopback
 
 
-# As values.
+# Address values.
 
 
-def test_address_parse_is_the_spelling_of_the_command_line() -> None:
+def test_address_parse_accepts_what_the_command_line_accepts() -> None:
     assert Address.parse("udp://[::1]:9") == Address("udp", "::1", 9)
     assert Address.parse(("::1", 9)) == Address("tcp", "::1", 9)
     assert Address.parse(9) == Address(port=9)
 
 
 @given(names)
-def test_an_address_is_parsed_from_its_text(address: Address) -> None:
+def test_address_parse_accepts_text_and_addresses(address: Address) -> None:
     assert Address.parse(str(address)) == Address.parse(address) == address
 
 
@@ -169,12 +169,12 @@ def test_an_address_is_parsed_from_its_text(address: Address) -> None:
     ("text", "sockaddr"),
     [("udp://[::1]:9", ("::1", 9)), ("9", ("", 9)), (":9", ("", 9)), ("unix:/run/echo", "/run/echo")],
 )
-def test_the_sockaddr_is_what_the_socket_module_takes(text: str, sockaddr: object) -> None:
+def test_sockaddr_is_accepted_by_the_socket_module(text: str, sockaddr: object) -> None:
     assert Address.parse(text).sockaddr == sockaddr
 
 
 @pytest.mark.parametrize(
-    ("parts", "said"),
+    ("parts", "message"),
     [
         (("udp://x",), "^'udp://x' is not a scheme; the scheme is one of tcp, udp, tls, unix; Address.parse reads"),
         (("tcp", "x", -1), "^port must be 0 to 65535, not -1"),
@@ -185,6 +185,6 @@ def test_the_sockaddr_is_what_the_socket_module_takes(text: str, sockaddr: objec
         (("tcp", "x", 9, "/run/echo"), "^path is for the scheme unix, which needs one"),
     ],
 )
-def test_parts_that_no_address_has_are_refused(parts: tuple[Any, ...], said: str) -> None:
-    with pytest.raises(UsageError, match=said):
+def test_invalid_parts_are_refused(parts: tuple[Any, ...], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
         Address(*parts)

@@ -17,7 +17,7 @@ SCHEMES = ["tcp", "udp"]
 
 @contextmanager
 def opened(address: AddressLike, family: int | None = None, **chosen: bool) -> Iterator[list[socket.socket]]:
-    """Open the sockets of an address, and close them."""
+    """Open the sockets of an address, and close them at the end of the block."""
     place = parse(address)
     with ExitStack() as cleanup:
         sockets = bound(place, family, options(place.scheme, None, reuse_port=chosen.get("reuse_port", False)))
@@ -50,12 +50,12 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HALLOO_BIND", raising=False)
 
 
-# Where.
+# Addresses.
 
 
 @needs_ipv6
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_both_loopback_families_have_one_port(scheme: str) -> None:
+def test_loopback_binds_both_families_to_one_port(scheme: str) -> None:
     with opened(f"{scheme}://0") as sockets:
         assert hosts(sockets) == [*LOOPBACK]
         assert len(ports(sockets)) == 1
@@ -63,55 +63,55 @@ def test_both_loopback_families_have_one_port(scheme: str) -> None:
 
 @needs_ipv6
 @pytest.mark.parametrize(("family", "host"), [(4, "127.0.0.1"), (6, "::1")])
-def test_one_family_alone_can_be_had(family: int, host: str) -> None:
+def test_family_selects_a_single_address(family: int, host: str) -> None:
     with opened(0, family) as sockets:
         assert hosts(sockets) == [host]
 
 
 @needs_ipv6
-def test_localhost_is_both_families_whatever_the_resolver_says() -> None:
+def test_localhost_binds_both_families() -> None:
     with opened("localhost:0") as sockets:
         assert hosts(sockets) == [*LOOPBACK]
 
 
 @needs_ipv6
 @pytest.mark.parametrize("address", [":0", "udp://:0", "[::]:0", ("", 0)])
-def test_every_interface_is_both_families_on_one_port(address: str | tuple[str, int]) -> None:
+def test_the_wildcard_binds_both_families_to_one_port(address: str | tuple[str, int]) -> None:
     with opened(address) as sockets:
         assert hosts(sockets) == ["0.0.0.0", "::"]
         assert len(ports(sockets)) == 1
 
 
-def test_an_ip_address_is_that_alone() -> None:
+def test_an_ip_address_binds_only_that_address() -> None:
     with opened("127.0.0.1:0") as sockets:
         assert hosts(sockets) == ["127.0.0.1"]
 
 
 @needs_ipv6
-def test_the_environment_names_the_host_where_no_address_does(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_halloo_bind_sets_the_default_host(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HALLOO_BIND", "::1")
     with opened(0) as sockets:
         assert hosts(sockets) == ["::1"]
 
 
 @needs_ipv6
-def test_an_empty_host_in_the_environment_is_every_interface(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_halloo_bind_binds_every_interface(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HALLOO_BIND", "")
     with opened(0) as sockets:
         assert hosts(sockets) == ["0.0.0.0", "::"]
 
 
-def test_a_named_host_is_stronger_than_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_explicit_host_overrides_halloo_bind(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HALLOO_BIND", "203.0.113.1")
     with opened("127.0.0.1:0") as sockets:
         assert hosts(sockets) == ["127.0.0.1"]
 
 
-# Where not.
+# Addresses that cannot be bound.
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_a_port_that_is_taken_is_named(scheme: str) -> None:
+def test_the_error_for_a_port_in_use_names_the_port(scheme: str) -> None:
     with opened(f"{scheme}://127.0.0.1:0") as sockets:
         (port,) = ports(sockets)
         with (
@@ -124,7 +124,7 @@ def test_a_port_that_is_taken_is_named(scheme: str) -> None:
 
 @needs_proc
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_who_holds_a_taken_port_is_named(scheme: str) -> None:
+def test_the_error_for_a_port_in_use_names_the_owning_process(scheme: str) -> None:
     name = Path("/proc/self/comm").read_text(encoding="utf-8").strip()
     with opened(f"{scheme}://127.0.0.1:0") as sockets:
         (port,) = ports(sockets)
@@ -134,7 +134,7 @@ def test_who_holds_a_taken_port_is_named(scheme: str) -> None:
 
 
 @pytest.mark.parametrize(("scheme", "another"), [("tcp", "9999"), ("udp", "udp://9999")])
-def test_instead_of_a_taken_port_another_is_offered(scheme: str, another: str) -> None:
+def test_the_error_for_a_port_in_use_suggests_another_port(scheme: str, another: str) -> None:
     with opened(f"{scheme}://127.0.0.1:0") as sockets:
         (port,) = ports(sockets)
         with pytest.raises(AddressInUse) as caught, opened(f"{scheme}://{port}"):
@@ -144,14 +144,14 @@ def test_instead_of_a_taken_port_another_is_offered(scheme: str, another: str) -
 
 @needs_ipv6
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_a_port_that_is_taken_in_the_second_family_alone_is_taken(scheme: str) -> None:
+def test_a_port_in_use_by_only_the_second_family_is_in_use(scheme: str) -> None:
     with opened(f"{scheme}://0", 6) as sockets:
         (port,) = ports(sockets)
         with pytest.raises(AddressInUse, match="on ::1 is taken"), opened(f"{scheme}://{port}"):
             pass
 
 
-def test_an_address_of_another_machine_cannot_be_listened_on() -> None:
+def test_an_address_of_another_machine_is_not_available() -> None:
     with (
         pytest.raises(
             AddressNotAvailable, match=r"cannot listen on 203\.0\.113\.1:0: it is not an address of this machine"
@@ -161,7 +161,7 @@ def test_an_address_of_another_machine_cannot_be_listened_on() -> None:
         pass
 
 
-def test_an_address_of_the_other_family_cannot_be_listened_on() -> None:
+def test_an_address_of_the_other_family_is_refused() -> None:
     with (
         pytest.raises(AddressError, match=r"127\.0\.0\.1 is not an IPv6 address; leave family= out"),
         opened("127.0.0.1:0", 6),
@@ -170,31 +170,31 @@ def test_an_address_of_the_other_family_cannot_be_listened_on() -> None:
 
 
 @pytest.mark.parametrize("host", ["halloo.invalid", "a..b", "a" * 64])
-def test_a_name_that_nobody_has_cannot_be_listened_on(host: str) -> None:
+def test_an_unknown_host_name_is_not_available(host: str) -> None:
     with pytest.raises(AddressNotAvailable, match=f"no address is known for '{host}'"), opened((host, 0)):
         pass
 
 
-# What the sockets are set to.
+# Socket options.
 
 
-def test_a_port_for_datagrams_is_nobody_elses() -> None:
-    with opened("udp://127.0.0.1:0") as sockets, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as thief:
-        if sys.platform != "win32":  # where it would be the thief who is let in, were it not for SO_EXCLUSIVEADDRUSE
-            thief.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        with pytest.raises(OSError):  # noqa: PT011 - its number is the system's own
-            thief.bind(sockets[0].getsockname())
+def test_a_datagram_port_cannot_be_bound_twice() -> None:
+    with opened("udp://127.0.0.1:0") as sockets, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as second:
+        if sys.platform != "win32":  # on Windows it would permit the bind, but for SO_EXCLUSIVEADDRUSE
+            second.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with pytest.raises(OSError):  # noqa: PT011 - the errno depends on the system
+            second.bind(sockets[0].getsockname())
 
 
-def test_datagrams_may_wait_in_a_larger_queue_than_is_usual() -> None:
-    with opened("udp://127.0.0.1:0") as (sock,), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as usual:
-        room, room_usual = (each.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) for each in (sock, usual))
-    assert room >= room_usual
+def test_a_datagram_socket_has_at_least_the_default_receive_buffer() -> None:
+    with opened("udp://127.0.0.1:0") as (sock,), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as default:
+        size, default_size = (each.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) for each in (sock, default))
+    assert size >= default_size
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere the number is not doubled")
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems do not double the size")
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_the_kernel_can_be_kept_to_a_smaller_buffer(scheme: str) -> None:
+def test_the_buffer_option_sets_both_kernel_buffers(scheme: str) -> None:
     place = parse(f"{scheme}://127.0.0.1:0")
     [sock] = bound(place, None, options(scheme, 16384, reuse_port=False))
     with sock:
@@ -204,7 +204,7 @@ def test_the_kernel_can_be_kept_to_a_smaller_buffer(scheme: str) -> None:
 
 @needs_sharing
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_a_port_can_be_shared_by_those_who_all_ask_for_it(scheme: str) -> None:
+def test_a_port_is_shared_only_by_sockets_with_reuse_port(scheme: str) -> None:
     with opened(f"{scheme}://127.0.0.1:0", reuse_port=True) as one:
         (port,) = ports(one)
         with opened(f"{scheme}://127.0.0.1:{port}", reuse_port=True) as other:
@@ -213,7 +213,7 @@ def test_a_port_can_be_shared_by_those_who_all_ask_for_it(scheme: str) -> None:
             pass
 
 
-def test_a_system_that_cannot_share_ports_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reuse_port_without_so_reuseport_is_unsupported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(socket, "SO_REUSEPORT", raising=False)
     with pytest.raises(Unsupported, match="this system has no SO_REUSEPORT; leave reuse_port= out"):
         options("tcp", None, reuse_port=True)
@@ -222,7 +222,7 @@ def test_a_system_that_cannot_share_ports_says_so(monkeypatch: pytest.MonkeyPatc
 pytestmark = pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="needs proc(5)")
 
 
-def me() -> tuple[str, int]:
+def own_name_and_pid() -> tuple[str, int]:
     return Path("/proc/self/comm").read_text(encoding="utf-8").strip(), os.getpid()
 
 
@@ -230,37 +230,37 @@ def port_of(sock: socket.socket) -> int:
     return int(sock.getsockname()[1])
 
 
-def test_who_listens_is_found_by_name_and_number() -> None:
+def test_port_owner_returns_the_process_name_and_pid() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        assert port_owner(port_of(listener)) == me()
+        assert port_owner(port_of(listener)) == own_name_and_pid()
 
 
 @pytest.mark.skipif(not socket.has_ipv6, reason="needs IPv6")
-def test_who_listens_on_ipv6_is_found() -> None:
+def test_port_owner_finds_a_listener_on_ipv6() -> None:
     with socket.create_server(("::1", 0), family=socket.AF_INET6) as listener:
-        assert port_owner(port_of(listener)) == me()
+        assert port_owner(port_of(listener)) == own_name_and_pid()
 
 
-def test_who_listens_is_found_although_a_descriptor_goes_away_during_the_search() -> None:
-    # The search lists this process' descriptors too, through one that takes the number left free here.
+def test_port_owner_tolerates_a_descriptor_that_closes_during_the_search() -> None:
+    # The search also lists this process' descriptors, through a descriptor that reuses the number freed here.
     free = os.open(os.devnull, os.O_RDONLY)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         os.close(free)
-        assert port_owner(port_of(listener)) == me()
+        assert port_owner(port_of(listener)) == own_name_and_pid()
 
 
-def test_nobody_holds_a_port_that_is_bound_only() -> None:
+def test_a_port_that_is_only_bound_has_no_owner() -> None:
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         assert port_owner(port_of(bound)) is None
 
 
-def test_nobody_holds_a_port_that_is_connected_only() -> None:
+def test_a_port_that_is_only_connected_has_no_owner() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()) as client:
         assert port_owner(port_of(client)) is None
 
 
-def test_nobody_holds_a_port_any_more_after_closing() -> None:
+def test_a_closed_port_has_no_owner() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = port_of(listener)
     assert port_owner(port) is None

@@ -1,4 +1,4 @@
-"""What the kernel drops before anybody reads it: told by what comes through, after what does not."""
+"""Socket filters that drop packets in the kernel. Each test checks which packets still arrive."""
 
 import select
 import socket
@@ -14,7 +14,9 @@ from tests.stepping import POLL_TIMEOUT, readable, unconnected
 
 LOOPBACK = ["127.0.0.1", "::1"]
 
-needs_linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs Linux: nothing is filtered here")
+needs_linux = pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="needs Linux: other systems have no filters"
+)
 
 
 @pytest.fixture
@@ -24,25 +26,25 @@ def cleanup() -> Iterator[ExitStack]:
 
 
 @pytest.fixture(params=LOOPBACK)
-def ends(request: pytest.FixtureRequest, cleanup: ExitStack) -> tuple[socket.socket, socket.socket]:
-    """Give a socket that breaks loops, and a sender connected to it."""
+def pair(request: pytest.FixtureRequest, cleanup: ExitStack) -> tuple[socket.socket, socket.socket]:
+    """Return a socket that breaks loops, and a sender connected to it."""
     listener, sender = (cleanup.enter_context(unconnected(request.param)) for _ in range(2))
     break_loops(listener)
     sender.connect(listener.getsockname())
     return listener, sender
 
 
-def live(sock: socket.socket, hops: int) -> None:
-    """Have what a socket sends live for so many routers."""
+def set_ttl(sock: socket.socket, hops: int) -> None:
+    """Set the TTL of the packets that a socket sends."""
     if sock.family == socket.AF_INET6:
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, hops)
     else:
         sock.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, hops)
 
 
-def came(listener: socket.socket, sender: socket.socket) -> list[bytes]:
-    """Say what came up to now: a last datagram ends the list."""
-    live(sender, 64)
+def received(listener: socket.socket, sender: socket.socket) -> list[bytes]:
+    """Return the datagrams received so far: one more datagram is sent to mark the end."""
+    set_ttl(sender, 64)
     sender.send(b"the last")
     pieces: list[bytes] = []
     while pieces[-1:] != [b"the last"]:
@@ -55,39 +57,39 @@ def came(listener: socket.socket, sender: socket.socket) -> list[bytes]:
 
 
 @pytest.mark.parametrize("hops", [1, 2, 32, 54, 64, 100, MAX_INITIAL_TTL])
-def test_what_any_system_sends_comes_through(ends: tuple[socket.socket, socket.socket], hops: int) -> None:
-    listener, sender = ends
-    live(sender, hops)
+def test_datagrams_with_a_common_initial_ttl_pass(pair: tuple[socket.socket, socket.socket], hops: int) -> None:
+    listener, sender = pair
+    set_ttl(sender, hops)
     sender.send(b"hello")
-    assert came(listener, sender) == [b"hello"]
+    assert received(listener, sender) == [b"hello"]
 
 
 @pytest.mark.parametrize("hops", [TTL + 1, 254, 255])
-def test_what_began_with_255_comes_through_over_54_routers(
-    ends: tuple[socket.socket, socket.socket], hops: int
+def test_datagrams_with_an_initial_ttl_of_255_pass_within_54_hops(
+    pair: tuple[socket.socket, socket.socket], hops: int
 ) -> None:
-    listener, sender = ends
-    live(sender, hops)
+    listener, sender = pair
+    set_ttl(sender, hops)
     sender.send(b"hello")
-    assert came(listener, sender) == [b"hello"]
+    assert received(listener, sender) == [b"hello"]
 
 
 @needs_linux
 @pytest.mark.parametrize("routers", [0, 1, 10, TTL - MAX_INITIAL_TTL - 1])
-def test_what_we_have_sent_is_dropped_up_to_71_routers_away(
-    ends: tuple[socket.socket, socket.socket], routers: int
+def test_our_own_datagrams_are_dropped_up_to_71_hops_away(
+    pair: tuple[socket.socket, socket.socket], routers: int
 ) -> None:
-    listener, sender = ends
-    live(sender, TTL - routers)
+    listener, sender = pair
+    set_ttl(sender, TTL - routers)
     sender.send(b"hello")
-    assert came(listener, sender) == []
+    assert received(listener, sender) == []
     assert dropped(listener) == 1
     assert TTL - MAX_INITIAL_TTL - 1 == 71
 
 
 @needs_linux
-def test_of_two_that_break_loops_neither_hears_the_other(ends: tuple[socket.socket, socket.socket]) -> None:
-    listener, sender = ends
+def test_two_loop_breaking_sockets_drop_each_others_datagrams(pair: tuple[socket.socket, socket.socket]) -> None:
+    listener, sender = pair
     break_loops(sender)
     listener.connect(sender.getsockname())
     sender.send(b"hello")
@@ -97,8 +99,8 @@ def test_of_two_that_break_loops_neither_hears_the_other(ends: tuple[socket.sock
     assert [dropped(listener), dropped(sender)] == [1, 1]
 
 
-def test_who_breaks_loops_is_heard_by_others(ends: tuple[socket.socket, socket.socket]) -> None:
-    listener, sender = ends
+def test_a_plain_socket_receives_from_a_loop_breaking_one(pair: tuple[socket.socket, socket.socket]) -> None:
+    listener, sender = pair
     listener.connect(sender.getsockname())
     listener.send(b"hello")
     assert select.select([sender], [], [], POLL_TIMEOUT)[0]
@@ -107,21 +109,21 @@ def test_who_breaks_loops_is_heard_by_others(ends: tuple[socket.socket, socket.s
 
 @needs_linux
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
-def test_at_a_socket_for_both_families_either_is_dropped(cleanup: ExitStack, host: str) -> None:
+def test_a_dual_stack_socket_drops_looped_datagrams_of_both_families(cleanup: ExitStack, host: str) -> None:
     listener = cleanup.enter_context(socket.socket(socket.AF_INET6, socket.SOCK_DGRAM))
     listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
     listener.bind(("::", 0))
     break_loops(listener)
     sender = cleanup.enter_context(unconnected(host))
     sender.connect((host, listener.getsockname()[1]))
-    live(sender, TTL)
+    set_ttl(sender, TTL)
     sender.send(b"hello")
-    assert came(listener, sender) == []
+    assert received(listener, sender) == []
 
 
 @needs_linux
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
-def test_what_a_socket_for_both_families_sends_is_dropped(cleanup: ExitStack, host: str) -> None:
+def test_datagrams_from_a_dual_stack_socket_are_dropped(cleanup: ExitStack, host: str) -> None:
     sender = cleanup.enter_context(socket.socket(socket.AF_INET6, socket.SOCK_DGRAM))
     sender.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
     break_loops(sender)
@@ -130,14 +132,14 @@ def test_what_a_socket_for_both_families_sends_is_dropped(cleanup: ExitStack, ho
     sender.sendto(b"hello", (host if ":" in host else f"::ffff:{host}", listener.getsockname()[1]))
     with cleanup.enter_context(unconnected(host)) as other:
         other.connect(listener.getsockname())
-        assert came(listener, other) == []
+        assert received(listener, other) == []
 
 
-# The end of a server.
+# Shutdown.
 
 
 @needs_linux
-def test_who_knocks_after_the_door_was_closed_waits_and_who_did_before_is_let_in(cleanup: ExitStack) -> None:
+def test_refuse_new_keeps_queued_connections_and_ignores_later_ones(cleanup: ExitStack) -> None:
     listener = cleanup.enter_context(socket.create_server(("127.0.0.1", 0)))
     early, late = (cleanup.enter_context(socket.socket()) for _ in range(2))
     early.connect(listener.getsockname())
@@ -153,7 +155,7 @@ def test_who_knocks_after_the_door_was_closed_waits_and_who_did_before_is_let_in
 
 @needs_linux
 @pytest.mark.parametrize("host", LOOPBACK)
-def test_of_datagrams_what_has_come_can_be_read_and_nothing_comes_after_it(cleanup: ExitStack, host: str) -> None:
+def test_refuse_new_keeps_queued_datagrams_and_drops_later_ones(cleanup: ExitStack, host: str) -> None:
     listener, sender = (cleanup.enter_context(unconnected(host)) for _ in range(2))
     break_loops(listener)
     sender.connect(listener.getsockname())

@@ -34,118 +34,118 @@ from tests.peers import datagram_socket, unused_datagram_port
 
 Pair = tuple[DatagramConnection, socket.socket]
 
-WAIT = 10.0  # seconds that no test takes
-MOMENT = 0.01  # seconds that a peer which stays silent is given
+TIMEOUT = 10.0  # seconds, longer than any passing test takes
+SHORT_TIMEOUT = 0.01  # seconds to wait for a peer that stays silent
 NAME = Address("udp", "host", 9)
-linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="as Linux does it")
+linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the behaviour of Linux")
 
 
 def place(port: int, host: str = "127.0.0.1") -> Place:
     return (socket.AF_INET, (host, port))
 
 
-def dialled(*places: Place) -> DatagramConnection:
-    return open_datagrams(NAME, places, timeout=WAIT)
+def connected(*places: Place) -> DatagramConnection:
+    return open_datagrams(NAME, places, timeout=TIMEOUT)
 
 
 @pytest.fixture
-def far() -> Iterator[socket.socket]:
+def peer() -> Iterator[socket.socket]:
     with datagram_socket() as sock:
         yield sock
 
 
 @pytest.fixture
-def pair(far: socket.socket) -> Iterator[Pair]:
-    """Connect to a plain socket, which is connected as well."""
-    with dialled(place(far.getsockname()[1])) as near:
-        far.connect(near.socket.getsockname())
-        yield near, far
+def pair(peer: socket.socket) -> Iterator[Pair]:
+    """Connect to a plain socket, which is connected back."""
+    with connected(place(peer.getsockname()[1])) as connection:
+        peer.connect(connection.socket.getsockname())
+        yield connection, peer
 
 
-# One datagram each time.
+# Single datagrams.
 
 
 @pytest.mark.parametrize("data", [b"hello", b"", b"\xff\0\r\n", bytes(MAX_DATAGRAM)], ids=len)
-def test_what_is_sent_is_one_datagram(pair: Pair, data: bytes) -> None:
-    near, far = pair
-    near.send(data)
-    identical = far.recv(65536) == data
+def test_each_send_is_one_datagram(pair: Pair, data: bytes) -> None:
+    connection, peer = pair
+    connection.send(data)
+    identical = peer.recv(65536) == data
     assert identical
 
 
-def test_any_bytes_can_be_sent(pair: Pair) -> None:
-    near, far = pair
-    near.send(memoryview(bytearray(b"hello"))[1:3])
-    assert far.recv(100) == b"el"
+def test_send_accepts_any_bytes_like_object(pair: Pair) -> None:
+    connection, peer = pair
+    connection.send(memoryview(bytearray(b"hello"))[1:3])
+    assert peer.recv(100) == b"el"
 
 
 @pytest.mark.parametrize("data", [b"hello", b"", bytes(MAX_DATAGRAM)], ids=len)
 def test_a_datagram_is_received_whole(pair: Pair, data: bytes) -> None:
-    near, far = pair
-    far.send(data)
-    far.send(b"next")
-    identical = near.receive() == data
+    connection, peer = pair
+    peer.send(data)
+    peer.send(b"next")
+    identical = connection.receive() == data
     assert identical
-    assert near.receive() == b"next"
+    assert connection.receive() == b"next"
 
 
-def test_more_than_a_datagram_holds_cannot_be_sent(pair: Pair) -> None:
-    near, far = pair
+def test_an_overlong_datagram_is_refused(pair: Pair) -> None:
+    connection, peer = pair
     with pytest.raises(UsageError, match=f"{MAX_DATAGRAM + 1} bytes is too long; send at most"):
-        near.send(bytes(MAX_DATAGRAM + 1))
-    near.send(b"next")
-    assert far.recv(100) == b"next"
+        connection.send(bytes(MAX_DATAGRAM + 1))
+    connection.send(b"next")
+    assert peer.recv(100) == b"next"
 
 
-def test_a_datagram_longer_than_allowed_is_an_error_that_holds_its_beginning(pair: Pair) -> None:
-    near, far = pair
-    far.send(b"hello")
-    far.send(b"next")
+def test_truncated_holds_the_beginning_of_the_datagram(pair: Pair) -> None:
+    connection, peer = pair
+    peer.send(b"hello")
+    peer.send(b"next")
     with pytest.raises(Truncated, match="sent a datagram of 5 bytes, longer than the limit of 3") as caught:
-        near.receive(3)
-    assert (caught.value.partial, near.receive(4)) == (b"hel", b"next")
+        connection.receive(3)
+    assert (caught.value.partial, connection.receive(4)) == (b"hel", b"next")
 
 
-def test_a_connection_is_its_datagrams_until_none_comes(pair: Pair) -> None:
-    near, far = pair
-    near.timeout = MOMENT
+def test_iterating_a_connection_yields_datagrams_until_a_timeout(pair: Pair) -> None:
+    connection, peer = pair
+    connection.timeout = SHORT_TIMEOUT
     for data in (b"one", b"", b"two"):
-        far.send(data)
-    datagrams = iter(near)
+        peer.send(data)
+    datagrams = iter(connection)
     assert list(itertools.islice(datagrams, 3)) == [b"one", b"", b"two"]
     with pytest.raises(TimedOut):
         next(datagrams)
 
 
-@pytest.mark.parametrize("timeout", [0, MOMENT])
-def test_receiving_ends_when_nothing_comes_in_time(pair: Pair, timeout: float) -> None:
+@pytest.mark.parametrize("timeout", [0, SHORT_TIMEOUT])
+def test_receive_times_out_without_a_datagram(pair: Pair, timeout: float) -> None:
     with pytest.raises(TimedOut, match=f"sent nothing within {timeout} seconds"):
         pair[0].receive(timeout=timeout)
 
 
-def test_what_somebody_else_sends_is_not_received(pair: Pair) -> None:
-    near, _ = pair
-    with datagram_socket() as stranger:
-        stranger.sendto(b"I am your server", near.socket.getsockname())
+def test_datagrams_from_other_addresses_are_not_received(pair: Pair) -> None:
+    connection, _ = pair
+    with datagram_socket() as other:
+        other.sendto(b"I am your server", connection.socket.getsockname())
         with pytest.raises(TimedOut):
-            near.receive(timeout=MOMENT)
+            connection.receive(timeout=SHORT_TIMEOUT)
 
 
-def test_checking_for_a_refusal_sends_nothing_and_loses_nothing(pair: Pair) -> None:
-    near, far = pair
-    far.send(b"one")
-    far.send(b"two")
-    near.check_refused()
-    near.send(b"and on")
-    assert [near.receive(), near.receive(), far.recv(100)] == [b"one", b"two", b"and on"]
+def test_check_refused_sends_nothing_and_loses_no_datagrams(pair: Pair) -> None:
+    connection, peer = pair
+    peer.send(b"one")
+    peer.send(b"two")
+    connection.check_refused()
+    connection.send(b"and on")
+    assert [connection.receive(), connection.receive(), peer.recv(100)] == [b"one", b"two", b"and on"]
 
 
-def test_closing_ends_the_wait_of_another_thread(pair: Pair) -> None:
-    near, _ = pair
+def test_close_unblocks_a_call_in_another_thread(pair: Pair) -> None:
+    connection, _ = pair
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(near.receive, timeout=None)
-        until_blocked(near)
-        near.close()
+        waiting = pool.submit(connection.receive, timeout=None)
+        until_blocked(connection)
+        connection.close()
         with pytest.raises(ConnectionClosed, match="is closed on this side"):
             waiting.result()
 
@@ -155,99 +155,99 @@ def test_a_deadline_bounds_a_call(pair: Pair) -> None:
         pair[0].receive(timeout=None, deadline=0.01)
 
 
-def test_either_side_knows_both_addresses(pair: Pair) -> None:
-    near, far = pair
-    assert (near.local_address, near.address) == (
-        Address("udp", *far.getpeername()),
-        Address("udp", *far.getsockname()),
+def test_a_connection_knows_both_addresses(pair: Pair) -> None:
+    connection, peer = pair
+    assert (connection.local_address, connection.address) == (
+        Address("udp", *peer.getpeername()),
+        Address("udp", *peer.getsockname()),
     )
-    assert near.fileno() == near.socket.fileno()
+    assert connection.fileno() == connection.socket.fileno()
 
 
-def test_a_connection_is_closed_with_its_block(far: socket.socket) -> None:
-    with dialled(place(far.getsockname()[1])) as near:
+def test_leaving_the_with_block_closes_the_connection(peer: socket.socket) -> None:
+    with connected(place(peer.getsockname()[1])) as connection:
         pass
-    assert near.socket.fileno() == -1
+    assert connection.socket.fileno() == -1
 
 
-# Nobody there. On loopback the system says so before `send` has returned.
+# Closed ports. On loopback the system reports them before `send` returns.
 
 
 @pytest.fixture
-def nobody() -> Place:
+def closed_port() -> Place:
     return place(unused_datagram_port())
 
 
-def test_connecting_tells_nobody_anything_yet(nobody: Place) -> None:
-    with dialled(nobody) as near, pytest.raises(TimedOut):
-        near.receive(timeout=MOMENT)
+def test_connecting_to_a_closed_port_raises_nothing(closed_port: Place) -> None:
+    with connected(closed_port) as connection, pytest.raises(TimedOut):
+        connection.receive(timeout=SHORT_TIMEOUT)
 
 
-def test_a_port_that_nobody_has_refuses_what_is_sent(nobody: Place) -> None:
-    with dialled(nobody) as near:
-        near.send(b"hello")
+def test_receive_raises_refused_after_a_send_to_a_closed_port(closed_port: Place) -> None:
+    with connected(closed_port) as connection:
+        connection.send(b"hello")
         with pytest.raises(Refused, match=r"nothing is listening on host:9 \(connection refused\)") as caught:
-            near.receive()
+            connection.receive()
     assert (caught.value.errno, caught.value.address) == (errno.ECONNREFUSED, "udp://host:9")
 
 
-def test_who_is_refused_is_told_how_to_start_a_server(nobody: Place) -> None:
-    with dialled(nobody) as near:
-        near.send(b"hello")
+def test_a_refusal_suggests_the_command_that_starts_a_server(closed_port: Place) -> None:
+    with connected(closed_port) as connection:
+        connection.send(b"hello")
         with pytest.raises(ConnectionRefusedError, match=r"start a server there with: halloo serve udp://:9$"):
-            near.receive()
+            connection.receive()
 
 
-def test_sending_on_tells_of_the_refusal(nobody: Place) -> None:
-    with dialled(nobody) as near:
-        near.send(b"hello")
+def test_the_next_send_raises_refused(closed_port: Place) -> None:
+    with connected(closed_port) as connection:
+        connection.send(b"hello")
         with pytest.raises(Refused):
-            near.send(b"hello")
+            connection.send(b"hello")
 
 
-def test_a_refusal_can_be_checked_for(nobody: Place) -> None:
-    with dialled(nobody) as near:
-        near.send(b"hello")
+def test_check_refused_raises_refused(closed_port: Place) -> None:
+    with connected(closed_port) as connection:
+        connection.send(b"hello")
         with pytest.raises(Refused):
-            near.check_refused()
+            connection.check_refused()
 
 
-def test_a_refusal_is_told_once(nobody: Place) -> None:
-    with dialled(nobody) as near:
-        near.send(b"hello")
+def test_a_refusal_is_raised_once(closed_port: Place) -> None:
+    with connected(closed_port) as connection:
+        connection.send(b"hello")
         with pytest.raises(Refused):
-            near.receive()
+            connection.receive()
         with pytest.raises(TimedOut):
-            near.receive(timeout=0)
+            connection.receive(timeout=0)
 
 
-def test_what_came_before_the_refusal_is_received_before_it(pair: Pair) -> None:
-    near, far = pair
+def test_datagrams_before_a_refusal_are_received_before_it(pair: Pair) -> None:
+    connection, peer = pair
     for data in (b"one", b"two"):
-        far.send(data)
-    far.close()
-    near.send(b"three")
-    assert [near.receive(), near.receive()] == [b"one", b"two"]
+        peer.send(data)
+    peer.close()
+    connection.send(b"three")
+    assert [connection.receive(), connection.receive()] == [b"one", b"two"]
     with pytest.raises(Refused):
-        near.receive()
+        connection.receive()
 
 
-def test_a_peer_that_has_come_back_is_heard(far: socket.socket) -> None:
-    with dialled(place(far.getsockname()[1])) as near:
-        far.sendto(b"old", near.socket.getsockname())
-        here = far.getsockname()
-        far.close()
-        near.send(b"lost")
-        assert near.receive() == b"old"
+def test_datagrams_arrive_again_after_the_peer_restarts(peer: socket.socket) -> None:
+    with connected(place(peer.getsockname()[1])) as connection:
+        peer.sendto(b"old", connection.socket.getsockname())
+        old_address = peer.getsockname()
+        peer.close()
+        connection.send(b"lost")
+        assert connection.receive() == b"old"
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as again:
-            again.bind(here)
-            near.send(b"heard")
+            again.bind(old_address)
+            connection.send(b"heard")
             again.sendto(*again.recvfrom(100))
-            assert near.receive() == b"heard"
+            assert connection.receive() == b"heard"
 
 
-class Windows(socket.socket):
-    """Says of a port that nobody has what Windows says: the peer has reset the connection."""
+class WindowsSocket(socket.socket):
+    """Reports a closed port as Windows does: as a reset of the connection."""
 
     def recv(self, *args: int) -> bytes:
         try:
@@ -256,13 +256,13 @@ class Windows(socket.socket):
             raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET)) from error
 
 
-def test_a_reset_is_a_refusal_too(nobody: Place) -> None:
-    sock = Windows(socket.AF_INET, socket.SOCK_DGRAM)
-    sock.connect(nobody[1])
-    with DatagramConnection(sock, NAME) as near:
-        near.send(b"hello")
+def test_a_reset_is_reported_as_refused(closed_port: Place) -> None:
+    sock = WindowsSocket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.connect(closed_port[1])
+    with DatagramConnection(sock, NAME) as connection:
+        connection.send(b"hello")
         with pytest.raises(Refused):
-            near.receive(timeout=WAIT)
+            connection.receive(timeout=TIMEOUT)
 
 
 def test_a_connection_to_oneself_is_refused() -> None:
@@ -270,118 +270,121 @@ def test_a_connection_to_oneself_is_refused() -> None:
         connect_elsewhere(sock, sock.getsockname())
 
 
-# More than one address for a name.
+# Several addresses for a name.
 
 
-def test_where_the_first_address_has_nobody_the_next_one_hears_all_that_was_sent(
-    far: socket.socket, nobody: Place
+def test_when_the_first_address_refuses_the_next_receives_everything_sent(
+    peer: socket.socket, closed_port: Place
 ) -> None:
-    with dialled(nobody, place(far.getsockname()[1])) as near:
-        near.send(b"one")
-        near.send(b"two")
-        near.check_refused()
-        assert [far.recv(100), far.recv(100)] == [b"one", b"two"]
-        assert near.address == Address("udp", *far.getsockname())
+    with connected(closed_port, place(peer.getsockname()[1])) as connection:
+        connection.send(b"one")
+        connection.send(b"two")
+        connection.check_refused()
+        assert [peer.recv(100), peer.recv(100)] == [b"one", b"two"]
+        assert connection.address == Address("udp", *peer.getsockname())
 
 
-def test_the_wait_for_an_answer_goes_on_at_the_next_address(far: socket.socket, nobody: Place) -> None:
-    with dialled(nobody, nobody, place(far.getsockname()[1])) as near, ThreadPoolExecutor(1) as pool:
-        near.send(b"hello")
-        waiting = pool.submit(near.receive)
-        far.sendto(*far.recvfrom(100))
-        assert waiting.result(WAIT) == b"hello"
+def test_receive_continues_at_the_next_address_after_a_refusal(peer: socket.socket, closed_port: Place) -> None:
+    with connected(closed_port, closed_port, place(peer.getsockname()[1])) as connection, ThreadPoolExecutor(1) as pool:
+        connection.send(b"hello")
+        waiting = pool.submit(connection.receive)
+        peer.sendto(*peer.recvfrom(100))
+        assert waiting.result(TIMEOUT) == b"hello"
 
 
-def test_when_nobody_is_at_any_address_the_name_is_told(nobody: Place) -> None:
-    with dialled(nobody, place(unused_datagram_port())) as near:
-        near.send(b"hello")
+def test_when_every_address_refuses_the_error_names_the_host(closed_port: Place) -> None:
+    with connected(closed_port, place(unused_datagram_port())) as connection:
+        connection.send(b"hello")
         with pytest.raises(Refused, match="nothing is listening on host:9"):
-            near.receive()
+            connection.receive()
 
 
-def test_an_address_that_has_answered_is_left_no_more(far: socket.socket) -> None:
-    with datagram_socket() as other, dialled(place(far.getsockname()[1]), place(other.getsockname()[1])) as near:
-        near.send(b"hello")
-        far.sendto(*far.recvfrom(100))
-        assert near.receive() == b"hello"
-        far.close()
-        near.send(b"hello")
+def test_an_address_that_has_answered_is_kept_after_a_refusal(peer: socket.socket) -> None:
+    with (
+        datagram_socket() as other,
+        connected(place(peer.getsockname()[1]), place(other.getsockname()[1])) as connection,
+    ):
+        connection.send(b"hello")
+        peer.sendto(*peer.recvfrom(100))
+        assert connection.receive() == b"hello"
+        peer.close()
+        connection.send(b"hello")
         with pytest.raises(Refused):
-            near.receive()
+            connection.receive()
 
 
-def test_an_address_that_cannot_be_connected_to_is_passed_over(far: socket.socket) -> None:
-    with dialled(place(9, "255.255.255.255"), place(far.getsockname()[1])) as near:
-        assert near.address.host == "127.0.0.1"
+def test_an_address_that_cannot_be_connected_to_is_skipped(peer: socket.socket) -> None:
+    with connected(place(9, "255.255.255.255"), place(peer.getsockname()[1])) as connection:
+        assert connection.address.host == "127.0.0.1"
 
 
-def test_when_no_address_can_be_connected_to_the_last_says_why(nobody: Place) -> None:
+def test_when_no_address_can_be_connected_to_the_last_error_is_raised(closed_port: Place) -> None:
     with pytest.raises(NotPermitted, match="connecting to host:9 is not permitted"):  # broadcasts need SO_BROADCAST
-        dialled(place(9, "255.255.255.255"))
-    with dialled(nobody, place(9, "255.255.255.255")) as near:
-        near.send(b"hello")
+        connected(place(9, "255.255.255.255"))
+    with connected(closed_port, place(9, "255.255.255.255")) as connection:
+        connection.send(b"hello")
         with pytest.raises(Refused):
-            near.receive()
+            connection.receive()
 
 
 # A listening socket.
 
 
 @pytest.fixture
-def box() -> Iterator[DatagramListener]:
+def listener() -> Iterator[DatagramListener]:
     with datagram_socket() as sock:
         sock.setblocking(False)
         yield DatagramListener(sock)
 
 
-def writing_to(box: DatagramListener) -> DatagramConnection:
-    return dialled(place(box._sock.getsockname()[1]))
+def connected_to(listener: DatagramListener) -> DatagramConnection:
+    return connected(place(listener._sock.getsockname()[1]))
 
 
-def accepted(box: DatagramListener) -> DatagramConnection:
-    served = box.accept()
+def accepted(listener: DatagramListener) -> DatagramConnection:
+    served = listener.accept()
     assert served
-    served.timeout = WAIT
+    served.timeout = TIMEOUT
     return served
 
 
-def test_nobody_is_accepted_before_somebody_has_written(box: DatagramListener) -> None:
-    with writing_to(box):
-        assert box.accept() is None
+def test_accept_returns_none_before_the_first_datagram(listener: DatagramListener) -> None:
+    with connected_to(listener):
+        assert listener.accept() is None
 
 
-def test_who_writes_is_accepted_with_all_that_they_wrote(box: DatagramListener) -> None:
-    with writing_to(box) as near:
+def test_an_accepted_connection_receives_all_queued_datagrams(listener: DatagramListener) -> None:
+    with connected_to(listener) as connection:
         for data in (b"one", b"", b"two"):
-            near.send(data)
-        with accepted(box) as served:
-            assert served.address == Address("udp", *near.socket.getsockname())
+            connection.send(data)
+        with accepted(listener) as served:
+            assert served.address == Address("udp", *connection.socket.getsockname())
             assert [served.receive() for _ in range(3)] == [b"one", b"", b"two"]
 
 
-def test_who_was_accepted_is_answered_from_the_port_that_they_wrote_to(box: DatagramListener) -> None:
-    with writing_to(box) as near:
-        near.send(b"hello")
-        with accepted(box) as served:
+def test_an_accepted_connection_answers_from_the_listening_port(listener: DatagramListener) -> None:
+    with connected_to(listener) as connection:
+        connection.send(b"hello")
+        with accepted(listener) as served:
             served.send(served.receive())
-            assert near.receive() == b"hello"
+            assert connection.receive() == b"hello"
 
 
-def test_what_comes_after_the_accepting_is_received_too(box: DatagramListener) -> None:
-    with writing_to(box) as near:
-        near.send(b"before")
-        with accepted(box) as served:
-            near.send(b"after")
+def test_an_accepted_connection_receives_later_datagrams(listener: DatagramListener) -> None:
+    with connected_to(listener) as connection:
+        connection.send(b"before")
+        with accepted(listener) as served:
+            connection.send(b"after")
             assert [served.receive(), served.receive()] == [b"before", b"after"]
-            assert box.accept() is None
+            assert listener.accept() is None
 
 
 @linux
-def test_each_who_writes_has_a_connection_of_their_own(box: DatagramListener) -> None:
-    with writing_to(box) as first, writing_to(box) as second:
-        for near, data in ((first, b"1a"), (second, b"2a"), (first, b"1b")):
-            near.send(data)
-        with accepted(box) as served, accepted(box) as other:
+def test_each_client_has_a_separate_connection(listener: DatagramListener) -> None:
+    with connected_to(listener) as first, connected_to(listener) as second:
+        for connection, data in ((first, b"1a"), (second, b"2a"), (first, b"1b")):
+            connection.send(data)
+        with accepted(listener) as served, accepted(listener) as other:
             second.send(b"2b")
             first.send(b"1c")
             assert [served.receive() for _ in range(3)] == [b"1a", b"1b", b"1c"]
@@ -389,37 +392,37 @@ def test_each_who_writes_has_a_connection_of_their_own(box: DatagramListener) ->
 
 
 @linux
-def test_after_a_connection_is_closed_its_peer_is_accepted_again(box: DatagramListener) -> None:
-    with writing_to(box) as near:
+def test_a_client_is_accepted_again_after_its_connection_is_closed(listener: DatagramListener) -> None:
+    with connected_to(listener) as connection:
         for data in (b"one", b"two"):
-            near.send(data)
-            with accepted(box) as served:
+            connection.send(data)
+            with accepted(listener) as served:
                 assert served.receive() == data
 
 
-def test_a_letter_that_could_never_be_answered_is_thrown_away(box: DatagramListener) -> None:
-    box.datagrams.append((b"forged", ("255.255.255.255", 9)))
-    assert box.accept() is None
-    with writing_to(box) as near:
-        near.send(b"hello")
-        with accepted(box) as served:
+def test_a_datagram_from_an_unanswerable_address_is_discarded(listener: DatagramListener) -> None:
+    listener.datagrams.append((b"forged", ("255.255.255.255", 9)))
+    assert listener.accept() is None
+    with connected_to(listener) as connection:
+        connection.send(b"hello")
+        with accepted(listener) as served:
             assert served.receive() == b"hello"
 
 
 # Buffers.
 
 
-class Strict(socket.socket):
-    """Refuses too large a buffer, as macOS does, instead of taking it down."""
+class StrictSocket(socket.socket):
+    """Refuses too large a buffer, as macOS does, instead of reducing it."""
 
-    def setsockopt(self, level: int, name: int, value: int) -> None:  # type: ignore[override] # only numbers are set
+    def setsockopt(self, level: int, name: int, value: int) -> None:  # type: ignore[override] # only integers are set
         if value > QUEUE // 4:
             raise OSError(errno.ENOBUFS, os.strerror(errno.ENOBUFS))
         super().setsockopt(level, name, value)
 
 
-@pytest.mark.parametrize("kind", [socket.socket, Strict])
-def test_as_much_room_as_the_system_allows_is_had(kind: type[socket.socket]) -> None:
+@pytest.mark.parametrize("kind", [socket.socket, StrictSocket])
+def test_buffers_are_enlarged_as_far_as_the_system_allows(kind: type[socket.socket]) -> None:
     with kind(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         enlarge_buffers(sock)
         for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
@@ -427,16 +430,16 @@ def test_as_much_room_as_the_system_allows_is_had(kind: type[socket.socket]) -> 
 
 
 @linux
-def test_what_the_kernel_drops_is_counted(far: socket.socket) -> None:
-    far.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 0)  # the least that it takes
-    assert dropped(far) == 0
-    with dialled(place(far.getsockname()[1])) as near:
+def test_datagrams_dropped_by_the_kernel_are_counted(peer: socket.socket) -> None:
+    peer.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 0)  # the kernel's minimum
+    assert dropped(peer) == 0
+    with connected(place(peer.getsockname()[1])) as connection:
         for _ in range(100):
-            near.send(b"hello")
-    far.setblocking(False)
+            connection.send(b"hello")
+    peer.setblocking(False)
     received = 0
     with suppress(BlockingIOError):
-        while far.recv(100):
+        while peer.recv(100):
             received += 1
     assert 0 < received < 100
-    assert dropped(far) == 100 - received
+    assert dropped(peer) == 100 - received

@@ -15,56 +15,60 @@ from halloo._net.duplex import DuplexResult, duplex
 from halloo._net.listener import Listener, listen
 from halloo.errors import IncompleteRead, PeerError, TimedOut
 
-WAIT = 10.0  # seconds that no test takes
-MOMENT = 0.05  # seconds that a peer which stays silent is given
+TIMEOUT = 10.0  # seconds, longer than any passing test takes
+SHORT_TIMEOUT = 0.05  # seconds to wait for a peer that stays silent
 RESET = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)  # SO_LINGER of 0 seconds: close with a reset (socket(7))
-BULK = bytes(range(256)) * 65536  # 16 MiB, more than the buffers on the way hold
+BULK = bytes(range(256)) * 65536  # 16 MiB, more than the buffers of both sides hold
 
 
 @contextmanager
 def peer(act: Callable[[Connection], object]) -> Iterator[Connection]:
-    """Connect to a peer that does one thing and then closes."""
+    """Connect to a peer that calls `act` and then closes."""
     with listen(0, family=4) as listener, ThreadPoolExecutor(1) as pool:
         acting = pool.submit(serve_one, listener, act)
         with connect(listener.address) as connection:
             yield connection
-        acting.result(WAIT)
+        acting.result(TIMEOUT)
 
 
 def serve_one(listener: Listener, act: Callable[[Connection], object]) -> None:
-    with listener.accept(timeout=WAIT) as served:
-        served.timeout = WAIT
+    with listener.accept(timeout=TIMEOUT) as served:
+        served.timeout = TIMEOUT
         act(served)
 
 
 @contextmanager
 def silent() -> Iterator[tuple[Connection, Connection]]:
-    """Connect to a peer that never reads, and does no more than the test has it do; give both ends."""
-    with listen(0, family=4) as listener, connect(listener.address) as near, listener.accept(timeout=WAIT) as far:
-        yield near, far
+    """Connect to a passive peer that never reads, and yield both sides."""
+    with (
+        listen(0, family=4) as listener,
+        connect(listener.address) as client,
+        listener.accept(timeout=TIMEOUT) as served,
+    ):
+        yield client, served
 
 
-def to_the_end(served: Connection) -> bytes:
+def read_all(served: Connection) -> bytes:
     return b"".join(served)
 
 
-# With an echo.
+# An echo server.
 
 
 @pytest.mark.parametrize("source", [[], [b""], [b"hello"], [b"one", b"", b"two"], [bytes(100_000)]], ids=len)
-def test_what_comes_back_is_what_went(source: list[bytes]) -> None:
-    back: list[bytes] = []
+def test_an_echo_returns_all_bytes(source: list[bytes]) -> None:
+    received: list[bytes] = []
     with halloo.Server() as server, connect(server.address) as connection:
-        done = duplex(connection, source, back.append, timeout=WAIT)
-    assert b"".join(back) == b"".join(source)
+        done = duplex(connection, source, received.append, timeout=TIMEOUT)
+    assert b"".join(received) == b"".join(source)
     assert done == DuplexResult(len(b"".join(source)), len(b"".join(source)), finished=True)
 
 
-def test_more_than_all_buffers_hold_comes_back_identical() -> None:
-    back: list[bytes] = []
+def test_more_data_than_all_buffers_hold_is_echoed_unchanged() -> None:
+    received: list[bytes] = []
     with halloo.Server() as server, connect(server.address) as connection:
-        duplex(connection, [BULK], back.append, timeout=WAIT)
-    assert b"".join(back) == BULK
+        duplex(connection, [BULK], received.append, timeout=TIMEOUT)
+    assert b"".join(received) == BULK
 
 
 def test_the_source_may_wait_for_an_answer() -> None:
@@ -72,127 +76,129 @@ def test_the_source_may_wait_for_an_answer() -> None:
 
     def source() -> Iterator[bytes]:
         yield b"question"
-        assert answered.wait(WAIT)
+        assert answered.wait(TIMEOUT)
         yield b"next question"
 
     with halloo.Server() as server, connect(server.address) as connection:
-        done = duplex(connection, source(), lambda _: answered.set(), timeout=WAIT)
+        done = duplex(connection, source(), lambda _: answered.set(), timeout=TIMEOUT)
     assert done.received_bytes == len(b"question" + b"next question")
 
 
-# With a peer that is not.
+# Other peers.
 
 
-def test_a_peer_that_ends_before_it_has_answered_all_cuts_the_answer_short() -> None:
+def test_an_eof_before_all_is_answered_is_an_incomplete_read() -> None:
     def act(served: Connection) -> None:
-        served.send(to_the_end(served)[:4])
+        served.send(read_all(served)[:4])
 
-    back: list[bytes] = []
+    received: list[bytes] = []
     with (
         peer(act) as connection,
         pytest.raises(IncompleteRead, match="closed the connection after sending back 4 of 10 bytes"),
     ):
-        duplex(connection, [b"0123456789"], back.append, timeout=WAIT)
-    assert back == [b"0123"]
+        duplex(connection, [b"0123456789"], received.append, timeout=TIMEOUT)
+    assert received == [b"0123"]
 
 
-def test_a_peer_that_ends_while_it_is_still_sent_to_cuts_the_exchange_short() -> None:
+def test_an_eof_before_all_is_sent_is_an_incomplete_read() -> None:
     with silent() as (connection, served):
         served.send_eof()
         with pytest.raises(IncompleteRead, match=r"before all was sent \(\d+ bytes sent, 0 received\)"):
-            duplex(connection, [BULK, BULK], len, timeout=WAIT)
+            duplex(connection, [BULK, BULK], len, timeout=TIMEOUT)
 
 
-def test_a_peer_that_resets_while_it_is_still_sent_to_has_failed() -> None:
+def test_a_reset_before_all_is_sent_is_a_peer_error() -> None:
     def act(served: Connection) -> None:
         served.receive_exactly(100_000)
         served.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
 
-    # Reset or IncompleteRead: whichever half of the exchange meets it first takes it from the system.
+    # Reset or IncompleteRead: the half of the exchange that meets the error first clears it from the socket.
     with peer(act) as connection, pytest.raises(PeerError):
-        duplex(connection, [BULK], len, timeout=WAIT)
+        duplex(connection, [BULK], len, timeout=TIMEOUT)
 
 
-def test_a_peer_that_does_not_answer_is_waited_for_no_longer_than_allowed() -> None:
+def test_a_peer_that_does_not_answer_times_out() -> None:
     with (
         silent() as (connection, _),
         pytest.raises(TimedOut, match=r"sent back 0 of 5 bytes, then nothing for 0\.05 seconds"),
     ):
-        duplex(connection, [b"hello"], len, timeout=MOMENT)
+        duplex(connection, [b"hello"], len, timeout=SHORT_TIMEOUT)
 
 
-def test_a_peer_that_does_not_read_is_waited_for_no_longer_than_allowed() -> None:
+def test_a_peer_that_does_not_read_times_out() -> None:
     with silent() as (connection, _), pytest.raises(TimedOut, match=r"sent back 0 of \d+ bytes"):
-        duplex(connection, [BULK, BULK], len, timeout=MOMENT)
+        duplex(connection, [BULK, BULK], len, timeout=SHORT_TIMEOUT)
 
 
-def test_a_peer_that_answers_in_part_is_waited_for_no_longer_than_allowed() -> None:
-    back: list[bytes] = []
+def test_a_peer_that_answers_in_part_times_out() -> None:
+    received: list[bytes] = []
     with silent() as (connection, served):
         served.send(b"hel")
         with pytest.raises(TimedOut, match="sent back 3 of 5 bytes"):
-            duplex(connection, [b"hello"], back.append, timeout=MOMENT)
-    assert back == [b"hel"]
+            duplex(connection, [b"hello"], received.append, timeout=SHORT_TIMEOUT)
+    assert received == [b"hel"]
 
 
-def test_an_answer_is_owed_to_a_slow_source_too() -> None:
+def test_a_peer_that_does_not_answer_a_slow_source_times_out() -> None:
     def source() -> Iterator[bytes]:
-        threading.Event().wait(MOMENT / 2)
+        threading.Event().wait(SHORT_TIMEOUT / 2)
         yield b"hello"
 
     with silent() as (connection, _), pytest.raises(TimedOut, match="sent back 0 of 5 bytes"):
-        duplex(connection, source(), len, timeout=MOMENT)
+        duplex(connection, source(), len, timeout=SHORT_TIMEOUT)
 
 
-def test_a_peer_that_answers_all_and_does_not_end_is_left_unfinished() -> None:
+def test_a_complete_answer_without_eof_is_reported_as_unfinished() -> None:
     with silent() as (connection, served):
         served.send(b"hello")
-        assert duplex(connection, [b"hello"], len, timeout=MOMENT) == DuplexResult(5, 5, finished=False)
+        assert duplex(connection, [b"hello"], len, timeout=SHORT_TIMEOUT) == DuplexResult(5, 5, finished=False)
 
 
-def test_a_peer_that_answers_all_and_ends_first_has_not_cut_anything_short() -> None:
+def test_an_eof_right_after_a_complete_answer_is_finished() -> None:
     def act(served: Connection) -> None:
         served.send(served.receive_exactly(5))
 
-    for _ in range(200):  # the peer's end may come before the sending half has noted its own
+    for _ in range(200):  # the peer's EOF may arrive before the sending half has recorded its own
         with peer(act) as connection:
-            assert duplex(connection, [b"hello"], len, timeout=WAIT) == DuplexResult(5, 5, finished=True)
+            assert duplex(connection, [b"hello"], len, timeout=TIMEOUT) == DuplexResult(5, 5, finished=True)
 
 
-def test_a_peer_that_answers_more_than_it_was_sent_is_listened_to_until_its_end() -> None:
+def test_an_answer_longer_than_the_source_is_received_until_eof() -> None:
     def act(served: Connection) -> None:
-        served.send(b"welcome, " + to_the_end(served))
+        served.send(b"welcome, " + read_all(served))
 
-    back: list[bytes] = []
+    received: list[bytes] = []
     with peer(act) as connection:
-        duplex(connection, [b"hello"], back.append, timeout=WAIT)
-    assert b"".join(back) == b"welcome, hello"
+        duplex(connection, [b"hello"], received.append, timeout=TIMEOUT)
+    assert b"".join(received) == b"welcome, hello"
 
 
-# With a peer that owes nothing.
+# Peers that need not answer (`linger`).
 
 
-def test_a_peer_that_owes_nothing_may_end_without_an_answer() -> None:
-    with peer(to_the_end) as connection:
-        assert duplex(connection, [b"hello"], len, timeout=WAIT, linger=WAIT) == DuplexResult(5, 0, finished=True)
+def test_with_linger_the_peer_may_close_without_an_answer() -> None:
+    with peer(read_all) as connection:
+        assert duplex(connection, [b"hello"], len, timeout=TIMEOUT, linger=TIMEOUT) == DuplexResult(5, 0, finished=True)
 
 
 @pytest.mark.timeout(2)
-def test_a_peer_that_owes_nothing_is_lingered_for_no_longer_than_allowed() -> None:
+def test_linger_bounds_the_wait_for_eof() -> None:
     with silent() as (connection, _):
-        assert duplex(connection, [b"hello"], len, timeout=WAIT, linger=MOMENT) == DuplexResult(5, 0, finished=False)
+        assert duplex(connection, [b"hello"], len, timeout=TIMEOUT, linger=SHORT_TIMEOUT) == DuplexResult(
+            5, 0, finished=False
+        )
 
 
-def test_a_peer_that_owes_nothing_but_does_not_read_is_waited_for_no_longer_than_allowed() -> None:
+def test_with_linger_a_peer_that_does_not_read_times_out() -> None:
     with silent() as (connection, _), pytest.raises(TimedOut):
-        duplex(connection, [BULK, BULK], len, timeout=MOMENT, linger=WAIT)
+        duplex(connection, [BULK, BULK], len, timeout=SHORT_TIMEOUT, linger=TIMEOUT)
 
 
-# When the caller's own parts fail.
+# Errors in the source or the sink.
 
 
 class BrokenError(Exception):
-    """What the source or the sink raises."""
+    """Raised by the source or the sink."""
 
 
 def broken(*before: bytes) -> Iterator[bytes]:
@@ -206,11 +212,11 @@ def break_off(_: bytes) -> None:
 
 @pytest.mark.timeout(2)
 @pytest.mark.parametrize("before", [[], [b"hello"]], ids=["at once", "later"])
-def test_what_the_source_raises_is_raised(before: list[bytes]) -> None:
+def test_an_error_in_the_source_is_raised(before: list[bytes]) -> None:
     with halloo.Server() as server, connect(server.address) as connection, pytest.raises(BrokenError):
-        duplex(connection, broken(*before), len, timeout=MOMENT)
+        duplex(connection, broken(*before), len, timeout=SHORT_TIMEOUT)
 
 
-def test_what_the_sink_raises_is_raised() -> None:
+def test_an_error_in_the_sink_is_raised() -> None:
     with halloo.Server() as server, connect(server.address) as connection, pytest.raises(BrokenError):
-        duplex(connection, [b"hello"], break_off, timeout=WAIT)
+        duplex(connection, [b"hello"], break_off, timeout=TIMEOUT)

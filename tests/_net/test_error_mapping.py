@@ -37,33 +37,33 @@ def failed(number: int) -> OSError:
     return OSError(number, os.strerror(number))
 
 
-@pytest.mark.parametrize(("number", "kind", "fact"), [(number, *said) for number, said in CONNECTING.items()])
-def test_a_failure_to_connect_has_a_class_and_a_sentence(number: int, kind: type[HallooError], fact: str) -> None:
+@pytest.mark.parametrize(("number", "kind", "fact"), [(number, *expected) for number, expected in CONNECTING.items()])
+def test_a_connect_error_has_a_class_and_a_message(number: int, kind: type[HallooError], fact: str) -> None:
     error = connecting(HOST, failed(number))
     assert (type(error), error.fact) == (kind, fact)
 
 
 @pytest.mark.parametrize("number", CONNECTING)
-def test_a_failure_to_connect_has_a_next_step(number: int) -> None:
+def test_a_connect_error_has_a_remedy(number: int) -> None:
     assert connecting(HOST, failed(number)).remedy
 
 
 @pytest.mark.parametrize("number", [*CONNECTING, errno.ENOTCONN])
-def test_a_failure_to_connect_keeps_its_facts(number: int) -> None:
+def test_a_connect_error_keeps_the_address_and_errno(number: int) -> None:
     error = connecting(HOST, failed(number))
     assert (error.address, error.errno) == ("tcp://host:9", number)
 
 
-def test_a_failure_without_a_class_of_its_own_is_told_in_the_systems_words() -> None:
+def test_an_unmapped_errno_is_reported_in_the_systems_words() -> None:
     error = connecting(HOST, OSError(errno.ENOTCONN, "Something Odd"))
     assert (type(error), str(error)) == (PeerError, "host:9 failed: something odd")
 
 
-def test_a_failure_without_a_number_is_told_too() -> None:
+def test_an_error_without_an_errno_is_reported_in_its_own_words() -> None:
     assert str(connecting(HOST, OSError("Something odd"))) == "host:9 failed: something odd"
 
 
-def test_pythons_own_timeout_is_a_timeout() -> None:
+def test_a_builtin_timeout_error_is_mapped_to_timed_out() -> None:
     assert isinstance(connecting(HOST, TimeoutError("timed out")), TimedOut)
 
 
@@ -79,30 +79,30 @@ def test_pythons_own_timeout_is_a_timeout() -> None:
         (":9", "halloo serve 9"),
     ],
 )
-def test_what_to_start_is_a_server_that_the_client_would_find(text: str, command: str) -> None:
+def test_the_suggested_server_command_matches_the_clients_address(text: str, command: str) -> None:
     assert connecting(parse(text), failed(errno.ECONNREFUSED)).remedy == f"start a server there with: {command}"
 
 
 @pytest.mark.parametrize("text", ["9", ":9"])
-def test_a_client_that_named_no_host_is_told_which_one_it_was(text: str) -> None:
+def test_an_omitted_host_is_reported_as_localhost(text: str) -> None:
     assert "localhost:9" in connecting(parse(text), failed(errno.ECONNREFUSED)).fact
 
 
-def test_a_name_without_an_address_is_said_to_have_none() -> None:
+def test_an_unknown_host_name_has_no_known_address() -> None:
     error = unknown(HOST, socket.gaierror(socket.EAI_NONAME, "Name or service not known"))
     assert str(error) == "no address is known for 'host'; check the spelling, or give an IP address"
 
 
-def test_a_name_that_could_not_be_asked_for_may_be_tried_again() -> None:
+def test_a_temporary_resolver_failure_suggests_trying_again() -> None:
     assert unknown(HOST, socket.gaierror(socket.EAI_AGAIN, "Temporary failure")).remedy == "try again later"
 
 
-def test_an_unknown_name_keeps_its_facts() -> None:
+def test_an_unknown_host_keeps_the_address_and_errno() -> None:
     error = unknown(HOST, socket.gaierror(socket.EAI_NONAME, "Name or service not known"))
     assert (error.address, error.errno) == ("tcp://host:9", socket.EAI_NONAME)
 
 
-def test_no_address_for_a_host_that_was_not_named_is_told_of_localhost() -> None:
+def test_an_unknown_omitted_host_is_reported_as_localhost() -> None:
     error = unknown(Address(port=9), socket.gaierror(socket.EAI_NONAME, "Name or service not known"))
     assert "'localhost'" in error.fact
 
@@ -117,20 +117,20 @@ def test_no_address_for_a_host_that_was_not_named_is_told_of_localhost() -> None
         (errno.EINVAL, LocalError, "cannot listen on host:9: invalid argument"),
     ],
 )
-def test_a_failure_to_listen_has_a_class_and_a_sentence(number: int, kind: type[LocalError], fact: str) -> None:
+def test_a_listen_error_has_a_class_and_a_message(number: int, kind: type[LocalError], fact: str) -> None:
     error = listening(HOST, failed(number))
     assert (type(error), error.fact, error.errno) == (kind, fact, number)
 
 
-def test_who_may_not_take_a_low_port_is_offered_a_high_one() -> None:
+def test_a_forbidden_low_port_suggests_a_high_one() -> None:
     remedy = listening(Address(port=80), failed(errno.EACCES)).remedy
     assert remedy == "ports below 1024 are for the administrator, choose another: halloo serve 8080"
 
 
-def test_who_may_not_take_a_high_port_is_not_offered_one_that_does_not_exist() -> None:
+def test_a_forbidden_high_port_suggests_no_port_above_65535() -> None:
     remedy = listening(Address(port=60000), failed(errno.EACCES)).remedy
     assert remedy == "choose another port, or see what reserves this one"
 
 
-def test_who_listens_on_anothers_address_is_told_what_to_listen_on() -> None:
+def test_an_unavailable_address_suggests_every_interface() -> None:
     assert "halloo serve :8888" in listening(HOST, failed(errno.EADDRNOTAVAIL)).remedy

@@ -15,7 +15,7 @@ from halloo._net.listener import Listener, listen
 from halloo.errors import AddressError, AddressInUse, ConnectionClosed, TimedOut, UsageError
 from tests.blocked import until_blocked
 
-WAIT = 10.0  # seconds that no test takes
+TIMEOUT = 10.0  # seconds, longer than any passing test takes
 
 
 def has_ipv6() -> bool:
@@ -45,22 +45,22 @@ def hosts(listener: Listener) -> list[str | None]:
 
 
 @needs_ipv6
-def test_several_addresses_are_listened_on_in_their_order() -> None:
+def test_several_addresses_are_bound_in_order() -> None:
     with listen("[::1]:0", "127.0.0.1:0") as listener:
         assert hosts(listener) == ["::1", "127.0.0.1"]
 
 
-def test_the_address_is_the_first_with_its_real_port(listener: Listener) -> None:
+def test_address_is_the_first_address_with_its_assigned_port(listener: Listener) -> None:
     assert listener.address == Address("tcp", *listener.sockets[0].getsockname())
     assert listener.address.port
 
 
-def test_nothing_stays_open_when_one_of_several_addresses_is_taken(listener: Listener) -> None:
+def test_no_socket_stays_open_when_one_of_several_addresses_is_in_use(listener: Listener) -> None:
     with pytest.raises(AddressInUse):
         listen("127.0.0.1:0", listener.address)
 
 
-def test_what_is_no_address_is_not_listened_on() -> None:
+def test_listening_on_an_invalid_address_is_refused() -> None:
     with pytest.raises(AddressError):
         listen("host:http")
 
@@ -72,40 +72,40 @@ def test_what_is_no_address_is_not_listened_on() -> None:
 def test_clients_of_both_families_are_accepted() -> None:
     with listen(0) as listener:
         for address in listener.addresses:
-            with connect(address) as client, listener.accept(timeout=WAIT) as served:
+            with connect(address) as client, listener.accept(timeout=TIMEOUT) as served:
                 assert served.address == Address("tcp", *client.socket.getsockname()[:2])
 
 
-def test_clients_are_accepted_in_the_order_they_came(listener: Listener) -> None:
+def test_clients_are_accepted_in_order_of_connection(listener: Listener) -> None:
     with connect(listener.address) as first, connect(listener.address) as second:
         for client in (first, second):
-            with listener.accept(timeout=WAIT) as served:
+            with listener.accept(timeout=TIMEOUT) as served:
                 assert served.address.port == client.socket.getsockname()[1]
 
 
 @pytest.mark.parametrize("timeout", [0, 0.01])
-def test_accepting_ends_when_nobody_comes_in_time(listener: Listener, timeout: float) -> None:
+def test_accept_times_out_without_a_client(listener: Listener, timeout: float) -> None:
     with pytest.raises(TimedOut, match=f"no client connected to {listener.address.place} within {timeout} seconds"):
         listener.accept(timeout=timeout)
 
 
-def test_accepting_a_sender_ends_when_no_datagram_arrives_in_time() -> None:
+def test_accept_udp_times_out_without_a_datagram() -> None:
     with listen("udp://127.0.0.1:0") as listener, pytest.raises(TimedOut, match="no datagram arrived at 127"):
         listener.accept_udp(timeout=0)
 
 
 @needs_ipv6
-def test_who_writes_to_either_family_is_accepted() -> None:
+def test_datagram_clients_of_both_families_are_accepted() -> None:
     with listen("udp://0") as listener:
         for address in listener.addresses:
             with connect_udp(address) as client:
                 client.send(b"hello")
-                with listener.accept_udp(timeout=WAIT) as served:
+                with listener.accept_udp(timeout=TIMEOUT) as served:
                     assert (served.receive(), served.address.port) == (b"hello", client.socket.getsockname()[1])
 
 
 @pytest.mark.parametrize(("place", "accept"), [("127.0.0.1:0", "accept"), ("udp://127.0.0.1:0", "accept_udp")])
-def test_close_ends_the_blocked_accept_of_another_thread(place: str, accept: str) -> None:
+def test_close_unblocks_an_accept_in_another_thread(place: str, accept: str) -> None:
     with listen(place) as listener, ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(getattr(listener, accept))
         until_blocked(listener)
@@ -114,52 +114,54 @@ def test_close_ends_the_blocked_accept_of_another_thread(place: str, accept: str
             waiting.result()
 
 
-def test_accept_any_takes_clients_of_either_kind() -> None:
+def test_accept_any_accepts_stream_and_datagram_clients() -> None:
     with listen("127.0.0.1:0", "udp://127.0.0.1:0") as listener:
         stream, datagram = listener.addresses
-        with connect(stream), listener.accept_any(timeout=WAIT) as served:
+        with connect(stream), listener.accept_any(timeout=TIMEOUT) as served:
             assert isinstance(served, Connection)
         with connect_udp(datagram) as client:
             client.send(b"hello")
-            with listener.accept_any(timeout=WAIT) as served:
+            with listener.accept_any(timeout=TIMEOUT) as served:
                 assert isinstance(served, DatagramConnection)
 
 
-def test_each_accept_takes_clients_of_its_kind_alone() -> None:
+def test_accept_and_accept_udp_refuse_listeners_of_the_other_kind() -> None:
     with listen("127.0.0.1:0") as streams, pytest.raises(UsageError, match="no udp:// address is listened on"):
         streams.accept_udp()
     with listen("udp://127.0.0.1:0") as datagrams, pytest.raises(UsageError, match="use accept_udp"):
         datagrams.accept()
 
 
-def test_who_has_come_is_accepted_without_waiting(listener: Listener) -> None:
+def test_a_queued_client_is_accepted_with_a_timeout_of_zero(listener: Listener) -> None:
     with connect(listener.address), listener.accept(timeout=0) as served:
         assert served.address.host == "127.0.0.1"
 
 
-def test_connections_inherit_what_was_set_on_the_listener(listener: Listener) -> None:
-    with connect(listener.address), listener.accept(timeout=WAIT) as served:
+def test_accepted_connections_inherit_the_listeners_options(listener: Listener) -> None:
+    with connect(listener.address), listener.accept(timeout=TIMEOUT) as served:
         assert served.socket.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
 
 
-def test_a_listener_is_closed_with_its_block() -> None:
+def test_leaving_the_with_block_closes_the_listener() -> None:
     with listen(0) as listener:
         pass
     assert {sock.fileno() for sock in listener.sockets} == {-1}
 
 
-def test_a_port_can_be_taken_again_at_once_after_a_connection_was_served() -> None:
+def test_a_port_can_be_reused_at_once_after_serving_a_connection() -> None:
     with listen(0, family=4) as listener, connect(listener.address) as client:
-        listener.accept(timeout=WAIT).close()  # the server closes first: its end is what lingers in TIME_WAIT
+        listener.accept(timeout=TIMEOUT).close()  # the server closes first, so its side enters TIME_WAIT
         assert client.receive() == b""
     with listen(listener.address) as again:
         assert again.address == listener.address
 
 
-# For several processes.
+# Worker processes.
 
 
-needs_linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere workers share one socket")
+needs_linux = pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="on other systems workers share one socket"
+)
 PLACES = ["udp://127.0.0.1:0", "udp://[::1]:0", "udp://localhost:0", "udp://:0", "udp://[::]:0", "udp://0.0.0.0:0"]
 
 
@@ -173,7 +175,7 @@ def for_workers(cleanup: ExitStack, *places: str, count: int = 3) -> list[Listen
 
 @needs_linux
 @pytest.mark.parametrize("place", PLACES)
-def test_for_datagrams_each_worker_has_sockets_of_its_own_at_the_same_addresses(place: str) -> None:
+def test_each_worker_has_separate_datagram_sockets_at_the_same_addresses(place: str) -> None:
     with ExitStack() as cleanup:
         listeners = for_workers(cleanup, place)
         assert len({sock.fileno() for listener in listeners for sock in listener.sockets}) == 3 * len(
@@ -182,23 +184,23 @@ def test_for_datagrams_each_worker_has_sockets_of_its_own_at_the_same_addresses(
         assert [listener.addresses for listener in listeners] == [listeners[0].addresses] * 3
 
 
-def test_streams_alone_are_shared() -> None:
+def test_workers_share_stream_listeners() -> None:
     with ExitStack() as cleanup:
         listeners = for_workers(cleanup, "127.0.0.1:0")
         assert listeners == [listeners[0]]
 
 
 @needs_linux
-def test_beside_datagrams_streams_are_shared_too() -> None:
+def test_workers_share_stream_sockets_beside_datagram_sockets() -> None:
     with ExitStack() as cleanup:
         listeners = for_workers(cleanup, "tcp://127.0.0.1:0", "udp://127.0.0.1:0")
-        with connect(listeners[0].address), listeners[2].accept(timeout=WAIT) as served:
+        with connect(listeners[0].address), listeners[2].accept(timeout=TIMEOUT) as served:
             assert served.address.scheme == "tcp"
         assert [listener.addresses for listener in listeners] == [listeners[0].addresses] * 3
 
 
 @needs_linux
-def test_one_worker_shares_its_port_with_nobody() -> None:
+def test_the_port_of_a_single_worker_is_not_shared() -> None:
     with ExitStack() as cleanup:
         (listener,) = for_workers(cleanup, "udp://127.0.0.1:0", count=1)
         with pytest.raises(AddressInUse):
@@ -208,26 +210,26 @@ def test_one_worker_shares_its_port_with_nobody() -> None:
 @needs_linux
 @pytest.mark.parametrize("family", [4, 6, None])
 @pytest.mark.parametrize("scheme", ["tcp", "udp"])
-def test_again_it_listens_where_it_did_and_nowhere_else(scheme: str, family: Family | None) -> None:
+def test_reopen_binds_the_same_addresses(scheme: str, family: Family | None) -> None:
     with listen(f"{scheme}://:0", family=family, reuse_port=True) as listener, listener.reopen(buffer=None) as again:
         assert again.addresses == listener.addresses
 
 
 @needs_linux
-def test_again_is_refused_where_the_port_is_not_shared() -> None:
+def test_reopen_without_reuse_port_is_refused() -> None:
     with listen("udp://:0") as listener, pytest.raises(AddressInUse):
         listener.reopen(buffer=None)
 
 
-# The end.
+# Shutdown.
 
 
 @needs_linux
-def test_of_datagrams_what_comes_after_they_were_turned_away_is_dropped_and_counted() -> None:
+def test_datagrams_after_refuse_new_are_dropped_and_counted() -> None:
     with listen("udp://127.0.0.1:0") as listener, connect_udp(listener.address) as client:
         client.send(b"in time")
         listener.refuse_new()
         client.send(b"too late")
-        with listener.accept_udp(timeout=WAIT) as served:
-            assert served.receive(timeout=WAIT) == b"in time"
+        with listener.accept_udp(timeout=TIMEOUT) as served:
+            assert served.receive(timeout=TIMEOUT) == b"in time"
         assert listener.dropped == 1

@@ -28,83 +28,83 @@ Pair = tuple[socket.socket, socket.socket]
 
 @pytest.fixture
 def pair() -> Iterator[Pair]:
-    near, far = socket.socketpair()
-    with near, far:
-        near.setblocking(False)
-        far.setblocking(False)
-        yield near, far
+    sock, peer = socket.socketpair()
+    with sock, peer:
+        sock.setblocking(False)
+        peer.setblocking(False)
+        yield sock, peer
 
 
 def fill(sock: socket.socket) -> None:
-    """Send until the system takes no more."""
+    """Send until the buffers are full."""
     with suppress(BlockingIOError):
         while True:
             sock.send(bytes(65536))
 
 
 @pytest.mark.parametrize("timeout", [0, 0.01, -1])
-def test_a_socket_without_data_is_not_readable_in_time(pair: Pair, timeout: float) -> None:
+def test_a_socket_without_data_does_not_become_readable(pair: Pair, timeout: float) -> None:
     assert not until_readable([pair[0]], timeout)
 
 
 @pytest.mark.parametrize("timeout", [None, 0, 5])
 def test_a_socket_with_data_is_readable(pair: Pair, timeout: float | None) -> None:
-    near, far = pair
-    far.send(b"!")
-    assert list(until_readable([near], timeout)) == [near]
+    sock, peer = pair
+    peer.send(b"!")
+    assert list(until_readable([sock], timeout)) == [sock]
 
 
 def test_a_socket_whose_peer_has_closed_is_readable(pair: Pair) -> None:
-    near, far = pair
-    far.close()
-    assert list(until_readable([near], None)) == [near]
+    sock, peer = pair
+    peer.close()
+    assert list(until_readable([sock], None)) == [sock]
 
 
-def test_only_the_readable_ones_are_given(pair: Pair) -> None:
-    near, far = pair
-    far.send(b"!")
-    assert list(until_readable([near, far], 0)) == [near]
+def test_only_readable_sockets_are_returned(pair: Pair) -> None:
+    sock, peer = pair
+    peer.send(b"!")
+    assert list(until_readable([sock, peer], 0)) == [sock]
 
 
-def test_all_the_readable_ones_are_given(pair: Pair) -> None:
-    near, far = pair
-    near.send(b"!")
-    far.send(b"!")
-    assert list(until_readable([near, far], 0)) == [near, far]
+def test_all_readable_sockets_are_returned(pair: Pair) -> None:
+    sock, peer = pair
+    sock.send(b"!")
+    peer.send(b"!")
+    assert list(until_readable([sock, peer], 0)) == [sock, peer]
 
 
-def test_data_that_comes_during_the_waiting_ends_it(pair: Pair) -> None:
-    near, far = pair
+def test_data_that_arrives_ends_the_wait(pair: Pair) -> None:
+    sock, peer = pair
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(until_readable, [near], 10)
-        far.send(b"!")
-        assert list(waiting.result()) == [near]
+        waiting = pool.submit(until_readable, [sock], 10)
+        peer.send(b"!")
+        assert list(waiting.result()) == [sock]
 
 
 @pytest.mark.parametrize("timeout", [None, 0, 5])
-def test_a_socket_with_room_is_writable(pair: Pair, timeout: float | None) -> None:
+def test_a_socket_with_buffer_space_is_writable(pair: Pair, timeout: float | None) -> None:
     assert until_writable(pair[0], timeout)
 
 
 @pytest.mark.parametrize("timeout", [0, 0.01])
-def test_a_full_socket_is_not_writable_in_time(pair: Pair, timeout: float) -> None:
-    near, _ = pair
-    fill(near)
-    assert not until_writable(near, timeout)
+def test_a_full_socket_does_not_become_writable(pair: Pair, timeout: float) -> None:
+    sock, _ = pair
+    fill(sock)
+    assert not until_writable(sock, timeout)
 
 
-def test_a_full_socket_whose_peer_has_closed_is_writable_so_that_the_error_is_met(pair: Pair) -> None:
-    near, far = pair
-    fill(near)
-    far.close()
-    assert until_writable(near, None)
+def test_a_full_socket_whose_peer_has_closed_is_writable(pair: Pair) -> None:
+    sock, peer = pair
+    fill(sock)
+    peer.close()
+    assert until_writable(sock, None)
 
 
 # Steps.
 
 
-def asking(sock: socket.socket, closed: list[bool], until_ns: int | None) -> Steps[str]:
-    """Wait until it takes something, and then for what comes."""
+def question(sock: socket.socket, closed: list[bool], until_ns: int | None) -> Steps[str]:
+    """Wait until the socket is writable, send a question, and wait for an answer."""
     try:
         assert (yield Awaited(sock, True, until_ns))
         sock.send(b"?")
@@ -113,75 +113,75 @@ def asking(sock: socket.socket, closed: list[bool], until_ns: int | None) -> Ste
         closed.append(True)
 
 
-def test_steps_are_taken_to_their_end(pair: Pair) -> None:
-    near, far = pair
-    far.send(b"!")
+def test_run_steps_runs_a_generator_to_its_end(pair: Pair) -> None:
+    sock, peer = pair
+    peer.send(b"!")
     closed: list[bool] = []
-    assert run_steps(asking(near, closed, None)) == "answered"
-    assert (far.recv(10), closed) == (b"?", [True])
+    assert run_steps(question(sock, closed, None)) == "answered"
+    assert (peer.recv(10), closed) == (b"?", [True])
 
 
-def test_a_step_is_told_when_its_time_is_over(pair: Pair) -> None:
-    assert run_steps(asking(pair[0], [], deadline_ns(0.01))) == "nothing came"
+def test_a_step_resumes_at_its_deadline(pair: Pair) -> None:
+    assert run_steps(question(pair[0], [], deadline_ns(0.01))) == "nothing came"
 
 
-@pytest.mark.skipif(os.name == "nt", reason="signals of one's own end the process on Windows")
-def test_whoever_is_interrupted_closes_what_the_steps_had_open(pair: Pair) -> None:
-    near, far = pair
-    far.setblocking(True)
+@pytest.mark.skipif(os.name == "nt", reason="on Windows os.kill ends the process")
+def test_an_interrupt_closes_the_steps(pair: Pair) -> None:
+    sock, peer = pair
+    peer.setblocking(True)
     closed: list[bool] = []
 
     def interrupt() -> None:
-        assert far.recv(10) == b"?"
+        assert peer.recv(10) == b"?"
         os.kill(os.getpid(), signal.SIGINT)
 
     thread = threading.Thread(target=interrupt)
     thread.start()
     with pytest.raises(KeyboardInterrupt):
-        run_steps(asking(near, closed, deadline_ns(10)))
+        run_steps(question(sock, closed, deadline_ns(10)))
     thread.join()
     assert closed == [True]
 
 
-def test_a_moment_is_of_the_steady_clock() -> None:
+def test_deadlines_use_the_monotonic_clock() -> None:
     before = time.monotonic_ns()
-    found = deadline_ns(5)
-    assert found
-    assert before + 5 * 10**9 <= found <= time.monotonic_ns() + 5 * 10**9
+    deadline = deadline_ns(5)
+    assert deadline
+    assert before + 5 * 10**9 <= deadline <= time.monotonic_ns() + 5 * 10**9
     assert [deadline_ns(never) for never in (None, float("inf"), 1e300)] == [None, None, None]
 
 
-WAIT = 10.0  # seconds that no test takes
+TIMEOUT = 10.0  # seconds, longer than any passing test takes
 
 
-def test_more_descriptors_than_select_knows_are_waited_for_as_well() -> None:
+def test_wait_accepts_descriptors_above_the_limit_of_select() -> None:
     fcntl, resource = pytest.importorskip("fcntl"), pytest.importorskip("resource")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < 2000 and hard != resource.RLIM_INFINITY and hard < 2000:
         pytest.skip("needs 2000 descriptors")
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2000), hard))
-    near, far = socket.socketpair()
-    with near, far:
-        high = fcntl.fcntl(near.fileno(), fcntl.F_DUPFD, 1500)
+    sock, peer = socket.socketpair()
+    with sock, peer:
+        high = fcntl.fcntl(sock.fileno(), fcntl.F_DUPFD, 1500)
         try:
             assert wait([high], [], 0) == set()
-            assert wait([high], [high], WAIT) == {high}
-            far.send(b"x")
-            assert wait([high], [], WAIT) == {high}
+            assert wait([high], [high], TIMEOUT) == {high}
+            peer.send(b"x")
+            assert wait([high], [], TIMEOUT) == {high}
         finally:
             os.close(high)
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def test_where_there_is_no_poll_select_has_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wait_uses_select_where_poll_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr("select.poll", raising=False)
-    with datagram_socket() as box, datagram_socket() as sender:
-        sender.sendto(b"x", box.getsockname())
-        assert wait([box.fileno()], [], WAIT, select_below=0) == {box.fileno()}
+    with datagram_socket() as receiver, datagram_socket() as sender:
+        sender.sendto(b"x", receiver.getsockname())
+        assert wait([receiver.fileno()], [], TIMEOUT, select_below=0) == {receiver.fileno()}
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="timer slack is Linux's")
-def test_timers_are_sharp_meanwhile_and_as_before_afterwards() -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has timer slack")
+def test_sharp_timers_sets_and_restores_the_timer_slack() -> None:
     def slack() -> str:
         return Path(f"/proc/{threading.get_native_id()}/timerslack_ns").read_text(encoding="ascii")
 
@@ -191,9 +191,9 @@ def test_timers_are_sharp_meanwhile_and_as_before_afterwards() -> None:
     assert slack() == before
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="timer slack is Linux's")
-def test_timers_of_another_thread_than_the_main_one_are_sharp_too() -> None:
-    threads = [threading.Thread(target=test_timers_are_sharp_meanwhile_and_as_before_afterwards)]
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has timer slack")
+def test_sharp_timers_works_in_another_thread() -> None:
+    threads = [threading.Thread(target=test_sharp_timers_sets_and_restores_the_timer_slack)]
     failures: list[object] = []
     before, threading.excepthook = threading.excepthook, failures.append
     try:

@@ -1,4 +1,4 @@
-"""How a socket's packets are marked, as the kernel itself tells it afterwards."""
+"""Socket options that mark packets, checked by reading them back from the kernel."""
 
 import errno
 import os
@@ -26,7 +26,7 @@ from halloo.errors import Unsupported, UsageError
 from tests.kernel_timestamps import kernel_timestamps
 from tests.peers import datagram_socket
 
-linux = pytest.mark.skipif(sys.platform != "linux", reason="Linux alone")
+linux = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")
 
 
 def has_ipv6() -> bool:
@@ -46,17 +46,17 @@ def sock(request: pytest.FixtureRequest) -> Iterator[socket.socket]:
         yield made
 
 
-def home(sock: socket.socket) -> str:
+def loopback(sock: socket.socket) -> str:
     return "127.0.0.1" if sock.family == socket.AF_INET else "::1"
 
 
 @pytest.mark.parametrize(("dscp", "ttl"), [(0, 1), (46, 64), (63, 255)])
-def test_what_is_asked_for_is_in_effect(sock: socket.socket, dscp: int, ttl: int) -> None:
+def test_dscp_and_ttl_take_effect(sock: socket.socket, dscp: int, ttl: int) -> None:
     SocketOptions(dscp, ttl).prepare(sock)
     assert effective(sock) == (dscp, ttl)
 
 
-def test_what_is_not_asked_for_is_left_to_the_system(sock: socket.socket) -> None:
+def test_unset_options_keep_the_system_defaults(sock: socket.socket) -> None:
     before = effective(sock)
     SocketOptions().prepare(sock)
     assert effective(sock) == before
@@ -64,26 +64,26 @@ def test_what_is_not_asked_for_is_left_to_the_system(sock: socket.socket) -> Non
     assert before[1]
 
 
-def test_a_mark_leaves_the_bits_of_congestion_alone() -> None:
+def test_dscp_leaves_the_ecn_bits_unset() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         SocketOptions(dscp=46).prepare(sock)
         assert sock.getsockopt(socket.IPPROTO_IP, socket.IP_TOS) == 46 << 2
 
 
-def test_a_source_is_bound_to(sock: socket.socket) -> None:
-    SocketOptions(bind=home(sock)).prepare(sock)
-    assert sock.getsockname()[0] == home(sock)
+def test_bind_sets_the_source_address(sock: socket.socket) -> None:
+    SocketOptions(bind=loopback(sock)).prepare(sock)
+    assert sock.getsockname()[0] == loopback(sock)
 
 
 @linux
-def test_any_loopback_address_will_do_as_a_source() -> None:
-    with datagram_socket() as far, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+def test_any_loopback_address_can_be_the_source() -> None:
+    with datagram_socket() as peer, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         SocketOptions(bind="127.0.0.2").prepare(sock)
-        sock.sendto(b"hello", far.getsockname())
-        assert far.recvfrom(100)[1][0] == "127.0.0.2"
+        sock.sendto(b"hello", peer.getsockname())
+        assert peer.recvfrom(100)[1][0] == "127.0.0.2"
 
 
-def test_a_source_that_is_not_ours_is_told() -> None:
+def test_a_source_of_another_machine_is_refused() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         with pytest.raises(
             UsageError, match=r"bind 192\.0\.2\.1 is not an address of this machine; name one of its own"
@@ -93,7 +93,7 @@ def test_a_source_that_is_not_ours_is_told() -> None:
             SocketOptions(bind="a..b").prepare(sock)
 
 
-def test_a_source_of_the_other_family_is_for_another_place_of_the_name(sock: socket.socket) -> None:
+def test_a_source_of_the_other_family_is_no_usage_error(sock: socket.socket) -> None:
     other = "::1" if sock.family == socket.AF_INET else "127.0.0.1"
     with pytest.raises(OSError, match=os.strerror(errno.EADDRNOTAVAIL)) as caught:
         SocketOptions(bind=other).prepare(sock)
@@ -101,7 +101,7 @@ def test_a_source_of_the_other_family_is_for_another_place_of_the_name(sock: soc
 
 
 @linux
-def test_a_source_that_is_taken_is_no_usage_error() -> None:
+def test_a_socket_that_is_already_bound_is_no_usage_error() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind(("127.0.0.1", 0))
         with pytest.raises(OSError, match=os.strerror(errno.EINVAL)):
@@ -109,9 +109,9 @@ def test_a_source_that_is_taken_is_no_usage_error() -> None:
 
 
 @linux
-def test_datagrams_that_must_not_be_cut_are_not_cut_by_us_either(sock: socket.socket) -> None:
+def test_with_df_overlong_datagrams_are_refused_locally(sock: socket.socket) -> None:
     SocketOptions(df=True).prepare(sock)
-    sock.connect((home(sock), 9))
+    sock.connect((loopback(sock), 9))
     mtu = path_mtu(sock)
     assert mtu
     if mtu <= 65_507:
@@ -119,7 +119,7 @@ def test_datagrams_that_must_not_be_cut_are_not_cut_by_us_either(sock: socket.so
             sock.send(bytes(mtu))
 
 
-def test_elsewhere_than_on_linux_nobody_knows_how(monkeypatch: pytest.MonkeyPatch, sock: socket.socket) -> None:
+def test_df_is_unsupported_outside_linux(monkeypatch: pytest.MonkeyPatch, sock: socket.socket) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
     with pytest.raises(Unsupported, match="df is for Linux only; leave it out"):
         SocketOptions(df=True).prepare(sock)
@@ -127,24 +127,24 @@ def test_elsewhere_than_on_linux_nobody_knows_how(monkeypatch: pytest.MonkeyPatc
 
 
 @linux
-def test_the_mtu_of_a_way_is_known_once_there_is_one(sock: socket.socket) -> None:
+def test_the_path_mtu_is_known_once_connected(sock: socket.socket) -> None:
     assert path_mtu(sock) is None
-    sock.connect((home(sock), 9))
+    sock.connect((loopback(sock), 9))
     mtu = path_mtu(sock)
     assert mtu
     assert mtu >= 1280
 
 
 @pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="needs Unix sockets")
-def test_a_unix_socket_has_no_packets_to_mark() -> None:
-    near, far = socket.socketpair()
-    with near, far:
-        SocketOptions(46, 7, "192.0.2.1", df=True).prepare(near)
-        assert effective(near) == (None, None)
-        assert path_mtu(near) is None
+def test_options_do_not_apply_to_a_unix_socket() -> None:
+    sock, peer = socket.socketpair()
+    with sock, peer:
+        SocketOptions(46, 7, "192.0.2.1", df=True).prepare(sock)
+        assert effective(sock) == (None, None)
+        assert path_mtu(sock) is None
 
 
-def test_where_ipv6_cannot_be_marked_that_is_said_to_who_asks_for_it_and_to_nobody_else(
+def test_without_ipv6_tclass_only_dscp_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delattr(socket, "IPV6_TCLASS", raising=False)
@@ -157,9 +157,9 @@ def test_where_ipv6_cannot_be_marked_that_is_said_to_who_asks_for_it_and_to_nobo
         assert effective(sock) == (None, None)
 
 
-WAIT = 10.0  # seconds that no test takes
-LAY = 0.05  # seconds that something lies unread
-LAY_NS = 50_000_000
+TIMEOUT = 10.0  # seconds, longer than any passing test takes
+DELAY = 0.05  # seconds for which a datagram stays unread
+DELAY_NS = 50_000_000
 
 
 def note(
@@ -169,75 +169,75 @@ def note(
 
 
 @linux
-def test_what_lay_unread_came_when_it_came() -> None:
-    with kernel_timestamps(), datagram_socket() as far, datagram_socket() as near, datagram_socket() as nobody:
-        assert stamps(near)
+def test_a_datagram_is_stamped_on_arrival_not_when_read() -> None:
+    with kernel_timestamps(), datagram_socket() as peer, datagram_socket() as sock, datagram_socket() as idle:
+        assert stamps(sock)
         before = time.time_ns()
-        far.sendto(b"hello", near.getsockname())
-        assert not until_readable([nobody], LAY)
-        data, came = receive(near, 100)
+        peer.sendto(b"hello", sock.getsockname())
+        assert not until_readable([idle], DELAY)
+        data, arrived = receive(sock, 100)
         read = time.time_ns()
     assert data == b"hello"
-    assert came
-    assert before <= came <= read - LAY_NS // 2
+    assert arrived
+    assert before <= arrived <= read - DELAY_NS // 2
 
 
 @linux
-def test_of_a_stream_it_is_known_as_well() -> None:
+def test_stream_data_has_an_arrival_timestamp() -> None:
     with (
         kernel_timestamps(),
         socket.create_server(("127.0.0.1", 0)) as listener,
-        socket.create_connection(listener.getsockname()) as near,
+        socket.create_connection(listener.getsockname()) as sock,
     ):
-        assert stamps(near)
-        far, _ = listener.accept()
-        with far:
+        assert stamps(sock)
+        peer, _ = listener.accept()
+        with peer:
             before = time.time_ns()
-            far.sendall(b"hello")
-            assert until_readable([near], WAIT)
-            data, came = receive(near, 100)
+            peer.sendall(b"hello")
+            assert until_readable([sock], TIMEOUT)
+            data, arrived = receive(sock, 100)
     assert data == b"hello"
-    assert came
-    assert before <= came <= time.time_ns()
+    assert arrived
+    assert before <= arrived <= time.time_ns()
 
 
 @linux
-def test_at_the_end_of_a_stream_there_is_no_time() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()) as near:
-        assert stamps(near)
+def test_eof_has_no_timestamp() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()) as sock:
+        assert stamps(sock)
         listener.accept()[0].close()
-        assert until_readable([near], WAIT)
-        assert receive(near, 100) == (b"", None)
+        assert until_readable([sock], TIMEOUT)
+        assert receive(sock, 100) == (b"", None)
 
 
 @pytest.mark.skipif(not hasattr(socket.socket, "recvmsg"), reason="needs recvmsg")
-def test_without_asking_for_it_there_is_none() -> None:
-    with datagram_socket() as far, datagram_socket() as near:
-        far.sendto(b"hello", near.getsockname())
-        assert receive(near, 100) == (b"hello", None)
+def test_without_the_option_there_is_no_timestamp() -> None:
+    with datagram_socket() as peer, datagram_socket() as sock:
+        peer.sendto(b"hello", sock.getsockname())
+        assert receive(sock, 100) == (b"hello", None)
 
 
 @pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="needs Unix sockets")
-def test_a_unix_socket_has_none() -> None:
-    near, far = socket.socketpair()
-    with near, far:
-        assert not stamps(near)
+def test_a_unix_socket_has_no_timestamps() -> None:
+    sock, peer = socket.socketpair()
+    with sock, peer:
+        assert not stamps(sock)
 
 
-def test_where_the_system_does_not_tell_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    with datagram_socket() as near:
+def test_stamps_returns_false_outside_linux(monkeypatch: pytest.MonkeyPatch) -> None:
+    with datagram_socket() as sock:
         monkeypatch.setattr(sys, "platform", "darwin")
-        assert not stamps(near)
+        assert not stamps(sock)
 
 
 @linux
-def test_a_socket_that_refuses_the_option_tells_none() -> None:
-    with datagram_socket() as near:
-        near.close()
-        assert not stamps(near)
+def test_stamps_returns_false_when_the_option_is_refused() -> None:
+    with datagram_socket() as sock:
+        sock.close()
+        assert not stamps(sock)
 
 
-def test_the_time_is_found_among_what_else_is_told() -> None:
+def test_the_timestamp_is_found_among_other_control_messages() -> None:
     others = [note(9, 9, level=socket.IPPROTO_IP), note(9, 9, kind=1), (socket.SOL_SOCKET, SO_TIMESTAMPNS, b"short")]
     assert timestamp([*others, note(1_700_000_000, 999_999_999)]) == 1_700_000_000_999_999_999
     assert timestamp(others) is None
@@ -245,5 +245,5 @@ def test_the_time_is_found_among_what_else_is_told() -> None:
 
 
 @linux
-def test_there_is_room_for_it() -> None:
+def test_a_timestamp_fits_the_control_buffer() -> None:
     assert socket.CMSG_SPACE(struct.calcsize("=qq")) <= CONTROL_SIZE

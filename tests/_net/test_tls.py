@@ -1,4 +1,4 @@
-"""TLS as a connection has it, against halloo's own server and against plain ssl ones."""
+"""TLS connections, against halloo's own server and against plain ssl servers."""
 
 import hashlib
 import os
@@ -29,7 +29,7 @@ from tests.blocked import check_message_after_timeout
 
 trustme = pytest.importorskip("trustme")
 
-PATIENCE = 20.0  # seconds that no test takes: each socket call of a broken one ends after them
+TIMEOUT = 20.0  # seconds, after which each socket call of a failing test ends
 MEBIBYTE = 1 << 20
 RESET = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)  # SO_LINGER of 0 seconds: close with a reset (socket(7))
 VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
@@ -38,14 +38,14 @@ each_version = pytest.mark.parametrize("version", VERSIONS, ids=lambda version: 
 
 
 @dataclass(frozen=True)
-class Papers:
-    """Paths of tls, and the trust in the CA that issued the server's."""
+class CertificateFiles:
+    """Paths of certificate files, and a configuration that trusts the CA of the server's."""
 
     ca: str
     server: str
     client: str
-    strange_ca: str
-    strange_client: str
+    other_ca: str
+    other_client: str
 
     @property
     def trust(self) -> ClientTLS:
@@ -59,48 +59,50 @@ class Papers:
 
 
 @pytest.fixture(scope="module")
-def papers(tmp_path_factory: pytest.TempPathFactory) -> Papers:
-    folder = tmp_path_factory.mktemp("papers")
-    ca, strange = trustme.CA(), trustme.CA()
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> CertificateFiles:
+    folder = tmp_path_factory.mktemp("certificates")
+    ca, other = trustme.CA(), trustme.CA()
     issued = {
         "ca": ca.cert_pem,
         "server": ca.issue_cert("localhost", "127.0.0.1", "::1").private_key_and_cert_chain_pem,
         "client": ca.issue_cert("somebody@example.org").private_key_and_cert_chain_pem,
-        "strange_ca": strange.cert_pem,
-        "strange_client": strange.issue_cert("nobody@example.org").private_key_and_cert_chain_pem,
+        "other_ca": other.cert_pem,
+        "other_client": other.issue_cert("nobody@example.org").private_key_and_cert_chain_pem,
     }
     for name, pem in issued.items():
         pem.write_to_path(folder / name)
-    return Papers(**{name: str(folder / name) for name in issued})
+    return CertificateFiles(**{name: str(folder / name) for name in issued})
 
 
 @pytest.fixture
-def server(papers: Papers) -> Iterator[Server]:
-    with Server("tls://127.0.0.1:0", tls=ServerTLS(cert=papers.server)) as running:
+def server(certificates: CertificateFiles) -> Iterator[Server]:
+    with Server("tls://127.0.0.1:0", tls=ServerTLS(cert=certificates.server)) as running:
         yield running
 
 
 @pytest.fixture
-def listener(papers: Papers) -> Iterator[Listener]:
-    with listen("tls://127.0.0.1:0", tls=ServerTLS(cert=papers.server)) as opened:
+def listener(certificates: CertificateFiles) -> Iterator[Listener]:
+    with listen("tls://127.0.0.1:0", tls=ServerTLS(cert=certificates.server)) as opened:
         yield opened
 
 
 @pytest.fixture
-def pair(listener: Listener, papers: Papers) -> Iterator[tuple[Connection, Connection]]:
+def pair(listener: Listener, certificates: CertificateFiles) -> Iterator[tuple[Connection, Connection]]:
     with (
         ThreadPoolExecutor(1) as pool,
-        connecting(pool, listener, papers) as near,
-        listener.accept(timeout=PATIENCE) as far,
+        connecting(pool, listener, certificates) as client,
+        listener.accept(timeout=TIMEOUT) as served,
     ):
-        far.timeout = PATIENCE
-        yield near(), far
+        served.timeout = TIMEOUT
+        yield client(), served
 
 
 @contextmanager
-def connecting(pool: ThreadPoolExecutor, listener: Listener, papers: Papers) -> Iterator[Callable[[], Connection]]:
-    """Connect in a thread, because either end's handshake needs the other."""
-    future = pool.submit(connect, listener.address, timeout=PATIENCE, tls=papers.trust)
+def connecting(
+    pool: ThreadPoolExecutor, listener: Listener, certificates: CertificateFiles
+) -> Iterator[Callable[[], Connection]]:
+    """Connect in a thread, because the handshake needs both sides."""
+    future = pool.submit(connect, listener.address, timeout=TIMEOUT, tls=certificates.trust)
     try:
         yield future.result
     finally:
@@ -109,14 +111,14 @@ def connecting(pool: ThreadPoolExecutor, listener: Listener, papers: Papers) -> 
 
 @contextmanager
 def peer(act: Callable[[socket.socket], object]) -> Iterator[Address]:
-    """Have a thread take one client, act, and close; what it raises is raised at the end."""
+    """Accept one client in a thread, call `act`, and close; an error in the thread is raised at the end."""
     with socket.create_server(("127.0.0.1", 0)) as listening, ThreadPoolExecutor(1) as pool:
-        listening.settimeout(PATIENCE)
+        listening.settimeout(TIMEOUT)
 
         def serve() -> None:
             connection, _ = listening.accept()
             with connection:
-                connection.settimeout(PATIENCE)
+                connection.settimeout(TIMEOUT)
                 act(connection)
 
         serving = pool.submit(serve)
@@ -126,11 +128,13 @@ def peer(act: Callable[[socket.socket], object]) -> Iterator[Address]:
 
 @contextmanager
 def tls_peer(
-    papers: Papers, act: Callable[[ssl.SSLSocket], object], version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3
+    certificates: CertificateFiles,
+    act: Callable[[ssl.SSLSocket], object],
+    version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3,
 ) -> Iterator[Address]:
-    """Have a plain ssl server take one client."""
+    """Accept one client with a plain ssl server."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(papers.server)
+    context.load_cert_chain(certificates.server)
     context.minimum_version = context.maximum_version = version
 
     def secured(connection: socket.socket) -> None:
@@ -141,7 +145,7 @@ def tls_peer(
         yield address
 
 
-def everything(stream: socket.socket) -> bytes:
+def read_all(stream: socket.socket) -> bytes:
     return b"".join(iter(lambda: stream.recv(65536), b""))
 
 
@@ -152,231 +156,238 @@ def pattern(size: int) -> bytes:
 # Sending and receiving.
 
 
-def test_what_is_sent_comes_back(server: Server, papers: Papers) -> None:
-    with connect(server.address, tls=papers.trust) as near:
-        near.send(b"hello")
-        assert near.receive_exactly(5) == b"hello"
+def test_data_is_echoed_over_tls(server: Server, certificates: CertificateFiles) -> None:
+    with connect(server.address, tls=certificates.trust) as client:
+        client.send(b"hello")
+        assert client.receive_exactly(5) == b"hello"
 
 
-def test_the_address_says_that_it_is_tls(server: Server, papers: Papers) -> None:
-    with connect(server.address, tls=papers.trust) as near:
-        assert str(near.address) == f"tls://127.0.0.1:{server.address.port}"
+def test_the_address_has_the_tls_scheme(server: Server, certificates: CertificateFiles) -> None:
+    with connect(server.address, tls=certificates.trust) as client:
+        assert str(client.address) == f"tls://127.0.0.1:{server.address.port}"
 
 
-def test_a_name_is_connected_to_as_well(server: Server, papers: Papers) -> None:
-    with connect(Address("tls", "localhost", server.address.port), tls=papers.trust, family=4) as near:
-        near.send(b"hello")
-        assert near.receive_exactly(5) == b"hello"
+def test_a_host_name_can_be_connected_to(server: Server, certificates: CertificateFiles) -> None:
+    with connect(Address("tls", "localhost", server.address.port), tls=certificates.trust, family=4) as client:
+        client.send(b"hello")
+        assert client.receive_exactly(5) == b"hello"
 
 
-def test_sixteen_mebibytes_go_and_come_at_once(server: Server, papers: Papers) -> None:
-    data, back = pattern(16 * MEBIBYTE), bytearray()
-    with connect(server.address, tls=papers.trust) as near:
-        done = duplex(near, [data], back.extend, timeout=PATIENCE)
-    assert (done.sent_bytes, done.finished, back == data) == (len(data), True, True)
+def test_sixteen_mebibytes_are_sent_and_received_concurrently(server: Server, certificates: CertificateFiles) -> None:
+    data, received = pattern(16 * MEBIBYTE), bytearray()
+    with connect(server.address, tls=certificates.trust) as client:
+        done = duplex(client, [data], received.extend, timeout=TIMEOUT)
+    assert (done.sent_bytes, done.finished, received == data) == (len(data), True, True)
 
 
 @each_version
-def test_both_sides_send_sixteen_mebibytes_of_their_own(papers: Papers, version: ssl.TLSVersion) -> None:
+def test_both_sides_send_sixteen_mebibytes_independently(
+    certificates: CertificateFiles, version: ssl.TLSVersion
+) -> None:
     ours, theirs, got = pattern(16 * MEBIBYTE), pattern(16 * MEBIBYTE)[::-1], bytearray()
-    heard = bytearray()
+    server_received = bytearray()
 
     def act(stream: ssl.SSLSocket) -> None:
-        # One thread has an SSLSocket at a time, so it takes turns.
+        # Only one thread may use an SSLSocket at a time, so sending and receiving alternate.
         for start in range(0, len(theirs), MEBIBYTE // 16):
             stream.sendall(theirs[start : start + MEBIBYTE // 16])
-            heard.extend(stream.recv(MEBIBYTE))
-        heard.extend(everything(stream))
+            server_received.extend(stream.recv(MEBIBYTE))
+        server_received.extend(read_all(stream))
         stream.unwrap()
 
-    with tls_peer(papers, act, version) as address, connect(address, tls=papers.trust) as near:
-        assert duplex(near, [ours], got.extend, timeout=PATIENCE).finished
-    assert (got == theirs, heard == ours) == (True, True)
+    with tls_peer(certificates, act, version) as address, connect(address, tls=certificates.trust) as client:
+        assert duplex(client, [ours], got.extend, timeout=TIMEOUT).finished
+    assert (got == theirs, server_received == ours) == (True, True)
 
 
 @each_version
-def test_after_a_half_close_all_that_is_unread_still_comes(papers: Papers, version: ssl.TLSVersion) -> None:
+def test_unread_data_arrives_after_a_half_close(certificates: CertificateFiles, version: ssl.TLSVersion) -> None:
     data = pattern(8 * MEBIBYTE)
 
     def act(stream: ssl.SSLSocket) -> None:
         stream.send(data[:5])
         assert stream.recv(5) == b"ready"
-        stream.sendall(data[5:])  # which fills the buffers; the client's end has to come all the same
+        stream.sendall(data[5:])  # this fills the buffers; the client's EOF must arrive nevertheless
         assert stream.recv(5) == b""
         stream.sendall(b"goodbye")
         with suppress(OSError):
             stream.unwrap()
 
-    with tls_peer(papers, act, version) as address, connect(address, tls=papers.trust, timeout=PATIENCE) as near:
-        start = near.receive_exactly(5)
-        near.send(b"ready")
-        near.send_eof()
-        assert start + b"".join(near) == data + b"goodbye"
+    with (
+        tls_peer(certificates, act, version) as address,
+        connect(address, tls=certificates.trust, timeout=TIMEOUT) as client,
+    ):
+        start = client.receive_exactly(5)
+        client.send(b"ready")
+        client.send_eof()
+        assert start + b"".join(client) == data + b"goodbye"
 
 
-def test_what_came_before_the_half_close_is_received_after_it(pair: tuple[Connection, Connection]) -> None:
-    near, far = pair
-    far.send(b"hello")
-    assert near.receive(1) == b"h"
-    near.send_eof()
-    assert far.receive() == b""
-    far.send(b" world")
-    far.send_eof()
-    assert near.receive_exactly(10) == b"ello world"
-    assert [near.receive(), near.receive()] == [b"", b""]
+def test_data_received_before_a_half_close_is_read_after_it(pair: tuple[Connection, Connection]) -> None:
+    client, served = pair
+    served.send(b"hello")
+    assert client.receive(1) == b"h"
+    client.send_eof()
+    assert served.receive() == b""
+    served.send(b" world")
+    served.send_eof()
+    assert client.receive_exactly(10) == b"ello world"
+    assert [client.receive(), client.receive()] == [b"", b""]
 
 
 def test_a_half_close_may_be_repeated(pair: tuple[Connection, Connection]) -> None:
-    near, far = pair
-    near.send_eof()
-    near.send_eof()
-    assert [far.receive(), far.receive()] == [b"", b""]
+    client, served = pair
+    client.send_eof()
+    client.send_eof()
+    assert [served.receive(), served.receive()] == [b"", b""]
 
 
-def test_closing_says_goodbye(pair: tuple[Connection, Connection]) -> None:
-    near, far = pair
-    near.send(b"hello")
-    near.close()
-    assert b"".join(far) == b"hello"
+def test_close_sends_close_notify(pair: tuple[Connection, Connection]) -> None:
+    client, served = pair
+    client.send(b"hello")
+    client.close()
+    assert b"".join(served) == b"hello"
 
 
 @each_version
-def test_closing_without_having_read_resets_nothing(papers: Papers, version: ssl.TLSVersion) -> None:
-    heard: list[bytes] = []
+def test_close_with_unread_data_does_not_reset(certificates: CertificateFiles, version: ssl.TLSVersion) -> None:
+    server_received: list[bytes] = []
     with (
-        tls_peer(papers, lambda stream: heard.append(everything(stream)), version) as address,
-        connect(address, tls=papers.trust) as near,
+        tls_peer(certificates, lambda stream: server_received.append(read_all(stream)), version) as address,
+        connect(address, tls=certificates.trust) as client,
     ):
-        near.send(b"hello")  # a TLS 1.3 server has sent session tickets by then
-    assert heard == [b"hello"]
+        client.send(b"hello")  # by then a TLS 1.3 server has sent session tickets
+    assert server_received == [b"hello"]
 
 
 def test_a_closed_connection_has_no_descriptor(pair: tuple[Connection, Connection]) -> None:
-    near, _ = pair
-    near.close()
-    near.close()
-    assert near.socket.fileno() == -1
+    client, _ = pair
+    client.close()
+    client.close()
+    assert client.socket.fileno() == -1
 
 
-def test_a_send_that_finds_no_room_is_repeated_with_the_same_bytes(pair: tuple[Connection, Connection]) -> None:
-    near, far = pair
+def test_a_blocked_send_is_repeated_with_the_same_bytes(pair: tuple[Connection, Connection]) -> None:
+    client, served = pair
     data = pattern(MEBIBYTE)
-    sent = b"".join(until_blocked(near.socket, data))
-    got = far.receive_exactly(len(sent))
-    more = near.socket.send(data)
-    near.send_eof()
-    assert (got, b"".join(far)) == (sent, data[:more])
+    sent = b"".join(until_blocked(client.socket, data))
+    got = served.receive_exactly(len(sent))
+    more = client.socket.send(data)
+    client.send_eof()
+    assert (got, b"".join(served)) == (sent, data[:more])
 
 
 def until_blocked(sock: socket.socket, data: bytes) -> Iterator[bytes]:
-    """Give what it takes, again and again, until it takes no more."""
+    """Send repeatedly until the socket blocks, and yield what each call sent."""
     with suppress(BlockingIOError):
         while True:
             yield data[: sock.send(data)]
 
 
-def test_sending_and_finishing_end_when_the_peer_takes_nothing_in_time(pair: tuple[Connection, Connection]) -> None:
-    near, far = pair
-    near.timeout = 0
+def test_send_and_send_eof_time_out_when_the_peer_does_not_read(pair: tuple[Connection, Connection]) -> None:
+    client, served = pair
+    client.timeout = 0
     with pytest.raises(TimedOut, match="took no more bytes"):
-        near.send(bytes(64 * MEBIBYTE))
+        client.send(bytes(64 * MEBIBYTE))
     with pytest.raises(TimedOut, match=r"took no more bytes \(the end is left\)"):
-        near.send_eof()
-    near.timeout = PATIENCE
+        client.send_eof()
+    client.timeout = TIMEOUT
     with ThreadPoolExecutor(1) as pool:
-        reading = pool.submit(lambda: sum(len(chunk) for chunk in far))
-        near.send_eof()
+        reading = pool.submit(lambda: sum(len(chunk) for chunk in served))
+        client.send_eof()
         assert 0 < reading.result() < 64 * MEBIBYTE
 
 
-def test_a_message_after_a_send_that_timed_out_arrives_once(pair: tuple[Connection, Connection]) -> None:
+def test_a_message_after_a_timed_out_send_arrives_once(pair: tuple[Connection, Connection]) -> None:
     check_message_after_timeout(*pair)
 
 
-def test_abort_is_a_reset_without_close_notify(pair: tuple[Connection, Connection]) -> None:
-    near, far = pair
-    near.abort()
+def test_abort_resets_without_close_notify(pair: tuple[Connection, Connection]) -> None:
+    client, served = pair
+    client.abort()
     with pytest.raises(Reset):
-        far.receive()
+        served.receive()
 
 
-def test_receiving_ends_when_nothing_comes_in_time(pair: tuple[Connection, Connection]) -> None:
-    near, far = pair
+def test_receive_times_out_without_data(pair: tuple[Connection, Connection]) -> None:
+    client, served = pair
     with pytest.raises(TimedOut):
-        near.receive(timeout=0)
-    far.send(b"late")
-    assert near.receive() == b"late"
+        client.receive(timeout=0)
+    served.send(b"late")
+    assert client.receive() == b"late"
 
 
-def test_no_reading_takes_more_than_its_limit(pair: tuple[Connection, Connection]) -> None:
-    near, far = pair
-    near.send(b"hello")
-    assert [far.receive(3), far.receive(3)] == [b"hel", b"lo"]
+def test_receive_returns_at_most_the_limit(pair: tuple[Connection, Connection]) -> None:
+    client, served = pair
+    client.send(b"hello")
+    assert [served.receive(3), served.receive(3)] == [b"hel", b"lo"]
 
 
-# The peer's end without a goodbye.
+# EOF without close_notify.
 
 
 @each_version
-def test_an_end_without_goodbye_is_told_after_what_came(papers: Papers, version: ssl.TLSVersion) -> None:
+def test_eof_without_close_notify_is_reported_after_the_data(
+    certificates: CertificateFiles, version: ssl.TLSVersion
+) -> None:
     with (
-        tls_peer(papers, lambda stream: stream.sendall(b"hel"), version) as address,
-        connect(address, tls=papers.trust) as near,
+        tls_peer(certificates, lambda stream: stream.sendall(b"hel"), version) as address,
+        connect(address, tls=certificates.trust) as client,
     ):
-        assert near.receive() == b"hel"
+        assert client.receive() == b"hel"
         for _ in range(3):
             with pytest.raises(IncompleteRead, match="closed without close_notify"):
-                near.receive()
+                client.receive()
 
 
-def test_an_end_without_goodbye_keeps_what_came(papers: Papers) -> None:
+def test_eof_without_close_notify_keeps_the_partial_data(certificates: CertificateFiles) -> None:
     with (
-        tls_peer(papers, lambda stream: stream.sendall(b"hel")) as address,
-        connect(address, tls=papers.trust) as near,
+        tls_peer(certificates, lambda stream: stream.sendall(b"hel")) as address,
+        connect(address, tls=certificates.trust) as client,
         pytest.raises(IncompleteRead) as caught,
     ):
-        near.receive_exactly(5)
+        client.receive_exactly(5)
     assert caught.value.partial == b"hel"
 
 
-def test_an_end_without_goodbye_is_told_after_a_half_close_too(papers: Papers) -> None:
+def test_eof_without_close_notify_is_reported_after_a_half_close(certificates: CertificateFiles) -> None:
     def act(stream: ssl.SSLSocket) -> None:
         stream.sendall(b"hel")
-        assert everything(stream) == b""
+        assert read_all(stream) == b""
 
-    with tls_peer(papers, act) as address, connect(address, tls=papers.trust) as near:
-        near.send_eof()
-        assert near.receive() == b"hel"
+    with tls_peer(certificates, act) as address, connect(address, tls=certificates.trust) as client:
+        client.send_eof()
+        assert client.receive() == b"hel"
         with pytest.raises(IncompleteRead):
-            near.receive()
+            client.receive()
 
 
-def test_a_reset_is_a_reset(papers: Papers) -> None:
+def test_a_tcp_reset_raises_reset(certificates: CertificateFiles) -> None:
     def act(stream: ssl.SSLSocket) -> None:
         assert stream.recv(5) == b"hello"
         stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
 
-    with tls_peer(papers, act) as address, connect(address, tls=papers.trust, timeout=PATIENCE) as near:
-        near.send(b"hello")
+    with tls_peer(certificates, act) as address, connect(address, tls=certificates.trust, timeout=TIMEOUT) as client:
+        client.send(b"hello")
         with pytest.raises(Reset):
-            near.receive()
+            client.receive()
 
 
-# Whom to believe.
+# Verification of the server.
 
 
-def test_a_server_has_to_prove_itself(server: Server) -> None:
+def test_a_server_of_an_unknown_ca_is_untrusted_by_default(server: Server) -> None:
     with pytest.raises(Untrusted, match=r"is not trusted .*; give ca=, fingerprint= or insecure=True") as caught:
         connect(server.address)
     assert caught.value.exit_code == 1
 
 
-def test_another_ca_proves_nothing(server: Server, papers: Papers) -> None:
+def test_a_server_not_issued_by_the_given_ca_is_untrusted(server: Server, certificates: CertificateFiles) -> None:
     with pytest.raises(Untrusted):
-        connect(server.address, tls=ClientTLS(ca=papers.strange_ca))
+        connect(server.address, tls=ClientTLS(ca=certificates.other_ca))
 
 
-def test_a_certificate_is_for_its_names_alone(tmp_path: Path) -> None:
+def test_a_certificate_for_another_name_is_untrusted(tmp_path: Path) -> None:
     ca = trustme.CA()
     ca.cert_pem.write_to_path(tmp_path / "ca")
     ca.issue_cert("elsewhere.example").private_key_and_cert_chain_pem.write_to_path(tmp_path / "server")
@@ -388,85 +399,91 @@ def test_a_certificate_is_for_its_names_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("spelling", ["plain", "openssl"])
-def test_the_fingerprint_is_enough(server: Server, papers: Papers, spelling: str) -> None:
-    digits = papers.fingerprint
+def test_a_matching_fingerprint_is_trusted(server: Server, certificates: CertificateFiles, spelling: str) -> None:
+    digits = certificates.fingerprint
     if spelling == "openssl":
         digits = ":".join(digits[at : at + 2] for at in range(0, len(digits), 2)).upper()
-    with connect(server.address, tls=ClientTLS(fingerprint=digits)) as near:
-        near.send(b"hello")
-        assert near.receive_exactly(5) == b"hello"
+    with connect(server.address, tls=ClientTLS(fingerprint=digits)) as client:
+        client.send(b"hello")
+        assert client.receive_exactly(5) == b"hello"
 
 
-def test_another_fingerprint_is_refused_and_the_one_seen_is_named(server: Server, papers: Papers) -> None:
-    with pytest.raises(Untrusted, match=f"another fingerprint, {papers.fingerprint};"):
+def test_a_wrong_fingerprint_is_refused_and_the_actual_one_is_named(
+    server: Server, certificates: CertificateFiles
+) -> None:
+    with pytest.raises(Untrusted, match=f"another fingerprint, {certificates.fingerprint};"):
         connect(server.address, tls=ClientTLS(fingerprint="0" * 64))
 
 
 @pytest.mark.parametrize("text", ["", "abc", "0" * 40, "g" * 64])
-def test_what_is_no_fingerprint_is_refused(text: str) -> None:
+def test_an_invalid_fingerprint_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="fingerprint must be a SHA-256"):
         connect("tls://localhost", tls=ClientTLS(fingerprint=text))
 
 
-def test_whoever_asks_for_it_believes_anybody(server: Server) -> None:
-    with connect(server.address, tls=ClientTLS(insecure=True)) as near:
-        near.send(b"hello")
-        assert near.receive_exactly(5) == b"hello"
+def test_insecure_accepts_any_certificate(server: Server) -> None:
+    with connect(server.address, tls=ClientTLS(insecure=True)) as client:
+        client.send(b"hello")
+        assert client.receive_exactly(5) == b"hello"
 
 
-def test_a_ca_that_cannot_be_read_is_told_before_connecting(tmp_path: Path) -> None:
+def test_a_missing_ca_is_reported_before_connecting(tmp_path: Path) -> None:
     with pytest.raises(MissingFile, match="nothing does not exist; name a PEM file with ca="):
         connect("tls://localhost:9", tls=ClientTLS(ca=str(tmp_path / "nothing")))
 
 
-def test_trust_is_for_tls() -> None:
+def test_tls_options_require_a_tls_address() -> None:
     with pytest.raises(UsageError, match="write tls:// before the host"):
         connect("localhost", tls=ClientTLS(insecure=True))
 
 
-# Clients that have to prove themselves.
+# Verification of clients.
 
 
 @pytest.fixture
-def strict(papers: Papers) -> Iterator[Server]:
-    files = ServerTLS(cert=papers.server, client_ca=papers.ca)
-    with Server("tls://127.0.0.1:0", tls=files) as running:
+def verifying_server(certificates: CertificateFiles) -> Iterator[Server]:
+    options = ServerTLS(cert=certificates.server, client_ca=certificates.ca)
+    with Server("tls://127.0.0.1:0", tls=options) as running:
         yield running
 
 
-def test_a_client_with_its_certificate_is_let_in(strict: Server, papers: Papers) -> None:
-    with connect(strict.address, tls=ClientTLS(ca=papers.ca, cert=papers.client)) as near:
-        near.send(b"hello")
-        assert near.receive_exactly(5) == b"hello"
+def test_a_client_with_a_certificate_is_accepted(verifying_server: Server, certificates: CertificateFiles) -> None:
+    with connect(verifying_server.address, tls=ClientTLS(ca=certificates.ca, cert=certificates.client)) as client:
+        client.send(b"hello")
+        assert client.receive_exactly(5) == b"hello"
 
 
-def test_a_client_without_one_is_told_how_to_show_it(strict: Server, papers: Papers) -> None:
+def test_the_error_for_a_missing_client_certificate_names_the_options(
+    verifying_server: Server, certificates: CertificateFiles
+) -> None:
     with (
         pytest.raises(Untrusted, match="requires a certificate; give cert= and key="),
-        connect(strict.address, tls=papers.trust) as near,
+        connect(verifying_server.address, tls=certificates.trust) as client,
     ):
-        near.receive()
+        client.receive()
 
 
-def test_a_stranger_is_told_that_it_is_one(strict: Server, papers: Papers) -> None:
+def test_a_client_certificate_of_another_ca_is_refused(
+    verifying_server: Server, certificates: CertificateFiles
+) -> None:
     with (
         pytest.raises(Untrusted, match="does not accept our certificate"),
-        connect(strict.address, tls=ClientTLS(ca=papers.ca, cert=papers.strange_client)) as near,
+        connect(verifying_server.address, tls=ClientTLS(ca=certificates.ca, cert=certificates.other_client)) as client,
     ):
-        near.receive()
+        client.receive()
 
 
-def test_an_older_server_tells_it_in_the_handshake(papers: Papers) -> None:
+def test_a_failed_tls_1_2_handshake_suggests_a_client_certificate(certificates: CertificateFiles) -> None:
     def act(connection: socket.socket) -> None:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(papers.server)
-        context.load_verify_locations(papers.ca)
+        context.load_cert_chain(certificates.server)
+        context.load_verify_locations(certificates.ca)
         context.verify_mode, context.maximum_version = ssl.CERT_REQUIRED, ssl.TLSVersion.TLSv1_2
         with pytest.raises(ssl.SSLError):
             context.wrap_socket(connection, server_side=True)
 
     with peer(act) as address, pytest.raises(PeerError, match="perhaps it needs cert= and key="):
-        connect(address, tls=papers.trust)
+        connect(address, tls=certificates.trust)
 
 
 # Peers that do not speak TLS.
@@ -482,60 +499,62 @@ def other_protocol(connection: socket.socket) -> None:
 
 
 @pytest.mark.parametrize("act", [plain_echo, other_protocol])
-def test_a_server_without_tls_is_named_as_one(act: Callable[[socket.socket], None]) -> None:
+def test_a_server_without_tls_is_recognised(act: Callable[[socket.socket], None]) -> None:
     with peer(act) as address, pytest.raises(PeerError, match="does not speak TLS; use tcp://"):
         connect(address)
 
 
-def test_a_server_that_ends_in_the_handshake_may_be_one() -> None:
-    fact = "ended the connection in the TLS handshake; perhaps"
-    with peer(lambda connection: connection.recv(65536)) as address, pytest.raises(IncompleteRead, match=fact):
+def test_eof_in_the_handshake_suggests_a_server_without_tls() -> None:
+    message = "ended the connection in the TLS handshake; perhaps"
+    with peer(lambda connection: connection.recv(65536)) as address, pytest.raises(IncompleteRead, match=message):
         connect(address)
 
 
-def test_a_server_that_resets_in_the_handshake_may_be_one() -> None:
-    fact = "ended the connection in the TLS handshake; perhaps"
-    with peer(lambda connection: connection.recv(1)) as address, pytest.raises((Reset, IncompleteRead), match=fact):
+def test_a_reset_in_the_handshake_suggests_a_server_without_tls() -> None:
+    message = "ended the connection in the TLS handshake; perhaps"
+    with peer(lambda connection: connection.recv(1)) as address, pytest.raises((Reset, IncompleteRead), match=message):
         connect(address)
 
 
 def test_a_server_that_stalls_in_the_handshake_times_out() -> None:
-    fact = "does not finish the TLS handshake in time"
-    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(TimedOut, match=fact):
+    message = "does not finish the TLS handshake in time"
+    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(TimedOut, match=message):
         connect(Address("tls", *silent.getsockname()), timeout=0.05)
 
 
-def test_a_client_without_tls_is_sent_away_and_others_are_served(server: Server, papers: Papers) -> None:
+def test_a_client_without_tls_is_disconnected_and_others_are_served(
+    server: Server, certificates: CertificateFiles
+) -> None:
     with connect(Address("tcp", "127.0.0.1", server.address.port)) as plain:
         plain.send(b"hello, this is no TLS at all\n")
         with suppress(Reset):
             assert b"hello" not in b"".join(plain)
-    with connect(server.address, tls=papers.trust) as near:
-        near.send(b"hello")
-        assert near.receive_exactly(5) == b"hello"
+    with connect(server.address, tls=certificates.trust) as client:
+        client.send(b"hello")
+        assert client.receive_exactly(5) == b"hello"
 
 
 # Listening.
 
 
-def test_accepting_gives_a_connection_after_the_handshake(pair: tuple[Connection, Connection]) -> None:
-    near, far = pair
-    far.send(b"hello")
-    assert near.receive() == b"hello"
-    assert far.address == Address("tls", *near.socket.getsockname())
+def test_accept_returns_a_connection_after_the_handshake(pair: tuple[Connection, Connection]) -> None:
+    client, served = pair
+    served.send(b"hello")
+    assert client.receive() == b"hello"
+    assert served.address == Address("tls", *client.socket.getsockname())
 
 
-def test_a_listener_tells_the_fingerprint_of_its_certificate(listener: Listener, papers: Papers) -> None:
-    assert listener.fingerprint == papers.fingerprint
+def test_a_listener_has_the_fingerprint_of_its_certificate(listener: Listener, certificates: CertificateFiles) -> None:
+    assert listener.fingerprint == certificates.fingerprint
 
 
-def test_a_listener_without_a_certificate_makes_one() -> None:
+def test_a_listener_without_a_certificate_generates_one() -> None:
     with listen("tls://127.0.0.1:0") as listener, ThreadPoolExecutor(1) as pool:
         tls = ClientTLS(fingerprint=listener.fingerprint)
         future = pool.submit(connect, listener.address, tls=tls)
-        with listener.accept(timeout=PATIENCE) as far, future.result() as near:
-            far.send(b"hello")
-            assert near.receive() == b"hello"
+        with listener.accept(timeout=TIMEOUT) as served, future.result() as client:
+            served.send(b"hello")
+            assert client.receive() == b"hello"
 
 
 def test_a_listener_without_tls_has_no_fingerprint() -> None:
@@ -543,44 +562,44 @@ def test_a_listener_without_tls_has_no_fingerprint() -> None:
         assert listener.fingerprint is None
 
 
-def test_certificates_are_for_tls(papers: Papers) -> None:
+def test_certificates_require_a_tls_address(certificates: CertificateFiles) -> None:
     with pytest.raises(UsageError, match="tls is for tls://, and no address is"):
-        listen("127.0.0.1:0", tls=ServerTLS(cert=papers.server))
+        listen("127.0.0.1:0", tls=ServerTLS(cert=certificates.server))
 
 
-def test_a_certificate_that_cannot_be_read_is_told_at_once(tmp_path: Path) -> None:
+def test_a_missing_certificate_is_reported_when_listening(tmp_path: Path) -> None:
     with pytest.raises(MissingFile, match="nothing does not exist; name a PEM file with cert="):
         listen("tls://127.0.0.1:0", tls=ServerTLS(cert=str(tmp_path / "nothing")))
 
 
-def test_accepting_a_client_without_tls_says_so(listener: Listener) -> None:
+def test_accepting_a_client_without_tls_raises_peer_error(listener: Listener) -> None:
     with socket.create_connection(("127.0.0.1", listener.address.port)) as client:
         client.sendall(b"GET / HTTP/1.0\r\n\r\n")
         with pytest.raises(PeerError, match="does not speak TLS"):
-            listener.accept(timeout=PATIENCE)
+            listener.accept(timeout=TIMEOUT)
 
 
 def test_accepting_a_client_that_stalls_times_out(listener: Listener) -> None:
-    place, fact = ("127.0.0.1", listener.address.port), "does not finish the TLS handshake in time"
-    with socket.create_connection(place), pytest.raises(TimedOut, match=fact):
+    place, message = ("127.0.0.1", listener.address.port), "does not finish the TLS handshake in time"
+    with socket.create_connection(place), pytest.raises(TimedOut, match=message):
         listener.accept(timeout=0.05)
 
 
-def test_accepting_asks_for_the_clients_certificate(papers: Papers) -> None:
-    files = ServerTLS(cert=papers.server, client_ca=papers.ca)
-    with listen("tls://127.0.0.1:0", tls=files) as listener, ThreadPoolExecutor(1) as pool:
-        future = pool.submit(connect, listener.address, tls=papers.trust)
+def test_accept_verifies_the_client_certificate(certificates: CertificateFiles) -> None:
+    options = ServerTLS(cert=certificates.server, client_ca=certificates.ca)
+    with listen("tls://127.0.0.1:0", tls=options) as listener, ThreadPoolExecutor(1) as pool:
+        future = pool.submit(connect, listener.address, tls=certificates.trust)
         with pytest.raises(Untrusted, match="shows no certificate"):
-            listener.accept(timeout=PATIENCE)
-        with future.result() as near, pytest.raises(Untrusted, match="requires a certificate"):
-            near.receive()
+            listener.accept(timeout=TIMEOUT)
+        with future.result() as client, pytest.raises(Untrusted, match="requires a certificate"):
+            client.receive()
 
 
-def test_a_handshake_may_come_byte_by_byte(papers: Papers) -> None:
-    """A socket pair, and the client's bytes carried over one at a time."""
+def test_a_handshake_may_arrive_byte_by_byte(certificates: CertificateFiles) -> None:
+    """Relay the client's bytes over a socket pair, one at a time."""
     server_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server_context.load_cert_chain(papers.server)
-    client_context = ssl.create_default_context(cafile=papers.ca)
+    server_context.load_cert_chain(certificates.server)
+    client_context = ssl.create_default_context(cafile=certificates.ca)
     ours, theirs = socket.socketpair()
     with ours, theirs:
         for end in (ours, theirs):
@@ -607,7 +626,7 @@ def test_a_handshake_may_come_byte_by_byte(papers: Papers) -> None:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Hold a server's certificate in one file and in two, its CA, and what is none."""
+    """Create a server's certificate in one file and in two, its CA, and a file that is no certificate."""
     folder = tmp_path_factory.mktemp("certificates")
     ca = trustme.CA()
     issued = ca.issue_cert("localhost")
@@ -625,16 +644,16 @@ def digest(path: Path) -> str:
     return hashlib.sha256(der).hexdigest()
 
 
-# Of servers.
+# Server contexts.
 
 
-def test_certificate_and_key_may_be_in_two_files_or_in_one(folder: Path) -> None:
+def test_certificate_and_key_may_be_in_one_file_or_two(folder: Path) -> None:
     two = ServerTLS(cert=str(folder / "cert.pem"), key=str(folder / "key.pem"))
     one = ServerTLS(cert=str(folder / "both.pem"))
     assert TlsServer(two).fingerprint == TlsServer(one).fingerprint == digest(folder / "cert.pem")
 
 
-def test_the_fingerprint_is_openssl_s(folder: Path) -> None:
+def test_the_fingerprint_matches_openssl(folder: Path) -> None:
     command = ["openssl", "x509", "-in", str(folder / "cert.pem"), "-noout", "-fingerprint", "-sha256"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -644,21 +663,21 @@ def test_the_fingerprint_is_openssl_s(folder: Path) -> None:
     assert TlsServer(ServerTLS(cert=str(folder / "both.pem"))).fingerprint == shown
 
 
-def test_without_a_certificate_one_is_made_each_time() -> None:
+def test_a_new_certificate_is_generated_for_each_server() -> None:
     first, second = (TlsServer(ServerTLS()).fingerprint for _ in range(2))
     assert first != second
     assert len(first or "") == 64
 
 
-def test_nothing_older_than_tls_1_2_is_spoken(folder: Path) -> None:
+def test_the_minimum_version_is_tls_1_2(folder: Path) -> None:
     context = TlsServer(ServerTLS(cert=str(folder / "both.pem"))).context
     assert context.minimum_version == ssl.TLSVersion.TLSv1_2
     assert client_context(ClientTLS()).minimum_version == ssl.TLSVersion.TLSv1_2
 
 
-def test_clients_are_asked_for_a_certificate_where_a_ca_is_named(folder: Path) -> None:
-    asking = TlsServer(ServerTLS(cert=str(folder / "both.pem"), client_ca=str(folder / "ca.pem"))).context
-    assert asking.verify_mode == ssl.CERT_REQUIRED
+def test_client_ca_requires_a_client_certificate(folder: Path) -> None:
+    context_with_ca = TlsServer(ServerTLS(cert=str(folder / "both.pem"), client_ca=str(folder / "ca.pem"))).context
+    assert context_with_ca.verify_mode == ssl.CERT_REQUIRED
     assert TlsServer(ServerTLS(cert=str(folder / "both.pem"))).context.verify_mode == ssl.CERT_NONE
 
 
@@ -670,10 +689,10 @@ def test_clients_are_asked_for_a_certificate_where_a_ca_is_named(folder: Path) -
         ("cert.pem", "other.pem"),
     ],
 )
-def test_files_that_will_not_do_are_named(folder: Path, cert: str, key: str | None) -> None:
-    files = ServerTLS(cert=str(folder / cert), key=str(folder / key) if key else None)
+def test_an_unusable_certificate_or_key_is_named(folder: Path, cert: str, key: str | None) -> None:
+    options = ServerTLS(cert=str(folder / cert), key=str(folder / key) if key else None)
     with pytest.raises(LocalError, match=f"{cert} cannot be used: .*; name a PEM file"):
-        TlsServer(files)
+        TlsServer(options)
 
 
 @pytest.mark.parametrize(
@@ -684,35 +703,35 @@ def test_files_that_will_not_do_are_named(folder: Path, cert: str, key: str | No
         ("client_ca", {"cert": "both.pem", "client_ca": "missing.pem"}),
     ],
 )
-def test_a_file_of_a_server_that_does_not_exist_is_named(folder: Path, argument: str, names: dict[str, str]) -> None:
-    files = ServerTLS(**{name: folder / file for name, file in names.items()})
+def test_a_missing_file_of_a_server_is_named(folder: Path, argument: str, names: dict[str, str]) -> None:
+    options = ServerTLS(**{name: folder / file for name, file in names.items()})
     with pytest.raises(FileNotFoundError, match=f"missing.pem does not exist; name a PEM file with {argument}=$"):
-        TlsServer(files)
+        TlsServer(options)
 
 
-def test_a_ca_of_a_client_that_does_not_exist_is_named(folder: Path) -> None:
+def test_a_missing_ca_of_a_client_is_named(folder: Path) -> None:
     with pytest.raises(MissingFile, match=r"missing\.pem does not exist; name a PEM file with ca=$"):
         client_context(ClientTLS(ca=folder / "missing.pem"))
 
 
-def test_a_ca_that_will_not_do_is_named(folder: Path) -> None:
+def test_an_unusable_ca_is_named(folder: Path) -> None:
     with pytest.raises(LocalError, match=r"none\.pem cannot be used"):
         TlsServer(ServerTLS(cert=folder / "both.pem", client_ca=folder / "none.pem"))
     with pytest.raises(LocalError, match=r"none\.pem cannot be used"):
         client_context(ClientTLS(ca=folder / "none.pem"))
 
 
-def test_a_key_alone_is_no_use(folder: Path) -> None:
+def test_a_key_without_a_certificate_is_refused(folder: Path) -> None:
     with pytest.raises(UsageError, match="key needs cert, the certificate that it belongs to"):
         TlsServer(ServerTLS(key=folder / "key.pem"))
     with pytest.raises(UsageError, match="key needs cert, the certificate that it belongs to"):
         client_context(ClientTLS(key=folder / "key.pem"))
 
 
-# Of clients.
+# Client contexts.
 
 
-def test_a_client_believes_in_names_and_cas_unless_told_otherwise() -> None:
+def test_a_client_verifies_the_host_name_and_the_ca_by_default() -> None:
     context = client_context(ClientTLS())
     assert (context.check_hostname, context.verify_mode) == (True, ssl.CERT_REQUIRED)
 
@@ -720,7 +739,7 @@ def test_a_client_believes_in_names_and_cas_unless_told_otherwise() -> None:
 @pytest.mark.parametrize(
     "tls", [ClientTLS(insecure=True), ClientTLS(fingerprint="00" * 32)], ids=["insecure", "fingerprint"]
 )
-def test_a_client_told_otherwise_leaves_the_judgement_to_others(tls: ClientTLS) -> None:
+def test_insecure_and_fingerprint_disable_verification_by_the_context(tls: ClientTLS) -> None:
     context = client_context(tls)
     assert (context.check_hostname, context.verify_mode) == (False, ssl.CERT_NONE)
 

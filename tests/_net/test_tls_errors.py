@@ -1,4 +1,4 @@
-"""The errors of TLS are kin of ssl's, which no program without TLS imports."""
+"""TLS errors derive from ssl.SSLError; a program without TLS does not import ssl."""
 
 import ssl
 import subprocess
@@ -11,7 +11,7 @@ from halloo.errors import PeerError
 
 
 @pytest.mark.parametrize("kind", [TlsError, Untrusted])
-def test_an_error_of_tls_is_the_peers_and_ssls(kind: type[TlsError]) -> None:
+def test_a_tls_error_is_a_peer_error_and_an_ssl_error(kind: type[TlsError]) -> None:
     assert issubclass(kind, PeerError)
     assert issubclass(kind, ssl.SSLError)
 

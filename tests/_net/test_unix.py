@@ -1,4 +1,4 @@
-"""A Unix socket's file: taken over when nobody answers there, left alone when somebody does, and gone at the end."""
+"""A Unix socket's file: replaced when stale, left alone when a server uses it, and removed at the end."""
 
 import os
 import socket
@@ -19,12 +19,12 @@ pytestmark = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="needs Un
 
 @pytest.fixture
 def path() -> Iterator[Path]:
-    with TemporaryDirectory() as folder:  # pytest's own may be too long
+    with TemporaryDirectory() as folder:  # the path of pytest's tmp_path may be too long
         yield Path(folder) / "halloo"
 
 
-def left_behind(path: Path) -> None:
-    """Leave a socket's file as a server that was killed does."""
+def leave_stale_socket(path: Path) -> None:
+    """Leave a socket file behind, as a killed server does."""
     with socket.socket(socket.AF_UNIX) as sock:
         sock.bind(str(path))
         sock.listen()
@@ -38,32 +38,32 @@ def answers(path: Path) -> bool:
         return client.recv(5) == b"hello"
 
 
-def test_its_clients_are_served(path: Path) -> None:
+def test_clients_of_a_unix_socket_are_served(path: Path) -> None:
     with halloo.Server(f"unix:{path}") as server:
         assert str(server.address) == f"unix:{path}"
         assert answers(path)
 
 
-def test_the_file_is_gone_at_the_end(path: Path) -> None:
+def test_close_removes_the_socket_file(path: Path) -> None:
     with listen(f"unix:{path}"):
         assert stat.S_ISSOCK(path.stat().st_mode)
     assert not path.exists()
 
 
-def test_one_that_was_left_behind_is_taken_over(path: Path) -> None:
-    left_behind(path)
+def test_a_stale_socket_file_is_replaced(path: Path) -> None:
+    leave_stale_socket(path)
     with halloo.Server(f"unix:{path}"):
         assert answers(path)
 
 
-def test_one_that_is_in_use_is_not(path: Path) -> None:
+def test_a_socket_file_in_use_is_not_replaced(path: Path) -> None:
     with halloo.Server(f"unix:{path}"):
         with pytest.raises(AddressInUse, match="a server answers there"):
             listen(f"unix:{path}")
         assert answers(path)
 
 
-def test_one_in_use_by_a_server_that_takes_nobody_is_not(path: Path) -> None:
+def test_a_socket_file_of_a_server_with_a_full_backlog_is_not_replaced(path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as sock, socket.socket(socket.AF_UNIX) as client:
         sock.bind(str(path))
         sock.listen(0)
@@ -73,7 +73,7 @@ def test_one_in_use_by_a_server_that_takes_nobody_is_not(path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["file", "folder", "link"])
-def test_what_is_no_socket_is_left_alone(path: Path, kind: str) -> None:
+def test_a_file_that_is_not_a_socket_is_left_alone(path: Path, kind: str) -> None:
     if kind == "file":
         path.write_text("precious")
     elif kind == "folder":
@@ -85,25 +85,25 @@ def test_what_is_no_socket_is_left_alone(path: Path, kind: str) -> None:
     assert path.is_symlink() or path.exists()
 
 
-def test_a_file_that_has_taken_its_place_is_not_removed(path: Path) -> None:
+def test_close_does_not_remove_a_file_that_replaced_the_socket(path: Path) -> None:
     with listen(f"unix:{path}"):
         path.unlink()
         path.write_text("precious")
     assert path.read_text() == "precious"
 
 
-def test_a_file_that_is_gone_already_is_no_error(path: Path) -> None:
+def test_close_ignores_a_missing_socket_file(path: Path) -> None:
     with listen(f"unix:{path}"):
         path.unlink()
 
 
-def test_releasing_leaves_the_file_to_the_others(path: Path) -> None:
+def test_release_leaves_the_socket_file(path: Path) -> None:
     with listen(f"unix:{path}") as listener:
         listener.release()
         assert path.exists()
 
 
-def test_the_longest_path_can_be_used_and_one_more_cannot(path: Path) -> None:
+def test_a_path_of_the_maximum_length_works_and_one_byte_more_is_refused(path: Path) -> None:
     room = MAX_PATH - len(os.fsencode(path))
     with listen(f"unix:{path}{'x' * room}"):
         pass
@@ -111,12 +111,12 @@ def test_the_longest_path_can_be_used_and_one_more_cannot(path: Path) -> None:
         listen(f"unix:{path}{'x' * (room + 1)}")
 
 
-def test_a_folder_that_does_not_exist_is_told(path: Path) -> None:
+def test_a_missing_folder_is_reported(path: Path) -> None:
     with pytest.raises(LocalError, match="no such file or directory"):
         listen(f"unix:{path}/halloo")
 
 
-def test_a_file_is_known_again_by_its_identity(path: Path) -> None:
+def test_a_file_is_removed_by_its_identity(path: Path) -> None:
     assert identity(str(path)) is None
     path.write_text("one")
     made = identity(str(path))

@@ -1,4 +1,4 @@
-"""A server in the background, or in this thread until a signal; and nothing of it left afterwards."""
+"""A server that runs in the background, or in the calling thread until a signal, and its cleanup."""
 
 import signal
 import socket
@@ -13,7 +13,7 @@ from halloo._net.signals import STOPPING
 from halloo._server.handlers import PeerName, RespondHandler
 from halloo._server.running import RunningServer, Service
 
-PATIENCE = 20  # seconds without a byte after which a client gives up, and its test has failed
+TIMEOUT = 20  # seconds without a byte, after which the test fails
 
 
 @pytest.fixture
@@ -22,12 +22,12 @@ def listener() -> Iterator[Listener]:
         yield listener
 
 
-def dialled(server: RunningServer) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", server.address.port), timeout=PATIENCE)
+def connected(server: RunningServer) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", server.address.port), timeout=TIMEOUT)
 
 
 def assert_served(server: RunningServer) -> None:
-    with dialled(server) as client:
+    with connected(server) as client:
         client.sendall(b"hello")
         assert client.recv(5) == b"hello"
 
@@ -35,14 +35,14 @@ def assert_served(server: RunningServer) -> None:
 # In the background.
 
 
-def test_it_listens_before_it_is_started(listener: Listener) -> None:
-    with RunningServer(listener, Service()) as server, dialled(server) as client:
+def test_a_server_listens_before_it_is_started(listener: Listener) -> None:
+    with RunningServer(listener, Service()) as server, connected(server) as client:
         client.sendall(b"hello")
         server.start()
         assert client.recv(5) == b"hello"
 
 
-def test_it_has_a_real_port_at_once(listener: Listener) -> None:
+def test_a_server_has_an_assigned_port_before_it_is_started(listener: Listener) -> None:
     with RunningServer(listener, Service()) as server:
         assert server.address == listener.address
         assert server.address.port > 0
@@ -56,12 +56,12 @@ def test_both_families_have_the_same_port() -> None:
         assert [address.host for address in server.addresses] == ["127.0.0.1", "::1"]
         assert len({address.port for address in server.addresses}) == 1
         for address in server.addresses:
-            with socket.create_connection((address.host, address.port), timeout=PATIENCE) as client:
+            with socket.create_connection((address.host, address.port), timeout=TIMEOUT) as client:
                 client.sendall(b"hello")
                 assert client.recv(5) == b"hello"
 
 
-def test_it_counts_what_it_did(listener: Listener) -> None:
+def test_a_snapshot_counts_connections_bytes_and_messages(listener: Listener) -> None:
     with RunningServer(listener, Service()) as server:
         server.start()
         assert_served(server)
@@ -69,10 +69,10 @@ def test_it_counts_what_it_did(listener: Listener) -> None:
     assert (seen.accepted, seen.open, seen.received_bytes, seen.sent_bytes, seen.messages) == (1, 0, 5, 5, 1)
 
 
-def test_closing_ends_every_connection_and_frees_the_port(listener: Listener) -> None:
+def test_close_closes_every_connection_and_frees_the_port(listener: Listener) -> None:
     with RunningServer(listener, Service()) as server:
         server.start()
-        client = dialled(server)
+        client = connected(server)
         client.sendall(b"hello")
         assert client.recv(5) == b"hello"
     with client:
@@ -81,19 +81,19 @@ def test_closing_ends_every_connection_and_frees_the_port(listener: Listener) ->
         pass
 
 
-def test_it_may_be_closed_before_it_was_started(listener: Listener) -> None:
+def test_a_server_may_be_closed_before_it_is_started(listener: Listener) -> None:
     RunningServer(listener, Service()).close()
     assert [sock.fileno() for sock in listener.sockets] == [-1]
 
 
-def test_it_may_be_closed_twice(listener: Listener) -> None:
+def test_a_server_may_be_closed_twice(listener: Listener) -> None:
     server = RunningServer(listener, Service())
     server.start()
     server.close()
     server.close()
 
 
-def test_a_loop_that_cannot_be_made_leaves_no_listener() -> None:
+def test_a_loop_that_cannot_be_created_closes_the_listener() -> None:
     listener = listen("127.0.0.1:0", "127.0.0.1:0")
     listener.sockets[0].close()
     with pytest.raises((OSError, ValueError)):
@@ -101,16 +101,16 @@ def test_a_loop_that_cannot_be_made_leaves_no_listener() -> None:
     assert [sock.fileno() for sock in listener.sockets] == [-1, -1]
 
 
-# Errors in the loop's own thread.
+# Errors in the loop's thread.
 
 
-class Acting:
-    """A observer that does as it is told for each client."""
+class CallingObserver:
+    """An observer that calls a function for each client."""
 
     def __init__(self, act: Callable[[], object]) -> None:
         self._act = act
 
-    def opened(self, fd: int, peer: PeerName) -> None:  # noqa: ARG002 - the shape is Witness's
+    def opened(self, fd: int, peer: PeerName) -> None:  # noqa: ARG002 - the signature of ConnectionObserver
         self._act()
 
     def datagram_received(self, peer: PeerName) -> None: ...
@@ -120,8 +120,8 @@ class Acting:
     def closed(self, fd: int, reason: str) -> None: ...
 
 
-class Failing(Acting):
-    """Fails at the first client, and tells that it has."""
+class FailingObserver(CallingObserver):
+    """Raises at the first client, and sets an event."""
 
     def __init__(self) -> None:
         super().__init__(self.fail)
@@ -132,30 +132,30 @@ class Failing(Acting):
         raise ZeroDivisionError
 
 
-def test_what_ended_the_background_thread_is_raised_by_closing(listener: Listener) -> None:
-    failing = Failing()
+def test_close_raises_the_error_of_the_background_thread(listener: Listener) -> None:
+    failing = FailingObserver()
     server = RunningServer(listener, Service(observer=failing))
     server.start()
-    with dialled(server):
-        failing.failed.wait(PATIENCE)
+    with connected(server):
+        failing.failed.wait(TIMEOUT)
         with pytest.raises(ZeroDivisionError):
             server.close()
 
 
-def test_what_ended_a_thread_that_answers_is_raised_by_closing(listener: Listener) -> None:
-    failing = Failing()
+def test_close_raises_the_error_of_a_thread_with_a_handler(listener: Listener) -> None:
+    failing = FailingObserver()
     server = RunningServer(listener, Service(observer=failing, handler=RespondHandler(bytes.upper, "line", b"")))
     server.start()
     with ExitStack() as cleanup:
-        cleanup.enter_context(dialled(server))
-        cleanup.callback(shut, server)
-        failing.failed.wait(PATIENCE)
+        cleanup.enter_context(connected(server))
+        cleanup.callback(close_remaining, server)
+        failing.failed.wait(TIMEOUT)
         with pytest.raises(ZeroDivisionError):
             server.close()
 
 
-def shut(server: RunningServer) -> None:
-    """Close what closing left open when it failed itself."""
+def close_remaining(server: RunningServer) -> None:
+    """Close what a failed `close` left open."""
     server.listener.close()
     for sock in (server.loop._wakeup_reader, server.loop.wakeup_writer):
         sock.close()
@@ -163,17 +163,17 @@ def shut(server: RunningServer) -> None:
         server.loop.poller.close()
 
 
-# In this thread, until a signal.
+# In the calling thread, until a signal.
 
 
 @pytest.fixture
 def run(listener: Listener) -> Iterator[Callable[[Callable[[], None]], RunningServer]]:
-    """Run a server in the main thread, and call the function when its first client has come."""
+    """Run a server in the main thread, and call the function when its first client has connected."""
     with ExitStack() as cleanup:
 
         def run(act: Callable[[], None]) -> RunningServer:
-            server = cleanup.enter_context(RunningServer(listener, Service(observer=Acting(act))))
-            cleanup.enter_context(dialled(server))
+            server = cleanup.enter_context(RunningServer(listener, Service(observer=CallingObserver(act))))
+            cleanup.enter_context(connected(server))
             server.run()
             return server
 
@@ -185,20 +185,20 @@ each_signal = pytest.mark.parametrize("number", STOPPING, ids=lambda number: sig
 
 
 @each_signal
-def test_a_signal_amid_a_turn_ends_it_after_the_turn(run: Run, number: int) -> None:
+def test_a_signal_during_a_turn_stops_the_loop_after_the_turn(run: Run, number: int) -> None:
     assert run(lambda: signal.raise_signal(number)).snapshot().accepted == 1
 
 
 @each_signal
-def test_a_signal_while_it_waits_ends_it(run: Run, number: int) -> None:
-    """Python's handlers run in the main thread only, and that one waits: the wakeup descriptor has to end the wait."""
+def test_a_signal_during_a_wait_stops_the_loop(run: Run, number: int) -> None:
+    """Python's handlers run in the main thread only, which is waiting: the wakeup descriptor must end the wait."""
     sender = threading.Thread(target=signal.raise_signal, args=[number])
     run(sender.start)
     sender.join()
 
 
 @each_signal
-def test_a_second_signal_changes_nothing(run: Run, number: int) -> None:
+def test_a_second_signal_has_no_effect(run: Run, number: int) -> None:
     def twice() -> None:
         signal.raise_signal(number)
         signal.raise_signal(number)
@@ -207,13 +207,13 @@ def test_a_second_signal_changes_nothing(run: Run, number: int) -> None:
 
 
 @each_signal
-def test_the_handlers_are_what_they_were(run: Run, number: int) -> None:
+def test_run_restores_the_signal_handlers(run: Run, number: int) -> None:
     before = [signal.getsignal(each) for each in STOPPING]
     run(lambda: signal.raise_signal(number))
     assert [signal.getsignal(each) for each in STOPPING] == before
 
 
-def test_the_wakeup_descriptor_is_what_it_was(run: Run) -> None:
+def test_run_restores_the_wakeup_descriptor(run: Run) -> None:
     one, other = socket.socketpair()
     with one, other:
         one.setblocking(False)
@@ -224,10 +224,10 @@ def test_the_wakeup_descriptor_is_what_it_was(run: Run) -> None:
             assert signal.set_wakeup_fd(before) == one.fileno()
 
 
-def test_in_another_thread_it_leaves_signals_alone(listener: Listener) -> None:
+def test_run_in_another_thread_installs_no_signal_handlers(listener: Listener) -> None:
     handler = signal.getsignal(signal.SIGINT)
     seen: list[object] = []
-    observer = Acting(lambda: seen.append(signal.getsignal(signal.SIGINT)))
+    observer = CallingObserver(lambda: seen.append(signal.getsignal(signal.SIGINT)))
     with RunningServer(listener, Service(observer=observer)) as s:
         thread = threading.Thread(target=s.run)
         thread.start()

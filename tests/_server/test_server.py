@@ -1,4 +1,4 @@
-"""The public server, started and closed in each way, and what clients may learn of its certificate."""
+"""The public Server class: the ways to start and close it, and its certificate as clients see it."""
 
 import asyncio
 import ssl
@@ -14,11 +14,11 @@ from halloo import ClientTLS, Server, ServerTLS, connect
 
 trustme = pytest.importorskip("trustme")
 
-PATIENCE = 20.0  # seconds that no test takes
+TIMEOUT = 20.0  # seconds, longer than any passing test takes
 
 
 def assert_echoes(server: Server, tls: ClientTLS | ssl.SSLContext | None = None) -> None:
-    with connect(server.address, timeout=PATIENCE, tls=tls) as connection:
+    with connect(server.address, timeout=TIMEOUT, tls=tls) as connection:
         connection.send(b"hello")
         assert connection.receive_exactly(5) == b"hello"
 
@@ -36,7 +36,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(params=["made", "files"])
-def secure(request: pytest.FixtureRequest, folder: Path) -> Iterator[Server]:
+def tls_server(request: pytest.FixtureRequest, folder: Path) -> Iterator[Server]:
     tls = ServerTLS(cert=folder / "cert.pem", key=folder / "key.pem") if request.param == "files" else None
     with Server("tls://localhost:0", tls=tls) as server:
         yield server
@@ -45,7 +45,7 @@ def secure(request: pytest.FixtureRequest, folder: Path) -> Iterator[Server]:
 # Starting and closing.
 
 
-def test_a_server_may_be_started_and_closed_by_hand() -> None:
+def test_start_and_close_work_without_a_with_block() -> None:
     server = Server()
     assert server.start() is server
     assert_echoes(server)
@@ -55,7 +55,7 @@ def test_a_server_may_be_started_and_closed_by_hand() -> None:
         connect(server.address)
 
 
-def test_a_server_serves_in_an_async_block() -> None:
+def test_a_server_works_in_an_async_with_block() -> None:
     async def main() -> halloo.Address:
         async with Server() as server:
             await asyncio.to_thread(assert_echoes, server)
@@ -77,23 +77,23 @@ def test_a_server_serves_in_an_async_block() -> None:
     ],
     ids=["address", "addresses", "fingerprint", "ca_pem", "client_context", "snapshot"],
 )
-def test_a_server_that_has_not_been_started_says_so(use: Callable[[Server], object]) -> None:
+def test_using_a_server_before_start_is_a_usage_error(use: Callable[[Server], object]) -> None:
     with pytest.raises(halloo.UsageError, match="has not been started; use it in a with block, or call start"):
         use(Server())
 
 
-def test_a_server_that_has_not_been_started_may_be_closed() -> None:
+def test_a_server_may_be_closed_before_start() -> None:
     Server().close()
 
 
-def test_a_server_is_started_once() -> None:
+def test_a_server_cannot_be_started_twice() -> None:
     with Server() as server, pytest.raises(halloo.UsageError, match="has been started before; make another Server"):
         server.start()
     with pytest.raises(halloo.UsageError, match="has been started before"):
         server.start()
 
 
-def test_a_server_that_could_not_start_may_be_started_later() -> None:
+def test_a_server_that_failed_to_start_may_be_started_later() -> None:
     with halloo.listen("127.0.0.1:0") as listener:
         server = Server(listener.address)
         with pytest.raises(halloo.AddressInUse):
@@ -102,44 +102,44 @@ def test_a_server_that_could_not_start_may_be_started_later() -> None:
         assert_echoes(server)
 
 
-def test_a_server_can_be_asked_for_its_address_and_counts_after_its_end() -> None:
+def test_the_address_and_snapshot_are_available_after_close() -> None:
     with Server() as server:
         assert_echoes(server)
         address = server.address
     assert (server.address, server.snapshot().received_bytes) == (address, 5)
 
 
-def test_clients_of_several_servers_are_apart() -> None:
+def test_several_servers_are_independent() -> None:
     with Server(respond=bytes.upper) as one, Server() as other, connect(one.address) as client:
         client.send(b"hello\n")
-        assert client.receive_line(timeout=PATIENCE) == b"HELLO\n"
+        assert client.receive_line(timeout=TIMEOUT) == b"HELLO\n"
         assert_echoes(other)
 
 
-def test_close_answers_what_the_client_has_sent() -> None:
+def test_close_answers_data_already_sent() -> None:
     size = 4 << 20
-    with Server(drain=PATIENCE) as server, connect(server.address) as client, ThreadPoolExecutor(2) as pool:
-        sending = pool.submit(client.send, bytes(size), timeout=PATIENCE)
-        client.receive_exactly(1, timeout=PATIENCE)
+    with Server(drain=TIMEOUT) as server, connect(server.address) as client, ThreadPoolExecutor(2) as pool:
+        sending = pool.submit(client.send, bytes(size), timeout=TIMEOUT)
+        client.receive_exactly(1, timeout=TIMEOUT)
         closing = pool.submit(server.close)
-        assert client.receive_exactly(size - 1, timeout=PATIENCE) == bytes(size - 1)
+        assert client.receive_exactly(size - 1, timeout=TIMEOUT) == bytes(size - 1)
         sending.result()
         client.close()
         closing.result()
 
 
 @pytest.mark.parametrize("clients", ["closed", "idle"])
-def test_close_does_not_wait_for_clients_that_are_owed_nothing(clients: str) -> None:
-    server = Server(drain=PATIENCE).start()
+def test_close_does_not_wait_for_clients_without_pending_data(clients: str) -> None:
+    server = Server(drain=TIMEOUT).start()
     connected = [connect(server.address) for _ in range(3)]
     for client in connected:
         client.send(b"hello")
         client.receive_exactly(5)
         if clients == "closed":
             client.close()
-    began = time.monotonic()
+    start = time.monotonic()
     server.close()
-    assert time.monotonic() - began < PATIENCE / 4
+    assert time.monotonic() - start < TIMEOUT / 4
     for client in connected:
         client.close()
 
@@ -148,32 +148,32 @@ def test_drain_bounds_the_wait_for_a_client_that_does_not_read() -> None:
     with Server(drain=0.1) as server, connect(server.address) as client:
         with pytest.raises(halloo.TimedOut):
             client.send(bytes(64 << 20), timeout=0.1)
-        began = time.monotonic()
+        start = time.monotonic()
         server.close()
-        assert time.monotonic() - began < PATIENCE / 4
+        assert time.monotonic() - start < TIMEOUT / 4
 
 
 # Certificates.
 
 
-def test_clients_may_verify_the_certificate_by_its_fingerprint(secure: Server) -> None:
-    assert_echoes(secure, ClientTLS(fingerprint=secure.fingerprint))
+def test_clients_can_verify_the_certificate_by_its_fingerprint(tls_server: Server) -> None:
+    assert_echoes(tls_server, ClientTLS(fingerprint=tls_server.fingerprint))
 
 
-def test_clients_may_verify_the_certificate_by_its_pem(secure: Server, tmp_path: Path) -> None:
-    (tmp_path / "ca.pem").write_bytes(secure.ca_pem or b"")
+def test_clients_can_verify_the_certificate_by_its_pem(tls_server: Server, tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_bytes(tls_server.ca_pem or b"")
     context = ssl.create_default_context(cafile=str(tmp_path / "ca.pem"))
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    assert_echoes(secure, context)
+    assert_echoes(tls_server, context)
 
 
-def test_a_client_context_trusts_the_server_and_no_other(secure: Server) -> None:
-    assert_echoes(secure, secure.client_context())
+def test_a_client_context_trusts_the_server_and_no_other(tls_server: Server) -> None:
+    assert_echoes(tls_server, tls_server.client_context())
     with Server("tls://localhost:0") as other, pytest.raises(halloo.Untrusted):
-        connect(other.address, tls=secure.client_context())
+        connect(other.address, tls=tls_server.client_context())
 
 
-def test_a_certificate_of_files_is_the_one_in_the_file(folder: Path) -> None:
+def test_ca_pem_is_the_certificate_in_the_file(folder: Path) -> None:
     with Server("tls://localhost:0", tls=ServerTLS(cert=folder / "cert.pem", key=folder / "key.pem")) as server:
         assert server.ca_pem == (folder / "cert.pem").read_bytes()
         assert_echoes(server, ClientTLS(ca=folder / "ca.pem"))
@@ -192,7 +192,7 @@ def server_context(folder: Path) -> ssl.SSLContext:
     return context
 
 
-def test_either_side_takes_an_ssl_context(folder: Path) -> None:
+def test_both_sides_accept_an_ssl_context(folder: Path) -> None:
     with Server("tls://localhost:0", tls=server_context(folder)) as server:
         assert_echoes(server, ssl.create_default_context(cafile=str(folder / "ca.pem")))
         assert (server.fingerprint, server.ca_pem) == (None, None)
