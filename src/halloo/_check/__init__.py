@@ -1,1 +1,1 @@
-"""The conformance cases as data, the runner, and the instrumented server for checking clients."""
+"""Test echo servers and clients: the cases, what runs them, the diagnoses and the reports."""

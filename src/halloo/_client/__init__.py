@@ -1,1 +1,1 @@
-"""Commands: a function for each, and the frozen report that it returns."""
+"""The client commands connect, send, receive and demo: a function each, and the frozen report that it returns."""

@@ -1,1 +1,1 @@
-"""Mechanism: the only place with descriptors, processes, clocks and randomness."""
+"""Sockets: connect, listen, connections, datagrams, TLS, signals, and errors of the system put into words."""

@@ -1,1 +1,1 @@
-"""Output shared by the commands: JSON, files and terminal lines."""
+"""What several jobs share for their output: JSON and files."""

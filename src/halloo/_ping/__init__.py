@@ -1,1 +1,1 @@
-"""Measure an echo from the client's side."""
+"""Measure an echo server from the client: probes, counters, schedule, report."""
