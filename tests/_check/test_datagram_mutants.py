@@ -39,7 +39,7 @@ SMALL = "the buffer is too small for a datagram"
 MUTANTS = {
     "replies_to_broadcasts": Expected("U18", ANY_SOURCE),
     "sends_broadcasts": Expected("U17", ANY_SOURCE),
-    "replies_from_wrong_address": Expected("U10", "the answer leaves from another address than was check_module"),
+    "replies_from_wrong_address": Expected("U10", "the reply is sent from a different address"),
     "replies_to_multicast_sources": Expected("U17", ANY_SOURCE),
     "replies_to_its_copies": Expected("U15", ANY_SOURCE),
     "replies_to_itself": Expected("U13 U15", ANY_SOURCE),
