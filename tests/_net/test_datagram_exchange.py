@@ -44,10 +44,6 @@ def silent() -> Iterator[tuple[DatagramConnection, socket.socket]]:
         yield connection, peer
 
 
-def echo_one(peer: socket.socket) -> None:
-    peer.sendto(*peer.recvfrom(65536))
-
-
 def numbers(count: int) -> list[bytes]:
     return [b"%d" % number for number in range(count)]
 

@@ -106,7 +106,7 @@ def _places(address: Address) -> list[tuple[int, str]]:
 
 def _open(family: int, address: Address, chosen: Options) -> socket.socket:
     kind = socket.SOCK_DGRAM if address.scheme == "udp" else socket.SOCK_STREAM
-    sock = socket.socket(socket.AF_INET6 if family == 6 else socket.AF_INET, kind)  # noqa: PLR2004
+    sock = socket.socket(socket.AF_INET6 if family == 6 else socket.AF_INET, kind)  # noqa: PLR2004 - IPv6
     try:
         if kind == socket.SOCK_DGRAM:
             enlarge_buffers(sock)

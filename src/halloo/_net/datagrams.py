@@ -25,7 +25,7 @@ QUEUE = 8 << 20  # bytes asked for, each way; the kernel takes it down to net.co
 RESENT = 64  # datagrams kept, to be sent again to the next address of the name if the first refuses
 _SO_MEMINFO, _DROPS, _MEMINFO = 55, 8, struct.Struct("9I")  # of Linux: SK_MEMINFO_DROPS, and all up to it
 IP_PKTINFO = getattr(socket, "IP_PKTINFO", 8)  # Linux's number; the module has a name for it since Python 3.14
-PeerName = tuple[str, int] | tuple[str, int, int, int]
+IpPeer = tuple[str, int] | tuple[str, int, int, int]
 Place = tuple[int, tuple[str | int, ...]]  # a family and a socket address of it
 Prepare = Callable[[socket.socket], object]  # what is done to a socket before it connects
 
@@ -215,7 +215,7 @@ class DatagramListener:
     def __init__(self, sock: socket.socket) -> None:
         """Use a socket, which stays the caller's to close."""
         self._sock = sock
-        self.datagrams: deque[tuple[bytes, PeerName]] = deque()  # received, of senders without a connection
+        self.datagrams: deque[tuple[bytes, IpPeer]] = deque()  # received, of senders without a connection
 
     def accept(self) -> DatagramConnection | None:
         """Make a connection with the first sender, on the same port; None when there is none."""
@@ -233,7 +233,7 @@ class DatagramListener:
             return DatagramConnection(sock, Address("udp", *peer[:2]), queued=self._take_from(peer))
         return None
 
-    def _take_from(self, peer: PeerName) -> list[bytes]:
+    def _take_from(self, peer: IpPeer) -> list[bytes]:
         datagrams, self.datagrams = self.datagrams, deque(item for item in self.datagrams if item[1] != peer)
         return [data for data, sender in datagrams if sender == peer]
 

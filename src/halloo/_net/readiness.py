@@ -44,7 +44,7 @@ def run_steps(steps: Steps[Result]) -> Result:
             left, sockets = seconds_until(awaited.until_ns), [awaited.socket]
             awaited = steps.send(bool(_until([], sockets, left) if awaited.writing else _until(sockets, [], left)))
     except StopIteration as end:
-        return end.value  # type: ignore[no-any-return]
+        return end.value  # type: ignore[no-any-return]  # StopIteration has no type parameter
     finally:
         steps.close()
 

@@ -110,7 +110,7 @@ class ProbeConnection:
         try:
             self._awaited = steps.send(ready)  # type: ignore[arg-type]  # None begins
         except StopIteration as over:
-            return over.value  # type: ignore[no-any-return]
+            return over.value  # type: ignore[no-any-return]  # StopIteration has no type parameter
         self._steps = steps
         return None
 

@@ -80,8 +80,8 @@ class MtuSweep:
         """Return the result so far: `largest_bytes` is None if not even the smallest probe was echoed."""
         return replace(
             self._target,
-            **self._connection.describe(),  # type: ignore[arg-type]
-            **{name: self._counts[name] for name in COUNTERS},  # type: ignore[arg-type]
+            **self._connection.describe(),  # type: ignore[arg-type]  # fields of TargetReport by name
+            **{name: self._counts[name] for name in COUNTERS},  # type: ignore[arg-type]  # as above
             errors=dict(self._errors),
             failure=None if self._counts["received"] else self._failure,
             clock="kernel" if self._connection.kernel_timestamps else "user",

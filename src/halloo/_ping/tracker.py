@@ -206,7 +206,7 @@ class ProbeTracker:
             self._kernel, self._kernel_current = _merge(self._kernel, self._kernel_current), None
 
     def update_target(self, **fields: object) -> None:
-        self.target = replace(self.target, **fields)  # type: ignore[arg-type]
+        self.target = replace(self.target, **fields)  # type: ignore[arg-type]  # by name
 
     def report(self, *, histogram: bool = False) -> TargetReport:
         """Return the results so far; `histogram` includes all round trips, which may be many."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from halloo._core.framing import FRAMERS, Framer
+from halloo._net.datagrams import IpPeer
 from halloo.errors import HallooError
 
 if TYPE_CHECKING:
@@ -22,9 +23,7 @@ log = logging.getLogger("halloo")
 
 
 Respond = Callable[[bytes], bytes | None]  # the answer to a message; None is no answer
-PeerName = (
-    tuple[str, int] | tuple[str, int, int, int] | str
-)  # as accept(2) reports it; of a Unix socket, its name or ""
+PeerName = IpPeer | str  # as accept(2) reports it; of a Unix socket, its name or ""
 
 
 class Handler(Protocol):

@@ -59,7 +59,7 @@ class HttpHandler:
             return 404, "text/plain", f"available: {', '.join(self._pages)}\n".encode(), method == "HEAD"
         return 200, *page(), method == "HEAD"
 
-    def _answer(self, loop: Loop, fd: int, code: int, content_type: str, body: bytes, head_only: bool) -> None:  # noqa: PLR0917
+    def _answer(self, loop: Loop, fd: int, code: int, content_type: str, body: bytes, head_only: bool) -> None:  # noqa: PLR0917 - what `_page` returns
         head = (
             f"HTTP/1.1 {code} {REASONS[code]}\r\n"
             f"Content-Type: {content_type}\r\n"

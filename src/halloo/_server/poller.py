@@ -189,7 +189,7 @@ def queued_bytes(fd: int) -> int:
     """Count a connection's unread and unacknowledged bytes in the kernel (tcp(7)); 0 if it does not report them."""
     try:
         import fcntl  # noqa: PLC0415 - Windows has neither
-        import termios  # noqa: PLC0415
+        import termios  # noqa: PLC0415 - as above
     except ImportError:
         return 0
     total = 0

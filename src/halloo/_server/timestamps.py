@@ -21,7 +21,7 @@ from halloo._server.poller import Epoll, Poller, default_poller
 from halloo._server.run_window import ReceiveWindows
 
 if TYPE_CHECKING:
-    from halloo._net.datagrams import PeerName
+    from halloo._net.datagrams import IpPeer
     from halloo._server.acceptor import Endpoint
     from halloo._server.tcp import Loop
     from halloo._server.udp import Ancillary, Receive
@@ -62,7 +62,7 @@ class ProbeTimestamper:
         """Have the kernel report receive times, and remove them from the ancillary data that `receive` returns."""
         socket_options.stamps(sock)
 
-        def read(buffers: list[memoryview], room: int) -> "tuple[int, Sequence[Ancillary], int, PeerName]":
+        def read(buffers: list[memoryview], room: int) -> "tuple[int, Sequence[Ancillary], int, IpPeer]":
             length, notes, flags, peer = receive(buffers, room)
             self.received_ns = socket_options.timestamp([*notes]) or 0
             return length, [note for note in notes if note[:2] != _KERNEL_TIME], flags, peer

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from halloo._net.binding import EVERYWHERE
 from halloo._net.bpf import break_loops
-from halloo._net.datagrams import DATAGRAM_ROOM, IP_PKTINFO, PeerName, request_destination
+from halloo._net.datagrams import DATAGRAM_ROOM, IP_PKTINFO, IpPeer, request_destination
 from halloo._server import connections as states
 from halloo._server.udp_policy import UdpPolicy
 
@@ -56,7 +56,7 @@ log = logging.getLogger("halloo")
 Ancillary = tuple[int, int, bytes]  # level, type and data, as in recvmsg(2)
 ReplyControl = tuple[list[Ancillary], int, str | None]
 _NO_CONTROL: ReplyControl = ([], 0, None)
-Receive = Callable[[list[memoryview], int], tuple[int, Sequence[Ancillary], int, PeerName]]
+Receive = Callable[[list[memoryview], int], tuple[int, Sequence[Ancillary], int, IpPeer]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class DatagramEcho:
         self._loop = loop
         self._max_datagram = loop.limits.max_bytes or DATAGRAM_ROOM
         self._buffer = memoryview(bytearray(DATAGRAM_ROOM))
-        self._recent_peers: dict[PeerName, None] | None = {} if loop.observer else None
+        self._recent_peers: dict[IpPeer, None] | None = {} if loop.observer else None
         self._new_peers, self._second_end = 0, 0.0
         self._next_refusal: dict[str, float] = {}  # refusal -> when it may be reported again
         own_ports = {endpoint.sock.getsockname()[1] for endpoint in endpoints}
@@ -171,7 +171,12 @@ class DatagramEcho:
         counters[states.MESSAGES] += answers
 
     def _echo_separately(
-        self, endpoint: DatagramEndpoint, data: memoryview, control: Sequence[Ancillary], segment: int, peer: PeerName
+        self,
+        endpoint: DatagramEndpoint,
+        data: memoryview,
+        control: Sequence[Ancillary],
+        segment: int,
+        peer: IpPeer,
     ) -> None:
         control = [item for item in control if item[:2] != _SEGMENTED]
         for start in range(0, len(data) or 1, segment or DATAGRAM_ROOM):
@@ -206,7 +211,7 @@ class DatagramEcho:
         name = errno.errorcode.get(error.errno or 0, "other")
         self._loop.table.count(name, datagrams)
 
-    def _refuse(self, endpoint: DatagramEndpoint, data: memoryview, segment: int, peer: PeerName, reason: str) -> None:
+    def _refuse(self, endpoint: DatagramEndpoint, data: memoryview, segment: int, peer: IpPeer, reason: str) -> None:
         """Count the datagrams of a read that are not answered, and report the refusal unless one was just reported."""
         now = self._loop.clock()
         self._loop.table.count(reason, -(-len(data) // segment) if segment else 1)
@@ -216,7 +221,7 @@ class DatagramEcho:
             self._next_refusal[reason] = now + REFUSAL_INTERVAL
             self._loop.observer.refused(peer, reason)
 
-    def _report_peer(self, peer: PeerName, now: float) -> None:
+    def _report_peer(self, peer: IpPeer, now: float) -> None:
         """Report a sender that was not seen recently."""
         assert self._recent_peers is not None  # noqa: S101 - there is an observer
         if len(self._recent_peers) >= MAX_RECENT_PEERS:
