@@ -2,7 +2,6 @@
 
 import math
 from fractions import Fraction
-from itertools import pairwise
 
 import pytest
 from hypothesis import example, given
@@ -115,37 +114,3 @@ def test_the_buckets_have_all_values_in_order(numbers: list[int]) -> None:
 def test_memory_is_bounded_by_the_significant_bits() -> None:
     assert len(Histogram(range(0, 1 << 30, 9973)).buckets()) <= (1 << 14) * 16 + (1 << 15)
     assert len(Histogram(range(1 << 20, (1 << 20) + 10_000)).buckets()) <= 10_000 // 64 + 1
-
-
-# Steps between values.
-
-
-@given(st.lists(st.tuples(st.integers(0, HOUR), st.integers(1, 2)), min_size=1))
-def test_steps_are_between_consecutive_numbers(gaps: list[tuple[int, int]]) -> None:
-    latency, number, numbered = Histogram(), 0, []
-    for value, gap in gaps:
-        number += gap
-        latency.record(value, number)
-        numbered.append((number, value))
-    steps = [abs(b - a) for (one, a), (other, b) in pairwise(numbered) if other == one + 1]
-    jitter = 0.0
-    for step in steps:
-        jitter += (step - jitter) / 16
-    found = latency.summary()
-    assert found
-    assert found.ipdv_ns == (round(sum(steps) / len(steps)) if steps else None)
-    assert found.jitter_rfc3550_ns == (round(jitter) if steps else None)
-
-
-def test_values_without_numbers_make_no_steps() -> None:
-    found = summary_of(1, 2, 3)
-    assert (found.ipdv_ns, found.jitter_rfc3550_ns) == (None, None)
-
-
-def test_a_value_out_of_order_makes_no_step() -> None:
-    latency = Histogram()
-    for number, value in ((0, 100), (2, 900), (1, 100), (3, 100)):
-        latency.record(value, number)
-    found = latency.summary()
-    assert found
-    assert found.ipdv_ns is None

@@ -1,34 +1,28 @@
 """Sample reports: a good target, one with every finding, a silent one, and several compared."""
 
-from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from halloo._core.histogram import Histogram, Summary
 from halloo._ping.counters import DirectionalLoss, Outage
 from halloo._ping.report import Generator, Kernel, PingReport, ProbeEvent, TargetReport, TimestampReport
+from halloo._ping.variation import DelayVariation, Variation
 
 US, MS, SECOND = 1_000, 1_000_000, 1_000_000_000
 START = 1_767_323_045_123_456_789  # 2026-01-02 03:04:05 UTC
 HOSTILE = "\x1b[31m\x00\x07\r\u202e [red]"
 
 
-def latency(values: Iterable[int]) -> Histogram:
-    """Record consecutive values."""
-    found = Histogram()
-    for number, value in enumerate(values):
-        found.record(value, number)
-    return found
-
-
 def summary_of(*values: int) -> Summary:
-    """Summarise values."""
-    found = latency(values).summary()
+    """Summarise the round trips of consecutive probes."""
+    found, variation = Histogram(values).summary(), Variation()
+    for number, value in enumerate(values):
+        variation.record(number, value, number)
     assert found
-    return found
+    return replace(found, **asdict(variation.result()))
 
 
-TEN = latency([80 * US, 81 * US, 82 * US, 83 * US, 84 * US, 84 * US, 85 * US, 86 * US, 87 * US, 130 * US])
-MANY = latency([(80 + number % 40) * US for number in range(20_000)])
+TEN = [80 * US, 81 * US, 82 * US, 83 * US, 84 * US, 84 * US, 85 * US, 86 * US, 87 * US, 130 * US]
+MANY = [(80 + number % 40) * US for number in range(20_000)]
 KERNEL = Kernel(41_200, 84_000, 12_000, retransmits=0, lost=0, window_segments=10, mss=1448)
 
 GOOD = TargetReport(
@@ -39,13 +33,13 @@ GOOD = TargetReport(
     sent=10,
     received=10,
     clock="kernel",
-    round_trip=TEN.summary(),
+    round_trip=summary_of(*TEN),
     phases={"resolve": summary_of(210 * US), "connect": summary_of(41 * US), "first": summary_of(130 * US)},
     kernel=KERNEL,
     floor_ns=41_200,
     dscp=0,
     ttl=64,
-    histogram=tuple(TEN.buckets()),
+    histogram=tuple(Histogram(TEN).buckets()),
 )
 OUTAGES = (
     Outage(START + 60 * SECOND, START + 64 * SECOND, 40),
@@ -65,14 +59,19 @@ BAD = TargetReport(
     corrupt=1,
     stray=4,
     errors={"refused": 7},
-    round_trip=MANY.summary(),
+    round_trip=summary_of(*MANY),
     phases={
         "resolve": summary_of(2 * MS, 3 * MS),
         "connect": summary_of(MS, 50 * MS, 60 * MS),
         "first": summary_of(80 * US, 90 * US),
     },
     timestamps=TimestampReport(
-        summary_of(3 * US, 4 * US), DirectionalLoss(3, 2, 9, 1), summary_of(40 * US), summary_of(44 * US)
+        summary_of(3 * US, 4 * US),
+        DirectionalLoss(3, 2, 9, 1),
+        forward=summary_of(40 * US),
+        reverse=summary_of(44 * US),
+        forward_variation=DelayVariation(2 * US, US),
+        reverse_variation=DelayVariation(3 * US, US),
     ),
     outages=OUTAGES,
     outage_count=2,
@@ -81,7 +80,7 @@ BAD = TargetReport(
     ttl=3,
     largest_bytes=1472,
     path_mtu=1500,
-    histogram=tuple(MANY.buckets()),
+    histogram=tuple(Histogram(MANY).buckets()),
 )
 REFUSAL = (
     "nothing is listening on localhost:9 (connection refused); start a server there with: halloo serve localhost:9"

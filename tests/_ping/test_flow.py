@@ -29,7 +29,8 @@ from halloo._ping.flow import (
 )
 from halloo._ping.prober import read_clocks
 from halloo._ping.report import Kernel, TargetReport
-from halloo._ping.tracker import Instant, ProbeTracker
+from halloo._ping.round_trip import Instant
+from halloo._ping.tracker import ProbeTracker
 from halloo._server.server import Server
 from halloo.errors import IncompleteRead, LocalError, PeerError, Refused, Reset, UsageError
 from tests.kernel_timestamps import kernel_timestamps

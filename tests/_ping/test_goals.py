@@ -5,22 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from halloo._core.histogram import Histogram, Summary
 from halloo._ping.counters import Outage
 from halloo._ping.goals import COUNTS, TIMES, goal, missed
 from halloo._ping.report import TargetReport, TimestampReport
 from halloo.errors import UnitError, UsageError
+from tests._ping.sample_reports import summary_of
 
 MS = 1_000_000
-
-
-def summary_of(*values: int) -> Summary:
-    latency = Histogram()
-    for number, value in enumerate(values):
-        latency.record(value, number)
-    found = latency.summary()
-    assert found
-    return found
 
 
 TARGET = TargetReport(

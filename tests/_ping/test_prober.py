@@ -26,8 +26,9 @@ from halloo._ping.counters import DirectionalLoss
 from halloo._ping.flow import ConnectOptions, Flow, ProbeConnection
 from halloo._ping.prober import ERROR_PAUSE, MIN_STRAGGLER_WAIT, SPIN_BEFORE, Prober
 from halloo._ping.report import ProbeEvent, TargetReport
+from halloo._ping.round_trip import Instant
 from halloo._ping.schedule import Schedule
-from halloo._ping.tracker import Instant, ProbeTracker
+from halloo._ping.tracker import ProbeTracker
 from halloo._server.server import Server
 from halloo.errors import UnknownHost, UsageError
 from tests.kernel_timestamps import kernel_timestamps

@@ -4,6 +4,7 @@ from datetime import UTC, timedelta, timezone
 import pytest
 
 from halloo._ping.counters import DirectionalLoss, Outage
+from halloo._ping.one_way import CLOCK_SET
 from halloo._ping.remarks import (
     MAX_LISTED_OUTAGES,
     counts_text,
@@ -15,6 +16,7 @@ from halloo._ping.remarks import (
     wall_clock,
 )
 from halloo._ping.report import Generator, Kernel, ProbeEvent, TimestampReport
+from halloo._ping.variation import DelayVariation
 from tests._ping.sample_reports import (
     BAD,
     EVENTS,
@@ -75,6 +77,16 @@ def test_refused_probes_are_listed_apart() -> None:
 
 def test_one_way_times_have_a_condition() -> None:
     assert dict(findings(BAD))["one way"] == "forward 40.0us, reverse 44.0us (medians, if both clocks agree)"
+    withheld = TimestampReport(
+        summary_of(1),
+        None,
+        withheld=CLOCK_SET,
+        forward_variation=DelayVariation(2_000),
+        reverse_variation=DelayVariation(30),
+    )
+    notes = [*findings(replace(BAD, timestamps=withheld))]
+    assert ("one way", "times are withheld: the clock of this machine was set during the run") in notes
+    assert ("ipdv", "forward 2.00us, reverse 30ns (means, even if the clocks disagree)") in notes
     assert "one way" not in dict(findings(replace(BAD, timestamps=TimestampReport(summary_of(1), None))))
 
 

@@ -19,6 +19,7 @@ from halloo._ping.report import (
     event_dict,
     summary_dict,
 )
+from halloo._ping.variation import DelayVariation
 
 OUTAGE = Outage(start_ns=100, end_ns=350, probes=3, over=False)
 
@@ -62,7 +63,13 @@ FULL = target(
     phases={name: summary_of(5, 6) for name in PHASES},
     kernel=Kernel(min_rtt_ns=900, rtt_ns=1000),
     floor_ns=900,
-    timestamps=TimestampReport(summary_of(50), DirectionalLoss(1, 1, 0, 0), forward=summary_of(7), reverse=None),
+    timestamps=TimestampReport(
+        summary_of(50),
+        DirectionalLoss(1, 1, 0, 0),
+        forward=summary_of(7),
+        withheld="clocks",
+        reverse_variation=DelayVariation(5, 6),
+    ),
     outages=(OUTAGE,),
     outage_count=1,
     longest_outage=OUTAGE,
@@ -156,6 +163,11 @@ def test_a_target_has_all_fields_in_json() -> None:
     assert {field.name for field in dataclasses.fields(TargetReport)} - found.keys() <= {"histogram"}
     assert found["timestamps"]["lost"] == {"forward": 1, "reverse": 1, "refused": 0, "unknown": 0}
     assert found["timestamps"]["one_way_if_clocks_agree"]["forward"]["p50_ns"] == 7
+    assert found["timestamps"]["one_way_withheld"] == "clocks"
+    assert found["timestamps"]["one_way_variation"] == {
+        "forward": {"ipdv_ns": None, "jitter_rfc3550_ns": None},
+        "reverse": {"ipdv_ns": 5, "jitter_rfc3550_ns": 6},
+    }
     assert found["longest_outage"] == {"start_ns": 100, "end_ns": 350, "length_ns": 250, "probes": 3, "over": False}
     assert found["kernel"]["min_rtt_ns"] == 900
     assert list(found["phases"]) == list(PHASES)

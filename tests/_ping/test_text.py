@@ -7,7 +7,20 @@ import pytest
 from halloo._core.units import Unit
 from halloo._ping.report import PingReport
 from halloo._ping.text import PingText, heading, summary
-from tests._ping.sample_reports import BAD, EVENTS, FLOWS, GOOD, LIMITED, MANY, REFUSAL, REPLY, REPORTS, SILENT, report
+from tests._ping.sample_reports import (
+    BAD,
+    EVENTS,
+    FLOWS,
+    GOOD,
+    LIMITED,
+    MANY,
+    REFUSAL,
+    REPLY,
+    REPORTS,
+    SILENT,
+    report,
+    summary_of,
+)
 
 WRAPPED = REFUSAL.replace("a server", "a\n            server")
 
@@ -37,6 +50,7 @@ clock       this program's clock: its own delays are included
 lost        15: 3 on the forward path, 2 on the reverse path, 9 refused by the
             server, 1 after the last timestamp
 one way     forward 40.0us, reverse 44.0us (medians, if both clocks agree)
+ipdv        forward 2.00us, reverse 3.00us (means, even if the clocks disagree)
 outages     2, the longest 4s
             2026-01-02 03:05:05.123 +0000 to 03:05:09.123: 4s, 40 probes
             2026-01-02 03:05:35.123 +0000 to the end: 200ms, 2 probes
@@ -103,7 +117,7 @@ def test_repeated_phases_are_columns() -> None:
 
 
 def test_flows_fit_into_eighty_columns() -> None:
-    paths = [replace(flow, round_trip=MANY.summary()) for flow in FLOWS]
+    paths = [replace(flow, round_trip=summary_of(*MANY)) for flow in FLOWS]
     table = summary(report(*paths)).splitlines()[1:6]
     assert "p99" in table[0]
     assert max(map(len, table)) <= 80

@@ -1,15 +1,20 @@
 """The tracker of one target: the outcome of each reply, and the report. Times are integers of two clocks."""
 
 from dataclasses import replace
+from fractions import Fraction
+from itertools import pairwise
+from math import ceil
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+from halloo._core.histogram import PERCENTILES
 from halloo._core.probe import HEADER_SIZE, Probes, ServerTimestamp, write_timestamp
 from halloo._ping.counters import MAX_TRACKED, DirectionalLoss
 from halloo._ping.report import Kernel, ProbeEvent, TargetReport
-from halloo._ping.tracker import Instant, ProbeTracker, kernel_delay, round_trip, wrong_share
+from halloo._ping.round_trip import Instant
+from halloo._ping.tracker import ProbeTracker, wrong_share
 
 RUN, SIZE, INDEX = 0xBEEF, 128, 3
 TIMEOUT, STEP = 5_000, 1_000
@@ -21,8 +26,8 @@ def at(steady: int, *, wall: int = WALL) -> Instant:
     return Instant(steady, steady + wall)
 
 
-def new_tracker(*, size: int = SIZE, one_connection: bool = True) -> ProbeTracker:
-    return ProbeTracker(INDEX, Probes(RUN, size), TIMEOUT, TARGET, one_connection=one_connection)
+def new_tracker(*, size: int = SIZE, one_connection: bool = True, tracked: int = MAX_TRACKED) -> ProbeTracker:
+    return ProbeTracker(INDEX, Probes(RUN, size), TIMEOUT, TARGET, one_connection=one_connection, tracked=tracked)
 
 
 def send(tracker: ProbeTracker, count: int = 1, *, begin: int = 0) -> list[bytes]:
@@ -391,7 +396,8 @@ def answered(tracker: ProbeTracker, probe: bytes, timestamp: ServerTimestamp, *,
 def test_a_timestamp_gives_server_time_and_one_way_times() -> None:
     tracker = new_tracker()
     (probe,) = send(tracker)
-    assert answered(tracker, probe, ServerTimestamp(WALL + 100, WALL + 130, 1, 0, 1), now=200).outcome == "reply"
+    event = answered(tracker, probe, ServerTimestamp(WALL + 100, WALL + 130, 1, 0, 1), now=200)
+    assert (event.outcome, event.forward_ns, event.server_ns, event.reverse_ns) == ("reply", 100, 30, 70)
     found = tracker.report().timestamps
     assert found
     assert found.forward
@@ -551,52 +557,75 @@ def test_the_histogram_is_optional() -> None:
     assert tracker.report(histogram=True).histogram == ((1_000, 1), (2_000, 1), (3_000, 1))
 
 
-def test_ipdv_uses_only_consecutive_probes() -> None:
-    tracker = new_tracker()
-    probes = send(tracker, 4)
-    for number, rtt_ns in ((0, 100), (1, 300), (3, 10_000)):
-        tracker.receive(probes[number], at(number * STEP + rtt_ns % TIMEOUT), None)
-    summary = tracker.report().round_trip
-    assert summary
-    assert summary.ipdv_ns == 200
+# Against a plain reference.
+
+WINDOW, DELAYS = 4, st.lists(st.integers(0, 3 * TIMEOUT), max_size=2)  # of the copies of a reply; none: lost
+MIN_ABOVE = 10
 
 
-times = st.integers(-(1 << 62), 1 << 62)
-spans = st.integers(0, 10_000)
-SENT = Instant(1_000, 50_000)
+@given(st.lists(DELAYS, max_size=40), st.sets(st.integers(0, 200)))
+@example([[n * 7 % 4_000] for n in range(40)], set())
+@example([[1_500], [200], [2_500], [], [300, 300], [5_001], [6_000], [20]], {3})
+def test_every_number_equals_that_of_a_plain_reference(trace: list[list[int]], expire_at: set[int]) -> None:
+    """Loss, duplicates, reordering, late replies, and replies after too many newer probes."""
+    tracker = new_tracker(tracked=WINDOW)
+    arrivals = [(n * STEP + delay, n, delay) for n, delays in enumerate(trace) for delay in delays]
+    moments = sorted([(n * STEP, -1, n) for n in range(len(trace))] + [(time, n, 0) for time, n, _ in arrivals])
+    probes: list[bytes] = []
+    for position, (time, number, _) in enumerate(moments):
+        if position in expire_at:
+            list(tracker.expire(at(time)))
+        if number < 0:
+            probes.append(tracker.send(at(time))[1])
+        else:
+            tracker.receive(probes[number], at(time), None)
+    list(tracker.finish(at(len(trace) * STEP + 4 * TIMEOUT)))
+
+    first: dict[int, int] = {}
+    duplicate = reordered = stray = 0
+    for time, number, delay in sorted(arrivals):
+        if number < min(time // STEP + 1, len(trace)) - WINDOW:
+            stray += 1
+        elif number in first:
+            duplicate += 1
+        else:
+            reordered += number < max(first, default=0)
+            first[number] = delay
+    timely = {number: delay for number, delay in first.items() if delay <= TIMEOUT}  # in order of arrival
+    pairs = [abs(timely[n + 1] - timely[n]) for n in timely if n + 1 in timely]
+    jitter = 0.0
+    for one, other in pairwise(timely.values()):
+        jitter += (abs(other - one) - jitter) / 16
+
+    report, ordered = tracker.report(), sorted(timely.values())
+    assert (report.received, report.late, report.lost) == (
+        len(timely),
+        len(first) - len(timely),
+        len(trace) - len(first),
+    )
+    assert (report.duplicate, report.reordered, report.stray) == (duplicate, reordered, stray)
+    assert (report.round_trip is None) == (not ordered)
+    if summary := report.round_trip:
+        assert summary.ipdv_ns == (round(sum(pairs) / len(pairs)) if pairs else None)
+        assert summary.jitter_rfc3550_ns == (round(jitter) if len(timely) > 1 else None)
+        assert (summary.min_ns, summary.max_ns, summary.median_ns) == (ordered[0], ordered[-1], rank(ordered, 50))
+        shown = {percent: rank(ordered, percent) for percent in PERCENTILES if above(ordered, percent) >= MIN_ABOVE}
+        assert summary.percentiles == shown
 
 
-def test_a_round_trip_excludes_the_time_in_the_receive_queue() -> None:
-    assert round_trip(SENT, Instant(1_900, 50_900), 50_700) == 700
+def rank(ordered: list[int], percent: float) -> int:
+    return ordered[max(ceil(len(ordered) * Fraction(str(percent)) / 100), 1) - 1]
 
 
-def test_without_a_kernel_timestamp_a_round_trip_ends_at_reading() -> None:
-    assert round_trip(SENT, Instant(1_900, 50_900), None) == 900
-    assert kernel_delay(Instant(1_900, 50_900), None) == 0
+def above(ordered: list[int], percent: float) -> Fraction:
+    return len(ordered) * (100 - Fraction(str(percent))) / 100
 
 
-@given(spans, spans, times, times)
-def test_a_clock_step_before_the_reply_arrives_changes_nothing(transit: int, delay: int, date: int, step: int) -> None:
-    sent = Instant(1_000, date)
-    read = Instant(1_000 + transit + delay, date + transit + delay + step)
-    assert round_trip(sent, read, date + transit + step) == (transit if transit > 0 else delay)
-
-
-@given(spans, spans, times)
-def test_a_clock_step_before_reading_is_bounded_by_the_time_in_the_queue(transit: int, delay: int, step: int) -> None:
-    sent = Instant(1_000, 50_000)
-    read = Instant(1_000 + transit + delay, 50_000 + transit + delay + step)
-    assert 0 <= round_trip(sent, read, 50_000 + transit) <= transit + delay
-
-
-@given(times, times, times, times, st.none() | times)
-def test_a_round_trip_is_between_zero_and_the_steady_clock_difference(
-    sent: int, sent_wall: int, read: int, read_wall: int, kernel: int | None
-) -> None:
-    rtt_ns = round_trip(Instant(sent, sent_wall), Instant(read, read_wall), kernel)
-    assert 0 <= rtt_ns <= max(read - sent, 0)
-
-
-@given(times, times)
-def test_the_kernel_delay_is_not_negative(read: int, kernel: int) -> None:
-    assert kernel_delay(Instant(0, read), kernel) >= 0
+def test_delays_in_memory_do_not_grow_with_the_probes_sent() -> None:
+    tracker = new_tracker(size=37, tracked=WINDOW)
+    for number in range(2_000):
+        now = number * STEP
+        _, probe = tracker.send(at(now))
+        if number % 3:
+            tracker.receive(probe, at(now + 9), None)
+    assert tracker.kept <= 3 * WINDOW

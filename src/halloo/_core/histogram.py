@@ -13,15 +13,14 @@ from dataclasses import dataclass
 SIGNIFICANT_BITS = 15  # kept of each value
 PERCENTILES = (50.0, 75.0, 90.0, 95.0, 99.0, 99.9, 99.99)
 MIN_ABOVE = 10  # a percentile with fewer samples above it is not reported
-_SMOOTHING = 16  # RFC 3550, 6.4.1
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
     """The distribution of values, in nanoseconds.
 
-    `percentiles` has only those of PERCENTILES with MIN_SAMPLES_ABOVE values above them. `mdev` is the standard
-    deviation, as in ping; `ipdv` the mean difference between consecutive values (RFC 3393); `jitter` that of RFC 3550.
+    `percentiles` has only those of PERCENTILES with MIN_ABOVE values above them. `mdev` is the standard deviation, as
+    in ping. `ipdv` (RFC 3393) and `jitter` (RFC 3550) depend on the order of the values, so a histogram sets neither.
     """
 
     count: int
@@ -40,23 +39,17 @@ class Summary:
 
 
 class Histogram:
-    """Counts of values in buckets, with running minimum, maximum, sums and jitter."""
+    """Counts of values in buckets, with running minimum, maximum and sums."""
 
     def __init__(self, values: Iterable[int] = ()) -> None:
         self._counts: dict[int, int] = {}
         self.count = self._total = self._squares = self._max = 0
         self._min: int | None = None
-        self._last: tuple[int, int] | None = None
-        self._steps = self._step_total = 0
-        self._jitter = 0.0
         for value in values:
             self.record(value)
 
-    def record(self, value: int, number: int | None = None) -> None:
-        """Add a value; a negative one counts as 0.
-
-        `number` is its probe's: ipdv and jitter use only values of consecutive probes.
-        """
+    def record(self, value: int) -> None:
+        """Add a value; a negative one counts as 0."""
         value = max(value, 0)
         shift = max(value.bit_length() - SIGNIFICANT_BITS, 0)
         bucket = value >> shift << shift
@@ -67,13 +60,6 @@ class Histogram:
         self._max = max(self._max, value)
         if self._min is None or value < self._min:
             self._min = value
-        if number is not None:
-            if self._last and self._last[0] == number - 1:
-                step = abs(value - self._last[1])
-                self._steps += 1
-                self._step_total += step
-                self._jitter += (step - self._jitter) / _SMOOTHING
-            self._last = number, value
 
     @property
     def max(self) -> int:
@@ -99,8 +85,6 @@ class Histogram:
             mdev_ns=round(math.sqrt(variance) / self.count),
             median_ns=found[50.0],
             percentiles={percent: found[percent] for percent in reportable},
-            ipdv_ns=round(self._step_total / self._steps) if self._steps else None,
-            jitter_rfc3550_ns=round(self._jitter) if self._steps else None,
         )
 
     def percentiles(self, percents: Iterable[float]) -> dict[float, int]:

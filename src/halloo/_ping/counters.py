@@ -36,16 +36,17 @@ class Outage:
 class ProbeCounters:
     """The probes of one target, numbered from 0 in the order of sending."""
 
-    def __init__(self, timeout_ns: int) -> None:
-        """Count a probe as lost after `timeout_ns`; a reply after that makes it late."""
+    def __init__(self, timeout_ns: int, *, tracked: int = MAX_TRACKED) -> None:
+        """Count a probe as lost after `timeout_ns`, or `tracked` newer probes; a reply after that makes it late."""
         self._timeout = timeout_ns
+        self._tracked = tracked
         self.sent = self.received = self.late = self.duplicate = self.reordered = 0
         self.timed_out = 0  # without a reply within the timeout, late ones included
         self._marked_lost = 0  # late ones included
         self.outages: list[Outage] = []
         self.outage_count = 0
         self.longest_outage: Outage | None = None
-        self._states = bytearray(MAX_TRACKED)
+        self._states = bytearray(tracked)
         self._times: dict[int, int] = {}  # when each unsettled probe was sent
         self._settled = 0  # all probes before this one are answered or lost
         self._highest = -1
@@ -65,18 +66,18 @@ class ProbeCounters:
     def send(self, now_ns: int) -> int:
         """Count a probe that is about to be sent, and return its number."""
         number = self.sent
-        if self.fail(number - MAX_TRACKED):  # its slot is needed
-            self._evicted.append(number - MAX_TRACKED)
+        if self.fail(number - self._tracked):  # its slot is needed
+            self._evicted.append(number - self._tracked)
         self.sent += 1
-        self._states[number % MAX_TRACKED] = _PENDING
+        self._states[number % self._tracked] = _PENDING
         self._times[number] = now_ns
         return number
 
     def receive(self, number: int, now_ns: int) -> tuple[Arrival, bool]:
         """Classify a reply, and tell whether a later probe was answered before (reordering as in RFC 4737)."""
-        if not self.sent - MAX_TRACKED <= number < self.sent or number < 0:
+        if not self.sent - self._tracked <= number < self.sent or number < 0:
             return "unknown", False
-        slot = number % MAX_TRACKED
+        slot = number % self._tracked
         if self._states[slot] in (_ANSWERED, _LATE):
             self.duplicate += 1
             return "duplicate", False
@@ -97,7 +98,7 @@ class ProbeCounters:
 
     def fail(self, number: int) -> bool:
         """Mark a pending probe as lost at once: sending failed or its connection ended. Return whether it was."""
-        if was_pending := number >= self._settled and self._states[number % MAX_TRACKED] == _PENDING:
+        if was_pending := number >= self._settled and self._states[number % self._tracked] == _PENDING:
             self._mark_lost(number)
         return was_pending
 
@@ -112,7 +113,12 @@ class ProbeCounters:
 
     def outstanding(self) -> list[int]:
         """Return the numbers of the pending probes."""
-        return [number for number in self._times if self._states[number % MAX_TRACKED] == _PENDING]
+        return [number for number in self._times if self._states[number % self._tracked] == _PENDING]
+
+    @property
+    def settled(self) -> int:
+        """The number of the oldest pending probe: all before it are answered or lost."""
+        return self._settled
 
     @property
     def oldest_sent_ns(self) -> int | None:
@@ -138,12 +144,12 @@ class ProbeCounters:
         return evicted
 
     def _mark_lost(self, number: int) -> None:
-        self._states[number % MAX_TRACKED] = _LOST
+        self._states[number % self._tracked] = _LOST
         self._marked_lost += 1
         self._settle()
 
     def _settle(self) -> None:
-        while self._settled < self.sent and (state := self._states[self._settled % MAX_TRACKED]) != _PENDING:
+        while self._settled < self.sent and (state := self._states[self._settled % self._tracked]) != _PENDING:
             sent_ns = self._times.pop(self._settled)
             if state == _ANSWERED:
                 if self._failing:

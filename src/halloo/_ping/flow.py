@@ -20,7 +20,8 @@ from halloo._net.readiness import Awaited, Steps
 from halloo._net.socket_options import SocketOptions, effective, path_mtu
 from halloo._ping.reply_parser import ReplyParser
 from halloo._ping.report import Kernel
-from halloo._ping.tracker import Instant, ProbeTracker
+from halloo._ping.round_trip import Instant
+from halloo._ping.tracker import ProbeTracker
 from halloo.errors import HallooError, IncompleteRead, LocalError, PeerError, Refused
 
 RECEIVE_SIZE = 256 * 1024  # bytes: more than the largest datagram, and many small replies at once

@@ -12,8 +12,8 @@ from halloo._net.signals import StopRequest
 from halloo._ping.connector import Connector
 from halloo._ping.flow import Blocked, Flow
 from halloo._ping.report import ProbeEvent
+from halloo._ping.round_trip import Instant
 from halloo._ping.schedule import Schedule
-from halloo._ping.tracker import Instant
 from halloo.errors import HallooError, UnknownHost, UsageError
 
 # Around an expected reply that only the program's own clock times, it polls instead of sleeping: nanoseconds.

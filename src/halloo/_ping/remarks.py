@@ -119,6 +119,12 @@ def _one_way(timestamps: TimestampReport, unit: Unit | None) -> Iterator[Note]:
     if timestamps.forward and timestamps.reverse:
         forward, reverse = show_time(timestamps.forward.median_ns, unit), show_time(timestamps.reverse.median_ns, unit)
         yield "one way", f"forward {forward}, reverse {reverse} (medians, if both clocks agree)"
+    elif timestamps.withheld:
+        yield "one way", f"times are withheld: {timestamps.withheld}"
+    forward_ipdv, reverse_ipdv = timestamps.forward_variation.ipdv_ns, timestamps.reverse_variation.ipdv_ns
+    if forward_ipdv is not None and reverse_ipdv is not None:
+        forward, reverse = show_time(forward_ipdv, unit), show_time(reverse_ipdv, unit)
+        yield "ipdv", f"forward {forward}, reverse {reverse} (means, even if the clocks disagree)"
 
 
 def _outages(target: TargetReport, zone: tzinfo | None) -> Iterator[Note]:

@@ -4,11 +4,12 @@ Times are integers of nanoseconds; those called `wall` are UTC since 1970.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from halloo._core.histogram import PERCENTILES, Summary
 from halloo._ping.counters import Direction, DirectionalLoss, Outage
+from halloo._ping.variation import DelayVariation
 
 SCHEMA = "halloo.ping/1"
 PHASES = ("resolve", "connect", "tls", "first")  # the first echo on a connection; all echoes are in `round_trip`
@@ -21,7 +22,8 @@ class ProbeEvent:
     """The outcome of one probe: `target` is its index in the report, `peer` the address in use.
 
     A `corrupt` reply differs first at byte `offset`. A `stray` one matches no probe of this run and has no number.
-    An `error` has its message in `text`. `phases` has the nanoseconds of each completed phase.
+    An `error` has its message in `text`. `phases` has the nanoseconds of each completed phase. A timely reply with a
+    server timestamp has the parts of its round trip; `forward_ns` and `reverse_ns` are as exact as both clocks agree.
     """
 
     target: int
@@ -36,6 +38,9 @@ class ProbeEvent:
     phases: Mapping[str, int] = field(default_factory=dict)
     text: str = ""
     peer: str | None = None
+    forward_ns: int | None = None
+    server_ns: int | None = None
+    reverse_ns: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +62,18 @@ class Kernel:
 
 @dataclass(frozen=True, slots=True)
 class TimestampReport:
-    """Results from server timestamps: time in the server, loss by direction, and one-way times if the clocks agree."""
+    """Results from server timestamps: time in the server, loss by direction, and one-way times if the clocks agree.
+
+    `withheld` says why there are no one-way times. Their variation does not need agreeing clocks.
+    """
 
     server: Summary
     lost: DirectionalLoss | None
     forward: Summary | None = None
     reverse: Summary | None = None
+    withheld: str | None = None
+    forward_variation: DelayVariation = field(default_factory=DelayVariation)
+    reverse_variation: DelayVariation = field(default_factory=DelayVariation)
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +255,11 @@ def timestamps_dict(timestamps: TimestampReport) -> dict[str, Any]:
             "forward": summary_dict(timestamps.forward),
             "reverse": summary_dict(timestamps.reverse),
         },
+        "one_way_withheld": timestamps.withheld,
+        "one_way_variation": {
+            "forward": asdict(timestamps.forward_variation),
+            "reverse": asdict(timestamps.reverse_variation),
+        },
     }
 
 
@@ -260,7 +276,10 @@ def outage_dict(outage: Outage) -> dict[str, Any]:
 
 def event_dict(event: ProbeEvent) -> dict[str, Any]:
     """Return a probe as a line of `--json-stream` has it."""
-    names = ("target", "peer", "outcome", "wall_ns", "number", "round_trip_ns", "size", "reordered", "offset", "way")
+    names = (
+        *("target", "peer", "outcome", "wall_ns", "number", "round_trip_ns", "size", "reordered", "offset", "way"),
+        *("forward_ns", "server_ns", "reverse_ns"),
+    )
     return {name: getattr(event, name) for name in names} | {
         "phases": dict(event.phases),
         "text": event.text or None,

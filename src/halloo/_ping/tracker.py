@@ -5,10 +5,10 @@ Times are integers of two clocks. The caller does the I/O, and passes what was s
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, replace
 from typing import NamedTuple
 
-from halloo._core.histogram import Histogram
+from halloo._core.histogram import Histogram, Summary
 from halloo._core.probe import (
     HEADER_SIZE,
     REQUEST,
@@ -19,44 +19,17 @@ from halloo._core.probe import (
     read_timestamp,
 )
 from halloo._ping.counters import MAX_TRACKED, Direction, LossDirection, Outage, ProbeCounters
+from halloo._ping.one_way import OneWay, OneWayTimes
 from halloo._ping.report import Clock, Kernel, Outcome, ProbeEvent, TargetReport, TimestampReport
+from halloo._ping.round_trip import Instant, round_trip
+from halloo._ping.variation import Variation
 
 MAX_CANDIDATES = 64  # pending probes that a reply without a readable number is compared with
 MIN_COMPARED_BYTES = 12  # with fewer, unrelated bytes may look like a reply
 MAX_WRONG_SHARE = 0.5  # from which on data is not a reply
 _COMPARED_TAIL = 256  # bytes
 MAX_CLOCK_LEAD = 1000  # nanoseconds
-MAX_CLOCK_DRIFT = 1_000_000  # nanoseconds between the two clocks over a round trip
 Error = tuple[str, str]  # name and message
-
-
-@dataclass(frozen=True, slots=True)
-class Instant:
-    """One moment on both clocks."""
-
-    steady_ns: int
-    wall_ns: int
-
-
-def kernel_delay(read: Instant, kernel_ns: int | None) -> int:
-    """Return how long a reply was in the kernel before it was read; 0 if that is unknown or impossible.
-
-    Both times are of the wall clock and moments apart, so that only a clock step between them can distort the result; a
-    backward step gives 0, since no reply is read before it arrives.
-    """
-    return max(read.wall_ns - kernel_ns, 0) if kernel_ns is not None else 0
-
-
-def round_trip(sent: Instant, read: Instant, kernel_ns: int | None) -> int:
-    """Return the time from sending to the kernel's receive timestamp, or to reading if that timestamp is implausible.
-
-    >>> sent, read = Instant(1_000, 50_000), Instant(1_900, 50_900)
-    >>> round_trip(sent, read, kernel_ns=50_700), round_trip(sent, read, None), round_trip(sent, read, 10_000)
-    (700, 900, 900)
-    """
-    elapsed = max(read.steady_ns - sent.steady_ns, 0)
-    delay = kernel_delay(read, kernel_ns)
-    return elapsed - delay if delay < elapsed else elapsed
 
 
 class Sent(NamedTuple):
@@ -70,15 +43,25 @@ class ProbeTracker:
     """The probes of one target."""
 
     def __init__(
-        self, index: int, probes: Probes, timeout_ns: int, target: TargetReport, *, one_connection: bool = True
+        self,
+        index: int,
+        probes: Probes,
+        timeout_ns: int,
+        target: TargetReport,
+        *,
+        one_connection: bool = True,
+        tracked: int = MAX_TRACKED,
     ) -> None:
         """Start with a target's initial report; `index` is its position in the final one.
 
-        Each server worker keeps its own counts, so loss by direction is known with `one_connection` only.
+        Each server worker keeps its own counts, so loss by direction is known with `one_connection` only. Older probes
+        than the last `tracked` count as lost.
         """
         self.target = target
-        self.counters = ProbeCounters(timeout_ns)
+        self.counters = ProbeCounters(timeout_ns, tracked=tracked)
         self.latency = Histogram()
+        self._tracked = tracked
+        self._variation = Variation()
         self.clock: Clock = "user"
         self._index = index
         self._one_connection = one_connection
@@ -88,10 +71,7 @@ class ProbeTracker:
         self._current_phases: dict[str, int] = {}  # of the current connection
         self._first_echo_pending = False
         self._direction = LossDirection()
-        self._server_time, self._forward, self._reverse = Histogram(), Histogram(), Histogram()
-        # False once a one-way time is negative, or the wall clock runs faster or slower than the steady clock because
-        # it was set meanwhile.
-        self._clocks_agree = True
+        self._one_way = OneWayTimes()
         self._corrupt = self._stray = 0
         self._errors: Counter[str] = Counter()
         self._failure: str | None = None
@@ -118,9 +98,8 @@ class ProbeTracker:
         """Record that the last encoded probe is sent now, and return its number."""
         number = self.counters.send(now.steady_ns)
         self._sent[number] = Sent(now, self._written_ns)
-        if len(self._sent) > MAX_TRACKED:
-            del self._sent[next(iter(self._sent))]
-        self._offset_ns = now.wall_ns - now.steady_ns
+        self._sent.pop(number - self._tracked, None)
+        self._offset_ns = now.offset_ns
         return number
 
     def send(self, now: Instant) -> tuple[int, bytes]:
@@ -139,6 +118,11 @@ class ProbeTracker:
             return None
         return oldest + self._last_round_trip
 
+    @property
+    def kept(self) -> int:
+        """The number of probes in memory, whatever was sent so far."""
+        return len(self._sent) + self._variation.kept
+
     def receive(self, data: bytes, now: Instant, kernel_ns: int | None) -> ProbeEvent:
         """Classify received data as a reply, corrupt or not, or as stray."""
         number, offset = self._identify(data)
@@ -154,10 +138,7 @@ class ProbeTracker:
         if offset is not None:
             self._corrupt += 1
             return self._event("corrupt", now, number, rtt_ns, size=len(data), offset=offset)
-        if arrival == "reply":
-            self._last_round_trip = rtt_ns
-            self.latency.record(rtt_ns, number)
-            self._record_timestamp(number, data, sent.at, kernel_ns or now.wall_ns, rtt_ns)
+        parts = self._record_reply(number, data, sent.at, now, rtt_ns) if arrival == "reply" else None
         phases = self._first_echo(rtt_ns) if self._first_echo_pending else {}
         outcome: Outcome = "late" if arrival == "late" else "reply"
         return ProbeEvent(
@@ -170,6 +151,7 @@ class ProbeTracker:
             reordered,
             phases=phases,
             peer=self.target.peer,
+            **(parts._asdict() if parts else {}),
         )
 
     def complete_connect(self, now: Instant) -> ProbeEvent:
@@ -179,7 +161,8 @@ class ProbeTracker:
         self._sent.pop(number, None)
         arrival, _ = self.counters.receive(number, now.steady_ns)
         if arrival == "reply":
-            self.latency.record(rtt_ns, number)
+            self.latency.record(rtt_ns)
+            self._variation.record(number, rtt_ns, self.counters.settled)
         return self._event("late" if arrival == "late" else "reply", now, number, rtt_ns, phases=phases)
 
     def expire(self, now: Instant) -> Iterator[ProbeEvent]:
@@ -225,7 +208,7 @@ class ProbeTracker:
             errors=dict(self._errors),
             failure=self.target.failure or (None if counters.received else self._failure),
             clock=self.clock,
-            round_trip=self.latency.summary(),
+            round_trip=self._round_trips(),
             phases={name: summary for name, times in self._phases.items() if (summary := times.summary())},
             kernel=kernel,
             floor_ns=kernel.min_rtt_ns if kernel else None,
@@ -301,24 +284,24 @@ class ProbeTracker:
         best = min(pending, key=shares.__getitem__, default=None)
         return None if best is None or shares[best] >= MAX_WRONG_SHARE else best
 
-    def _record_timestamp(self, number: int, data: bytes, sent: Instant, received_wall_ns: int, rtt_ns: int) -> None:
-        if timestamp := read_timestamp(data):
-            self._direction.record(number, timestamp)
-            self._server_time.record(timestamp.sent_ns - timestamp.received_ns)
-            forward, reverse = timestamp.received_ns - sent.wall_ns, received_wall_ns - timestamp.sent_ns
-            self._forward.record(forward)
-            self._reverse.record(reverse)
-            steady = abs(received_wall_ns - sent.wall_ns - rtt_ns) < MAX_CLOCK_DRIFT
-            self._clocks_agree = self._clocks_agree and min(forward, reverse) >= 0 and steady
+    def _record_reply(self, number: int, data: bytes, sent: Instant, read: Instant, rtt_ns: int) -> OneWay | None:
+        """Record a correct reply in time; return its one-way times if it has a server timestamp."""
+        self._last_round_trip = rtt_ns
+        self.latency.record(rtt_ns)
+        self._variation.record(number, rtt_ns, self.counters.settled)
+        if not (timestamp := read_timestamp(data)):
+            return None
+        self._direction.record(number, timestamp)
+        return self._one_way.record(number, timestamp, sent, read, rtt_ns=rtt_ns, settled=self.counters.settled)
+
+    def _round_trips(self) -> Summary | None:
+        summary, variation = self.latency.summary(), self._variation.result()
+        return summary and replace(summary, **asdict(variation))
 
     def _timestamp_report(self) -> TimestampReport | None:
-        server = self._server_time.summary()
-        if server is None:
-            return None
         received = self.counters.received + self.counters.late
         lost = self._direction.totals(self.counters.sent, received) if self._one_connection else None
-        forward, reverse = (self._forward.summary(), self._reverse.summary()) if self._clocks_agree else (None, None)
-        return TimestampReport(server, lost, forward, reverse)
+        return self._one_way.report(lost)
 
     def _in_wall_time(self, outage: Outage) -> Outage:
         return replace(outage, start_ns=outage.start_ns + self._offset_ns, end_ns=outage.end_ns + self._offset_ns)

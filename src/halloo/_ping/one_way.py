@@ -1,0 +1,72 @@
+"""Divide round trips by server timestamps: forward, in the server, reverse. Pure: no I/O, no clock, no randomness.
+
+Times are integers of nanoseconds. The server's are of its wall clock, so that a one-way time is only as exact as it
+agrees with this machine's. The variation of one-way times does not depend on that.
+"""
+
+from typing import NamedTuple
+
+from halloo._core.histogram import Histogram
+from halloo._core.probe import ServerTimestamp
+from halloo._ping.counters import DirectionalLoss
+from halloo._ping.report import TimestampReport
+from halloo._ping.round_trip import Instant
+from halloo._ping.variation import Variation
+
+MAX_CLOCK_CHANGE = 1_000_000  # nanoseconds between both clocks, from reply to reply: more and the wall clock was set
+CLOCK_SET = "the clock of this machine was set during the run"
+CLOCKS_DISAGREE = "one of them was negative, so the clocks of the two machines disagree"
+
+
+class OneWay(NamedTuple):
+    """The parts of a round trip, which add up to it; `forward_ns` and `reverse_ns` may be negative."""
+
+    forward_ns: int
+    server_ns: int
+    reverse_ns: int
+
+
+class OneWayTimes:
+    """The distributions of one target."""
+
+    def __init__(self) -> None:
+        self._server, self._forward, self._reverse = Histogram(), Histogram(), Histogram()
+        self._forward_variation, self._reverse_variation = Variation(), Variation()
+        self._offset: int | None = None  # of the wall clock, at the last reply
+        self._withheld: str | None = None
+
+    def record(
+        self, number: int, timestamp: ServerTimestamp, sent: Instant, read: Instant, *, rtt_ns: int, settled: int
+    ) -> OneWay:
+        """Add a probe's timestamp; all probes before number `settled` are answered or lost."""
+        forward, server = timestamp.received_ns - sent.wall_ns, timestamp.sent_ns - timestamp.received_ns
+        one_way = OneWay(forward, server, rtt_ns - forward - server)
+        self._server.record(server)
+        self._forward.record(one_way.forward_ns)
+        self._reverse.record(one_way.reverse_ns)
+        # By the steady clock, which is never set.
+        self._forward_variation.record(number, one_way.forward_ns + sent.offset_ns, settled)
+        self._reverse_variation.record(number, one_way.reverse_ns - sent.offset_ns, settled)
+        last = sent.offset_ns if self._offset is None else self._offset
+        self._offset = read.offset_ns
+        if max(abs(last - offset) for offset in (sent.offset_ns, read.offset_ns)) >= MAX_CLOCK_CHANGE:
+            self._withheld = CLOCK_SET
+        elif min(one_way.forward_ns, one_way.reverse_ns) < 0:
+            self._withheld = self._withheld or CLOCKS_DISAGREE
+        return one_way
+
+    def report(self, lost: DirectionalLoss | None) -> TimestampReport | None:
+        """Return the distributions; None without timestamps."""
+        server = self._server.summary()
+        if server is None:
+            return None
+        shown = self._withheld is None
+        return TimestampReport(
+            server,
+            lost,
+            forward=self._forward.summary() if shown else None,
+            reverse=self._reverse.summary() if shown else None,
+            withheld=self._withheld,
+            forward_variation=self._forward_variation.result(),
+            reverse_variation=self._reverse_variation.result(),
+        )
