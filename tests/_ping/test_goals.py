@@ -1,15 +1,17 @@
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from halloo._ping.counters import Outage
-from halloo._ping.goals import COUNTS, TIMES, goal, missed
-from halloo._ping.report import TargetReport, TimestampReport
+from halloo._ping.counters import DirectionalLoss, Outage
+from halloo._ping.goals import COUNTS, RUN_COUNTS, TIMES, Goal, goal, missed
+from halloo._ping.report import Generator, Kernel, TargetReport, TimestampReport
 from halloo.errors import UnitError, UsageError
-from tests._ping.sample_reports import summary_of
+from tests._ping.sample_reports import report, summary_of
 
 MS = 1_000_000
 
@@ -26,6 +28,7 @@ TARGET = TargetReport(
     duplicate=3,
     reordered=2,
     corrupt=1,
+    stray=7,
     round_trip=summary_of(*([MS] * 980), *([7 * MS] * 20)),
     phases={
         "resolve": summary_of(2 * MS),
@@ -36,7 +39,16 @@ TARGET = TargetReport(
     timestamps=TimestampReport(summary_of(3 * MS), None),
     longest_outage=Outage(0, 2 * 10**9, 40),
 )
+LOST = DirectionalLoss(forward=1, reverse=2, refused=3, unknown=4)
+FULL = replace(TARGET, kernel=Kernel(retransmits=5, lost=6), timestamps=TimestampReport(summary_of(3 * MS), LOST))
 SILENT = TargetReport("host", "host", None, None, sent=10, lost=10)
+
+
+def judge(goal: Goal, *targets: TargetReport, skipped: int = 0) -> str | None:
+    """Return the sentence of a missed goal."""
+    sentences = [*missed(goal, report(*targets, generator=Generator(skipped_waiting=skipped)))]
+    assert len(sentences) <= 1
+    return sentences[0] if sentences else None
 
 
 @pytest.mark.parametrize(
@@ -103,10 +115,11 @@ def test_any_text_is_a_goal_or_a_usage_error(text: str) -> None:
         ("loss>0.1%", "loss of host:8888 is 0.5 % (fail if loss>0.1%)"),
         ("corrupt>0", "corrupt of host:8888 is 1 (fail if corrupt>0)"),
         ("late>4", "late of host:8888 is 5 (fail if late>4)"),
+        ("stray>0", "stray of host:8888 is 7 (fail if stray>0)"),
     ],
 )
 def test_a_missed_goal_names_the_value(text: str, message: str) -> None:
-    assert missed(goal(text), TARGET) == message
+    assert judge(goal(text), TARGET) == message
 
 
 @pytest.mark.parametrize(
@@ -117,14 +130,42 @@ def test_a_missed_goal_names_the_value(text: str, message: str) -> None:
     ],
 )
 def test_a_reached_goal_gives_none(text: str) -> None:
-    assert missed(goal(text), TARGET) is None
+    assert judge(goal(text), TARGET) is None
 
 
-@pytest.mark.parametrize("name", [*TIMES, *COUNTS])
+@pytest.mark.parametrize("name", [*TIMES, *COUNTS, *RUN_COUNTS])
 def test_every_value_can_be_a_goal(name: str) -> None:
-    target = replace(TARGET, round_trip=summary_of(*([MS, 3 * MS] * 50_000)), late=0)
-    assert missed(goal(f"{name}>=0"), target)
-    assert not missed(goal(f"{name}<0"), target)
+    target = replace(FULL, round_trip=summary_of(*([MS, 3 * MS] * 50_000)), late=0)
+    assert judge(goal(f"{name}>=0"), target)
+    assert not judge(goal(f"{name}<0"), target)
+
+
+def test_every_count_of_the_report_can_be_a_goal() -> None:
+    summary = report(replace(FULL, errors={"Refused": 2, "Reset": 5})).to_dict()["summary"]
+    generator = {f"generator.{name}" for name in count_names(summary["generator"])}
+    (target,) = summary["targets"]
+    assert {*RUN_COUNTS} == generator
+    assert {*COUNTS} == {*count_names(target)} - SIZES
+    assert judge(goal("errors>6"), replace(FULL, errors={"Refused": 2, "Reset": 5}))
+
+
+SIZES = {"dscp", "ttl", "largest_bytes", "path_mtu", "kernel.window_segments", "kernel.mss"}
+
+
+def count_names(found: dict[str, Any]) -> Iterator[str]:
+    """Yield the paths of the counts: integers that are no times; errors are one count, distributions have none."""
+    for name, value in found.items():
+        if name == "errors":
+            yield name
+        elif isinstance(value, dict) and "p50_ns" not in value and name != "longest_outage":
+            yield from (f"{name}.{each}" for each in count_names(value))
+        elif not name.endswith(("_ns", "_percent")) and (type(value) is int or name in SIZES):
+            yield name
+
+
+def test_a_count_of_the_whole_run_is_judged_once() -> None:
+    sentence = "generator.skipped_waiting is 3 (fail if generator.skipped_waiting>2)"
+    assert judge(goal("generator.skipped_waiting>2"), TARGET, TARGET, skipped=3) == sentence
 
 
 @pytest.mark.parametrize(
@@ -134,26 +175,34 @@ def test_every_value_can_be_a_goal(name: str) -> None:
         ("p99.99>5ms", TARGET, "it needs 100000 round trips, and there are 1000"),
         ("p75>5ms", replace(TARGET, round_trip=summary_of(1)), "it needs 40 round trips, and there is 1"),
         ("p50>5ms", SILENT, "no reply in time"),
-        ("jitter>5ms", replace(TARGET, round_trip=summary_of(1)), "it needs replies to two consecutive probes"),
+        ("jitter>5ms", replace(TARGET, round_trip=summary_of(1)), "it needs two replies"),
+        ("ipdv>5ms", replace(TARGET, round_trip=summary_of(1)), "it needs replies to two consecutive probes"),
         ("tls>5ms", SILENT, "there is no such phase"),
+        ("kernel.lost>0", TARGET, "this kernel has no data on the connection, as it has for TCP on Linux"),
+        ("timestamps.lost.forward>0", TARGET, "the server's counts do not cover the whole run"),
+        (
+            "timestamps.lost.forward>0",
+            replace(TARGET, timestamps=None),
+            "no server timestamps; start the server with: halloo serve --timestamps",
+        ),
         ("server>5ms", SILENT, "no server timestamps; start the server with: halloo serve --timestamps"),
         ("loss>0", replace(SILENT, sent=0, lost=0), "nothing was sent"),
     ],
 )
 def test_an_unknown_value_misses_its_goal_and_says_why(text: str, target: TargetReport, why: str) -> None:
     name = text.partition(">")[0]
-    assert missed(goal(text), target) == f"{name} of {target.label} is unknown ({why}), so {text} cannot be ruled out"
+    assert judge(goal(text), target) == f"{name} of {target.label} is unknown ({why}), so {text} cannot be ruled out"
 
 
 def test_the_median_is_known_from_one_round_trip() -> None:
-    assert missed(goal("p50>5ms"), replace(TARGET, round_trip=summary_of(1))) is None
+    assert judge(goal("p50>5ms"), replace(TARGET, round_trip=summary_of(1))) is None
 
 
 def test_without_an_outage_its_length_is_zero() -> None:
-    assert missed(goal("outage>0s"), replace(TARGET, longest_outage=None)) is None
-    assert missed(goal("outage>=0s"), replace(TARGET, longest_outage=None))
+    assert judge(goal("outage>0s"), replace(TARGET, longest_outage=None)) is None
+    assert judge(goal("outage>=0s"), replace(TARGET, longest_outage=None))
 
 
 def test_a_loss_equal_to_the_bound_is_not_above_it() -> None:
-    assert missed(goal("loss>0.1%"), replace(TARGET, sent=1000, lost=1)) is None
-    assert missed(goal("loss>0.3%"), replace(TARGET, sent=1000, lost=3)) is None
+    assert judge(goal("loss>0.1%"), replace(TARGET, sent=1000, lost=1)) is None
+    assert judge(goal("loss>0.3%"), replace(TARGET, sent=1000, lost=3)) is None

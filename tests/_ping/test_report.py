@@ -84,10 +84,11 @@ FULL = target(
     [
         ([target()], (), 0),
         ([target(received=1, lost=9)], (), 0),
-        ([target(duplicate=3, reordered=2, late=1, stray=1)], (), 0),
+        ([target(duplicate=3, reordered=2, late=1)], (), 0),
         ([target(received=0, lost=10)], (), 1),
         ([target(), target(received=0)], (), 1),
         ([target(corrupt=1)], (), 1),
+        ([target(stray=1)], (), 1),
         ([target()], ("p99 is 7 ms",), 3),
         ([target(corrupt=1)], ("corrupt is 1",), 3),
         ([target(received=0)], ("loss is 100 %",), 1),

@@ -401,6 +401,25 @@ def test_wrong_bytes_are_corrupt_with_their_offset(scheme: str, change: Callable
     assert (target.round_trip, target.failure, report.exit_code) == (None, None, 1)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [lambda line: b"xx" + line, lambda line: line[:60] + b"xx" + line[60:], lambda line: line + b"xx"],
+    ids=["before", "inside", "after"],
+)
+@pytest.mark.parametrize("scheme", ["tcp", "tls", "udp"])
+def test_inserted_bytes_fail_the_run_over_every_transport(scheme: str, change: Callable[[bytes], bytes]) -> None:
+    if scheme == "udp":
+        with datagram_peer(lambda datagram: [change(datagram)]) as port:
+            report = ping(f"udp://127.0.0.1:{port}", count=3, interval=0)
+    else:
+        tls = ClientTLS(insecure=True) if scheme == "tls" else None
+        with Server(f"{scheme}://127.0.0.1:0", respond=change, framing="raw") as server:
+            report = ping(server.address, count=3, interval=0, tls=tls)
+    target = only(report)
+    assert (target.received, target.lost, report.exit_code) == (3, 0, 1)
+    assert target.corrupt or target.stray
+
+
 @pytest.mark.parametrize("length", [12, 64, 127])
 def test_short_datagrams_are_corrupt_at_their_end(length: int) -> None:
     sink = RecordingSink()

@@ -5,13 +5,16 @@ A value that could not be measured counts as a miss, because nothing was proved.
 
 import operator
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
+from operator import attrgetter
 
 from halloo._core.histogram import MIN_ABOVE, PERCENTILES, Summary
 from halloo._core.units import count, duration, show_duration
-from halloo._ping.report import PHASES, TargetReport
+from halloo._ping.counters import DirectionalLoss
+from halloo._ping.report import PHASES, PingReport, TargetReport
 from halloo.errors import UnitError, UsageError
 
 COMPARISONS: dict[str, Callable[[float, float], bool]] = {
@@ -29,14 +32,35 @@ SUMMARY_FIELDS: dict[str, Callable[[Summary], int | None]] = {
     "ipdv": lambda summary: summary.ipdv_ns,
     "jitter": lambda summary: summary.jitter_rfc3550_ns,
 }
-COUNTS = ("lost", "late", "duplicate", "reordered", "corrupt")
+
+
+def _kernel_count(name: str, target: TargetReport) -> int | None:
+    return getattr(target.kernel, name, None)
+
+
+def _lost_by_direction(name: str, target: TargetReport) -> int | None:
+    return getattr(target.timestamps and target.timestamps.lost, name, None)
+
+
+# Every count of a target, under its path in the JSON report.
+COUNTS: dict[str, Callable[[TargetReport], int | None]] = {
+    **{name: attrgetter(name) for name in ("lost", "late", "duplicate", "reordered", "corrupt", "stray", "timed_out")},
+    **{name: attrgetter(name) for name in ("sent", "received", "outage_count")},
+    "errors": lambda target: sum(target.errors.values()),
+    **{f"kernel.{name}": partial(_kernel_count, name) for name in ("retransmits", "lost")},
+    **{f"timestamps.lost.{name}": partial(_lost_by_direction, name) for name in DirectionalLoss.__slots__},
+}
+# Every count of the whole run, under its path there.
+RUN_COUNTS: dict[str, Callable[[PingReport], int]] = {
+    "generator.skipped_waiting": lambda report: report.generator.skipped_waiting,
+}
 SERVER, OUTAGE, LOSS = "server", "outage", "loss"
 TIMES = (*SUMMARY_FIELDS, *PERCENTS, *PHASES, SERVER, OUTAGE)
 
-_FORM = re.compile(r"\s*([a-z][a-z0-9.]*)\s*(>=|<=|>|<)\s*(\S.*?)\s*", re.ASCII | re.IGNORECASE)
+_FORM = re.compile(r"\s*([a-z][a-z0-9._]*)\s*(>=|<=|>|<)\s*(\S.*?)\s*", re.ASCII | re.IGNORECASE)
 _PERCENTAGE = re.compile(r"(\d{1,3}(?:\.\d{0,9})?|\.\d{1,9})\s?%?", re.ASCII)
 _FORMS = "write it like p99>5ms, loss>0.1% or corrupt>0"
-_NAMES = f"use one of {', '.join(('loss', *COUNTS, *TIMES))}"
+_NAMES = f"use one of {', '.join(('loss', *COUNTS, *RUN_COUNTS, *TIMES))}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,20 +83,34 @@ def goal(text: str) -> Goal:
     if not form:
         raise UsageError(f"{text!r} is not a goal", _FORMS)
     name, comparison, bound = form[1].lower(), form[2], form[3]
-    if name not in (LOSS, *COUNTS, *TIMES):
+    if name not in (LOSS, *COUNTS, *RUN_COUNTS, *TIMES):
         raise UsageError(f"{text!r}: unknown value {name!r}", _NAMES)
     return Goal(text.strip(), name, comparison, _bound(name, bound))
 
 
-def missed(goal: Goal, target: TargetReport) -> str | None:
-    """Return why a target misses a goal, as a sentence; None if it does not."""
+def missed(goal: Goal, report: PingReport) -> Iterator[str]:
+    """Yield why a goal is missed, as a sentence for each target that misses it, or one for the whole run."""
+    if goal.name in RUN_COUNTS:
+        if _exceeds(goal, value := RUN_COUNTS[goal.name](report)):
+            yield f"{goal.name} is {value} (fail if {goal.text})"
+        return
+    for target in report.targets:
+        if sentence := _missed_by(goal, target):
+            yield sentence
+
+
+def _missed_by(goal: Goal, target: TargetReport) -> str | None:
     value = _value(goal.name, target)
     if value is None:
         why = _why(goal.name, target)
         return f"{goal.name} of {target.label} is unknown ({why}), so {goal.text} cannot be ruled out"
-    if not COMPARISONS[goal.comparison](value, goal.bound):
+    if not _exceeds(goal, value):
         return None
     return f"{goal.name} of {target.label} is {_format(goal.name, value)} (fail if {goal.text})"
+
+
+def _exceeds(goal: Goal, value: float) -> bool:
+    return COMPARISONS[goal.comparison](value, goal.bound)
 
 
 def _bound(name: str, text: str) -> float:
@@ -80,11 +118,11 @@ def _bound(name: str, text: str) -> float:
         if not (percentage := _PERCENTAGE.fullmatch(text)):
             raise UnitError(f"{text!r} is not a percentage", "write loss>0.1%")
         return float(Decimal(percentage[1]))
-    if name in COUNTS:
-        if (number := count(text)) is None:
-            raise UnitError(f"{text!r} can never be exceeded", f"write {name}>0, or omit it")
-        return number
-    return duration(text)
+    if name in TIMES:
+        return duration(text)
+    if (number := count(text)) is None:
+        raise UnitError(f"{text!r} can never be exceeded", f"write {name}>0, or omit it")
+    return number
 
 
 def _value(name: str, target: TargetReport) -> float | None:
@@ -92,7 +130,7 @@ def _value(name: str, target: TargetReport) -> float | None:
         return None
     if name in TIMES:
         return _time(name, target)
-    return target.loss_percent if name == LOSS else getattr(target, name)
+    return target.loss_percent if name == LOSS else COUNTS[name](target)
 
 
 def _time(name: str, target: TargetReport) -> int | None:
@@ -118,10 +156,20 @@ def _summary(name: str, target: TargetReport) -> Summary | None:
 def _why(name: str, target: TargetReport) -> str:
     if not target.sent:
         return "nothing was sent"
-    if name == SERVER:
-        return "no server timestamps; start the server with: halloo serve --timestamps"
-    if name in PHASES:
-        return "there is no such phase"
+    if name in COUNTS or name == SERVER:
+        return _why_without_data(name, target)
+    return "there is no such phase" if name in PHASES else _why_without_replies(name, target)
+
+
+def _why_without_data(name: str, target: TargetReport) -> str:
+    if name.startswith("kernel."):
+        return "this kernel has no data on the connection, as it has for TCP on Linux"
+    if target.timestamps:
+        return "the server's counts do not cover the whole run"
+    return "no server timestamps; start the server with: halloo serve --timestamps"
+
+
+def _why_without_replies(name: str, target: TargetReport) -> str:
     if target.round_trip is None:
         return "no reply in time"
     if name in PERCENTS:
@@ -129,10 +177,12 @@ def _why(name: str, target: TargetReport) -> str:
         verb = "is" if measured == 1 else "are"
         needed = round(MIN_ABOVE * 100 / (100 - PERCENTS[name]))
         return f"it needs {needed} round trips, and there {verb} {measured}"
+    if name == "jitter":
+        return "it needs two replies"
     return "it needs replies to two consecutive probes"
 
 
 def _format(name: str, value: float) -> str:
     if name == LOSS:
         return f"{value:.3g} %"
-    return str(value) if name in COUNTS else show_duration(round(value))
+    return show_duration(round(value)) if name in TIMES else str(value)

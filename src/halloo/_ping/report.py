@@ -169,12 +169,15 @@ class PingReport:
 
     @property
     def exit_code(self) -> int:
-        """1 if a target never answered, else 3 if a goal was missed, else 1 if bytes were wrong, else 0."""
+        """1 if a target never answered, else 3 if a goal was missed, else 1 if bytes were wrong, else 0.
+
+        Wrong bytes are the same over every transport: those of a corrupt reply, and those that belong to no reply.
+        """
         if any(not target.received for target in self.targets):
             return 1
         if self.missed:
             return 3
-        return 1 if any(target.corrupt for target in self.targets) else 0
+        return 1 if any(target.corrupt or target.stray for target in self.targets) else 0
 
     def to_dict(self) -> dict[str, Any]:
         """Return the JSON form: integers of nanoseconds, None for unknown values."""

@@ -322,8 +322,8 @@ def _make_flow(index: int, address: Address, port: int, config: PingConfig) -> F
 
 def _with_verdicts(report: PingReport, config: PingConfig) -> PingReport:
     targets = report.targets if config.connect else tuple(_with_failure(target) for target in report.targets)
-    sentences = [sentence for target in targets for goal in config.goals if (sentence := missed(goal, target))]
-    return replace(report, targets=targets, missed=tuple(sentences))
+    report = replace(report, targets=targets)
+    return replace(report, missed=tuple(sentence for goal in config.goals for sentence in missed(goal, report)))
 
 
 def _with_failure(target: TargetReport) -> TargetReport:
