@@ -63,6 +63,17 @@ def test_few_values_have_few_percentiles(count: int, reportable: list[float]) ->
     assert list(summary_of(*range(count)).percentiles) == reportable
 
 
+@given(st.lists(st.integers(0, 1 << 14), min_size=1, max_size=1200), st.integers(0, 300))
+def test_missing_values_count_as_greater_than_any(numbers: list[int], missing: int) -> None:
+    found = Histogram(numbers).summary(missing=missing)
+    assert found
+    counted, infinite = [*numbers, *[1 << 60] * missing], 1 << 60
+    reportable = [p for p in PERCENTILES if len(counted) * (100 - Fraction(str(p))) / 100 >= MIN_ABOVE]
+    expected = {p: value if (value := exact(counted, p)) < infinite else None for p in (50.0, *reportable)}
+    assert found.with_missing == expected
+    assert found.percentiles == summary_of(*numbers).percentiles
+
+
 def test_no_percentile_is_outside_the_range() -> None:
     latency = Histogram([1_000_000_001] * 3)
     assert [*latency.percentiles([0.0, 50.0, 100.0]).values()] == [1_000_000_001] * 3

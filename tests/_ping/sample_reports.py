@@ -12,9 +12,9 @@ START = 1_767_323_045_123_456_789  # 2026-01-02 03:04:05 UTC
 HOSTILE = "\x1b[31m\x00\x07\r\u202e [red]"
 
 
-def summary_of(*values: int) -> Summary:
-    """Summarise the round trips of consecutive probes."""
-    found, variation = Histogram(values).summary(), Variation()
+def summary_of(*values: int, missing: int = 0) -> Summary:
+    """Summarise the round trips of consecutive probes; `missing` further ones have none."""
+    found, variation = Histogram(values).summary(missing=missing), Variation()
     for number, value in enumerate(values):
         variation.record(number, value, number)
     assert found

@@ -171,9 +171,9 @@ def test_a_count_of_the_whole_run_is_judged_once() -> None:
 @pytest.mark.parametrize(
     ("text", "target", "why"),
     [
-        ("p99>5ms", replace(TARGET, round_trip=summary_of(*[1] * 20)), "it needs 1000 round trips, and there are 20"),
-        ("p99.99>5ms", TARGET, "it needs 100000 round trips, and there are 1000"),
-        ("p75>5ms", replace(TARGET, round_trip=summary_of(1)), "it needs 40 round trips, and there is 1"),
+        ("p99>5ms", replace(TARGET, round_trip=summary_of(*[1] * 20)), "it needs 1000 probes, and there are 20"),
+        ("p99.99>5ms", TARGET, "it needs 100000 probes, and there are 1000"),
+        ("p75>5ms", replace(TARGET, round_trip=summary_of(1)), "it needs 40 probes, and there is 1"),
         ("p50>5ms", SILENT, "no reply in time"),
         ("jitter>5ms", replace(TARGET, round_trip=summary_of(1)), "it needs two replies"),
         ("ipdv>5ms", replace(TARGET, round_trip=summary_of(1)), "it needs replies to two consecutive probes"),
@@ -206,3 +206,30 @@ def test_without_an_outage_its_length_is_zero() -> None:
 def test_a_loss_equal_to_the_bound_is_not_above_it() -> None:
     assert judge(goal("loss>0.1%"), replace(TARGET, sent=1000, lost=1)) is None
     assert judge(goal("loss>0.3%"), replace(TARGET, sent=1000, lost=3)) is None
+
+
+# Lost probes in percentiles.
+
+
+def with_lost(answered: int, lost: int, *, slow: int = 0) -> TargetReport:
+    times = summary_of(*([MS] * (answered - slow)), *([9 * MS] * slow), missing=lost)
+    return replace(SILENT, sent=answered + lost, received=answered, lost=lost, round_trip=times)
+
+
+@pytest.mark.parametrize("lost", [0, 1, 10])
+def test_a_percentile_below_the_lost_share_is_known(lost: int) -> None:
+    """The README's own gate: `-c 1000 --fail-if 'p99>5ms'`."""
+    assert judge(goal("p99>5ms"), with_lost(1000 - lost, lost)) is None
+    assert judge(goal("p99>=1ms"), with_lost(1000 - lost, lost))
+
+
+def test_a_lost_probe_is_slower_than_any_goal() -> None:
+    sentence = "p99 of host is infinite, counting 11 of 1000 probes (lost, late or corrupt) as slower"
+    assert judge(goal("p99>1h"), with_lost(989, 11)) == f"{sentence} (fail if p99>1h)"
+    assert judge(goal("p99<1h"), with_lost(989, 11)) is None
+    assert judge(goal("p50>5ms"), with_lost(4, 6))
+
+
+def test_a_sentence_says_that_lost_probes_are_compared() -> None:
+    sentence = "p99 of host is 9ms, counting 3 of 1000 probes (lost, late or corrupt) as slower (fail if p99>5ms)"
+    assert judge(goal("p99>5ms"), with_lost(997, 3, slow=8)) == sentence

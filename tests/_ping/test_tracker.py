@@ -225,6 +225,16 @@ def test_unrelated_data_is_stray(data: bytes) -> None:
     assert (tracker.report().stray, tracker.report().received, tracker.counters.pending) == (1, 0, 3)
 
 
+def test_a_corrupt_reply_has_no_round_trip_and_counts_as_missing() -> None:
+    tracker = new_tracker()
+    probes = send(tracker, 4)  # the last is pending
+    events = [tracker.receive(probe, at(3_100), None) for probe in (probes[0], probes[1].upper(), probes[2])]
+    summary = tracker.report().round_trip
+    assert summary
+    assert [event.outcome for event in events] == ["reply", "corrupt", "reply"]
+    assert (summary.count, summary.missing) == (2, 1)
+
+
 def test_before_the_first_probe_everything_is_stray() -> None:
     tracker = new_tracker()
     assert tracker.receive(Probes(RUN, SIZE).encode(0, WALL), at(1), None).outcome == "stray"
@@ -611,6 +621,7 @@ def test_every_number_equals_that_of_a_plain_reference(trace: list[list[int]], e
         assert (summary.min_ns, summary.max_ns, summary.median_ns) == (ordered[0], ordered[-1], rank(ordered, 50))
         shown = {percent: rank(ordered, percent) for percent in PERCENTILES if above(ordered, percent) >= MIN_ABOVE}
         assert summary.percentiles == shown
+        assert summary.missing == len(trace) - len(timely)
 
 
 def rank(ordered: list[int], percent: float) -> int:

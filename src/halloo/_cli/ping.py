@@ -112,7 +112,7 @@ class PingOutputFlags:
     hdr: File = None
     """File for all round trips as an HdrHistogram log, such as rtt.hlog."""
     fail_if: Annotated[tuple[str, ...], Parameter(negative=(), show_default=False, metavar="GOAL")] = ()
-    """Exit with code 3 on a condition such as 'p99>5ms', 'loss>0.1%' or 'corrupt>0'; repeatable."""
+    """Exit with code 3 if 'p99>5ms' (a lost probe is slower than any), 'loss>0.1%', 'corrupt>0' ...; repeatable."""
 
     @property
     def goals(self) -> tuple[Goal, ...]:

@@ -8,7 +8,7 @@ A bucket is a value's 15 highest bits (HdrHistogram's layout, http://hdrhistogra
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 SIGNIFICANT_BITS = 15  # kept of each value
 PERCENTILES = (50.0, 75.0, 90.0, 95.0, 99.0, 99.9, 99.99)
@@ -19,8 +19,10 @@ MIN_ABOVE = 10  # a percentile with fewer samples above it is not reported
 class Summary:
     """The distribution of values, in nanoseconds.
 
-    `percentiles` has only those of PERCENTILES with MIN_ABOVE values above them. `mdev` is the standard deviation, as
-    in ping. `ipdv` (RFC 3393) and `jitter` (RFC 3550) depend on the order of the values, so a histogram sets neither.
+    `percentiles` has only those of PERCENTILES with MIN_ABOVE values above them. `with_missing` counts `missing`
+    further values as greater than any, and has None where one of these is the percentile; it always has the median.
+    `mdev` is the standard deviation, as in ping. `ipdv` (RFC 3393) and `jitter` (RFC 3550) depend on the order of the
+    values, so a histogram sets neither.
     """
 
     count: int
@@ -30,6 +32,8 @@ class Summary:
     mdev_ns: int
     median_ns: int
     percentiles: dict[float, int]
+    missing: int = 0
+    with_missing: dict[float, int | None] = field(default_factory=dict)
     ipdv_ns: int | None = None
     jitter_rfc3550_ns: int | None = None
 
@@ -70,11 +74,11 @@ class Histogram:
         """Return the midpoint and the count of each bucket that is not empty, in ascending order."""
         return [(_midpoint(bucket), count) for bucket, count in sorted(self._counts.items())]
 
-    def summary(self) -> Summary | None:
+    def summary(self, *, missing: int = 0) -> Summary | None:
         """Summarise the distribution; None if there are no values."""
         if self._min is None:
             return None
-        reportable = [percent for percent in PERCENTILES if self.count * (100 - percent) / 100 >= MIN_ABOVE - 1e-9]
+        reportable = _reportable(self.count)
         found = self.percentiles([50.0, *reportable])
         variance = self._squares * self.count - self._total * self._total  # times the square of the count: exact
         return Summary(
@@ -85,14 +89,16 @@ class Histogram:
             mdev_ns=round(math.sqrt(variance) / self.count),
             median_ns=found[50.0],
             percentiles={percent: found[percent] for percent in reportable},
+            missing=missing,
+            with_missing=self._with_missing(missing) if missing else dict(found),
         )
 
-    def percentiles(self, percents: Iterable[float]) -> dict[float, int]:
-        """Return the value at each percentile; `percents` must ascend. Empty if there are no values."""
+    def percentiles(self, percents: Iterable[float], *, missing: int = 0) -> dict[float, int]:
+        """Return the value at each percentile; `percents` must ascend. Those in the `missing` values have none."""
         found: dict[float, int] = {}
         pairs, seen, bucket = iter(sorted(self._counts.items())), 0, 0
         for percent in percents:
-            rank = max(math.ceil(self.count * percent / 100 - 1e-9), 1)
+            rank = max(math.ceil((self.count + missing) * percent / 100 - 1e-9), 1)
             while seen < rank:
                 following = next(pairs, None)
                 if following is None:
@@ -100,6 +106,15 @@ class Histogram:
                 bucket, seen = following[0], seen + following[1]
             found[percent] = min(max(_midpoint(bucket), self._min or 0), self._max)
         return found
+
+    def _with_missing(self, missing: int) -> dict[float, int | None]:
+        percents = dict.fromkeys([50.0, *_reportable(self.count + missing)])
+        found = self.percentiles(percents, missing=missing)
+        return {percent: found.get(percent) for percent in percents}
+
+
+def _reportable(count: int) -> list[float]:
+    return [percent for percent in PERCENTILES if count * (100 - percent) / 100 >= MIN_ABOVE - 1e-9]
 
 
 def _midpoint(bucket: int) -> int:

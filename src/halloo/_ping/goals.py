@@ -1,6 +1,7 @@
 """Parse goals such as `p99>5ms` or `loss>0.1%`, and judge them. Pure: no I/O, no clock, no randomness.
 
-A value that could not be measured counts as a miss, because nothing was proved.
+A value that could not be measured counts as a miss, because nothing was proved. In a percentile of the round trips, a
+probe without a correct reply in time counts as slower than any bound; the table of the report leaves it out.
 """
 
 import operator
@@ -9,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
+from math import inf
 from operator import attrgetter
 
 from halloo._core.histogram import MIN_ABOVE, PERCENTILES, Summary
@@ -106,7 +108,15 @@ def _missed_by(goal: Goal, target: TargetReport) -> str | None:
         return f"{goal.name} of {target.label} is unknown ({why}), so {goal.text} cannot be ruled out"
     if not _exceeds(goal, value):
         return None
-    return f"{goal.name} of {target.label} is {_format(goal.name, value)} (fail if {goal.text})"
+    return f"{goal.name} of {target.label} is {_format(goal.name, value)}{_counted(goal, target)} (fail if {goal.text})"
+
+
+def _counted(goal: Goal, target: TargetReport) -> str:
+    """Say which probes a percentile counts beside the round trips."""
+    summary = target.round_trip
+    if goal.name not in PERCENTS or not summary or not summary.missing:
+        return ""
+    return f", counting {summary.missing} of {summary.count + summary.missing} probes (lost, late or corrupt) as slower"
 
 
 def _exceeds(goal: Goal, value: float) -> bool:
@@ -133,7 +143,7 @@ def _value(name: str, target: TargetReport) -> float | None:
     return target.loss_percent if name == LOSS else COUNTS[name](target)
 
 
-def _time(name: str, target: TargetReport) -> int | None:
+def _time(name: str, target: TargetReport) -> float | None:
     if name == OUTAGE:
         return target.longest_outage.length_ns if target.longest_outage else 0
     summary = _summary(name, target)
@@ -141,7 +151,15 @@ def _time(name: str, target: TargetReport) -> int | None:
         return None
     if name in SUMMARY_FIELDS:
         return SUMMARY_FIELDS[name](summary)
-    return summary.at(PERCENTS[name]) if name in PERCENTS and name != "p50" else summary.median_ns
+    return _percentile(PERCENTS[name], summary) if name in PERCENTS else summary.median_ns
+
+
+def _percentile(percent: float, summary: Summary) -> float | None:
+    """Return a percentile of all probes: infinite if it is one without a round trip, None if there are too few."""
+    if percent not in summary.with_missing:
+        return None
+    value = summary.with_missing[percent]
+    return inf if value is None else value
 
 
 def _summary(name: str, target: TargetReport) -> Summary | None:
@@ -173,10 +191,10 @@ def _why_without_replies(name: str, target: TargetReport) -> str:
     if target.round_trip is None:
         return "no reply in time"
     if name in PERCENTS:
-        measured = target.round_trip.count
+        measured = target.round_trip.count + target.round_trip.missing
         verb = "is" if measured == 1 else "are"
         needed = round(MIN_ABOVE * 100 / (100 - PERCENTS[name]))
-        return f"it needs {needed} round trips, and there {verb} {measured}"
+        return f"it needs {needed} probes, and there {verb} {measured}"
     if name == "jitter":
         return "it needs two replies"
     return "it needs replies to two consecutive probes"
@@ -185,4 +203,6 @@ def _why_without_replies(name: str, target: TargetReport) -> str:
 def _format(name: str, value: float) -> str:
     if name == LOSS:
         return f"{value:.3g} %"
+    if value == inf:
+        return "infinite"
     return show_duration(round(value)) if name in TIMES else str(value)

@@ -295,7 +295,9 @@ class ProbeTracker:
         return self._one_way.record(number, timestamp, sent, read, rtt_ns=rtt_ns, settled=self.counters.settled)
 
     def _round_trips(self) -> Summary | None:
-        summary, variation = self.latency.summary(), self._variation.result()
+        counters, variation = self.counters, self._variation.result()
+        settled = counters.received + counters.late + counters.lost
+        summary = self.latency.summary(missing=settled - self.latency.count)
         return summary and replace(summary, **asdict(variation))
 
     def _timestamp_report(self) -> TimestampReport | None:
