@@ -133,6 +133,20 @@ def test_a_timestamp_can_be_decoded_and_changes_nothing_else(timestamp: ServerTi
     assert Probes(RUN, size).number(reply, 10) == NUMBER
 
 
+@given(st.integers(HEADER_SIZE, TIMESTAMP_END - 1), st.integers(1, 255))
+def test_a_damaged_timestamp_is_none(place: int, bits: int) -> None:
+    reply = bytearray(write_timestamp(encoded(), STAMP))
+    reply[place] ^= bits
+    assert read_timestamp(bytes(reply)) is None
+    assert first_difference(encoded(), bytes(reply)) == HEADER_SIZE
+
+
+def test_the_timestamp_of_another_probe_is_damaged() -> None:
+    one, other = (write_timestamp(encoded(number=number), STAMP) for number in (7, 8))
+    swapped = one[:HEADER_SIZE] + other[HEADER_SIZE:TIMESTAMP_END] + one[TIMESTAMP_END:]
+    assert read_timestamp(swapped) is None
+
+
 def test_a_timestamp_may_be_written_in_place() -> None:
     assert write_timestamp(memoryview(encoded()), STAMP) == write_timestamp(encoded(), STAMP)
 
@@ -194,13 +208,13 @@ def test_the_first_byte_that_differs_is_found(size: int, data: st.DataObject) ->
 
 
 @given(st.sets(st.integers(0, 199), min_size=1))
-def test_with_a_timestamp_it_is_found_too_and_the_timestamp_is_not_compared(places: set[int]) -> None:
+def test_with_a_timestamp_it_is_found_too_and_the_checksum_finds_what_is_damaged_there(places: set[int]) -> None:
     reply = bytearray(write_timestamp(encoded(), STAMP))
     for place in places:
         reply[place] ^= 0x80
-    beside = {place for place in places if not HEADER_SIZE <= place < TIMESTAMP_END}
+    beside = {HEADER_SIZE if HEADER_SIZE <= place < TIMESTAMP_END else place for place in places}
     if not beside & set(range(len(TIMESTAMPED))):
-        assert first_difference(encoded(), bytes(reply)) == min(beside, default=None)
+        assert first_difference(encoded(), bytes(reply)) == min(beside)
     else:
         assert first_difference(encoded(), bytes(reply)) == min(
             {*beside, 3}

@@ -141,4 +141,5 @@ EVENTS = (
     ProbeEvent(
         0, "reply", START, 9, 8_100 * US, phases={"resolve": 210 * US, "connect": 8_100 * US, "tls": 20 * MS}, peer=HERE
     ),
+    replace(REPLY, outcome="corrupt", number=6, offset=36, text="impossible server time of 184ms"),
 )

@@ -175,6 +175,7 @@ LINES = [
     f"host:1: seq=8 {REFUSAL}",
     "host:1: \\x1b[31m\\x00\\x07 \\u202e [red]",
     "host:1: seq=9 time=8.10ms (resolve 210us, tls 20.0ms)",
+    "128 bytes from host:1: seq=6 time=84.1us corrupt from byte 36 on: impossible server time of 184ms",
 ]
 
 

@@ -427,6 +427,34 @@ def test_a_one_way_time_starts_at_sending_and_not_at_encoding() -> None:
     assert found.forward.max_ns == 10
 
 
+@given(st.integers(0, SIZE - 1), st.integers(1, 255))
+def test_one_wrong_byte_anywhere_in_a_timestamped_reply_is_corrupt(offset: int, bits: int) -> None:
+    tracker = new_tracker()
+    (probe,) = send(tracker)
+    reply = bytearray(write_timestamp(probe, ServerTimestamp(WALL + 100, WALL + 130, 1, 0, 1)))
+    reply[offset] ^= bits
+    assert tracker.receive(bytes(reply), at(200), None).outcome == "corrupt"
+    assert tracker.report().timestamps is None
+
+
+@pytest.mark.parametrize(
+    ("received", "sent", "text"),
+    [
+        (100, 99, "impossible server time of -1ns in a round trip of 200ns"),
+        (0, 201, "impossible server time of 201ns in a round trip of 200ns"),
+        (0, 184_000_000, "impossible server time of 184ms in a round trip of 200ns"),
+        (0, 200, None),
+        (-5_000, -5_000, None),
+    ],
+)
+def test_an_impossible_server_time_is_corrupt_and_says_why(received: int, sent: int, text: str | None) -> None:
+    tracker = new_tracker()
+    (probe,) = send(tracker)
+    event = answered(tracker, probe, ServerTimestamp(WALL + received, WALL + sent, 1, 0, 1), now=200)
+    assert (event.outcome, event.text) == (("corrupt", text) if text else ("reply", ""))
+    assert (tracker.report().corrupt, tracker.report().timestamps is None) == ((1, True) if text else (0, False))
+
+
 @pytest.mark.parametrize("off", [-1_000, 1_000])
 def test_one_way_times_are_omitted_if_the_clocks_disagree_once(off: int) -> None:
     tracker = new_tracker()

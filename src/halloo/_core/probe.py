@@ -8,6 +8,7 @@ import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from zlib import crc32
 
 # All digits are hexadecimal. Times are nanoseconds of the wall clock (UTC, since 1970).
 #
@@ -16,13 +17,14 @@ from dataclasses import dataclass
 #
 # A probe that requests a server timestamp leaves room for it before the pattern:
 #
-#  36               52               68        76        84               100
-#  | received       | sent           | arrived | refused | window         | pattern ...                  | \n |
+#  36               52               68        76        84               100        108
+#  | received       | sent           | arrived | refused | window         | checksum | pattern ...       | \n |
 #
 # `arrived` counts the run's different probes up to this one, `refused` those of them that the server did not answer.
 # The lowest bit of `window` is this probe, the next bit the probe before it, and so on: 1 if that probe has arrived.
+# `checksum` is the CRC-32 (zlib's) of all between it and the mark, since the client cannot know these bytes.
 PLAIN, REQUEST, TIMESTAMPED = b"hlo.", b"hlo?", b"hlo!"
-HEADER_SIZE, TIMESTAMP_END = 36, 100
+HEADER_SIZE, TIMESTAMP_END = 36, 108
 MIN_SIZE = HEADER_SIZE + 1  # bytes, with the newline
 MIN_TIMESTAMPED_SIZE = TIMESTAMP_END + 1
 WINDOW = 64  # probes
@@ -32,6 +34,7 @@ _UINT64_MODULUS = 1 << 64
 _HEX_DIGITS = b"0123456789abcdefABCDEF"
 _HEADER = struct.Struct("4s8s8s16s")
 _TIMESTAMP = struct.Struct("16s16s8s8s16s")
+_CHECKSUM_BEGIN = HEADER_SIZE + _TIMESTAMP.size
 _REQUEST_START = re.compile(rb"^hlo\?[0-9a-f]{32}0{%d}" % (TIMESTAMP_END - HEADER_SIZE), re.MULTILINE)
 _REQUEST_LINE = re.compile(_REQUEST_START.pattern + rb"[^\n]*\n", re.MULTILINE)
 _PATTERN = b"".join(b"%07x." % offset for offset in range(0, 1 << 16, 8))  # every eight bytes hold their own offset
@@ -109,8 +112,8 @@ def request_spans(data: bytes) -> Iterator[tuple[int, int]]:
 
 
 def read_timestamp(reply: bytes) -> ServerTimestamp | None:
-    """Decode the server timestamp of a reply; None if it has none."""
-    if not reply.startswith(TIMESTAMPED) or len(reply) < MIN_TIMESTAMPED_SIZE:
+    """Decode the server timestamp of a reply; None if it has none or a damaged one."""
+    if not reply.startswith(TIMESTAMPED) or len(reply) < MIN_TIMESTAMPED_SIZE or not _is_intact(reply):
         return None
     try:
         return ServerTimestamp(*map(_parse_hex, _TIMESTAMP.unpack_from(reply, HEADER_SIZE)))
@@ -127,23 +130,35 @@ def write_timestamp(probe: bytes | memoryview, timestamp: ServerTimestamp) -> by
         timestamp.refused % NUMBER_MODULUS,
         timestamp.window % _UINT64_MODULUS,
     )
-    return b"".join((TIMESTAMPED, probe[len(TIMESTAMPED) : HEADER_SIZE], text, probe[TIMESTAMP_END:]))
+    begin = b"".join((TIMESTAMPED, probe[len(TIMESTAMPED) : HEADER_SIZE], text))
+    return b"".join((begin, _checksum(begin), probe[TIMESTAMP_END:]))
 
 
 def first_difference(sent: bytes, received: bytes) -> int | None:
     """Return the offset of the first byte that differs from what was sent, None if none does.
 
-    A timestamp that was requested and added is no difference.
+    A timestamp that was requested and added is no difference; a damaged one differs where it begins.
     """
     if sent == received:
         return None
     if received.startswith(TIMESTAMPED) and sent.startswith(REQUEST):
-        untimed = sent[HEADER_SIZE : min(len(received), TIMESTAMP_END)]
+        size = min(len(received), TIMESTAMP_END)
+        timestamp = sent if size < TIMESTAMP_END or _is_intact(received) else bytes(size)
+        untimed = timestamp[HEADER_SIZE:size]
         received = b"".join((REQUEST, received[len(REQUEST) : HEADER_SIZE], untimed, received[TIMESTAMP_END:]))
         if sent == received:
             return None
     pairs = enumerate(zip(sent, received, strict=False))
     return next((offset for offset, (one, other) in pairs if one != other), min(len(sent), len(received)))
+
+
+def _is_intact(reply: bytes) -> bool:
+    """Whether the checksum of a timestamp, whole or not, is right."""
+    return reply[_CHECKSUM_BEGIN:TIMESTAMP_END] == _checksum(reply[:_CHECKSUM_BEGIN])
+
+
+def _checksum(begin: bytes) -> bytes:
+    return b"%08x" % crc32(begin[len(TIMESTAMPED) :])
 
 
 def _parse_hex(text: bytes) -> int:

@@ -8,12 +8,15 @@ from typing import NamedTuple
 
 from halloo._core.histogram import Histogram
 from halloo._core.probe import ServerTimestamp
+from halloo._core.units import show_duration
 from halloo._ping.counters import DirectionalLoss
 from halloo._ping.report import TimestampReport
 from halloo._ping.round_trip import Instant
 from halloo._ping.variation import Variation
 
 MAX_CLOCK_CHANGE = 1_000_000  # nanoseconds between both clocks, from reply to reply: more and the wall clock was set
+# Parts of a round trip by which two clocks may differ over it: each is slewed by 500 per million at most (adjtimex(2)).
+MAX_DRIFT = 1000
 CLOCK_SET = "the clock of this machine was set during the run"
 CLOCKS_DISAGREE = "one of them was negative, so the clocks of the two machines disagree"
 
@@ -24,6 +27,20 @@ class OneWay(NamedTuple):
     forward_ns: int
     server_ns: int
     reverse_ns: int
+
+
+def impossible_time(timestamp: ServerTimestamp | None, rtt_ns: int) -> str | None:
+    """Return why a timestamp cannot be right: the time in the server is negative, or longer than the round trip.
+
+    >>> impossible_time(ServerTimestamp(0, 184_000_000, 1, 0, 1), 15_000_000)
+    'impossible server time of 184ms in a round trip of 15ms'
+    """
+    server_ns = timestamp.sent_ns - timestamp.received_ns if timestamp else 0
+    if 0 <= server_ns <= rtt_ns + rtt_ns // MAX_DRIFT:
+        return None
+    sign = "-" if server_ns < 0 else ""
+    time = f"{sign}{show_duration(abs(server_ns))}"
+    return f"impossible server time of {time} in a round trip of {show_duration(rtt_ns)}"
 
 
 class OneWayTimes:

@@ -207,9 +207,14 @@ def _outcome(event: ProbeEvent, name: str) -> list[str]:
         "reply": "",
         "late": "late: after the timeout",
         "duplicate": "duplicate",
-        "corrupt": f"corrupt from byte {event.offset} on" if event.offset is not None else "corrupt",
+        "corrupt": _corrupt(event),
         "stray": "stray: matches no probe of this run",
         "lost": f"lost on the {event.way} path" if event.way else "lost",
         "error": event.text.removeprefix(f"{name} "),
     }[event.outcome]
     return [text, "reordered" if event.reordered else ""]
+
+
+def _corrupt(event: ProbeEvent) -> str:
+    place = "" if event.offset is None else f" from byte {event.offset} on"
+    return f"corrupt{place}: {event.text}" if event.text else f"corrupt{place}"

@@ -22,8 +22,9 @@ class ProbeEvent:
     """The outcome of one probe: `target` is its index in the report, `peer` the address in use.
 
     A `corrupt` reply differs first at byte `offset`. A `stray` one matches no probe of this run and has no number.
-    An `error` has its message in `text`. `phases` has the nanoseconds of each completed phase. A timely reply with a
-    server timestamp has the parts of its round trip; `forward_ns` and `reverse_ns` are as exact as both clocks agree.
+    `text` is the message of an `error`, or why a `corrupt` reply's timestamp is impossible. `phases` has the
+    nanoseconds of each completed phase. A timely reply with a server timestamp has the parts of its round trip;
+    `forward_ns` and `reverse_ns` are as exact as both clocks agree.
     """
 
     target: int

@@ -14,12 +14,13 @@ from halloo._core.probe import (
     REQUEST,
     TIMESTAMP_END,
     Probes,
+    ServerTimestamp,
     first_difference,
     read_header,
     read_timestamp,
 )
 from halloo._ping.counters import MAX_TRACKED, Direction, LossDirection, Outage, ProbeCounters
-from halloo._ping.one_way import OneWay, OneWayTimes
+from halloo._ping.one_way import OneWay, OneWayTimes, impossible_time
 from halloo._ping.report import Clock, Kernel, Outcome, ProbeEvent, TargetReport, TimestampReport
 from halloo._ping.round_trip import Instant, round_trip
 from halloo._ping.variation import Variation
@@ -135,10 +136,13 @@ class ProbeTracker:
         if number is None or sent is None or arrival == "unknown":
             self._stray += 1
             return self._event("stray", now, size=len(data))
-        if offset is not None:
+        timestamp = read_timestamp(data)
+        impossible = None if offset is not None else impossible_time(timestamp, rtt_ns)
+        if offset is not None or impossible:
             self._corrupt += 1
-            return self._event("corrupt", now, number, rtt_ns, size=len(data), offset=offset)
-        parts = self._record_reply(number, data, sent.at, now, rtt_ns) if arrival == "reply" else None
+            offset = HEADER_SIZE if offset is None else offset
+            return self._event("corrupt", now, number, rtt_ns, size=len(data), offset=offset, text=impossible or "")
+        parts = self._record_reply(number, timestamp, sent.at, now, rtt_ns) if arrival == "reply" else None
         phases = self._first_echo(rtt_ns) if self._first_echo_pending else {}
         outcome: Outcome = "late" if arrival == "late" else "reply"
         return ProbeEvent(
@@ -284,12 +288,14 @@ class ProbeTracker:
         best = min(pending, key=shares.__getitem__, default=None)
         return None if best is None or shares[best] >= MAX_WRONG_SHARE else best
 
-    def _record_reply(self, number: int, data: bytes, sent: Instant, read: Instant, rtt_ns: int) -> OneWay | None:
+    def _record_reply(
+        self, number: int, timestamp: ServerTimestamp | None, sent: Instant, read: Instant, rtt_ns: int
+    ) -> OneWay | None:
         """Record a correct reply in time; return its one-way times if it has a server timestamp."""
         self._last_round_trip = rtt_ns
         self.latency.record(rtt_ns)
         self._variation.record(number, rtt_ns, self.counters.settled)
-        if not (timestamp := read_timestamp(data)):
+        if not timestamp:
             return None
         self._direction.record(number, timestamp)
         return self._one_way.record(number, timestamp, sent, read, rtt_ns=rtt_ns, settled=self.counters.settled)
