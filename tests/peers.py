@@ -10,7 +10,7 @@ import socket
 import struct
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 TIMEOUT = 20  # seconds
 
@@ -91,6 +91,28 @@ def datagram_peer(answers: Callable[[bytes], Iterable[bytes]]) -> Iterator[int]:
             thread.join()
 
 
+@contextmanager
+def datagram_flood(answer: Callable[[bytes], bytes]) -> Iterator[int]:
+    """Yield the port on which a thread answers the first datagram with `answer(datagram)` again and again."""
+    with datagram_socket() as sock, datagram_socket() as control:
+        over = threading.Event()
+
+        def serve() -> None:
+            data, sender = sock.recvfrom(65536)
+            while not over.is_set():
+                with suppress(ConnectionError):  # the client has closed
+                    sock.sendto(answer(data), sender)
+
+        thread = threading.Thread(target=serve, name="flood")
+        thread.start()
+        try:
+            yield sock.getsockname()[1]
+        finally:
+            over.set()
+            control.sendto(b"stop", sock.getsockname())
+            thread.join()
+
+
 def echo_datagram(datagram: bytes) -> list[bytes]:
     """Answer a datagram as an echo server does."""
     return [datagram]
@@ -129,6 +151,13 @@ def halving(connection: socket.socket) -> None:
     """Send back half of the client's data."""
     data = receive_all(connection)
     connection.sendall(data[: len(data) // 2])
+
+
+def flooding(connection: socket.socket) -> None:
+    """Send without a pause, and read nothing, until the client closes."""
+    with suppress(OSError):
+        while True:
+            connection.sendall(b"A" * 65536)
 
 
 def closing(connection: socket.socket) -> None:

@@ -4,6 +4,7 @@ import os
 import select
 import signal
 import socket
+import ssl
 import struct
 import sys
 import threading
@@ -19,15 +20,17 @@ import pytest
 from halloo._core.address import AddressLike, parse
 from halloo._core.limits import Limits
 from halloo._core.probe import Probes, read_header
+from halloo._core.tls_options import ClientTLS
 from halloo._net.readiness import AWAKE, until_readable
 from halloo._net.signals import StopRequest
 from halloo._net.socket_options import SocketOptions
 from halloo._ping.counters import DirectionalLoss
 from halloo._ping.flow import ConnectOptions, Flow, ProbeConnection
-from halloo._ping.prober import ERROR_PAUSE, MIN_STRAGGLER_WAIT, SPIN_BEFORE, Prober
+from halloo._ping.prober import ERROR_PAUSE, MAX_SURPLUS, MIN_STRAGGLER_WAIT, SPIN_BEFORE, Prober
 from halloo._ping.report import ProbeEvent, TargetReport
 from halloo._ping.round_trip import Instant
 from halloo._ping.schedule import Schedule
+from halloo._ping.surplus import SURPLUS
 from halloo._ping.tracker import ProbeTracker
 from halloo._server.server import Server
 from halloo.errors import UnknownHost, UsageError
@@ -35,9 +38,11 @@ from tests.kernel_timestamps import kernel_timestamps
 from tests.peers import closing as closing_at_once
 from tests.peers import (
     closing_midway,
+    datagram_flood,
     datagram_peer,
     echo_datagram,
     echoing,
+    flooding,
     full,
     peer,
     silent,
@@ -61,10 +66,11 @@ def make_flow(
     reconnect: bool = False,
     connect: bool = False,
     socket_options: SocketOptions | None = None,
+    tls: ClientTLS | None = None,
 ) -> Flow:
     run = RUN + index
     connection = ProbeConnection(
-        ConnectOptions(parse(address), timeout, socket_options or SocketOptions()), run=run, size=size
+        ConnectOptions(parse(address), timeout, socket_options or SocketOptions(), tls=tls), run=run, size=size
     )
     target = TargetReport(str(address), str(address), None, None)
     return Flow(
@@ -697,6 +703,77 @@ def test_large_probes_are_sent_in_parts() -> None:
     (target,) = harness.targets
     assert (target.received, target.corrupt) == (100 - target.errors.get("Blocked", 0), 0)
     assert target.received >= 50
+
+
+# Peers that send without a pause.
+
+
+@contextmanager
+def tls_flood() -> Iterator[str]:
+    trustme = pytest.importorskip("trustme")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
+
+    def flood(connection: socket.socket) -> None:
+        with context.wrap_socket(connection, server_side=True) as secured:
+            flooding(secured)
+
+    with peer(flood) as port:
+        yield f"tls://127.0.0.1:{port}"
+
+
+@contextmanager
+def flood(scheme: str) -> Iterator[str]:
+    """Yield the address of a peer that sends stray or duplicate data without a pause."""
+    if scheme == "tls":
+        with tls_flood() as address:
+            yield address
+    elif scheme == "tcp":
+        with peer(flooding) as port:
+            yield f"127.0.0.1:{port}"
+    else:
+        with datagram_flood(lambda datagram: datagram if scheme == "duplicate" else b"stray") as port:
+            yield f"udp://127.0.0.1:{port}"
+
+
+@pytest.mark.parametrize("scheme", ["tcp", "tls", "stray", "duplicate"])
+def test_a_flood_delays_neither_other_targets_nor_the_timeout(scheme: str) -> None:
+    with flood(scheme) as address, Server("127.0.0.1:0") as server:
+        flooded = make_flow(
+            0, address, timeout=SHORT_TIMEOUT, tls=ClientTLS(insecure=True) if scheme == "tls" else None
+        )
+        harness = Harness(flooded, make_flow(1, server.address), count=3, interval=5 * MS).run()
+    assert [target.sent for target in harness.targets] == [3, 3]
+    assert harness.targets[1].received == 3
+    assert harness.targets[0].received == (scheme == "duplicate")
+    assert harness.targets[0].lost == 3 - harness.targets[0].received
+
+
+@pytest.mark.parametrize("scheme", ["tcp", "tls", "stray", "duplicate"])
+def test_a_stop_request_ends_a_flood(scheme: str) -> None:
+    with flood(scheme) as address:
+        flooded = make_flow(
+            0, address, timeout=SHORT_TIMEOUT, tls=ClientTLS(insecure=True) if scheme == "tls" else None
+        )
+        harness = Harness(flooded, count=None, interval=5 * MS)
+
+        def stop(event: ProbeEvent) -> None:
+            harness.stop_request.stop = harness.stop_request.stop or event.outcome in SURPLUS
+
+        harness.on_event = stop
+        harness.run()
+    assert harness.stop_request.stop
+
+
+def test_replies_before_and_behind_stray_data_count() -> None:
+    def answer(connection: socket.socket) -> None:
+        probe = connection.recv(65536)
+        connection.sendall(b"stray\n" * 10 * MAX_SURPLUS + probe + b"stray\n")
+
+    with peer(answer) as port:
+        harness = Harness(make_flow(0, f"127.0.0.1:{port}"), count=1).run()
+    assert (harness.targets[0].received, harness.targets[0].lost) == (1, 0)
+    assert harness.targets[0].stray >= 10 * MAX_SURPLUS
 
 
 # Invalid arguments.

@@ -15,7 +15,7 @@ from halloo._ping.remarks import (
     schedule_notes,
     wall_clock,
 )
-from halloo._ping.report import Generator, Kernel, ProbeEvent, TimestampReport
+from halloo._ping.report import Generator, Kernel, Outcome, ProbeEvent, TimestampReport
 from halloo._ping.variation import DelayVariation
 from tests._ping.sample_reports import (
     BAD,
@@ -62,6 +62,12 @@ def test_the_user_clock_mentions_its_own_delays() -> None:
 def test_normal_results_have_no_findings() -> None:
     assert list(findings(GOOD)) == []
     assert list(schedule_notes(Generator(planned=10))) == []
+
+
+@pytest.mark.parametrize(("outcome", "text"), [("stray", "7 stray replies"), ("duplicate", "7 duplicates")])
+def test_merged_replies_are_one_line(outcome: Outcome, text: str) -> None:
+    event = ProbeEvent(0, outcome, START, size=700, count=7)
+    assert probe_line(event, "here:1") == f"700 bytes from here:1: {text}"
 
 
 def test_losses_are_listed_by_direction() -> None:

@@ -80,6 +80,7 @@ class ProbeConnection:
         self._run, self.size = run, size
         self._connection: Connection | DatagramConnection | None = None
         self._replies: ReplyParser | None = None
+        self._arrived: Iterator[Received] | None = None  # unfinished: what has arrived, but was not processed yet
         self._unsent = b""
         self._plain = True
 
@@ -154,7 +155,7 @@ class ProbeConnection:
             self._steps = None
         if self._connection:
             self._connection.close()
-            self._connection = None
+            self._connection = self._arrived = None
             self._unsent = b""
 
     def send(self, probe: bytes) -> None:
@@ -193,31 +194,47 @@ class ProbeConnection:
     def flush(self) -> None:
         self._send(self._unsent)
 
+    @property
+    def has_arrived(self) -> bool:
+        """Whether `receive` was left unfinished, so that the socket need not become readable first."""
+        return self._arrived is not None
+
     def receive(self, clock: Callable[[], Instant]) -> Iterator[Received]:
-        """Yield the replies that have arrived. Raises PeerError if the connection failed or, IncompleteRead, ended."""
-        while connection := self._connection:
-            try:
-                data, kernel_ns = self._read(connection.socket)
-            except BlockingIOError:
-                return
-            except OSError as error:
-                self._try_next_address(connection, error)
-                continue
-            now = clock()
-            if self._replies is None:
-                if isinstance(connection, DatagramConnection):
-                    connection.keep_address()
-                yield data, now, kernel_ns
-                continue
-            for piece in self._replies.feed(data):
-                yield piece, now, kernel_ns
-            if not data:
-                if rest := self.partial_reply():
-                    yield rest, now, None
-                fact = f"{connection.address.place} closed the connection"
-                raise IncompleteRead(fact, error_mapping.LOOK, address=str(connection.address))
-            if len(data) < RECEIVE_SIZE and self._plain:
-                return
+        """Return an iterator over the replies that have arrived, the same one until it is finished.
+
+        It raises PeerError if the connection failed or, IncompleteRead, ended.
+        """
+        if self._arrived is None:
+            self._arrived = self._receive(clock)
+        return self._arrived
+
+    def _receive(self, clock: Callable[[], Instant]) -> Iterator[Received]:
+        try:
+            while connection := self._connection:
+                try:
+                    data, kernel_ns = self._read(connection.socket)
+                except BlockingIOError:
+                    return
+                except OSError as error:
+                    self._try_next_address(connection, error)
+                    continue
+                now = clock()
+                if self._replies is None:
+                    if isinstance(connection, DatagramConnection):
+                        connection.keep_address()
+                    yield data, now, kernel_ns
+                    continue
+                for piece in self._replies.feed(data):
+                    yield piece, now, kernel_ns
+                if not data:
+                    if rest := self.partial_reply():
+                        yield rest, now, None
+                    fact = f"{connection.address.place} closed the connection"
+                    raise IncompleteRead(fact, error_mapping.LOOK, address=str(connection.address))
+                if len(data) < RECEIVE_SIZE and self._plain:
+                    return
+        finally:
+            self._arrived = None
 
     def partial_reply(self) -> bytes:
         return self._replies.finish() if self._replies else b""

@@ -14,6 +14,7 @@ from halloo._ping.flow import Blocked, Flow
 from halloo._ping.report import ProbeEvent
 from halloo._ping.round_trip import Instant
 from halloo._ping.schedule import Schedule
+from halloo._ping.surplus import SURPLUS
 from halloo.errors import HallooError, UnknownHost, UsageError
 
 # Around an expected reply that only the program's own clock times, it polls instead of sleeping: nanoseconds.
@@ -22,6 +23,7 @@ MIN_SPIN_INTERVAL = 20_000_000  # nanoseconds between probes; shorter ones would
 # After the last datagram: nanoseconds, and multiples of the slowest round trip, to wait for replies.
 MIN_STRAGGLER_WAIT, STRAGGLER_FACTOR = 50_000_000, 3
 ERROR_PAUSE = 100_000_000  # nanoseconds until the next probe if each follows the last reply
+MAX_SURPLUS = 32  # stray and duplicate replies of a connection in one turn, so that a flood cannot delay anything else
 # How long the first connected flow waits for the others: nanoseconds, and at most this part of the deadline.
 MAX_CONNECT_WAIT, CONNECT_WAIT_SHARE = SECOND, 10
 
@@ -325,7 +327,7 @@ class Prober:
                     self._connection_failed(flow, error)
 
     def _receive(self, flow: Flow) -> None:
-        connection, tracker = flow.connection, flow.tracker
+        connection, tracker, surplus = flow.connection, flow.tracker, 0
         if connection.has_unsent:
             connection.flush()
         for data, now, kernel_ns in connection.receive(self._clock):
@@ -336,11 +338,15 @@ class Prober:
             if connection.peer_changed:
                 connection.peer_changed = False
                 self._describe(flow)
-            self._on_event(tracker.receive(data, now, kernel_ns))
+            event = tracker.receive(data, now, kernel_ns)
+            self._on_event(event)
             if prepared and failure:
                 self._send_failed(prepared[0], *failure)
             if flow.reconnect and tracker.counters.sent and not tracker.counters.pending:
                 self._close(flow)
+                return
+            surplus += event.outcome in SURPLUS
+            if surplus == MAX_SURPLUS:
                 return
 
     def _connection_failed(self, flow: Flow, error: HallooError) -> None:
@@ -369,13 +375,14 @@ class Prober:
         if self._busy_poll and not self._connector:
             return {*watched}
         now = self._clock().steady_ns
-        seconds = max(self._spin_from(until, now) - now, 0) / SECOND
+        arrived = {number for number, flow in watched.items() if flow.connection.has_arrived}
+        seconds = 0 if arrived else max(self._spin_from(until, now) - now, 0) / SECOND
         connecting = self._connector.wait_set()
         reading = [*watched, *connecting.readable, self._stop_request.waking.fileno()]
         writing = [number for number, flow in watched.items() if flow.connection.has_unsent]
         ready = wait(reading, [*writing, *connecting.writable], min(seconds, connecting.timeout))
         self._stop_request.heard()
-        return ready
+        return ready | arrived
 
     def _spin_from(self, until: int, now: int) -> int:
         """Return when to stop sleeping: just before `until`, and before a reply timed by the program's own clock."""

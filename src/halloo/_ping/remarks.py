@@ -203,6 +203,8 @@ def _times(event: ProbeEvent, unit: Unit | None) -> list[str]:
 
 
 def _outcome(event: ProbeEvent, name: str) -> list[str]:
+    if event.count > 1:
+        return [{"duplicate": f"{event.count} duplicates"}.get(event.outcome, f"{event.count} stray replies")]
     text = {
         "reply": "",
         "late": "late: after the timeout",

@@ -23,7 +23,8 @@ class ProbeEvent:
 
     A `corrupt` reply differs first at byte `offset`. A `stray` one matches no probe of this run and has no number.
     `text` is the message of an `error`, or why a `corrupt` reply's timestamp is impossible. `phases` has the
-    nanoseconds of each completed phase. A timely reply with a server timestamp has the parts of its round trip;
+    nanoseconds of each completed phase. `count` is 1, or the number of stray or duplicate replies that this event
+    stands for; `size` is then their bytes. A timely reply with a server timestamp has the parts of its round trip;
     `forward_ns` and `reverse_ns` are as exact as both clocks agree.
     """
 
@@ -39,6 +40,7 @@ class ProbeEvent:
     phases: Mapping[str, int] = field(default_factory=dict)
     text: str = ""
     peer: str | None = None
+    count: int = 1
     forward_ns: int | None = None
     server_ns: int | None = None
     reverse_ns: int | None = None
@@ -282,7 +284,7 @@ def event_dict(event: ProbeEvent) -> dict[str, Any]:
     """Return a probe as a line of `--json-stream` has it."""
     names = (
         *("target", "peer", "outcome", "wall_ns", "number", "round_trip_ns", "size", "reordered", "offset", "way"),
-        *("forward_ns", "server_ns", "reverse_ns"),
+        *("count", "forward_ns", "server_ns", "reverse_ns"),
     )
     return {name: getattr(event, name) for name in names} | {
         "phases": dict(event.phases),

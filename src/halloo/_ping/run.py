@@ -27,6 +27,7 @@ from halloo._ping.mtu_sweep import MtuSweep
 from halloo._ping.prober import Prober, read_clocks
 from halloo._ping.report import Generator, PingReport, ProbeEvent, TargetReport
 from halloo._ping.schedule import Schedule
+from halloo._ping.surplus import SurplusLimit
 from halloo._ping.tracker import ProbeTracker
 from halloo.errors import HallooError, IncompleteRead, Reset, UsageError
 
@@ -193,7 +194,7 @@ def ping(
 class _Run:
     def __init__(self, config: PingConfig, sink: Sink | None, stop_request: StopRequest) -> None:
         self._config, self._sink, self._stop_request = config, sink, stop_request
-        self._on_event = sink.probe if sink else _ignore
+        self._on_event = SurplusLimit(sink.probe) if sink else _ignore
         self._flows = _make_flows(config)
         self._schedule = Schedule(_nanoseconds(config.interval), len(self._flows), config.count)
         self._prober = Prober(
