@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from halloo._core.timers import Deadlines, Timers
+from halloo._core.timers import Deadlines, LazyDeadlines, Timers
 
 PARTY = ["wake", "dress", "dance"]
 
@@ -125,3 +125,35 @@ def test_earliest_is_the_minimum() -> None:
     assert deadlines.earliest == 20
     deadlines.pop_expired(now=25)
     assert deadlines.earliest == 30
+
+
+def test_lazy_deadlines_follow_those_that_move_later() -> None:
+    present: dict[str, int | None] = {"a": 5, "b": 7, "c": None}
+    deadlines: LazyDeadlines[str] = LazyDeadlines(present.__getitem__)
+    for key in "abca":
+        deadlines.add(key)
+    assert deadlines.earliest() == (5, "a")
+    present["a"] = 9
+    assert deadlines.earliest() == (7, "b")
+    present["b"] = None
+    assert deadlines.earliest() == (9, "a")
+    present["a"] = None
+    assert deadlines.earliest() is None
+    present["b"] = 3
+    deadlines.add("b")
+    assert deadlines.earliest() == (3, "b")
+
+
+def test_a_lazy_deadline_is_looked_up_only_when_it_comes_first() -> None:
+    looked_up: list[int] = []
+
+    def deadline(key: int) -> int:
+        looked_up.append(key)
+        return key
+
+    deadlines = LazyDeadlines(deadline)
+    for key in range(1000):
+        deadlines.add(key)
+    looked_up.clear()
+    assert deadlines.earliest() == (0, 0)
+    assert looked_up == [0]

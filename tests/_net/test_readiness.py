@@ -1,4 +1,5 @@
 import os
+import select
 import signal
 import socket
 import sys
@@ -6,7 +7,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ import pytest
 from halloo._net.readiness import (
     Awaited,
     Steps,
+    WatchList,
     deadline_ns,
     run_steps,
     sharp_timers,
@@ -171,6 +173,59 @@ def test_wait_accepts_descriptors_above_the_limit_of_select() -> None:
         finally:
             os.close(high)
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.fixture(params=["epoll", "portable"])
+def watch_list(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[WatchList]:
+    if request.param == "portable":
+        monkeypatch.delattr("select.epoll", raising=False)
+    elif not hasattr(select, "epoll"):
+        pytest.skip("needs epoll(7)")
+    with closing(WatchList()) as watch_list:
+        yield watch_list
+
+
+def test_a_watch_list_waits_for_its_descriptors_and_for_others(watch_list: WatchList, pair: Pair) -> None:
+    sock, peer = pair
+    watch_list.add(sock.fileno())
+    assert watch_list.wait([], [], 0) == set()
+    assert watch_list.wait([], [peer.fileno()], TIMEOUT) == {peer.fileno()}
+    peer.send(b"!")
+    assert watch_list.wait([peer.fileno()], [], TIMEOUT) == {sock.fileno()}
+    watch_list.remove(sock.fileno())
+    assert watch_list.wait([sock.fileno()], [], TIMEOUT) == {sock.fileno()}
+    assert watch_list.wait([], [], 0) == set()
+
+
+def test_a_watch_list_can_wait_for_writing_too(watch_list: WatchList, pair: Pair) -> None:
+    watch_list.add(pair[0].fileno(), writing=True)
+    assert watch_list.wait([], [], TIMEOUT) == {pair[0].fileno()}
+
+
+def test_a_descriptor_that_is_closed_can_be_removed_from_a_watch_list(watch_list: WatchList) -> None:
+    sock, peer = socket.socketpair()
+    number = sock.fileno()
+    watch_list.add(number)
+    sock.close()
+    peer.close()
+    watch_list.remove(number)
+    assert watch_list.wait([], [], 0) == set()
+
+
+@pytest.mark.skipif(not hasattr(select, "epoll"), reason="needs epoll(7)")
+def test_a_watch_list_is_one_descriptor_to_wait_for(monkeypatch: pytest.MonkeyPatch, pair: Pair) -> None:
+    waited: list[int] = []
+
+    def select_counting(reading: list[int], *_others: object) -> tuple[list[int], list[int], list[int]]:
+        waited.append(len(reading))
+        return reading, [], []
+
+    with closing(WatchList()) as watch_list:
+        for sock in pair:
+            watch_list.add(sock.fileno())
+        monkeypatch.setattr("select.select", select_counting)
+        watch_list.wait([], [], 0)
+    assert waited == [1]
 
 
 def test_wait_uses_select_where_poll_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

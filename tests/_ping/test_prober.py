@@ -21,12 +21,12 @@ from halloo._core.address import AddressLike, parse
 from halloo._core.limits import Limits
 from halloo._core.probe import Probes, read_header
 from halloo._core.tls_options import ClientTLS
-from halloo._net.readiness import AWAKE, until_readable
+from halloo._net.readiness import until_readable
 from halloo._net.signals import StopRequest
 from halloo._net.socket_options import SocketOptions
 from halloo._ping.counters import DirectionalLoss
 from halloo._ping.flow import ConnectOptions, Flow, ProbeConnection
-from halloo._ping.prober import ERROR_PAUSE, MAX_SURPLUS, MIN_STRAGGLER_WAIT, SPIN_BEFORE, Prober
+from halloo._ping.prober import ERROR_PAUSE, MAX_SURPLUS, MIN_STRAGGLER_WAIT, Prober
 from halloo._ping.report import ProbeEvent, TargetReport
 from halloo._ping.round_trip import Instant
 from halloo._ping.schedule import Schedule
@@ -318,6 +318,33 @@ def test_a_slow_target_beside_a_fast_one_is_waited_for() -> None:
         flows = make_flow(0, quick.address), make_flow(1, f"udp://127.0.0.1:{port}")
         harness = Harness(*flows, count=1, interval=MS).run()
     assert [target.received for target in harness.targets] == [1, 1]
+
+
+def calls_per_target(targets: int) -> float:
+    """Ping that many targets, and return the number of function calls for each."""
+    calls = 0
+
+    def count(_frame: object, event: str, _argument: object) -> None:
+        nonlocal calls
+        calls += event in ("call", "c_call")
+
+    with datagram_peer(echo_datagram) as port:
+        flows = [make_flow(index, f"udp://127.0.0.1:{port}") for index in range(targets)]
+        harness = Harness(*flows, count=2, interval=100 * MS)
+        with closing(harness.stop_request), closing(harness.prober):
+            harness.prober.open()
+            sys.setprofile(count)
+            try:
+                harness.prober.run()
+            finally:
+                sys.setprofile(None)
+    assert harness.outcomes() == {"reply": 2 * targets}
+    return calls / targets
+
+
+@pytest.mark.skipif(not hasattr(select, "epoll"), reason="elsewhere all descriptors are given to each wait")
+def test_the_work_for_a_target_does_not_grow_with_their_number() -> None:
+    assert calls_per_target(200) < 2 * calls_per_target(20)
 
 
 def test_the_wait_for_stragglers_depends_on_the_slowest_reply() -> None:
@@ -797,19 +824,3 @@ def test_a_datagram_that_is_too_long_is_a_usage_error() -> None:
     with datagram_peer(echo_datagram) as port:
         harness = Harness(make_flow(0, f"udp://127.0.0.1:{port}", size=70_000), count=2).run()
     assert harness.targets[0].errors == {"UsageError": 2}
-
-
-# Waiting.
-
-
-def test_the_prober_spins_before_a_reply_without_kernel_timestamp() -> None:
-    one = make_flow(0, "127.0.0.1:1")
-    harness = Harness(one, interval=1000 * MS)
-    later, now = 10**12, 1000 * MS
-    with closing(harness.stop_request):
-        assert harness.prober._spin_from(later, now) == later - AWAKE
-        _, probe = one.tracker.send(Instant(now - 70 * MS, now))
-        one.tracker.receive(probe, Instant(now - 20 * MS, now), None)
-        one.tracker.send(Instant(now, now))
-        assert harness.prober._spin_from(later, now) == now + 50 * MS - SPIN_BEFORE
-        assert harness.prober._spin_from(later, now + 51 * MS) == later - AWAKE

@@ -185,6 +185,15 @@ def test_missed_probes_do_not_count_towards_the_count() -> None:
     assert not schedule.done
 
 
+@pytest.mark.parametrize("targets", [1, 3])
+def test_no_more_turns_are_planned_than_the_count(targets: int) -> None:
+    schedule, now = started(targets, count=5), START + 100 * INTERVAL
+    while not schedule.done:
+        now = max(now, schedule.due_ns)
+        schedule.mark_sent(now)
+    assert (schedule.planned, schedule.late, schedule.behind) == (5 * targets, 5 * targets, 5 * targets)
+
+
 # Back to back.
 
 

@@ -6,6 +6,9 @@ Times are numbers in any unit; the caller passes the current time.
 import heapq
 from collections.abc import Callable, Iterator
 from itertools import count
+from typing import Generic, TypeVar
+
+Key = TypeVar("Key")
 
 
 class Timers:
@@ -26,6 +29,37 @@ class Timers:
         """Remove and yield the callbacks due at `now`, in the order of their times."""
         while self._heap and self._heap[0][0] <= now:
             yield heapq.heappop(self._heap)[2]
+
+
+class LazyDeadlines(Generic[Key]):
+    """The earliest of many deadlines that move later by themselves: one is looked up again when it comes first."""
+
+    def __init__(self, deadline: Callable[[Key], int | None]) -> None:
+        """Have `deadline` return the present one of a key, None if it has none."""
+        self._deadline = deadline
+        self._heap: list[tuple[int, int, Key]] = []
+        self._keys: set[Key] = set()
+        self._order = count()
+
+    def add(self, key: Key) -> None:
+        """Include a key for as long as it has a deadline."""
+        if key not in self._keys and (when := self._deadline(key)) is not None:
+            self._keys.add(key)
+            heapq.heappush(self._heap, (when, next(self._order), key))
+
+    def earliest(self) -> tuple[int, Key] | None:
+        """Return the earliest deadline and its key; None if there is none."""
+        while self._heap:
+            when, order, key = self._heap[0]
+            present = self._deadline(key)
+            if present == when:
+                return when, key
+            if present is None:
+                heapq.heappop(self._heap)
+                self._keys.remove(key)
+            else:
+                heapq.heapreplace(self._heap, (present, order, key))
+        return None
 
 
 class Deadlines:

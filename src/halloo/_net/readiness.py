@@ -145,14 +145,58 @@ def wait(
 ) -> set[int]:
     """Wait for one of the descriptors; without select(2) in whole milliseconds, rounded down."""
     seconds = min(seconds, MAX_WAIT)
-    if max([*reading, *writing]) < select_below or not hasattr(select, "poll"):
+    if max([*reading, *writing], default=0) < select_below or not hasattr(select, "poll"):
         # Windows reports a failed connect among the exceptional ones only.
         readable, writable, failed = select.select(reading, writing, writing, seconds)
         return {*readable, *writable, *failed}
-    poller = select.poll()
-    for number in {*reading, *writing}:
-        poller.register(number, select.POLLIN * (number in reading) | select.POLLOUT * (number in writing))
+    poller, events = select.poll(), dict.fromkeys(reading, select.POLLIN)
+    for number in writing:
+        events[number] = events.get(number, 0) | select.POLLOUT
+    for number, event in events.items():
+        poller.register(number, event)
     return {number for number, _ in poller.poll(int(seconds * 1000))}
+
+
+class WatchList:
+    """Descriptors that many waits have in common, behind a single one where the system can (epoll(7)).
+
+    A wait then costs the same for any number of them, and stays exact: epoll_wait(2) itself counts milliseconds.
+    """
+
+    def __init__(self) -> None:
+        """Watch nothing yet."""
+        self._epoll = select.epoll() if hasattr(select, "epoll") else None
+        self._writing: dict[int, bool] = {}  # whether each is watched for writing too
+
+    def add(self, number: int, *, writing: bool = False) -> None:
+        """Watch a descriptor until it is readable or, with `writing`, writable."""
+        self._writing[number] = writing
+        if self._epoll:
+            self._epoll.register(number, select.EPOLLIN | select.EPOLLOUT * writing)
+
+    def remove(self, number: int) -> None:
+        """Watch a descriptor no longer; it may be closed already."""
+        del self._writing[number]
+        if self._epoll:
+            with suppress(OSError):
+                self._epoll.unregister(number)
+
+    def wait(self, reading: Sequence[int], writing: Sequence[int], seconds: float) -> set[int]:
+        """Wait for one of these descriptors or of those watched, as `wait` does."""
+        if not self._epoll:
+            writers = [number for number, too in self._writing.items() if too]
+            return wait([*reading, *self._writing], [*writing, *writers], seconds)
+        watched = self._epoll.fileno()
+        ready = wait([*reading, watched], writing, seconds)
+        if watched in ready:
+            ready.remove(watched)
+            ready.update(number for number, _ in self._epoll.poll(0))
+        return ready
+
+    def close(self) -> None:
+        """Release the descriptor of the list, not those watched."""
+        if self._epoll:
+            self._epoll.close()
 
 
 @contextmanager

@@ -6,7 +6,6 @@ Uses ProbeConnections and the steady clock. The caller waits for the descriptors
 import errno
 import os
 import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -40,7 +39,7 @@ class Connector:
         self._on_open = on_open
         self._on_failure = on_failure
         self._active: set[int] = set()
-        self._queued: deque[int] = deque()  # until fewer than MAX_CONNECTING are active
+        self._queued: dict[int, None] = {}  # in this order, until fewer than MAX_CONNECTING are active
 
     def __bool__(self) -> bool:
         return bool(self._active)
@@ -50,7 +49,7 @@ class Connector:
 
     def start(self, index: int) -> None:
         """Connect a flow, once fewer than MAX_CONNECTING others are in progress. It may be connected at once."""
-        self._queued.append(index)
+        self._queued[index] = None
         self._start_queued()
 
     def advance(self, ready: set[int]) -> None:
@@ -90,7 +89,8 @@ class Connector:
 
     def _start_queued(self) -> None:
         while self._queued and len(self._active) < MAX_CONNECTING:
-            index = self._queued.popleft()
+            index = next(iter(self._queued))
+            del self._queued[index]
             self._active.add(index)
             self._step(index, None)
 

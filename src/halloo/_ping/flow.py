@@ -194,11 +194,6 @@ class ProbeConnection:
     def flush(self) -> None:
         self._send(self._unsent)
 
-    @property
-    def has_arrived(self) -> bool:
-        """Whether `receive` was left unfinished, so that the socket need not become readable first."""
-        return self._arrived is not None
-
     def receive(self, clock: Callable[[], Instant]) -> Iterator[Received]:
         """Return an iterator over the replies that have arrived, the same one until it is finished.
 
@@ -284,7 +279,7 @@ class Blocked(PeerError):  # noqa: N818 - as in errors
     """The peer does not read and its stream is full: the probe was not sent."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Flow:
     """A connection and the tracker of its probes.
 

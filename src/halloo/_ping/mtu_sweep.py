@@ -110,11 +110,13 @@ class MtuSweep:
         prober = Prober([flow], Schedule(0, 1, 1), self._stop_request, on_event, deadline_ns=remaining)
         try:
             prober.open()
+            prober.run(on_info_request)
         except UnknownHost as error:
             self._failure, self._resolved = str(error), False
             self._errors[type(error).__name__] += 1
             return False
-        prober.run(on_info_request)
+        finally:
+            prober.release()
         report = tracker.report()
         self._counts.update({name: getattr(report, name) for name in COUNTERS})
         self._errors.update(report.errors)

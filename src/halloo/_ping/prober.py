@@ -6,8 +6,9 @@ Works with flows, two clocks, and the waits between events.
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+from halloo._core.timers import LazyDeadlines
 from halloo._core.units import SECOND
-from halloo._net.readiness import AWAKE, sharp_timers, wait
+from halloo._net.readiness import sharp_timers
 from halloo._net.signals import StopRequest
 from halloo._ping.connector import Connector
 from halloo._ping.flow import Blocked, Flow
@@ -15,11 +16,9 @@ from halloo._ping.report import ProbeEvent
 from halloo._ping.round_trip import Instant
 from halloo._ping.schedule import Schedule
 from halloo._ping.surplus import SURPLUS
+from halloo._ping.waiter import FlowWaiter
 from halloo.errors import HallooError, UnknownHost, UsageError
 
-# Around an expected reply that only the program's own clock times, it polls instead of sleeping: nanoseconds.
-SPIN_BEFORE, SPIN_AFTER = 1_000_000, 500_000
-MIN_SPIN_INTERVAL = 20_000_000  # nanoseconds between probes; shorter ones would poll more than a thirteenth of a core
 # After the last datagram: nanoseconds, and multiples of the slowest round trip, to wait for replies.
 MIN_STRAGGLER_WAIT, STRAGGLER_FACTOR = 50_000_000, 3
 ERROR_PAUSE = 100_000_000  # nanoseconds until the next probe if each follows the last reply
@@ -55,12 +54,17 @@ class Prober:
         self._stop_request = stop_request
         self._on_event = on_event
         self._deadline = deadline_ns
-        self._busy_poll = busy_poll
         self._clock = clock
         self._end_ns: int | None = None  # when to stop, by the steady clock
         self._all_sent_ns: int | None = None  # when the last probe was sent, by the steady clock
+        self._stragglers = [*flows]  # whose replies are waited for after the last probe
         self._paused_until = 0  # until when nothing is sent, by the steady clock
         self._connector = Connector([flow.connection for flow in flows], self._connected, self._connect_failed)
+        interval_ns = schedule.interval_ns
+        self._waiter = FlowWaiter(
+            flows, self._connector, stop_request, clock, interval_ns=interval_ns, busy_poll=busy_poll
+        )
+        self._expiries: LazyDeadlines[Flow] = LazyDeadlines(lambda flow: flow.tracker.counters.expires_ns())
         self._awaiting_connection: dict[int, Instant] = {}  # probes to send once their flow is connected
         self._connect_errors: dict[int, HallooError] = {}  # reported with the first probe
         self._unused_connections: set[int] = set()  # opened, but no probe sent yet
@@ -78,13 +82,15 @@ class Prober:
         share = MAX_CONNECT_WAIT if self._deadline is None else self._deadline // CONNECT_WAIT_SHARE
         wait_until = now + min(MAX_CONNECT_WAIT, share)
         for index, flow in enumerate(self._flows):
-            if not flow.connection.connection and not self._stop_request.stop:
+            if flow.connection.connection:
+                self._waiter.watch(flow)
+            elif not self._stop_request.stop:
                 self._connector.start(index)
         while self._connector and not self._stop_request.stop and not self._past(self._end_ns):
             if self._unused_connections and self._past(wait_until):
                 break
             until = wait_until if self._unused_connections else self._clock().steady_ns + SECOND
-            self._connector.advance(self._wait(self._before_end(until), {}))
+            self._connector.advance(self._waiter.wait(self._before_end(until), flows=False))
         errors = [*self._connect_errors.values()]
         all_unknown = len(errors) == len(self._flows) and all(isinstance(error, UnknownHost) for error in errors)
         for error in errors:
@@ -119,21 +125,27 @@ class Prober:
             self._describe(flow)
 
     def close(self) -> None:
+        """Close all connections."""
         for flow in self._flows:
             flow.connection.close()
+        self.release()
+
+    def release(self) -> None:
+        """Release what the prober itself has opened, but leave the connections open."""
+        self._waiter.close()
 
     # Scheduling.
 
     def _run_once(self) -> bool:
         """Send one probe or wait for an event; return whether there is more to do."""
         now = self._clock()
-        expiries = self._expire(now)
+        expires = self._expire(now)
         if self._schedule.done:
             until = self._drain_until(now.steady_ns)
             if until <= now.steady_ns:
                 return False
         else:
-            planned = self._next_send_ns(now.steady_ns, expiries)
+            planned = self._next_send_ns(now.steady_ns, expires)
             if planned <= now.steady_ns and not self._just_sent:
                 self._just_sent = True  # read replies between two sends even when behind schedule
                 self._send_next(self._schedule.next_target)
@@ -141,32 +153,28 @@ class Prober:
             self._just_sent = False
             if self._schedule.back_to_back and self._prepared is None:
                 self._prepare_next(now)
-            until = min([planned, *expiries])
+            until = planned if expires is None else min(planned, expires)
         self._poll(self._before_end(until))
         return True
 
     def _before_end(self, moment: int) -> int:
         return moment if self._end_ns is None else min(moment, self._end_ns)
 
-    def _expire(self, now: Instant) -> list[int]:
-        """Expire overdue probes, and return when the oldest pending probe of each flow expires."""
-        expiries = self._expiries()
-        if expiries and min(expiries) <= now.steady_ns:
+    def _expire(self, now: Instant) -> int | None:
+        """Expire overdue probes, and return when the oldest pending probe expires; None without one."""
+        earliest = self._expiries.earliest()
+        if earliest and earliest[0] <= now.steady_ns:
             self._poll(0)  # replies that have arrived are not lost
-            for flow in self._flows:
-                for event in flow.tracker.expire(now):
+            while (earliest := self._expiries.earliest()) and earliest[0] <= now.steady_ns:
+                for event in earliest[1].tracker.expire(now):
                     self._on_event(event)
-            expiries = self._expiries()
-        return expiries
+        return earliest[0] if earliest else None
 
-    def _expiries(self) -> list[int]:
-        return [due for flow in self._flows if (due := flow.tracker.counters.expires_ns()) is not None]
-
-    def _next_send_ns(self, now: int, expiries: Sequence[int]) -> int:
+    def _next_send_ns(self, now: int, expires: int | None) -> int:
         """Return when the next probe is due: it may be past, and is far ahead if all flows are busy."""
         back_to_back = self._schedule.back_to_back
-        if back_to_back and expiries:
-            return min(expiries)
+        if back_to_back and expires is not None:
+            return expires
         if all(map(self._busy, range(len(self._flows)))):
             return now + SECOND
         return self._paused_until if back_to_back else self._schedule.due_ns
@@ -186,7 +194,12 @@ class Prober:
             return now + SECOND
         if self._all_sent_ns is None:
             self._all_sent_ns = now
-        return max((self._straggler_deadline(flow, self._all_sent_ns) for flow in self._flows), default=0)
+        while self._stragglers:
+            until = self._straggler_deadline(self._stragglers[-1], self._all_sent_ns)
+            if until > now:
+                return until
+            self._stragglers.pop()
+        return 0
 
     def _straggler_deadline(self, flow: Flow, since: int) -> int:
         """Return until when to wait for a flow's replies; streams, which lose nothing, get the whole timeout."""
@@ -204,8 +217,12 @@ class Prober:
             self._connector.time_out()
         slowest = max(flow.tracker.latency.max for flow in self._flows)
         until = self._clock().steady_ns + min(max(MIN_STRAGGLER_WAIT, STRAGGLER_FACTOR * slowest), SECOND)
-        while any(flow.tracker.counters.pending for flow in self._flows) and not self._past(until):
-            self._poll(until)
+        left = [flow for flow in self._flows if flow.tracker.counters.pending]
+        while left and not self._past(until):
+            if left[-1].tracker.counters.pending:
+                self._poll(until)
+            else:
+                left.pop()
 
     def _past(self, moment: int | None) -> bool:
         return moment is not None and self._clock().steady_ns >= moment
@@ -217,6 +234,7 @@ class Prober:
         flow, planned = self._flows[index], self._awaiting_connection.pop(index, None)
         flow.tracker.connected(phases)
         self._describe(flow)
+        self._waiter.watch(flow)
         if planned is None:
             self._unused_connections.add(index)
         elif flow.connect:
@@ -241,6 +259,7 @@ class Prober:
             self._prepared = None
         flow.tracker.record_kernel(flow.connection.kernel_info(), closing=True)
         flow.connection.close()
+        self._waiter.watch(flow)
 
     # Sending.
 
@@ -281,12 +300,15 @@ class Prober:
     def _send_now(self, flow: Flow, probe: bytes) -> tuple[int, HallooError] | None:
         """Send a probe; return its number and the error if that failed."""
         self._prepared = None
-        sent_at, failure = self._clock(), None
+        sent_at, failure, had_unsent = self._clock(), None, flow.connection.has_unsent
         try:
             flow.connection.send(probe)
         except HallooError as error:
             failure = error
         number = flow.tracker.mark_sent(sent_at)
+        self._expiries.add(flow)
+        if had_unsent or flow.connection.has_unsent or flow.connection.peer_changed:
+            self._waiter.watch(flow)
         return None if failure is None else (number, failure)
 
     def _send_failed(self, flow: Flow, number: int, error: HallooError) -> None:
@@ -312,24 +334,22 @@ class Prober:
     # Receiving.
 
     def _poll(self, until: int) -> None:
-        connected = [flow for flow in self._flows if flow.connection.connection and not flow.connect]
-        watched = {flow.connection.connection.socket.fileno(): flow for flow in connected if flow.connection.connection}
-        ready = self._wait(until, watched)
+        ready = self._waiter.wait(until)
         if not self._schedule.back_to_back:
             self._skip_busy_turns()
         if self._connector:
             self._connector.advance(ready)
-        for number, flow in watched.items():
-            if number in ready and flow.connection.connection:
-                try:
-                    self._receive(flow)
-                except HallooError as error:
-                    self._connection_failed(flow, error)
+        for flow in self._waiter.flows(ready):
+            try:
+                self._receive(flow)
+            except HallooError as error:
+                self._connection_failed(flow, error)
 
     def _receive(self, flow: Flow) -> None:
         connection, tracker, surplus = flow.connection, flow.tracker, 0
         if connection.has_unsent:
             connection.flush()
+            self._waiter.watch(flow)
         for data, now, kernel_ns in connection.receive(self._clock):
             prepared, failure = self._prepared, None
             if prepared and tracker.counters.pending == 1 and len(data) == connection.size:
@@ -338,6 +358,7 @@ class Prober:
             if connection.peer_changed:
                 connection.peer_changed = False
                 self._describe(flow)
+                self._waiter.watch(flow)
             event = tracker.receive(data, now, kernel_ns)
             self._on_event(event)
             if prepared and failure:
@@ -347,6 +368,7 @@ class Prober:
                 return
             surplus += event.outcome in SURPLUS
             if surplus == MAX_SURPLUS:
+                self._waiter.set_unfinished(flow)
                 return
 
     def _connection_failed(self, flow: Flow, error: HallooError) -> None:
@@ -367,29 +389,6 @@ class Prober:
             self._on_event(event)
         if not lost and (rest := flow.connection.partial_reply()):
             self._on_event(flow.tracker.receive(rest, self._clock(), None))
-
-    # Waiting.
-
-    def _wait(self, until: int, watched: Mapping[int, Flow]) -> set[int]:
-        """Wait until a descriptor is ready; poll instead of sleeping shortly before `until`."""
-        if self._busy_poll and not self._connector:
-            return {*watched}
-        now = self._clock().steady_ns
-        arrived = {number for number, flow in watched.items() if flow.connection.has_arrived}
-        seconds = 0 if arrived else max(self._spin_from(until, now) - now, 0) / SECOND
-        connecting = self._connector.wait_set()
-        reading = [*watched, *connecting.readable, self._stop_request.waking.fileno()]
-        writing = [number for number, flow in watched.items() if flow.connection.has_unsent]
-        ready = wait(reading, [*writing, *connecting.writable], min(seconds, connecting.timeout))
-        self._stop_request.heard()
-        return ready | arrived
-
-    def _spin_from(self, until: int, now: int) -> int:
-        """Return when to stop sleeping: just before `until`, and before a reply timed by the program's own clock."""
-        if self._schedule.interval_ns < MIN_SPIN_INTERVAL:
-            return until - AWAKE
-        replies = [moment for flow in self._flows if (moment := flow.tracker.expected_ns) is not None]
-        return min([until - AWAKE, *(moment - SPIN_BEFORE for moment in replies if now < moment + SPIN_AFTER)])
 
 
 def _ignore(_event: ProbeEvent) -> None:

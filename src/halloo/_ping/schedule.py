@@ -20,7 +20,8 @@ class Schedule:
         self._start = 0
         self._interval = interval_ns
         self._targets = targets
-        self._remaining = None if count is None else [count] * targets
+        self._remaining = None if count is None else [count] * targets  # probes to be sent
+        self._planned_left = None if count is None else [count] * targets  # turns of the plan to come
         # A heap of (offset from the start, round, target).
         self._turns = [self._turn(0, target) for target in range(targets)]
         self.lateness = Histogram()
@@ -55,19 +56,20 @@ class Schedule:
         return self._start + self._turns[0][0]
 
     def mark_sent(self, now_ns: int) -> None:
-        self.planned += 1
-        missed = 0
+        target, missed = self.next_target, 0
+        planned = self._take_planned(target, 1)
         if self._interval:
             behind = max(now_ns - self.due_ns, 0)
             self.lateness.record(behind)
-            self.late += behind > LATE
-            self.behind += behind > max(LATE, self._interval // BEHIND_SHARE)
+            if planned:
+                self.late += behind > LATE
+                self.behind += behind > max(LATE, self._interval // BEHIND_SHARE)
             missed = behind // self._interval
         if self._remaining is not None:
-            self._remaining[self.next_target] -= 1
+            self._remaining[target] -= 1
         self._advance(1 + missed)
         if missed:
-            self._count_missed(missed)
+            self._count_missed(target, missed)
             self._skip_missed_rounds(missed, now_ns)
 
     def skip(self, now_ns: int) -> None:
@@ -90,14 +92,22 @@ class Schedule:
         for index, (offset_ns, round_, target) in enumerate(self._turns):
             if offset_ns + rounds * self._interval <= latest:
                 self._turns[index] = self._turn(round_ + rounds, target)
-                self._count_missed(rounds)
+                self._count_missed(target, rounds)
         heapify(self._turns)
 
-    def _count_missed(self, count: int) -> None:
-        """Count planned probes that were never sent."""
-        self.planned += count
-        self.late += count
-        self.behind += count
+    def _take_planned(self, target: int, turns: int) -> int:
+        """Count turns as planned, but no more than `count` for a target; later ones make up for missed turns."""
+        if self._planned_left is not None:
+            turns = min(turns, self._planned_left[target])
+            self._planned_left[target] -= turns
+        self.planned += turns
+        return turns
+
+    def _count_missed(self, target: int, turns: int) -> None:
+        """Count turns in which no probe was sent."""
+        planned = self._take_planned(target, turns)
+        self.late += planned
+        self.behind += planned
 
     def _advance(self, rounds: int) -> None:
         """Move to the next turn; a target without remaining probes leaves the schedule."""
