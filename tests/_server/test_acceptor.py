@@ -73,6 +73,22 @@ def test_a_refused_client_that_sent_data_gets_fin_not_a_reset(make_stage: MakeSt
     assert ended(client)
 
 
+def test_a_refused_client_that_keeps_sending_is_closed_after_one_read(
+    make_stage: MakeStage, cleanup: ExitStack
+) -> None:
+    listener = cleanup.enter_context(ChattyListener())
+    listener.bind(("127.0.0.1", 0))
+    listener.listen()
+    listener.setblocking(False)
+    stage = make_stage(Limits(deny=("127.0.0.1",)))
+    stage.loop.acceptor.add([Endpoint(listener)])
+    with socket.create_connection(listener.getsockname()) as client:
+        stage.until(lambda: stage.snapshot.refused == {"denied": 1})
+        client.setblocking(False)
+        assert ended(client)
+    assert listener.accepted[0].reads == 1
+
+
 def test_a_closed_connection_frees_its_place(make_stage: MakeStage) -> None:
     stage = make_stage(Limits(max_connections=1))
     for _ in range(3):
@@ -302,6 +318,30 @@ class FailingListener(socket.socket):
         if number:
             raise OSError(number, errno.errorcode[number])
         return super().accept()
+
+
+class ChattySocket(socket.socket):
+    """A connection whose peer sends faster than it is read."""
+
+    reads = 0
+
+    def recv(self, size: int, _flags: int = 0) -> bytes:
+        self.reads += 1
+        assert self.reads < 100, "no end of reading"
+        return bytes(size)
+
+
+class ChattyListener(socket.socket):
+    """A listening socket whose clients send without a pause."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.accepted: list[ChattySocket] = []
+
+    def accept(self) -> tuple[socket.socket, object]:
+        sock, peer = super().accept()
+        self.accepted.append(ChattySocket(fileno=sock.detach()))
+        return self.accepted[-1], peer
 
 
 def failing(cleanup: ExitStack, number: int) -> socket.socket:

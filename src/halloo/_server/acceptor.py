@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 MAX_ACCEPTS = 16  # connections accepted at one event, so that a burst does not delay the other descriptors
 RESOURCE_ERRORS = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}  # no descriptor or memory for a socket
 RESOURCE_PAUSE = 0.1  # seconds until the next attempt, if no connection closes before
+REFUSED_READ = 256 * 1024  # bytes read from a refused client: all that the kernel queues before accept(2) by default
 RETRY_INTERVAL = 1.0  # seconds after which a worker tries a shared listener without a wake-up
 # Errors of the new connection, not of the listener (accept(2)).
 CONNECTION_ERRORS = {
@@ -166,8 +167,7 @@ class Acceptor:
         with suppress(OSError):
             sock.setblocking(False)
             sock.shutdown(socket.SHUT_WR)
-            while sock.recv(65536):  # closing with unread bytes would send a reset
-                pass
+            sock.recv(REFUSED_READ)  # closing with unread bytes would send a reset; once, as more may always follow
         sock.close()
         self._loop.table.count(reason)
         if self._loop.observer:
