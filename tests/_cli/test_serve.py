@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import socket
+from contextlib import suppress
 
 import pytest
 
@@ -20,6 +21,42 @@ def test_serve_prints_its_address() -> None:
     with started(*HALLOO, "serve", "127.0.0.1:0") as server:
         assert server.stdout
         assert server.stdout.readline().decode() == f"listening on tcp://127.0.0.1:{listening_port(server)}\n"
+
+
+@signals
+@pytest.mark.parametrize("options", [(), ("--workers", "2")], ids=["alone", "workers"])
+@pytest.mark.parametrize(
+    ("size", "code", "outcome"), [(5, 0, "drained"), (64 << 20, 1, "cut_off")], ids=["answered", "not reading"]
+)
+def test_the_exit_code_and_the_totals_tell_whether_clients_were_cut_off(
+    options: tuple[str, ...], size: int, code: int, outcome: str
+) -> None:
+    with started(*HALLOO, "serve", "127.0.0.1:0", "--drain", "400ms", *options) as server, socket.socket() as client:
+        client.connect(("127.0.0.1", listening_port(server)))
+        client.settimeout(0.2)
+        with suppress(TimeoutError):  # the kernel takes no more
+            client.sendall(bytes(size))
+        client.recv(5)
+        server.send_signal(signal.SIGTERM)
+        _, errors = server.communicate(timeout=10)
+    assert server.returncode == code
+    assert errors.decode().rstrip().endswith(f"ended: {outcome} 1")
+
+
+@signals
+@pytest.mark.parametrize("options", [(), ("--workers", "2")], ids=["alone", "workers"])
+def test_the_log_tells_a_client_that_was_cut_off(options: tuple[str, ...]) -> None:
+    with (
+        started(*HALLOO, "serve", "127.0.0.1:0", "--log", "json", "--drain", "400ms", *options) as server,
+        socket.socket() as client,
+    ):
+        client.connect(("127.0.0.1", listening_port(server)))
+        client.settimeout(0.2)
+        with suppress(TimeoutError):
+            client.sendall(bytes(64 << 20))
+        server.send_signal(signal.SIGTERM)
+        _, errors = server.communicate(timeout=10)
+    assert json.loads(errors.splitlines()[-1])["data"]["reason"] == "cut_off"
 
 
 @signals

@@ -228,7 +228,7 @@ def test_reopen_without_reuse_port_is_refused() -> None:
 def test_datagrams_after_refuse_new_are_dropped_and_counted() -> None:
     with listen("udp://127.0.0.1:0") as listener, connect_udp(listener.address) as client:
         client.send(b"in time")
-        listener.refuse_new()
+        listener.refuse_new(socket.SOCK_DGRAM)
         client.send(b"too late")
         with listener.accept_udp(timeout=TIMEOUT) as served:
             assert served.receive(timeout=TIMEOUT) == b"in time"

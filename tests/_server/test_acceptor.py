@@ -9,6 +9,7 @@ from contextlib import ExitStack
 import pytest
 
 from halloo._core.limits import Limits
+from halloo._net.binding import BACKLOG
 from halloo._server import acceptor
 from halloo._server.acceptor import MAX_ACCEPTS, RESOURCE_PAUSE, RETRY_INTERVAL, Endpoint, host_of
 from halloo._server.connections import ECHOING
@@ -218,6 +219,14 @@ def test_close_accepts_a_client_queued_behind_many_denied_ones(make_stage: MakeS
     assert stage.echo(client, b"hello") == b"hello"
 
 
+def test_close_ends_though_clients_keep_connecting(make_stage: MakeStage, cleanup: ExitStack) -> None:
+    listener = cleanup.enter_context(EndlessListener())
+    stage = make_stage(Limits(max_connections=1))
+    stage.loop.acceptor.add([Endpoint(listener)])
+    stage.loop.acceptor.close()
+    assert stage.snapshot.accepted + stage.snapshot.refused["max_connections"] == BACKLOG
+
+
 def test_a_closed_acceptor_does_not_resume_when_a_connection_closes(make_stage: MakeStage) -> None:
     stage = make_stage()
     client = stage.connect()
@@ -318,6 +327,15 @@ class FailingListener(socket.socket):
         if number:
             raise OSError(number, errno.errorcode[number])
         return super().accept()
+
+
+class EndlessListener(socket.socket):
+    """A listening socket at which a client always waits."""
+
+    def accept(self) -> tuple[socket.socket, object]:
+        sock, client = socket.socketpair()
+        client.close()
+        return sock, ("127.0.0.1", 0)
 
 
 class ChattySocket(socket.socket):

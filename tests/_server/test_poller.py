@@ -9,7 +9,7 @@ from contextlib import suppress
 import pytest
 
 from halloo._server import poller as pollers
-from halloo._server.poller import READ, READ_NORMAL, WRITE, Poller, Selector, default_poller
+from halloo._server.poller import READ, READ_NORMAL, WRITE, Poller, Selector, default_poller, queued_bytes
 
 MAKERS: list[Callable[[], Poller]] = [Selector]
 if hasattr(select, "epoll"):
@@ -73,14 +73,14 @@ def test_a_descriptor_watched_for_nothing_is_not_reported(poller: Poller, fd: in
 
 
 def test_queued_bytes_count_until_both_sides_have_read(poller: Poller, fd: int, peer: socket.socket) -> None:
-    assert poller.queued_bytes(fd) == 0
+    assert queued_bytes(fd) == (0, 0)
     peer.sendall(b"hello")
     poller.poll(POLL_TIMEOUT)
-    if not poller.queued_bytes(fd):
+    if not any(queued_bytes(fd)):
         pytest.skip("this system does not tell")
-    assert poller.queued_bytes(fd) == 5
+    assert queued_bytes(fd) == (5, 0)
     assert poller.read(fd, 9) == b"hello"
-    assert poller.queued_bytes(fd) == 0
+    assert queued_bytes(fd) == (0, 0)
 
 
 def test_shutdown_write_sends_fin_and_reading_goes_on(poller: Poller, fd: int, peer: socket.socket) -> None:

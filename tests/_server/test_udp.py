@@ -18,8 +18,8 @@ from halloo._core.limits import Limits
 from halloo._net.bpf import TTL
 from halloo._net.datagrams import dropped
 from halloo._net.listener import listen
-from halloo._server.closer import drain
 from halloo._server.connections import DATAGRAM, FREE
+from halloo._server.drain import drain
 from halloo._server.poller import READ
 from halloo._server.running import RunningServer, Service
 from halloo._server.udp import (
@@ -840,8 +840,7 @@ def test_a_sender_that_keeps_sending_does_not_extend_drain() -> None:
         while loop.snapshot().messages < 10_000:
             loop.turn(1)
         began = time.monotonic()
-        listener.refuse_new()
-        drain(loop, TIMEOUT, close_listener=listener.close)
+        drain(loop, TIMEOUT, listener)
         assert time.monotonic() - began < TIMEOUT / 2
     finally:
         over.set()

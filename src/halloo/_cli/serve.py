@@ -30,7 +30,8 @@ def serve(
     """Echo what clients send, until ^C or SIGTERM.
 
     Prints `listening on ADDRESS` for each address, and on a terminal a line for each client. On shutdown, everything
-    received is echoed first; a second ^C ends at once. For limits, `max` means no limit.
+    received is echoed first; a second ^C ends at once. The exit code is 1 if clients were cut off. For limits, `max`
+    means no limit.
 
     Parameters
     ----------
@@ -79,4 +80,4 @@ def serve(
         if sys.stderr.isatty():
             print(file=sys.stderr)  # the terminal has written ^C at the start of this line
         print(f"halloo: {format_totals(report.snapshot)}", file=sys.stderr)
-    return 0
+    return 1 if "cut_off" in report.snapshot.ended else 0

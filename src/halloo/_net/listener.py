@@ -163,14 +163,14 @@ class Listener:
             unix.remove(path, made)
         self._files.clear()
 
-    def refuse_new(self) -> None:
-        """Have the kernel drop new connections (SYN without ACK) and datagrams; those queued can still be accepted.
+    def refuse_new(self, kind: socket.SocketKind) -> None:
+        """Have the kernel drop new connections (SYN without ACK), or datagrams; those queued can still be accepted.
 
         Between the last accept and the close a client could otherwise connect, and be reset (socket(7)); and where
         datagrams arrive without a pause, there would be no last one.
         """
         for sock in self.sockets:
-            if sock.family in INTERNET:
+            if sock.type == kind and sock.family in INTERNET:
                 bpf.refuse_new(sock)
 
     def for_workers(self, count: int, *, buffer: int | None) -> list["Listener"]:
@@ -208,9 +208,15 @@ class Listener:
     @property
     def dropped(self) -> int:
         """How many datagrams the kernel has dropped: its buffer was full, or they had circled between echoes."""
-        if self.sockets[0].fileno() >= 0:
+        if all(sock.fileno() >= 0 for sock in self._datagrams):
             self._dropped = sum(dropped(sock) for sock in self._datagrams)
         return self._dropped
+
+    def close_streams(self) -> None:
+        """Close the sockets that accept connections, in this process alone; datagrams still arrive at the others."""
+        for sock in self.sockets:
+            if sock not in self._datagrams:
+                sock.close()
 
     def release(self) -> None:
         """Close the sockets in this process alone; other processes go on listening."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from halloo._core.limits import AdmissionControl
+from halloo._net.binding import BACKLOG
 from halloo._server import connections as states
 from halloo._server.handlers import Handler, PeerName, Respond
 from halloo._server.poller import READ
@@ -91,10 +92,11 @@ class Acceptor:
                     self._loop.poller.unwatch(fd)
 
     def close(self) -> None:
-        """Accept every client in the queue, and then no more."""
+        """Accept every client in the queue, at most BACKLOG at each listener, and then no more."""
         for fd in self._endpoints if self.accepting else ():
-            while self.accepting and self.accept(fd):
-                pass
+            for _ in range(BACKLOG // MAX_ACCEPTS):
+                if not (self.accepting and self.accept(fd)):
+                    break
         self.pause_accepting()
         self._endpoints.clear()
 

@@ -4,7 +4,6 @@ Closing with unread bytes would send a reset, which destroys what the client has
 when the server closes first, it sends FIN and then reads until the client's FIN.
 """
 
-from collections.abc import Callable
 from contextlib import suppress
 from math import inf
 from typing import TYPE_CHECKING
@@ -69,7 +68,11 @@ class Closer:
         except OSError:
             ended = True
         if ended:
-            self._loop.close(fd, self._reasons.pop(fd, "left"))
+            self.end_linger(fd)
+
+    def end_linger(self, fd: int) -> None:
+        """Close a LINGERING connection; the reason is the one for which our FIN was sent."""
+        self._loop.close(fd, self._reasons.pop(fd, "left"))
 
     def set_deadline(self, fd: int, seconds: float, reason: str) -> None:
         when = self._loop.clock() + seconds
@@ -94,37 +97,3 @@ class Closer:
         if when < self._next_check:
             self._next_check = when
             self._loop.timers.call_at(when, self._expire)
-
-
-QUIET_TIME = 0.25  # seconds without input, longer than the gap between two segments
-POLL_INTERVAL = 0.02  # seconds between two checks
-
-
-def drain(loop: "Loop", seconds: float, *, close_listener: Callable[[], None]) -> None:
-    """Answer what clients have sent, within `seconds`; `close_listener` is called once every queued client is accepted.
-
-    What the deadline, or a `stop` meanwhile, cuts off is counted.
-    """
-    loop.running = True
-    deadline = loop.clock() + seconds
-    loop.acceptor.close()
-    if loop.datagrams:
-        loop.datagrams.drain(deadline)
-    close_listener()
-    now = loop.clock()
-    last_active = dict.fromkeys(loop.table.in_state(*states.CONNECTED), now)
-    while loop.running and loop.table.open and now < deadline:
-        ready = loop.turn(POLL_INTERVAL)
-        now = loop.clock()
-        for act in loop.timers.pop_due(now):
-            act()
-        last_active.update((fd, now) for fd, _ in ready)
-        for fd in loop.table.in_state(states.ECHOING, states.LIMITED, states.HANDLING):
-            if now - last_active.get(fd, now) >= QUIET_TIME and not loop.poller.queued_bytes(fd):
-                loop.closer.disconnect(fd, "drained")
-    for fd in loop.table.in_state(*states.CONNECTED):
-        if loop.table.state[fd] != states.LINGERING:
-            loop.table.count("cut_off")
-            pending = len(loop.table.pending_writes.get(fd, b""))
-            loop.table.counters[states.LOST] += pending + loop.poller.queued_bytes(fd)
-    loop.running = False

@@ -62,9 +62,6 @@ class Poller(Protocol):
     def close_notify(self, fd: int, /) -> None:
         """Send close_notify if the connection uses TLS."""
 
-    def queued_bytes(self, fd: int, /) -> int:
-        """Count the bytes received but unread and those sent but unacknowledged; 0 where this is unsupported."""
-
     def close_fd(self, fd: int, /) -> None:
         """Close a descriptor that was adopted and watched."""
 
@@ -104,10 +101,6 @@ class Epoll:
 
     def close_notify(self, fd: int) -> None:
         """Do nothing: the connection is unencrypted."""
-
-    def queued_bytes(self, fd: int) -> int:
-        """Query the socket's two queues."""
-        return queued_bytes(fd)
 
 
 class Selector:
@@ -165,10 +158,6 @@ class Selector:
     def close_notify(self, fd: int) -> None:
         """Do nothing: the connection is unencrypted."""
 
-    def queued_bytes(self, fd: int) -> int:
-        """Query the socket's two queues."""
-        return queued_bytes(fd)
-
     def close_fd(self, fd: int) -> None:
         """Stop watching the descriptor and close its socket."""
         self.change(fd, 0)
@@ -185,20 +174,21 @@ class Selector:
         )
 
 
-def queued_bytes(fd: int) -> int:
-    """Count a connection's unread and unacknowledged bytes in the kernel (tcp(7)); 0 if it does not report them."""
+def queued_bytes(fd: int) -> tuple[int, int]:
+    """Count a connection's unread and its unacknowledged bytes in the kernel (tcp(7)); 0 if it does not report them."""
     try:
         import fcntl  # noqa: PLC0415 - Windows has neither
         import termios  # noqa: PLC0415 - as above
     except ImportError:
-        return 0
-    total = 0
+        return 0, 0
+    counts = array("i", [0])
+    found = []
     for request in (termios.FIONREAD, termios.TIOCOUTQ):
-        answer = array("i", [0])
+        counts[0] = 0
         with suppress(OSError):
-            fcntl.ioctl(fd, request, answer)
-        total += answer[0]
-    return total
+            fcntl.ioctl(fd, request, counts)
+        found.append(counts[0])
+    return found[0], found[1]
 
 
 def default_poller() -> Poller:

@@ -14,9 +14,9 @@ from halloo._core.address import Address
 from halloo._core.limits import Limits
 from halloo._net.listener import Listener
 from halloo._net.signals import STOPPING, handle_signals
-from halloo._server import closer
 from halloo._server.acceptor import Endpoint
 from halloo._server.connections import Snapshot
+from halloo._server.drain import drain
 from halloo._server.handlers import ConnectionObserver, Handler, Respond
 from halloo._server.tcp import Loop
 
@@ -134,11 +134,10 @@ class RunningServer:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _serve(self, drain: Callable[[], float]) -> None:
+    def _serve(self, drain_time: Callable[[], float]) -> None:
         self.loop.run()
-        if seconds := drain():
-            self.listener.refuse_new()
-            closer.drain(self.loop, seconds, close_listener=self.listener.close)
+        if seconds := drain_time():
+            drain(self.loop, seconds, self.listener)
 
     def _run_in_thread(self) -> None:
         try:

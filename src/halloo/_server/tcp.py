@@ -309,6 +309,14 @@ class Loop:
         state = self.table.state[fd] = states.HANDLING if fd in self._connection_handlers else self._echo_state
         self.poller.change(fd, READ_NORMAL if state == ECHOING else READ)
 
+    def replace_handler(self, fd: int, handler: Handler) -> Handler | None:
+        """Have a handler serve a connection from now on; return the one before, None for the echo."""
+        before = self._connection_handlers.get(fd)
+        self._connection_handlers[fd] = handler
+        if self.table.state[fd] not in (states.WRITE_PENDING, states.THROTTLED):
+            self.flushed(fd)
+        return before
+
     def connection_failed(self, fd: int, error: OSError) -> None:
         if self.table.state[fd] == states.FREE:
             return

@@ -34,7 +34,6 @@ class TlsPoller:
         self.unwatch = inner.unwatch
         self.adopt = inner.adopt
         self.read = inner.read
-        self.queued_bytes = inner.queued_bytes
         self.close = inner.close
 
     def wrap(self, sock: socket.socket, context: ssl.SSLContext) -> int:

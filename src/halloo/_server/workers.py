@@ -8,6 +8,7 @@ the parent has exited, so that no orphaned worker keeps the port.
 import mmap
 import os
 import signal
+import socket
 import sys
 import traceback
 from collections.abc import Callable, MutableSequence, Sequence
@@ -17,10 +18,10 @@ from typing import Self, cast
 from halloo._core.address import Address
 from halloo._net.listener import Listener
 from halloo._net.signals import STOPPING
-from halloo._server import closer
 from halloo._server import connections as states
 from halloo._server.acceptor import Endpoint
-from halloo._server.connections import COUNTERS, Snapshot, new_counters
+from halloo._server.connections import COUNTER_INDEX, COUNTERS, Snapshot, new_counters
+from halloo._server.drain import drain
 from halloo._server.handlers import Handler
 from halloo._server.running import Service, interruptible
 from halloo._server.tcp import Loop
@@ -145,9 +146,10 @@ class WorkerPool:
 
     def _reap(self) -> None:
         for pid, slot in [*self._pids.items()]:
-            if os.waitpid(pid, os.WNOHANG)[0]:
+            exited, status = os.waitpid(pid, os.WNOHANG)
+            if exited:
                 del self._pids[pid]
-                self._restart(slot)
+                self._restart(slot, failed=status != 0)
         if self._stops:
             self._forward_stop()
         if not self._pids and (self._stops or self._failure):
@@ -159,7 +161,7 @@ class WorkerPool:
         elif not self._draining:
             self._draining = True
             for listener in self._listeners:
-                listener.refuse_new()
+                listener.refuse_new(socket.SOCK_STREAM)
             self._signal(signal.SIGTERM)
             for listener in self._listeners:
                 listener.close()
@@ -169,10 +171,12 @@ class WorkerPool:
         for pid in self._pids:
             os.kill(pid, number)
 
-    def _restart(self, slot: int) -> None:
+    def _restart(self, slot: int, *, failed: bool) -> None:
         """Keep the counts of an exited worker, and start another."""
         counters, exited = self._counters(slot), self._exited_counters
         if self._stops:  # kept for the totals of each worker
+            if self._drain and failed:
+                counters[COUNTER_INDEX["cut_off"]] += counters[states.ACCEPTED] - counters[states.CLOSED]
             counters[states.CLOSED] = counters[states.ACCEPTED]
             counters[states.PENDING_BYTES] = counters[states.OLDEST_PENDING] = 0
             return
@@ -214,7 +218,7 @@ class WorkerPool:
             with interruptible(loop, signals=(signal.SIGTERM,)):
                 signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
                 loop.run()
-                closer.drain(loop, self._drain, close_listener=listener.release)
+                drain(loop, self._drain, listener)
             code = 0
         except BaseException:  # noqa: BLE001 - reported by the exit code and the traceback
             traceback.print_exc()
