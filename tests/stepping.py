@@ -19,8 +19,9 @@ from halloo._net.datagrams import DATAGRAM_ROOM, QUEUE
 from halloo._server import poller
 from halloo._server.acceptor import Endpoint
 from halloo._server.connections import COUNTER_INDEX, Snapshot
-from halloo._server.handlers import ConnectionObserver, Handler, PeerName, Respond
+from halloo._server.handlers import ConnectionObserver, Handler, PeerName
 from halloo._server.poller import Poller, Selector
+from halloo._server.responder import Respond, Responder
 from halloo._server.tcp import BUFFER_SIZE, Loop
 from halloo._server.timestamps import ProbeTimestamper
 from halloo._server.udp import UDP_SEGMENT
@@ -212,7 +213,8 @@ class DatagramStage(SteppedLoop):
         buffer: int = QUEUE,
     ) -> None:
         self.socks = [unconnected(host, buffer) for host in hosts]
-        endpoints = [Endpoint(sock, respond=respond, timestamper=timestamper) for sock in self.socks]
+        responder = Responder(respond) if respond else None
+        endpoints = [Endpoint(sock, responder=responder, timestamper=timestamper) for sock in self.socks]
         super().__init__(endpoints, limits, poller=poller, observer=observer, counters=counters)
 
     @property

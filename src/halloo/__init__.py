@@ -33,7 +33,7 @@ if TYPE_CHECKING:  # for type checkers, what `_MODULES` says at run time; a test
     from halloo._ping.report import PingReport as PingReport
     from halloo._ping.run import ping as ping
     from halloo._server.connections import Snapshot as Snapshot
-    from halloo._server.handlers import Respond as Respond
+    from halloo._server.responder import Respond as Respond
     from halloo._server.serve import ServeReport as ServeReport
     from halloo._server.serve import serve as serve
     from halloo._server.serve import server as server
@@ -76,7 +76,7 @@ _MODULES = {
     "_ping.report": "PingReport",
     "_ping.run": "ping",
     "_server.connections": "Snapshot",
-    "_server.handlers": "Respond",
+    "_server.responder": "Respond",
     "_server.serve": "ServeReport serve server",
     "_server.server": "Server",
     "errors": (

@@ -13,7 +13,8 @@ import pytest
 from halloo._core.framing import MAX_MESSAGE, Framing
 from halloo._net.listener import listen
 from halloo._server.acceptor import Endpoint
-from halloo._server.handlers import BATCH_SIZE, Respond, RespondHandler
+from halloo._server.handlers import BATCH_SIZE, RespondHandler
+from halloo._server.responder import Respond
 from halloo._server.running import RunningServer, Service
 from halloo._server.tcp import BUFFER_SIZE, Loop
 from halloo.errors import Refused

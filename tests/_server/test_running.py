@@ -154,6 +154,16 @@ def test_close_raises_the_error_of_a_thread_with_a_handler(listener: Listener) -
             server.close()
 
 
+def test_a_loop_that_has_failed_closes_its_clients(listener: Listener) -> None:
+    server = RunningServer(listener, Service(observer=FailingObserver()))
+    with connected(server) as client:
+        server.start()
+        with suppress(ConnectionResetError):
+            assert client.recv(1) == b""
+        with pytest.raises(ZeroDivisionError):
+            server.close()
+
+
 def close_remaining(server: RunningServer) -> None:
     """Close what a failed `close` left open."""
     server.listener.close()

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 from halloo._core.limits import AdmissionControl
 from halloo._net.binding import BACKLOG
 from halloo._server import connections as states
-from halloo._server.handlers import Handler, PeerName, Respond
+from halloo._server.handlers import Handler, PeerName
 from halloo._server.poller import READ
+from halloo._server.responder import Responder
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -43,7 +44,7 @@ class Endpoint:
     sock: socket.socket
     handler: Handler | None = None
     context: "SSLContext | None" = None
-    respond: Respond | None = None  # for datagrams
+    responder: Responder | None = None  # for datagrams
     timestamper: "ProbeTimestamper | None" = None  # for datagrams
 
     @property

@@ -4,13 +4,13 @@ The answers of a connection keep their order. While one is pending, the next mes
 that does not read costs one batch of answers and what it had sent before.
 """
 
-import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from halloo._core.framing import FRAMERS, Framer
 from halloo._net.datagrams import IpPeer
+from halloo._server.responder import Respond, Responder, RespondError, log_failure
 from halloo.errors import HallooError
 
 if TYPE_CHECKING:
@@ -19,10 +19,6 @@ if TYPE_CHECKING:
 
 BATCH_SIZE = 64 * 1024  # bytes of answers collected before they are written
 
-log = logging.getLogger("halloo")
-
-
-Respond = Callable[[bytes], bytes | None]  # the answer to a message; None is no answer
 PeerName = IpPeer | str  # as accept(2) reports it; of a Unix socket, its name or ""
 
 
@@ -75,10 +71,17 @@ class MessageQueue:
 class RespondHandler:
     """Sends `greeting`, then `respond(message)` for each message; None is no answer."""
 
-    def __init__(self, respond: Respond | None, framing: str, greeting: bytes) -> None:
+    def __init__(
+        self,
+        respond: Respond | None,
+        framing: str,
+        greeting: bytes,
+        report: Callable[[BaseException], object] = log_failure,
+    ) -> None:
+        """Pass to `report` whatever `respond` raises."""
         self.plain_echo = respond is None and not greeting
         """Whether the answers equal the plain echo, which is faster."""
-        self.respond = respond
+        self.responder = Responder(respond, report) if respond else None
         self._framing = FRAMERS[framing]
         self.greeting = greeting
         self._queues: dict[int, MessageQueue] = {}
@@ -133,11 +136,15 @@ class RespondHandler:
         return b"".join(answers)
 
     def _answer(self, queue: MessageQueue, frame: bytes) -> bytes | None:
+        body = queue.framing.body(frame)
+        if self.responder is None:
+            return queue.framing.frame_reply(frame, body)
         try:
-            body = queue.framing.body(frame)
-            answer = self.respond(body) if self.respond else body
+            answer = self.responder(body)
             return None if answer is None else queue.framing.frame_reply(frame, answer)
-        except Exception:
-            log.exception("respond failed; its connection is closed, others are not affected")
-            queue.fail("respond")
-            return None
+        except OverflowError as error:  # longer than the four bytes of a length can say
+            self.responder.report(error)
+        except RespondError:
+            pass
+        queue.fail("respond")
+        return None

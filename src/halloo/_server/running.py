@@ -17,8 +17,10 @@ from halloo._net.signals import STOPPING, handle_signals
 from halloo._server.acceptor import Endpoint
 from halloo._server.connections import Snapshot
 from halloo._server.drain import drain
-from halloo._server.handlers import ConnectionObserver, Handler, Respond
+from halloo._server.handlers import ConnectionObserver, Handler
+from halloo._server.responder import Responder
 from halloo._server.tcp import Loop
+from halloo.errors import UsageError
 
 if TYPE_CHECKING:
     from ssl import SSLContext
@@ -28,14 +30,14 @@ COUNTING = 1.0  # seconds that a busy loop has to finish its turn
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Service:
-    """What a server does: the echo, or a `handler` for streams and `respond` for datagrams, within limits.
+    """What a server does: the echo, or a `handler` for streams and a `responder` for datagrams, within limits.
 
     `context` is for `tls://` addresses. With `timestamps` the echo writes its times into probes (see
     `with_timestamps`); with `busy_poll` the loop never sleeps.
     """
 
     handler: Handler | None = None
-    respond: Respond | None = None
+    responder: Responder | None = None
     limits: Limits = field(default_factory=Limits)
     context: "SSLContext | None" = None
     observer: ConnectionObserver | None = None
@@ -45,7 +47,7 @@ class Service:
     def loop(self, listener: Listener, *, row: MutableSequence[int] | None = None, shared: bool = False) -> Loop:
         """Make the loop that serves a listener; see Loop for `row` and `shared`."""
         posts = [
-            Endpoint(sock, self.handler, self.context if address.scheme == "tls" else None, self.respond)
+            Endpoint(sock, self.handler, self.context if address.scheme == "tls" else None, self.responder)
             for sock, address in zip(listener.sockets, listener.addresses, strict=True)
         ]
         poller = None
@@ -114,8 +116,10 @@ class RunningServer:
     def close(self, drain: float = 0) -> None:
         """Stop, finish pending answers within `drain` seconds, and close everything.
 
-        Raises what has ended the thread, if an error did.
+        Raises what has ended the thread, if an error did, and UsageError in that thread itself.
         """
+        if threading.current_thread() is self._thread:
+            raise UsageError("respond cannot close the server that calls it", "close it in another thread")
         if self._closed:
             return
         self._closed = True
@@ -123,10 +127,9 @@ class RunningServer:
         self.loop.stop()
         if self._thread.ident is not None:
             self._thread.join()
-        self.loop.shutdown()
-        self.listener.close()
         if self._error:
             raise self._error
+        self._shutdown()
 
     def __enter__(self) -> Self:
         return self
@@ -144,6 +147,13 @@ class RunningServer:
             self._serve(lambda: self._drain)
         except BaseException as error:  # noqa: BLE001 - raised again by `close`
             self._error = error
+            self._shutdown()  # clients would wait for a loop that has ended
+
+    def _shutdown(self) -> None:
+        try:
+            self.loop.shutdown()
+        finally:
+            self.listener.close()
 
 
 def interruptible(

@@ -22,8 +22,9 @@ from halloo._core.tls_options import ServerTLS
 from halloo._net.listener import listen
 from halloo._server.acceptor import Endpoint
 from halloo._server.connections import Snapshot
-from halloo._server.handlers import ConnectionObserver, Respond
+from halloo._server.handlers import ConnectionObserver
 from halloo._server.log import JsonLog, LineWriter, TextLog, format_interval, print_fingerprint
+from halloo._server.responder import Respond
 from halloo._server.running import RunningServer, Service, interruptible
 from halloo._server.server import DRAIN, checked_limits, make_service, open_listeners, respond_handler
 from halloo._server.tcp import Loop

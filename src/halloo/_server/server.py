@@ -14,7 +14,8 @@ from halloo._core.limits import Limits
 from halloo._core.tls_options import ServerTLS
 from halloo._net.listener import Listener, inherited, listen
 from halloo._server.connections import Snapshot
-from halloo._server.handlers import ConnectionObserver, Respond, RespondHandler
+from halloo._server.handlers import ConnectionObserver, RespondHandler
+from halloo._server.responder import Respond
 from halloo._server.running import RunningServer, Service
 from halloo.errors import UsageError
 
@@ -31,9 +32,11 @@ class Server:
     `addresses` are as for Address.parse; without one a free loopback port is taken. `respond(message)` answers instead
     of the echo: it is called once a line (`framing="line"`; the ending is removed, and added to the answer), once a
     chunk as received (`"raw"`), or once a message with a length of four bytes before it (`"length"`); over `udp://`
-    once a datagram, whatever the framing. It returns bytes, or None for no answer; an exception in it closes that one
-    connection and is logged. It runs in the server's thread: while it takes its time, all clients wait. `greeting` is
-    sent first. `family` is 4 or 6 for one alone; `tls` is for `tls://`, see ServerTLS; `limits` see Limits.
+    once a datagram, whatever the framing. It returns bytes, or None for no answer. It runs in the server's thread:
+    while it takes its time, all clients wait. `greeting` is sent first. `family` is 4 or 6 for one alone; `tls` is for
+    `tls://`, see ServerTLS; `limits` see Limits.
+
+    An exception in `respond`, or an answer of another type, closes that one connection and is logged.
 
     With `timestamps` the echo writes into the probes of `ping` when they arrived and left, and which of their run have
     arrived. With `busy_poll` it never sleeps, which is quicker, and takes a whole core.
@@ -199,7 +202,7 @@ def make_service(
         raise
     return Service(
         handler=None if handler.plain_echo else handler,
-        respond=handler.respond,
+        responder=handler.responder,
         limits=limits,
         context=context,
         observer=observer,

@@ -8,7 +8,6 @@ same read gives our address that they were sent to (IP_PKTINFO; ip(7)), which is
 """
 
 import errno
-import logging
 import socket
 import struct
 import sys
@@ -21,6 +20,7 @@ from halloo._net.binding import EVERYWHERE
 from halloo._net.bpf import break_loops
 from halloo._net.datagrams import DATAGRAM_ROOM, IP_PKTINFO, IpPeer, request_destination
 from halloo._server import connections as states
+from halloo._server.responder import Responder, RespondError
 from halloo._server.udp_policy import UdpPolicy
 
 if TYPE_CHECKING:
@@ -52,7 +52,6 @@ _SEGMENTED = (socket.IPPROTO_UDP, UDP_SEGMENT)
 # Errors where a device, a route or a datagram's size does not allow segmentation; single datagrams work there.
 SEGMENTATION_ERRORS = {errno.EINVAL, errno.EIO, errno.EMSGSIZE, errno.EOPNOTSUPP, errno.ENOPROTOOPT}
 
-log = logging.getLogger("halloo")
 Ancillary = tuple[int, int, bytes]  # level, type and data, as in recvmsg(2)
 ReplyControl = tuple[list[Ancillary], int, str | None]
 _NO_CONTROL: ReplyControl = ([], 0, None)
@@ -66,7 +65,7 @@ class DatagramEndpoint:
     sock: socket.socket
     receive: Receive
     policy: UdpPolicy
-    respond: Callable[[bytes], bytes | None] | None
+    responder: Responder | None
     timestamper: "ProbeTimestamper | None"
 
 
@@ -88,7 +87,7 @@ class DatagramEcho:
                 endpoint.sock,
                 _endpoint_receive(endpoint),
                 UdpPolicy(loop.limits, own_ports),
-                endpoint.respond,
+                endpoint.responder,
                 endpoint.timestamper,
             )
             break_loops(endpoint.sock)
@@ -98,7 +97,7 @@ class DatagramEcho:
         """Echo what has arrived, in at most MAX_READS reads; return whether there may be more."""
         # Long, because all of this runs for every datagram, and a call would add half of its cost.
         endpoint, buffer, recent_peers, now = self._endpoints[fd], self._buffer, self._recent_peers, self._loop.clock()
-        receive, respond, timestamper = endpoint.receive, endpoint.respond, endpoint.timestamper
+        receive, responder, timestamper = endpoint.receive, endpoint.responder, endpoint.timestamper
         sendto, limit = endpoint.sock.sendto, self._max_datagram
         ports, trusted_hosts = endpoint.policy.ports, endpoint.policy.trusted_hosts
         buffers, data, size, previous, more = [buffer], buffer[:0], 0, None, True
@@ -130,7 +129,7 @@ class DatagramEcho:
             if recent_peers is not None and peer not in recent_peers:
                 self._report_peer(peer, now)
             try:
-                if respond or segment > limit or (timestamper and timestamper.may_contain_request(data, segment)):
+                if responder or segment > limit or (timestamper and timestamper.may_contain_request(data, segment)):
                     self._echo_separately(endpoint, data, control, segment, peer)
                     continue
                 if control:
@@ -186,7 +185,7 @@ class DatagramEcho:
                 continue
             if endpoint.timestamper:
                 endpoint.timestamper.timestamp(datagram)
-            answer = self._answer(endpoint.respond, bytes(datagram)) if endpoint.respond else datagram
+            answer = self._answer(endpoint.responder, bytes(datagram)) if endpoint.responder else datagram
             if answer is None:
                 continue
             try:
@@ -197,12 +196,10 @@ class DatagramEcho:
             else:
                 self._count(0, 0, sent, 1)
 
-    def _answer(self, respond: Callable[[bytes], bytes | None], datagram: bytes) -> bytes | None:
+    def _answer(self, responder: Responder, datagram: bytes) -> bytes | None:
         try:
-            answer = respond(datagram)
-            return None if answer is None else b"".join((answer,))  # rejects an integer, which `bytes` would accept
-        except Exception:
-            log.exception("respond failed; this datagram has no answer, others are not affected")
+            return responder(datagram)
+        except RespondError:
             self._loop.table.count("respond")
             return None
 

@@ -1,0 +1,201 @@
+"""What `respond` returns and raises: nothing of it ends the loop."""
+
+import contextlib
+import select
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+import pytest
+
+import halloo
+from halloo._net.listener import listen
+from halloo._server import poller
+from halloo._server.handlers import RespondHandler
+from halloo._server.responder import Respond, Responder, RespondError
+from halloo._server.running import RunningServer, Service
+from tests.contract.echoes import PollerService
+
+TIMEOUT = 20  # seconds without a byte, after which the test fails
+
+POLLERS: dict[str, Callable[[], poller.Poller]] = {"selectors": poller.Selector}
+if hasattr(select, "epoll"):
+    POLLERS["epoll"] = poller.Epoll
+
+
+def raising(error: BaseException) -> Respond:
+    def respond(message: bytes) -> bytes:
+        if message == b"wrong\n":
+            raise error
+        return message
+
+    return respond
+
+
+def returning(answer: object) -> Respond:
+    return lambda message: answer if message == b"wrong\n" else message  # type: ignore[return-value]  # on purpose
+
+
+def outcome(end: Callable[[str], object]) -> BaseException:
+    with pytest.raises(BaseException, match="in respond") as caught:
+        end("in respond")
+    return caught.value
+
+
+FAILURES: dict[str, Respond] = {
+    "str": returning("text"),
+    "int": returning(5),
+    "coroutine-like": returning(object()),
+    "Exception": raising(ZeroDivisionError()),
+    "AssertionError": raising(AssertionError()),
+    "StopIteration": raising(StopIteration()),
+    "SystemExit": raising(SystemExit(0)),
+    "KeyboardInterrupt": raising(KeyboardInterrupt()),
+    "GeneratorExit": raising(GeneratorExit()),
+    "pytest.fail": raising(outcome(pytest.fail)),
+    "pytest.skip": raising(outcome(pytest.skip)),
+    "pytest.exit": raising(outcome(pytest.exit)),
+}
+
+
+# The answer.
+
+
+@pytest.mark.parametrize("answer", [b"hi", bytearray(b"hi"), memoryview(b"h-i-")[::2]], ids=["bytes", "array", "view"])
+def test_an_answer_may_be_any_bytes(answer: bytes) -> None:
+    assert Responder(lambda _message: answer)(b"") == b"hi"
+
+
+def test_none_is_no_answer() -> None:
+    assert Responder(lambda _message: None)(b"") is None
+
+
+@pytest.mark.parametrize(("answer", "kind"), [("hi", "str"), (5, "int"), ([], "list")])
+def test_another_answer_is_reported_with_its_type(answer: object, kind: str) -> None:
+    reported: list[BaseException] = []
+    with pytest.raises(RespondError):
+        Responder(lambda _message: answer, reported.append)(b"")  # type: ignore[arg-type,return-value]  # on purpose
+    assert [str(error) for error in reported] == [
+        f"respond returned {kind}, which is neither bytes nor None; encode text: text.encode()"
+    ]
+
+
+def test_an_error_is_reported_itself() -> None:
+    error, reported = SystemExit(), list[BaseException]()
+    with pytest.raises(RespondError):
+        Responder(raising(error), reported.append)(b"wrong\n")
+    assert reported == [error]
+
+
+def test_ctrl_c_in_the_main_thread_is_not_an_error_of_respond() -> None:
+    reported: list[BaseException] = []
+    with pytest.raises(KeyboardInterrupt):
+        Responder(raising(KeyboardInterrupt()), reported.append)(b"wrong\n")
+    assert reported == []
+
+
+# The loop.
+
+
+@pytest.fixture
+def cleanup() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+def exchange(client: socket.socket, message: bytes) -> bytes:
+    """Send a message; return the answer, empty if the connection ends instead."""
+    with suppress(ConnectionResetError):
+        client.sendall(message)
+        return client.recv(100)
+    return b""
+
+
+@pytest.mark.parametrize("respond", FAILURES.values(), ids=FAILURES.keys())
+@pytest.mark.parametrize("make_poller", POLLERS.values(), ids=POLLERS.keys())
+def test_a_failure_ends_one_connection_and_is_logged_once(
+    make_poller: Callable[[], poller.Poller], respond: Respond, cleanup: ExitStack, caplog: pytest.LogCaptureFixture
+) -> None:
+    service = PollerService(poller=make_poller, handler=RespondHandler(respond, "raw", b""))
+    server = cleanup.enter_context(RunningServer(listen("127.0.0.1:0"), service))
+    server.start()
+    place = ("127.0.0.1", server.address.port)
+    failing, other = (cleanup.enter_context(socket.create_connection(place, TIMEOUT)) for _ in range(2))
+    assert exchange(failing, b"wrong\n") == b""
+    assert exchange(other, b"right\n") == b"right\n"
+    assert len(caplog.records) == 1
+    assert server.snapshot().errors == {"respond": 1}
+
+
+def scheme_of(place: str) -> str:
+    return place.partition(":")[0]
+
+
+@pytest.mark.parametrize("framing", ["line", "raw", "length"])
+@pytest.mark.parametrize("place", ["tcp://127.0.0.1:0", "tls://127.0.0.1:0", "unix:echo"], ids=scheme_of)
+def test_every_stream_and_framing_survives_a_wrong_answer(
+    place: str, framing: halloo.Framing, cleanup: ExitStack, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    cleanup.enter_context(contextlib.chdir(tmp_path))
+    message = {"line": b"\n", "raw": b"x", "length": bytes(4)}[framing]
+    handler = RespondHandler(lambda _message: "text", framing, b"")  # type: ignore[arg-type,return-value]  # on purpose
+    if scheme_of(place) == "unix" and not hasattr(socket, "AF_UNIX"):
+        pytest.skip("needs Unix sockets")
+    listener = listen(place)
+    context = listener.tls_server.context if listener.secure else None
+    service = Service(handler=handler, context=context)
+    server = cleanup.enter_context(RunningServer(listener, service))
+    server.start()
+    tls = listener.client_context() if listener.secure else None
+    for count in (1, 2):
+        with halloo.connect(server.address, tls=tls, timeout=TIMEOUT) as client, suppress(halloo.Reset):
+            client.send(message)
+            assert client.receive() == b""
+        assert len(caplog.records) == count
+
+
+def test_an_answer_too_long_for_its_length_is_a_failure(
+    cleanup: ExitStack, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("halloo._core.framing._PREFIX_SIZE", 1)  # an answer of 4 GiB would take too long
+    service = Service(handler=RespondHandler(lambda _message: bytes(256), "length", b""))
+    server = cleanup.enter_context(RunningServer(listen("127.0.0.1:0"), service))
+    server.start()
+    for _ in range(2):
+        with socket.create_connection(("127.0.0.1", server.address.port), TIMEOUT) as client:
+            assert exchange(client, bytes(1)) == b""
+    assert len(caplog.records) == 2
+
+
+@pytest.mark.parametrize("respond", FAILURES.values(), ids=FAILURES.keys())
+def test_a_failure_costs_one_datagram_its_answer(
+    respond: Respond, cleanup: ExitStack, caplog: pytest.LogCaptureFixture
+) -> None:
+    service = Service(responder=Responder(respond))
+    server = cleanup.enter_context(RunningServer(listen("udp://127.0.0.1:0"), service))
+    server.start()
+    with halloo.connect_udp(server.address, timeout=TIMEOUT) as client:
+        client.send(b"wrong\n")
+        client.send(b"right\n")
+        assert client.receive() == b"right\n"
+    assert len(caplog.records) == 1
+
+
+# Calls from inside.
+
+
+def test_respond_may_not_close_its_own_server(caplog: pytest.LogCaptureFixture) -> None:
+    def respond(message: bytes) -> bytes:
+        if message == b"close":
+            server.close()
+        return message
+
+    with halloo.Server(respond=respond) as server:
+        with halloo.connect(server.address, timeout=TIMEOUT) as client:
+            client.send(b"close\n")
+            assert client.receive() == b""
+        with halloo.connect(server.address, timeout=TIMEOUT) as client:
+            client.send(b"hello\n")
+            assert client.receive() == b"hello\n"
+    assert "close it in another thread" in caplog.text
