@@ -59,6 +59,32 @@ def test_the_fixture_leaves_nothing_behind(pytester: pytest.Pytester) -> None:
     pytester.runpytest_subprocess("-p", "no:timeout").assert_outcomes(passed=3)
 
 
+def test_a_failed_assertion_in_respond_fails_the_test_that_used_the_server(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import halloo, pytest
+
+        def check(message):
+            assert message == b"right"
+
+        @pytest.fixture
+        def checking_server():
+            with halloo.Server(respond=check) as server:
+                yield server
+
+        @pytest.mark.parametrize("message", [b"right\\n", b"wrong\\n"], ids=["right", "wrong"])
+        def test_client(checking_server, message):
+            with halloo.connect(checking_server.address) as connection:
+                connection.send(message)
+                connection.send_eof()
+                assert connection.receive() == b""
+        """
+    )
+    result = pytester.runpytest_subprocess()
+    result.assert_outcomes(passed=2, errors=1)
+    result.stdout.fnmatch_lines(["*ERROR at teardown of test_client*wrong*", "*assert b'wrong' == b'right'*"])
+
+
 def test_a_suite_that_does_not_use_the_fixture_imports_only_the_plugin(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         """

@@ -191,11 +191,11 @@ def test_respond_may_not_close_its_own_server(caplog: pytest.LogCaptureFixture) 
             server.close()
         return message
 
-    with halloo.Server(respond=respond) as server:
+    server = halloo.Server(respond=respond).start()
+    for message, answer in ((b"close\n", b""), (b"hello\n", b"hello\n")):
         with halloo.connect(server.address, timeout=TIMEOUT) as client:
-            client.send(b"close\n")
-            assert client.receive() == b""
-        with halloo.connect(server.address, timeout=TIMEOUT) as client:
-            client.send(b"hello\n")
-            assert client.receive() == b"hello\n"
-    assert "close it in another thread" in caplog.text
+            client.send(message)
+            assert client.receive() == answer
+    with pytest.raises(halloo.UsageError, match="close it in another thread"):
+        server.close()
+    assert len(caplog.records) == 1

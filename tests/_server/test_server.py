@@ -153,6 +153,87 @@ def test_drain_bounds_the_wait_for_a_client_that_does_not_read() -> None:
         assert time.monotonic() - start < TIMEOUT / 4
 
 
+# Errors in `respond`.
+
+
+def fail(message: bytes) -> bytes:
+    assert message == b"right", "the wrong message"
+    return message
+
+
+def ask(server: Server, times: int = 1) -> None:
+    for _ in range(times):
+        with connect(server.address, timeout=TIMEOUT) as client:
+            client.send(b"wrong\n")
+            client.receive()
+
+
+def ask_and_divide(server: Server) -> None:
+    ask(server)
+    raise ZeroDivisionError
+
+
+def test_a_failed_assertion_in_respond_is_raised_at_the_end_of_the_block() -> None:
+    with pytest.raises(AssertionError, match="the wrong message"), Server(respond=fail) as server:
+        ask(server)
+
+
+def test_a_failed_assertion_in_respond_is_raised_by_close_and_once() -> None:
+    server = Server(respond=fail).start()
+    ask(server)
+    with pytest.raises(AssertionError, match="the wrong message"):
+        server.close()
+    server.close()
+
+
+def test_a_failed_assertion_for_a_datagram_is_raised_too() -> None:
+    server = Server("udp://127.0.0.1:0", respond=fail).start()
+    with halloo.connect_udp(server.address, timeout=TIMEOUT) as client:
+        client.send(b"wrong")
+        client.send(b"right")
+        client.receive()
+    with pytest.raises(AssertionError, match="the wrong message"):
+        server.close()
+
+
+def test_an_outcome_of_pytest_in_respond_is_raised_as_it_is() -> None:
+    with (
+        pytest.raises(pytest.fail.Exception, match="unexpected"),
+        Server(respond=lambda _message: pytest.fail("unexpected")) as server,
+    ):
+        ask(server)
+
+
+def test_several_errors_in_respond_are_raised_as_a_group() -> None:
+    with pytest.raises(ExceptionGroup, match="respond raised several") as caught, Server(respond=fail) as server:
+        ask(server, times=2)
+    assert [type(error) for error in caught.value.exceptions] == [AssertionError] * 2
+
+
+def test_errors_in_respond_become_notes_of_an_error_in_the_block() -> None:
+    with pytest.raises(ZeroDivisionError) as caught, Server(respond=fail) as server:
+        ask_and_divide(server)
+    [note] = caught.value.__notes__
+    assert note.startswith("respond raised an exception:\nTraceback")
+    assert "the wrong message" in note
+
+
+async def ask_in_async_block(use: Callable[[Server], None]) -> None:
+    async with Server(respond=fail) as server:
+        await asyncio.to_thread(use, server)
+
+
+def test_an_async_block_raises_the_errors_too() -> None:
+    with pytest.raises(AssertionError, match="the wrong message"):
+        asyncio.run(ask_in_async_block(ask))
+
+
+def test_an_error_in_an_async_block_gets_the_notes_too() -> None:
+    with pytest.raises(ZeroDivisionError) as caught:
+        asyncio.run(ask_in_async_block(ask_and_divide))
+    assert len(caught.value.__notes__) == 1
+
+
 # Certificates.
 
 

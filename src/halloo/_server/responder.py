@@ -3,27 +3,17 @@
 Whatever it raises costs one connection, or one datagram its answer: never the loop.
 """
 
-import logging
 import threading
 from collections.abc import Callable
 
+from halloo._server.failures import log_failure
 from halloo.errors import UsageError
 
 Respond = Callable[[bytes], bytes | None]  # the answer to a message; None is no answer
 
-log = logging.getLogger("halloo")
-
 
 class RespondError(Exception):
     """`respond` has no usable answer; the error itself has been reported."""
-
-
-def log_failure(error: BaseException) -> None:
-    """Log what `respond` has raised."""
-    log.error(
-        "respond failed; its connection is closed, or its datagram has no answer; others are not affected",
-        exc_info=error,
-    )
 
 
 class Responder:

@@ -3,6 +3,7 @@
 Checks what it is asked for, opens the listeners, and leaves the rest to `running`.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Self, get_args
 
@@ -14,6 +15,7 @@ from halloo._core.limits import Limits
 from halloo._core.tls_options import ServerTLS
 from halloo._net.listener import Listener, inherited, listen
 from halloo._server.connections import Snapshot
+from halloo._server.failures import Failures, log_failure
 from halloo._server.handlers import ConnectionObserver, RespondHandler
 from halloo._server.responder import Respond
 from halloo._server.running import RunningServer, Service
@@ -36,7 +38,9 @@ class Server:
     while it takes its time, all clients wait. `greeting` is sent first. `family` is 4 or 6 for one alone; `tls` is for
     `tls://`, see ServerTLS; `limits` see Limits.
 
-    An exception in `respond`, or an answer of another type, closes that one connection and is logged.
+    An exception in `respond`, or an answer of another type, closes that one connection and is logged. It is raised
+    again when the server closes, so that a failed assertion in `respond` fails the test: one alone as it is, several as
+    an ExceptionGroup of at most 10. They become notes of an exception that the `with` block has raised itself.
 
     With `timestamps` the echo writes into the probes of `ping` when they arrived and left, and which of their run have
     arrived. With `busy_poll` it never sleeps, which is quicker, and takes a whole core.
@@ -69,7 +73,8 @@ class Server:
         arguments.family(family)
         self._wanted = tuple(Address.parse(address) for address in addresses or (0,))
         self._limits = checked_limits(limits)
-        self._handler = respond_handler(respond, framing, greeting, timestamps=timestamps)
+        self._failures = Failures()
+        self._handler = respond_handler(respond, framing, greeting, timestamps=timestamps, report=self._failures.add)
         self._family, self._tls, self._drain = family, tls, drain
         self._timestamps, self._busy_poll = timestamps, busy_poll
         self._running: RunningServer | None = None
@@ -114,23 +119,39 @@ class Server:
         return self
 
     def close(self) -> None:
-        """Stop accepting, answer what has been received, and close. Raises the error that ended the server, if any."""
-        if self._running:
-            self._running.close(self._drain)
+        """Stop accepting, answer what has been received, and close.
+
+        Raises what `respond` has raised, and the error that ended the server, if any.
+        """
+        self._close()
+        self._report(None)
 
     def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
+        self._close()
+        self._report(error)
 
     async def __aenter__(self) -> Self:
         return self.start()
 
-    async def __aexit__(self, *_: object) -> None:
+    async def __aexit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
         import asyncio  # noqa: PLC0415 - it imports ssl, and most programs do not need it
 
-        await asyncio.to_thread(self.close)
+        await asyncio.to_thread(self._close)
+        self._report(error)
+
+    def _close(self) -> None:
+        if self._running:
+            self._running.close(self._drain)
+
+    def _report(self, error: BaseException | None) -> None:
+        """Raise what `respond` has raised, or add it to the error of the block."""
+        if error is None:
+            self._failures.raise_all()
+        else:
+            self._failures.add_notes(error)
 
     def _started(self) -> RunningServer:
         if self._running is None:
@@ -138,12 +159,19 @@ class Server:
         return self._running
 
 
-def respond_handler(respond: Respond | None, framing: Framing, greeting: bytes, *, timestamps: bool) -> RespondHandler:
-    """Check how clients are answered. Raises UsageError."""
+def respond_handler(
+    respond: Respond | None,
+    framing: Framing,
+    greeting: bytes,
+    *,
+    timestamps: bool,
+    report: Callable[[BaseException], object] = log_failure,
+) -> RespondHandler:
+    """Check how clients are answered; `report` gets what `respond` raises. Raises UsageError."""
     if respond is not None and not callable(respond):
         raise UsageError(f"must be a function, not {respond!r}", argument="respond")
     arguments.text("framing", framing, *get_args(Framing))
-    handler = RespondHandler(respond, framing, bytes(arguments.payload("greeting", greeting)))
+    handler = RespondHandler(respond, framing, bytes(arguments.payload("greeting", greeting)), report)
     if timestamps and not handler.plain_echo:
         raise UsageError("is for the echo, and respond or greeting replaces it", "leave one out", argument="timestamps")
     return handler

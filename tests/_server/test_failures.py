@@ -1,0 +1,62 @@
+import pytest
+
+from halloo._server.failures import MAX_KEPT, Failures
+
+
+@pytest.fixture
+def failures() -> Failures:
+    return Failures()
+
+
+def test_without_exceptions_nothing_is_raised_or_noted(failures: Failures) -> None:
+    failures.raise_all()
+    error = ValueError()
+    failures.add_notes(error)
+    assert not hasattr(error, "__notes__")
+
+
+def test_one_exception_is_raised_as_it_is(failures: Failures) -> None:
+    error = SystemExit(3)
+    failures.add(error)
+    with pytest.raises(SystemExit) as caught:
+        failures.raise_all()
+    assert caught.value is error
+
+
+def test_an_exception_is_raised_once(failures: Failures) -> None:
+    failures.add(ValueError())
+    with pytest.raises(ValueError):  # noqa: PT011 - it has no text
+        failures.raise_all()
+    failures.raise_all()
+
+
+def test_exceptions_only_are_an_exception_group(failures: Failures) -> None:
+    for error in (ValueError(), AssertionError()):
+        failures.add(error)
+    with pytest.raises(ExceptionGroup):
+        failures.raise_all()
+
+
+def test_an_exit_among_them_makes_a_base_exception_group(failures: Failures) -> None:
+    for error in (ValueError(), SystemExit()):
+        failures.add(error)
+    with pytest.raises(BaseExceptionGroup) as caught:
+        failures.raise_all()
+    assert not isinstance(caught.value, ExceptionGroup)
+
+
+def test_only_the_first_are_kept_and_the_others_counted(failures: Failures) -> None:
+    for number in range(MAX_KEPT + 5):
+        failures.add(ValueError(number))
+    with pytest.raises(ExceptionGroup) as caught:
+        failures.raise_all()
+    assert caught.value.message == "respond raised 15 exceptions, of which these are the first 10"
+    assert [error.args for error in caught.value.exceptions] == [(number,) for number in range(MAX_KEPT)]
+
+
+def test_a_note_has_the_text_without_terminal_codes(failures: Failures) -> None:
+    failures.add(ValueError("\x1b[31mred"))
+    other = KeyError()
+    failures.add_notes(other)
+    [note] = other.__notes__
+    assert note == "respond raised an exception:\nValueError: \\x1b[31mred"
