@@ -62,6 +62,7 @@ class ConnectedSocket:
         self.timeout = timeout
         self.attempts: tuple[Attempt, ...] = ()
         self._interrupt = Interrupt()
+        self._pid = os.getpid()
 
     @property
     def local_address(self) -> Address:
@@ -77,15 +78,27 @@ class ConnectedSocket:
         return self.socket.fileno()
 
     def close(self) -> None:
-        """Close. A call of another thread that waits raises ConnectionClosed."""
-        self._interrupt.close()
-        self.socket.close()
+        """Close. A call of another thread that waits raises ConnectionClosed.
+
+        In a child forked after the connection was made, it only releases the descriptors.
+        """
+        if not self._released():
+            self._interrupt.close()
+            self.socket.close()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _released(self) -> bool:
+        """In a forked child, release the descriptors: the connection, and its TLS session, are the parent's."""
+        if self._pid == os.getpid():
+            return False
+        self._interrupt.release()
+        getattr(self.socket, "plain", self.socket).close()
+        return True
 
     def _times(self, timeout: Timeout, deadline: float | None) -> Times | None:
         """Check the times of a call; None stands for the connection's own, which cost nothing until it has to wait."""
@@ -241,7 +254,12 @@ class Connection(ConnectedSocket):
                 return None
 
     def abort(self) -> None:
-        """Close with a reset (RST): bytes not yet sent are dropped, and the peer sees an error (RFC 9293, 3.10.5)."""
+        """Close with a reset (RST): bytes not yet sent are dropped, and the peer sees an error (RFC 9293, 3.10.5).
+
+        In a forked child it does no more than `close`.
+        """
+        if self._released():
+            return
         self._interrupt.close()
         with suppress(OSError):  # closed already, or not a TCP socket
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)

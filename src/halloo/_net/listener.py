@@ -59,6 +59,7 @@ class Listener:
         }
         self._dropped = 0
         self._interrupt = Interrupt()
+        self._pid = os.getpid()
         for sock in self.sockets:
             sock.setblocking(False)
 
@@ -156,7 +157,13 @@ class Listener:
         return Connection(sock, client)
 
     def close(self) -> None:
-        """Stop listening, and remove the file of a Unix socket. An `accept` that waits raises ConnectionClosed."""
+        """Stop listening, and remove the file of a Unix socket. An `accept` that waits raises ConnectionClosed.
+
+        In a child forked after `listen`, it only releases the descriptors.
+        """
+        if self._pid != os.getpid():
+            self.release()
+            return
         self._interrupt.close()
         self.release()
         for path, made in self._files:
@@ -220,6 +227,7 @@ class Listener:
 
     def release(self) -> None:
         """Close the sockets in this process alone; other processes go on listening."""
+        self._interrupt.release()
         self.dropped  # noqa: B018 - counts for the last time
         for sock in self.sockets:
             sock.close()

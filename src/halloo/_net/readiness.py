@@ -105,9 +105,14 @@ class Interrupt:
         """Interrupt, and release the descriptors; a wait under way keeps its own until it returns."""
         self.request()
         with self._lock:
-            if self._pair:
-                self._pair[0].close()
-                self._pair = None
+            self.release()
+
+    def release(self) -> None:
+        """Interrupt waits to come, and release the descriptors: without the lock, for a forked child."""
+        self.requested = True
+        pair, self._pair = self._pair, None
+        for sock in pair or ():
+            sock.close()
 
 
 def _until(

@@ -65,6 +65,9 @@ class Poller(Protocol):
     def close_fd(self, fd: int, /) -> None:
         """Close a descriptor that was adopted and watched."""
 
+    def release_fd(self, fd: int, /) -> None:
+        """Close it in this process alone: the parent of a forked child goes on watching it."""
+
     def close(self) -> None:
         """Close the poller itself."""
 
@@ -85,7 +88,7 @@ class Epoll:
         self.read = os.read
         self.readv = os.readv
         self.write = os.write
-        self.close_fd = os.close  # close(2) also takes it out of the epoll set
+        self.close_fd = self.release_fd = os.close  # the last close(2) also takes it out of the epoll set
         self.close = epoll.close
 
     def adopt(self, sock: socket.socket) -> int:
@@ -161,6 +164,10 @@ class Selector:
     def close_fd(self, fd: int) -> None:
         """Stop watching the descriptor and close its socket."""
         self.change(fd, 0)
+        self.release_fd(fd)
+
+    def release_fd(self, fd: int) -> None:
+        """Close the socket only: a parent may share the epoll set behind `selectors`."""
         self._sockets.pop(fd).close()
 
     def _beyond_select(self, fd: int) -> bool:

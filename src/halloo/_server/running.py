@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Self
 
 from halloo._core.address import Address
 from halloo._core.limits import Limits
+from halloo._net.fork import release_in_children
 from halloo._net.listener import Listener
 from halloo._net.signals import STOPPING, handle_signals
 from halloo._server.acceptor import Endpoint
@@ -45,7 +46,8 @@ class Service:
     busy_poll: bool = False
 
     def loop(self, listener: Listener, *, row: MutableSequence[int] | None = None, shared: bool = False) -> Loop:
-        """Make the loop that serves a listener; see Loop for `row` and `shared`."""
+        """Make the loop that serves a listener; see Loop for `row` and `shared`. A forked child releases both."""
+        release_in_children(listener)
         posts = [
             Endpoint(sock, self.handler, self.context if address.scheme == "tls" else None, self.responder)
             for sock, address in zip(listener.sockets, listener.addresses, strict=True)

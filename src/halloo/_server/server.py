@@ -3,6 +3,7 @@
 Checks what it is asked for, opens the listeners, and leaves the rest to `running`.
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Self, get_args
@@ -78,6 +79,7 @@ class Server:
         self._family, self._tls, self._drain = family, tls, drain
         self._timestamps, self._busy_poll = timestamps, busy_poll
         self._running: RunningServer | None = None
+        self._pid = 0  # of the process that has started it
 
     @property
     def addresses(self) -> tuple[Address, ...]:
@@ -116,12 +118,14 @@ class Server:
         service = replace(service, timestamps=self._timestamps, busy_poll=self._busy_poll)
         self._running = RunningServer(listener, service)
         self._running.start()
+        self._pid = os.getpid()
         return self
 
     def close(self) -> None:
         """Stop accepting, answer what has been received, and close.
 
-        Raises what `respond` has raised, and the error that ended the server, if any.
+        Raises what `respond` has raised, and the error that ended the server, if any. A forked child has released its
+        copy of the descriptors at the fork, and this does nothing there.
         """
         self._close()
         self._report(None)
@@ -148,6 +152,8 @@ class Server:
 
     def _report(self, error: BaseException | None) -> None:
         """Raise what `respond` has raised, or add it to the error of the block."""
+        if self._pid != os.getpid():
+            return  # a forked child, and the errors are its parent's
         if error is None:
             self._failures.raise_all()
         else:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 from halloo._core.limits import Limits
 from halloo._core.timers import Timers
+from halloo._net.fork import release_in_children
 from halloo._server import connections as states
 from halloo._server.acceptor import Acceptor, Endpoint
 from halloo._server.closer import Closer
@@ -90,6 +91,7 @@ class Loop:
             self.release()
             raise
         self._handlers = self._handlers_by_state()
+        release_in_children(self)
 
     def _handlers_by_state(self) -> tuple[Callable[[int], object], ...]:
         handlers: dict[int, Callable[[int], object]] = {
@@ -199,6 +201,8 @@ class Loop:
 
     def shutdown(self) -> None:
         """Close every connection and the loop's own descriptors; the listeners stay open."""
+        if self._wakeup_reader.fileno() < 0:
+            return  # this is a forked child, which has released them
         self.running = False
         for fd in self.table.in_state(*states.CONNECTED):
             self.close(fd)
@@ -209,7 +213,11 @@ class Loop:
         self.release()
 
     def release(self) -> None:
-        """Close the loop's own descriptors only, as a forked child does with its parent's loop."""
+        """Close the descriptors in this process alone, as a forked child does; the parent's poller is not changed."""
+        self.running = False
+        for fd in self.table.in_state(*states.CONNECTED):
+            self.table.state[fd] = states.FREE
+            self.poller.release_fd(fd)
         self._wakeup_reader.close()
         self.wakeup_writer.close()
         self.poller.close()

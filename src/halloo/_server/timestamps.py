@@ -124,6 +124,7 @@ class TimestampPoller:
         self.shutdown_write = epoll.shutdown_write
         self.close_notify = epoll.close_notify
         self.close = epoll.close
+        self.release_fd = self.close_fd
 
     def adopt(self, sock: socket.socket) -> int:
         """Keep the socket by its number."""

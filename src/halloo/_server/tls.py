@@ -106,6 +106,13 @@ class TlsPoller:
             self._inner.unwatch(fd)
             tls_socket.close()
 
+    def release_fd(self, fd: int) -> None:
+        tls_socket = self._tls_sockets.pop(fd, None)
+        if tls_socket is None:
+            self._inner.release_fd(fd)
+        else:
+            tls_socket.close()
+
 
 class HandshakeHandler:
     """The handler for HANDSHAKING; it puts a TlsPoller in front of the loop's poller."""

@@ -206,7 +206,6 @@ class WorkerPool:
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends ^C to all processes; the parent forwards it
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             os.close(self._parent_pipe_writer)
-            self.loop.release()
             for published in self._published:
                 published.release()
             listener = self._listeners[slot % len(self._listeners)]

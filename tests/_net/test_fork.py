@@ -1,0 +1,209 @@
+"""What a forked child does to the objects of its parent: it releases their descriptors, and nothing else.
+
+Each program runs in a process of its own: a fork of the test run would copy its threads' locks as well.
+"""
+
+import os
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from tests.programs import PYTHON, run
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+
+COMMON = """
+import os, sys
+import halloo
+from halloo._server import poller, tcp
+
+def in_child(act):
+    if os.fork() == 0:
+        code = 1
+        try:
+            act()
+            code = 0
+        finally:
+            os._exit(code)
+    assert os.wait()[1] == 0
+
+def assert_echoes(connection):
+    connection.send(b"hello")
+    assert connection.receive_exactly(5) == b"hello"
+
+def connected(server):
+    tls = server.client_context() if server.address.scheme == "tls" else None
+    return halloo.connect(server.address, tls=tls, timeout=10)
+"""
+
+SERVERS = {
+    "tcp": "halloo.Server()",
+    "tls": "halloo.Server('tls://127.0.0.1:0')",
+    "unix": "halloo.Server('unix:echo')",
+    "timestamps": "halloo.Server(timestamps=True)",
+    "selectors": "setattr(tcp, 'default_poller', poller.Selector) or halloo.Server()",
+    "selectors, tls": "setattr(tcp, 'default_poller', poller.Selector) or halloo.Server('tls://127.0.0.1:0')",
+}
+each_server = pytest.mark.parametrize("server", SERVERS.values(), ids=SERVERS.keys())
+
+
+@pytest.fixture(autouse=True)
+def _in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def assert_runs(program: str) -> None:
+    done = run(PYTHON, "-W", "ignore", "-c", COMMON + textwrap.dedent(program))
+    assert (done.returncode, done.stderr.decode()) == (0, "")
+
+
+# Servers.
+
+
+@each_server
+def test_a_child_that_leaves_the_block_leaves_the_server_to_its_parent(server: str) -> None:
+    assert_runs(
+        f"""
+        with {server} as server, connected(server) as client:
+            assert_echoes(client)
+            in_child(lambda: server.__exit__(None, None, None))
+            assert_echoes(client)
+            with connected(server) as another:
+                assert_echoes(another)
+        """
+    )
+
+
+@each_server
+def test_a_child_that_outlives_the_block_keeps_neither_port_nor_connections(server: str) -> None:
+    assert_runs(
+        f"""
+        reader, writer = os.pipe()
+        with {server} as server:
+            client = connected(server)
+            assert_echoes(client)
+            if os.fork() == 0:
+                client.close()
+                os.close(writer)
+                os.read(reader, 1)
+                os._exit(0)
+        assert client.receive() == b""
+        client.close()
+        halloo.listen(server.address).close()
+        os.close(writer)
+        os.wait()
+        """
+    )
+
+
+def test_a_child_forked_by_respond_releases_the_server_as_well() -> None:
+    assert_runs(
+        """
+        reader, writer = os.pipe()
+
+        def respond(message):
+            if os.fork() == 0:
+                os.close(writer)
+                os.read(reader, 1)
+                os._exit(0)
+            return message
+
+        with halloo.Server(respond=respond, framing="raw") as server:
+            client = connected(server)
+            assert_echoes(client)
+        assert client.receive() == b""
+        client.close()
+        halloo.listen(server.address).close()
+        os.close(writer)
+        os.wait()
+        """
+    )
+
+
+def test_a_datagram_server_stays_the_parent_s() -> None:
+    assert_runs(
+        """
+        with halloo.Server("udp://127.0.0.1:0") as server, halloo.connect_udp(server.address, timeout=10) as client:
+            in_child(server.close)
+            client.send(b"hello")
+            assert client.receive() == b"hello"
+        """
+    )
+
+
+def test_the_errors_of_respond_are_the_parent_s() -> None:
+    assert_runs(
+        """
+        import logging
+        logging.disable()
+        server = halloo.Server(respond=lambda message: 1 / 0).start()
+        with connected(server) as client:
+            client.send(b"hello\\n")
+            assert client.receive() == b""
+        in_child(server.close)
+        try:
+            server.close()
+        except ZeroDivisionError:
+            sys.exit()
+        sys.exit("no error")
+        """
+    )
+
+
+# Listeners and connections.
+
+
+def test_a_child_that_closes_a_listener_leaves_it_to_its_parent() -> None:
+    assert_runs(
+        """
+        with halloo.listen("unix:echo") as listener:
+            in_child(listener.close)
+            with halloo.connect("unix:echo", timeout=10) as client, listener.accept(timeout=10) as served:
+                client.send(b"hello")
+                assert served.receive_exactly(5, timeout=10) == b"hello"
+        """
+    )
+
+
+@pytest.mark.parametrize("end", ["close", "abort"])
+@pytest.mark.parametrize("server", [SERVERS["tcp"], SERVERS["tls"]], ids=["tcp", "tls"])
+def test_a_child_that_ends_a_connection_leaves_it_to_its_parent(server: str, end: str) -> None:
+    assert_runs(
+        f"""
+        with {server} as server, connected(server) as client:
+            assert_echoes(client)
+            in_child(client.{end})
+            assert_echoes(client)
+            client.send_eof()
+            assert client.receive() == b""
+        """
+    )
+
+
+def test_a_reset_in_a_child_does_not_become_its_parent_s() -> None:
+    assert_runs(
+        """
+        with halloo.listen(0) as listener, halloo.connect(listener.address) as client:
+            with listener.accept(timeout=10) as served:
+                in_child(served.abort)
+            assert client.receive(timeout=10) == b""
+        """
+    )
+
+
+def test_a_closed_connection_is_closed_in_the_child_too() -> None:
+    assert_runs(
+        """
+        def use():
+            client.close()
+            try:
+                client.receive()
+            except halloo.ConnectionClosed:
+                return
+            raise AssertionError
+
+        with halloo.Server() as server, connected(server) as client:
+            in_child(use)
+        """
+    )
