@@ -53,5 +53,7 @@ if __name__ == "__main__":
         main(*sys.argv[1:])
     except (EOFError, KeyboardInterrupt):
         print()
+    except UnicodeError:
+        sys.exit("The line is not valid text, and was not sent.")
     except ConnectionError as error:
         sys.exit(str(error))

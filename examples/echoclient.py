@@ -12,7 +12,8 @@ recv(1024)                       waits for bytes and returns those that have arr
 close()                          ends the connection; leaving the `with` block calls it
 
 The client sends the whole line before it receives. That is enough for lines that people type; a line of megabytes
-would need both at once. Without a server the client ends in a traceback; echoclient_safe.py prints a sentence instead.
+would need both at once, and a Linux terminal passes on 4095 bytes of a line at most. Without a server the client ends
+in a traceback; echoclient_safe.py prints a sentence instead.
 On Windows, Ctrl-C takes effect only when the waiting call (recv) returns.
 """
 
@@ -40,3 +41,5 @@ try:
                 sys.exit("The server closed the connection.")
 except (EOFError, KeyboardInterrupt):
     print()
+except UnicodeError:
+    sys.exit("The line is not valid text, and was not sent.")

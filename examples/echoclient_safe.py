@@ -35,6 +35,8 @@ try:
                 sys.exit("The server closed the connection before the whole echo arrived.")
 except (EOFError, KeyboardInterrupt):
     print()
+except UnicodeError:
+    sys.exit("The line is not valid text, and was not sent.")
 except ConnectionRefusedError:
     sys.exit(f"Nothing listens on port {PORT} of {HOST}; is the server running?")
 except socket.gaierror:

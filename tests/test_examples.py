@@ -167,6 +167,14 @@ def test_the_server_joins_the_pieces_of_a_message() -> None:
         assert ended(server) == (0, ["Received:  " + LONG], [])
 
 
+@pytest.mark.parametrize("client", CLIENTS, ids=" ".join)
+def test_a_line_that_is_not_text_ends_the_client_with_a_sentence(client: tuple[str, ...]) -> None:
+    with listening_peer() as (_, port):
+        result = run(*example(*client, "127.0.0.1", port), input=b"caf\xe9\n")
+    message = ["The line is not valid text, and was not sent."]
+    assert (result.returncode, lines(result.stderr)) == (1, message)
+
+
 @pytest.mark.parametrize("server", SERVERS, ids=" ".join)
 @pytest.mark.parametrize("client", CLIENTS, ids=" ".join)
 def test_a_long_line_from_a_pipe_is_echoed_completely(client: tuple[str, ...], server: tuple[str, ...]) -> None:
