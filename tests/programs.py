@@ -102,9 +102,9 @@ class Terminal:
         _end(self.process)
         os.close(self._keyboard)
 
-    def type(self, text: str) -> None:
+    def type(self, text: str | bytes) -> None:
         """Type the text; a line is read by the program after its newline."""
-        os.write(self._keyboard, text.encode())
+        os.write(self._keyboard, text.encode() if isinstance(text, str) else text)
 
     def interrupt(self) -> None:
         """Type Ctrl-C once the program waits: right before it does, a Python program may not see it until the next key.

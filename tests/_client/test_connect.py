@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -81,6 +82,43 @@ def test_a_long_line_is_echoed_whole(echo: str) -> None:
         assert f"Received '{line}'".encode() in terminal.read_until(b"'\r\nSend:")
 
 
+@pytest.mark.parametrize("scheme", ["tcp", "udp"])
+def test_bytes_that_are_not_text_are_echoed(scheme: str) -> None:
+    with halloo.Server(f"{scheme}://127.0.0.1:0") as server, session(server.address.port, scheme=scheme) as terminal:
+        terminal.type(b"caf\xe9\n")
+        assert b"\nReceived b'caf\\xe9'\r\nSend:" in terminal.read_until(b"Send:")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other terminals keep another number of bytes")
+@pytest.mark.parametrize(("size", "told"), [(4094, False), (5000, True)])
+def test_a_line_that_the_terminal_may_have_cut_is_reported(size: int, told: bool, echo: str) -> None:
+    with session(port_of(echo)) as terminal:
+        terminal.type("x" * size + "\n")
+        output = terminal.read_until(b"Send:")
+    message = (
+        b"halloo: the terminal passes on 4095 bytes of a line, and may have cut this one; send longer lines from a"
+    )
+    assert (message in output) == told
+    assert f"Received '{'x' * min(size, 4095)}'".encode() in output
+
+
+def test_a_line_without_its_newline_is_sent_at_the_end_of_input(echo: str) -> None:
+    with session(port_of(echo)) as terminal:
+        terminal.type("hello\x04\x04")
+        assert b"Received 'hello'\r\n" in terminal.read_to_end()
+        assert terminal.wait() == 0
+
+
+def test_the_rest_of_a_paste_is_not_left_to_the_shell(echo: str) -> None:
+    shell = '"$@"; echo over; read -r line; echo "left: $line"'
+    with Terminal("sh", "-c", shell, "sh", *CONNECT, echo) as terminal:
+        terminal.read_until(b"Send:")
+        terminal.type("hello\n\na command\nhalf of ano")
+        terminal.read_until(b"over\r\n")
+        terminal.type("after\n")
+        assert terminal.read_to_end().endswith(b"\nleft: after\r\n")
+
+
 def test_ctrl_c_at_the_prompt_ends_the_session(echo: str) -> None:
     with session(port_of(echo)) as terminal:
         terminal.interrupt()
@@ -132,19 +170,29 @@ def test_a_server_that_does_not_reply_is_a_one_line_error() -> None:
         assert terminal.wait() == 1
 
 
-def test_a_greeting_is_printed_before_the_first_reply() -> None:
-    greeted = threading.Event()
+def test_what_the_server_sends_unasked_is_printed_at_once() -> None:
+    sending = threading.Event()
 
-    def greeting(connection: socket.socket) -> None:
+    def act(connection: socket.socket) -> None:
+        assert sending.wait(10)
         connection.sendall(b"welcome\n")
-        greeted.set()
         connection.sendall(connection.recv(100))
         connection.recv(100)
 
-    with peer(greeting) as port, session(port) as terminal:
-        assert greeted.wait(10)
+    with peer(act) as port, session(port) as terminal:
+        sending.set()
+        assert terminal.read_until(b"Send:") == b"\r\nReceived 'welcome'\r\nSend:"
         terminal.type("hello\n")
-        assert terminal.read_until(b"Send:") == b"hello\r\nReceived 'welcome'\r\nReceived 'hello'\r\nSend:"
+        assert terminal.read_until(b"Send:") == b"hello\r\nReceived 'hello'\r\nSend:"
+
+
+def test_a_server_that_closes_at_the_prompt_ends_the_session_at_once() -> None:
+    closed = threading.Event()
+    with peer(lambda _: closed.wait(10)) as port, session(port) as terminal:
+        closed.set()
+        message = f"halloo: 127.0.0.1:{port} closed the connection; look at the server's own messages\r\n"
+        assert terminal.read_to_end().decode() == "\r\n" + message
+        assert terminal.wait() == 1
 
 
 def test_a_reply_may_differ_from_the_line() -> None:
@@ -187,15 +235,15 @@ def test_an_empty_datagram_and_one_of_several_lines_are_replies() -> None:
         assert terminal.read_until(b"Send:") == b"more\r\nReceived 'one'\r\nReceived 'two'\r\nSend:"
 
 
-def test_a_late_reply_is_printed_before_the_next_line_is_sent() -> None:
+def test_a_late_reply_is_printed_at_once() -> None:
     with datagram_socket() as server, session(server.getsockname()[1], "-W", "50ms", scheme="udp") as terminal:
         terminal.type("one\n")
         message = b"one\r\nhalloo: no reply within 0.05 seconds; a datagram may be lost\r\nSend:"
         assert terminal.read_until(b"Send:") == message
         server.sendto(*server.recvfrom(100))
-        terminal.type("two\n")
-        assert server.recv(100) == b"two\n"
-        assert terminal.read_until(b"Received 'one'\r\n") == b"two\r\nReceived 'one'\r\n"
+        assert terminal.read_until(b"Send:") == b"\r\nReceived 'one'\r\nSend:"
+        terminal.type("\n")
+        assert (terminal.read_to_end(), terminal.wait()) == (b"\r\n", 0)
 
 
 def test_a_duplicate_of_an_earlier_reply_is_not_taken_for_the_reply_to_the_next_line() -> None:
@@ -229,10 +277,33 @@ def test_ctrl_c_ends_the_wait_for_a_datagram() -> None:
         assert (terminal.read_to_end(), terminal.wait()) == (b"^C\r\n", 0)
 
 
+# At a prompt without a terminal, as in a notebook or the console of an IDE
+
+
+def test_interactive_prompts_without_a_terminal(echo: str) -> None:
+    program = f"import halloo; halloo.client({echo!r}, interactive=True)"
+    result = run(PYTHON, "-X", "utf8", "-c", program, input="zażółć\n".encode() + b"caf\xe9\n\nnot read\n")
+    expected = "Send:Received 'zażółć'\nSend:Received b'caf\\xe9'\nSend:"
+    assert (result.returncode, result.stdout.decode(), result.stderr) == (0, expected, b"")
+
+
+def test_the_flag_prompts_without_a_terminal_until_the_end_of_input(echo: str) -> None:
+    result = run(*CONNECT, echo, "--prompt", input=b"hello")
+    assert (result.returncode, result.stdout, result.stderr) == (0, b"Send:Received 'hello'\nSend:\n", b"")
+
+
 # As a filter
 
 
-@pytest.mark.parametrize("data", [b"", b"x", b"\xff\r\n\0", RANDOM], ids=["0 B", "1 B", "binary", "5 MB"])
+@pytest.mark.parametrize("scheme", ["tcp", "udp"])
+def test_an_empty_input_is_reported(scheme: str) -> None:
+    with halloo.Server(f"{scheme}://127.0.0.1:0") as server:
+        result = run(*CONNECT, str(server.address))
+    message = b"halloo: nothing was sent (no input; with docker: run -i)\n"
+    assert (result.returncode, result.stdout, result.stderr) == (0, b"", message)
+
+
+@pytest.mark.parametrize("data", [b"x", b"\xff\r\n\0", RANDOM], ids=["1 B", "binary", "5 MB"])
 def test_piped_data_is_echoed(data: bytes, echo: str) -> None:
     result = run(*CONNECT, echo, input=data)
     assert (result.returncode, result.stderr) == (0, b"")
@@ -344,8 +415,8 @@ LONG = b"x" * 200_000  # more than one datagram holds
 
 @pytest.mark.parametrize(
     ("data", "options"),
-    [(b"", ()), (b"\n\xff\r\n\0", ()), (LONG + b"\nlast", ()), (RANDOM[:500_000], ()), (RANDOM, ("--size", "16KiB"))],
-    ids=["0 B", "binary", "long line", "500 kB in lines", "5 MB in pieces"],
+    [(b"\n\xff\r\n\0", ()), (LONG + b"\nlast", ()), (RANDOM[:500_000], ()), (RANDOM, ("--size", "16KiB"))],
+    ids=["binary", "long line", "500 kB in lines", "5 MB in pieces"],
 )
 def test_piped_data_is_echoed_as_datagrams(data: bytes, options: tuple[str, ...]) -> None:
     with datagram_peer(echo_datagram) as port:

@@ -57,6 +57,12 @@ def test_an_empty_message_is_sent(echo: str) -> None:
     assert (result.returncode, result.stdout, result.stderr) == (0, b"", b"")
 
 
+def test_an_empty_input_is_reported(echo: str) -> None:
+    result = run(*SEND, echo)
+    message = b"halloo: nothing was sent (no input; with docker: run -i)\n"
+    assert (result.returncode, result.stdout, result.stderr) == (0, b"", message)
+
+
 def test_a_message_after_two_hyphens_may_begin_with_a_hyphen(echo: str) -> None:
     result = run(*SEND, "--reply", echo, "--", "-x")
     assert (result.returncode, result.stdout.rstrip(b"\n"), result.stderr) == (0, b"-x", b"")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from halloo._cli.options import ClientTlsFlags, Families, Reply, ServerTlsFlags, Size, Timeout
+from halloo._cli.options import ClientTlsFlags, Families, Prompt, Reply, ServerTlsFlags, Size, Timeout
 from halloo._client.connect import TIMEOUT, client
 
 BOTH, DEFAULT_TLS, DEFAULT_SERVER_TLS = Families(), ClientTlsFlags(), ServerTlsFlags()
@@ -19,6 +19,7 @@ def connect(
     *,
     timeout: Timeout = TIMEOUT,
     size: Annotated[Size, Parameter(show_default=False)] = None,
+    prompt: Prompt = False,
     tls: ClientTlsFlags = DEFAULT_TLS,
     families: Families = BOTH,
 ) -> int:
@@ -37,13 +38,23 @@ def connect(
         Maximum time without progress while a reply is pending: 300ms, 1.5s, or seconds.
     size
         Over udp://, split piped input into datagrams of this size instead of lines: 500, 1KiB.
+    prompt
+        Prompt for lines even if standard input is no terminal, as in the console of an IDE.
     """
-    report = client(host, port, timeout=timeout, size=size, family=families.version, tls=tls.with_warning())
+    report = client(
+        host,
+        port,
+        timeout=timeout,
+        size=size,
+        family=families.version,
+        tls=tls.with_warning(),
+        interactive=prompt or None,
+    )
     if report.lost_datagrams:
         lost, sent = report.lost_datagrams, report.sent_datagrams
         print(f"halloo: {lost} of {sent} datagrams did not come back ({100 * lost / sent:.3g} %)", file=sys.stderr)
         return int(lost == sent)
-    if not report.finished:
+    if not report.finished and report.sent_bytes:
         print(f"halloo: all bytes came back, but {report.address.place} did not close the connection", file=sys.stderr)
     return 0
 

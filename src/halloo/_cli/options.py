@@ -50,6 +50,7 @@ def _value(parse: Callable[[str], float | None], metavar: str) -> Parameter:
 Seconds = Annotated[float, _value(_seconds, "DURATION")]
 Timeout = Annotated[Seconds, Parameter(name=("--timeout", "-W"))]
 Quiet = Annotated[bool, switch("--quiet", "-q")]
+Prompt = Annotated[bool, switch("--prompt")]
 Reply = Annotated[bool, switch("--reply")]
 ReusePort = Annotated[bool, switch("--reuse-port")]
 Timestamps = Annotated[bool, switch("--timestamps")]

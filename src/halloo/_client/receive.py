@@ -6,7 +6,7 @@ Uses a listener and the standard streams.
 import sys
 from dataclasses import dataclass
 
-from halloo._client.connect import Printer
+from halloo._client.streams import Printer
 from halloo._core.address import Address, AddressLike
 from halloo._core.arguments import Family
 from halloo._core.tls_options import ServerTLS

@@ -7,10 +7,12 @@ reset the connection, and a reset discards what the peer has not read yet.
 from collections.abc import Iterable
 from contextlib import suppress
 
-from halloo._client.connect import TIMEOUT, ConnectReport, Printer, report_slow_attempts, standard_input
+from halloo._client.connect import TIMEOUT, ConnectReport, report_slow_attempts
+from halloo._client.streams import Printer, report_no_input, standard_input
 from halloo._core.address import AddressLike, parse
 from halloo._core.arguments import Family
 from halloo._core.tls_options import ClientTLS
+from halloo._net.connection import Connection
 from halloo._net.connector import CONNECT_TIMEOUT, dial
 from halloo._net.datagrams import DatagramConnection
 from halloo._net.duplex import duplex
@@ -39,13 +41,21 @@ def send(
     with dial(parse(address), timeout=CONNECT_TIMEOUT, family=family, tls=tls) as connection:
         report_slow_attempts(connection)
         if isinstance(connection, DatagramConnection):
-            return _send_datagram(connection, b"".join(source), timeout if reply else None)
-        if not reply:
-            result = duplex(connection, source, len, timeout=timeout, linger=LINGER)
+            report = _send_datagram(connection, b"".join(source), timeout if reply else None)
         else:
-            with Printer() as printer:
-                result = duplex(connection, source, printer, timeout=timeout)
-        return ConnectReport(connection.address, result.sent_bytes, result.received_bytes, result.finished)
+            report = _send_stream(connection, source, timeout, reply=reply)
+    if message is None and not report.sent_bytes:
+        report_no_input()
+    return report
+
+
+def _send_stream(connection: Connection, source: Iterable[bytes], timeout: float, *, reply: bool) -> ConnectReport:
+    if not reply:
+        result = duplex(connection, source, len, timeout=timeout, linger=LINGER)
+    else:
+        with Printer() as printer:
+            result = duplex(connection, source, printer, timeout=timeout)
+    return ConnectReport(connection.address, result.sent_bytes, result.received_bytes, result.finished)
 
 
 def _send_datagram(connection: DatagramConnection, datagram: bytes, timeout: float | None) -> ConnectReport:

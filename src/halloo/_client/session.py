@@ -1,0 +1,155 @@
+"""Talk to an echo at a prompt: send each line that is typed, and print what arrives, asked for or not.
+
+Uses a connection, the lines, standard output and the clock.
+"""
+
+import sys
+from collections import deque
+from collections.abc import Iterator
+from contextlib import suppress
+
+from halloo._client.prompt import Lines
+from halloo._client.streams import print_received
+from halloo._net import error_mapping
+from halloo._net.connection import CHUNK, Connection
+from halloo._net.datagram_exchange import RECENT, DuplicateFilter
+from halloo._net.datagrams import DatagramConnection
+from halloo._net.readiness import deadline_ns, seconds_until
+from halloo.errors import IncompleteRead, Reset, TimedOut
+
+REPLY_PAUSE = 0.5  # seconds of silence that complete a reply without a newline
+TURN = 16  # pieces to print before looking at the prompt again
+
+
+class StreamSession:
+    """Lines and replies over a stream: a reply ends with its newline or, without one, with a pause."""
+
+    def __init__(self, connection: Connection | DatagramConnection, lines: Lines, timeout: float) -> None:
+        """Wait `timeout` seconds for each reply."""
+        self._connection = connection
+        self._lines = lines
+        self._timeout = timeout
+        self.sent_bytes = self.received_bytes = 0
+        self.sent_datagrams = self.lost_datagrams = 0
+
+    def run(self) -> None:
+        """Go on until a blank line, the end of input or Ctrl-C."""
+        try:
+            while line := self._next_line():
+                data = line + b"\n"
+                self._connection.send(data, timeout=self._timeout)
+                self.sent_bytes += len(data)
+                self._print_reply(data)
+            self._end()
+        except KeyboardInterrupt:
+            self._lines.new_line()
+        finally:
+            self._lines.close()
+
+    def _next_line(self) -> bytes:
+        """Return the next line, empty at the end; print what arrives meanwhile."""
+        while True:
+            more = self._print_unasked()
+            self._lines.show_prompt()
+            if self._lines.ready(self._connection.fileno(), 0 if more else None):
+                return self._lines.read()
+
+    def _print_unasked(self) -> bool:
+        """Print what has arrived: a greeting, or a late reply. Return whether there may be more."""
+        for _ in range(TURN):
+            try:
+                data = self._receive(0)
+            except TimedOut:
+                return False
+            self._lines.leave_prompt()
+            self._print(data)
+        return True
+
+    def _end(self) -> None:
+        assert isinstance(self._connection, Connection)  # noqa: S101 - datagrams have a session of their own
+        self._connection.send_eof()
+        with suppress(IncompleteRead, Reset):
+            self._print_unasked()
+
+    def _receive(self, timeout: float) -> bytes:
+        data = self._connection.receive(timeout=timeout)
+        if not data:
+            fact, address = f"{self._connection.address.place} closed the connection", str(self._connection.address)
+            raise IncompleteRead(fact, error_mapping.LOOK, address=address)
+        self.received_bytes += len(data)
+        return data
+
+    def _replies(self, owed: int) -> Iterator[bytes]:
+        """Yield what arrives until a pause; only the bytes owed extend the time. Raises TimedOut when there is none."""
+        data = self._receive(self._timeout)
+        received, until_ns = 0, deadline_ns(self._timeout)
+        while True:
+            yield data
+            if received < owed:
+                until_ns = deadline_ns(self._timeout)
+            received += len(data)
+            left = seconds_until(until_ns) or 0
+            if not left:
+                return
+            try:
+                data = self._receive(min(left, REPLY_PAUSE))
+            except TimedOut:
+                return
+
+    def _print_reply(self, sent: bytes) -> None:
+        """Print the reply; on an error, print the part received before raising it."""
+        line = b""
+        try:
+            for data in self._replies(len(sent)):
+                whole, newline, line = (line + data).rpartition(b"\n")
+                self._print(whole + newline)
+                if not line or len(line) > max(len(sent), CHUNK):
+                    return
+        finally:
+            self._print(line)
+
+    def _print(self, data: bytes) -> None:
+        print_received(data)
+
+
+class DatagramSession(StreamSession):
+    """Lines and replies as datagrams, any of which may be lost, late or duplicated."""
+
+    def __init__(self, connection: Connection | DatagramConnection, lines: Lines, timeout: float) -> None:
+        """As for streams; a reply that does not arrive in time is lost, and ends nothing."""
+        super().__init__(connection, lines, timeout)
+        self._sent: deque[bytes] = deque(maxlen=RECENT)
+        self._duplicates = DuplicateFilter()
+
+    def _end(self) -> None:
+        assert isinstance(self._connection, DatagramConnection)  # noqa: S101 - as above
+        self._connection.check_refused()
+        self._print_unasked()
+
+    def _receive(self, timeout: float) -> bytes:
+        data = self._connection.receive(timeout=timeout)
+        self.received_bytes += len(data)
+        if not self._duplicates.receive(data):
+            self.lost_datagrams = max(self.lost_datagrams - 1, 0)
+        return data
+
+    def _print_reply(self, sent: bytes) -> None:
+        """Print the reply; after one that belongs to an earlier line, wait a little longer for the right one."""
+        self._duplicates.send(sent)
+        self.sent_datagrams += 1
+        self.lost_datagrams += 1
+        try:
+            for data in self._replies(len(sent)):
+                self._print(data)
+                if data == sent or data not in self._sent:
+                    break
+        except TimedOut:
+            text = f"no reply within {self._timeout:g} seconds; a datagram may be lost"
+            print(f"halloo: {text}", file=sys.stderr, flush=True)
+        except KeyboardInterrupt:  # the reply may be under way
+            self.lost_datagrams = max(self.lost_datagrams - 1, 0)
+            raise
+        self._sent.append(sent)
+
+    def _print(self, data: bytes) -> None:
+        print_received(data or b"\n")
