@@ -1,10 +1,12 @@
+import itertools
 import os
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -171,6 +173,55 @@ def test_an_answer_longer_than_the_source_is_received_until_eof() -> None:
     with peer(act) as connection:
         duplex(connection, [b"hello"], received.append, timeout=TIMEOUT)
     assert b"".join(received) == b"welcome, hello"
+
+
+# Peers that talk without end. Only bytes that are owed are progress.
+
+
+def talk(served: Connection, pause: float, *, read: bool = True) -> None:
+    """Send until the client closes: without a pause more than it can read, or a byte now and then."""
+    with suppress(PeerError):
+        if read:
+            read_all(served)
+        while True:
+            served.send(bytes(1 if pause else 100_000))
+            threading.Event().wait(pause)
+
+
+@pytest.mark.timeout(5)
+@pytest.mark.parametrize("pause", [0, SHORT_TIMEOUT / 5], ids=["flood", "trickle"])
+def test_surplus_does_not_extend_the_wait_for_eof(pause: float) -> None:
+    with peer(lambda served: talk(served, pause)) as connection:
+        done = duplex(connection, [b"hello"], len, timeout=SHORT_TIMEOUT)
+    assert (done.sent_bytes, done.received_bytes >= 5, done.finished) == (5, True, False)
+
+
+@pytest.mark.timeout(5)
+@pytest.mark.parametrize("pause", [0, SHORT_TIMEOUT / 5], ids=["flood", "trickle"])
+def test_surplus_does_not_extend_the_linger(pause: float) -> None:
+    with peer(lambda served: talk(served, pause)) as connection:
+        done = duplex(connection, [b"hello"], len, timeout=TIMEOUT, linger=SHORT_TIMEOUT)
+    assert (done.sent_bytes, done.finished) == (5, False)
+
+
+@pytest.mark.timeout(5)
+def test_surplus_does_not_extend_the_time_for_a_send() -> None:
+    with (
+        peer(lambda served: talk(served, 0, read=False)) as connection,
+        pytest.raises(TimedOut, match=r"took no more than \d+ bytes, then no more for 0\.05 seconds"),
+    ):
+        duplex(connection, itertools.repeat(BULK), len, timeout=SHORT_TIMEOUT)
+
+
+@pytest.mark.timeout(5)
+def test_the_end_of_all_time_ends_a_steady_echo() -> None:
+    until_ns = time.monotonic_ns() + 100_000_000
+    with (
+        halloo.Server() as server,
+        connect(server.address) as connection,
+        pytest.raises(TimedOut, match="before the deadline; allow more time with deadline="),
+    ):
+        duplex(connection, itertools.repeat(bytes(1000)), len, timeout=TIMEOUT, until_ns=until_ns)
 
 
 # Peers that need not answer (`linger`).

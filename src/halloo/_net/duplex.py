@@ -4,6 +4,7 @@ Uses one connection, one thread and the clock. A thread sends; the caller's thre
 whenever its time to wait changes.
 """
 
+import math
 import socket
 import threading
 import time
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterable
 from contextlib import closing, suppress
 from dataclasses import dataclass
 
+from halloo._core.units import SECOND
 from halloo._net.connection import CHUNK, Connection
 from halloo._net.readiness import until_readable
 from halloo.errors import HallooError, IncompleteRead, Reset, TimedOut
@@ -35,7 +37,7 @@ class _Sender:
         self._source = source
         self.waking, self._waker = socket.socketpair()
         self.waking.setblocking(False)
-        self.sent = 0
+        self.offered = self.sent = 0  # bytes whose send began, and those whose send has ended
         self.moved = time.monotonic()  # when a send began or ended last
         self.blocked = False  # whether a send is under way
         self.finished = False  # whether all of the source and the half-close were sent
@@ -56,6 +58,7 @@ class _Sender:
 
     def _send(self, piece: bytes) -> None:
         self.blocked, self.moved = True, time.monotonic()
+        self.offered += len(piece)
         with suppress(OSError):  # the receiving side has ended
             self._waker.send(b"!")
         self._connection.send(piece)
@@ -78,32 +81,38 @@ def duplex(
     *,
     timeout: float,
     linger: float | None = None,
+    until_ns: int | None = None,
 ) -> DuplexResult:
     """Send `source`, half-close, and pass to `sink` all that arrives until the peer's end.
 
-    `timeout` is how many seconds may pass without progress while fewer bytes were received than sent. With `linger` no
-    answer is expected: the peer's end is awaited for that many seconds after the half-close.
+    `timeout` is how many seconds may pass without progress: while bytes are sent, fewer were received than sent, or
+    only the peer's end is missing. Bytes beyond those sent are no progress. With `linger` no answer is expected: the
+    peer's end is awaited for that many seconds after the half-close. `until_ns`, on the monotonic clock, ends all.
     Bytes received before an error have been passed to `sink`.
     Raises Reset, TimedOut, IncompleteRead, and what `source` raises.
     """
     connection.timeout = None  # the time to wait depends on both sides, and is decided here
+    until = math.inf if until_ns is None else until_ns / SECOND
     sender = _Sender(connection, source)
     received, moved = 0, time.monotonic()
     try:
         while chunk := _receive_now(connection, sender, received, owing=linger is None):
             if chunk is not _NOTHING:
-                received, moved = received + len(chunk), time.monotonic()
+                progress = linger is None and received < sender.offered
+                received += len(chunk)
                 sink(chunk)
-                continue
+                if progress and (moved := time.monotonic()) < until:
+                    continue
             if sender.error and not isinstance(sender.error, HallooError):
                 raise sender.error
             owed = 0 if linger is not None else sender.sent - received
-            left = _time_left(sender, owed, moved, timeout, linger)
-            if left is not None and left <= 0:
-                if sender.blocked or owed > 0:
-                    raise _no_progress(connection, sender.sent, received, timeout)
+            left = min(_time_left(sender, owed, moved, timeout, linger), until - time.monotonic())
+            if left <= 0:
+                if owed > 0 or not sender.finished:
+                    raise _no_progress(connection, sender, received, timeout, over=time.monotonic() >= until)
                 return DuplexResult(sender.sent, received, finished=False)
-            until_readable([connection.socket, *sender.woken()], left)
+            if chunk is _NOTHING:
+                until_readable([connection.socket, *sender.woken()], left)
         sender.thread.join(SENDER_GRACE)
         _check(connection, sender, received, owing=linger is None)
         return DuplexResult(sender.sent, received, finished=True)
@@ -129,19 +138,26 @@ def _receive_now(connection: Connection, sender: _Sender, received: int, *, owin
         raise
 
 
-def _time_left(sender: _Sender, owed: int, moved: float, timeout: float, linger: float | None) -> float | None:
-    """Return for how many more seconds to wait for a byte; None while nothing is owed and more may be sent."""
+def _time_left(sender: _Sender, owed: int, moved: float, timeout: float, linger: float | None) -> float:
+    """Return for how many more seconds to wait for a byte; for ever while nothing is owed and more may be sent."""
     now = time.monotonic()
     if sender.finished and linger is not None:
         return linger - (now - sender.moved)
     if owed > 0 or sender.blocked or sender.finished or sender.error:
         return timeout - (now - max(moved, sender.moved))
-    return None
+    return math.inf
 
 
-def _no_progress(connection: Connection, sent: int, received: int, timeout: float) -> HallooError:
-    fact = f"{connection.address.place} sent back {received} of {sent} bytes, then nothing for {timeout:g} seconds"
-    return TimedOut(fact, "allow more time with timeout=, or look at the server", address=str(connection.address))
+def _no_progress(connection: Connection, sender: _Sender, received: int, timeout: float, *, over: bool) -> HallooError:
+    place, sent = connection.address.place, sender.sent
+    if over:
+        fact = f"{place} sent back {received} of {sent} bytes before the deadline"
+    elif received >= sent:
+        fact = f"{place} took no more than {sent} bytes, then no more for {timeout:g} seconds"
+    else:
+        fact = f"{place} sent back {received} of {sent} bytes, then nothing for {timeout:g} seconds"
+    argument = "deadline=" if over else "timeout="
+    return TimedOut(fact, f"allow more time with {argument}, or look at the server", address=str(connection.address))
 
 
 def _check(connection: Connection, sender: _Sender, received: int, *, owing: bool) -> None:
