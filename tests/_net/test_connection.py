@@ -7,10 +7,12 @@ import struct
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
 from halloo._core.address import Address
+from halloo._core.arguments import ReadableBuffer
 from halloo._net.connection import CHUNK, Connection
 from halloo._net.connector import connect
 from halloo._net.listener import Listener, listen
@@ -418,11 +420,54 @@ def test_a_deadline_bounds_a_read_from_a_peer_that_sends_byte_by_byte(pair: Pair
 
     with ThreadPoolExecutor(1) as pool:
         dripping = pool.submit(drip)
-        with pytest.raises(TimedOut, match=r"sent nothing within 0\.1 seconds") as caught:
+        with pytest.raises(TimedOut, match=r"sent (nothing|only \d+ bytes) within 0\.1 s") as caught:
             getattr(client, read)(*{"receive_exactly": (10**6,), "receive_until": (b"!",)}[read], deadline=0.1)
         stopped.set()
         dripping.result()
     assert 0 < len(caught.value.partial) < 100
+
+
+class TirelessSocket(socket.socket):
+    """A socket of a peer that never pauses: there is always another byte to receive, and room for one to send."""
+
+    def recv(self, _size: int, _flags: int = 0, /) -> bytes:
+        return b"."
+
+    def send(self, _data: ReadableBuffer, _flags: int = 0, /) -> int:  # type: ignore[override] # only bytes are sent
+        return 1
+
+
+@pytest.mark.timeout(5)
+@pytest.mark.parametrize(
+    ("call", "argument", "fact"),
+    [
+        ("receive_exactly", 10**9, "sent only"),
+        ("receive_until", b"!", "sent only"),
+        ("send", bytes(10**9), "took only"),
+    ],
+)
+def test_a_deadline_bounds_a_call_to_a_peer_that_never_pauses(call: str, argument: object, fact: str) -> None:
+    with Connection(TirelessSocket(), Address(host="peer")) as connection:
+        limit = {"limit": 10**9} if call == "receive_until" else {}
+        with pytest.raises(TimedOut, match=rf"^peer:8888 {fact} \d+ .*bytes within 0\.05 seconds"):
+            getattr(connection, call)(argument, deadline=0.05, **limit)
+
+
+class EmptySocket(socket.socket):
+    """A socket that is readable, yet has no data: as one of TLS is, while its peer sends records of the protocol."""
+
+    def recv(self, _size: int, _flags: int = 0, /) -> bytes:
+        raise BlockingIOError
+
+
+@pytest.mark.timeout(5)
+@pytest.mark.parametrize("times", [{"timeout": 0.05}, {"timeout": None, "deadline": 0.05}], ids=str)
+def test_wakeups_without_data_do_not_extend_a_wait(times: dict[str, Any]) -> None:
+    near, far = socket.socketpair()
+    with far, near, Connection(EmptySocket(fileno=near.detach()), Address(host="peer")) as connection:
+        far.send(b"a record")
+        with pytest.raises(TimedOut, match=r"sent nothing within 0\.05 seconds"):
+            connection.receive(**times)
 
 
 def test_buffered_bytes_are_received_with_a_timeout_of_zero(pair: Pair) -> None:

@@ -37,15 +37,23 @@ class Attempt:
 
 
 class Times(NamedTuple):
-    """How long a call may take: without progress, and in all, which is also given as a time of the monotonic clock."""
+    """How long a call may take: without progress, and in all, which is also given as a time of the monotonic clock.
+
+    `idle_until_ns` is when the time without progress is over, once the call has `waited` without any.
+    """
 
     timeout: float | None
     deadline: float | None
     until_ns: int | None
+    waited: bool = False
+    idle_until_ns: int | None = None
+
+    @property
+    def over(self) -> bool:
+        return seconds_until(self.until_ns) == 0
 
     def __str__(self) -> str:
-        over = self.until_ns is not None and not seconds_until(self.until_ns)
-        return f"within {self.deadline if over else self.timeout:g} seconds"
+        return f"within {self.deadline if self.over else self.timeout:g} seconds"
 
 
 class ConnectedSocket:
@@ -111,16 +119,26 @@ class ConnectedSocket:
             arguments.seconds("timeout", timeout)
         return Times(timeout, deadline, deadline_ns(deadline))
 
-    def _wait(self, times: Times | None, fact: str, *, writing: bool = False) -> None:
-        """Wait until the socket is ready. Raises TimedOut, with the fact, and ConnectionClosed."""
+    def _wait(self, times: Times | None, fact: str, *, writing: bool = False) -> Times:
+        """Wait until the socket is ready. Raises TimedOut, with the fact, and ConnectionClosed.
+
+        The result is for a further wait of the same call, if this one has brought no progress.
+        """
         times = times or Times(self.timeout, None, None)
-        bounds = [bound for bound in (times.timeout, seconds_until(times.until_ns)) if bound is not None]
+        idle_ns = times.idle_until_ns if times.waited else deadline_ns(times.timeout)
+        left = min((left for left in map(seconds_until, (idle_ns, times.until_ns)) if left is not None), default=None)
         one: list[socket.socket] = [self.socket]
-        ready = self._interrupt.wait([] if writing else one, one if writing else [], min(bounds, default=None))
+        ready = not (times.waited and left == 0) and self._interrupt.wait(
+            [] if writing else one, one if writing else [], left
+        )
         self._check_open()
         if not ready:
-            fact = f"{self.address.place} {fact} {times}"
-            raise TimedOut(fact, "allow more time, or look at the peer's own messages", address=str(self.address))
+            self._time_out(times, fact)
+        return times._replace(waited=True, idle_until_ns=idle_ns)
+
+    def _time_out(self, times: Times, fact: str) -> NoReturn:
+        fact = f"{self.address.place} {fact} {times}"
+        raise TimedOut(fact, "allow more time, or look at the peer's own messages", address=str(self.address))
 
     def _check_open(self) -> None:
         if self._interrupt.requested:
@@ -168,6 +186,8 @@ class Connection(ConnectedSocket):
         times = self._times(timeout, deadline)
         try:
             while sent < len(view):
+                if sent and times and times.over:
+                    self._time_out(times, f"took only {sent} of {len(view)} bytes")
                 try:
                     sent += self.socket.send(view[sent:])
                 except BlockingIOError:
@@ -275,13 +295,15 @@ class Connection(ConnectedSocket):
             try:
                 return self.socket.recv(limit)
             except BlockingIOError:
-                self._wait(times, "sent nothing")
+                times = self._wait(times, "sent nothing")  # nor do bytes without data: of TLS alone
             except OSError as error:
                 self._raise(error)
 
     def _fill(self, limit: int, wanted: str, times: Times | None) -> None:
         """Add to the unread bytes, which stay unread when that fails. Raises IncompleteRead at the peer's end."""
         try:
+            if self._unread and times and times.over:
+                self._time_out(times, f"sent only {len(self._unread)} bytes")
             chunk = self._receive(limit, times)
         except HallooError as error:
             error.partial = bytes(self._unread)
