@@ -1,6 +1,7 @@
 import itertools
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from halloo._core.address import Address
 from halloo._net.connector import connect_udp
 from halloo._net.datagram_exchange import (
     MAX_BYTES_IN_FLIGHT,
@@ -191,6 +193,34 @@ def test_more_answers_than_datagrams_count_no_loss() -> None:
     with connected_to(lambda datagram: [b"thank you", datagram]) as connection:
         done = exchange_datagrams(connection, [b"one", b"two"], received.append, timeout=TIMEOUT)
     assert done.received >= done.sent == 2
+
+
+class RepeatingSocket(socket.socket):
+    """A socket at which the same datagram arrives without a pause."""
+
+    def recv(self, *_: int) -> bytes:
+        return b"one"
+
+
+@pytest.mark.timeout(5)
+def test_a_flood_of_duplicates_does_not_extend_the_wait() -> None:
+    with datagram_socket() as peer, RepeatingSocket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.connect(peer.getsockname())
+        peer.sendto(b"one", sock.getsockname())
+        address = Address("udp", *peer.getsockname())
+        with DatagramConnection(sock, address) as connection:
+            done = exchange_datagrams(connection, [b"one", b"two"], len, timeout=SHORT_TIMEOUT)
+    assert (done.sent, done.received) == (2, 1)
+
+
+@pytest.mark.timeout(5)
+def test_the_end_of_all_time_ends_a_steady_echo() -> None:
+    until_ns = time.monotonic_ns() + 100_000_000
+    with (
+        connected_to(echo_datagram) as connection,
+        pytest.raises(TimedOut, match=r"answered \d+ of \d+ datagrams before the deadline"),
+    ):
+        exchange_datagrams(connection, itertools.repeat(b"hello"), len, timeout=TIMEOUT, until_ns=until_ns)
 
 
 # No peer.

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from typing import Any
 
 import pytest
 
@@ -398,6 +399,27 @@ def test_a_client_is_accepted_again_after_its_connection_is_closed(listener: Dat
             connection.send(data)
             with accepted(listener) as served:
                 assert served.receive() == data
+
+
+class FloodedSocket(socket.socket):
+    """A socket at which one sender's datagrams arrive without a pause."""
+
+    sender: tuple[str, int]
+
+    def recvfrom(self, _size: int, _flags: int = 0, /) -> tuple[bytes, Any]:
+        return bytes(1000), self.sender
+
+
+@pytest.mark.timeout(5)
+def test_under_a_flood_accept_returns_with_no_more_than_the_kernel_queues(peer: socket.socket) -> None:
+    with FloodedSocket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        sock.sender = peer.getsockname()
+        connection = DatagramListener(sock).accept()
+        assert connection
+        with connection:
+            room = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+            assert 0 < len(connection._queued) * 1000 <= room
 
 
 def test_a_datagram_from_an_unanswerable_address_is_discarded(listener: DatagramListener) -> None:

@@ -4,6 +4,7 @@ Uses a connection, a thread that reads the source, and the clock. Any bytes may 
 datagram it answers: replies are counted, without the duplicates that DuplicateFilter recognises.
 """
 
+import math
 import socket
 import threading
 import time
@@ -15,13 +16,14 @@ from typing import Self
 
 from halloo._net import error_mapping
 from halloo._net.datagrams import DatagramConnection
-from halloo._net.readiness import until_readable
+from halloo._net.readiness import seconds_until, until_readable
 from halloo.errors import HallooError, TimedOut
 
 MAX_IN_FLIGHT = 32  # datagrams
 MAX_BYTES_IN_FLIGHT = 64 * 1024  # what a socket's default buffer holds, with the kernel's own overhead
 # How long a missing reply holds back further datagrams: seconds at least, and a multiple of the slowest round trip.
 MIN_WAIT, ROUND_TRIPS = 0.05, 4
+TURN = 64  # replies received before looking at the time and at the source again
 RECENT = 1024  # datagrams remembered in each direction
 
 
@@ -52,7 +54,7 @@ class DuplicateFilter:
 
 @dataclass(slots=True)
 class DatagramExchange:
-    """How many datagrams and bytes were sent and received; duplicates of a reply count as bytes only."""
+    """How many datagrams and bytes were sent and received; duplicates, and more than were sent, count as bytes only."""
 
     sent: int = 0
     received: int = 0
@@ -119,10 +121,13 @@ class _Source:
 class _Progress:
     """The datagrams in flight, and how long to wait for their replies."""
 
-    def __init__(self, connection: DatagramConnection, sink: Callable[[bytes], object], timeout: float) -> None:
+    def __init__(
+        self, connection: DatagramConnection, sink: Callable[[bytes], object], timeout: float, until_ns: int | None
+    ) -> None:
         self._connection = connection
         self._sink = sink
         self._timeout = timeout
+        self._until_ns = until_ns
         self.done = DatagramExchange()
         self._duplicates = DuplicateFilter()
         self._in_flight = 0  # an estimate: a reply that was given up may still arrive
@@ -150,30 +155,46 @@ class _Progress:
         self._max_in_flight = max(min(MAX_IN_FLIGHT, MAX_BYTES_IN_FLIGHT // max(len(datagram), 1)), 1)
         self._moved = time.monotonic()
 
-    def receive(self) -> None:
-        with suppress(TimedOut):
-            while True:
+    def receive(self) -> bool:
+        """Pass on replies that have arrived, a limited number; return whether all of them were surplus."""
+        some = progress = False
+        for _ in range(TURN):
+            try:
                 answer = self._connection.receive(timeout=0)
-                self._sink(answer)
-                self.done.received_bytes += len(answer)
-                if not self._duplicates.receive(answer):
-                    self.done.received += 1
-                    self._in_flight = max(self._in_flight - 1, 0)
-                    now = time.monotonic()
-                    self._slowest, self._moved = max(self._slowest, now - self._moved), now
+            except TimedOut:
+                break
+            some = True
+            self._sink(answer)
+            self.done.received_bytes += len(answer)
+            if self.owed > 0 and not self._duplicates.receive(answer):
+                progress = True
+                self.done.received += 1
+                self._in_flight = max(self._in_flight - 1, 0)
+                now = time.monotonic()
+                self._slowest, self._moved = max(self._slowest, now - self._moved), now
+        return some and not progress
 
     def time_left(self, *, over: bool) -> float | None:
         """Return for how many more seconds to wait, None for ever; `over` is whether no more will be sent."""
-        elapsed = time.monotonic() - self._moved
+        elapsed, left = time.monotonic() - self._moved, math.inf
         if over or (self._in_flight and not self.done.received):
-            return max(self._timeout - elapsed, 0)
-        if self.full:
-            return max(min(self._timeout, max(MIN_WAIT, ROUND_TRIPS * self._slowest)) - elapsed, 0)
-        return None
+            left = self._timeout - elapsed
+        elif self.full:
+            left = min(self._timeout, max(MIN_WAIT, ROUND_TRIPS * self._slowest)) - elapsed
+        if (until := seconds_until(self._until_ns)) is not None:
+            left = min(left, until)
+        return None if left == math.inf else max(left, 0)
 
-    def give_up(self) -> None:
-        """Wait no longer for the datagrams in flight. Raises TimedOut when no reply has ever arrived."""
+    @property
+    def overdue(self) -> bool:
+        return seconds_until(self._until_ns) == 0
+
+    def give_up(self, *, over: bool) -> None:
+        """Wait no longer for the datagrams in flight. Raises TimedOut when no reply has ever arrived, or overdue."""
         self._in_flight = 0
+        if self.overdue and not (over and self.done.received):
+            fact = f"answered {self.done.received} of {self.done.sent} datagrams"
+            raise error_mapping.overdue(self._connection.address, fact)
         if not self.done.received:
             sent, place = self.done.sent, self._connection.address.place
             those = "the datagram" if sent == 1 else f"any of {sent} datagrams"
@@ -182,23 +203,31 @@ class _Progress:
 
 
 def exchange_datagrams(
-    connection: DatagramConnection, datagrams: Iterable[bytes], sink: Callable[[bytes], object], *, timeout: float
+    connection: DatagramConnection,
+    datagrams: Iterable[bytes],
+    sink: Callable[[bytes], object],
+    *,
+    timeout: float,
+    until_ns: int | None = None,
 ) -> DatagramExchange:
     """Send the datagrams, and pass replies to `sink`, until as many have arrived as were sent or `timeout` is over.
 
-    Replies received before an error have been passed to `sink`. Raises Refused; TimedOut when no reply arrived.
+    `timeout` is how many seconds may pass without a reply that is owed; more replies than datagrams do not extend it.
+    `until_ns`, on the monotonic clock, ends all. Replies received before an error have been passed to `sink`.
+    Raises Refused; TimedOut when no reply arrived, or at `until_ns` before all was sent.
     """
-    progress = _Progress(connection, sink, timeout)
+    progress = _Progress(connection, sink, timeout, until_ns)
     with _Source(datagrams) as source:
         while True:
-            progress.receive()
+            surplus = progress.receive()
             while not progress.full and (datagram := source.take()) is not None:
                 progress.send(datagram)
             over = source.over
             if over and progress.owed <= 0:
                 return progress.done
             watched = [connection.socket] if progress.full or source.silent else [connection.socket, source.waking]
-            if not until_readable(watched, progress.time_left(over=over)):
-                progress.give_up()
+            left = progress.time_left(over=over)
+            if progress.overdue or (surplus and left == 0) or not until_readable(watched, left):
+                progress.give_up(over=over)
                 if over:
                     return progress.done

@@ -22,6 +22,7 @@ from halloo.errors import HallooError, Refused, Reset, TimedOut, Truncated, Usag
 MAX_DATAGRAM = 65507  # bytes of payload over IPv4 (RFC 768); IPv6 takes 20 more
 DATAGRAM_ROOM = 65536  # bytes to receive a datagram in, so that none is cut off unnoticed
 QUEUE = 8 << 20  # bytes asked for, each way; the kernel takes it down to net.core.rmem_max and wmem_max (socket(7))
+KERNEL_OVERHEAD = 256  # bytes that the kernel counts for a datagram, besides its own, at least (struct sk_buff)
 RESENT = 64  # datagrams kept, to be sent again to the next address of the name if the first refuses
 _SO_MEMINFO, _DROPS, _MEMINFO = 55, 8, struct.Struct("9I")  # of Linux: SK_MEMINFO_DROPS, and all up to it
 IP_PKTINFO = getattr(socket, "IP_PKTINFO", 8)  # Linux's number; the module has a name for it since Python 3.14
@@ -133,7 +134,7 @@ class DatagramConnection(ConnectedSocket):
             try:
                 return self.socket.recv(DATAGRAM_ROOM)
             except BlockingIOError:
-                self._wait(times, "sent nothing")
+                times = self._wait(times, "sent nothing")
             except OSError as error:
                 self._raise(error)
 
@@ -209,6 +210,11 @@ def enlarge_buffers(sock: socket.socket) -> None:
                 break
 
 
+def _kernel_size(received: tuple[bytes, IpPeer]) -> int:
+    """Return what a datagram takes in the kernel's queue, at least: an empty one is not free there either."""
+    return len(received[0]) + KERNEL_OVERHEAD
+
+
 class DatagramListener:
     """A bound datagram socket, which becomes a connection for each sender."""
 
@@ -216,6 +222,7 @@ class DatagramListener:
         """Use a socket, which stays the caller's to close."""
         self._sock = sock
         self.datagrams: deque[tuple[bytes, IpPeer]] = deque()  # received, of senders without a connection
+        self._room = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)  # bytes that the kernel holds, and this side
 
     def accept(self) -> DatagramConnection | None:
         """Make a connection with the first sender, on the same port; None when there is none."""
@@ -238,15 +245,21 @@ class DatagramListener:
         return [data for data, sender in datagrams if sender == peer]
 
     def _collect(self, sock: socket.socket) -> bool:
-        """Receive what is queued in the kernel; return whether there was anything."""
-        before = len(self.datagrams)
+        """Receive what is queued in the kernel, and no more than its queue holds; return whether there was anything.
+
+        Where datagrams arrive without a pause, there would be no end. What does not fit here is dropped.
+        """
+        kept, read = sum(map(_kernel_size, self.datagrams)), 0
         with suppress(BlockingIOError):
-            while True:
+            while read < self._room:
                 try:
-                    self.datagrams.append(sock.recvfrom(DATAGRAM_ROOM))
+                    received = sock.recvfrom(DATAGRAM_ROOM)
                 except ConnectionError:
                     continue  # a refusal of an earlier datagram
-        return len(self.datagrams) > before
+                read += _kernel_size(received)
+                if not self.datagrams or kept + read <= self._room:
+                    self.datagrams.append(received)
+        return read > 0
 
     def _open_beside(self) -> socket.socket:
         """Open a socket on the same port, for one peer alone: the kernel prefers the one that is connected.

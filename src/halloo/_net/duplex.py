@@ -13,6 +13,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 
 from halloo._core.units import SECOND
+from halloo._net import error_mapping
 from halloo._net.connection import CHUNK, Connection
 from halloo._net.readiness import until_readable
 from halloo.errors import HallooError, IncompleteRead, Reset, TimedOut
@@ -151,13 +152,12 @@ def _time_left(sender: _Sender, owed: int, moved: float, timeout: float, linger:
 def _no_progress(connection: Connection, sender: _Sender, received: int, timeout: float, *, over: bool) -> HallooError:
     place, sent = connection.address.place, sender.sent
     if over:
-        fact = f"{place} sent back {received} of {sent} bytes before the deadline"
-    elif received >= sent:
-        fact = f"{place} took no more than {sent} bytes, then no more for {timeout:g} seconds"
+        return error_mapping.overdue(connection.address, f"sent back {received} of {sent} bytes")
+    if received >= sent:
+        fact = f"{place} took {sent} bytes, then no more for {timeout:g} seconds"
     else:
         fact = f"{place} sent back {received} of {sent} bytes, then nothing for {timeout:g} seconds"
-    argument = "deadline=" if over else "timeout="
-    return TimedOut(fact, f"allow more time with {argument}, or look at the server", address=str(connection.address))
+    return TimedOut(fact, "allow more time with timeout=, or look at the server", address=str(connection.address))
 
 
 def _check(connection: Connection, sender: _Sender, received: int, *, owing: bool) -> None:

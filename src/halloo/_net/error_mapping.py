@@ -67,6 +67,11 @@ def unresolved(address: Address) -> TimedOut:
     return TimedOut(fact, "try again later, or give an IP address", address=str(address), errno=errno.ETIMEDOUT)
 
 
+def overdue(address: Address, fact: str) -> TimedOut:
+    """Return the error for work with a peer that has not ended at its deadline; `fact` is what the peer did."""
+    return TimedOut(f"{address.place} {fact} before the deadline", "allow more with deadline=", address=str(address))
+
+
 def connecting(address: Address, error: OSError) -> HallooError:
     """Return the error for a connection that failed, or ended."""
     if hasattr(error, "library"):  # an ssl.SSLError, whose errno means something else
