@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
@@ -184,6 +184,29 @@ def test_what_the_server_sends_unasked_is_printed_at_once() -> None:
         assert terminal.read_until(b"Send:") == b"\r\nReceived 'welcome'\r\nSend:"
         terminal.type("hello\n")
         assert terminal.read_until(b"Send:") == b"hello\r\nReceived 'hello'\r\nSend:"
+
+
+def test_a_server_that_never_pauses_does_not_keep_the_prompt_away() -> None:
+    closed = threading.Event()
+
+    def trickling(connection: socket.socket) -> None:
+        with suppress(ConnectionError):
+            connection.recv(100)
+            while not closed.wait(0.02):
+                connection.sendall(b".")
+
+    with peer(trickling) as port, session(port, "-W", "100ms") as terminal:
+        terminal.type("hello\n")
+        assert b"\r\nReceived '......" in terminal.read_until(b"'\r\nSend:")
+        terminal.type("\n")
+        terminal.read_to_end()
+        assert terminal.wait() == 0
+        closed.set()
+
+
+def test_the_deadline_ends_the_session_at_the_prompt(echo: str) -> None:
+    with session(port_of(echo), "-w", "1500ms") as terminal:
+        assert (terminal.read_to_end(), terminal.wait()) == (b"\r\n", 0)
 
 
 def test_a_server_that_closes_at_the_prompt_ends_the_session_at_once() -> None:

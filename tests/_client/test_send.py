@@ -103,6 +103,13 @@ def test_a_missing_reply_is_an_error() -> None:
     assert result.stderr.decode().startswith(message)
 
 
+def test_a_deadline_bounds_the_whole() -> None:
+    with silent() as port:
+        result = run(*SEND, f"127.0.0.1:{port}", "Hello world", "--reply", "-w", "100ms")
+    message = f"halloo: 127.0.0.1:{port} sent back 0 of 11 bytes before the deadline; allow more with --deadline\n"
+    assert (result.returncode, result.stdout, result.stderr.decode()) == (1, b"", message)
+
+
 def test_a_reply_cut_short_is_printed_before_the_error() -> None:
     with peer(halving) as port:
         result = run(*SEND, f"127.0.0.1:{port}", "0123456789", "--reply")
@@ -162,8 +169,15 @@ def test_the_longest_datagram_is_echoed() -> None:
 def test_a_message_too_long_for_a_datagram_is_a_usage_error() -> None:
     with datagram_socket() as server:
         result = run(*SEND, f"udp://127.0.0.1:{server.getsockname()[1]}", input=bytes(70_000))
-    message = b"halloo: a datagram of 70000 bytes is too long; send at most 65507, or use tcp://\n"
+    message = b"halloo: the message is longer than the 65507 bytes that a datagram carries; send less, or use tcp://\n"
     assert (result.returncode, result.stdout, result.stderr) == (2, b"", message)
+
+
+def test_an_endless_input_for_a_datagram_is_a_usage_error() -> None:
+    with datagram_socket() as server:
+        place = f"udp://127.0.0.1:{server.getsockname()[1]}"
+        result = run("sh", "-c", '"$@" < /dev/zero', "sh", *SEND, place, timeout=10)
+    assert (result.returncode, result.stdout, result.stderr.count(b"\n")) == (2, b"", 1)
 
 
 def test_a_missing_reply_to_a_datagram_is_an_error() -> None:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from halloo._cli.options import ClientTlsFlags, Families, Prompt, Reply, ServerTlsFlags, Size, Timeout
+from halloo._cli.options import ClientTlsFlags, Deadline, Families, Prompt, Reply, ServerTlsFlags, Size, Timeout
 from halloo._client.connect import TIMEOUT, client
 
 BOTH, DEFAULT_TLS, DEFAULT_SERVER_TLS = Families(), ClientTlsFlags(), ServerTlsFlags()
@@ -18,6 +18,7 @@ def connect(
     port: int = 8888,
     *,
     timeout: Timeout = TIMEOUT,
+    deadline: Deadline = None,
     size: Annotated[Size, Parameter(show_default=False)] = None,
     prompt: Prompt = False,
     tls: ClientTlsFlags = DEFAULT_TLS,
@@ -35,7 +36,10 @@ def connect(
     port
         Port, if it is not part of the address.
     timeout
-        Maximum time without progress while a reply is pending: 300ms, 1.5s, or seconds.
+        Maximum time without progress while a reply is pending: 300ms, 1.5s, or seconds. Bytes beyond those sent are no
+        progress.
+    deadline
+        Maximum time in all.
     size
         Over udp://, split piped input into datagrams of this size instead of lines: 500, 1KiB.
     prompt
@@ -45,6 +49,7 @@ def connect(
         host,
         port,
         timeout=timeout,
+        deadline=deadline,
         size=size,
         family=families.version,
         tls=tls.with_warning(),
@@ -66,6 +71,7 @@ def send(
     *,
     reply: Reply = False,
     timeout: Timeout = TIMEOUT,
+    deadline: Deadline = None,
     tls: ClientTlsFlags = DEFAULT_TLS,
     families: Families = BOTH,
 ) -> int:
@@ -83,12 +89,16 @@ def send(
     reply
         Wait for the reply and print it.
     timeout
-        Maximum time without progress while a reply is pending: 300ms, 1.5s, or seconds.
+        Maximum time without progress while a reply is pending: 300ms, 1.5s, or seconds. Bytes beyond those sent are no
+        progress.
+    deadline
+        Maximum time in all.
     """
     from halloo._client.send import send as run  # noqa: PLC0415 - imported when the command runs, not for its help
 
     data = None if message is None else os.fsencode(message)
-    run(address, data, reply=reply, timeout=timeout, family=families.version, tls=tls.with_warning())
+    tls_options = tls.with_warning()
+    run(address, data, reply=reply, timeout=timeout, deadline=deadline, family=families.version, tls=tls_options)
     return 0
 
 

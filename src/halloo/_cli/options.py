@@ -59,6 +59,7 @@ Count = Annotated[int | None, _value(count, "COUNT")]
 Size = Annotated[int | None, _value(size, "SIZE")]
 Rate = Annotated[int | None, _value(rate, "RATE")]
 OptionalDuration = Annotated[float | None, _value(_seconds_or_max, "DURATION")]
+Deadline = Annotated[OptionalDuration, Parameter(name=("--deadline", "-w"))]
 Networks = Annotated[
     tuple[str, ...], Parameter(consume_multiple=True, negative=(), show_default=False, metavar="NETWORK")
 ]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from halloo._cli.options import ClientTlsFlags, Count, Families, File, OptionalDuration, Quiet, Seconds, Timeout, switch
+from halloo._cli.options import ClientTlsFlags, Count, Deadline, Families, File, Quiet, Seconds, Timeout, switch
 from halloo._core.units import dscp, size
 from halloo._output.files import STDOUT, open_text
 from halloo._ping.goals import Goal, goal
@@ -57,7 +57,7 @@ class ScheduleFlags:
     """Time between probes: 300ms, 1.5s, or seconds; with 0 each probe follows the last reply."""
     timeout: Timeout = 5.0
     """Time to wait for a reply before the probe counts as lost."""
-    deadline: Annotated[OptionalDuration, Parameter(name=("--deadline", "-w"))] = None
+    deadline: Deadline = None
     """Maximum duration of the whole run."""
     size: ProbeSize = 128
     """Size of a probe in bytes: 500, 1KiB."""

@@ -19,6 +19,7 @@ from halloo._net.connector import CONNECT_TIMEOUT, dial
 from halloo._net.datagram_exchange import exchange_datagrams
 from halloo._net.datagrams import MAX_DATAGRAM, DatagramConnection
 from halloo._net.duplex import duplex
+from halloo._net.readiness import deadline_ns
 from halloo.errors import UsageError
 
 TIMEOUT = 5.0  # seconds without progress while a reply is pending
@@ -42,6 +43,7 @@ def client(
     port: int = PORT,
     *,
     timeout: float = TIMEOUT,
+    deadline: float | None = None,
     size: int | None = None,
     family: Family | None = None,
     tls: ClientTLS | None = None,
@@ -51,12 +53,14 @@ def client(
 
     Unless standard input is a terminal, send all of it and write what comes back to standard output, unchanged.
     `interactive` chooses instead: True prompts in a notebook or an IDE too, with `input()`; False never prompts.
-    `timeout` is the maximum number of seconds without progress while a reply is pending; `tls` is as for connect. Over
-    `udp://` each line is a datagram, or each `size` bytes of piped input, and the report counts lost datagrams.
+    `timeout` is the maximum number of seconds without progress while a reply is pending, where bytes beyond those sent
+    are no progress; `deadline` is that of the whole call. `tls` is as for connect. Over `udp://` each line is a
+    datagram, or each `size` bytes of piped input, and the report counts lost datagrams.
     Raises UsageError, UnknownHost, Refused, Untrusted, Reset, TimedOut, IncompleteRead; received data is printed first.
     """
     arguments.whole("port", port, 0, 65535)
     arguments.seconds("timeout", timeout, none=False)
+    arguments.seconds("deadline", deadline)
     arguments.family(family)
     address = parse(host)
     if port != PORT:
@@ -67,35 +71,45 @@ def client(
         fact = f"must be 1 to {MAX_DATAGRAM} bytes, not {size}"
         raise UsageError(fact, "a datagram carries no more; or use tcp://", argument="size")
     arguments.whole("size", size, 1, MAX_DATAGRAM, none=True)
-    with dial(address, timeout=CONNECT_TIMEOUT, family=family, tls=tls) as connection:
+    until_ns = deadline_ns(deadline)
+    with dial(address, timeout=connect_timeout(deadline), family=family, tls=tls) as connection:
         report_slow_attempts(connection)
         if sys.stdin.isatty() if interactive is None else interactive:
-            return _interact(connection, timeout)
-        report = _pipe(connection, timeout, size)
+            return _interact(connection, timeout, until_ns)
+        report = _pipe(connection, timeout, until_ns, size)
     if not report.sent_bytes:
         report_no_input()
     return report
 
 
-def _pipe(connection: Connection | DatagramConnection, timeout: float, size: int | None) -> ConnectReport:
+def connect_timeout(deadline: float | None) -> float:
+    """Return how many seconds connecting may take."""
+    return CONNECT_TIMEOUT if deadline is None else min(CONNECT_TIMEOUT, deadline)
+
+
+def _pipe(
+    connection: Connection | DatagramConnection, timeout: float, until_ns: int | None, size: int | None
+) -> ConnectReport:
     if isinstance(connection, DatagramConnection):
-        return _pipe_datagrams(connection, timeout, size)
+        return _pipe_datagrams(connection, timeout, until_ns, size)
     with Printer() as printer:
-        result = duplex(connection, standard_input(), printer, timeout=timeout)
+        result = duplex(connection, standard_input(), printer, timeout=timeout, until_ns=until_ns)
     return ConnectReport(connection.address, result.sent_bytes, result.received_bytes, result.finished)
 
 
-def _pipe_datagrams(connection: DatagramConnection, timeout: float, size: int | None) -> ConnectReport:
+def _pipe_datagrams(
+    connection: DatagramConnection, timeout: float, until_ns: int | None, size: int | None
+) -> ConnectReport:
     datagrams = split_lines(standard_input(), MAX_DATAGRAM) if size is None else split_chunks(standard_input(), size)
     with Printer() as printer:
-        result = exchange_datagrams(connection, datagrams, printer, timeout=timeout)
+        result = exchange_datagrams(connection, datagrams, printer, timeout=timeout, until_ns=until_ns)
     lost = max(result.sent - result.received, 0)
     return ConnectReport(connection.address, result.sent_bytes, result.received_bytes, True, result.sent, lost)
 
 
-def _interact(connection: Connection | DatagramConnection, timeout: float) -> ConnectReport:
+def _interact(connection: Connection | DatagramConnection, timeout: float, until_ns: int | None) -> ConnectReport:
     datagrams = isinstance(connection, DatagramConnection)
-    session = (DatagramSession if datagrams else StreamSession)(connection, typed_lines(), timeout)
+    session = (DatagramSession if datagrams else StreamSession)(connection, typed_lines(), timeout, until_ns)
     session.run()
     return ConnectReport(
         connection.address,

@@ -7,16 +7,18 @@ reset the connection, and a reset discards what the peer has not read yet.
 from collections.abc import Iterable
 from contextlib import suppress
 
-from halloo._client.connect import TIMEOUT, ConnectReport, report_slow_attempts
+from halloo._client.connect import TIMEOUT, ConnectReport, connect_timeout, report_slow_attempts
 from halloo._client.streams import Printer, report_no_input, standard_input
+from halloo._core import arguments
 from halloo._core.address import AddressLike, parse
 from halloo._core.arguments import Family
 from halloo._core.tls_options import ClientTLS
 from halloo._net.connection import Connection
-from halloo._net.connector import CONNECT_TIMEOUT, dial
-from halloo._net.datagrams import DatagramConnection
+from halloo._net.connector import dial
+from halloo._net.datagrams import MAX_DATAGRAM, DatagramConnection
 from halloo._net.duplex import duplex
-from halloo.errors import TimedOut
+from halloo._net.readiness import deadline_ns, seconds_until
+from halloo.errors import TimedOut, UsageError
 
 LINGER = 1.0  # seconds to wait for the peer's end if no reply is wanted
 ICMP_WAIT = 0.1  # seconds to wait for an ICMP error after a datagram
@@ -28,37 +30,58 @@ def send(
     *,
     reply: bool = False,
     timeout: float = TIMEOUT,
+    deadline: float | None = None,
     family: Family | None = None,
     tls: ClientTLS | None = None,
 ) -> ConnectReport:
     """Send `message`, or standard input if it is None, and half-close; `reply` prints the reply.
 
     Over `udp://` the message is one datagram, and the reply is the next one received. `tls` is as for connect.
+    `timeout` is the maximum number of seconds without progress, where bytes beyond those sent are no progress, and
+    `deadline` that of the whole call.
     Raises UnknownHost, Refused, Untrusted, Reset, TimedOut, IncompleteRead, UsageError for too long a datagram.
     Received data is printed first.
     """
+    arguments.seconds("timeout", timeout, none=False)
+    arguments.seconds("deadline", deadline)
     source: Iterable[bytes] = standard_input() if message is None else [message]
-    with dial(parse(address), timeout=CONNECT_TIMEOUT, family=family, tls=tls) as connection:
+    until_ns = deadline_ns(deadline)
+    with dial(parse(address), timeout=connect_timeout(deadline), family=family, tls=tls) as connection:
         report_slow_attempts(connection)
         if isinstance(connection, DatagramConnection):
-            report = _send_datagram(connection, b"".join(source), timeout if reply else None)
+            report = _send_datagram(connection, _one_datagram(source), timeout if reply else None, until_ns)
         else:
-            report = _send_stream(connection, source, timeout, reply=reply)
+            report = _send_stream(connection, source, timeout, until_ns, reply=reply)
     if message is None and not report.sent_bytes:
         report_no_input()
     return report
 
 
-def _send_stream(connection: Connection, source: Iterable[bytes], timeout: float, *, reply: bool) -> ConnectReport:
+def _send_stream(
+    connection: Connection, source: Iterable[bytes], timeout: float, until_ns: int | None, *, reply: bool
+) -> ConnectReport:
     if not reply:
-        result = duplex(connection, source, len, timeout=timeout, linger=LINGER)
+        result = duplex(connection, source, len, timeout=timeout, linger=LINGER, until_ns=until_ns)
     else:
         with Printer() as printer:
-            result = duplex(connection, source, printer, timeout=timeout)
+            result = duplex(connection, source, printer, timeout=timeout, until_ns=until_ns)
     return ConnectReport(connection.address, result.sent_bytes, result.received_bytes, result.finished)
 
 
-def _send_datagram(connection: DatagramConnection, datagram: bytes, timeout: float | None) -> ConnectReport:
+def _one_datagram(source: Iterable[bytes]) -> bytes:
+    """Join the pieces, until they are too long for a datagram: the input may have no end."""
+    datagram = b""
+    for piece in source:
+        datagram += piece
+        if len(datagram) > MAX_DATAGRAM:
+            fact = f"the message is longer than the {MAX_DATAGRAM} bytes that a datagram carries"
+            raise UsageError(fact, "send less, or use tcp://")
+    return datagram
+
+
+def _send_datagram(
+    connection: DatagramConnection, datagram: bytes, timeout: float | None, until_ns: int | None
+) -> ConnectReport:
     """Send it and wait for a reply; with `timeout` None, wait only for an ICMP error (Refused)."""
     connection.send(datagram)
     reply = b""
@@ -66,7 +89,8 @@ def _send_datagram(connection: DatagramConnection, datagram: bytes, timeout: flo
         with suppress(TimedOut):
             connection.receive(timeout=ICMP_WAIT)
     else:
-        reply = connection.receive(timeout=timeout)
+        left = seconds_until(until_ns)
+        reply = connection.receive(timeout=timeout if left is None else min(timeout, left))
         with Printer() as printer:
             printer(reply)
     return ConnectReport(connection.address, len(datagram), len(reply), sent_datagrams=1)

@@ -24,20 +24,23 @@ TURN = 16  # pieces to print before looking at the prompt again
 class StreamSession:
     """Lines and replies over a stream: a reply ends with its newline or, without one, with a pause."""
 
-    def __init__(self, connection: Connection | DatagramConnection, lines: Lines, timeout: float) -> None:
-        """Wait `timeout` seconds for each reply."""
+    def __init__(
+        self, connection: Connection | DatagramConnection, lines: Lines, timeout: float, until_ns: int | None
+    ) -> None:
+        """Wait `timeout` seconds for each reply, and until a time of the monotonic clock for all."""
         self._connection = connection
         self._lines = lines
         self._timeout = timeout
+        self._until_ns = until_ns
         self.sent_bytes = self.received_bytes = 0
         self.sent_datagrams = self.lost_datagrams = 0
 
     def run(self) -> None:
-        """Go on until a blank line, the end of input or Ctrl-C."""
+        """Go on until a blank line, the end of input, Ctrl-C or the deadline."""
         try:
             while line := self._next_line():
                 data = line + b"\n"
-                self._connection.send(data, timeout=self._timeout)
+                self._connection.send(data, timeout=self._within(self._timeout))
                 self.sent_bytes += len(data)
                 self._print_reply(data)
             self._end()
@@ -51,8 +54,11 @@ class StreamSession:
         while True:
             more = self._print_unasked()
             self._lines.show_prompt()
-            if self._lines.ready(self._connection.fileno(), 0 if more else None):
+            left = seconds_until(self._until_ns)
+            if self._lines.ready(self._connection.fileno(), 0 if more else left):
                 return self._lines.read()
+            if left == 0:
+                return b""
 
     def _print_unasked(self) -> bool:
         """Print what has arrived: a greeting, or a late reply. Return whether there may be more."""
@@ -72,7 +78,7 @@ class StreamSession:
             self._print_unasked()
 
     def _receive(self, timeout: float) -> bytes:
-        data = self._connection.receive(timeout=timeout)
+        data = self._connection.receive(timeout=self._within(timeout))
         if not data:
             fact, address = f"{self._connection.address.place} closed the connection", str(self._connection.address)
             raise IncompleteRead(fact, error_mapping.LOOK, address=address)
@@ -88,13 +94,18 @@ class StreamSession:
             if received < owed:
                 until_ns = deadline_ns(self._timeout)
             received += len(data)
-            left = seconds_until(until_ns) or 0
+            left = self._within(seconds_until(until_ns) or 0)
             if not left:
                 return
             try:
                 data = self._receive(min(left, REPLY_PAUSE))
             except TimedOut:
                 return
+
+    def _within(self, seconds: float) -> float:
+        """Take the time down to what is left until the deadline."""
+        left = seconds_until(self._until_ns)
+        return seconds if left is None else min(seconds, left)
 
     def _print_reply(self, sent: bytes) -> None:
         """Print the reply; on an error, print the part received before raising it."""
@@ -115,9 +126,11 @@ class StreamSession:
 class DatagramSession(StreamSession):
     """Lines and replies as datagrams, any of which may be lost, late or duplicated."""
 
-    def __init__(self, connection: Connection | DatagramConnection, lines: Lines, timeout: float) -> None:
+    def __init__(
+        self, connection: Connection | DatagramConnection, lines: Lines, timeout: float, until_ns: int | None
+    ) -> None:
         """As for streams; a reply that does not arrive in time is lost, and ends nothing."""
-        super().__init__(connection, lines, timeout)
+        super().__init__(connection, lines, timeout, until_ns)
         self._sent: deque[bytes] = deque(maxlen=RECENT)
         self._duplicates = DuplicateFilter()
 
@@ -127,7 +140,7 @@ class DatagramSession(StreamSession):
         self._print_unasked()
 
     def _receive(self, timeout: float) -> bytes:
-        data = self._connection.receive(timeout=timeout)
+        data = self._connection.receive(timeout=self._within(timeout))
         self.received_bytes += len(data)
         if not self._duplicates.receive(data):
             self.lost_datagrams = max(self.lost_datagrams - 1, 0)
@@ -138,13 +151,14 @@ class DatagramSession(StreamSession):
         self._duplicates.send(sent)
         self.sent_datagrams += 1
         self.lost_datagrams += 1
+        wait = self._within(self._timeout)
         try:
             for data in self._replies(len(sent)):
                 self._print(data)
                 if data == sent or data not in self._sent:
                     break
         except TimedOut:
-            text = f"no reply within {self._timeout:g} seconds; a datagram may be lost"
+            text = f"no reply within {wait:g} seconds; a datagram may be lost"
             print(f"halloo: {text}", file=sys.stderr, flush=True)
         except KeyboardInterrupt:  # the reply may be under way
             self.lost_datagrams = max(self.lost_datagrams - 1, 0)
