@@ -118,3 +118,11 @@ def test_a_usage_error_names_the_argument() -> None:
     error = UsageError("must be positive, not -1", "leave it out", argument="timeout")
     assert (str(error), error.argument) == ("timeout must be positive, not -1; leave it out", "timeout")
     assert str(pickle.loads(pickle.dumps(error))) == str(error)  # noqa: S301 - our own bytes
+
+
+@every_error
+def test_a_message_is_one_line_without_terminal_codes(kind: type[HallooError]) -> None:
+    error = kind("/run/a\nb\x1b[31m is \udc80", "remove /run/a\nb")
+    message = r"/run/a\nb\x1b[31m is \udc80; remove /run/a\nb"
+    assert str(error) == message
+    assert str(pickle.loads(pickle.dumps(error))) == message  # noqa: S301 - our own bytes

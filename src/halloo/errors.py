@@ -12,6 +12,11 @@ import socket
 from typing import ClassVar
 
 
+def _one_line(text: str) -> str:
+    """Escape what is not printable: the names and paths in a message may contain newlines and terminal codes."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
 class HallooError(Exception):
     """Root of everything that halloo raises: `fact` says what happened, `remedy` what to do next.
 
@@ -29,9 +34,9 @@ class HallooError(Exception):
 
         `address` is the one in question as the user would write it, `errno` the system's number where there is one.
         """
-        super().__init__(fact)
-        self.fact = fact
-        self.remedy = remedy
+        self.fact = _one_line(fact)
+        self.remedy = _one_line(remedy)
+        super().__init__(self.fact)
         self.address = address
         self.errno = errno
 
