@@ -9,6 +9,12 @@ from hypothesis import strategies as st
 from halloo._core import arguments
 from halloo.errors import UsageError
 
+
+class Unshowable:
+    def __repr__(self) -> str:
+        raise RuntimeError("not now")
+
+
 ANYTHING = st.one_of(
     st.none(), st.booleans(), st.integers(), st.floats(), st.text(), st.binary(), st.lists(st.integers(), max_size=2)
 )
@@ -93,6 +99,31 @@ def test_a_word_is_one_of_those_allowed() -> None:
     arguments.text("log", "json", "text", "json")
     with pytest.raises(UsageError, match="log must be 'text' or 'json', not 'xml'"):
         arguments.text("log", "xml", "text", "json")
+
+
+def test_a_number_of_more_than_64_bits_is_refused_where_there_is_no_other_bound() -> None:
+    arguments.whole("max_bytes", 2**63 - 1, 1)
+    with pytest.raises(UsageError, match=r"^max_bytes is too large a number$"):
+        arguments.whole("max_bytes", 2**63, 1)
+
+
+@pytest.mark.parametrize("value", [10**5000, Unshowable()], ids=["digits", "class"])
+def test_a_value_without_a_repr_is_shown_by_its_type(value: object) -> None:
+    with pytest.raises(UsageError, match=f"^size must be .*, not <{type(value).__name__}>$"):
+        arguments.whole("size", value, 1, 9)
+
+
+@pytest.mark.parametrize("value", ["", "a\0b", "\ud800", b"a", None])
+def test_what_cannot_name_a_file_is_no_path(value: object) -> None:
+    arguments.path("cert", "a\nb\udc80")  # any bytes can, but for NUL
+    with pytest.raises(UsageError, match=r"^cert must be a path, not"):
+        arguments.path("cert", value)
+
+
+def test_a_switch_is_true_or_false() -> None:
+    arguments.switches(quiet=True, df=False)
+    with pytest.raises(UsageError, match=r"^df must be True or False, not 1$"):
+        arguments.switches(quiet=True, df=1)
 
 
 def test_a_long_value_is_shortened() -> None:

@@ -8,7 +8,8 @@ import re
 from dataclasses import dataclass
 
 from halloo._core import arguments
-from halloo.errors import AddressError
+from halloo._core.arguments import shown
+from halloo.errors import AddressError, UsageError
 
 PORT = 8888  # the tutorial's
 SCHEMES = ("tcp", "udp", "tls", "unix")
@@ -36,13 +37,18 @@ class Address:
     path: str | None = None
 
     def __post_init__(self) -> None:
-        if self.scheme not in SCHEMES:
-            remedy = f"the scheme is one of {', '.join(SCHEMES)}; Address.parse reads {_FORMS.removeprefix('write ')}"
-            raise AddressError(f"{self.scheme!r} is not a scheme", remedy)
-        if (self.scheme == "unix") != (self.path is not None):
-            raise AddressError("path is for the scheme unix, which needs one", "Address('unix', path='/run/echo')")
+        arguments.instance("scheme", self.scheme, str, what="text")
         for name in ("host", "path"):
             arguments.instance(name, getattr(self, name), str, type(None), what="text or None")
+        if self.scheme not in SCHEMES:
+            remedy = f"the scheme is one of {', '.join(SCHEMES)}; Address.parse reads {_FORMS.removeprefix('write ')}"
+            raise AddressError(f"{shown(self.scheme)} is not a scheme", remedy)
+        if (self.scheme == "unix") != (self.path is not None):
+            raise AddressError("path is for the scheme unix, which needs one", "Address('unix', path='/run/echo')")
+        if self.host and (" " in self.host or not self.host.isprintable()):
+            raise AddressError(f"must be a host, not {shown(self.host)}", argument="host")
+        if self.path:  # the kernel's name of a client's socket is empty
+            arguments.path("path", self.path)
         arguments.whole("port", self.port, 0, _HIGHEST_PORT)
 
     @classmethod
@@ -94,12 +100,12 @@ def parse(text: AddressLike) -> Address:
         case bool():
             pass
         case int():
-            return Address(port=_port(str(text), str(text)))
+            return Address(port=_port(shown(text), shown(text)))
         case (str(host), int(port), *_):
-            return Address(host=_host(host, host), port=_port(str(port), f"{host}:{port}"))
+            return Address(host=_host(host, host), port=_port(shown(port), f"{host}:{shown(port)}"))
         case str():
             return _spelled(text)
-    raise AddressError(f"{text!r} is not an address", _FORMS)
+    raise AddressError(f"{shown(text)} is not an address", _FORMS)
 
 
 def is_ip(host: str) -> bool:
@@ -118,9 +124,9 @@ def _spelled(text: str) -> Address:
     if found := _SCHEME.match(text):
         scheme, rest = found[1].lower(), text[found.end() :]
         if scheme not in SCHEMES:
-            raise AddressError(f"{text!r} has an unknown scheme", "use tcp://, udp://, tls:// or unix:/path")
+            raise AddressError(f"{shown(text)} has an unknown scheme", "use tcp://, udp://, tls:// or unix:/path")
         if not rest:
-            raise AddressError(f"{text!r} names no host", _FORMS)
+            raise AddressError(f"{shown(text)} names no host", _FORMS)
     if rest.isascii() and rest.isdecimal():
         return Address(scheme, None, _port(rest, text))
     host, port = _split(rest, text)
@@ -129,8 +135,10 @@ def _spelled(text: str) -> Address:
 
 def _unix(text: str) -> Address:
     path = text[len("unix:") :].removeprefix("//")
-    if not path or "\0" in path:
-        raise AddressError(f"{text!r} names no socket file", "write unix:/path/to/socket")
+    try:
+        arguments.path("path", path)
+    except UsageError:
+        raise AddressError(f"{shown(text)} names no socket file", "write unix:/path/to/socket") from None
     return Address("unix", None, 0, path)
 
 
@@ -139,7 +147,7 @@ def _split(rest: str, text: str) -> tuple[str, str | None]:
     if rest.startswith("["):
         inside, bracket, after = rest[1:].partition("]")
         if not bracket or (after and not after.startswith(":")):
-            raise AddressError(f"{text!r} is not an address", "an IPv6 address with a port is written [::1]:8888")
+            raise AddressError(f"{shown(text)} is not an address", "an IPv6 address with a port is written [::1]:8888")
         return _host(inside, text), after[1:] if after else None
     if rest.count(":") > 1:
         return _host(rest, text), None
@@ -153,15 +161,15 @@ def _host(host: str, text: str) -> str:
             ipaddress.IPv6Address(host)
         except ValueError:
             remedy = "an IPv6 address with a port is written [::1]:8888"
-            raise AddressError(f"{text!r} is not an IPv6 address", remedy) from None
+            raise AddressError(f"{shown(text)} is not an IPv6 address", remedy) from None
         if not _NAME.fullmatch(host.partition("%")[2] or "lo"):
-            raise AddressError(f"{text!r} names no interface after the %", "write fe80::1%eth0")
+            raise AddressError(f"{shown(text)} names no interface after the %", "write fe80::1%eth0")
     elif host and not _NAME.fullmatch(host):
-        raise AddressError(f"{text!r} is not an address", _FORMS)
+        raise AddressError(f"{shown(text)} is not an address", _FORMS)
     return host
 
 
 def _port(port: str, text: str) -> int:
     if not (port.isascii() and port.isdecimal() and len(port) <= _PORT_DIGITS) or int(port) > _HIGHEST_PORT:
-        raise AddressError(f"{text!r} has no valid port", f"a port is a number from 0 to {_HIGHEST_PORT}")
+        raise AddressError(f"{shown(text)} has no valid port", f"a port is a number from 0 to {_HIGHEST_PORT}")
     return int(port)

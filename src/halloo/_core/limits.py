@@ -13,6 +13,7 @@ from halloo.errors import AddressError
 
 STALL = 60.0  # seconds
 HANDSHAKE = 10.0  # seconds
+MAX_BUFFER = 1 << 28  # bytes; each worker reads into one of this size
 BURST = 0.25  # seconds of its rate that a connection may take at once after a pause
 
 
@@ -55,13 +56,14 @@ class Limits:
         for name in ("idle_timeout", "max_lifetime", "stall_timeout", "handshake_timeout"):
             arguments.amount(name, getattr(self, name))
         arguments.seconds("handshake_timeout", self.handshake_timeout, none=False)
-        for name in ("max_connections", "max_per_host", "max_bytes", "rate_limit", "max_memory", "buffer"):
+        for name in ("max_connections", "max_per_host", "max_bytes", "rate_limit", "max_memory"):
             arguments.whole(name, getattr(self, name), 1, none=True)
+        arguments.whole("buffer", self.buffer, 1, MAX_BUFFER, none=True, unit=" bytes")
         for name in ("allow", "deny"):
             networks = getattr(self, name)
             arguments.instance(name, networks, tuple, list, set, frozenset, what="a tuple of networks")
             object.__setattr__(self, name, tuple(networks))
-        arguments.instance("any_port", self.any_port, bool, what="True or False")
+        arguments.switches(any_port=self.any_port)
         Access(self.allow, self.deny)  # here, and not in each worker, a wrong network is reported
 
     @property
@@ -148,7 +150,8 @@ def network(text: str) -> Network:
     try:
         found = ipaddress.ip_network(str(text), strict=False)
     except ValueError:
-        raise AddressError(f"{text!r} is not a network", "write 10.0.0.0/8, fd00::/8 or one address") from None
+        fact = f"{arguments.shown(text)} is not a network"
+        raise AddressError(fact, "write 10.0.0.0/8, fd00::/8 or one address") from None
     if isinstance(found, ipaddress.IPv6Network) and found.prefixlen >= MAPPED and found[0].ipv4_mapped:
         return ipaddress.ip_network(f"{found[0].ipv4_mapped}/{found.prefixlen - MAPPED}")
     return found

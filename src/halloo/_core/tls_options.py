@@ -64,6 +64,8 @@ class ClientTLS:
 
     def __post_init__(self) -> None:
         _check_paths(self, "ca", "cert", "key")
+        arguments.switches(insecure=self.insecure)
+        arguments.instance("fingerprint", self.fingerprint, str, type(None), what="text or None")
         given = [name for name in ("ca", "fingerprint", "insecure") if getattr(self, name)]
         if len(given) > 1:
             raise UsageError(f"contradicts {given[0]}", "give one of them", argument=given[1])
@@ -74,15 +76,18 @@ class ClientTLS:
         return self.insecure or (self.ca, self.fingerprint, self.cert) != (None, None, None)
 
 
+def is_given(tls: object, kind: type[ClientTLS | ServerTLS]) -> bool:
+    """Whether a `tls=` argument asks for anything: neither None nor the defaults of its kind."""
+    return not (tls is None or (isinstance(tls, kind) and not tls))
+
+
 def _check_paths(options: ServerTLS | ClientTLS, *names: str) -> None:
     for name in names:
         value = getattr(options, name)
         if hasattr(value, "__fspath__"):
             value = cast("PathLike", value).__fspath__()
         if value is not None:
-            arguments.instance(name, value, str, what="a path")
-            if not value or "\0" in value:
-                raise UsageError(f"must be a path, not {value!r}", argument=name)
+            arguments.path(name, value)
         object.__setattr__(options, name, value)
     if options.key is not None and options.cert is None:
         raise UsageError("needs cert, the certificate that it belongs to", "give cert= as well", argument="key")
@@ -90,9 +95,8 @@ def _check_paths(options: ServerTLS | ClientTLS, *names: str) -> None:
 
 def _plain_fingerprint(text: str) -> str:
     """Write a fingerprint as hashlib does: without colons, in lower case."""
-    arguments.instance("fingerprint", text, str, what="text")
     digits = text.replace(":", "").lower()
     if not re.fullmatch("[0-9a-f]{64}", digits):
         remedy = "give the SHA-256 of the certificate, 64 hexadecimal digits"
-        raise UsageError(f"must be a SHA-256, not {text!r}", remedy, argument="fingerprint")
+        raise UsageError(f"must be a SHA-256, not {arguments.shown(text)}", remedy, argument="fingerprint")
     return digits

@@ -21,6 +21,7 @@ from halloo._net.readiness import Interrupt, deadline_ns, seconds_until
 from halloo.errors import ConnectionClosed, HallooError, IncompleteRead, MessageTooLong, TimedOut, UsageError
 
 CHUNK = 64 * 1024  # bytes received at a time
+MAX_CHUNK = 1 << 20  # bytes for which recv(2) gets memory, however many may come
 INTERNET = (socket.AF_INET, socket.AF_INET6)
 RESET_ON_CLOSE = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)  # struct linger: on, 0 seconds
 
@@ -293,7 +294,7 @@ class Connection(ConnectedSocket):
     def _receive(self, limit: int, times: Times | None) -> bytes:
         while True:
             try:
-                return self.socket.recv(limit)
+                return self.socket.recv(limit if limit < MAX_CHUNK else MAX_CHUNK)  # noqa: FURB136 - quicker than min()
             except BlockingIOError:
                 times = self._wait(times, "sent nothing")  # nor do bytes without data: of TLS alone
             except OSError as error:

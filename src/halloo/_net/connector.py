@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from halloo._core import arguments
 from halloo._core.address import LOOPBACK, Address, AddressLike, is_ip, parse
 from halloo._core.arguments import Family
-from halloo._core.tls_options import ClientTLS
+from halloo._core.tls_options import ClientTLS, is_given
 from halloo._core.units import SECOND
 from halloo._net import datagrams, error_mapping, unix
 from halloo._net.connection import Attempt, Connection
@@ -201,7 +201,7 @@ def _client(address: Address, tls: "ClientTLS | SSLContext | None") -> "TlsClien
         from halloo._net.tls import TlsClient  # noqa: PLC0415 - as at the top
 
         return TlsClient(address, ClientTLS() if tls is None else tls)
-    if tls:
+    if is_given(tls, ClientTLS):
         raise UsageError(f"is for tls://, not {address.scheme}:", "write tls:// before the host", argument="tls")
     return None
 

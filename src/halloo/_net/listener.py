@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Self
 from halloo._core import arguments
 from halloo._core.address import Address, AddressLike, parse
 from halloo._core.arguments import Family
-from halloo._core.limits import HANDSHAKE
-from halloo._core.tls_options import ServerTLS
+from halloo._core.limits import HANDSHAKE, MAX_BUFFER
+from halloo._core.tls_options import ServerTLS, is_given
 from halloo._net import binding, bpf, unix
 from halloo._net.connection import INTERNET, Connection
 from halloo._net.datagrams import DatagramConnection, DatagramListener, dropped
@@ -51,7 +51,7 @@ class Listener:
         self.addresses = tuple(_address(sock, scheme) for sock, scheme in sockets)
         self._files = [(at.path, unix.identity(at.path)) for at in self.addresses if files and at.path]
         self.secure = any(at.scheme == "tls" for at in self.addresses)
-        self._tls = tls or ServerTLS()
+        self._tls = ServerTLS() if tls is None else tls
         self._datagrams = {
             sock: DatagramListener(sock)
             for sock, at in zip(self.sockets, self.addresses, strict=True)
@@ -258,8 +258,10 @@ def listen(
     """
     wanted = [parse(address) for address in addresses or (Address(),)]
     arguments.family(family)
-    arguments.whole("buffer", buffer, 1, none=True)
-    if tls and all(address.scheme != "tls" for address in wanted):
+    arguments.whole("buffer", buffer, 1, MAX_BUFFER, none=True, unit=" bytes")
+    arguments.switches(reuse_port=reuse_port)
+    secured = is_given(tls, ServerTLS)
+    if secured and all(address.scheme != "tls" for address in wanted):
         raise UsageError("is for tls://, and no address is", "write tls:// before the host or the port", argument="tls")
     sockets: list[tuple[socket.socket, str]] = []
     try:
@@ -267,7 +269,7 @@ def listen(
             chosen = binding.options(address.scheme, buffer, reuse_port=reuse_port)
             sockets += [(sock, address.scheme) for sock in binding.bound(address, family, chosen)]
         listener = Listener(sockets, tls)
-        if tls:
+        if secured:
             listener.tls_server  # noqa: B018 - reads the files now, so that an error is raised here
     except BaseException:
         for sock, _ in sockets:

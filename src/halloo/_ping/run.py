@@ -8,14 +8,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass, field, replace
-from itertools import chain
-from math import isfinite
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
+from halloo._core import arguments
 from halloo._core.address import Address, AddressLike, parse
 from halloo._core.arguments import Family
 from halloo._core.probe import MIN_SIZE, Probes
-from halloo._core.tls_options import ClientTLS
+from halloo._core.tls_options import ClientTLS, is_given
 from halloo._core.units import SECOND
 from halloo._net.datagrams import MAX_DATAGRAM
 from halloo._net.signals import StopRequest
@@ -33,11 +32,13 @@ from halloo.errors import HallooError, IncompleteRead, Reset, UsageError
 
 COUNT, INTERVAL, TIMEOUT, SIZE = 10, 1.0, 5.0, 128  # probes, seconds, seconds, bytes
 _MAX_DSCP, _MAX_TTL, _MAX_FLOWS = 63, 255, 1000
+_FOR_EVER = 1e9  # seconds, 31 years; a longer time may be no finite number of nanoseconds
 
 
 Checks = Iterator[tuple[bool, str, str, str]]  # whether invalid; argument, fact and remedy
 
 
+@runtime_checkable
 class Sink(Protocol):
     """The receiver of a ping's events."""
 
@@ -76,50 +77,29 @@ class PingConfig:
     goals: Sequence[Goal] = ()
 
     def check(self) -> None:
-        checks = chain(self._type_checks(), self._range_checks(), self._socket_option_checks(), self._scheme_checks())
-        for invalid, argument, fact, remedy in checks:
+        arguments.seconds("interval", self.interval, none=False)
+        arguments.seconds("timeout", self.timeout, none=False, positive=True, remedy="5 seconds is usual")
+        arguments.seconds("deadline", self.deadline, positive=True, remedy="omit it to run until all probes are sent")
+        self._check_numbers()
+        arguments.family(self.family)
+        arguments.switches(reconnect=self.reconnect, connect=self.connect, size_sweep=self.size_sweep)
+        arguments.switches(busy_poll=self.busy_poll, user_clock=self.user_clock)
+        for invalid, argument, fact, remedy in self._scheme_checks():
             if invalid:
                 raise UsageError(fact, remedy, argument=argument)
 
-    def _type_checks(self) -> Checks:
-        socket_options = self.socket_options
-        integers = {name: getattr(self, name) for name in ("count", "size", "family", "flows")}
-        for name, value in {**integers, "dscp": socket_options.dscp, "ttl": socket_options.ttl}.items():
-            given = name in ("size", "flows") or value is not None
-            yield given and type(value) is not int, name, f"must be a whole number, not {value!r}", "for example 4"
-        for name in ("interval", "timeout", "deadline"):
-            value = getattr(self, name)
-            finite = type(value) in (int, float) and isfinite(value)
-            given = name != "deadline" or value is not None
-            yield given and not finite, name, f"must be a number of seconds, not {value!r}", "for example 0.5"
-        yield self.family not in (None, 4, 6), "family", f"must be 4 or 6, not {self.family}", "None allows both"
-
-    def _range_checks(self) -> Checks:
-        size, count, interval, flows = self.size, self.count, self.interval, self.flows
-        fact = f"must be {MIN_SIZE} to {MAX_DATAGRAM} bytes, not {size}"
-        yield not MIN_SIZE <= size <= MAX_DATAGRAM, "size", fact, "64, 128 and 1KiB are usual"
-        yield count is not None and count < 1, "count", f"must be at least 1, not {count}", "omit it to run until ^C"
-        fact = f"must be 0 seconds or more, not {interval:g}"
-        yield interval < 0, "interval", fact, "with 0 each probe follows the last reply"
-        fact = f"must be more than 0 seconds, not {self.timeout:g}"
-        yield _nanoseconds(self.timeout) < 1, "timeout", fact, "5 seconds is usual"
-        past = self.deadline is not None and self.deadline <= 0
-        fact = f"must be more than 0 seconds, not {self.deadline}"
-        yield past, "deadline", fact, "omit it to run until all probes are sent"
+    def _check_numbers(self) -> None:
+        whole, options = arguments.whole, self.socket_options
+        whole("count", self.count, 1, none=True, remedy="omit it to run until ^C")
+        whole("size", self.size, MIN_SIZE, MAX_DATAGRAM, unit=" bytes", remedy="64, 128 and 1KiB are usual")
         # The report has a line for each flow: more would be unreadable.
-        fact = f"must be 1 to {_MAX_FLOWS}, not {flows}"
-        yield not 1 <= flows <= _MAX_FLOWS, "flows", fact, "8 cover most sets of equal paths"
-
-    def _socket_option_checks(self) -> Checks:
-        dscp, ttl = self.socket_options.dscp, self.socket_options.ttl
-        invalid = dscp is not None and not 0 <= dscp <= _MAX_DSCP
-        yield invalid, "dscp", f"must be 0 to {_MAX_DSCP}, not {dscp}", "46 is EF, expedited forwarding"
-        invalid = ttl is not None and not 1 <= ttl <= _MAX_TTL
-        yield invalid, "ttl", f"must be 1 to {_MAX_TTL}, not {ttl}", "64 is usual"
+        whole("flows", self.flows, 1, _MAX_FLOWS, remedy="8 cover most sets of equal paths")
+        whole("dscp", options.dscp, 0, _MAX_DSCP, none=True, remedy="46 is EF, expedited forwarding")
+        whole("ttl", options.ttl, 1, _MAX_TTL, none=True, remedy="64 is usual")
 
     def _scheme_checks(self) -> Checks:
         schemes = {address.scheme for address in self.addresses}
-        invalid = bool(self.tls) and "tls" not in schemes
+        invalid = is_given(self.tls, ClientTLS) and "tls" not in schemes
         fact = f"TLS options do not apply to {self.addresses[0].scheme}://"
         yield invalid, "", fact, "write tls:// before the host, or omit them"
         name = "connect" if self.connect else "reconnect"
@@ -168,6 +148,8 @@ def ping(
     >>> report.targets[0].received
     3
     """
+    arguments.switches(df=df)
+    arguments.instance("sink", sink, Sink, type(None), what="a Sink or None")
     config = PingConfig(
         addresses=tuple(parse(address) for address in addresses or ("localhost",)),
         count=count,
@@ -184,7 +166,7 @@ def ping(
         size_sweep=size_sweep,
         busy_poll=busy_poll,
         user_clock=user_clock,
-        goals=tuple(goal(each) if isinstance(each, str) else each for each in goals),
+        goals=_parsed(goals),
     )
     config.check()
     with closing(StopRequest()) as stop_request, stop_request.of_signals() if sink else nullcontext():
@@ -286,8 +268,15 @@ class _Run:
         )
 
 
+def _parsed(goals: Sequence[Goal | str]) -> tuple[Goal, ...]:
+    arguments.instance("goals", goals, list, tuple, what="a list of goals such as 'p99>5ms'")
+    for each in goals:
+        arguments.instance("goals", each, str, Goal, what="a list of goals such as 'p99>5ms'")
+    return tuple(goal(each) if isinstance(each, str) else each for each in goals)
+
+
 def _nanoseconds(seconds: float) -> int:
-    return int(seconds * SECOND)
+    return int(min(seconds, _FOR_EVER) * SECOND)
 
 
 def _random_run() -> int:

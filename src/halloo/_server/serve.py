@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from ssl import SSLContext
 
 Log = Literal["text", "json"]
+MAX_WORKERS = 1024  # processes, more than a machine has cores
 _HINT = "halloo: this is loopback inside a container; to be reached from outside it: halloo serve"
 
 
@@ -77,7 +78,8 @@ def serve(
     """
     arguments.seconds("drain", drain, none=False)
     arguments.seconds("stats", stats, positive=True)
-    arguments.whole("workers", workers, 1)
+    arguments.whole("workers", workers, 1, MAX_WORKERS)
+    arguments.switches(reuse_port=reuse_port, quiet=quiet, timestamps=timestamps, busy_poll=busy_poll)
     arguments.family(family)
     arguments.text("log", log, *get_args(Log))
     began, write = time.monotonic(), LineWriter(2)
@@ -109,7 +111,10 @@ def server(s: socket.socket, clients: int | None = None) -> Snapshot:
     """
     arguments.whole("clients", clients, 1, none=True)
     arguments.instance("s", s, socket.socket, what="a socket")
-    if not s.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+    listens = 0
+    with suppress(OSError):  # it is closed
+        listens = s.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
+    if not listens:
         raise UsageError("is a socket that does not listen", "call s.bind and s.listen first", argument="s")
     timeout = s.gettimeout()
     s.setblocking(False)

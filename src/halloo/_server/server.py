@@ -72,6 +72,7 @@ class Server:
         """Check the arguments; nothing is opened before `start`."""
         arguments.seconds("drain", drain, none=False)
         arguments.family(family)
+        arguments.switches(timestamps=timestamps, busy_poll=busy_poll)
         self._wanted = tuple(Address.parse(address) for address in addresses or (0,))
         self._limits = checked_limits(limits)
         self._failures = Failures()
@@ -175,7 +176,7 @@ def respond_handler(
 ) -> RespondHandler:
     """Check how clients are answered; `report` gets what `respond` raises. Raises UsageError."""
     if respond is not None and not callable(respond):
-        raise UsageError(f"must be a function, not {respond!r}", argument="respond")
+        raise UsageError(f"must be a function, not {arguments.shown(respond)}", argument="respond")
     arguments.text("framing", framing, *get_args(Framing))
     handler = RespondHandler(respond, framing, bytes(arguments.payload("greeting", greeting)), report)
     if timestamps and not handler.plain_echo:
