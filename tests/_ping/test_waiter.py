@@ -12,7 +12,8 @@ from halloo._ping.connector import Connector
 from halloo._ping.flow import ConnectOptions, Flow, ProbeConnection
 from halloo._ping.prober import read_clocks
 from halloo._ping.report import TargetReport
-from halloo._ping.round_trip import Instant, ProbeTracker
+from halloo._ping.round_trip import Instant
+from halloo._ping.tracker import ProbeTracker
 from halloo._ping.waiter import MIN_SPIN_INTERVAL, SPIN_BEFORE, FlowWaiter
 from tests.peers import datagram_peer, echo_datagram
 

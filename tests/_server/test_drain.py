@@ -18,8 +18,9 @@ from halloo._net.listener import Listener, listen
 from halloo._server.acceptor import MAX_ACCEPTS, Endpoint
 from halloo._server.connections import ECHOING
 from halloo._server.drain import POLL_INTERVAL, QUIET_TIME, SENDING_TIME, Drain, drain, seconds_without_input
-from halloo._server.handlers import Respond, RespondHandler
+from halloo._server.handlers import RespondHandler
 from halloo._server.poller import Poller
+from halloo._server.responder import Respond
 from halloo._server.running import Service
 from halloo._server.tcp import Loop
 from tests.stepping import FLOOD, MAKERS, Stage, ended, pattern
