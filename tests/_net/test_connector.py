@@ -12,13 +12,16 @@ from halloo._core.address import Address, parse
 from halloo._core.arguments import Family
 from halloo._core.tls_options import ClientTLS
 from halloo._net.connection import Connection
-from halloo._net.connector import Resolve, at_once, connect, connect_udp, connecting, dial, in_a_thread
+from halloo._net.connector import Connected, Resolve, connect, connect_udp, connecting, dial
+from halloo._net.datagrams import DatagramConnection
 from halloo._net.duplex import duplex
 from halloo._net.listener import Listener, listen
-from halloo._net.readiness import deadline_ns, run_steps
+from halloo._net.readiness import Steps, run_steps
+from halloo._net.resolver import Resolved
 from halloo._server.server import Server
 from halloo.errors import (
     AddressError,
+    HallooError,
     LocalError,
     NotPermitted,
     PeerError,
@@ -27,7 +30,7 @@ from halloo.errors import (
     UnknownHost,
     UsageError,
 )
-from tests.peers import datagram_socket, full, unused_datagram_port, unused_port
+from tests.peers import datagram_socket, full, silent, unused_datagram_port, unused_port
 
 Pair = tuple[Connection, Connection]
 
@@ -44,6 +47,7 @@ def has_ipv6() -> bool:
     return True
 
 
+linux = pytest.mark.skipif(sys.platform != "linux", reason="the behaviour of a full backlog depends on the system")
 needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="needs ::1")
 
 
@@ -101,7 +105,7 @@ def test_connect_accepts_an_infinite_timeout(listener: Listener) -> None:
         connect(listener.address, timeout=timeout).close()
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the behaviour of a full backlog depends on the system")
+@linux
 def test_connecting_to_a_full_backlog_times_out() -> None:
     with full() as place, pytest.raises(TimedOut, match=r"does not answer \(timed out\)") as caught:
         connect(place, timeout=0.01)
@@ -142,35 +146,149 @@ def test_an_address_of_the_other_family_is_refused(host: str, family: Family) ->
         connect((host, 9), family=family)
 
 
-# Several addresses for a name. The system's resolver is replaced.
+# Several addresses for a name. The resolver is an argument.
 
 
-def resolve_to(monkeypatch: pytest.MonkeyPatch, *places: tuple[str, int]) -> None:
-    found = [(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", place) for place in places]
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+def resolving_to(*addresses: tuple[str, int], until: list[int | None] | None = None) -> Resolve:
+    """Make a resolver that returns these addresses for any name, and notes until when it may take."""
+
+    def resolve(_address: Address, _family: int | None, until_ns: int | None) -> Steps[Resolved]:
+        if until is not None:
+            until.append(until_ns)
+        yield from ()
+        return [(socket.AF_INET6 if ":" in host else socket.AF_INET, (host, port)) for host, port in addresses], 1
+
+    return resolve
+
+
+def deadlines(steps: Steps[Connected]) -> tuple[set[int | None], Connected | HallooError]:
+    """Run the steps; return until when each of them waits, and the result or the error."""
+    seen: set[int | None] = set()
+
+    def noting() -> Steps[Connected]:
+        ready: bool | None = None
+        while True:
+            try:
+                awaited = steps.send(ready)  # type: ignore[arg-type]  # None begins
+            except StopIteration as end:
+                return end.value  # type: ignore[no-any-return]  # StopIteration has no type parameter
+            seen.add(awaited.until_ns)
+            ready = yield awaited
+
+    try:
+        return seen, run_steps(noting())
+    except HallooError as error:
+        return seen, error
 
 
 def test_no_failed_attempts_are_recorded_when_the_first_address_answers(pair: Pair) -> None:
     assert pair[0].attempts == ()
 
 
-def test_failed_addresses_are_recorded_as_attempts(
-    listener: Listener, refusing: tuple[str, int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    resolve_to(monkeypatch, refusing, ("127.0.0.1", listener.address.port))
-    with connect("host") as client:
+def test_failed_addresses_are_recorded_as_attempts(listener: Listener, refusing: tuple[str, int]) -> None:
+    resolve = resolving_to(refusing, ("127.0.0.1", listener.address.port))
+    with run_steps(connecting(parse("host"), timeout=TIMEOUT, resolve=resolve)).connection as client:
         [attempt] = client.attempts
     assert (client.address, attempt.address) == (listener.address, Address("tcp", *refusing))
     assert isinstance(attempt.error, Refused)
     assert 0 <= attempt.seconds < TIMEOUT
 
 
-def test_when_all_addresses_fail_the_last_error_is_raised(
-    refusing: tuple[str, int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    resolve_to(monkeypatch, refusing, refusing)
-    with pytest.raises(Refused, match="host:8888"):
-        connect("host")
+@linux
+@pytest.mark.parametrize("in_order", [False, True])
+def test_a_silent_address_does_not_take_the_time_of_the_next(listener: Listener, in_order: bool) -> None:
+    with full() as silent:
+        resolve = resolving_to(silent, ("127.0.0.1", listener.address.port))
+        steps = connecting(parse("host"), timeout=1, resolve=resolve, in_order=in_order)
+        with run_steps(steps).connection as client:
+            assert client.address == listener.address
+            assert [attempt.address.port for attempt in client.attempts] == [silent[1]]
+
+
+@linux
+def test_the_timeout_covers_the_resolver_and_all_addresses_together() -> None:
+    until: list[int | None] = []
+    with full() as one, full() as two, full() as three:
+        resolve = resolving_to(one, two, three, until=until)
+        seen, error = deadlines(connecting(parse("host"), timeout=0.06, resolve=resolve))
+    assert isinstance(error, TimedOut)
+    assert max(seen, key=lambda until_ns: until_ns or 0) == until[0]
+    silent = (f"127.0.0.1:{port} does not answer (timed out)" for _, port in (one, two, three))
+    assert error.fact == f"no address of host can be connected to: {', '.join(silent)}"
+
+
+@linux
+def test_addresses_tried_in_order_have_equal_shares_of_the_timeout() -> None:
+    until: list[int | None] = []
+    with full() as one, full() as two:
+        resolve = resolving_to(one, two, until=until)
+        seen, error = deadlines(connecting(parse("host"), timeout=0.06, resolve=resolve, in_order=True))
+    assert isinstance(error, TimedOut)
+    (end,), (first, last) = until, sorted(until_ns or 0 for until_ns in seen)
+    assert end == last
+    assert end
+    assert 0.03e9 - 0.01e9 < end - first <= 0.03e9
+
+
+def test_the_timeout_covers_the_handshake_too() -> None:
+    until: list[int | None] = []
+    with silent() as port:
+        resolve = resolving_to(("127.0.0.1", port), until=until)
+        steps = connecting(parse("tls://host"), timeout=0.05, tls=ClientTLS(insecure=True), resolve=resolve)
+        seen, error = deadlines(steps)
+    assert isinstance(error, TimedOut)
+    assert "does not finish the TLS handshake in time" in error.fact
+    assert seen == {*until}
+
+
+@needs_ipv6
+def test_families_take_turns(listener: Listener) -> None:
+    with socket.socket(socket.AF_INET6) as bound:
+        bound.bind(("::1", 0))
+        refusing = ("::1", bound.getsockname()[1])
+        resolve = resolving_to(refusing, ("::1", unused_port()), ("127.0.0.1", listener.address.port))
+        with run_steps(connecting(parse("host"), timeout=TIMEOUT, resolve=resolve)).connection as client:
+            assert [attempt.address.port for attempt in client.attempts] == [refusing[1]]
+
+
+def test_when_all_addresses_fail_alike_each_is_named(refusing: tuple[str, int]) -> None:
+    other = ("127.0.0.1", unused_port())
+    with pytest.raises(Refused) as caught:
+        run_steps(connecting(parse("host"), timeout=TIMEOUT, resolve=resolving_to(refusing, other)))
+    assert str(caught.value) == (
+        "no address of host can be connected to: "
+        f"nothing is listening on 127.0.0.1:{refusing[1]} (connection refused), "
+        f"nothing is listening on 127.0.0.1:{other[1]} (connection refused); "
+        "start a server there with: halloo serve :8888"
+    )
+    assert (caught.value.address, caught.value.errno) == ("tcp://host:8888", errno.ECONNREFUSED)
+
+
+def test_an_unanswered_name_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    released = threading.Event()
+    threads: list[threading.Thread] = []
+
+    def mute(*_: object, **__: object) -> list[object]:
+        threads.append(threading.current_thread())
+        released.wait(TIMEOUT)
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", mute)
+    message = r"the resolver has not found 'slow' in time \(timed out\); try again later, or give an IP address"
+    with pytest.raises(TimedOut, match=message):
+        connect("slow:9", timeout=0.01)
+    released.set()
+    for thread in threads:
+        thread.join(TIMEOUT)
+
+
+def test_a_resolver_without_descriptors_is_an_error_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> list[object]:
+        raise OSError(errno.EMFILE, "no descriptor is left")
+
+    monkeypatch.setattr(socket, "getaddrinfo", full)
+    with pytest.raises(LocalError, match="no file descriptor is left for a connection to host:9"):
+        connect("host:9")
 
 
 def test_a_failed_connection_is_a_peer_error() -> None:
@@ -201,13 +319,12 @@ def test_the_connect_timeout_becomes_the_datagram_timeout() -> None:
             client.receive()
 
 
-def test_datagrams_go_to_the_next_address_when_the_first_refuses(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_datagrams_go_to_the_next_address_when_the_first_refuses() -> None:
     unused = ("127.0.0.1", unused_datagram_port())
     with datagram_socket() as server:
-        resolve_to(monkeypatch, unused, server.getsockname())
-        with connect_udp("udp://host") as client:
+        steps = connecting(parse("udp://host"), timeout=TIMEOUT, resolve=resolving_to(unused, server.getsockname()))
+        with run_steps(steps).connection as client:
+            assert isinstance(client, DatagramConnection)
             client.send(b"hello")
             client.check_refused()
             assert server.recv(100) == b"hello"
@@ -281,7 +398,7 @@ def test_a_unix_socket_without_permission_raises_not_permitted(path: str) -> Non
             connect(f"unix:{path}")
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the behaviour of a full backlog depends on the system")
+@linux
 def test_a_unix_socket_with_a_full_backlog_times_out(path: str) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as busy:
         busy.bind(path)
@@ -293,61 +410,3 @@ def test_a_unix_socket_with_a_full_backlog_times_out(path: str) -> None:
 def test_a_unix_path_that_is_too_long_is_refused(path: str) -> None:
     with pytest.raises(LocalError, match="longer than"):
         connect(f"unix:{path * 100}")
-
-
-@pytest.mark.parametrize("resolve", [at_once, in_a_thread])
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
-def test_resolving_returns_the_addresses_and_the_time_taken(resolve: Resolve, host: str) -> None:
-    places, took = run_steps(resolve(parse(f"{host}:9"), 4, deadline_ns(TIMEOUT)))
-    assert places[0] == (socket.AF_INET, ("127.0.0.1", 9))
-    assert 0 < took < TIMEOUT * 1e9
-
-
-@pytest.mark.parametrize("resolve", [at_once, in_a_thread])
-def test_resolving_an_unknown_host_name_raises_unknown_host(resolve: Resolve) -> None:
-    with pytest.raises(UnknownHost, match=r"no address is known for 'halloo\.invalid'"):
-        run_steps(resolve(parse("halloo.invalid:9"), None, deadline_ns(TIMEOUT)))
-
-
-def test_an_ip_address_is_resolved_without_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(threading, "Thread", None)
-    with pytest.raises(StopIteration) as caught:
-        next(in_a_thread(parse("127.0.0.1:9"), None, None))
-    assert caught.value.value[0] == [(socket.AF_INET, ("127.0.0.1", 9))]
-
-
-def test_a_slow_resolver_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    released = threading.Event()
-    threads: list[threading.Thread] = []
-
-    def slow_resolver(*_: object, **__: object) -> list[object]:
-        threads.append(threading.current_thread())
-        released.wait(TIMEOUT)
-        return []
-
-    monkeypatch.setattr(socket, "getaddrinfo", slow_resolver)
-    with pytest.raises(TimedOut, match=r"the resolver has not found 'slow' in time \(timed out\); try again later"):
-        run_steps(in_a_thread(parse("slow:9"), None, deadline_ns(0.01)))
-    released.set()
-    for thread in threads:
-        thread.join(TIMEOUT)
-        assert not thread.is_alive()
-
-
-@pytest.mark.parametrize("resolve", [at_once, in_a_thread])
-def test_an_error_of_the_resolver_is_raised_by_the_caller(resolve: Resolve, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object, **__: object) -> list[object]:
-        raise OSError(errno.EMFILE, "no descriptor is left")
-
-    monkeypatch.setattr(socket, "getaddrinfo", full)
-    with pytest.raises(OSError, match="no descriptor is left"):
-        run_steps(resolve(parse("host:9"), None, deadline_ns(TIMEOUT)))
-
-
-def test_without_a_free_thread_the_resolver_is_called_directly(monkeypatch: pytest.MonkeyPatch) -> None:
-    def none_left(_self: threading.Thread) -> None:
-        raise RuntimeError("can't start new thread")
-
-    monkeypatch.setattr(threading.Thread, "start", none_left)
-    places, _ = run_steps(in_a_thread(parse("localhost:9"), 4, deadline_ns(TIMEOUT)))
-    assert places

@@ -16,12 +16,12 @@ from halloo._net.datagrams import (
     QUEUE,
     DatagramConnection,
     DatagramListener,
-    Place,
     connect_elsewhere,
     dropped,
     enlarge_buffers,
     open_datagrams,
 )
+from halloo._net.resolver import Place
 from halloo.errors import (
     ConnectionClosed,
     NotPermitted,

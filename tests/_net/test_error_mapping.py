@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from halloo._core.address import Address, parse
-from halloo._net.error_mapping import connecting, listening, unknown
+from halloo._net.error_mapping import MAX_NAMED, all_failed, connecting, listening, not_local, unknown
 from halloo.errors import (
     AddressNotAvailable,
     HallooError,
@@ -30,6 +30,8 @@ CONNECTING: dict[int, tuple[type[HallooError], str]] = {
     errno.EADDRNOTAVAIL: (Unreachable, "host:9 cannot be reached from here (address not available)"),
     errno.EACCES: (NotPermitted, "connecting to host:9 is not permitted"),
     errno.EPERM: (NotPermitted, "connecting to host:9 is not permitted"),
+    errno.EMFILE: (LocalError, "no file descriptor is left for a connection to host:9"),
+    errno.ENFILE: (LocalError, "no file descriptor is left on this machine for a connection to host:9"),
 }
 
 
@@ -105,6 +107,56 @@ def test_an_unknown_host_keeps_the_address_and_errno() -> None:
 def test_an_unknown_omitted_host_is_reported_as_localhost() -> None:
     error = unknown(Address(port=9), socket.gaierror(socket.EAI_NONAME, "Name or service not known"))
     assert "'localhost'" in error.fact
+
+
+# Names with several addresses.
+
+ONE, TWO = Address(host="192.0.2.1", port=9), Address(host="2001:db8::1", port=9)
+
+
+def test_if_all_addresses_fail_each_is_named_and_the_error_that_says_most_decides() -> None:
+    failures = [(TWO, failed(errno.ENETUNREACH)), (ONE, failed(errno.ECONNREFUSED)), (TWO, failed(errno.ETIMEDOUT))]
+    error = all_failed(HOST, failures)
+    assert (type(error), error.errno, error.address) == (Refused, errno.ECONNREFUSED, "tcp://host:9")
+    assert error.fact == (
+        "no address of host can be connected to: [2001:db8::1]:9 cannot be reached (network is unreachable), "
+        "nothing is listening on 192.0.2.1:9 (connection refused), [2001:db8::1]:9 does not answer (timed out)"
+    )
+    assert error.remedy == "start a server there with: halloo serve :9"
+
+
+def test_one_address_of_a_name_fails_as_the_name() -> None:
+    error = all_failed(HOST, [(ONE, failed(errno.ECONNREFUSED))])
+    assert str(error) == str(connecting(HOST, failed(errno.ECONNREFUSED)))
+
+
+def test_both_addresses_of_localhost_are_named_only_if_they_fail_differently() -> None:
+    name = Address(host="localhost", port=9)
+    one, two = Address(host="127.0.0.1", port=9), Address(host="::1", port=9)
+    alike = all_failed(name, [(one, failed(errno.ECONNREFUSED)), (two, failed(errno.ECONNREFUSED))])
+    assert alike.fact == "nothing is listening on localhost:9 (connection refused)"
+    differently = all_failed(name, [(one, failed(errno.ECONNREFUSED)), (two, failed(errno.ETIMEDOUT))])
+    assert "[::1]:9 does not answer (timed out)" in differently.fact
+
+
+def test_an_error_names_a_limited_number_of_addresses() -> None:
+    fact = all_failed(HOST, [(ONE, failed(errno.ECONNREFUSED))] * (MAX_NAMED + 2)).fact
+    assert fact.count("192.0.2.1:9") == MAX_NAMED
+    assert fact.endswith(", 2 more fail too")
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [
+        (socket.EAI_AGAIN, "try again later, or give an IP address"),
+        (
+            socket.EAI_NONAME,
+            "name one of this machine's own addresses, or every interface with: halloo serve :8888",
+        ),
+    ],
+)
+def test_a_name_to_listen_on_without_an_address_has_a_remedy(number: int, remedy: str) -> None:
+    assert str(not_local(HOST, socket.gaierror(number, ""))) == f"no address is known for 'host'; {remedy}"
 
 
 @pytest.mark.parametrize(

@@ -108,9 +108,9 @@ def test_a_full_socket_whose_peer_has_closed_is_writable(pair: Pair) -> None:
 def question(sock: socket.socket, closed: list[bool], until_ns: int | None) -> Steps[str]:
     """Wait until the socket is writable, send a question, and wait for an answer."""
     try:
-        assert (yield Awaited(sock, True, until_ns))
+        assert (yield Awaited([sock], True, until_ns))
         sock.send(b"?")
-        return "answered" if (yield Awaited(sock, False, until_ns)) else "nothing came"
+        return "answered" if (yield Awaited([sock], False, until_ns)) else "nothing came"
     finally:
         closed.append(True)
 

@@ -54,7 +54,7 @@ def connect(client: ProbeConnection) -> Mapping[str, int]:
     """Connect, and return the phases."""
     phases = client.open()
     while phases is None:
-        sock, writing, _ = client.awaited
+        (sock,), writing, _ = client.awaited
         phases = client.advance(
             ready=bool(until_writable(sock, TIMEOUT) if writing else until_readable([sock], TIMEOUT))
         )

@@ -36,8 +36,8 @@ def connect(
     port
         Port, if it is not part of the address.
     timeout
-        Maximum time without progress while a reply is pending: 300ms, 1.5s, or seconds. Bytes beyond those sent are no
-        progress.
+        Maximum time to connect, then without progress while a reply is pending: 300ms, 1.5s, or seconds. Bytes beyond
+        those sent are no progress.
     deadline
         Maximum time in all.
     size
@@ -89,8 +89,8 @@ def send(
     reply
         Wait for the reply and print it.
     timeout
-        Maximum time without progress while a reply is pending: 300ms, 1.5s, or seconds. Bytes beyond those sent are no
-        progress.
+        Maximum time to connect, then without progress while a reply is pending: 300ms, 1.5s, or seconds. Bytes beyond
+        those sent are no progress.
     deadline
         Maximum time in all.
     """

@@ -15,7 +15,7 @@ from halloo._core.arguments import Family
 from halloo._core.framing import split_chunks, split_lines
 from halloo._core.tls_options import ClientTLS
 from halloo._net.connection import Connection
-from halloo._net.connector import CONNECT_TIMEOUT, dial
+from halloo._net.connector import dial
 from halloo._net.datagram_exchange import exchange_datagrams
 from halloo._net.datagrams import MAX_DATAGRAM, DatagramConnection
 from halloo._net.duplex import duplex
@@ -23,7 +23,7 @@ from halloo._net.readiness import deadline_ns
 from halloo.errors import UsageError
 
 TIMEOUT = 5.0  # seconds without progress while a reply is pending
-SLOW_ATTEMPT = 0.25  # seconds of a failed attempt to connect from which it is reported
+SLOW_ATTEMPT = 0.25  # seconds of an attempt to connect without success from which it is reported
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +53,9 @@ def client(
 
     Unless standard input is a terminal, send all of it and write what comes back to standard output, unchanged.
     `interactive` chooses instead: True prompts in a notebook or an IDE too, with `input()`; False never prompts.
-    `timeout` is the maximum number of seconds without progress while a reply is pending, where bytes beyond those sent
-    are no progress; `deadline` is that of the whole call. `tls` is as for connect. Over `udp://` each line is a
-    datagram, or each `size` bytes of piped input, and the report counts lost datagrams.
+    `timeout` is the maximum number of seconds to connect, and then without progress while a reply is pending, where
+    bytes beyond those sent are no progress; `deadline` is that of the whole call. `tls` is as for connect. Over
+    `udp://` each line is a datagram, or each `size` bytes of piped input, and the report counts lost datagrams.
     Raises UsageError, UnknownHost, Refused, Untrusted, Reset, TimedOut, IncompleteRead; received data is printed first.
     """
     arguments.whole("port", port, 0, 65535)
@@ -72,7 +72,7 @@ def client(
         raise UsageError(fact, "a datagram carries no more; or use tcp://", argument="size")
     arguments.whole("size", size, 1, MAX_DATAGRAM, none=True)
     until_ns = deadline_ns(deadline)
-    with dial(address, timeout=connect_timeout(deadline), family=family, tls=tls) as connection:
+    with dial(address, timeout=connect_timeout(timeout, deadline), family=family, tls=tls) as connection:
         report_slow_attempts(connection)
         if sys.stdin.isatty() if interactive is None else interactive:
             return _interact(connection, timeout, until_ns)
@@ -82,9 +82,9 @@ def client(
     return report
 
 
-def connect_timeout(deadline: float | None) -> float:
+def connect_timeout(timeout: float, deadline: float | None) -> float:
     """Return how many seconds connecting may take."""
-    return CONNECT_TIMEOUT if deadline is None else min(CONNECT_TIMEOUT, deadline)
+    return timeout if deadline is None else min(timeout, deadline)
 
 
 def _pipe(
@@ -121,11 +121,11 @@ def _interact(connection: Connection | DatagramConnection, timeout: float, until
 
 
 def report_slow_attempts(connection: Connection | DatagramConnection) -> None:
-    """Name each address that was tried first and failed slowly."""
+    """Name each address that was tried first and took long, without success."""
     for attempt in connection.attempts:
         if attempt.seconds >= SLOW_ATTEMPT:
             print(
-                f"halloo: {attempt.address.place} was tried first and failed after {attempt.seconds:.1f} s; "
-                f"{connection.address.host} is faster",
+                f"halloo: {attempt.address.place} was tried first, without success for {attempt.seconds:.1f} s; "
+                f"{connection.address.host} is used",
                 file=sys.stderr,
             )

@@ -37,8 +37,8 @@ def send(
     """Send `message`, or standard input if it is None, and half-close; `reply` prints the reply.
 
     Over `udp://` the message is one datagram, and the reply is the next one received. `tls` is as for connect.
-    `timeout` is the maximum number of seconds without progress, where bytes beyond those sent are no progress, and
-    `deadline` that of the whole call.
+    `timeout` is the maximum number of seconds to connect, and then without progress, where bytes beyond those sent are
+    no progress; `deadline` is that of the whole call.
     Raises UnknownHost, Refused, Untrusted, Reset, TimedOut, IncompleteRead, UsageError for too long a datagram.
     Received data is printed first.
     """
@@ -46,7 +46,7 @@ def send(
     arguments.seconds("deadline", deadline)
     source: Iterable[bytes] = standard_input() if message is None else [message]
     until_ns = deadline_ns(deadline)
-    with dial(parse(address), timeout=connect_timeout(deadline), family=family, tls=tls) as connection:
+    with dial(parse(address), timeout=connect_timeout(timeout, deadline), family=family, tls=tls) as connection:
         report_slow_attempts(connection)
         if isinstance(connection, DatagramConnection):
             report = _send_datagram(connection, _one_datagram(source), timeout if reply else None, until_ns)

@@ -6,22 +6,22 @@ It is done in steps, so that a caller with many connections can wait for them al
 import errno
 import os
 import socket
-import threading
 import time
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from halloo._core import arguments
 from halloo._core.address import LOOPBACK, Address, AddressLike, is_ip, parse
 from halloo._core.arguments import Family
 from halloo._core.tls_options import ClientTLS, is_given
-from halloo._core.units import SECOND
-from halloo._net import datagrams, error_mapping, unix
+from halloo._net import datagrams, error_mapping, resolver, unix
 from halloo._net.connection import Attempt, Connection
-from halloo._net.datagrams import DatagramConnection, Place, Prepare, no_preparation
-from halloo._net.readiness import Awaited, Steps, deadline_ns, run_steps
+from halloo._net.datagrams import DatagramConnection, Prepare, no_preparation
+from halloo._net.racing import Failure, Winner, interleaved, race
+from halloo._net.readiness import Steps, deadline_ns, run_steps
+from halloo._net.resolver import Place, Resolved
 from halloo.errors import UsageError
 
 if TYPE_CHECKING:  # ssl takes as long to import as all the rest here, and tcp:// does not need it
@@ -31,60 +31,25 @@ if TYPE_CHECKING:  # ssl takes as long to import as all the rest here, and tcp:/
 
 
 CONNECT_TIMEOUT = 10.0  # seconds
-Resolved = tuple[list[Place], int]  # the places, and how many nanoseconds it took
 Resolve = Callable[[Address, int | None, int | None], Steps[Resolved]]  # the address, a family, and until when
 
 
-def at_once(address: Address, family: int | None, until_ns: int | None) -> Steps[Resolved]:  # noqa: ARG001 - a Resolve
-    """Resolve in this thread, which blocks. Raises UnknownHost, AddressError."""
-    yield from ()
-    return _asked(address, family)
-
-
-def in_a_thread(address: Address, family: int | None, until_ns: int | None) -> Steps[Resolved]:
-    """Resolve in a thread, which ends by itself. Raises UnknownHost, AddressError, TimedOut, OSError."""
-    if is_ip(address.host or ""):
-        return _asked(address, family)
-    found: list[Resolved | BaseException] = []
-    near, far = socket.socketpair()
-
-    def ask() -> None:
-        with closing(far):  # its end wakes the caller
-            try:
-                found.append(_asked(address, family))
-            except BaseException as error:  # noqa: BLE001 - it is raised where it is waited for
-                found.append(error)
-
-    with closing(near):
-        try:
-            threading.Thread(target=ask, name="halloo resolver", daemon=True).start()
-        except RuntimeError:  # no thread can be started
-            ask()
-        if not (yield Awaited(near, False, until_ns)):
-            raise error_mapping.unresolved(address)
-    (result,) = found
-    if isinstance(result, BaseException):
-        raise result
-    return result
-
-
-def _asked(address: Address, family: int | None) -> Resolved:
-    began = time.monotonic_ns()
-    return _resolve(address, family), time.monotonic_ns() - began
-
-
-def _resolve(address: Address, family: int | None) -> list[Place]:
+def resolve(address: Address, family: int | None, until_ns: int | None) -> Steps[Resolved]:
+    """Return the places of an address. Raises UnknownHost, AddressError, TimedOut, LocalError."""
     host = address.host or "localhost"
     if host == "localhost" and family:
         host = LOOPBACK[family == 6]  # noqa: PLR2004 - many machines know the name in one family only
     kind = {4: socket.AF_INET, 6: socket.AF_INET6, None: socket.AF_UNSPEC}[family]
     try:
-        found = socket.getaddrinfo(host, address.port, kind, socket.SOCK_STREAM)
+        return (yield from resolver.resolving(host, address.port, family=kind, until_ns=until_ns))
     except (socket.gaierror, UnicodeError) as error:
         if family and is_ip(host):
             raise error_mapping.wrong_family(address, family) from error
         raise error_mapping.unknown(address, error) from error
-    return [(int(family), (str(host), *rest)) for family, *_, (host, *rest) in found]
+    except TimeoutError as error:
+        raise error_mapping.unresolved(address) from error
+    except OSError as error:
+        raise error_mapping.connecting(address, error) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,9 +69,10 @@ def connect(
 ) -> Connection:
     """Connect to a server: `host`, `host:port`, `tls://host` or `unix:/path`; see Address.
 
-    The addresses of a name are tried in the resolver's order; `family` is 4 or 6 for one alone. `timeout` seconds are
-    for each address, with the TLS handshake, and then the default of the connection's calls; None is for ever. A
-    `tls://` server has to prove its name, unless `tls` says otherwise.
+    The addresses of a name are tried in the resolver's order, the families in turn, the next one 250 ms after the one
+    before; the first that answers is used (RFC 8305). `family` is 4 or 6 for one alone. `timeout` seconds are for the
+    name, all its addresses and the TLS handshake together, and then the default of the connection's calls; None is for
+    ever. A `tls://` server has to prove its name, unless `tls` says otherwise.
     Raises UnknownHost, Refused, Unreachable, TimedOut, Untrusted, AddressError, UsageError.
 
     >>> with connect("localhost") as connection:
@@ -161,39 +127,33 @@ def connecting(
     family: int | None = None,
     tls: "ClientTLS | SSLContext | None" = None,
     prepare: Prepare = no_preparation,
-    resolve: Resolve = at_once,
+    resolve: Resolve = resolve,
+    in_order: bool = False,
 ) -> Steps[Connected]:
     """Connect as `connect` does, in steps, and measure each phase; `prepare` gets each socket before it connects.
 
-    Raises what `connect` and `resolve` raise, and OSErrors of `prepare`.
+    With `in_order` one address is tried at a time, each with an equal share of the time left: what is measured does not
+    depend on a race. Raises what `connect` and `resolve` raise, and OSErrors of `prepare`.
     """
     client = _client(wanted, tls)
-    began = time.monotonic_ns()
+    began, until_ns = time.monotonic_ns(), deadline_ns(timeout)
     if wanted.path is not None:
         connection = Connection(_connected_to_file(wanted, prepare), wanted, timeout=timeout)
         return Connected(connection, {"connect": time.monotonic_ns() - began})
     if wanted.port == 0:
         raise UsageError("port 0 is for servers, which then take a free one", "name the port that the server printed")
-    places, elapsed = yield from resolve(wanted, family, deadline_ns(timeout))
+    places, elapsed = yield from resolve(wanted, family, until_ns)
     phases = {} if is_ip(wanted.host or "") else {"resolve": elapsed}
     if wanted.scheme == "udp":
         return Connected(datagrams.open_datagrams(wanted, places, timeout=timeout, prepare=prepare), phases)
-    attempts: list[Attempt] = []
-    for kind, sockaddr in places:
-        began, until_ns = time.monotonic_ns(), deadline_ns(timeout)
-        here = Address(wanted.scheme, str(sockaddr[0]), int(sockaddr[1]))
-        try:
-            sock = yield from _connecting(kind, sockaddr, until_ns, prepare)
-        except OSError as error:
-            seconds = (time.monotonic_ns() - began) / SECOND
-            attempts.append(Attempt(here, seconds, error_mapping.connecting(wanted, error)))
-            continue
-        phases["connect"] = time.monotonic_ns() - began
-        if client:
-            sock = yield from client.shaking(sock, until_ns)
-            phases["tls"] = time.monotonic_ns() - began - phases["connect"]
-        return Connected(Connection(sock, here, timeout=timeout, attempts=tuple(attempts)), phases)
-    raise attempts[-1].error
+    groups = [[place] for place in places] if in_order else [interleaved(places)]
+    winner, attempts = yield from _connecting(wanted, groups, until_ns, prepare)
+    sock, connected_ns = winner.socket, time.monotonic_ns()
+    phases["connect"] = connected_ns - winner.began_ns
+    if client:
+        sock = yield from client.shaking(sock, until_ns)
+        phases["tls"] = time.monotonic_ns() - connected_ns
+    return Connected(Connection(sock, _at(wanted, winner.place), timeout=timeout, attempts=attempts), phases)
 
 
 def _client(address: Address, tls: "ClientTLS | SSLContext | None") -> "TlsClient | None":
@@ -221,22 +181,57 @@ def _connected_to_file(address: Address, prepare: Prepare) -> socket.socket:
 
 
 def _connecting(
-    family: int, sockaddr: tuple[str | int, ...], until_ns: int | None, prepare: Prepare
-) -> Steps[socket.socket]:
+    wanted: Address, groups: Sequence[Sequence[Place]], until_ns: int | None, prepare: Prepare
+) -> Steps[tuple[Winner, tuple[Attempt, ...]]]:
+    """Connect to one of several places, a group after the other. Raises the error that says most of them."""
+    failures: list[Failure] = []
+    for number, group in enumerate(groups):
+        share_ns = until_ns
+        if until_ns is not None:
+            now = time.monotonic_ns()
+            share_ns = now + (until_ns - now) // (len(groups) - number)
+        steps = race(group, partial(_begin, prepare), _established, writing=True, until_ns=share_ns, failures=failures)
+        if winner := (yield from steps):
+            return winner, tuple(_attempt(wanted, failure) for failure in failures)
+    raise error_mapping.all_failed(wanted, [(_at(wanted, place), error) for place, _, error in failures])
+
+
+def _attempt(wanted: Address, failure: Failure) -> Attempt:
+    address = _at(wanted, failure.place)
+    return Attempt(address, failure.seconds, error_mapping.connecting(address, failure.error))
+
+
+def _at(wanted: Address, place: Place) -> Address:
+    _, (host, port, *_) = place
+    return Address(wanted.scheme, str(host), int(port))
+
+
+def _begin(prepare: Prepare, place: Place) -> socket.socket:
+    family, sockaddr = place
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
         prepare(sock)
         number = sock.connect_ex(sockaddr)
-        if number in (errno.EINPROGRESS, errno.EWOULDBLOCK, getattr(errno, "WSAEWOULDBLOCK", 0)):
-            ready = yield Awaited(sock, True, until_ns)
-            number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) if ready else errno.ETIMEDOUT
-        if number == 0 and sock.getsockname() == sock.getpeername():
-            # A socket can connect to itself on an unused port of the ephemeral range, and then echoes perfectly.
-            number = errno.ECONNREFUSED
-        if number:
+        if number not in (0, errno.EINPROGRESS, errno.EWOULDBLOCK, getattr(errno, "WSAEWOULDBLOCK", 0)):
             raise OSError(number, os.strerror(number))  # noqa: TRY301 - the socket is closed below, as for any other
     except BaseException:
         sock.close()
         raise
     return sock
+
+
+def _established(sock: socket.socket) -> bool:
+    """Whether the socket is connected; False while it still connects. Raises OSError."""
+    if number := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+        raise OSError(number, os.strerror(number))
+    try:
+        peer = sock.getpeername()
+    except OSError as error:
+        if error.errno != errno.ENOTCONN:
+            raise
+        return False
+    if sock.getsockname() == peer:
+        # A socket can connect to itself on an unused port of the ephemeral range, and then echoes perfectly.
+        raise OSError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
+    return True

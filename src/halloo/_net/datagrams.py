@@ -17,6 +17,7 @@ from halloo._core.address import Address
 from halloo._core.arguments import ReadableBuffer
 from halloo._net import error_mapping
 from halloo._net.connection import ConnectedSocket, Timeout, Times
+from halloo._net.resolver import Place
 from halloo.errors import HallooError, Refused, Reset, TimedOut, Truncated, UsageError
 
 MAX_DATAGRAM = 65507  # bytes of payload over IPv4 (RFC 768); IPv6 takes 20 more
@@ -27,7 +28,6 @@ RESENT = 64  # datagrams kept, to be sent again to the next address of the name 
 _SO_MEMINFO, _DROPS, _MEMINFO = 55, 8, struct.Struct("9I")  # of Linux: SK_MEMINFO_DROPS, and all up to it
 IP_PKTINFO = getattr(socket, "IP_PKTINFO", 8)  # Linux's number; the module has a name for it since Python 3.14
 IpPeer = tuple[str, int] | tuple[str, int, int, int]
-Place = tuple[int, tuple[str | int, ...]]  # a family and a socket address of it
 Prepare = Callable[[socket.socket], object]  # what is done to a socket before it connects
 
 

@@ -6,6 +6,7 @@ Maps errno(3), getaddrinfo(3) and OpenSSL's reasons; uses no socket: the caller 
 import errno
 import os
 import socket
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 
@@ -29,6 +30,8 @@ Words = tuple[type[HallooError], str, str]
 
 LOOK = "look at the server's own messages"
 SILENT = "check that an echo is there, and any firewall between; or allow more time with timeout="
+DESCRIPTORS = "raise the limit with: ulimit -n"
+SYSTEM_WIDE = "end other programs, or raise the limit with: sysctl fs.file-max"
 TRUST = "give ca=, fingerprint= or insecure=True"
 _CONNECTING: dict[int, Words] = {
     errno.ECONNREFUSED: (Refused, "nothing is listening on {place} (connection refused)", "{start}"),
@@ -47,7 +50,13 @@ _CONNECTING: dict[int, Words] = {
     errno.EADDRNOTAVAIL: (Unreachable, "{place} cannot be reached from here (address not available)", "{family}"),
     errno.EACCES: (NotPermitted, "connecting to {place} is not permitted", "{permission}"),
     errno.EPERM: (NotPermitted, "connecting to {place} is not permitted", "{permission}"),
+    errno.EMFILE: (LocalError, "no file descriptor is left for a connection to {place}", DESCRIPTORS),
+    errno.ENFILE: (LocalError, "no file descriptor is left on this machine for a connection to {place}", SYSTEM_WIDE),
 }
+
+# Which of several errors says most. Unreachable comes last: many machines have no route for one of the families.
+_DECISIVE: tuple[type[HallooError], ...] = (Refused, TimedOut, LocalError, PeerError, Unreachable)
+MAX_NAMED = 8  # addresses in one error
 
 _SSL_EOF = 8  # SSL_ERROR_EOF, Python's own: OpenSSL 1.1 gives no reason with it
 
@@ -74,10 +83,33 @@ def overdue(address: Address, fact: str) -> TimedOut:
 
 def connecting(address: Address, error: OSError) -> HallooError:
     """Return the error for a connection that failed, or ended."""
+    if isinstance(error, HallooError):
+        return error
     if hasattr(error, "library"):  # an ssl.SSLError, whose errno means something else
         return _sentence(address, error, _secured(error))
     kind = TimedOut if isinstance(error, TimeoutError) else PeerError
     return _sentence(address, error, _CONNECTING.get(error.errno or 0, (kind, "{place} failed: {reason}", "")))
+
+
+def all_failed(address: Address, failures: Sequence[tuple[Address, OSError]]) -> HallooError:
+    """Return the error for a name, none of whose addresses could be connected to: its fact names each, with the reason.
+
+    Its class, number and remedy are those of the failure that says most: an answer says more than silence.
+    """
+    errors = [connecting(address, error) for _, error in failures]
+    same = len({(type(error), error.errno) for error in errors}) == 1
+    if len(errors) == 1 or (same and address.loopback):  # two addresses, one machine
+        return errors[0]
+    decisive = min(errors, key=_rank)
+    facts = [connecting(at, error).fact for at, error in failures[:MAX_NAMED]]
+    more = len(failures) - len(facts)
+    facts += [f"{more} more fail too"] if more else []
+    fact = f"no address of {address.host} can be connected to: {', '.join(facts)}"
+    return type(decisive)(fact, decisive.remedy, address=str(address), errno=decisive.errno)
+
+
+def _rank(error: HallooError) -> int:
+    return max(number for number, kind in enumerate(_DECISIVE) if isinstance(error, kind))
 
 
 def shaking(address: Address, error: OSError, *, trust: str = TRUST) -> HallooError:
@@ -141,12 +173,14 @@ def _sentence(address: Address, error: OSError, words: Words, trust: str = "") -
     return kind(fact.format(**values), remedy.format(**values), address=str(address), errno=number)
 
 
-def not_local(address: Address) -> AddressNotAvailable:
+def not_local(address: Address, error: socket.gaierror | UnicodeError) -> AddressNotAvailable:
     """Return the error for a name to listen on that has no address."""
     source = (
         ", which HALLOO_BIND names" if "HALLOO_BIND" in os.environ and address.host == os.environ["HALLOO_BIND"] else ""
     )
     remedy = "name one of this machine's own addresses, or every interface with: halloo serve :8888"
+    if isinstance(error, socket.gaierror) and error.errno == socket.EAI_AGAIN:
+        remedy = "try again later, or give an IP address"
     return AddressNotAvailable(f"no address is known for {address.host!r}{source}", remedy, address=str(address))
 
 

@@ -24,16 +24,16 @@ STEP = 0.25 if os.name == "nt" else 86_400.0
 
 
 class Awaited(NamedTuple):
-    """What a step waits for: a socket to become writable or readable, until a time of the monotonic clock."""
+    """What a step waits for: any of the sockets to become writable or readable, until a time of the monotonic clock."""
 
-    socket: socket.socket
+    sockets: Sequence[socket.socket]
     writing: bool
     until_ns: int | None = None  # for ever when None
 
 
 Result = TypeVar("Result")
 Steps = Generator[Awaited, bool, Result]
-"""Work done step by step: it is sent whether its socket became ready, False once the time is over."""
+"""Work done step by step: it is sent whether a socket became ready, False once the time is over."""
 
 
 def run_steps(steps: Steps[Result]) -> Result:
@@ -41,7 +41,7 @@ def run_steps(steps: Steps[Result]) -> Result:
     try:
         awaited = next(steps)
         while True:
-            left, sockets = seconds_until(awaited.until_ns), [awaited.socket]
+            left, sockets = seconds_until(awaited.until_ns), awaited.sockets
             awaited = steps.send(bool(_until([], sockets, left) if awaited.writing else _until(sockets, [], left)))
     except StopIteration as end:
         return end.value  # type: ignore[no-any-return]  # StopIteration has no type parameter

@@ -57,7 +57,7 @@ class TlsSocket:
     def shaking(self, until_ns: int | None) -> Steps[None]:
         """Do the handshake, until a time. Raises ssl.SSLError, TimeoutError, ConnectionError."""
         while not self._handshake():
-            if not (yield Awaited(self._sock, bool(self._unsent), until_ns)):
+            if not (yield Awaited([self._sock], bool(self._unsent), until_ns)):
                 raise TimeoutError(errno.ETIMEDOUT, "the TLS handshake takes too long")
 
     def fingerprint(self) -> str:

@@ -55,7 +55,7 @@ class Connector:
     def advance(self, ready: set[int]) -> None:
         for index in [*self._active]:
             awaited = self._connections[index].awaited
-            if awaited.socket.fileno() in ready:
+            if any(sock.fileno() in ready for sock in awaited.sockets):
                 self._step(index, ready=True)
             elif awaited.until_ns is not None and time.monotonic_ns() >= awaited.until_ns:
                 self._step(index, ready=False)
@@ -81,7 +81,7 @@ class Connector:
     def wait_set(self) -> WaitSet:
         waits = WaitSet([], [], float("inf"))
         for awaited in (self._connections[index].awaited for index in self._active):
-            (waits.writable if awaited.writing else waits.readable).append(awaited.socket.fileno())
+            (waits.writable if awaited.writing else waits.readable).extend(sock.fileno() for sock in awaited.sockets)
             if awaited.until_ns is not None:
                 left = max(awaited.until_ns - time.monotonic_ns(), 0) / SECOND
                 waits = waits._replace(timeout=min(waits.timeout, left))

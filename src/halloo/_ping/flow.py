@@ -3,7 +3,6 @@
 Works with a connection of any scheme. `_ping.tracker` decides whether a reply is right.
 """
 
-import errno
 import socket
 import struct
 import sys
@@ -14,7 +13,7 @@ from halloo._core.address import Address
 from halloo._core.tls_options import ClientTLS
 from halloo._net import error_mapping, socket_options
 from halloo._net.connection import Connection
-from halloo._net.connector import connecting, in_a_thread
+from halloo._net.connector import connecting
 from halloo._net.datagrams import DatagramConnection
 from halloo._net.readiness import Awaited, Steps
 from halloo._net.socket_options import SocketOptions, effective, path_mtu
@@ -22,7 +21,7 @@ from halloo._ping.reply_parser import ReplyParser
 from halloo._ping.report import Kernel
 from halloo._ping.round_trip import Instant
 from halloo._ping.tracker import ProbeTracker
-from halloo.errors import HallooError, IncompleteRead, LocalError, PeerError, Refused
+from halloo.errors import IncompleteRead, PeerError, Refused
 
 RECEIVE_SIZE = 256 * 1024  # bytes: more than the largest datagram, and many small replies at once
 Received = tuple[bytes, Instant, int | None]  # data, when it was read, the kernel's timestamp
@@ -125,14 +124,9 @@ class ProbeConnection:
                 family=options.family,
                 tls=options.tls,
                 prepare=options.socket_options.prepare,
-                resolve=in_a_thread,
+                in_order=True,
             )
         except OSError as error:
-            if error.errno in (errno.EMFILE, errno.ENFILE):
-                fact = f"no file descriptor is left for a connection to {options.address.place}"
-                raise LocalError(fact, "raise the limit with: ulimit -n", errno=error.errno) from error
-            if isinstance(error, HallooError):
-                raise
             raise error_mapping.connecting(options.address, error) from error
         connection = self._connection = opened.connection
         self._unsent = b""

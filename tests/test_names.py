@@ -1,0 +1,142 @@
+"""Names that do not resolve, or resolve to a silent address first, in a network namespace of the test's own."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.programs import PYTHON
+
+# unshare(1), mount(8): new user, network and mount namespaces with a hosts file and a resolv.conf of their own.
+NAMESPACE = (
+    *("unshare", "-Urnm", "sh", "-ec"),
+    'mount --bind "$0" /etc/hosts; mount --bind "$1" /etc/resolv.conf; shift; exec "$@"',
+)
+RESOLVER = "nameserver 127.0.0.1\noptions timeout:5 attempts:2\n"  # ten seconds for a name without an answer
+PATIENCE = 4.0  # seconds: more than a command needs here, less than the resolver or a silent address would take
+TIMEOUT = 100  # seconds for all commands of a test
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux's namespaces")
+
+
+def in_namespace(tmp_path: Path, code: str, hosts: str = "127.0.0.1 localhost\n") -> str:
+    """Run Python code in the namespace, and return what it prints."""
+    files = tmp_path / "hosts", tmp_path / "resolv.conf"
+    for file, text in zip(files, (hosts, RESOLVER), strict=True):
+        file.write_text(text)
+    command = [*NAMESPACE, *map(str, files), PYTHON, "-c", COMMON + code]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False)
+    except FileNotFoundError:
+        pytest.skip("needs unshare(1)")
+    if done.returncode and "Traceback" not in done.stderr:
+        pytest.skip(f"needs namespaces of its own, mount(8) and ip(8): {done.stderr[-200:]}")
+    assert not done.returncode, done.stderr
+    return done.stdout
+
+
+COMMON = """
+import os, signal, socket, subprocess, sys, time
+def ip(words): subprocess.run(["ip", *words.split()], check=True, stdin=subprocess.DEVNULL)
+def start(*words):
+    command = [sys.executable, "-m", "halloo", *words]
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+def show(process, began):
+    output, _ = process.communicate(timeout=60)
+    patience = PATIENCE
+    print(process.returncode, "slow" if time.monotonic() - began > patience else "quick", output.decode().rstrip())
+try:
+    ip("link set lo up")
+except (OSError, subprocess.CalledProcessError) as error:
+    sys.exit(f"no ip(8): {error}")
+""".replace("PATIENCE", str(PATIENCE))
+
+# A name server that never answers. Once it has received a question, the command is known to wait for it.
+MUTE = """
+mute = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+mute.bind(("127.0.0.1", 53))
+def asked(name):
+    mute.settimeout(30)
+    while name.encode() not in mute.recv(2000):
+        pass
+"""
+
+
+def test_a_mute_name_server_does_not_outlast_the_timeout(tmp_path: Path) -> None:
+    printed = in_namespace(
+        tmp_path,
+        MUTE
+        + """
+import halloo
+for words in ("connect nohost.test -W .2", "send nohost.test hi -W .2", "ping nohost.test -c 1 -w .2 -q"):
+    began = time.monotonic()
+    show(start(*words.split()), began)
+began = time.monotonic()
+try:
+    halloo.connect_udp("nohost.test", timeout=0.1)
+except halloo.TimedOut as error:
+    print("quick" if time.monotonic() - began < 4 else "slow", error)
+""",
+    )
+    fact = "the resolver has not found 'nohost.test' in time (timed out); try again later, or give an IP address"
+    connect, send, *ping, udp = printed.splitlines()
+    assert (connect, send, udp) == (f"1 quick halloo: {fact}", f"1 quick halloo: {fact}", f"quick {fact}")
+    assert ping[0].startswith("1 quick")
+
+
+@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM"])
+def test_a_signal_ends_the_wait_for_a_mute_name_server(tmp_path: Path, number: str) -> None:
+    printed = in_namespace(
+        tmp_path,
+        MUTE
+        + f"""
+for number, words in enumerate(("connect HOST", "send HOST hi", "serve HOST:0", "receive HOST:0")):
+    process = start(*words.replace("HOST", f"host{{number}}.test").split())
+    asked(f"host{{number}}")
+    began = time.monotonic()
+    process.send_signal(signal.{number})
+    show(process, began)
+""",
+    )
+    code = 130 if number == "SIGINT" else -15
+    assert printed.splitlines() == [f"{code} quick "] * 4
+
+
+# Packets to 2001:db8::2 and ::3 have a link and a neighbour, and are never answered; 10.8.0.1 has an echo.
+SILENT_HOSTS = "127.0.0.1 localhost\n2001:db8::2 name\n2001:db8::3 name\n10.8.0.1 name\n"
+SILENT = """
+for words in ("link add d0 type veth peer name d1", "link set d0 up", "link set d1 up", "addr add 10.8.0.1/24 dev d0",
+              "-6 addr add 2001:db8::1/64 dev d0 nodad"):
+    ip(words)
+for n in (2, 3):
+    ip(f"neigh add 2001:db8::{n} lladdr 02:00:00:00:00:0{n} dev d0 nud permanent")
+import halloo
+"""
+
+
+def test_a_silent_address_delays_a_connection_by_a_moment(tmp_path: Path) -> None:
+    printed = in_namespace(
+        tmp_path,
+        SILENT
+        + """
+with halloo.Server("10.8.0.1:8888"):
+    for words in ("send name hi --reply", "send name hi --reply -W 1"):
+        began = time.monotonic()
+        show(start(*words.split()), began)
+began = time.monotonic()
+show(start("send", "name", "hi", "-W", "1"), began)
+""",
+        SILENT_HOSTS,
+    )
+    said = (
+        "0 quick halloo: [2001:db8::2]:8888 was tried first, without success for 0.3 s; 10.8.0.1 is used",
+        "hi",
+    )
+    *sent, failed = printed.splitlines()
+    assert tuple(sent) == said * 2
+    assert failed == (
+        "1 quick halloo: no address of name can be connected to: nothing is listening on 10.8.0.1:8888 (connection "
+        "refused), [2001:db8::2]:8888 does not answer (timed out), [2001:db8::3]:8888 does not answer (timed out); "
+        "start a server there with: halloo serve :8888"
+    )
