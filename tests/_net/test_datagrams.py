@@ -16,11 +16,13 @@ from halloo._net.datagrams import (
     QUEUE,
     DatagramConnection,
     DatagramListener,
+    answering_first,
     connect_elsewhere,
     dropped,
     enlarge_buffers,
     open_datagrams,
 )
+from halloo._net.readiness import deadline_ns, run_steps
 from halloo._net.resolver import Place
 from halloo.errors import (
     ConnectionClosed,
@@ -28,10 +30,11 @@ from halloo.errors import (
     Refused,
     TimedOut,
     Truncated,
+    Unreachable,
     UsageError,
 )
 from tests.blocked import until_blocked
-from tests.peers import datagram_socket, unused_datagram_port
+from tests.peers import datagram_peer, datagram_socket, echo_datagram, unused_datagram_port
 
 Pair = tuple[DatagramConnection, socket.socket]
 
@@ -283,6 +286,8 @@ def test_when_the_first_address_refuses_the_next_receives_everything_sent(
         connection.check_refused()
         assert [peer.recv(100), peer.recv(100)] == [b"one", b"two"]
         assert connection.address == Address("udp", *peer.getsockname())
+        (attempt,) = connection.attempts
+        assert (attempt.address.port, type(attempt.error)) == (closed_port[1][1], Refused)
 
 
 def test_receive_continues_at_the_next_address_after_a_refusal(peer: socket.socket, closed_port: Place) -> None:
@@ -294,10 +299,14 @@ def test_receive_continues_at_the_next_address_after_a_refusal(peer: socket.sock
 
 
 def test_when_every_address_refuses_the_error_names_the_host(closed_port: Place) -> None:
-    with connected(closed_port, place(unused_datagram_port())) as connection:
-        connection.send(b"hello")
-        with pytest.raises(Refused, match="nothing is listening on host:9"):
-            connection.receive()
+    ports = closed_port[1][1], unused_datagram_port()
+    facts = ", ".join(rf"nothing is listening on 127\.0\.0\.1:{port} \(connection refused\)" for port in ports)
+    with connected(closed_port, place(ports[1])) as connection:
+        for _ in range(2):  # later refusals add nothing
+            connection.send(b"hello")
+            with pytest.raises(Refused, match=f"^no address of host can be connected to: {facts};"):
+                connection.receive()
+        assert len(connection.attempts) == 1
 
 
 def test_an_address_that_has_answered_is_kept_after_a_refusal(peer: socket.socket) -> None:
@@ -326,6 +335,35 @@ def test_when_no_address_can_be_connected_to_the_last_error_is_raised(closed_por
         connection.send(b"hello")
         with pytest.raises(Refused):
             connection.receive()
+
+
+@pytest.mark.parametrize("number", [errno.EHOSTUNREACH, errno.ENETUNREACH])
+def test_an_unreachable_address_is_left_for_the_next(peer: socket.socket, number: int) -> None:
+    with (
+        datagram_socket() as first,
+        connected(place(first.getsockname()[1]), place(peer.getsockname()[1])) as connection,
+    ):
+        connection.next_address(OSError(number, os.strerror(number)))
+        connection.send(b"hello")
+        assert peer.recv(100) == b"hello"
+        assert type(connection.attempts[0].error) is Unreachable
+
+
+def ordered(*places: Place, seconds: float = TIMEOUT) -> list[Place]:
+    return run_steps(answering_first(places, b"anybody?", until_ns=deadline_ns(seconds)))
+
+
+def test_the_place_that_answers_comes_first(closed_port: Place) -> None:
+    with datagram_socket() as silent, datagram_peer(echo_datagram) as port:
+        first = place(silent.getsockname()[1])
+        assert ordered(first, closed_port, place(port)) == [place(port), first, closed_port]
+        assert silent.recv(100) == b"anybody?"
+
+
+def test_without_an_answer_the_order_is_kept_but_refusing_places_come_last(closed_port: Place) -> None:
+    with datagram_socket() as one, datagram_socket() as two:
+        silent = place(one.getsockname()[1]), place(two.getsockname()[1])
+        assert ordered(closed_port, *silent, seconds=0.05) == [*silent, closed_port]
 
 
 # A listening socket.

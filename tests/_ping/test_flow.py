@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from halloo._core.address import AddressLike, parse
-from halloo._core.probe import Probes
+from halloo._core.probe import MIN_SIZE, Probes
 from halloo._core.tls_options import ClientTLS, ServerTLS
 from halloo._net.connection import Connection
-from halloo._net.readiness import until_readable, until_writable
+from halloo._net.readiness import seconds_until, until_readable
 from halloo._net.socket_options import SocketOptions
 from halloo._ping.flow import (
     RECEIVE_SIZE,
@@ -34,7 +34,16 @@ from halloo._ping.tracker import ProbeTracker
 from halloo._server.server import Server
 from halloo.errors import IncompleteRead, LocalError, PeerError, Refused, Reset, UsageError
 from tests.kernel_timestamps import kernel_timestamps
-from tests.peers import datagram_socket, peer, resetting, silent, unused_datagram_port, unused_port
+from tests.peers import (
+    datagram_peer,
+    datagram_socket,
+    echo_datagram,
+    peer,
+    resetting,
+    silent,
+    unused_datagram_port,
+    unused_port,
+)
 
 TIMEOUT = 10.0  # seconds, more than any test takes
 RUN, SIZE = 0xBEEF, 128
@@ -54,10 +63,9 @@ def connect(client: ProbeConnection) -> Mapping[str, int]:
     """Connect, and return the phases."""
     phases = client.open()
     while phases is None:
-        (sock,), writing, _ = client.awaited
-        phases = client.advance(
-            ready=bool(until_writable(sock, TIMEOUT) if writing else until_readable([sock], TIMEOUT))
-        )
+        sockets, writing, until_ns = client.awaited
+        readers, writers = ([], sockets) if writing else (sockets, [])
+        phases = client.advance(ready=any(select.select(readers, writers, [], seconds_until(until_ns))))
     return phases
 
 
@@ -429,11 +437,11 @@ def test_closing_twice_is_harmless() -> None:
 
 @pytest.mark.parametrize("noticed_by", ["receiving", "sending"])
 def test_a_refused_datagram_is_sent_to_the_next_address(monkeypatch: pytest.MonkeyPatch, noticed_by: str) -> None:
-    closed = ("127.0.0.1", unused_datagram_port())
     with datagram_socket() as server_socket, probe_connection("udp://host") as client:
-        resolve_to(monkeypatch, closed, server_socket.getsockname())
-        connect(client)
-        client.send(probe(0))
+        with datagram_peer(echo_datagram) as port:
+            resolve_to(monkeypatch, ("127.0.0.1", port), server_socket.getsockname())
+            connect(client)
+        client.send(probe(0))  # the first socket is closed by now
         assert client.connection
         assert until_readable([client.connection.socket], TIMEOUT)  # ECONNREFUSED
         if noticed_by == "sending":
@@ -454,11 +462,10 @@ def test_a_refused_datagram_is_sent_to_the_next_address(monkeypatch: pytest.Monk
 
 def test_an_address_that_has_answered_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     with datagram_socket() as other, probe_connection("udp://host") as client:
-        with datagram_socket() as first:
-            resolve_to(monkeypatch, first.getsockname(), other.getsockname())
+        with datagram_peer(echo_datagram) as port:
+            resolve_to(monkeypatch, ("127.0.0.1", port), other.getsockname())
             connect(client)
             client.send(probe(0))
-            first.sendto(*first.recvfrom(1000))
             assert replies(client) == [probe(0)]
         client.send(probe(1))  # the first socket is closed by now
         with pytest.raises(Refused):
@@ -466,6 +473,23 @@ def test_an_address_that_has_answered_is_kept(monkeypatch: pytest.MonkeyPatch) -
         other.setblocking(False)
         with pytest.raises(BlockingIOError):
             other.recv(1000)
+
+
+def test_an_address_that_answers_is_preferred_to_a_silent_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    with (
+        datagram_socket() as silent_socket,
+        datagram_peer(echo_datagram) as port,
+        probe_connection("udp://host") as client,
+    ):
+        resolve_to(monkeypatch, silent_socket.getsockname(), ("127.0.0.1", port))
+        connect(client)
+        assert client.describe()["peer"] == f"127.0.0.1:{port}"
+        client.send(probe(0))
+        assert replies(client) == [probe(0)]
+        silent_socket.setblocking(False)
+        assert len(silent_socket.recv(1000)) == MIN_SIZE
+        with pytest.raises(BlockingIOError):
+            silent_socket.recv(1000)
 
 
 def test_closing_discards_unsent_bytes() -> None:

@@ -129,11 +129,13 @@ def connecting(
     prepare: Prepare = no_preparation,
     resolve: Resolve = resolve,
     in_order: bool = False,
+    question: bytes = b"",
 ) -> Steps[Connected]:
     """Connect as `connect` does, in steps, and measure each phase; `prepare` gets each socket before it connects.
 
     With `in_order` one address is tried at a time, each with an equal share of the time left: what is measured does not
-    depend on a race. Raises what `connect` and `resolve` raise, and OSErrors of `prepare`.
+    depend on a race. `question` is a datagram to find out which of several addresses answers over `udp://`.
+    Raises what `connect` and `resolve` raise, and OSErrors of `prepare`.
     """
     client = _client(wanted, tls)
     began, until_ns = time.monotonic_ns(), deadline_ns(timeout)
@@ -145,6 +147,8 @@ def connecting(
     places, elapsed = yield from resolve(wanted, family, until_ns)
     phases = {} if is_ip(wanted.host or "") else {"resolve": elapsed}
     if wanted.scheme == "udp":
+        if question and len(places) > 1:
+            places = yield from datagrams.answering_first(places, question, until_ns=until_ns, prepare=prepare)
         return Connected(datagrams.open_datagrams(wanted, places, timeout=timeout, prepare=prepare), phases)
     groups = [[place] for place in places] if in_order else [interleaved(places)]
     winner, attempts = yield from _connecting(wanted, groups, until_ns, prepare)

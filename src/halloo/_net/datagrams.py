@@ -8,6 +8,7 @@ import os
 import socket
 import struct
 import sys
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -16,9 +17,11 @@ from halloo._core import arguments
 from halloo._core.address import Address
 from halloo._core.arguments import ReadableBuffer
 from halloo._net import error_mapping
-from halloo._net.connection import ConnectedSocket, Timeout, Times
+from halloo._net.connection import Attempt, ConnectedSocket, Timeout, Times
+from halloo._net.racing import ATTEMPT_DELAY, Failure, race
+from halloo._net.readiness import Steps
 from halloo._net.resolver import Place
-from halloo.errors import HallooError, Refused, Reset, TimedOut, Truncated, UsageError
+from halloo.errors import Refused, Reset, TimedOut, Truncated, Unreachable, UsageError
 
 MAX_DATAGRAM = 65507  # bytes of payload over IPv4 (RFC 768); IPv6 takes 20 more
 DATAGRAM_ROOM = 65536  # bytes to receive a datagram in, so that none is cut off unnoticed
@@ -40,7 +43,8 @@ class DatagramConnection(ConnectedSocket):
 
     Datagrams may be lost, duplicated and reordered on the way; nothing is sent again. `timeout=` and `deadline=` are
     seconds, None is for ever, and a timeout of `...` is the connection's own. Where a name has several addresses and
-    the first refuses, the next is tried. `close` may be called from any thread.
+    the first refuses, or cannot be reached, the next gets what was sent so far; `attempts` are those before it.
+    A silent address is kept, as its answer may be late. `close` may be called from any thread.
     """
 
     def __init__(
@@ -64,7 +68,9 @@ class DatagramConnection(ConnectedSocket):
         self._queued = deque(queued)
         self._prepare = prepare
         self._sent: deque[bytes] = deque(maxlen=RESENT)
-        self._refusal: HallooError | None = None  # raised once what arrived before it has been received
+        self._failures: list[tuple[Address, OSError]] = []  # of the addresses before, until one has answered
+        self._refusal: OSError | None = None  # raised once what arrived before it has been received
+        self._opened = time.monotonic()
 
     def send(self, data: ReadableBuffer, *, timeout: Timeout = ..., deadline: float | None = None) -> None:
         """Send one datagram. Raises UsageError when `data` is too long for one; Refused, TimedOut, ConnectionClosed."""
@@ -79,7 +85,7 @@ class DatagramConnection(ConnectedSocket):
                 self._check_open()
                 if error.errno == errno.EMSGSIZE:
                     raise _too_long(len(datagram)) from error
-                self.next_address(error_mapping.connecting(self._wanted, error))
+                self.next_address(error)
             else:
                 self._refusal = None  # if nothing listens still, this datagram brings another refusal
                 if self._places:
@@ -122,9 +128,9 @@ class DatagramConnection(ConnectedSocket):
                     raise
                 refusal, self._refusal = self._refusal, None
                 self.next_address(refusal)
-            except (Refused, Reset):  # on Windows a reset says that nothing listens
-                refused = OSError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
-                self._refusal = error_mapping.connecting(self._wanted, refused)
+            except (Refused, Reset, Unreachable) as error:  # on Windows a reset says that nothing listens
+                number = (error.errno if isinstance(error, Unreachable) else None) or errno.ECONNREFUSED
+                self._refusal = OSError(number, os.strerror(number))
             else:
                 self.keep_address()
                 return datagram
@@ -142,20 +148,34 @@ class DatagramConnection(ConnectedSocket):
         """Try no further address from now on: this one has answered."""
         self._places.clear()
         self._sent.clear()
+        self._failures.clear()
 
-    def next_address(self, error: HallooError) -> None:
-        """Go on at the next address, with what was sent so far; raise the error when there is none."""
-        while self._places:
-            with suppress(OSError):
-                sock, address = _open_connected(self._wanted, self._places, self._prepare)
-                self.socket.close()
-                self.socket, self.address = sock, address
-                sock.setblocking(False)
-                with suppress(BlockingIOError):  # what does not fit now is lost, as it might be on the way
-                    for datagram in self._sent:
-                        sock.send(datagram)
-                return
-        raise error
+    def next_address(self, error: OSError) -> None:
+        """Go on at the next address, with what was sent so far; raise the error of all when there is none."""
+        failures = [*self._failures, (self.address, error)]
+        if (opened := self._open_next()) is None:
+            raise error_mapping.all_failed(self._wanted, failures) from error
+        elapsed, reason = time.monotonic() - self._opened, error_mapping.connecting(self.address, error)
+        self.attempts += (Attempt(self.address, elapsed, reason),)
+        self.socket.close()
+        (self.socket, self.address), self._opened, self._failures = opened, time.monotonic(), failures
+        self.socket.setblocking(False)
+        self._resend()
+
+    def _open_next(self) -> tuple[socket.socket, Address] | None:
+        with suppress(OSError):  # none of those left can be connected to
+            if self._places:
+                return _open_connected(self._wanted, self._places, self._prepare)
+        return None
+
+    def _resend(self) -> None:
+        try:
+            for datagram in self._sent:
+                self.socket.send(datagram)
+        except BlockingIOError:
+            pass  # what does not fit now is lost, as it might be on the way
+        except OSError as error:
+            self.next_address(error)
 
 
 def _too_long(size: int) -> UsageError:
@@ -172,6 +192,43 @@ def open_datagrams(
     left = deque(places)
     sock, address = _open_connected(wanted, left, prepare)
     return DatagramConnection(sock, address, timeout=timeout, wanted=wanted, places=left, prepare=prepare)
+
+
+def answering_first(
+    places: Sequence[Place], question: bytes, *, until_ns: int | None, prepare: Prepare = no_preparation
+) -> Steps[list[Place]]:
+    """Send a datagram to the places in turn, until one answers; put that one first, and those that refuse last.
+
+    Each has ATTEMPT_DELAY alone, and none has more than that after the last. If none answers, the order is kept.
+    """
+
+    def begin(place: Place) -> socket.socket:
+        sock, _ = _open_connected(Address("udp"), deque([place]), prepare)
+        try:
+            sock.setblocking(False)
+            sock.send(question)
+        except OSError:
+            sock.close()
+            raise
+        return sock
+
+    longest = time.monotonic_ns() + len(places) * ATTEMPT_DELAY
+    until_ns = longest if until_ns is None else min(until_ns, longest)
+    failures: list[Failure] = []
+    winner = yield from race(places, begin, _answered, writing=False, until_ns=until_ns, failures=failures)
+    if winner:
+        winner.socket.close()
+    refusing = {failure.place for failure in failures if not isinstance(failure.error, TimeoutError)}
+    return sorted(places, key=lambda place: (not winner or place != winner.place, place in refusing))
+
+
+def _answered(sock: socket.socket) -> bool:
+    """Whether a datagram has arrived. Raises OSError for a refusal."""
+    try:
+        sock.recv(DATAGRAM_ROOM)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _open_connected(wanted: Address, places: deque[Place], prepare: Prepare) -> tuple[socket.socket, Address]:

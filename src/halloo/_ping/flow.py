@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from halloo._core.address import Address
+from halloo._core.probe import MIN_SIZE, Probes
 from halloo._core.tls_options import ClientTLS
 from halloo._net import error_mapping, socket_options
 from halloo._net.connection import Connection
@@ -21,7 +22,7 @@ from halloo._ping.reply_parser import ReplyParser
 from halloo._ping.report import Kernel
 from halloo._ping.round_trip import Instant
 from halloo._ping.tracker import ProbeTracker
-from halloo.errors import IncompleteRead, PeerError, Refused
+from halloo.errors import IncompleteRead, PeerError, Refused, Unreachable
 
 RECEIVE_SIZE = 256 * 1024  # bytes: more than the largest datagram, and many small replies at once
 Received = tuple[bytes, Instant, int | None]  # data, when it was read, the kernel's timestamp
@@ -125,6 +126,7 @@ class ProbeConnection:
                 tls=options.tls,
                 prepare=options.socket_options.prepare,
                 in_order=True,
+                question=Probes(self._run + 1, MIN_SIZE).encode(0, 0),  # of another run: its reply is none of ours
             )
         except OSError as error:
             raise error_mapping.connecting(options.address, error) from error
@@ -260,10 +262,10 @@ class ProbeConnection:
         return socket_options.receive(sock, RECEIVE_SIZE) if self.kernel_timestamps else (sock.recv(RECEIVE_SIZE), None)
 
     def _try_next_address(self, connection: Connection | DatagramConnection, error: OSError) -> None:
-        """Continue with the name's next address if a datagram was refused; otherwise raise the error."""
+        """Continue with the name's next address if the datagram was not accepted; otherwise raise the error."""
         failure = error_mapping.connecting(self.options.address, error)
-        if isinstance(connection, DatagramConnection) and isinstance(failure, Refused):
-            connection.next_address(failure)
+        if isinstance(connection, DatagramConnection) and isinstance(failure, Refused | Unreachable):
+            connection.next_address(error)
             self._reattach(connection)
         else:
             raise failure
