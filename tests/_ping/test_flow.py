@@ -17,6 +17,7 @@ from halloo._core.tls_options import ClientTLS, ServerTLS
 from halloo._net.connection import Connection
 from halloo._net.readiness import seconds_until, until_readable
 from halloo._net.socket_options import SocketOptions
+from halloo._ping.clocks import read_clocks
 from halloo._ping.flow import (
     RECEIVE_SIZE,
     TCP_INFO_SIZE,
@@ -27,7 +28,6 @@ from halloo._ping.flow import (
     Received,
     read_tcp_info,
 )
-from halloo._ping.prober import read_clocks
 from halloo._ping.report import Kernel, TargetReport
 from halloo._ping.round_trip import Instant
 from halloo._ping.tracker import ProbeTracker

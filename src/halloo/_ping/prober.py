@@ -3,13 +3,13 @@
 Works with flows, two clocks, and the waits between events.
 """
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 
 from halloo._core.timers import LazyDeadlines
 from halloo._core.units import SECOND
 from halloo._net.readiness import sharp_timers
 from halloo._net.signals import StopRequest
+from halloo._ping.clocks import read_clocks
 from halloo._ping.connector import Connector
 from halloo._ping.flow import Blocked, Flow
 from halloo._ping.report import ProbeEvent
@@ -27,11 +27,6 @@ MAX_SURPLUS = 32  # stray and duplicate replies of a connection in one turn, so 
 MAX_CONNECT_WAIT, CONNECT_WAIT_SHARE = SECOND, 10
 
 OnEvent = Callable[[ProbeEvent], object]
-
-
-def read_clocks() -> Instant:
-    """Read the steady clock and the wall clock."""
-    return Instant(time.monotonic_ns(), time.time_ns())
 
 
 class Prober:

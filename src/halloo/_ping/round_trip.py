@@ -1,10 +1,9 @@
 """Round trips, from two clocks and the kernel's receive timestamp. Pure: no I/O, no clock, no randomness."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Instant:
+class Instant(NamedTuple):
     """One moment on both clocks."""
 
     steady_ns: int

@@ -20,10 +20,11 @@ from halloo._net.datagrams import MAX_DATAGRAM
 from halloo._net.signals import StopRequest
 from halloo._net.socket_options import SocketOptions
 from halloo._output.json import system, version
+from halloo._ping.clocks import read_clocks
 from halloo._ping.flow import ConnectOptions, Flow, ProbeConnection
 from halloo._ping.goals import Goal, goal, missed
 from halloo._ping.mtu_sweep import MtuSweep
-from halloo._ping.prober import Prober, read_clocks
+from halloo._ping.prober import Prober
 from halloo._ping.report import Generator, PingReport, ProbeEvent, TargetReport
 from halloo._ping.schedule import Schedule
 from halloo._ping.surplus import SurplusLimit
