@@ -2,6 +2,7 @@
 
 import math
 from fractions import Fraction
+from statistics import NormalDist
 
 import pytest
 from hypothesis import example, given
@@ -125,3 +126,19 @@ def test_the_buckets_have_all_values_in_order(numbers: list[int]) -> None:
 def test_memory_is_bounded_by_the_significant_bits() -> None:
     assert len(Histogram(range(0, 1 << 30, 9973)).buckets()) <= (1 << 14) * 16 + (1 << 15)
     assert len(Histogram(range(1 << 20, (1 << 20) + 10_000)).buckets()) <= 10_000 // 64 + 1
+
+
+def test_memory_is_bounded_up_to_an_hour_and_small_for_few_values() -> None:
+    assert Histogram(round(1.0001**power) for power in range(290_000)).memory <= 4 << 20  # up to an hour
+    assert Histogram(range(0, HOUR, HOUR // 10)).memory <= 11 * 2048
+
+
+def test_memory_ceases_to_grow_early() -> None:
+    spread = NormalDist(12, 0.5)  # of the logarithm: round trips around 160 us
+    times = [round(math.exp(spread.inv_cdf((number * 0.618034 + 0.5) % 1 or 0.5))) for number in range(200_000)]
+    latency = Histogram(times[:100_000])
+    early, buckets = latency.memory, len(latency.buckets())
+    for time in times[100_000:]:
+        latency.record(time)
+    assert len(latency.buckets()) > buckets + 5_000  # each would be a new entry of a dict
+    assert latency.memory <= 1.05 * early

@@ -1,16 +1,22 @@
 """Record durations in a histogram, and summarise their distribution. Pure: no I/O, no clock, no randomness.
 
-Durations are integers of nanoseconds. Memory is bounded for any number of values. Minimum, maximum, mean and deviation
-are exact; a percentile is off by one part in 32 768 at most.
+Durations are integers of nanoseconds. Minimum, maximum, mean and deviation are exact; a percentile is off by one part
+in 32 768 at most.
 
 A bucket is a value's 15 highest bits (HdrHistogram's layout, http://hdrhistogram.org): each small value has a bucket.
+Memory is bounded for any number of values, at 4 MiB up to an hour. Buckets are counted in chunks of neighbours, so that
+it ceases to grow early: a dict of buckets would still grow after a million values.
 """
 
 import math
-from collections.abc import Iterable
+from array import array
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 SIGNIFICANT_BITS = 15  # kept of each value
+_HALF_BITS = SIGNIFICANT_BITS - 1  # each power of two from there on has that many buckets
+_CHUNK_BITS = 8
+_EMPTY_CHUNK = array("Q", bytes(8 << _CHUNK_BITS))
 PERCENTILES = (50.0, 75.0, 90.0, 95.0, 99.0, 99.9, 99.99)
 MIN_ABOVE = 10  # a percentile with fewer samples above it is not reported
 
@@ -46,7 +52,7 @@ class Histogram:
     """Counts of values in buckets, with running minimum, maximum and sums."""
 
     def __init__(self, values: Iterable[int] = ()) -> None:
-        self._counts: dict[int, int] = {}
+        self._chunks: dict[int, array[int]] = {}  # by the number of their first bucket, shifted
         self.count = self._total = self._squares = self._max = 0
         self._min: int | None = None
         for value in values:
@@ -56,8 +62,10 @@ class Histogram:
         """Add a value; a negative one counts as 0."""
         value = max(value, 0)
         shift = max(value.bit_length() - SIGNIFICANT_BITS, 0)
-        bucket = value >> shift << shift
-        self._counts[bucket] = self._counts.get(bucket, 0) + 1
+        bucket = (shift << _HALF_BITS) + (value >> shift)
+        if (chunk := self._chunks.get(bucket >> _CHUNK_BITS)) is None:
+            chunk = self._chunks[bucket >> _CHUNK_BITS] = _EMPTY_CHUNK[:]
+        chunk[bucket % len(chunk)] += 1
         self.count += 1
         self._total += value
         self._squares += value * value
@@ -72,7 +80,12 @@ class Histogram:
 
     def buckets(self) -> list[tuple[int, int]]:
         """Return the midpoint and the count of each bucket that is not empty, in ascending order."""
-        return [(_midpoint(bucket), count) for bucket, count in sorted(self._counts.items())]
+        return [*self._buckets()]
+
+    @property
+    def memory(self) -> int:
+        """The bytes that the counts take."""
+        return sum(chunk.itemsize * len(chunk) for chunk in self._chunks.values())
 
     def summary(self, *, missing: int = 0) -> Summary | None:
         """Summarise the distribution; None if there are no values."""
@@ -96,16 +109,22 @@ class Histogram:
     def percentiles(self, percents: Iterable[float], *, missing: int = 0) -> dict[float, int]:
         """Return the value at each percentile; `percents` must ascend. Those in the `missing` values have none."""
         found: dict[float, int] = {}
-        pairs, seen, bucket = iter(sorted(self._counts.items())), 0, 0
+        pairs, seen, midpoint = self._buckets(), 0, 0
         for percent in percents:
             rank = max(math.ceil((self.count + missing) * percent / 100 - 1e-9), 1)
             while seen < rank:
                 following = next(pairs, None)
                 if following is None:
                     return found
-                bucket, seen = following[0], seen + following[1]
-            found[percent] = min(max(_midpoint(bucket), self._min or 0), self._max)
+                midpoint, seen = following[0], seen + following[1]
+            found[percent] = min(max(midpoint, self._min or 0), self._max)
         return found
+
+    def _buckets(self) -> Iterator[tuple[int, int]]:
+        for first, chunk in sorted(self._chunks.items()):
+            for bucket, count in enumerate(chunk, first << _CHUNK_BITS):
+                if count:
+                    yield _midpoint(bucket), count
 
     def _with_missing(self, missing: int) -> dict[float, int | None]:
         percents = dict.fromkeys([50.0, *_reportable(self.count + missing)])
@@ -118,4 +137,5 @@ def _reportable(count: int) -> list[float]:
 
 
 def _midpoint(bucket: int) -> int:
-    return bucket + ((1 << max(bucket.bit_length() - SIGNIFICANT_BITS, 0)) >> 1)
+    shift = max((bucket >> _HALF_BITS) - 1, 0)
+    return ((bucket - (shift << _HALF_BITS)) << shift) + ((1 << shift) >> 1)
