@@ -1,7 +1,9 @@
+from math import inf
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from halloo._core.timers import Deadlines, LazyDeadlines, Timers
+from halloo._core.timers import MAX_WAIT, Deadlines, LazyDeadlines, Timers
 
 PARTY = ["wake", "dress", "dance"]
 
@@ -31,6 +33,14 @@ def test_the_timeout_ends_at_the_earliest_timer() -> None:
 def test_an_overdue_timer_makes_the_timeout_zero() -> None:
     timers, _ = filled(3)
     assert timers.timeout(now=5) == 0
+
+
+def test_a_timer_in_the_distant_future_has_a_timeout_that_poll_takes() -> None:
+    for when in (MAX_WAIT + 1, 1e300, inf):
+        timers, called = filled(when)
+        assert timers.timeout(now=0) == MAX_WAIT
+        due_values(timers, now=MAX_WAIT)
+        assert called == []
 
 
 def test_only_due_callbacks_are_called() -> None:

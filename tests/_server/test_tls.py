@@ -301,6 +301,14 @@ def test_a_stalled_handshake_is_closed_at_its_timeout_and_counted(make_stage: Ma
     assert ended(silent)
 
 
+def test_a_server_with_a_long_timeout_waits_beside_a_stalled_handshake(make_stage: MakeStage) -> None:
+    stage = make_stage(Limits(handshake_timeout=600 * 3600))
+    stage.connect()
+    stage.loop.wake()
+    stage.loop.turn(stage.loop.timers.timeout(stage.clock.now))
+    assert stage.snapshot.open == 1
+
+
 def test_a_stalled_handshake_delays_no_other_client(stage: Stage, client_context: ssl.SSLContext) -> None:
     for _ in range(20):
         stage.connect()

@@ -1,6 +1,6 @@
 """Keep timers and deadlines, earliest first. Pure: no I/O, no clock, no randomness.
 
-Times are numbers in any unit; the caller passes the current time.
+Times are seconds of any clock; the caller passes the current time.
 """
 
 import heapq
@@ -9,6 +9,9 @@ from itertools import count
 from typing import Generic, TypeVar
 
 Key = TypeVar("Key")
+
+MAX_WAIT = 86_400.0
+"""The longest single wait, in seconds: poll(2) and epoll_wait(2) count milliseconds in an int, which is 24 days."""
 
 
 class Timers:
@@ -22,8 +25,8 @@ class Timers:
         heapq.heappush(self._heap, (when, next(self._order), callback))
 
     def timeout(self, now: float) -> float | None:
-        """Return the time until the earliest callback: 0 if it is due, None if there is none."""
-        return max(self._heap[0][0] - now, 0) if self._heap else None
+        """Return how many seconds to wait for the earliest callback, at most MAX_WAIT; None if there is none."""
+        return min(max(self._heap[0][0] - now, 0), MAX_WAIT) if self._heap else None
 
     def pop_due(self, now: float) -> Iterator[Callable[[], None]]:
         """Remove and yield the callbacks due at `now`, in the order of their times."""

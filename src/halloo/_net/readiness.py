@@ -16,11 +16,11 @@ from math import isfinite
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
+from halloo._core.timers import MAX_WAIT
 from halloo._core.units import SECOND
 
-# The longest single wait. On Windows neither recv nor select notices Ctrl-C, but Python does between two calls;
-# elsewhere poll(2) counts milliseconds in an int, which is 24 days.
-STEP = 0.25 if os.name == "nt" else 86_400.0
+# The longest single wait. On Windows neither recv nor select notices Ctrl-C, but Python does between two calls.
+STEP = 0.25 if os.name == "nt" else MAX_WAIT
 
 
 class Awaited(NamedTuple):
@@ -142,7 +142,6 @@ def _ready(readers: Sequence[socket.socket], writers: Sequence[socket.socket], t
 
 AWAKE = 120_000  # nanoseconds before a planned time in which to poll instead of sleeping
 SELECT_BELOW = 1024  # select(2) takes lower descriptors only
-MAX_WAIT = 3600.0  # seconds; some systems cannot count much more
 
 
 def wait(

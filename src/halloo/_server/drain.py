@@ -60,12 +60,12 @@ class Drain:
         self._time_to_send = dict.fromkeys(connected, min(SENDING_TIME, seconds / 2))
 
     def run(self) -> None:
-        """Take turns until every connection is closed; cut off those that are not at the deadline."""
+        """Take turns until every connection is closed; close the others at the deadline."""
         loop = self._loop
         while loop.running and loop.table.open and loop.clock() < self._deadline:
             self.turn()
         for fd in loop.table.in_state(*states.CONNECTED):
-            self._cut_off(fd)
+            self._close(fd)
 
     def turn(self) -> None:
         loop = self._loop
@@ -98,15 +98,16 @@ class Drain:
         else:
             self._loop.closer.disconnect(fd, "drained")
 
-    def _cut_off(self, fd: int) -> None:
+    def _close(self, fd: int) -> None:
         loop = self._loop
         if loop.table.state[fd] == states.LINGERING:
             loop.closer.end_linger(fd)
             return
-        pending = len(loop.table.pending_writes.get(fd, b""))
-        loop.table.count("cut_off")
-        loop.table.counters[states.LOST] += pending + sum(queued_bytes(fd))
-        loop.close(fd, "cut_off")
+        lost = len(loop.table.pending_writes.get(fd, b"")) + sum(queued_bytes(fd))
+        reason = "cut_off" if lost else "drained"
+        loop.table.count(reason)
+        loop.table.counters[states.LOST] += lost
+        loop.close(fd, reason)
 
 
 class LastInput:
