@@ -3,6 +3,7 @@
 import errno
 import os
 import socket
+import ssl
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
@@ -10,13 +11,12 @@ import pytest
 
 from halloo._core.limits import Limits
 from halloo._net.binding import BACKLOG
-from halloo._server import acceptor
 from halloo._server.acceptor import MAX_ACCEPTS, RESOURCE_PAUSE, RETRY_INTERVAL, Endpoint, host_of
 from halloo._server.connections import ECHOING
 from halloo._server.handlers import RespondHandler
 from halloo._server.poller import Selector
 from halloo._server.tcp import Loop
-from tests.stepping import MAKERS, Clock, RecordingObserver, Stage, ended, reset
+from tests.stepping import MAKERS, POLL_TIMEOUT, Clock, RecordingObserver, Stage, ended, reset
 
 OTHER_HOST = "127.0.0.2"  # Linux: all of 127/8 is local
 
@@ -36,6 +36,7 @@ def make_stage(request: pytest.FixtureRequest, cleanup: ExitStack) -> Callable[.
 
 
 MakeStage = Callable[..., Stage]
+needs_epoll = pytest.mark.skipif(len(MAKERS) == 1, reason="needs epoll")
 
 
 def other_host() -> str:
@@ -178,6 +179,55 @@ def test_a_connection_aborted_before_accept_is_counted_and_skipped(make_stage: M
         assert stage.echo(client, b"hello") == b"hello"
 
 
+@pytest.mark.parametrize("name", ["ECONNRESET", "EPERM", "EPROTO", "ENETDOWN", "ETIMEDOUT", "ESOCKTNOSUPPORT"])
+def test_an_error_of_one_connection_delays_no_other(make_stage: MakeStage, cleanup: ExitStack, name: str) -> None:
+    listener = failing(cleanup, getattr(errno, name))
+    stage = make_stage()
+    stage.loop.acceptor.add([Endpoint(listener)])
+    with socket.create_connection(listener.getsockname()):
+        stage.until(lambda: stage.snapshot.accepted == 1)
+    assert sum(stage.snapshot.errors.values()) == 1
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["alone", "shared"])
+def test_a_tls_client_that_resets_while_it_is_accepted_delays_no_other(cleanup: ExitStack, shared: bool) -> None:
+    listener = cleanup.enter_context(ResettingListener())
+    listener.bind(("127.0.0.1", 0))
+    listener.listen()
+    listener.setblocking(False)
+    loop = Loop([Endpoint(listener, context=ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))], shared=shared)
+    cleanup.callback(loop.shutdown)
+    for _ in range(3):
+        client = socket.create_connection(listener.getsockname())
+        client.send(b"hello")
+        listener.reset = lambda client=client: reset(client)
+        loop.turn(POLL_TIMEOUT)
+        assert loop.acceptor.accepting
+        cleanup.enter_context(socket.create_connection(listener.getsockname()))
+        loop.turn(POLL_TIMEOUT)
+    assert (loop.snapshot().accepted, loop.snapshot().errors) == (3, {"SSLError": 3})
+
+
+@needs_epoll
+@pytest.mark.parametrize("name", ["EMFILE", "ENFILE"])
+def test_a_worker_without_resources_tries_again_though_none_of_its_connections_closes(
+    cleanup: ExitStack, name: str
+) -> None:
+    listener, clock = failing(cleanup, 0), Clock()
+    loop = Loop([Endpoint(listener)], shared=True, clock=clock)
+    cleanup.callback(loop.shutdown)
+    cleanup.enter_context(socket.create_connection(listener.getsockname()))
+    loop.turn(POLL_TIMEOUT)
+    listener.number = getattr(errno, name)
+    cleanup.enter_context(socket.create_connection(listener.getsockname()))
+    loop.turn(POLL_TIMEOUT)
+    assert not loop.acceptor.accepting
+    clock.now += RETRY_INTERVAL
+    for act in loop.timers.pop_due(clock.now):
+        act()
+    assert (loop.snapshot().accepted, loop.snapshot().errors) == (2, {name: 1})
+
+
 @pytest.mark.parametrize("name", ["EMFILE", "ENFILE", "ENOBUFS", "ENOMEM"])
 def test_without_resources_accepting_pauses(make_stage: MakeStage, cleanup: ExitStack, name: str) -> None:
     listener = failing(cleanup, getattr(errno, name))
@@ -250,9 +300,6 @@ def test_another_listener_may_be_added(make_stage: MakeStage, cleanup: ExitStack
 # Shared listeners.
 
 
-needs_epoll = pytest.mark.skipif(len(MAKERS) == 1, reason="needs epoll")
-
-
 @needs_epoll
 def test_two_loops_on_one_listener_both_accept(cleanup: ExitStack) -> None:
     listener = cleanup.enter_context(socket.create_server(("127.0.0.1", 0)))
@@ -290,10 +337,6 @@ def test_the_host_is_the_first_part_of_an_address_and_a_unix_socket_has_none() -
     assert [host_of(("127.0.0.1", 5)), host_of(("::1", 5, 0, 0)), host_of("/tmp/x")] == ["127.0.0.1", "::1", ""]  # noqa: S108 - no file
 
 
-def test_connection_errors_and_resource_errors_are_disjoint() -> None:
-    assert not acceptor.CONNECTION_ERRORS & acceptor.RESOURCE_ERRORS
-
-
 # Helpers.
 
 
@@ -318,7 +361,7 @@ class FullPoller(Selector):
 
 
 class FailingListener(socket.socket):
-    """A listening socket whose first accept(2) fails with the given error."""
+    """A listening socket whose next accept(2) fails with the given error."""
 
     number = 0
 
@@ -336,6 +379,27 @@ class EndlessListener(socket.socket):
         sock, client = socket.socketpair()
         client.close()
         return sock, ("127.0.0.1", 0)
+
+
+class ConnectedSocket(socket.socket):
+    """A connection that is still one when it is asked, and no longer when it is used."""
+
+    def getpeername(self) -> tuple[str, int]:
+        return "127.0.0.1", 0
+
+
+class ResettingListener(socket.socket):
+    """A listening socket whose client resets the connection once it is accepted, if `reset` is set."""
+
+    reset: Callable[[], None] | None = None
+
+    def accept(self) -> tuple[socket.socket, object]:
+        sock, peer = super().accept()
+        if self.reset:
+            self.reset()
+            self.reset = None
+            return ConnectedSocket(fileno=sock.detach()), peer
+        return sock, peer
 
 
 class ChattySocket(socket.socket):
@@ -362,7 +426,7 @@ class ChattyListener(socket.socket):
         return self.accepted[-1], peer
 
 
-def failing(cleanup: ExitStack, number: int) -> socket.socket:
+def failing(cleanup: ExitStack, number: int) -> FailingListener:
     listener = cleanup.enter_context(FailingListener())
     listener.number = number
     listener.bind(("127.0.0.1", 0))

@@ -343,6 +343,14 @@ def test_a_reset_before_accept_does_not_affect_other_clients(
     assert stage.loop.acceptor.accepting
 
 
+def test_an_invalid_record_after_the_handshake_is_counted_as_an_error_of_tls(
+    stage: Stage, client_context: ssl.SSLContext
+) -> None:
+    TlsClient(stage, client_context).do_handshake().sock.send(b"\x17\x03\x03\x00\x20" + bytes(32))
+    stage.until(lambda: stage.snapshot.open == 0)
+    assert stage.snapshot.errors == {"SSLError": 1}  # OpenSSL's number for it is that of EPERM
+
+
 # Client certificates.
 
 

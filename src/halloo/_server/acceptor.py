@@ -22,18 +22,12 @@ if TYPE_CHECKING:
     from halloo._server.timestamps import ProbeTimestamper
 
 MAX_ACCEPTS = 16  # connections accepted at one event, so that a burst does not delay the other descriptors
-RESOURCE_ERRORS = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}  # no descriptor or memory for a socket
+# No descriptor or memory for one more socket, or none to watch it (accept(2), epoll_ctl(2)).
+RESOURCE_ERRORS = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ENOSPC}
 RESOURCE_PAUSE = 0.1  # seconds until the next attempt, if no connection closes before
 REFUSED_READ = 256 * 1024  # bytes read from a refused client: all that the kernel queues before accept(2) by default
 RETRY_INTERVAL = 1.0  # seconds after which a worker tries a shared listener without a wake-up
-# Errors of the new connection, not of the listener (accept(2)).
-CONNECTION_ERRORS = {
-    getattr(errno, name, 0)
-    for name in (
-        *("ECONNABORTED", "EPROTO", "EPERM", "ENETDOWN", "ENOPROTOOPT", "EHOSTDOWN", "ENONET", "EHOSTUNREACH"),
-        *("EOPNOTSUPP", "ENETUNREACH", "ECONNRESET", "ETIMEDOUT"),
-    )
-}
+LISTENER_ERRORS = {errno.EBADF, errno.EINVAL, errno.ENOTSOCK}  # every other error is of the new connection (accept(2))
 EXCLUSIVE = 1 << 28  # EPOLLEXCLUSIVE: wake one of the workers that wait for a listener (epoll_ctl(2))
 
 
@@ -66,6 +60,8 @@ class Acceptor:
         self._shared = shared
         self._events = READ | (EXCLUSIVE if shared else 0)
         self.accepting = False
+        self._out_of_resources = False  # the only reason to pause that passes
+        self._retry_planned = False
         self.resume_accepting()
         if shared:
             self._retry()
@@ -84,7 +80,8 @@ class Acceptor:
                 self._loop.poller.watch(fd, self._events)
 
     def pause_accepting(self) -> None:
-        """Stop accepting; new clients wait in the kernel's queue."""
+        """Stop accepting, until `resume_accepting`; new clients wait in the kernel's queue."""
+        self._out_of_resources = False
         if self.accepting:
             self.accepting = False
             for fd in self._endpoints:
@@ -94,6 +91,7 @@ class Acceptor:
 
     def close(self) -> None:
         """Accept every client in the queue, at most BACKLOG at each listener, and then no more."""
+        self._resume_after_pause()
         for fd in self._endpoints if self.accepting else ():
             for _ in range(BACKLOG // MAX_ACCEPTS):
                 if not (self.accepting and self.accept(fd)):
@@ -114,10 +112,13 @@ class Acceptor:
                 more = False
                 break
             except OSError as error:
-                if self._out_of_resources(error):
-                    return False
-                continue
-            if (self.admission is None or self._admit(sock, peer)) and not self._add_connection(sock, peer, endpoint):
+                if error.errno in LISTENER_ERRORS:
+                    raise
+                self._count_error(error)
+            else:
+                if self.admission is None or self._admit(sock, peer):
+                    self._add_connection(sock, peer, endpoint)
+            if not self.accepting:
                 return False
         if self._shared:
             # Move to the end of the kernel's wait queue: otherwise the same worker would be woken each time.
@@ -125,25 +126,20 @@ class Acceptor:
             self._loop.poller.watch(fd, self._events)
         return more
 
-    def _out_of_resources(self, error: OSError) -> bool:
-        """Pause after an error that the next client would meet too, and return True; count one of this client alone."""
+    def _count_error(self, error: OSError) -> None:
+        """Count an error of a new connection; pause if the next one would meet it as well."""
+        self._loop.table.count(states.error_name(error))
         if error.errno in RESOURCE_ERRORS:
-            self._pause(error)
-            return True
-        if error.errno not in CONNECTION_ERRORS:
-            raise error
-        self._loop.table.count(errno.errorcode[error.errno or 0])
-        return False
+            self._pause()
 
     def connection_closed(self, fd: int) -> None:
         """Update admission, and accept again if paused: there may be resources now."""
         if self.admission:
             self.admission.leave(self._hosts[fd] if self._hosts else "")
-        if not self.accepting and self._endpoints and self._loop.running:
-            self.resume_accepting()
+        self._resume_after_pause()
 
-    def _add_connection(self, sock: socket.socket, peer: PeerName, endpoint: Endpoint) -> bool:
-        """Hand a client to the loop; return whether to accept further ones."""
+    def _add_connection(self, sock: socket.socket, peer: PeerName, endpoint: Endpoint) -> None:
+        """Hand a client to the loop."""
         sock.setblocking(False)
         fd = sock.fileno()
         if self.admission and self._loop.limits.max_per_host:  # before it is added, because it may close at once
@@ -156,12 +152,7 @@ class Acceptor:
             if self.admission:
                 self.admission.leave(host_of(peer))
             sock.close()
-            if isinstance(error, ConnectionError):  # closed before the TLS handshake
-                self._loop.table.count(errno.errorcode.get(error.errno or 0, "other"))
-            else:
-                self._pause(error)  # the poller cannot watch one more
-                return False
-        return True
+            self._count_error(error)
 
     def _admit(self, sock: socket.socket, peer: PeerName) -> bool:
         reason = self.admission.enter(host_of(peer)) if self.admission else None
@@ -177,20 +168,31 @@ class Acceptor:
             self._loop.observer.refused(peer, reason)
         return False
 
-    def _pause(self, error: OSError) -> None:
-        """Stop accepting until a connection closes or RESOURCE_PAUSE has passed; the listener would stay ready.
-
-        A worker waits for one of its own connections: a timer would take wake-ups meant for the others.
-        """
-        self._loop.table.count(errno.errorcode[error.errno or 0])
+    def _pause(self) -> None:
+        """Stop accepting until a connection closes or a time has passed: the listener would stay ready."""
         self.pause_accepting()
-        if not (self._shared and self._loop.table.open):
-            self._loop.timers.call_at(self._loop.clock() + RESOURCE_PAUSE, self.resume_accepting)
+        self._out_of_resources = True
+        if not (self._shared or self._retry_planned):
+            self._retry_planned = True
+            self._loop.timers.call_at(self._loop.clock() + RESOURCE_PAUSE, self._retry_after_pause)
+
+    def _retry_after_pause(self) -> None:
+        self._retry_planned = False
+        self._resume_after_pause()
+
+    def _resume_after_pause(self) -> None:
+        if self._out_of_resources:
+            self._out_of_resources = False
+            self.resume_accepting()
 
     def _retry(self) -> None:
-        """Try each listener once a second: its wake-up may have gone to a worker that could not accept."""
-        if self.accepting:
-            for fd in self._endpoints:
+        """Try each listener once a second: its wake-up may have gone to a worker that could not accept.
+
+        A worker that has paused tries as well, and pauses again before it could take a wake-up meant for another.
+        """
+        self._resume_after_pause()
+        for fd in self._endpoints:
+            if self.accepting:
                 self.accept(fd)
         self._loop.timers.call_at(self._loop.clock() + RETRY_INTERVAL, self._retry)
 

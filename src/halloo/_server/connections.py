@@ -4,6 +4,7 @@ No system calls here. A connection is its descriptor, the index into `state`. An
 an entry in `pending_writes` exists only while its client does not read.
 """
 
+import errno
 from array import array
 from collections.abc import MutableSequence, Sequence
 from dataclasses import dataclass, field
@@ -113,6 +114,12 @@ class Snapshot:
 def new_counters() -> "array[int]":
     """Make a row of counters, all 0."""
     return array("Q", bytes(8 * len(COUNTERS)))
+
+
+def error_name(error: OSError) -> str:
+    """Return the name to count an error by. An ssl.SSLError has a number of OpenSSL's as its errno."""
+    name = type(error).__name__
+    return name if name in COUNTER_INDEX else errno.errorcode.get(error.errno or 0, "other")
 
 
 class ConnectionTable:

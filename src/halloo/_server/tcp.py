@@ -13,7 +13,6 @@ own sending stops. When the client's FIN is read, everything received has been a
               [TLS_CLOSING ->] FREE                           when the server closes (closer.py)
 """
 
-import errno
 import os
 import socket
 import time
@@ -328,9 +327,7 @@ class Loop:
     def connection_failed(self, fd: int, error: OSError) -> None:
         if self.table.state[fd] == states.FREE:
             return
-        name = errno.errorcode.get(error.errno or 0, "")
-        if name not in states.COUNTER_INDEX:
-            name = type(error).__name__
+        name = states.error_name(error)
         self.table.count(name)
         self.close(fd, name)
 

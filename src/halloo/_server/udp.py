@@ -205,8 +205,7 @@ class DatagramEcho:
 
     def _count_error(self, error: OSError, datagrams: int) -> None:
         """Count an error of this datagram, or of an earlier one whose sender has closed (ICMP)."""
-        name = errno.errorcode.get(error.errno or 0, "other")
-        self._loop.table.count(name, datagrams)
+        self._loop.table.count(states.error_name(error), datagrams)
 
     def _refuse(self, endpoint: DatagramEndpoint, data: memoryview, segment: int, peer: IpPeer, reason: str) -> None:
         """Count the datagrams of a read that are not answered, and report the refusal unless one was just reported."""
