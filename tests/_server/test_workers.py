@@ -1,5 +1,6 @@
 """Several processes on one port, as the command runs them: `halloo serve --workers 2`; and killed processes."""
 
+import errno
 import os
 import re
 import signal
@@ -16,8 +17,12 @@ import psutil
 import pytest
 
 from halloo._core.probe import Probes, read_timestamp
-from halloo._server.workers import MAX_EARLY_EXITS
-from tests.programs import PYTHON, run, started
+from halloo._net.listener import listen
+from halloo._server.running import Service
+from halloo._server.workers import MAX_EARLY_EXITS, WorkerPool
+from halloo.errors import LocalError
+from tests.peers import unused_port
+from tests.programs import PYTHON, listening_port, run, started
 from tests.stepping import pattern, reset, unconnected
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork") or sys.platform == "win32", reason="needs fork")
@@ -264,6 +269,61 @@ def test_workers_that_repeatedly_exit_early_make_the_parent_give_up() -> None:
         _, errors = running.process.communicate()
         assert running.process.returncode == 2
         assert f"{MAX_EARLY_EXITS} workers in a row exited within 1 s; see the messages above" in errors.decode()
+
+
+REFUSED_FORKS = """
+import errno, os, itertools
+from halloo._net.listener import listen
+from halloo._server.running import Service
+from halloo._server.workers import WorkerPool
+
+calls = itertools.count()
+
+def fork():
+    if next(calls) in (2, 3, 4):
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+    return os.fork()
+
+with WorkerPool([listen("127.0.0.1:0")], Service(), 2, shared=True, fork=fork) as pool:
+    pool.run(10, ready=lambda: print(pool.addresses[0], flush=True))
+"""
+
+
+def test_a_worker_that_cannot_be_restarted_is_tried_again_and_the_others_serve_on() -> None:
+    with started(PYTHON, "-c", REFUSED_FORKS) as process, ExitStack() as cleanup:
+        running = RunningPool(process)
+        cleanup.callback(running.close)
+        victim, survivor = running.clients_by_worker().items()
+        os.kill(victim[0], signal.SIGKILL)
+        wait_until(lambda: len(running.workers() - {victim[0]}) == 2)
+        for client in survivor[1]:
+            assert_served(client)
+        code, errors = running.stop()
+        assert code == 0
+        assert errors.splitlines() == [
+            f"halloo: cannot restart a worker: Resource temporarily unavailable; trying again in {pause} s"
+            for pause in ("0.1", "0.2", "0.4")
+        ]
+
+
+def test_workers_that_cannot_be_started_end_the_server_with_an_error() -> None:
+    def refuse() -> int:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    with WorkerPool([listen("127.0.0.1:0")], Service(), 2, shared=True, fork=refuse) as pool:
+        with pytest.raises(LocalError, match="cannot start worker 1 of 2: Resource temporarily unavailable"):
+            pool.run()
+        assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == mask
+
+
+def test_workers_are_started_without_an_output() -> None:
+    """Python has no sys.stdout then; the command opens one, a program that calls `serve` need not."""
+    port = unused_port()
+    serving = f"import halloo; halloo.serve('127.0.0.1:{port}', workers=2)"
+    with started("sh", "-c", f'exec {PYTHON} -c "{serving}" >&-') as process:
+        assert listening_port(process) == port
+        wait_until(lambda: len(psutil.Process(process.pid).children()) == 2)
 
 
 # Stopping.

@@ -12,6 +12,7 @@ import socket
 import sys
 import traceback
 from collections.abc import Callable, MutableSequence, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Self, cast
 
@@ -23,13 +24,15 @@ from halloo._server.acceptor import Endpoint
 from halloo._server.connections import COUNTER_INDEX, COUNTERS, Snapshot, new_counters
 from halloo._server.drain import drain
 from halloo._server.handlers import Handler
+from halloo._server.log import LineWriter
 from halloo._server.running import Service, interruptible
 from halloo._server.tcp import Loop
 from halloo.errors import LocalError, Unsupported
 
 EARLY_EXIT = 1.0  # seconds: a worker that ran no longer exited early
 MAX_EARLY_EXITS = 5  # in a row, after which the parent gives up
-BACKOFF = 0.1  # seconds before the second restart in a row, doubled for each further one
+BACKOFF = 0.1  # seconds before the second attempt in a row to start a worker, doubled for each further one
+MAX_DOUBLINGS = 6  # of BACKOFF: 6.4 seconds
 KILL_GRACE = 1.0  # seconds beyond the drain time after which a worker is killed
 SLOT_SIZE = 8 * len(COUNTERS)
 
@@ -37,13 +40,22 @@ SLOT_SIZE = 8 * len(COUNTERS)
 class WorkerPool:
     """Worker processes that serve; it has the interface of a Server, without the thread."""
 
-    def __init__(self, listeners: Sequence[Listener], service: Service, workers: int, *, shared: bool) -> None:
+    def __init__(
+        self,
+        listeners: Sequence[Listener],
+        service: Service,
+        workers: int,
+        *,
+        shared: bool,
+        fork: Callable[[], int] | None = None,
+    ) -> None:
         """Take over the listeners: one for all workers, or one for each. No worker is forked before `run`.
 
-        `shared` means that the workers have the same listening stream sockets.
+        `shared` means that the workers have the same listening stream sockets; `fork` is os.fork.
         """
         if not hasattr(os, "fork"):
             raise Unsupported("this system cannot fork", "leave --workers out")
+        self._os_fork = fork or os.fork
         self._listeners = listeners
         self._service = service
         self._shared = shared
@@ -57,6 +69,7 @@ class WorkerPool:
         self._stops = 0
         self._drain = 0.0
         self._draining = False
+        self._write = LineWriter(2)
         self._parent_pipe_reader, self._parent_pipe_writer = os.pipe()
         self.loop = Loop([])
         self._published: list[Listener] = []  # the workers must not keep them open
@@ -70,7 +83,8 @@ class WorkerPool:
     def run(self, drain: float = 0, *, ready: Callable[[], object] | None = None) -> None:
         """Serve until SIGINT or SIGTERM, then drain within `drain` seconds; a second signal ends the workers at once.
 
-        `ready` is called as soon as all of them run. Raises LocalError if workers repeatedly exit early.
+        `ready` is called as soon as all of them run. Raises LocalError if they cannot be started, or repeatedly exit
+        early.
         """
         self._drain = drain
         self.loop.on_wakeup = self._reap
@@ -78,8 +92,7 @@ class WorkerPool:
             interruptible(self.loop, self._stop, signals=STOPPING),
             interruptible(self.loop, self.loop.wake, signals=(signal.SIGCHLD,)),
         ):
-            for slot in self._slots:
-                self._fork(slot)
+            self._start()
             if ready:
                 ready()
             self.loop.run()
@@ -126,19 +139,37 @@ class WorkerPool:
         row: memoryview[int] = self._memory[slot * len(COUNTERS) : (slot + 1) * len(COUNTERS)]
         return cast("MutableSequence[int]", row)  # it lacks append and insert, which are not used
 
+    def _start(self) -> None:
+        for slot in self._slots:
+            try:
+                self._fork(slot)
+            except OSError as error:
+                fact = f"cannot start worker {slot + 1} of {len(self._slots)}: {error.strerror}"
+                raise LocalError(fact, "stop other processes, raise ulimit -u, or use fewer workers") from error
+
+    def _start_again(self, slot: int, failures: int = 0) -> None:
+        """Start a worker; where the system refuses one more process, try again after growing pauses (fork(2))."""
+        try:
+            self._fork(slot)
+        except OSError as error:
+            pause = BACKOFF * 2 ** min(failures, MAX_DOUBLINGS)
+            self._write(f"halloo: cannot restart a worker: {error.strerror}; trying again in {pause:g} s")
+            self.loop.timers.call_at(self.loop.clock() + pause, lambda: self._start_again(slot, failures + 1))
+
     def _fork(self, slot: int) -> None:
         if self._stops:
             return
-        sys.stdout.flush()  # the worker would write unflushed output again
-        sys.stderr.flush()
+        _flush_output()  # otherwise the worker would write it again
         # Until the worker has its own signal handlers, a signal would run the parent's.
         signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
         self._started_at[slot] = self.loop.clock()
-        pid = os.fork()
-        if pid == 0:
-            self._run_worker(slot)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
-        self._pids[pid] = slot
+        try:
+            pid = self._os_fork()
+            if pid == 0:
+                self._run_worker(slot)
+            self._pids[pid] = slot
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
 
     def _stop(self) -> None:
         self._stops += 1
@@ -192,9 +223,9 @@ class WorkerPool:
             self._failure = LocalError(message, "see the messages above")
             self._stops = 2
         elif self._early_exits:
-            self.loop.timers.call_at(now + BACKOFF * 2**self._early_exits, lambda: self._fork(slot))
+            self.loop.timers.call_at(now + BACKOFF * 2**self._early_exits, lambda: self._start_again(slot))
         else:
-            self._fork(slot)
+            self._start_again(slot)
 
     # The worker.
 
@@ -222,6 +253,12 @@ class WorkerPool:
         except BaseException:  # noqa: BLE001 - reported by the exit code and the traceback
             traceback.print_exc()
         finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
+            _flush_output()
             os._exit(code)
+
+
+def _flush_output() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:  # the descriptor was closed when Python started
+            with suppress(OSError, ValueError):  # a pipe without a reader, or closed
+                stream.flush()
