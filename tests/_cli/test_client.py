@@ -2,6 +2,7 @@
 
 import socket
 import threading
+from collections.abc import Callable
 
 import pytest
 
@@ -33,17 +34,33 @@ def test_connect_reports_that_the_server_did_not_close() -> None:
     assert (result.returncode, result.stdout, result.stderr.decode()) == (0, b"Hello world", expected)
 
 
-def test_connect_counts_lost_datagrams() -> None:
+def test_a_lost_datagram_is_a_failure_and_counted() -> None:
     with datagram_peer(lambda datagram: [datagram] if b"o" in datagram else []) as port:
         result = run(*HALLOO, "connect", f"udp://127.0.0.1:{port}", "-W", "50ms", input=b"one\ntwo\nthree\n")
     expected = "halloo: 1 of 3 datagrams did not come back (33.3 %)\n"
-    assert (result.returncode, result.stdout, result.stderr.decode()) == (0, b"one\ntwo\n", expected)
+    assert (result.returncode, result.stdout, result.stderr.decode()) == (1, b"one\ntwo\n", expected)
 
 
 @pytest.mark.parametrize(
-    ("echoed", "expected", "code"), [("one", "1 of 2 datagrams", 0), ("none", "2 of 2 datagrams", 1)]
+    ("answers", "code"),
+    [
+        (lambda datagram: [datagram.upper()], 0),
+        (lambda datagram: [datagram, b"more"], 0),
+        (lambda datagram: [datagram[:2]], 1),
+    ],
+    ids=["other bytes", "surplus", "shorter"],
 )
-def test_an_interactive_session_counts_lost_datagrams(echoed: str, expected: str, code: int) -> None:
+def test_over_udp_only_fewer_bytes_than_were_sent_are_a_failure(
+    answers: Callable[[bytes], list[bytes]], code: int
+) -> None:
+    with datagram_peer(answers) as port:
+        result = run(*HALLOO, "connect", f"udp://127.0.0.1:{port}", input=b"one\ntwo\n")
+    message = f"halloo: 127.0.0.1:{port} sent back 4 of 8 bytes; look at the server's own messages\n" if code else ""
+    assert (result.returncode, result.stderr.decode()) == (code, message)
+
+
+@pytest.mark.parametrize(("echoed", "expected"), [("one", "1 of 2 datagrams"), ("none", "2 of 2 datagrams")])
+def test_an_interactive_session_counts_lost_datagrams(echoed: str, expected: str) -> None:
     with (
         datagram_peer(lambda line: [line] if line.decode() == f"{echoed}\n" else []) as port,
         Terminal(*HALLOO, "connect", f"udp://127.0.0.1:{port}", "-W", "50ms") as terminal,
@@ -52,4 +69,4 @@ def test_an_interactive_session_counts_lost_datagrams(echoed: str, expected: str
             terminal.read_until(b"Send:")
             terminal.type(line)
         assert f"\r\nhalloo: {expected} did not come back".encode() in terminal.read_to_end()
-        assert terminal.wait() == code
+        assert terminal.wait() == 1

@@ -19,8 +19,9 @@ from halloo._net.connector import dial
 from halloo._net.datagram_exchange import exchange_datagrams
 from halloo._net.datagrams import MAX_DATAGRAM, DatagramConnection
 from halloo._net.duplex import duplex
+from halloo._net.error_mapping import LOOK
 from halloo._net.readiness import deadline_ns
-from halloo.errors import UsageError
+from halloo.errors import IncompleteRead, UsageError
 
 TIMEOUT = 5.0  # seconds without progress while a reply is pending
 SLOW_ATTEMPT = 0.25  # seconds of an attempt to connect without success from which it is reported
@@ -55,7 +56,8 @@ def client(
     `interactive` chooses instead: True prompts in a notebook or an IDE too, with `input()`; False never prompts.
     `timeout` is the maximum number of seconds to connect, and then without progress while a reply is pending, where
     bytes beyond those sent are no progress; `deadline` is that of the whole call. `tls` is as for connect. Over
-    `udp://` each line is a datagram, or each `size` bytes of piped input, and the report counts lost datagrams.
+    `udp://` each line is a datagram, or each `size` bytes of piped input, and the report counts lost datagrams. Fewer
+    bytes than were sent are an error where the input is piped; other bytes, or more, are not.
     Raises UsageError, UnknownHost, Refused, Untrusted, Reset, TimedOut, IncompleteRead; received data is printed first.
     """
     arguments.whole("port", port, 0, 65535)
@@ -103,7 +105,10 @@ def _pipe_datagrams(
     datagrams = split_lines(standard_input(), MAX_DATAGRAM) if size is None else split_chunks(standard_input(), size)
     with Printer() as printer:
         result = exchange_datagrams(connection, datagrams, printer, timeout=timeout, until_ns=until_ns)
-    lost = max(result.sent - result.received, 0)
+    lost = result.sent - result.received
+    if not lost and result.received_bytes < result.sent_bytes:
+        fact = f"{connection.address.place} sent back {result.received_bytes} of {result.sent_bytes} bytes"
+        raise IncompleteRead(fact, LOOK, address=str(connection.address))
     return ConnectReport(connection.address, result.sent_bytes, result.received_bytes, True, result.sent, lost)
 
 
