@@ -61,7 +61,9 @@ def connect(
         print(f"halloo: {lost} of {sent} datagrams did not come back ({100 * lost / sent:.3g} %)", file=sys.stderr)
         return 1
     if not report.finished and report.sent_bytes:
-        print(f"halloo: all bytes came back, but {report.address.place} did not close the connection", file=sys.stderr)
+        more = ", and more" if report.received_bytes > report.sent_bytes else ""
+        fact = f"all bytes came back{more}, but {report.address.place} did not close the connection"
+        print(f"halloo: {fact}", file=sys.stderr)
     return 0
 
 
