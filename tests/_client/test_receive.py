@@ -5,6 +5,7 @@ import socket
 import struct
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
 
@@ -40,12 +41,69 @@ def test_a_long_message_is_received_whole() -> None:
     assert (receiver.returncode, identical) == (0, True)
 
 
-def test_a_client_may_send_nothing() -> None:
+def test_a_client_that_sends_nothing_does_not_count() -> None:
     with started(*RECEIVE, "127.0.0.1:0") as receiver:
-        with socket.create_connection(("127.0.0.1", listening_port(receiver))):
-            pass
-        output, _ = receiver.communicate(timeout=10)
-    assert (receiver.returncode, output) == (0, b"Received:  \n")
+        port = listening_port(receiver)
+        with socket.create_connection(("127.0.0.1", port)) as scanner:
+            place = "{}:{}".format(*scanner.getsockname())
+        with socket.create_connection(("127.0.0.1", port)):  # silent
+            assert run(*SEND, f"127.0.0.1:{port}", "Hello world").returncode == 0
+            output, errors = receiver.communicate(timeout=10)
+    assert (receiver.returncode, output) == (0, b"Received:  Hello world\n")
+    message = f"halloo: {place} closed the connection without sending anything; waiting for another client"
+    assert errors.decode().splitlines()[1:] == [message]
+
+
+def test_a_failed_handshake_does_not_count() -> None:
+    pytest.importorskip("trustme")
+    with started(*RECEIVE, "tls://127.0.0.1:0") as receiver:
+        port = listening_port(receiver)
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as scanner:
+            scanner.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            while scanner.recv(100):
+                pass
+        assert run(*SEND, f"tls://127.0.0.1:{port}", "Hello world", "--insecure").returncode == 0
+        output, errors = receiver.communicate(timeout=10)
+    assert (receiver.returncode, output) == (0, b"Received:  Hello world\n")
+    assert errors.splitlines()[-1].endswith(b" does not speak TLS; waiting for another client")
+
+
+@pytest.mark.parametrize(
+    ("sent", "output", "message"),
+    [
+        (b"", b"", "no client sent anything to {place} within 0.5 seconds; allow more with --timeout"),
+        (b"Hello", b"Received:  Hello\n", "sent nothing within 0.5 seconds"),
+    ],
+)
+def test_a_silent_client_is_an_error_after_the_timeout(sent: bytes, output: bytes, message: str) -> None:
+    with started(*RECEIVE, "127.0.0.1:0", "-W", "500ms") as receiver:
+        port = listening_port(receiver)
+        with socket.create_connection(("127.0.0.1", port)) as client:
+            client.sendall(sent)
+            shown, errors = receiver.communicate(timeout=10)
+    assert (receiver.returncode, shown) == (1, output)
+    assert message.format(place=f"127.0.0.1:{port}") in errors.decode().splitlines()[-1]
+
+
+def test_a_deadline_bounds_a_client_that_never_pauses() -> None:
+    discarding = ("sh", "-c", '"$@" > /dev/null', "sh")
+    with (
+        started(*discarding, *RECEIVE, "127.0.0.1:0", "-w", "2s") as receiver,
+        socket.create_connection(("127.0.0.1", listening_port(receiver))) as client,
+        ThreadPoolExecutor() as pool,
+    ):
+        flooding = pool.submit(flood, client)
+        _, errors = receiver.communicate(timeout=10)
+        flooding.result()
+    assert receiver.returncode == 1
+    assert errors.splitlines()[-1].endswith(b" did not end before the deadline; allow more with --deadline")
+
+
+def flood(client: socket.socket) -> None:
+    """Send until the other side closes."""
+    with suppress(ConnectionError):
+        while True:
+            client.sendall(bytes(65536))
 
 
 def test_data_before_a_reset_is_printed_before_the_error() -> None:
@@ -66,7 +124,7 @@ def test_data_before_a_reset_is_printed_before_the_error() -> None:
 def test_no_client_within_the_timeout_is_an_error() -> None:
     result = run(*RECEIVE, "127.0.0.1:0", "-W", "50ms")
     assert (result.returncode, result.stdout) == (1, b"")
-    assert result.stderr.splitlines()[-1].startswith(b"halloo: no client connected to 127.0.0.1:")
+    assert result.stderr.splitlines()[-1].startswith(b"halloo: no client sent anything to 127.0.0.1:")
 
 
 def test_control_characters_are_escaped_on_a_terminal() -> None:

@@ -110,23 +110,26 @@ def receive(
     /,
     *,
     timeout: Annotated[Timeout | None, Parameter(show_default=False)] = None,
+    deadline: Deadline = None,
     tls: ServerTlsFlags = DEFAULT_SERVER_TLS,
     families: Families = BOTH,
 ) -> int:
     """Accept one client, print what it sends, and exit.
 
-    Over udp:// that is one datagram.
+    A client that sends nothing does not count, and the next one is accepted. Over udp:// it is one datagram.
 
     Parameters
     ----------
     address
         Address to listen on, as for serve.
     timeout
-        Maximum time to wait for the client; no limit if omitted.
+        Maximum time to wait for the first byte of a client, and then for each further one; no limit if omitted.
+    deadline
+        Maximum time in all.
     """
     from halloo._client.receive import receive as run  # noqa: PLC0415 - as above
 
-    run(address, timeout=timeout, family=families.version, tls=tls)
+    run(address, timeout=timeout, deadline=deadline, family=families.version, tls=tls)
     return 0
 
 

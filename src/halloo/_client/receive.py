@@ -4,15 +4,22 @@ Uses a listener and the standard streams.
 """
 
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from halloo._client.streams import Printer
+from halloo._core import arguments
 from halloo._core.address import Address, AddressLike
 from halloo._core.arguments import Family
 from halloo._core.tls_options import ServerTLS
+from halloo._net import error_mapping
+from halloo._net.connection import Connection
 from halloo._net.datagrams import DatagramConnection
-from halloo._net.listener import listen
+from halloo._net.first_client import FirstClient, first_client
+from halloo._net.listener import Listener, listen
+from halloo._net.readiness import deadline_ns, seconds_until
 from halloo._server.log import print_fingerprint
+from halloo.errors import TimedOut
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,29 +34,63 @@ def receive(
     address: AddressLike,
     *,
     timeout: float | None = None,
+    deadline: float | None = None,
     family: Family | None = None,
     tls: ServerTLS | None = None,
 ) -> ReceiveReport:
-    """Accept one client, within `timeout` seconds or without limit, and print `Received: ` and everything it sends.
+    """Accept one client, and print `Received: ` and everything it sends; over `udp://` that is one datagram.
 
-    Over `udp://` that is one datagram.
+    A client that sends nothing does not count, nor does one whose TLS handshake fails: it is reported to standard
+    error, and the next one is accepted. `timeout` is the maximum number of seconds for a first byte, and then without
+    one; `deadline` is that of the whole call.
     The listening address is printed to standard error, so that standard output contains only received data.
     `tls` is for `tls://`; without a certificate one is made, and its fingerprint printed to standard error.
-    Raises AddressInUse, NotPermitted, TimedOut, Untrusted, Reset, IncompleteRead; received data is printed first.
+    Raises AddressInUse, NotPermitted, TimedOut, Reset, IncompleteRead; received data is printed first.
     """
+    arguments.seconds("timeout", timeout)
+    arguments.seconds("deadline", deadline)
+    until_ns = deadline_ns(deadline)
     with listen(address, family=family, tls=tls) as listener:
         print_fingerprint(listener)
         for bound in listener.addresses:
             print(f"listening on {bound}", file=sys.stderr, flush=True)
-        with listener.accept_any(timeout=timeout) as connection:
+        connection, data = _first_client(listener, timeout, deadline)
+        with connection:
+            connection.timeout = timeout
             print("Received:  ", end="", flush=True)
             received = 0
             try:
                 with Printer() as printer:
-                    for chunk in [connection.receive()] if isinstance(connection, DatagramConnection) else connection:
+                    for chunk in _chunks(connection, data, until_ns):
                         printer(chunk)
                         received += len(chunk)
             finally:
                 if not sys.stdout.isatty():
                     print(flush=True)
             return ReceiveReport(connection.address, received)
+
+
+def _first_client(listener: Listener, timeout: float | None, deadline: float | None) -> FirstClient:
+    shortest = min((seconds for seconds in (timeout, deadline) if seconds is not None), default=None)
+    if found := first_client(listener, until_ns=deadline_ns(shortest), on_drop=_report_dropped):
+        return found
+    none = "datagram arrived at" if listener.address.scheme == "udp" else "client sent anything to"
+    argument = "timeout=" if shortest == timeout else "deadline="
+    fact = f"no {none} {listener.address.place} within {shortest:g} seconds"
+    raise TimedOut(fact, f"allow more with {argument}", address=str(listener.address))
+
+
+def _report_dropped(fact: str) -> None:
+    print(f"halloo: {fact}; waiting for another client", file=sys.stderr, flush=True)
+
+
+def _chunks(connection: Connection | DatagramConnection, first: bytes, until_ns: int | None) -> Iterator[bytes]:
+    data = first
+    while data:
+        yield data
+        if isinstance(connection, DatagramConnection):
+            return
+        left = seconds_until(until_ns)
+        if left == 0:
+            raise error_mapping.overdue(connection.address, "did not end")
+        data = connection.receive(deadline=left)

@@ -18,7 +18,7 @@ from halloo._core.tls_options import ServerTLS, is_given
 from halloo._net import binding, bpf, unix
 from halloo._net.connection import INTERNET, Connection
 from halloo._net.datagrams import DatagramConnection, DatagramListener, dropped
-from halloo._net.readiness import Interrupt
+from halloo._net.readiness import Interrupt, Steps, deadline_ns, run_steps, seconds_until
 from halloo.errors import ConnectionClosed, TimedOut, UsageError
 
 if TYPE_CHECKING:  # ssl is slow to import, and only tls:// needs it
@@ -126,34 +126,41 @@ class Listener:
 
     def _accept(self, sockets: Sequence[socket.socket], timeout: float | None) -> Connection | DatagramConnection:
         arguments.seconds("timeout", timeout)
+        until_ns = deadline_ns(timeout)
         while True:
             ready = [sock for sock in sockets if sock in self._datagrams and self._datagrams[sock].datagrams]
-            ready = ready or self._interrupt.wait(sockets, [], timeout)
+            ready = ready or self._interrupt.wait(sockets, [], seconds_until(until_ns))
             if self._interrupt.requested:
                 raise ConnectionClosed(f"the listener on {self.address.place} is closed", "listen again")
             if not ready:
                 none = "datagram arrived at" if self._datagrams.keys() >= set(sockets) else "client connected to"
                 raise TimedOut(f"no {none} {self.address.place} within {timeout:g} seconds", "allow more with timeout=")
             for listening in ready:
-                if listening in self._datagrams:
-                    if sender := self._datagrams[listening].accept():
-                        return sender
-                    continue  # the datagram was damaged (its checksum)
-                try:
-                    sock, peer = listening.accept()
-                except (BlockingIOError, ConnectionError):
-                    continue  # the client gave up before it was accepted
-                return self._accepted(self.addresses[self.sockets.index(listening)], sock, peer, timeout)
+                handshake_ns = deadline_ns(HANDSHAKE if timeout is None else timeout)
+                if accepted := run_steps(self.accepting(listening, handshake_ns)):
+                    return accepted
 
-    def _accepted(
-        self, address: Address, sock: socket.socket, peer: tuple[str, int], timeout: float | None
-    ) -> Connection:
+    def accepting(
+        self, listening: socket.socket, until_ns: int | None
+    ) -> Steps[Connection | DatagramConnection | None]:
+        """Accept what waits at one of the sockets, in steps, and do its handshake until a time.
+
+        The result is None if nothing waits: the client gave up before, or the datagram was damaged (its checksum).
+        Raises as `accept`.
+        """
+        if listening in self._datagrams:
+            return self._datagrams[listening].accept()
+        try:
+            sock, peer = listening.accept()
+        except (BlockingIOError, ConnectionError):
+            return None
+        address = self.addresses[self.sockets.index(listening)]
         if address.path is not None:
             return Connection(sock, address)
         client = Address(address.scheme, *peer[:2])
         if address.scheme == "tls":
             sock.setblocking(False)
-            sock = self.tls_server.shake(sock, client, HANDSHAKE if timeout is None else timeout)
+            sock = yield from self.tls_server.shaking(sock, client, until_ns)
         return Connection(sock, client)
 
     def close(self) -> None:

@@ -20,7 +20,7 @@ from halloo._core import arguments
 from halloo._core.address import Address
 from halloo._core.tls_options import ClientTLS, ServerTLS
 from halloo._net import error_mapping
-from halloo._net.readiness import Awaited, Steps, deadline_ns, run_steps
+from halloo._net.readiness import Awaited, Steps
 from halloo._net.tls_errors import Untrusted
 from halloo.errors import LocalError, MissingFile, Unsupported, UsageError
 
@@ -229,13 +229,13 @@ class TlsServer:
         start, end = pem.index(ssl.PEM_HEADER), pem.index(ssl.PEM_FOOTER) + len(ssl.PEM_FOOTER)
         self.fingerprint = fingerprint(ssl.PEM_cert_to_DER_cert(pem[start:end]))
 
-    def shake(self, sock: socket.socket, peer: Address, timeout: float | None) -> socket.socket:
+    def shaking(self, sock: socket.socket, peer: Address, until_ns: int | None) -> Steps[socket.socket]:
         """Return the socket, encrypted; it is closed on failure. Raises Untrusted, TlsError, TimedOut, Reset."""
         try:
-            steps = securing(sock, self.context, until_ns=deadline_ns(timeout))
-            return cast("socket.socket", run_steps(steps))  # as above
+            stream = yield from securing(sock, self.context, until_ns=until_ns)
         except OSError as error:
             raise error_mapping.shaking(peer, error, trust="give client_ca=") from error
+        return cast("socket.socket", stream)  # as above
 
     def client_context(self) -> ssl.SSLContext:
         """Make a context for clients that trusts this server's certificate and no other. Raises UsageError."""

@@ -1,0 +1,88 @@
+import socket
+import struct
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from halloo._net.connector import connect, connect_udp
+from halloo._net.first_client import first_client
+from halloo._net.listener import Listener, listen
+from halloo._net.readiness import deadline_ns
+
+TIMEOUT = 10.0  # seconds, longer than any passing test takes
+SHORT_TIMEOUT = 0.05  # seconds to wait for clients that stay silent
+
+
+@pytest.fixture
+def listener() -> Iterator[Listener]:
+    with listen("127.0.0.1:0") as listener:
+        yield listener
+
+
+def first(listener: Listener, timeout: float = TIMEOUT, **options: int) -> tuple[bytes | None, list[str]]:
+    """Return the first bytes of the first client, and why others were dropped."""
+    dropped: list[str] = []
+    found = first_client(listener, until_ns=deadline_ns(timeout), on_drop=dropped.append, **options)
+    if not found:
+        return None, dropped
+    with found.connection:
+        return found.data, dropped
+
+
+def test_a_client_that_closes_without_a_byte_does_not_count(listener: Listener) -> None:
+    with connect(listener.address) as scanner:
+        place = scanner.local_address.place
+    with connect(listener.address) as client:
+        client.send(b"hello")
+        assert first(listener) == (b"hello", [f"{place} closed the connection without sending anything"])
+
+
+def test_a_reset_does_not_count(listener: Listener) -> None:
+    with connect(listener.address) as scanner, connect(listener.address) as client:
+        client.send(b"hello")
+        scanner.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        place = scanner.local_address.place
+        scanner.close()
+        assert first(listener) == (b"hello", [f"{place} ended the connection with a reset"])
+
+
+def test_a_silent_client_does_not_hold_up_the_next(listener: Listener) -> None:
+    with connect(listener.address), connect(listener.address) as client:
+        client.send(b"hello")
+        assert first(listener) == (b"hello", [])
+
+
+def test_no_more_silent_clients_than_the_limit_are_held(listener: Listener) -> None:
+    with ExitStack() as cleanup:
+        silent = [cleanup.enter_context(connect(listener.address)) for _ in range(3)]
+        reason = "more than 2 clients have sent nothing; the oldest is dropped"
+        assert first(listener, SHORT_TIMEOUT, max_silent=2) == (None, [reason])
+        for client in silent:
+            client.receive(timeout=TIMEOUT)  # all are closed afterwards
+
+
+def test_nothing_is_returned_when_the_time_is_over(listener: Listener) -> None:
+    with connect(listener.address):
+        assert first(listener, SHORT_TIMEOUT) == (None, [])
+
+
+@pytest.mark.parametrize("data", [b"hello", b""])
+def test_a_datagram_counts_even_an_empty_one(data: bytes) -> None:
+    with listen("udp://127.0.0.1:0") as listener, connect_udp(listener.address) as client:
+        client.send(data)
+        assert first(listener) == (data, [])
+
+
+def test_a_failed_handshake_and_one_that_never_ends_hold_up_no_client() -> None:
+    pytest.importorskip("trustme")
+    with (
+        listen("tls://127.0.0.1:0") as listener,
+        socket.create_connection((listener.address.host, listener.address.port)),
+        socket.create_connection((listener.address.host, listener.address.port)) as plain,
+    ):
+        plain.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        dropped: list[str] = []
+        found = first_client(listener, until_ns=deadline_ns(SHORT_TIMEOUT), on_drop=dropped.append)
+        name = "{}:{}".format(*plain.getsockname())
+        assert (found, dropped) == (None, [f"{name} does not speak TLS"])
