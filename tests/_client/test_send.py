@@ -3,6 +3,7 @@
 import hashlib
 import os
 import socket
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -55,6 +56,13 @@ def test_a_message_of_any_size_is_echoed(echo: str) -> None:
 def test_an_empty_message_is_sent(echo: str) -> None:
     result = run(*SEND, echo, "", "--reply")
     assert (result.returncode, result.stdout, result.stderr) == (0, b"", b"")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other terminals keep another number of bytes")
+def test_a_typed_line_that_the_terminal_may_have_cut_is_reported(echo: str) -> None:
+    with Terminal(*SEND, echo) as terminal:
+        terminal.type("x" * 5000 + "\n\x04")
+        assert b"halloo: the terminal passes on 4095 bytes of a line, and may have cut" in terminal.read_to_end()
 
 
 def test_an_empty_input_is_reported(echo: str) -> None:

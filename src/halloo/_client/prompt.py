@@ -7,11 +7,11 @@ import os
 import sys
 from contextlib import suppress
 
+from halloo._client.streams import report_cut
 from halloo._net.connection import CHUNK
 from halloo._net.readiness import wait
 
 PROMPT = "Send:"
-MAX_LINE = 4095  # bytes of a line, without its newline, that a terminal of Linux keeps (termios(3), canonical mode)
 PASTE_PAUSE, PASTE_PAUSES = 0.05, 20  # seconds without input that end a paste, and how often to wait for them
 
 
@@ -59,9 +59,7 @@ class TerminalLines:
         """Return the next line without its newline; nothing for a blank one and at the end of input."""
         line, newline, self._unread = self._unread.partition(b"\n")
         self._prompted = not newline  # which the terminal has echoed
-        if len(line) == MAX_LINE:
-            fact = f"the terminal passes on {MAX_LINE} bytes of a line, and may have cut this one"
-            print(f"halloo: {fact}; send longer lines from a file: halloo connect HOST < FILE", file=sys.stderr)
+        report_cut(line)
         return line
 
     def close(self) -> None:

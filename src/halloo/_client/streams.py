@@ -11,12 +11,24 @@ from typing import Self
 from halloo._core.escape import EscapingDecoder, quoted
 from halloo._net.connection import CHUNK
 
+MAX_LINE = 4095  # bytes of a line, without its newline, that a terminal of Linux keeps (termios(3), canonical mode)
+
 
 def standard_input() -> Iterator[bytes]:
     """Yield chunks of standard input, unbuffered: a thread blocked in a buffered read would hold the buffer's lock."""
     fd = sys.stdin.fileno()
+    terminal = os.isatty(fd)
     while data := os.read(fd, CHUNK):
+        if terminal:  # which passes on one line at a time
+            report_cut(data.removesuffix(b"\n"))
         yield data
+
+
+def report_cut(line: bytes) -> None:
+    """Say that a terminal may have cut a line, if this one is as long as a line can be."""
+    if len(line) == MAX_LINE:
+        fact = f"the terminal passes on {MAX_LINE} bytes of a line, and may have cut this one"
+        print(f"halloo: {fact}; send longer lines from a file: halloo connect HOST < FILE", file=sys.stderr, flush=True)
 
 
 def report_no_input() -> None:
