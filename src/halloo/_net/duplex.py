@@ -107,10 +107,10 @@ def duplex(
             if sender.error and not isinstance(sender.error, HallooError):
                 raise sender.error
             owed = 0 if linger is not None else sender.sent - received
-            left = min(_time_left(sender, owed, moved, timeout, linger), until - time.monotonic())
+            left = _time_left(sender, owed, moved, timeout, linger=linger, until=until)
             if left <= 0:
                 if owed > 0 or not sender.finished:
-                    raise _no_progress(connection, sender, received, timeout, over=time.monotonic() >= until)
+                    raise sender.error or _no_progress(connection, sender, received, timeout, until=until)
                 return DuplexResult(sender.sent, received, finished=False)
             if chunk is _NOTHING:
                 until_readable([connection.socket, *sender.woken()], left)
@@ -139,19 +139,23 @@ def _receive_now(connection: Connection, sender: _Sender, received: int, *, owin
         raise
 
 
-def _time_left(sender: _Sender, owed: int, moved: float, timeout: float, linger: float | None) -> float:
-    """Return for how many more seconds to wait for a byte; for ever while nothing is owed and more may be sent."""
+def _time_left(
+    sender: _Sender, owed: int, moved: float, timeout: float, *, linger: float | None, until: float
+) -> float:
+    """Return for how many more seconds to wait for a byte; while none is owed, until the end of all."""
     now = time.monotonic()
     if sender.finished and linger is not None:
-        return linger - (now - sender.moved)
+        return min(linger - (now - sender.moved), until - now)
     if owed > 0 or sender.blocked or sender.finished or sender.error:
-        return timeout - (now - max(moved, sender.moved))
-    return math.inf
+        return min(timeout - (now - max(moved, sender.moved)), until - now)
+    return until - now
 
 
-def _no_progress(connection: Connection, sender: _Sender, received: int, timeout: float, *, over: bool) -> HallooError:
+def _no_progress(
+    connection: Connection, sender: _Sender, received: int, timeout: float, *, until: float
+) -> HallooError:
     place, sent = connection.address.place, sender.sent
-    if over:
+    if time.monotonic() >= until:
         return error_mapping.overdue(connection.address, f"sent back {received} of {sent} bytes")
     if received >= sent:
         fact = f"{place} took {sent} bytes, then no more for {timeout:g} seconds"
