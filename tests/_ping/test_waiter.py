@@ -8,9 +8,9 @@ from halloo._core.probe import Probes
 from halloo._core.units import SECOND
 from halloo._net.readiness import AWAKE
 from halloo._net.signals import StopRequest
+from halloo._ping.clocks import read_clocks
 from halloo._ping.connector import Connector
 from halloo._ping.flow import ConnectOptions, Flow, ProbeConnection
-from halloo._ping.round_trip import read_clocks
 from halloo._ping.report import TargetReport
 from halloo._ping.round_trip import Instant
 from halloo._ping.tracker import ProbeTracker

@@ -56,7 +56,7 @@ def _first_data(accepting: Steps[Connection | DatagramConnection | None]) -> Ste
             try:
                 data = connection.receive(timeout=0)
             except TimedOut:
-                yield Awaited(connection.socket, writing=False)
+                yield Awaited([connection.socket], writing=False)
                 continue
             if not data and isinstance(connection, Connection):
                 _end_before_the_first_byte(connection)
@@ -84,14 +84,14 @@ class _SilentClients:
         reading, writing = [*listening], list[int]()
         waits = [math.inf if seconds is None else seconds]
         for awaited in self._awaited.values():
-            (writing if awaited.writing else reading).append(awaited.socket.fileno())
+            (writing if awaited.writing else reading).extend(sock.fileno() for sock in awaited.sockets)
             if (left := seconds_until(awaited.until_ns)) is not None:
                 waits.append(left)
         return wait(reading, writing, min(waits))
 
     def advance(self, ready: set[int]) -> FirstClient | None:
         for steps, awaited in [*self._awaited.items()]:
-            is_ready = awaited.socket.fileno() in ready
+            is_ready = any(sock.fileno() in ready for sock in awaited.sockets)
             if (is_ready or seconds_until(awaited.until_ns) == 0) and (found := self._step(steps, is_ready)):
                 return found
         return None

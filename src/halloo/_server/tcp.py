@@ -325,11 +325,10 @@ class Loop:
         return before
 
     def connection_failed(self, fd: int, error: OSError) -> None:
-        if self.table.state[fd] == states.FREE:
-            return
-        name = states.error_name(error)
-        self.table.count(name)
-        self.close(fd, name)
+        if self.table.state[fd] != states.FREE:
+            name = states.error_name(error)
+            self.table.count(name)
+            self.close(fd, name)
 
     def close(self, fd: int, reason: str = "") -> None:
         """Close a connection; the reason is for the log, empty if the client closed."""
