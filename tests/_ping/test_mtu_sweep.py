@@ -105,3 +105,15 @@ def test_a_stop_request_ends_the_search_with_the_result_so_far() -> None:
     with Server("udp://127.0.0.1:0") as server:
         target, events = sweep(str(server.address), on_event=stop, timeout=5)
     assert (target.largest_bytes, target.sent, len(events)) == (MIN_SIZE, 1, 1)
+
+
+def test_a_late_reply_to_an_earlier_try_is_unmatched() -> None:
+    delayed: list[bytes] = []
+
+    def respond(datagram: bytes) -> Iterable[bytes]:
+        delayed.append(datagram)
+        return [] if len(delayed) == 1 else [*delayed[:1], datagram] if len(delayed) == 2 else [datagram]
+
+    with datagram_peer(respond) as port:
+        target, _ = sweep(f"udp://127.0.0.1:{port}")
+    assert (target.unmatched, target.stray, target.largest_bytes) == (1, 0, MAX_DATAGRAM)

@@ -176,7 +176,7 @@ LINES = [
     "128 bytes from host:1: seq=5 time=5.20s late: after the timeout",
     "128 bytes from host:1: seq=3 time=84.1us duplicate",
     "128 bytes from host:1: seq=6 time=84.1us corrupt from byte 45 on",
-    "17 bytes from host:1: stray: matches no probe of this run",
+    "17 bytes from host:1: stray: is no reply to a probe",
     f"host:1: seq=7 {REFUSAL}",
     f"host:1: seq=8 {REFUSAL}",
     "host:1: \\x1b[31m\\x00\\x07 \\u202e [red]",

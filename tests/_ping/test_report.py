@@ -84,7 +84,7 @@ FULL = target(
     [
         ([target()], (), 0),
         ([target(received=1, lost=9)], (), 0),
-        ([target(duplicate=3, reordered=2, late=1)], (), 0),
+        ([target(duplicate=3, reordered=2, late=1, unmatched=4)], (), 0),
         ([target(received=0, lost=10)], (), 1),
         ([target(), target(received=0)], (), 1),
         ([target(corrupt=1)], (), 1),

@@ -479,7 +479,7 @@ def test_stray_data_hides_no_reply() -> None:
     assert (target.received, target.corrupt, target.duplicate, target.stray) == (3, 0, 0, 12)
 
 
-def test_probes_of_another_run_are_stray() -> None:
+def test_replies_to_another_run_are_unmatched_and_no_fault_of_the_bytes() -> None:
     datagrams: list[bytes] = []
 
     def respond(datagram: bytes) -> Iterable[bytes]:
@@ -488,8 +488,10 @@ def test_probes_of_another_run_are_stray() -> None:
 
     with datagram_peer(respond) as port:
         assert only(ping(f"udp://127.0.0.1:{port}", count=1, interval=0)).received == 1
-        target = only(ping(f"udp://127.0.0.1:{port}", count=2, interval=0.01))
-    assert (target.received, target.corrupt, target.lost, target.stray) == (1, 0, 1, 2)
+        report = ping(f"udp://127.0.0.1:{port}", count=2, interval=0.01)
+    target = only(report)
+    assert (target.received, target.corrupt, target.lost, target.unmatched, target.stray) == (1, 0, 1, 2, 0)
+    assert report.exit_code == 0
 
 
 def test_a_closed_connection_is_an_outage_and_reopened() -> None:

@@ -235,16 +235,21 @@ def test_a_corrupt_reply_has_no_round_trip_and_counts_as_missing() -> None:
     assert (summary.count, summary.missing) == (2, 1)
 
 
-def test_before_the_first_probe_everything_is_stray() -> None:
+def test_before_the_first_probe_nothing_matches() -> None:
     tracker = new_tracker()
-    assert tracker.receive(Probes(RUN, SIZE).encode(0, WALL), at(1), None).outcome == "stray"
+    assert tracker.receive(Probes(RUN, SIZE).encode(0, WALL), at(1), None).outcome == "unmatched"
+    assert tracker.receive(b"hello", at(1), None).outcome == "stray"
 
 
-def test_a_probe_of_another_run_is_stray() -> None:
+@pytest.mark.parametrize("timestamp", [False, True])
+def test_a_reply_to_another_run_is_unmatched_but_a_damaged_one_is_stray(*, timestamp: bool) -> None:
     tracker = new_tracker()
     send(tracker)
-    event = tracker.receive(Probes(RUN + 1, SIZE).encode(0, 7), at(1), None)
-    assert (event.outcome, event.number) == ("stray", None)
+    reply = Probes(RUN + 1, SIZE).encode(0, 7)
+    reply = write_timestamp(reply, ServerTimestamp(1, 2, 3, 4, 5)) if timestamp else reply
+    events = [tracker.receive(data, at(1), None) for data in (reply, reply[:-2] + b"x\n", reply + b"x")]
+    assert outcomes(events) == [("unmatched", None), ("stray", None), ("stray", None)]
+    assert (tracker.report().unmatched, tracker.report().stray) == (1, 2)
 
 
 @pytest.mark.parametrize(
@@ -263,12 +268,12 @@ def test_only_the_head_and_tail_of_a_large_probe_are_compared() -> None:
     assert wrong_share(probe, probe[:5]) == 1
 
 
-def test_an_unsent_number_is_stray_if_nothing_is_pending() -> None:
+def test_an_unsent_number_is_unmatched_if_nothing_is_pending() -> None:
     tracker = new_tracker()
     (probe,) = send(tracker)
     tracker.receive(probe, at(1), None)
     event = tracker.receive(Probes(RUN, SIZE).encode(17, WALL), at(2), None)
-    assert (event.outcome, event.number) == ("stray", None)
+    assert (event.outcome, event.number) == ("unmatched", None)
 
 
 def test_duplicates_are_found_with_a_coarse_wall_clock() -> None:
@@ -278,12 +283,12 @@ def test_duplicates_are_found_with_a_coarse_wall_clock() -> None:
     assert outcomes(events) == [(outcome, number) for number in range(20) for outcome in ("reply", "duplicate")]
 
 
-def test_a_reply_to_an_evicted_probe_is_stray() -> None:
+def test_a_reply_to_an_evicted_probe_is_unmatched() -> None:
     tracker = new_tracker(size=37)
     first, *_ = (tracker.send(at(0))[1] for _ in range(MAX_TRACKED + 1))
     event = tracker.receive(first, at(1), None)
-    assert (event.outcome, event.number) == ("stray", None)
-    assert tracker.report().stray == 1
+    assert (event.outcome, event.number) == ("unmatched", None)
+    assert tracker.report().unmatched == 1
 
 
 @given(st.lists(st.binary(max_size=200) | st.sampled_from(range(6)), max_size=30))
@@ -294,7 +299,7 @@ def test_every_probe_and_every_reply_has_exactly_one_outcome(received: list[byte
     list(tracker.finish(at(6_000)))
     report = tracker.report()
     assert report.sent == report.received + report.late + report.lost == 6
-    assert len(events) == report.received + report.late + report.duplicate + report.stray
+    assert len(events) == report.received + report.late + report.duplicate + report.unmatched + report.stray
 
 
 # Losses and errors.
@@ -620,10 +625,10 @@ def test_every_number_equals_that_of_a_plain_reference(trace: list[list[int]], e
     list(tracker.finish(at(len(trace) * STEP + 4 * TIMEOUT)))
 
     first: dict[int, int] = {}
-    duplicate = reordered = stray = 0
+    duplicate = reordered = unmatched = 0
     for time, number, delay in sorted(arrivals):
         if number < min(time // STEP + 1, len(trace)) - WINDOW:
-            stray += 1
+            unmatched += 1
         elif number in first:
             duplicate += 1
         else:
@@ -641,7 +646,7 @@ def test_every_number_equals_that_of_a_plain_reference(trace: list[list[int]], e
         len(first) - len(timely),
         len(trace) - len(first),
     )
-    assert (report.duplicate, report.reordered, report.stray) == (duplicate, reordered, stray)
+    assert (report.duplicate, report.reordered, report.unmatched) == (duplicate, reordered, unmatched)
     assert (report.round_trip is None) == (not ordered)
     if summary := report.round_trip:
         assert summary.ipdv_ns == (round(sum(pairs) / len(pairs)) if pairs else None)

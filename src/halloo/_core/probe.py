@@ -152,6 +152,14 @@ def first_difference(sent: bytes, received: bytes) -> int | None:
     return next((offset for offset, (one, other) in pairs if one != other), min(len(sent), len(received)))
 
 
+def is_reply(data: bytes) -> bool:
+    """Whether data is a right reply to some probe of any run."""
+    if not (header := read_header(data)):
+        return False
+    probes = Probes(header.run, len(data), timestamps=header.mark != PLAIN)
+    return first_difference(probes.encode(header.number, header.sent_ns), data) is None
+
+
 def _is_intact(reply: bytes) -> bool:
     """Whether the checksum of a timestamp, whole or not, is right."""
     return reply[_CHECKSUM_BEGIN:TIMESTAMP_END] == _checksum(reply[:_CHECKSUM_BEGIN])

@@ -41,7 +41,7 @@ class Strip:
     def record(self, event: ProbeEvent) -> None:
         """Record the outcome of a probe; a later outcome of the same probe replaces it."""
         result = MARKS.get(event.outcome, event.round_trip_ns)
-        if event.number is None or result is None or event.outcome in ("duplicate", "stray"):
+        if event.number is None or result is None or event.outcome in ("duplicate", "unmatched", "stray"):
             return
         self._results[event.number] = result
         self._highest = max(self._highest, event.number)

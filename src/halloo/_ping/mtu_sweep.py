@@ -23,7 +23,7 @@ from halloo._ping.tracker import ProbeTracker
 from halloo.errors import UnknownHost
 
 TRIES = 3
-COUNTERS = ("sent", "received", "lost", "late", "duplicate", "reordered", "corrupt", "stray", "timed_out")
+COUNTERS = ("sent", "received", "lost", "late", "duplicate", "reordered", "corrupt", "unmatched", "stray", "timed_out")
 MIN_TRY_TIMEOUT, TIMEOUT_FACTOR = SECOND // 5, 4  # nanoseconds, and multiples of the slowest round trip so far
 
 
@@ -44,7 +44,7 @@ class MtuSweep:
     ) -> None:
         """Store the arguments without sending; `end_ns` is the steady-clock time at which to stop.
 
-        `random_run` returns a new run number for each try, so that a late reply does not match another try.
+        `random_run` returns a new run number for each try, so that a late reply to another try counts as unmatched.
         """
         self._connection = connection
         self._target = target

@@ -22,7 +22,7 @@ from halloo.errors import HallooError, UnknownHost, UsageError
 # After the last datagram: nanoseconds, and multiples of the slowest round trip, to wait for replies.
 MIN_STRAGGLER_WAIT, STRAGGLER_FACTOR = 50_000_000, 3
 ERROR_PAUSE = 100_000_000  # nanoseconds until the next probe if each follows the last reply
-MAX_SURPLUS = 32  # stray and duplicate replies of a connection in one turn, so that a flood cannot delay anything else
+MAX_SURPLUS = 32  # such replies of a connection in one turn, so that a flood cannot delay anything else
 # How long the first connected flow waits for the others: nanoseconds, and at most this part of the deadline.
 MAX_CONNECT_WAIT, CONNECT_WAIT_SHARE = SECOND, 10
 

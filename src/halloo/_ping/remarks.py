@@ -22,8 +22,8 @@ def counts_text(target: TargetReport) -> str:
 
 
 def anomalies(target: TargetReport) -> str:
-    """Return the counts of late, duplicate, reordered, corrupt and stray replies and of errors; empty if all are 0."""
-    kinds = ("late", "duplicate", "reordered", "corrupt", "stray")
+    """Return the counts of replies with a defect, of stray data and of errors; empty if all are 0."""
+    kinds = ("late", "duplicate", "reordered", "corrupt", "unmatched", "stray")
     found = [f"{number} {name}" for name in kinds if (number := getattr(target, name))]
     if total := sum(target.errors.values()):
         several = len(target.errors) > 1
@@ -210,7 +210,8 @@ def _outcome(event: ProbeEvent, name: str) -> list[str]:
         "late": "late: after the timeout",
         "duplicate": "duplicate",
         "corrupt": _corrupt(event),
-        "stray": "stray: matches no probe of this run",
+        "unmatched": "unmatched: replies to another run, or to a probe given up long ago",
+        "stray": "stray: is no reply to a probe",
         "lost": f"lost on the {event.way} path" if event.way else "lost",
         "error": event.text.removeprefix(f"{name} "),
     }[event.outcome]

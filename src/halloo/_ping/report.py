@@ -14,18 +14,19 @@ from halloo._ping.variation import DelayVariation
 SCHEMA = "halloo.ping/1"
 PHASES = ("resolve", "connect", "tls", "first")  # the first echo on a connection; all echoes are in `round_trip`
 Clock = Literal["kernel", "user"]  # which clock timed the replies
-Outcome = Literal["reply", "late", "duplicate", "corrupt", "stray", "lost", "error"]
+Outcome = Literal["reply", "late", "duplicate", "corrupt", "unmatched", "stray", "lost", "error"]
 
 
 @dataclass(frozen=True, slots=True)
 class ProbeEvent:
     """The outcome of one probe: `target` is its index in the report, `peer` the address in use.
 
-    A `corrupt` reply differs first at byte `offset`. A `stray` one matches no probe of this run and has no number.
-    `text` is the message of an `error`, or why a `corrupt` reply's timestamp is impossible. `phases` has the
-    nanoseconds of each completed phase. `count` is 1, or the number of stray or duplicate replies that this event
-    stands for; `size` is then their bytes. A timely reply with a server timestamp has the parts of its round trip;
-    `forward_ns` and `reverse_ns` are as exact as both clocks agree.
+    A `corrupt` reply differs first at byte `offset`. An `unmatched` reply is right, but to a probe of another run or to
+    one given up long ago; `stray` data is no reply at all. Neither has a number. `text` is the message of an `error`,
+    or why a `corrupt` reply's timestamp is impossible. `phases` has the nanoseconds of each completed phase. `count` is
+    1, or the number of duplicate, unmatched or stray replies that this event stands for; `size` is then their bytes. A
+    timely reply with a server timestamp has the parts of its round trip; `forward_ns` and `reverse_ns` are as exact as
+    both clocks agree.
     """
 
     target: int
@@ -94,6 +95,7 @@ class TargetReport:
     duplicate: int = 0
     reordered: int = 0
     corrupt: int = 0
+    unmatched: int = 0
     stray: int = 0
     timed_out: int = 0  # no reply within the timeout, late ones included; other losses are errors or the end of the run
     errors: Mapping[str, int] = field(default_factory=dict)
@@ -236,7 +238,17 @@ def target_dict(target: TargetReport) -> dict[str, Any]:
     """Return the JSON form of a target."""
     names = (
         *("label", "address", "peer", "local", "sent", "received", "lost", "late", "duplicate", "reordered"),
-        *("corrupt", "stray", "timed_out", "failure", "clock", "floor_ns", "above_floor_ns", "loss_percent"),
+        *(
+            "corrupt",
+            "unmatched",
+            "stray",
+            "timed_out",
+            "failure",
+            "clock",
+            "floor_ns",
+            "above_floor_ns",
+            "loss_percent",
+        ),
         *("outage_count", "dscp", "ttl", "largest_bytes", "path_mtu"),
     )
     kernel, timestamps = target.kernel, target.timestamps

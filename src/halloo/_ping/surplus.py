@@ -1,4 +1,4 @@
-"""Merge stray and duplicate replies into few events. Pure: no I/O, no clock, no randomness.
+"""Merge duplicate, unmatched and stray replies into few events. Pure: no I/O, no clock, no randomness.
 
 A peer can send any number of them, while each other event belongs to one probe. The report counts them all.
 """
@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from halloo._core.units import SECOND
 from halloo._ping.report import ProbeEvent
 
-SURPLUS = frozenset({"stray", "duplicate"})  # outcomes of replies that answer no pending probe
+SURPLUS = frozenset({"duplicate", "unmatched", "stray"})  # outcomes of replies that answer no pending probe
 MAX_EVENTS = 10  # of one outcome and target, in a second of the wall clock
 
 

@@ -16,6 +16,7 @@ from halloo._core.probe import (
     Probes,
     ServerTimestamp,
     first_difference,
+    is_reply,
     read_header,
     read_timestamp,
 )
@@ -73,7 +74,7 @@ class ProbeTracker:
         self._first_echo_pending = False
         self._direction = LossDirection()
         self._one_way = OneWayTimes()
-        self._corrupt = self._stray = 0
+        self._corrupt = self._unmatched = self._stray = 0
         self._errors: Counter[str] = Counter()
         self._failure: str | None = None
         self._kernel: Kernel | None = None  # of closed connections
@@ -134,8 +135,7 @@ class ProbeTracker:
         if arrival == "duplicate":
             return self._event("duplicate", now, number, size=len(data))
         if number is None or sent is None or arrival == "unknown":
-            self._stray += 1
-            return self._event("stray", now, size=len(data))
+            return self._answers_no_probe(data, now)
         timestamp = read_timestamp(data)
         impossible = None if offset is not None else impossible_time(timestamp, rtt_ns)
         if offset is not None or impossible:
@@ -207,6 +207,7 @@ class ProbeTracker:
             duplicate=counters.duplicate,
             reordered=counters.reordered,
             corrupt=self._corrupt,
+            unmatched=self._unmatched,
             stray=self._stray,
             timed_out=counters.timed_out,
             errors=dict(self._errors),
@@ -252,6 +253,12 @@ class ProbeTracker:
 
     def _lost(self, number: int, now: Instant) -> ProbeEvent:
         return self._event("lost", now, number, way=self._direction.direction(number))
+
+    def _answers_no_probe(self, data: bytes, now: Instant) -> ProbeEvent:
+        unmatched = is_reply(data)
+        self._unmatched += unmatched
+        self._stray += not unmatched
+        return self._event("unmatched" if unmatched else "stray", now, size=len(data))
 
     def _first_echo(self, rtt_ns: int) -> dict[str, int]:
         self._first_echo_pending = False
