@@ -29,13 +29,13 @@ class OneWay(NamedTuple):
     reverse_ns: int
 
 
-def impossible_time(timestamp: ServerTimestamp | None, rtt_ns: int) -> str | None:
+def impossible_time(timestamp: ServerTimestamp, rtt_ns: int) -> str | None:
     """Return why a timestamp cannot be right: the time in the server is negative, or longer than the round trip.
 
     >>> impossible_time(ServerTimestamp(0, 184_000_000, 1, 0, 1), 15_000_000)
     'impossible server time of 184ms in a round trip of 15ms'
     """
-    server_ns = timestamp.sent_ns - timestamp.received_ns if timestamp else 0
+    server_ns = timestamp.sent_ns - timestamp.received_ns
     if 0 <= server_ns <= rtt_ns + rtt_ns // MAX_DRIFT:
         return None
     sign = "-" if server_ns < 0 else ""
@@ -62,11 +62,12 @@ class OneWayTimes:
         self._forward.record(one_way.forward_ns)
         self._reverse.record(one_way.reverse_ns)
         # By the steady clock, which is never set.
-        self._forward_variation.record(number, one_way.forward_ns + sent.offset_ns, settled)
-        self._reverse_variation.record(number, one_way.reverse_ns - sent.offset_ns, settled)
-        last = sent.offset_ns if self._offset is None else self._offset
-        self._offset = read.offset_ns
-        if max(abs(last - offset) for offset in (sent.offset_ns, read.offset_ns)) >= MAX_CLOCK_CHANGE:
+        at_sending, at_reading = sent.offset_ns, read.offset_ns
+        self._forward_variation.record(number, one_way.forward_ns + at_sending, settled)
+        self._reverse_variation.record(number, one_way.reverse_ns - at_sending, settled)
+        before = at_sending if self._offset is None else self._offset
+        self._offset = at_reading
+        if max(abs(at_sending - before), abs(at_reading - before)) >= MAX_CLOCK_CHANGE:
             self._withheld = CLOCK_SET
         elif min(one_way.forward_ns, one_way.reverse_ns) < 0:
             self._withheld = self._withheld or CLOCKS_DISAGREE

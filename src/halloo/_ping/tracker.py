@@ -136,8 +136,8 @@ class ProbeTracker:
             return self._event("duplicate", now, number, size=len(data))
         if number is None or sent is None or arrival == "unknown":
             return self._answers_no_probe(data, now)
-        timestamp = read_timestamp(data)
-        impossible = None if offset is not None else impossible_time(timestamp, rtt_ns)
+        timestamp = read_timestamp(data) if offset is None else None
+        impossible = impossible_time(timestamp, rtt_ns) if timestamp else None
         if offset is not None or impossible:
             self._corrupt += 1
             offset = HEADER_SIZE if offset is None else offset

@@ -39,13 +39,16 @@ class Variation:
         >>> variation.result().ipdv_ns  # of 0 and 1, and of 1 and 2
         65
         """
-        for neighbour in (number - 1, number + 1):
-            if (other := self._delays.get(neighbour)) is not None:
-                self._pairs += 1
-                self._pair_total += abs(delay_ns - other)
-        self._delays[number] = delay_ns
+        delays = self._delays
+        if (before := delays.get(number - 1)) is not None:
+            self._pairs += 1
+            self._pair_total += abs(delay_ns - before)
+        if delays and (after := delays.get(number + 1)) is not None:
+            self._pairs += 1
+            self._pair_total += abs(delay_ns - after)
+        delays[number] = delay_ns
         while self._first_kept < settled - 1:
-            self._delays.pop(self._first_kept, None)
+            delays.pop(self._first_kept, None)
             self._first_kept += 1
         if self._last is not None:
             self._jitter += (abs(delay_ns - self._last) - self._jitter) / _SMOOTHING
