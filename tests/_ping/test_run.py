@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -341,6 +342,14 @@ def test_goals_can_be_given_as_text() -> None:
     with Server("127.0.0.1:0") as server:
         report = quick_ping(server.address, goals=["max>1ns"], timeout=5)
     assert (len(report.missed), report.exit_code) == (1, 3)
+
+
+@pytest.mark.parametrize(("lost", "code"), [(1, 0), (11, 3)])
+def test_a_percentile_goal_holds_until_the_lost_share_reaches_it(lost: int, code: int) -> None:
+    received, dropped = count(1), range(50, 50 * lost + 1, 50)
+    with datagram_peer(lambda datagram: [] if next(received) in dropped else [datagram]) as port:
+        report = ping(f"udp://127.0.0.1:{port}", count=1000, interval=0, timeout=0.1, goals=["p99>1h"])
+    assert (only(report).lost, report.exit_code) == (lost, code)
 
 
 def test_a_server_with_other_replies_does_not_echo() -> None:
