@@ -1,6 +1,7 @@
 """Accept connections, subject to limits and access lists."""
 
 import errno
+import os
 import socket
 import sys
 from collections.abc import Sequence
@@ -45,6 +46,11 @@ class Endpoint:
     def stream(self) -> bool:
         """Whether it accepts connections; otherwise it receives datagrams."""
         return self.sock.type == socket.SOCK_STREAM
+
+    def accept(self) -> tuple[socket.socket, PeerName]:
+        """Accept a client; an abstract name (unix(7)) is decoded. Raises OSError."""
+        sock, peer = self.sock.accept()
+        return sock, os.fsdecode(peer) if isinstance(peer, bytes) else peer
 
 
 class Acceptor:
@@ -107,7 +113,7 @@ class Acceptor:
                 self.pause_accepting()
                 return False
             try:
-                sock, peer = endpoint.sock.accept()
+                sock, peer = endpoint.accept()
             except BlockingIOError:
                 more = False
                 break

@@ -67,7 +67,7 @@ class JsonLog:
 
 def format_peer(peer: PeerName) -> str:
     """Format an address as Python does; a client of a Unix socket usually has none."""
-    return str(peer[:2]) if isinstance(peer, tuple) else printable(peer) or "a local process"
+    return str(peer[:2]) if isinstance(peer, tuple) else printable(peer).replace("\n", "\\n") or "a local process"
 
 
 def format_interval(now: Snapshot, before: Snapshot) -> str:
