@@ -13,12 +13,14 @@ import pytest
 from halloo._core.framing import MAX_MESSAGE, Framing
 from halloo._net.listener import listen
 from halloo._server.acceptor import Endpoint
-from halloo._server.handlers import BATCH_SIZE, RespondHandler
+from halloo._server.handlers import BATCH_MESSAGES, BATCH_SIZE, RespondHandler
+from halloo._server.poller import Poller
 from halloo._server.responder import Respond
 from halloo._server.running import RunningServer, Service
 from halloo._server.tcp import BUFFER_SIZE, Loop
 from halloo.errors import Refused
 from halloo.testing import every_split
+from tests.stepping import MAKERS, Stage
 
 TIMEOUT = 20  # seconds without a byte, after which the test fails
 MAX_TURNS = 10_000  # after which waiting fails
@@ -51,6 +53,31 @@ def connected(port: int) -> socket.socket:
     client = socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT)
     client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return client
+
+
+@pytest.mark.parametrize("maker", MAKERS)
+@pytest.mark.parametrize("reply", [b"", None], ids=["answered", "unanswered"])
+def test_a_client_with_many_messages_in_one_read_delays_no_other(
+    cleanup: ExitStack, maker: Callable[[], Poller], reply: bytes | None
+) -> None:
+    heard: list[bytes] = []
+
+    def respond(message: bytes) -> bytes | None:
+        heard.append(message)
+        return reply
+
+    stage = cleanup.enter_context(Stage(handler=RespondHandler(respond, "line", b""), poller=maker()))
+    busy, other = stage.connect(), stage.connect()
+    count = 10 * BATCH_MESSAGES
+    busy.sendall(b"\n" * count)
+    other.sendall(b"hello\n")
+    stage.until(lambda: b"hello" in heard)
+    assert len(heard) <= 3 * BATCH_MESSAGES
+    busy.shutdown(socket.SHUT_WR)
+    assert stage.read(busy) == (b"" if reply is None else b"\n" * count)
+    assert len(heard) == count + 1
+    assert stage.snapshot.pending_write_bytes == 0
+    assert stage.loop.table.pending_since == {}
 
 
 # Lines.

@@ -150,7 +150,7 @@ class ConnectionTable:
         self.pending_since[fd] = now
 
     def discard_pending(self, fd: int) -> None:
-        if pending := self.pending_writes.pop(fd, None):
+        if (pending := self.pending_writes.pop(fd, None)) is not None:
             self.counters[PENDING_BYTES] -= len(pending)
             del self.pending_since[fd]
 

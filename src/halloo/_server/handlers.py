@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 
 BATCH_SIZE = 64 * 1024  # bytes of answers collected before they are written
+BATCH_MESSAGES = 1000  # answered in one turn; a read may hold 262144, and other clients would wait for them
 
 PeerName = IpPeer | str  # as accept(2) reports it; of a Unix socket, its name or ""
 
@@ -61,12 +62,13 @@ class MessageQueue:
 
     framing: Framer
     messages: Iterator[bytes] = field(default_factory=lambda: iter(()))
+    answered: bool = True
     eof: bool = False
     failure: str | None = None
 
     def fail(self, failure: str) -> None:
         """Drop the remaining messages; answers made already are sent."""
-        self.messages, self.failure = iter(()), failure
+        self.messages, self.answered, self.failure = iter(()), True, failure
 
 
 class RespondHandler:
@@ -104,12 +106,14 @@ class RespondHandler:
         self.writable(loop, fd)
 
     def writable(self, loop: "Loop", fd: int) -> None:
-        """Answer until no message is left or a write is pending; close after the last."""
+        """Answer a batch of messages, and the next one in another turn; close after the last."""
         queue = self._queues[fd]
-        while answers := self._answers(queue):
-            if not loop.send(fd, answers):
-                return
-        if queue.failure:
+        answers = self._answers(queue)
+        if answers and not loop.send(fd, answers):
+            return
+        if not queue.answered:
+            loop.queue_write(fd, memoryview(b""))  # so that the next turn goes on here, after other connections
+        elif queue.failure:
             loop.table.count(queue.failure)
             loop.closer.linger(fd, queue.failure)
         elif queue.eof:
@@ -122,16 +126,19 @@ class RespondHandler:
         self._queues.pop(fd, None)
 
     def _answers(self, queue: MessageQueue) -> bytes:
-        """Answer the next messages, about BATCH_SIZE bytes; empty if all are answered."""
+        """Answer the next messages: at most BATCH_MESSAGES, and about BATCH_SIZE bytes of answers."""
         answers, collected = [], 0
+        queue.answered = False
         try:
-            for frame in queue.messages:
+            for count, frame in enumerate(queue.messages, 1):
                 answer = self._answer(queue, frame)
                 if answer is not None:
                     answers.append(answer)
                     collected += len(answer)
-                if queue.failure or collected >= BATCH_SIZE:
+                if queue.failure or collected >= BATCH_SIZE or count >= BATCH_MESSAGES:
                     break
+            else:
+                queue.answered = True
         except HallooError as error:  # invalid framing by the client
             queue.fail(type(error).__name__)
         return b"".join(answers)

@@ -318,8 +318,7 @@ class Loop:
 
     def replace_handler(self, fd: int, handler: Handler) -> Handler | None:
         """Have a handler serve a connection from now on; return the one before, None for the echo."""
-        before = self._connection_handlers.get(fd)
-        self._connection_handlers[fd] = handler
+        before, self._connection_handlers[fd] = self._connection_handlers.get(fd), handler
         if self.table.state[fd] not in (states.WRITE_PENDING, states.THROTTLED):
             self.flushed(fd)
         return before
@@ -368,7 +367,7 @@ class Loop:
     def _flush(self, fd: int) -> None:
         pending = self.table.pending_writes[fd]
         try:
-            sent = self.poller.write(fd, pending)
+            sent = self.poller.write(fd, pending) if pending else 0
         except BlockingIOError:
             return
         except OSError as error:
