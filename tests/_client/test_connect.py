@@ -1,4 +1,4 @@
-"""`halloo connect` as a process, on a terminal and as a filter between two pipes; arguments of `halloo.client()`."""
+"""`halloo connect` as a filter between two pipes; arguments of `halloo.client()`."""
 
 import hashlib
 import math
@@ -6,10 +6,7 @@ import os
 import signal
 import socket
 import subprocess
-import sys
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
@@ -26,7 +23,6 @@ from tests.peers import (
     peer,
     resetting,
     silent,
-    unused_datagram_port,
 )
 from tests.programs import PYTHON, Terminal, run, started
 
@@ -40,279 +36,10 @@ def echo() -> Iterator[str]:
         yield server.address.place
 
 
-@contextmanager
-def session(port: int, *options: str, scheme: str = "tcp") -> Iterator[Terminal]:
-    with Terminal(*CONNECT, f"{scheme}://127.0.0.1:{port}", *options) as terminal:
-        assert terminal.read_until(b"Send:") == b"Send:"
-        yield terminal
-
-
-def port_of(echo: str) -> int:
-    return int(echo.rpartition(":")[2])
-
-
 def read(process: subprocess.Popen[bytes], size: int) -> bytes:
     """Read exactly this many bytes of the output."""
     assert process.stdout
     return b"".join(process.stdout.read(1) for _ in range(size))
-
-
-# On a terminal
-
-
-def test_a_line_is_echoed_and_a_blank_line_ends_the_session(echo: str) -> None:
-    with session(port_of(echo)) as terminal:
-        terminal.type("hello\n")
-        assert terminal.read_until(b"Send:") == b"hello\r\nReceived 'hello'\r\nSend:"
-        terminal.type("\n")
-        assert terminal.read_to_end() == b"\r\n"
-        assert terminal.wait() == 0
-
-
-def test_letters_of_any_script_are_echoed(echo: str) -> None:
-    with session(port_of(echo)) as terminal:
-        terminal.type("zażółć, 日本\n")
-        assert "\nReceived 'zażółć, 日本'\r\nSend:".encode() in terminal.read_until(b"Send:")
-
-
-def test_a_long_line_is_echoed_whole(echo: str) -> None:
-    line = "ż" * 1500  # a terminal takes up to 4095 bytes a line
-    with session(port_of(echo)) as terminal:
-        terminal.type(f"{line}\n")
-        assert f"Received '{line}'".encode() in terminal.read_until(b"'\r\nSend:")
-
-
-@pytest.mark.parametrize("scheme", ["tcp", "udp"])
-def test_bytes_that_are_not_text_are_echoed(scheme: str) -> None:
-    with halloo.Server(f"{scheme}://127.0.0.1:0") as server, session(server.address.port, scheme=scheme) as terminal:
-        terminal.type(b"caf\xe9\n")
-        assert b"\nReceived b'caf\\xe9'\r\nSend:" in terminal.read_until(b"Send:")
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="other terminals keep another number of bytes")
-@pytest.mark.parametrize(("size", "told"), [(4094, False), (5000, True)])
-def test_a_line_that_the_terminal_may_have_cut_is_reported(size: int, told: bool, echo: str) -> None:
-    with session(port_of(echo)) as terminal:
-        terminal.type("x" * size + "\n")
-        output = terminal.read_until(b"Send:")
-    message = (
-        b"halloo: the terminal passes on 4095 bytes of a line, and may have cut this one; send longer lines from a"
-    )
-    assert (message in output) == told
-    assert f"Received '{'x' * min(size, 4095)}'".encode() in output
-
-
-def test_a_line_without_its_newline_is_sent_at_the_end_of_input(echo: str) -> None:
-    with session(port_of(echo)) as terminal:
-        terminal.type("hello\x04\x04")
-        assert b"Received 'hello'\r\n" in terminal.read_to_end()
-        assert terminal.wait() == 0
-
-
-def test_the_rest_of_a_paste_is_not_left_to_the_shell(echo: str) -> None:
-    shell = '"$@"; echo over; read -r line; echo "left: $line"'
-    with Terminal("sh", "-c", shell, "sh", *CONNECT, echo) as terminal:
-        terminal.read_until(b"Send:")
-        terminal.type("hello\n\na command\nhalf of ano")
-        terminal.read_until(b"over\r\n")
-        terminal.type("after\n")
-        assert terminal.read_to_end().endswith(b"\nleft: after\r\n")
-
-
-def test_ctrl_c_at_the_prompt_ends_the_session(echo: str) -> None:
-    with session(port_of(echo)) as terminal:
-        terminal.interrupt()
-        assert terminal.read_to_end().removeprefix(b"^C") == b"\r\n"  # readline does not echo it
-        assert terminal.wait() == 0
-
-
-def test_ctrl_c_ends_the_wait_for_a_reply() -> None:
-    with silent() as port, session(port) as terminal:
-        terminal.type("hello\n")
-        terminal.read_until(b"hello\r\n")
-        terminal.interrupt()
-        assert terminal.read_to_end() == b"^C\r\n"
-        assert terminal.wait() == 0
-
-
-def test_ctrl_d_ends_the_session(echo: str) -> None:
-    with session(port_of(echo)) as terminal:
-        terminal.type("\x04")
-        assert terminal.read_to_end().strip() == b""
-        assert terminal.wait() == 0
-
-
-def test_a_server_that_closes_is_a_one_line_error() -> None:
-    with peer(closing) as port, session(port) as terminal:
-        terminal.type("hello\n")
-        message = f"halloo: 127.0.0.1:{port} closed the connection; look at the server's own messages\r\n"
-        assert terminal.read_to_end().decode() == "hello\r\n" + message
-        assert terminal.wait() == 1
-
-
-def test_an_incomplete_reply_is_printed_before_the_error() -> None:
-    def cutting_short(connection: socket.socket) -> None:
-        connection.recv(100)
-        connection.sendall(b"hel")
-
-    with peer(cutting_short) as port, session(port) as terminal:
-        terminal.type("hello\n")
-        message = f"halloo: 127.0.0.1:{port} closed the connection; look at the server's own messages\r\n"
-        assert terminal.read_to_end().decode() == "hello\r\nReceived 'hel'\r\n" + message
-
-
-def test_a_server_that_does_not_reply_is_a_one_line_error() -> None:
-    with silent() as port, session(port, "-W", "100ms") as terminal:
-        terminal.type("hello\n")
-        assert terminal.read_to_end().startswith(
-            f"hello\r\nhalloo: 127.0.0.1:{port} sent nothing within 0.1 seconds".encode()
-        )
-        assert terminal.wait() == 1
-
-
-def test_what_the_server_sends_unasked_is_printed_at_once() -> None:
-    sending = threading.Event()
-
-    def act(connection: socket.socket) -> None:
-        assert sending.wait(10)
-        connection.sendall(b"welcome\n")
-        connection.sendall(connection.recv(100))
-        connection.recv(100)
-
-    with peer(act) as port, session(port) as terminal:
-        sending.set()
-        assert terminal.read_until(b"Send:") == b"\r\nReceived 'welcome'\r\nSend:"
-        terminal.type("hello\n")
-        assert terminal.read_until(b"Send:") == b"hello\r\nReceived 'hello'\r\nSend:"
-
-
-def test_a_server_that_never_pauses_does_not_keep_the_prompt_away() -> None:
-    closed = threading.Event()
-
-    def trickling(connection: socket.socket) -> None:
-        with suppress(ConnectionError):
-            connection.recv(100)
-            while not closed.wait(0.02):
-                connection.sendall(b".")
-
-    with peer(trickling) as port, session(port, "-W", "100ms") as terminal:
-        terminal.type("hello\n")
-        assert b"\r\nReceived '......" in terminal.read_until(b"'\r\nSend:")
-        terminal.type("\n")
-        terminal.read_to_end()
-        assert terminal.wait() == 0
-        closed.set()
-
-
-def test_the_deadline_ends_the_session_at_the_prompt(echo: str) -> None:
-    with session(port_of(echo), "-w", "1500ms") as terminal:
-        assert (terminal.read_to_end(), terminal.wait()) == (b"\r\n", 0)
-
-
-def test_a_server_that_closes_at_the_prompt_ends_the_session_at_once() -> None:
-    closed = threading.Event()
-    with peer(lambda _: closed.wait(10)) as port, session(port) as terminal:
-        closed.set()
-        message = f"halloo: 127.0.0.1:{port} closed the connection; look at the server's own messages\r\n"
-        assert terminal.read_to_end().decode() == "\r\n" + message
-        assert terminal.wait() == 1
-
-
-def test_a_reply_may_differ_from_the_line() -> None:
-    with halloo.Server("127.0.0.1:0", respond=bytes.upper) as server, session(server.address.port) as terminal:
-        terminal.type("hello\n")
-        assert terminal.read_until(b"Send:") == b"hello\r\nReceived 'HELLO'\r\nSend:"
-
-
-def test_control_characters_in_a_reply_are_escaped() -> None:
-    def red(connection: socket.socket) -> None:
-        connection.recv(100)
-        connection.sendall(b"\x1b[31mred\x9b\n")
-        connection.recv(100)
-
-    with peer(red) as port, session(port) as terminal:
-        terminal.type("hello\n")
-        terminal.read_until(b"hello\r\n")
-        assert terminal.read_until(b"Send:") == rb"Received b'\x1b[31mred\x9b'" + b"\r\nSend:"
-
-
-# On a terminal, over UDP
-
-
-def test_a_datagram_is_echoed_and_a_blank_line_ends_the_session() -> None:
-    with datagram_peer(echo_datagram) as port, session(port, scheme="udp") as terminal:
-        terminal.type("hello\n")
-        assert terminal.read_until(b"Send:") == b"hello\r\nReceived 'hello'\r\nSend:"
-        terminal.type("\n")
-        assert (terminal.read_to_end(), terminal.wait()) == (b"\r\n", 0)
-
-
-def test_an_empty_datagram_and_one_of_several_lines_are_replies() -> None:
-    with (
-        datagram_peer(lambda line: [b"one\ntwo\n"] if line == b"more\n" else [b""]) as port,
-        session(port, scheme="udp") as terminal,
-    ):
-        terminal.type("nothing\n")
-        assert terminal.read_until(b"Send:") == b"nothing\r\nReceived ''\r\nSend:"
-        terminal.type("more\n")
-        assert terminal.read_until(b"Send:") == b"more\r\nReceived 'one'\r\nReceived 'two'\r\nSend:"
-
-
-def test_a_late_reply_is_printed_at_once() -> None:
-    with datagram_socket() as server, session(server.getsockname()[1], "-W", "50ms", scheme="udp") as terminal:
-        terminal.type("one\n")
-        message = b"one\r\nhalloo: no reply within 0.05 seconds; a datagram may be lost\r\nSend:"
-        assert terminal.read_until(b"Send:") == message
-        server.sendto(*server.recvfrom(100))
-        assert terminal.read_until(b"Send:") == b"\r\nReceived 'one'\r\nSend:"
-        terminal.type("\n")
-        assert (terminal.read_to_end(), terminal.wait()) == (b"\r\n", 0)
-
-
-def test_a_duplicate_of_an_earlier_reply_is_not_taken_for_the_reply_to_the_next_line() -> None:
-    with datagram_socket() as server, session(server.getsockname()[1], scheme="udp") as terminal:
-        terminal.type("one\n")
-        server.sendto(*server.recvfrom(100))
-        terminal.read_until(b"Send:")
-        terminal.type("two\n")
-        reply, client = server.recvfrom(100)
-        for data in (b"one\n", reply):
-            server.sendto(data, client)
-        assert terminal.read_until(b"Send:") == b"two\r\nReceived 'one'\r\nReceived 'two'\r\nSend:"
-
-
-def test_a_refused_datagram_ends_the_session() -> None:
-    port = unused_datagram_port()
-    with session(port, scheme="udp") as terminal:
-        terminal.type("hello\n")
-        message = f"halloo: nothing is listening on 127.0.0.1:{port} (connection refused); "
-        remedy = f"start a server there with: halloo serve udp://{port}\r\n"
-        assert terminal.read_to_end().decode() == f"hello\r\n{message}{remedy}"
-        assert terminal.wait() == 1
-
-
-def test_ctrl_c_ends_the_wait_for_a_datagram() -> None:
-    with datagram_socket() as server, session(server.getsockname()[1], scheme="udp") as terminal:
-        terminal.type("hello\n")
-        terminal.read_until(b"hello\r\n")
-        assert server.recv(100) == b"hello\n"
-        terminal.interrupt()
-        assert (terminal.read_to_end(), terminal.wait()) == (b"^C\r\n", 0)
-
-
-# At a prompt without a terminal, as in a notebook or the console of an IDE
-
-
-def test_interactive_prompts_without_a_terminal(echo: str) -> None:
-    program = f"import halloo; halloo.client({echo!r}, interactive=True)"
-    result = run(PYTHON, "-X", "utf8", "-c", program, input="zażółć\n".encode() + b"caf\xe9\n\nnot read\n")
-    expected = "Send:Received 'zażółć'\nSend:Received b'caf\\xe9'\nSend:"
-    assert (result.returncode, result.stdout.decode(), result.stderr) == (0, expected, b"")
-
-
-def test_the_flag_prompts_without_a_terminal_until_the_end_of_input(echo: str) -> None:
-    result = run(*CONNECT, echo, "--prompt", input=b"hello")
-    assert (result.returncode, result.stdout, result.stderr) == (0, b"Send:Received 'hello'\nSend:\n", b"")
 
 
 # As a filter
