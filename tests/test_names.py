@@ -140,3 +140,31 @@ show(start("send", "name", "hi", "-W", "1"), began)
         "refused), [2001:db8::2]:8888 does not answer (timed out), [2001:db8::3]:8888 does not answer (timed out); "
         "start a server there with: halloo serve :8888"
     )
+
+
+UDP_HOSTS = "127.0.0.1 localhost\n127.0.0.2 closed\n127.0.0.1 closed\n2001:db8::2 silent\n10.8.0.1 silent\n"
+
+
+def test_over_udp_the_address_that_answers_is_pinged_and_one_that_refuses_is_named(tmp_path: Path) -> None:
+    printed = in_namespace(
+        tmp_path,
+        SILENT
+        + """
+with halloo.Server("udp://127.0.0.2:8888", "udp://10.8.0.1:8888"):
+    for words in ("send udp://closed hi --reply", "send udp://silent hi --reply -W .1", "ping udp://silent -c 2 -i .1"):
+        began = time.monotonic()
+        show(start(*words.split()), began)
+""",
+        UDP_HOSTS,
+    )
+    refused, silent, heading, *lines = printed.splitlines()
+    assert refused == (
+        "0 quick hi"  # and to standard error
+        "halloo: nothing is listening on 127.0.0.1:8888 (connection refused); 127.0.0.2 is used"
+    )
+    assert silent == (
+        "1 quick halloo: [2001:db8::2]:8888 sent nothing within 0.1 seconds; try another address of silent: "
+        "udp://10.8.0.1:8888"
+    )
+    assert heading.startswith("0 quick ping udp://silent:8888 (10.8.0.1:8888) from 10.8.0.1:")
+    assert any(line.startswith("2 sent, 2 received, 0 % lost") for line in lines)

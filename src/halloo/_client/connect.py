@@ -77,8 +77,11 @@ def client(
     with dial(address, timeout=connect_timeout(timeout, deadline), family=family, tls=tls) as connection:
         report_slow_attempts(connection)
         if sys.stdin.isatty() if interactive is None else interactive:
-            return _interact(connection, timeout, until_ns)
+            report = _interact(connection, timeout, until_ns)
+            report_refusals(connection)
+            return report
         report = _pipe(connection, timeout, until_ns, size)
+        report_refusals(connection)
     if not report.sent_bytes:
         report_no_input()
     return report
@@ -134,3 +137,10 @@ def report_slow_attempts(connection: Connection | DatagramConnection) -> None:
                 f"{connection.address.host} is used",
                 file=sys.stderr,
             )
+
+
+def report_refusals(connection: Connection | DatagramConnection) -> None:
+    """Name each address that refused datagrams, so that the next one of the name was used."""
+    if isinstance(connection, DatagramConnection):
+        for attempt in connection.attempts:
+            print(f"halloo: {attempt.error.fact}; {connection.address.host} is used", file=sys.stderr)

@@ -7,7 +7,7 @@ reset the connection, and a reset discards what the peer has not read yet.
 from collections.abc import Iterable
 from contextlib import suppress
 
-from halloo._client.connect import TIMEOUT, ConnectReport, connect_timeout, report_slow_attempts
+from halloo._client.connect import TIMEOUT, ConnectReport, connect_timeout, report_refusals, report_slow_attempts
 from halloo._client.streams import Printer, report_no_input, standard_input
 from halloo._core import arguments
 from halloo._core.address import AddressLike, parse
@@ -50,6 +50,7 @@ def send(
         report_slow_attempts(connection)
         if isinstance(connection, DatagramConnection):
             report = _send_datagram(connection, _one_datagram(source), timeout if reply else None, until_ns)
+            report_refusals(connection)
         else:
             report = _send_stream(connection, source, timeout, until_ns, reply=reply)
     if message is None and not report.sent_bytes:

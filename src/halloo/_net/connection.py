@@ -139,7 +139,12 @@ class ConnectedSocket:
 
     def _time_out(self, times: Times, fact: str) -> NoReturn:
         fact = f"{self.address.place} {fact} {times}"
-        raise TimedOut(fact, "allow more time, or look at the peer's own messages", address=str(self.address))
+        raise TimedOut(fact, self.silence_remedy, address=str(self.address))
+
+    @property
+    def silence_remedy(self) -> str:
+        """What to do next about a peer that is silent."""
+        return "allow more time, or look at the peer's own messages"
 
     def _check_open(self) -> None:
         if self._interrupt.requested:

@@ -199,7 +199,7 @@ class _Progress:
             sent, place = self.done.sent, self._connection.address.place
             those = "the datagram" if sent == 1 else f"any of {sent} datagrams"
             fact = f"{place} did not answer {those} within {self._timeout:g} seconds"
-            raise TimedOut(fact, error_mapping.SILENT, address=str(self._connection.address))
+            raise TimedOut(fact, self._connection.silence_remedy, address=str(self._connection.address))
 
 
 def exchange_datagrams(

@@ -109,6 +109,12 @@ class DatagramConnection(ConnectedSocket):
             raise error
         return datagram
 
+    @property
+    def silence_remedy(self) -> str:
+        """As for a stream; where the name has further addresses, one of these."""
+        others = ", ".join(str(_at(place)) for place in [*self._places][: error_mapping.MAX_NAMED])
+        return f"try another address of {self._wanted.host}: {others}" if others else error_mapping.SILENT
+
     def check_refused(self) -> None:
         """Raise Refused if the peer's host has reported by now that nothing listens on the port (ICMP)."""
         with suppress(TimedOut):
@@ -248,7 +254,12 @@ def _open_connected(wanted: Address, places: deque[Place], prepare: Prepare) -> 
             sock.close()
             raise
         else:
-            return sock, Address("udp", str(sockaddr[0]), int(sockaddr[1]))
+            return sock, _at((family, sockaddr))
+
+
+def _at(place: Place) -> Address:
+    _, (host, port, *_) = place
+    return Address("udp", str(host), int(port))
 
 
 def connect_elsewhere(sock: socket.socket, sockaddr: tuple[str | int, ...]) -> None:
