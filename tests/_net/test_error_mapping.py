@@ -5,7 +5,8 @@ import socket
 import pytest
 
 from halloo._core.address import Address, parse
-from halloo._net.error_mapping import MAX_NAMED, all_failed, connecting, listening, not_local, unknown
+from halloo._core.icmp import IcmpReport
+from halloo._net.error_mapping import MAX_NAMED, all_failed, connecting, listening, not_local, undelivered, unknown
 from halloo.errors import (
     AddressNotAvailable,
     HallooError,
@@ -186,3 +187,15 @@ def test_a_forbidden_high_port_suggests_no_port_above_65535() -> None:
 
 def test_an_unavailable_address_suggests_every_interface() -> None:
     assert "halloo serve :8888" in listening(HOST, failed(errno.EADDRNOTAVAIL)).remedy
+
+
+def test_a_report_names_the_router_and_a_refusal_by_the_host_is_one_of_the_port() -> None:
+    address = Address("udp", "192.0.2.9", 8888)
+    far = undelivered(address, IcmpReport(4, 3, 1, "192.0.2.1", errno.EHOSTUNREACH))
+    assert isinstance(far, Unreachable)
+    assert str(far) == "192.0.2.1 reports: host unreachable; check that the host is up"
+    filtered = undelivered(address, IcmpReport(4, 3, 3, "192.0.2.1", errno.ECONNREFUSED))
+    assert isinstance(filtered, Refused)
+    assert filtered.fact == "192.0.2.1 refuses datagrams to 192.0.2.9:8888 (port unreachable)"
+    closed = undelivered(address, IcmpReport(4, 3, 3, "192.0.2.9", errno.ECONNREFUSED))
+    assert closed.fact == "nothing is listening on 192.0.2.9:8888 (connection refused)"

@@ -26,10 +26,11 @@ from halloo._net.signals import StopRequest
 from halloo._net.socket_options import SocketOptions
 from halloo._ping.counters import DirectionalLoss
 from halloo._ping.flow import ConnectOptions, Flow, ProbeConnection
-from halloo._ping.prober import ERROR_PAUSE, MAX_SURPLUS, MIN_STRAGGLER_WAIT, Prober
+from halloo._ping.prober import ERROR_PAUSE, MAX_SURPLUS, Prober
 from halloo._ping.report import ProbeEvent, TargetReport
 from halloo._ping.round_trip import Instant
 from halloo._ping.schedule import Schedule
+from halloo._ping.stragglers import MIN_STRAGGLER_WAIT
 from halloo._ping.surplus import SURPLUS
 from halloo._ping.tracker import ProbeTracker
 from halloo._server.server import Server

@@ -3,6 +3,7 @@ from datetime import UTC, timedelta, timezone
 
 import pytest
 
+from halloo._core.icmp import IcmpReport
 from halloo._ping.counters import DirectionalLoss, Outage
 from halloo._ping.one_way import CLOCK_SET
 from halloo._ping.remarks import (
@@ -62,6 +63,16 @@ def test_the_user_clock_mentions_its_own_delays() -> None:
 def test_normal_results_have_no_findings() -> None:
     assert list(findings(GOOD)) == []
     assert list(schedule_notes(Generator(planned=10))) == []
+
+
+def test_reports_of_routers_are_listed_with_their_senders() -> None:
+    reports = (IcmpReport(4, 3, 4, "192.0.2.1", 90, 1400), 3), (IcmpReport(6, 3, 0, "2001:db8::1", 113), 2)
+    target = replace(GOOD, errors={"DatagramTooBig": 3, "TimeToLiveExceeded": 2}, icmp=reports)
+    assert counts_text(target).endswith(", 5 errors (3 datagram too big, 2 time to live exceeded)")
+    assert list(findings(target)) == [
+        ("reported", "3 times by 192.0.2.1: datagram too big, the next link takes packets of 1400 bytes"),
+        ("reported", "2 times by 2001:db8::1: time to live exceeded"),
+    ]
 
 
 @pytest.mark.parametrize(("outcome", "text"), [("stray", "7 stray replies"), ("duplicate", "7 duplicates")])

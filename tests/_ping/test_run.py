@@ -28,6 +28,7 @@ from halloo.errors import UnknownHost, UsageError
 from tests.peers import closing as closing_at_once
 from tests.peers import closing_midway, datagram_peer, full, peer, silent, unused_datagram_port, unused_port
 from tests.programs import PYTHON, started
+from tests.router import behind_a_router
 
 SHORT_TIMEOUT = 0.05  # seconds, for replies that never arrive
 MS = 1_000_000  # nanoseconds
@@ -595,6 +596,70 @@ def test_a_datagram_larger_than_a_packet_is_the_failure() -> None:
         pytest.skip(f"needs a network namespace and ip(8): {done.stderr[-200:]}")
     fact = "a datagram of 2000 bytes does not fit into one packet of this link, and fragmentation is forbidden"
     assert done.stdout == f"{fact}; find the path MTU with size_sweep=, or leave df= out\n", done.stderr
+
+
+# Reports of routers and hosts.
+
+BEHIND_A_ROUTER = """
+import json
+import halloo
+from tests.router import *
+seen = []
+def answer(packet):
+    seen.append(packet)
+    return {answer}
+with router(answer):
+    report = halloo.ping("udp://{host}:8888", count=3, interval=0.01, timeout=0.2, {options})
+(target,) = report.to_dict()["summary"]["targets"]
+print(json.dumps(target))
+"""
+
+
+def ping_behind_a_router(answer: str, *, host: str = "10.99.0.1", options: str = "") -> dict[str, Any]:
+    """Ping from a network namespace whose router answers as the expression says; return the target's report."""
+    target: dict[str, Any] = json.loads(
+        behind_a_router(BEHIND_A_ROUTER.format(answer=answer, host=host, options=options))
+    )
+    return target
+
+
+@pytest.mark.parametrize(
+    ("host", "router", "answer", "name", "text"),
+    [
+        ("10.99.0.1", "10.9.0.1", "icmp(packet, 11, 0)", "TimeToLiveExceeded", "time to live exceeded"),
+        ("10.99.0.1", "10.9.0.1", "icmp(packet, 3, 1, quoted=28)", "HostUnreachable", "host unreachable"),
+        (
+            *("10.99.0.1", "10.9.0.1", "icmp(packet, 3, 4, mtu=900)", "DatagramTooBig"),
+            "datagram too big, the next link takes packets of 900 bytes",
+        ),
+        ("[fd99::1]", "fd09::1", "icmp(packet, 1, 0)", "NetworkUnreachable", "network unreachable"),
+    ],
+)
+def test_what_a_router_reports_is_an_error_with_its_address(
+    host: str, router: str, answer: str, name: str, text: str
+) -> None:
+    target = ping_behind_a_router(answer, host=host)
+    assert (target["sent"], target["lost"], target["timed_out"], target["errors"]) == (3, 3, 0, {name: 3})
+    assert [(report["error"], report["router"], report["count"]) for report in target["icmp"]] == [(name, router, 3)]
+    assert target["failure"].startswith(f"{router} reports: {text}; ")
+
+
+def test_a_refusal_by_a_router_is_not_that_of_the_host() -> None:
+    target = ping_behind_a_router("icmp(packet, 3, 3)")
+    assert target["errors"] == {"Refused": 3}
+    assert target["failure"].startswith("10.9.0.1 refuses datagrams to 10.99.0.1:8888 (port unreachable)")
+
+
+def test_a_report_is_about_the_probe_that_it_quotes() -> None:
+    target = ping_behind_a_router("icmp(seen[0], 3, 1) if len(seen) == 2 else echo(packet) if len(seen) == 3 else None")
+    assert (target["received"], target["lost"], target["errors"]) == (1, 2, {"HostUnreachable": 1})
+    (outage,) = target["outages"]
+    assert outage["probes"] == 2
+
+
+def test_a_report_behind_replies_does_not_end_the_run() -> None:
+    target = ping_behind_a_router("icmp(packet, 11, 0) if len(seen) == 2 else echo(packet)")
+    assert (target["received"], target["lost"], target["errors"]) == (2, 1, {"TimeToLiveExceeded": 1})
 
 
 def test_a_size_sweep_respects_the_deadline_and_has_snapshots() -> None:

@@ -76,13 +76,13 @@ COMPARISON = f"""\
 localhost:8888    10    0 %  80.0us  84.0us  130.0us   41.2us
 localhost:9        2  100 %       -       -        -        -
 localhost:9:
-also        2 errors (Refused)
+also        2 errors (refused)
 failed      {WRAPPED}
 clock       kernel timestamps: replies are timed as they reach this machine"""
 
 SILENT_TARGET = f"""\
 --- localhost:9 ---
-2 sent, 0 received, 100 % lost, 2 errors (Refused), in 9.01s
+2 sent, 0 received, 100 % lost, 2 errors (refused), in 9.01s
 failed      {WRAPPED}"""
 
 NEAR = replace(report(replace(GOOD, ttl=3)), effective={"ttl": 3})

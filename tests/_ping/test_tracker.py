@@ -10,11 +10,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from halloo._core.histogram import PERCENTILES
+from halloo._core.icmp import IcmpReport
 from halloo._core.probe import HEADER_SIZE, Probes, ServerTimestamp, write_timestamp
 from halloo._ping.counters import MAX_TRACKED, DirectionalLoss
 from halloo._ping.report import Kernel, ProbeEvent, TargetReport
 from halloo._ping.round_trip import Instant
-from halloo._ping.tracker import ProbeTracker, wrong_share
+from halloo._ping.tracker import MAX_REPORTS, ProbeTracker, wrong_share
 
 RUN, SIZE, INDEX = 0xBEEF, 128, 3
 TIMEOUT, STEP = 5_000, 1_000
@@ -673,3 +674,27 @@ def test_delays_in_memory_do_not_grow_with_the_probes_sent() -> None:
         if number % 3:
             tracker.receive(probe, at(now + 9), None)
     assert tracker.kept <= 3 * WINDOW
+
+
+# Reports of routers and hosts.
+
+
+def test_a_report_names_a_pending_probe_by_what_it_quotes() -> None:
+    tracker = new_tracker()
+    probes = send(tracker, 3)
+    report = IcmpReport(4, 11, 0, "192.0.2.1", 113)
+    assert tracker.record_report(report, probes[1]) == 1
+    assert tracker.record_report(report, probes[0][:40]) == 0
+    assert tracker.record_report(report, b"") == 2  # nothing is quoted: the latest
+    tracker.fail(1, ("TimeToLiveExceeded", "text"), at(3 * STEP))
+    assert tracker.record_report(report, probes[1]) is None
+    assert tracker.report().icmp == ((report, 4),)
+
+
+def test_different_reports_take_bounded_memory() -> None:
+    tracker = new_tracker()
+    for number in range(200):
+        assert tracker.record_report(IcmpReport(4, 11, 0, f"192.0.2.{number}", 113), b"") is None
+    counted = tracker.report().icmp
+    assert len(counted) == MAX_REPORTS + 1
+    assert sum(count for _, count in counted) == 200

@@ -11,6 +11,7 @@ from dataclasses import replace
 from functools import cache
 
 from halloo._core.address import Address
+from halloo._core.icmp import IcmpReport
 from halloo.errors import (
     AddressError,
     AddressNotAvailable,
@@ -110,6 +111,16 @@ def all_failed(address: Address, failures: Sequence[tuple[Address, OSError]]) ->
 
 def _rank(error: HallooError) -> int:
     return max(number for number, kind in enumerate(_DECISIVE) if isinstance(error, kind))
+
+
+def undelivered(address: Address, report: IcmpReport) -> HallooError:
+    """Return the error for a datagram that a router or a host reports as not delivered."""
+    if report.errno != errno.ECONNREFUSED:
+        return Unreachable(f"{report.router} reports: {report.text}", report.remedy, address=str(address))
+    if report.router == address.host:
+        return connecting(address, ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED)))
+    fact = f"{report.router} refuses datagrams to {address.place} ({report.description})"
+    return Refused(fact, report.remedy, address=str(address), errno=report.errno)
 
 
 def shaking(address: Address, error: OSError, *, trust: str = TRUST) -> HallooError:

@@ -6,23 +6,27 @@ Works with a connection of any scheme. `_ping.tracker` decides whether a reply i
 import socket
 import struct
 import sys
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from halloo._core.address import Address
+from halloo._core.icmp import IcmpReport
 from halloo._core.probe import MIN_SIZE, Probes
 from halloo._core.tls_options import ClientTLS
 from halloo._net import error_mapping, socket_options
 from halloo._net.connection import Connection
 from halloo._net.connector import connecting
 from halloo._net.datagrams import DatagramConnection
+from halloo._net.error_queue import MAX_REPORTS, read_reports, request_reports
 from halloo._net.readiness import Awaited, Steps
 from halloo._net.socket_options import SocketOptions, effective, path_mtu
 from halloo._ping.reply_parser import ReplyParser
 from halloo._ping.report import Kernel
 from halloo._ping.round_trip import Instant
 from halloo._ping.tracker import ProbeTracker
-from halloo.errors import IncompleteRead, PeerError, Refused, Unreachable
+from halloo.errors import HallooError, IncompleteRead, PeerError, Refused, Unreachable
 
 RECEIVE_SIZE = 256 * 1024  # bytes: more than the largest datagram, and many small replies at once
 Received = tuple[bytes, Instant, int | None]  # data, when it was read, the kernel's timestamp
@@ -67,6 +71,14 @@ class ConnectOptions:
     user_clock: bool = False
 
 
+class Undelivered(NamedTuple):
+    """What a router or a host reported of a probe, as much of the probe as it quoted, and the error of it."""
+
+    report: IcmpReport
+    quoted: bytes
+    error: HallooError
+
+
 class ProbeConnection:
     """A connection to one echo server: closed, opening or open."""
 
@@ -75,6 +87,7 @@ class ProbeConnection:
         self.options = options
         self.kernel_timestamps = False  # whether the kernel provides receive timestamps
         self.peer_changed = False  # whether another address of the name is in use since opening
+        self.undelivered: deque[Undelivered] = deque()
         self._awaited: Awaited | None = None
         self._steps: Steps[Mapping[str, int]] | None = None
         self._run, self.size = run, size
@@ -140,6 +153,8 @@ class ProbeConnection:
         """Prepare to read from the connection's socket, which is a new one for each address of a name."""
         plain = self._plain = isinstance(connection.socket, socket.socket)  # not TLS, which buffers received data
         self.kernel_timestamps = plain and not self.options.user_clock and socket_options.stamps(connection.socket)
+        if isinstance(connection, DatagramConnection):
+            request_reports(connection.socket)
 
     def _reattach(self, connection: Connection | DatagramConnection) -> None:
         self._attach(connection)
@@ -152,22 +167,43 @@ class ProbeConnection:
         if self._connection:
             self._connection.close()
             self._connection = self._arrived = None
+            self.undelivered.clear()
             self._unsent = b""
 
     def send(self, probe: bytes) -> None:
         """Send a probe; a stream keeps an unsent rest. Raises PeerError; Blocked while an earlier rest is unsent."""
         connection = self._connection
         assert connection is not None  # noqa: S101 - the caller has opened it
-        if self._replies is None:
-            before = connection.socket
-            connection.send(probe, timeout=self.options.timeout)
-            if connection.socket is not before:
-                self._reattach(connection)
+        if isinstance(connection, DatagramConnection):
+            self._send_datagram(connection, probe)
             return
         self._send(self._unsent)
         if self._unsent:
             raise Blocked(f"{connection.address.place} stopped reading", "use a longer interval between probes")
         self._send(probe)
+
+    def _send_datagram(self, connection: DatagramConnection, probe: bytes) -> None:
+        """Send a datagram, again if the error was a report of an earlier one."""
+        before = connection.socket
+        while True:
+            known = len(self.undelivered)
+            try:
+                connection.send(probe, timeout=self.options.timeout)
+                break
+            except HallooError:
+                self.collect_reports()
+                if len(self.undelivered) == known or known > MAX_REPORTS:
+                    raise
+        if connection.socket is not before:
+            self._reattach(connection)
+
+    def collect_reports(self) -> bool:
+        """Add what was reported of earlier probes to `undelivered`; return whether there is anything."""
+        if isinstance(connection := self._connection, DatagramConnection):
+            for report, quoted in read_reports(connection.socket):
+                error = error_mapping.undelivered(connection.address, report)
+                self.undelivered.append(Undelivered(report, quoted, error))
+        return bool(self.undelivered)
 
     def _send(self, data: bytes) -> None:
         """Send what the kernel accepts and keep the rest: a stream with a gap would be useless."""

@@ -15,12 +15,11 @@ from halloo._ping.flow import Blocked, Flow
 from halloo._ping.report import ProbeEvent
 from halloo._ping.round_trip import Instant
 from halloo._ping.schedule import Schedule
+from halloo._ping.stragglers import Stragglers, straggler_wait
 from halloo._ping.surplus import SURPLUS
 from halloo._ping.waiter import FlowWaiter
-from halloo.errors import HallooError, UnknownHost, UsageError
+from halloo.errors import HallooError, Refused, UnknownHost, UsageError
 
-# After the last datagram: nanoseconds, and multiples of the slowest round trip, to wait for replies.
-MIN_STRAGGLER_WAIT, STRAGGLER_FACTOR = 50_000_000, 3
 ERROR_PAUSE = 100_000_000  # nanoseconds until the next probe if each follows the last reply
 MAX_SURPLUS = 32  # such replies of a connection in one turn, so that a flood cannot delay anything else
 # How long the first connected flow waits for the others: nanoseconds, and at most this part of the deadline.
@@ -51,8 +50,7 @@ class Prober:
         self._deadline = deadline_ns
         self._clock = clock
         self._end_ns: int | None = None  # when to stop, by the steady clock
-        self._all_sent_ns: int | None = None  # when the last probe was sent, by the steady clock
-        self._stragglers = [*flows]  # whose replies are waited for after the last probe
+        self._stragglers = Stragglers(flows)
         self._paused_until = 0  # until when nothing is sent, by the steady clock
         self._connector = Connector([flow.connection for flow in flows], self._connected, self._connect_failed)
         interval_ns = schedule.interval_ns
@@ -187,21 +185,7 @@ class Prober:
         """Return until when to wait for events after the last probe; 0 if nothing is pending."""
         if self._connector:
             return now + SECOND
-        if self._all_sent_ns is None:
-            self._all_sent_ns = now
-        while self._stragglers:
-            until = self._straggler_deadline(self._stragglers[-1], self._all_sent_ns)
-            if until > now:
-                return until
-            self._stragglers.pop()
-        return 0
-
-    def _straggler_deadline(self, flow: Flow, since: int) -> int:
-        """Return until when to wait for a flow's replies; streams, which lose nothing, get the whole timeout."""
-        due, slowest = flow.tracker.counters.expires_ns(), flow.tracker.latency.max
-        if due is None or flow.stream or not slowest:
-            return due or 0
-        return min(due, since + max(MIN_STRAGGLER_WAIT, STRAGGLER_FACTOR * slowest))
+        return self._stragglers.until(now)
 
     def _drain(self) -> None:
         self._prepared = None
@@ -211,7 +195,7 @@ class Prober:
         else:
             self._connector.time_out()
         slowest = max(flow.tracker.latency.max for flow in self._flows)
-        until = self._clock().steady_ns + min(max(MIN_STRAGGLER_WAIT, STRAGGLER_FACTOR * slowest), SECOND)
+        until = self._clock().steady_ns + min(straggler_wait(slowest), SECOND)
         left = [flow for flow in self._flows if flow.tracker.counters.pending]
         while left and not self._past(until):
             if left[-1].tracker.counters.pending:
@@ -304,6 +288,8 @@ class Prober:
         self._expiries.add(flow)
         if had_unsent or flow.connection.has_unsent or flow.connection.peer_changed:
             self._waiter.watch(flow)
+        if flow.connection.undelivered:
+            self._waiter.set_unfinished(flow)
         return None if failure is None else (number, failure)
 
     def _send_failed(self, flow: Flow, number: int, error: HallooError) -> None:
@@ -321,10 +307,16 @@ class Prober:
         number, _ = flow.tracker.send(now)
         self._fail(flow, number, error)
 
-    def _fail(self, flow: Flow, number: int | None, error: HallooError) -> None:
+    def _fail(self, flow: Flow, number: int | None, error: HallooError, name: str = "") -> None:
         self._paused_until = self._clock().steady_ns + ERROR_PAUSE
-        description = type(error).__name__, str(error)
+        description = name or type(error).__name__, str(error)
         self._on_event(flow.tracker.fail(number, description, self._clock()))
+
+    def _fail_undelivered(self, flow: Flow) -> None:
+        for report, quoted, error in flow.connection.undelivered:
+            name = "" if isinstance(error, Refused) else report.name
+            self._fail(flow, flow.tracker.record_report(report, quoted), error, name)
+        flow.connection.undelivered.clear()
 
     # Receiving.
 
@@ -345,15 +337,15 @@ class Prober:
         if connection.has_unsent:
             connection.flush()
             self._waiter.watch(flow)
+        if connection.undelivered:
+            self._fail_undelivered(flow)
         for data, now, kernel_ns in connection.receive(self._clock):
             prepared, failure = self._prepared, None
             if prepared and tracker.counters.pending == 1 and len(data) == connection.size:
                 failure = self._send_now(*prepared)
                 self._schedule.mark_sent(now.steady_ns)
             if connection.peer_changed:
-                connection.peer_changed = False
-                self._describe(flow)
-                self._waiter.watch(flow)
+                self._follow(flow)
             event = tracker.receive(data, now, kernel_ns)
             self._on_event(event)
             if prepared and failure:
@@ -365,9 +357,20 @@ class Prober:
             if surplus == MAX_SURPLUS:
                 self._waiter.set_unfinished(flow)
                 return
+        if connection.peer_changed:
+            self._follow(flow)
+
+    def _follow(self, flow: Flow) -> None:
+        """Go on with the socket of the name's next address."""
+        flow.connection.peer_changed = False
+        self._describe(flow)
+        self._waiter.watch(flow)
 
     def _connection_failed(self, flow: Flow, error: HallooError) -> None:
         """Fail the pending probes and close the connection; a datagram socket's error fails only the latest probe."""
+        if flow.connection.collect_reports():
+            self._fail_undelivered(flow)
+            return
         outstanding = flow.tracker.counters.outstanding()
         failed: list[int | None] = [*(outstanding if flow.stream else outstanding[-1:])]
         for number in failed or [None]:

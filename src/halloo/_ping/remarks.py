@@ -3,6 +3,7 @@
 Normal values are left out where several targets are compared.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, tzinfo
 
@@ -13,6 +14,7 @@ from halloo._ping.report import LATE, PHASES, Generator, Kernel, ProbeEvent, Tar
 
 MAX_LISTED_OUTAGES = 10  # outages; JSON has them all
 Note = tuple[str, str]
+_CAPITAL = re.compile("(?<=[a-z])(?=[A-Z])")
 
 
 def counts_text(target: TargetReport) -> str:
@@ -27,7 +29,8 @@ def anomalies(target: TargetReport) -> str:
     found = [f"{number} {name}" for name in kinds if (number := getattr(target, name))]
     if total := sum(target.errors.values()):
         several = len(target.errors) > 1
-        names = ", ".join(f"{number} {name}" if several else name for name, number in target.errors.items())
+        words = {_CAPITAL.sub(" ", name).lower(): number for name, number in target.errors.items()}
+        names = ", ".join(f"{number} {name}" if several else name for name, number in words.items())
         found.append(f"{total} error{'s' if total > 1 else ''} ({names})")
     return ", ".join(found)
 
@@ -70,6 +73,8 @@ def findings(target: TargetReport, unit: Unit | None = None, zone: tzinfo | None
     """Yield the notes that are always worth a line; `zone` is the time zone of outages, the local one by default."""
     if target.lost:
         yield from _lost(target)
+    for report, count in target.icmp:
+        yield "reported", f"{count} times by {report.router}: {report.text}"
     if target.timestamps:
         yield from _one_way(target.timestamps, unit)
     yield from _outages(target, zone)

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from halloo._core.histogram import PERCENTILES, Summary
+from halloo._core.icmp import IcmpReport
 from halloo._ping.counters import Direction, DirectionalLoss, Outage
 from halloo._ping.variation import DelayVariation
 
@@ -99,6 +100,7 @@ class TargetReport:
     stray: int = 0
     timed_out: int = 0  # no reply within the timeout, late ones included; other losses are errors or the end of the run
     errors: Mapping[str, int] = field(default_factory=dict)
+    icmp: tuple[tuple[IcmpReport, int], ...] = ()  # what routers and hosts reported, and how often
     failure: str | None = None  # the last error's message, if nothing was received
     clock: Clock = "user"
     round_trip: Summary | None = None
@@ -254,12 +256,25 @@ def target_dict(target: TargetReport) -> dict[str, Any]:
     kernel, timestamps = target.kernel, target.timestamps
     return {name: getattr(target, name) for name in names} | {
         "errors": dict(target.errors),
+        "icmp": [icmp_dict(report, count) for report, count in target.icmp],
         "round_trip": summary_dict(target.round_trip),
         "phases": {name: summary_dict(summary) for name, summary in target.phases.items()},
         "kernel": {name: getattr(kernel, name) for name in Kernel.__slots__} if kernel else None,
         "timestamps": timestamps_dict(timestamps) if timestamps else None,
         "outages": [outage_dict(outage) for outage in target.outages],
         "longest_outage": outage_dict(target.longest_outage) if target.longest_outage else None,
+    }
+
+
+def icmp_dict(report: IcmpReport, count: int) -> dict[str, Any]:
+    """Return the JSON form of what a router or a host reported."""
+    return {
+        "error": report.name,
+        "router": report.router,
+        "type": report.type,
+        "code": report.code,
+        "mtu": report.mtu or None,
+        "count": count,
     }
 
 

@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 from typing import NamedTuple
 
 from halloo._core.histogram import Histogram, Summary
+from halloo._core.icmp import IcmpReport
 from halloo._core.probe import (
     HEADER_SIZE,
     REQUEST,
@@ -31,6 +32,7 @@ MIN_COMPARED_BYTES = 12  # with fewer, unrelated bytes may look like a reply
 MAX_WRONG_SHARE = 0.5  # from which on data is not a reply
 _COMPARED_TAIL = 256  # bytes
 MAX_CLOCK_LEAD = 1000  # nanoseconds
+MAX_REPORTS = 16  # different ones that are counted apart
 Error = tuple[str, str]  # name and message
 
 
@@ -76,6 +78,7 @@ class ProbeTracker:
         self._one_way = OneWayTimes()
         self._corrupt = self._unmatched = self._stray = 0
         self._errors: Counter[str] = Counter()
+        self._icmp: Counter[IcmpReport] = Counter()
         self._failure: str | None = None
         self._kernel: Kernel | None = None  # of closed connections
         self._kernel_current: Kernel | None = None
@@ -182,6 +185,18 @@ class ProbeTracker:
             self.counters.fail(number)
         return self._event("error", now, number, text=text)
 
+    def record_report(self, report: IcmpReport, quoted: bytes) -> int | None:
+        """Count a report about a probe; return the probe's number, None if it is not pending.
+
+        A router that quotes too little of the probe is taken to mean the latest.
+        """
+        key = report if report in self._icmp or len(self._icmp) < MAX_REPORTS else replace(report, router="others")
+        self._icmp[key] += 1
+        number, pending = self._probes.number(quoted, self.counters.sent - 1), self.counters.outstanding()
+        if number is None:
+            return pending[-1] if pending else None
+        return number if number in pending else None
+
     def finish(self, now: Instant) -> Iterator[ProbeEvent]:
         for number in self.counters.finish(now.steady_ns):
             yield self._lost(number, now)
@@ -211,6 +226,7 @@ class ProbeTracker:
             stray=self._stray,
             timed_out=counters.timed_out,
             errors=dict(self._errors),
+            icmp=tuple(self._icmp.items()),
             failure=self.target.failure or (None if counters.received else self._failure),
             clock=self.clock,
             round_trip=self._round_trips(),
