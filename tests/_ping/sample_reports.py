@@ -78,7 +78,6 @@ BAD = TargetReport(
     longest_outage=OUTAGES[0],
     dscp=46,
     ttl=3,
-    largest_bytes=1472,
     path_mtu=1500,
     histogram=tuple(Histogram(MANY).buckets()),
 )

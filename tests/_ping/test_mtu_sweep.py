@@ -13,7 +13,7 @@ from halloo._net.datagrams import MAX_DATAGRAM
 from halloo._net.signals import StopRequest
 from halloo._ping.flow import ConnectOptions, ProbeConnection
 from halloo._ping.mtu_sweep import TRIES, MtuSweep
-from halloo._ping.report import ProbeEvent, TargetReport
+from halloo._ping.report import ProbeEvent, SizeLimit, TargetReport
 from halloo._server.server import Server
 from tests.peers import datagram_peer, unused_datagram_port
 
@@ -48,12 +48,14 @@ def test_the_largest_echoed_size_is_found_to_the_byte(largest: int) -> None:
     assert {event.size for event in events if event.outcome == "reply"} >= {MIN_SIZE, largest}
     assert max(event.size for event in events if event.outcome == "reply") == largest
     assert target.peer == server.address.place
+    assert target.size_limit == SizeLimit(largest + 1, "server")
 
 
 def test_if_the_largest_size_is_echoed_two_probes_are_enough() -> None:
     with Server("udp://127.0.0.1:0") as server:
         target, events = sweep(str(server.address), timeout=5)
     assert (target.largest_bytes, target.sent, target.received, target.lost) == (MAX_DATAGRAM, 2, 2, 0)
+    assert target.size_limit is None
     assert [(event.target, event.number, event.size) for event in events] == [(5, 0, MIN_SIZE), (5, 1, MAX_DATAGRAM)]
     assert target.round_trip
 
@@ -62,6 +64,7 @@ def test_without_any_echo_there_is_no_largest_size() -> None:
     with datagram_peer(lambda _: []) as port:
         target, events = sweep(f"udp://127.0.0.1:{port}")
     assert (target.largest_bytes, target.sent, target.received, target.lost) == (None, TRIES, 0, TRIES)
+    assert target.size_limit is None
     assert [event.outcome for event in events] == ["lost"] * TRIES
 
 
@@ -96,6 +99,7 @@ def test_a_truncated_reply_does_not_count() -> None:
         target, events = sweep(f"udp://127.0.0.1:{port}")
     assert target.largest_bytes == 500
     assert "corrupt" in {event.outcome for event in events}
+    assert target.size_limit == SizeLimit(501, "reply")
 
 
 def test_a_stop_request_ends_the_search_with_the_result_so_far() -> None:
@@ -105,6 +109,7 @@ def test_a_stop_request_ends_the_search_with_the_result_so_far() -> None:
     with Server("udp://127.0.0.1:0") as server:
         target, events = sweep(str(server.address), on_event=stop, timeout=5)
     assert (target.largest_bytes, target.sent, len(events)) == (MIN_SIZE, 1, 1)
+    assert target.size_limit is None
 
 
 def test_a_late_reply_to_an_earlier_try_is_unmatched() -> None:

@@ -824,4 +824,4 @@ def test_an_invalid_option_is_raised_before_the_start() -> None:
 def test_a_datagram_that_is_too_long_is_a_usage_error() -> None:
     with datagram_peer(echo_datagram) as port:
         harness = Harness(make_flow(0, f"udp://127.0.0.1:{port}", size=70_000), count=2).run()
-    assert harness.targets[0].errors == {"UsageError": 2}
+    assert harness.targets[0].errors == {"TooLong": 2}

@@ -16,7 +16,7 @@ from halloo._ping.remarks import (
     schedule_notes,
     wall_clock,
 )
-from halloo._ping.report import Generator, Kernel, Outcome, ProbeEvent, TimestampReport
+from halloo._ping.report import Generator, Kernel, Outcome, ProbeEvent, SizeLimit, TimestampReport
 from halloo._ping.variation import DelayVariation
 from tests._ping.sample_reports import (
     BAD,
@@ -136,10 +136,36 @@ def test_a_silent_target_has_a_failure_and_no_outage() -> None:
     assert [word for word, _ in findings(silent)] == ["failed"]
 
 
-@pytest.mark.parametrize(("mtu", "expected"), [(1500, "; the path MTU is 1500"), (None, "")])
-def test_the_largest_datagram_is_a_finding(mtu: int | None, expected: str) -> None:
-    found = dict(findings(replace(BAD, path_mtu=mtu)))
-    assert found["largest"] == f"datagrams of up to 1472 bytes are echoed{expected}"
+SWEEP = replace(GOOD, sent=30, received=5, lost=25, size_sweep=True, largest_bytes=1252, path_mtu=1500)
+
+
+def test_a_size_sweep_counts_no_loss() -> None:
+    assert counts_text(SWEEP) == "30 probes of different sizes sent, 5 received"
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"),
+    [
+        (None, ""),
+        (SizeLimit(1253, "link"), "; larger ones do not fit into one packet of this machine's link"),
+        (SizeLimit(1253, "report"), "; larger ones are reported as too big, see above"),
+        (SizeLimit(1253, "reply"), "; larger ones come back corrupt"),
+        (SizeLimit(1253, "server"), "; the server does not echo larger ones"),
+    ],
+)
+def test_the_largest_datagram_is_a_finding(limit: SizeLimit | None, expected: str) -> None:
+    found = dict(findings(replace(SWEEP, size_limit=limit)))
+    assert found == {"largest": f"datagrams of up to 1252 bytes are echoed{expected}"}
+
+
+@pytest.mark.parametrize(
+    ("mtu", "known"), [(1500, ", although the path MTU is 1500 as far as this machine knows"), (None, "")]
+)
+def test_a_silent_limit_on_the_path_is_a_black_hole(mtu: int | None, known: str) -> None:
+    found = dict(findings(replace(SWEEP, path_mtu=mtu, size_limit=SizeLimit(1253, "path"))))
+    fact = f"datagrams of 1253 bytes have no reply, and no router reports them (ICMP){known}"
+    assert found["black hole"] == f"{fact}; a router drops them silently, or the server does not echo them"
+    assert found["largest"] == "datagrams of up to 1252 bytes are echoed"
 
 
 def test_kernel_data_is_formatted() -> None:

@@ -595,7 +595,7 @@ def test_a_datagram_larger_than_a_packet_is_the_failure() -> None:
     if done.returncode and "Traceback" not in done.stderr:
         pytest.skip(f"needs a network namespace and ip(8): {done.stderr[-200:]}")
     fact = "a datagram of 2000 bytes does not fit into one packet of this link, and fragmentation is forbidden"
-    assert done.stdout == f"{fact}; find the path MTU with size_sweep=, or leave df= out\n", done.stderr
+    assert done.stdout == f"{fact}; find the largest size with a size sweep, or allow fragmentation\n", done.stderr
 
 
 # Reports of routers and hosts.
@@ -660,6 +660,30 @@ def test_a_report_is_about_the_probe_that_it_quotes() -> None:
 def test_a_report_behind_replies_does_not_end_the_run() -> None:
     target = ping_behind_a_router("icmp(packet, 11, 0) if len(seen) == 2 else echo(packet)")
     assert (target["received"], target["lost"], target["errors"]) == (2, 1, {"TimeToLiveExceeded": 1})
+
+
+def sweep_behind_a_router(answer: str, *, host: str = "10.99.0.1") -> dict[str, Any]:
+    return ping_behind_a_router(answer, host=host, options="size_sweep=True")
+
+
+@pytest.mark.parametrize(("host", "headers"), [("10.99.0.1", 28), ("[fd99::1]", 48)])
+def test_a_silent_limit_below_the_mtu_is_evidence_of_the_path(host: str, headers: int) -> None:
+    target = sweep_behind_a_router("echo(packet) if len(packet) <= 1280 else None", host=host)
+    assert (target["largest_bytes"], target["path_mtu"], target["errors"]) == (1280 - headers, 1500, {})
+    assert target["size_limit"] == {"bytes": 1281 - headers, "evidence": "path"}
+
+
+def test_a_limit_that_a_router_reports_needs_no_second_try() -> None:
+    target = sweep_behind_a_router("echo(packet) if len(packet) <= 1400 else icmp(packet, 3, 4, mtu=1400)")
+    assert (target["largest_bytes"], target["size_limit"]["evidence"]) == (1372, "report")
+    assert (target["timed_out"], target["errors"]) == (0, {})
+    assert {(report["router"], report["mtu"]) for report in target["icmp"]} == {("10.9.0.1", 1400)}
+
+
+def test_a_limit_of_the_own_link_needs_no_second_try() -> None:
+    target = sweep_behind_a_router("echo(packet)")
+    assert target["size_limit"] == {"bytes": 1473, "evidence": "link"}
+    assert (target["timed_out"], target["errors"], target["sent"] < 20) == (0, {}, True)
 
 
 def test_a_size_sweep_respects_the_deadline_and_has_snapshots() -> None:

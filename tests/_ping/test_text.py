@@ -54,7 +54,6 @@ ipdv        forward 2.00us, reverse 3.00us (means, even if the clocks disagree)
 outages     2, the longest 4s
             2026-01-02 03:05:05.123 +0000 to 03:05:09.123: 4s, 40 probes
             2026-01-02 03:05:35.123 +0000 to the end: 200ms, 2 probes
-largest     datagrams of up to 1472 bytes are echoed; the path MTU is 1500
 schedule    120 of 1000 planned probes were over 100us late or not sent (12 %),
             by 3.00ms at most; CPU use 99.5 % of a core
             this client was the bottleneck: 60 of 1000 planned probes fell
@@ -101,6 +100,13 @@ NEAR = replace(report(replace(GOOD, ttl=3)), effective={"ttl": 3})
 )
 def test_a_summary_is_formatted(sample: PingReport, text: str) -> None:
     assert summary(sample, zone=UTC) == text
+
+
+def test_a_comparison_of_size_sweeps_has_no_loss() -> None:
+    swept = replace(GOOD, lost=5, size_sweep=True, largest_bytes=1252)
+    text = summary(report(swept, swept), zone=UTC)
+    assert "lost" not in text
+    assert text.count("datagrams of up to 1252 bytes are echoed") == 2
 
 
 @pytest.mark.parametrize("unit", ["ns", "us", "ms", "s"])

@@ -184,11 +184,15 @@ class DatagramConnection(ConnectedSocket):
             self.next_address(error)
 
 
-def _too_long(size: int) -> UsageError:
+class TooLong(UsageError):  # noqa: N818 - as in errors
+    """The datagram is longer than one can be, or than one packet if fragmentation is forbidden (EMSGSIZE)."""
+
+
+def _too_long(size: int) -> TooLong:
     if size > MAX_DATAGRAM:
-        return UsageError(f"a datagram of {size} bytes is too long", f"send at most {MAX_DATAGRAM}, or use tcp://")
+        return TooLong(f"a datagram of {size} bytes is too long", f"send at most {MAX_DATAGRAM}, or use tcp://")
     fact = f"a datagram of {size} bytes does not fit into one packet of this link, and fragmentation is forbidden"
-    return UsageError(fact, "find the path MTU with size_sweep=, or leave df= out")
+    return TooLong(fact, "find the largest size with a size sweep, or allow fragmentation")
 
 
 def open_datagrams(

@@ -1,28 +1,30 @@
 """Find the largest datagram that is echoed, by bisection.
 
-Uses one connection, with a prober for each try. Routers drop datagrams that are too large silently, and any datagram
-may be lost; so a size is rejected only after TRIES.
+Uses one connection, with a prober for each try. Routers may drop datagrams that are too large silently, and any
+datagram may be lost; so a size without a reply is rejected only after TRIES.
 """
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 
 from halloo._core.histogram import Histogram
+from halloo._core.icmp import IcmpReport
 from halloo._core.probe import MIN_SIZE, Probes
 from halloo._core.units import SECOND
 from halloo._net.datagrams import MAX_DATAGRAM
 from halloo._net.signals import StopRequest
 from halloo._ping.flow import Flow, ProbeConnection
 from halloo._ping.prober import Prober
-from halloo._ping.report import ProbeEvent, TargetReport
+from halloo._ping.report import ProbeEvent, SizeEvidence, SizeLimit, TargetReport
 from halloo._ping.schedule import Schedule
 from halloo._ping.tracker import ProbeTracker
 from halloo.errors import UnknownHost
 
 TRIES = 3
+TOO_LARGE: Mapping[str, SizeEvidence] = {"TooLong": "link", "DatagramTooBig": "report"}  # names of errors
 COUNTERS = ("sent", "received", "lost", "late", "duplicate", "reordered", "corrupt", "unmatched", "stray", "timed_out")
 MIN_TRY_TIMEOUT, TIMEOUT_FACTOR = SECOND // 5, 4  # nanoseconds, and multiples of the slowest round trip so far
 
@@ -57,6 +59,8 @@ class MtuSweep:
         self._low, self._high = MIN_SIZE - 1, MAX_DATAGRAM + 1  # the largest size echoed, and the smallest one not
         self._counts: Counter[str] = Counter()
         self._errors: Counter[str] = Counter()
+        self._reports: Counter[IcmpReport] = Counter()
+        self._evidence: SizeEvidence = "path"  # of the last size that was rejected
         self._latency = Histogram()
         self._failure: str | None = None
         self._resolved = True
@@ -83,11 +87,18 @@ class MtuSweep:
             **self._connection.describe(),  # type: ignore[arg-type]  # fields of TargetReport by name
             **{name: self._counts[name] for name in COUNTERS},  # type: ignore[arg-type]  # as above
             errors=dict(self._errors),
+            icmp=tuple(self._reports.items()),
+            size_sweep=True,
             failure=None if self._counts["received"] else self._failure,
             clock="kernel" if self._connection.kernel_timestamps else "user",
             round_trip=self._latency.summary(),
             largest_bytes=self._low if self._low >= MIN_SIZE else None,
+            size_limit=self._size_limit(),
         )
+
+    def _size_limit(self) -> SizeLimit | None:
+        found = MIN_SIZE <= self._low == self._high - 1 < MAX_DATAGRAM
+        return SizeLimit(self._high, self._evidence) if found else None
 
     @property
     def _done(self) -> bool:
@@ -98,7 +109,14 @@ class MtuSweep:
         )
 
     def _returns(self, size: int, on_info_request: Callable[[], object]) -> bool:
-        return any(self._try(size, on_info_request) for _ in range(TRIES) if not self._done)
+        for _ in range(TRIES):
+            if self._done:
+                return False
+            if self._try(size, on_info_request):
+                return True
+            if self._evidence in TOO_LARGE.values():
+                return False
+        return False
 
     def _try(self, size: int, on_info_request: Callable[[], object]) -> bool:
         slowest = self._latency.max
@@ -119,12 +137,23 @@ class MtuSweep:
             prober.release()
         report = tracker.report()
         self._counts.update({name: getattr(report, name) for name in COUNTERS})
-        self._errors.update(report.errors)
+        self._errors.update({name: number for name, number in report.errors.items() if name not in TOO_LARGE})
+        self._reports.update(dict(report.icmp))
+        self._evidence = self._find_evidence(report)
         self._failure = report.failure or self._failure
         if report.round_trip:
             self._latency.record(report.round_trip.median_ns)
         return bool(report.received and not report.corrupt)
 
+    def _find_evidence(self, report: TargetReport) -> SizeEvidence:
+        """Return what speaks against a size that was not echoed."""
+        known = next((TOO_LARGE[name] for name in report.errors if name in TOO_LARGE), None)
+        if known or report.corrupt:
+            return known or "reply"
+        connection = self._connection.connection
+        return "server" if connection and connection.address.loopback else "path"
+
     def _report_event(self, size: int, event: ProbeEvent) -> None:
         number = None if event.number is None else self._counts["sent"]
-        self._on_event(replace(event, number=number, size=event.size or size))
+        text = event.text.partition("; ")[0]  # nothing is to be done about an error that ends a try
+        self._on_event(replace(event, number=number, size=event.size or size, text=text))

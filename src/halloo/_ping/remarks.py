@@ -14,12 +14,21 @@ from halloo._ping.report import LATE, PHASES, Generator, Kernel, ProbeEvent, Tar
 
 MAX_LISTED_OUTAGES = 10  # outages; JSON has them all
 Note = tuple[str, str]
+_SIZE_EVIDENCE = {
+    "link": "larger ones do not fit into one packet of this machine's link",
+    "report": "larger ones are reported as too big, see above",
+    "reply": "larger ones come back corrupt",
+    "server": "the server does not echo larger ones",
+}
 _CAPITAL = re.compile("(?<=[a-z])(?=[A-Z])")
 
 
 def counts_text(target: TargetReport) -> str:
     """Return the counts of sent, received and lost probes, and of any anomalies."""
-    text = f"{target.sent} sent, {target.received} received, {percent(target.loss_percent)} lost"
+    if target.size_sweep:  # sizes that are too large are no loss
+        text = f"{target.sent} probes of different sizes sent, {target.received} received"
+    else:
+        text = f"{target.sent} sent, {target.received} received, {percent(target.loss_percent)} lost"
     return f"{text}, {others}" if (others := anomalies(target)) else text
 
 
@@ -78,11 +87,21 @@ def findings(target: TargetReport, unit: Unit | None = None, zone: tzinfo | None
     if target.timestamps:
         yield from _one_way(target.timestamps, unit)
     yield from _outages(target, zone)
-    if target.largest_bytes is not None:
-        mtu = f"; the path MTU is {target.path_mtu}" if target.path_mtu else ""
-        yield "largest", f"datagrams of up to {target.largest_bytes} bytes are echoed{mtu}"
+    if target.size_sweep:
+        yield from _size_limit(target)
     if target.failure:
         yield "failed", target.failure
+
+
+def _size_limit(target: TargetReport) -> Iterator[Note]:
+    limit = target.size_limit
+    if target.largest_bytes is not None:
+        why = f"; {_SIZE_EVIDENCE[limit.evidence]}" if limit and limit.evidence in _SIZE_EVIDENCE else ""
+        yield "largest", f"datagrams of up to {target.largest_bytes} bytes are echoed{why}"
+    if limit and limit.evidence == "path":
+        fact = f"datagrams of {limit.bytes} bytes have no reply, and no router reports them (ICMP)"
+        known = f", although the path MTU is {target.path_mtu} as far as this machine knows" if target.path_mtu else ""
+        yield "black hole", f"{fact}{known}; a router drops them silently, or the server does not echo them"
 
 
 def kernel_text(info: Kernel, unit: Unit | None) -> str:

@@ -81,6 +81,21 @@ class TimestampReport:
     reverse_variation: DelayVariation = field(default_factory=DelayVariation)
 
 
+SizeEvidence = Literal["link", "report", "reply", "server", "path"]
+
+
+@dataclass(frozen=True, slots=True)
+class SizeLimit:
+    """The smallest datagram that a size sweep found not to be echoed, and the evidence of what ends the echo there.
+
+    `link`: it does not fit into one packet of this machine's link. `report`: a router reported it as too big. `reply`:
+    the reply was corrupt. `server`: no reply, on loopback. `path`: no reply and no report, over a network.
+    """
+
+    bytes: int
+    evidence: SizeEvidence
+
+
 @dataclass(frozen=True, slots=True)
 class TargetReport:
     """The results of one target: an address, or one of several source ports to it."""
@@ -113,7 +128,9 @@ class TargetReport:
     longest_outage: Outage | None = None
     dscp: int | None = None  # as read back from the socket
     ttl: int | None = None
-    largest_bytes: int | None = None  # the result of a size sweep
+    size_sweep: bool = False  # whether this was a search for the largest datagram; the next two fields are its result
+    largest_bytes: int | None = None  # the largest datagram that was echoed
+    size_limit: SizeLimit | None = None  # None if there is none, or the search did not end
     path_mtu: int | None = None  # as known to the kernel
     histogram: tuple[tuple[int, int], ...] = ()  # round trips and their counts, for `--hdr`; not in JSON
 
@@ -240,22 +257,13 @@ def target_dict(target: TargetReport) -> dict[str, Any]:
     """Return the JSON form of a target."""
     names = (
         *("label", "address", "peer", "local", "sent", "received", "lost", "late", "duplicate", "reordered"),
-        *(
-            "corrupt",
-            "unmatched",
-            "stray",
-            "timed_out",
-            "failure",
-            "clock",
-            "floor_ns",
-            "above_floor_ns",
-            "loss_percent",
-        ),
-        *("outage_count", "dscp", "ttl", "largest_bytes", "path_mtu"),
+        *("corrupt", "unmatched", "stray", "timed_out", "failure", "clock", "floor_ns", "above_floor_ns"),
+        *("loss_percent", "outage_count", "dscp", "ttl", "size_sweep", "largest_bytes", "path_mtu"),
     )
-    kernel, timestamps = target.kernel, target.timestamps
+    kernel, timestamps, limit = target.kernel, target.timestamps, target.size_limit
     return {name: getattr(target, name) for name in names} | {
         "errors": dict(target.errors),
+        "size_limit": {"bytes": limit.bytes, "evidence": limit.evidence} if limit else None,
         "icmp": [icmp_dict(report, count) for report, count in target.icmp],
         "round_trip": summary_dict(target.round_trip),
         "phases": {name: summary_dict(summary) for name, summary in target.phases.items()},

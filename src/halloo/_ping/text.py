@@ -137,7 +137,8 @@ def _comparison(report: PingReport, unit: Unit | None, zone: tzinfo | None) -> I
     columns["server"] = [target.timestamps.server.median_ns if target.timestamps else None for target in targets]
     yield f"--- {len(targets)} targets, in {show_duration(report.duration_ns)} ---"
     counts = [("sent", [str(target.sent) for target in targets])]
-    counts += [("lost", [remarks.percent(target.loss_percent) for target in targets])]
+    if not any(target.size_sweep for target in targets):  # sizes that are too large are no loss
+        counts += [("lost", [remarks.percent(target.loss_percent) for target in targets])]
     yield from _table([target.label for target in targets], [*counts, *_time_columns(columns, unit)])
     for target in targets:
         if notes := list(_remarks(target, unit, zone)):
