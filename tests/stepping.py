@@ -272,6 +272,7 @@ class RecordingObserver:
 
     def __init__(self) -> None:
         self.events: list[tuple[str, object]] = []
+        self.counts: list[int] = []  # of refused datagrams
 
     def opened(self, fd: int, peer: PeerName) -> None:  # noqa: ARG002 - ConnectionObserver's signature
         self.events.append(("opened", peer))
@@ -279,8 +280,9 @@ class RecordingObserver:
     def datagram_received(self, peer: PeerName) -> None:
         self.events.append(("datagram_received", peer))
 
-    def refused(self, peer: PeerName, reason: str) -> None:
+    def refused(self, peer: PeerName, reason: str, count: int = 1) -> None:
         self.events.append((f"refused: {reason}", peer))
+        self.counts.append(count)
 
     def closed(self, fd: int, reason: str) -> None:  # noqa: ARG002 - as above
         self.events.append(("closed", reason))

@@ -10,6 +10,7 @@ from halloo._core.probe import (
     HEADER_SIZE,
     MIN_SIZE,
     MIN_TIMESTAMPED_SIZE,
+    NOTICE_SIZE,
     PLAIN,
     REQUEST,
     TIMESTAMP_END,
@@ -19,9 +20,11 @@ from halloo._core.probe import (
     ServerTimestamp,
     first_difference,
     read_header,
+    read_notice,
     read_request,
     read_timestamp,
     request_spans,
+    write_notice,
     write_timestamp,
 )
 
@@ -275,3 +278,17 @@ def test_no_probe_is_found_in_garbage(data: bytes) -> None:
         assert read_request(data[start:end])
         assert start == 0 or data[start - 1 : start] == b"\n"
         assert data.index(b"\n", start) == end - 1
+
+
+def test_a_notice_names_its_probe_and_a_count() -> None:
+    probes = Probes(7, 128)
+    notice = write_notice(probes.encode(3, 1), 0x2A)
+    assert len(notice) == NOTICE_SIZE
+    begin, refused = read_notice(notice) or (b"", 0)
+    assert (probes.number(begin, 5), Probes(8, 128).number(begin, 5), refused) == (3, None, 0x2A)
+
+
+@pytest.mark.parametrize("data", [b"", Probes(7, 128).encode(3, 1), b"hlo-" + b"0" * 40 + b"x", b"hlo-" + b"z" * 41])
+def test_other_data_is_no_notice(data: bytes) -> None:
+    found = read_notice(data)
+    assert found is None or Probes(7, 128).number(found[0], 5) is None

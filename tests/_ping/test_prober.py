@@ -225,6 +225,17 @@ def test_refused_probes_are_not_network_losses() -> None:
     assert ways.refused > 0
 
 
+@pytest.mark.parametrize("interval", [MS, 0])
+def test_a_server_without_timestamps_names_its_rate_limit(interval: int) -> None:
+    limits = Limits(rate_limit=128 * 40)  # as above
+    with Server("udp://127.0.0.1:0", limits=limits) as server:
+        harness = Harness(make_flow(0, server.address, timeout=1), count=100 if interval else 12, interval=interval)
+        (target,) = harness.run().targets
+    assert target.errors == {"RateLimited": target.errors["RateLimited"]}
+    assert 0 < target.rate_limited <= target.lost
+    assert target.corrupt == target.stray == 0
+
+
 # Clocks.
 
 

@@ -65,6 +65,12 @@ def test_normal_results_have_no_findings() -> None:
     assert list(schedule_notes(Generator(planned=10))) == []
 
 
+def test_probes_over_the_rate_limit_of_the_server_are_no_loss_of_the_network() -> None:
+    fact = "at least 640 probes had no reply because the server limits the rate of this sender"
+    expected = f"{fact}: they are no loss of the network; use a longer interval (-i)"
+    assert dict(findings(replace(GOOD, rate_limited=640)))["limited"] == expected
+
+
 def test_reports_of_routers_are_listed_with_their_senders() -> None:
     reports = (IcmpReport(4, 3, 4, "192.0.2.1", 90, 1400), 3), (IcmpReport(6, 3, 0, "2001:db8::1", 113), 2)
     target = replace(GOOD, errors={"DatagramTooBig": 3, "TimeToLiveExceeded": 2}, icmp=reports)

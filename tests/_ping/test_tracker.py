@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from halloo._core.histogram import PERCENTILES
 from halloo._core.icmp import IcmpReport
-from halloo._core.probe import HEADER_SIZE, Probes, ServerTimestamp, write_timestamp
+from halloo._core.probe import HEADER_SIZE, Probes, ServerTimestamp, write_notice, write_timestamp
 from halloo._ping.counters import MAX_TRACKED, DirectionalLoss
 from halloo._ping.report import Kernel, ProbeEvent, TargetReport
 from halloo._ping.round_trip import Instant
@@ -698,3 +698,26 @@ def test_different_reports_take_bounded_memory() -> None:
     counted = tracker.report().icmp
     assert len(counted) == MAX_REPORTS + 1
     assert sum(count for _, count in counted) == 200
+
+
+# Notices of a rate limit.
+
+
+def test_a_notice_fails_its_probe_and_tells_how_many_were_refused() -> None:
+    tracker = new_tracker()
+    probes = send(tracker, 5)
+    event = tracker.receive(write_notice(probes[1], 3), at(700), None)
+    assert (event.outcome, event.number) == ("error", 1)
+    report = tracker.report()
+    assert (report.rate_limited, report.errors, report.lost, report.corrupt) == (3, {"RateLimited": 1}, 1, 0)
+    tracker.receive(write_notice(probes[2], 0xFFFFFFFF), at(800), None)
+    assert tracker.report().rate_limited == 5
+
+
+def test_a_notice_of_another_run_or_of_no_pending_probe_is_stray() -> None:
+    tracker = new_tracker()
+    (probe,) = send(tracker)
+    assert tracker.receive(write_notice(Probes(1, SIZE).encode(0, 1), 3), at(700), None).outcome == "stray"
+    tracker.receive(probe, at(800), None)
+    assert tracker.receive(write_notice(probe, 3), at(900), None).outcome == "stray"
+    assert (tracker.report().rate_limited, tracker.report().received) == (0, 1)

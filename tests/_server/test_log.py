@@ -23,7 +23,11 @@ def test_text_log_reports_a_connection_as_the_tutorial_does(lines: list[str]) ->
 
 def test_text_log_reports_a_refused_client_and_the_reason(lines: list[str]) -> None:
     TextLog(lines.append).refused(PEER, "max_per_host")
-    assert lines == ["Refused ('127.0.0.1', 51234): max per host"]
+    TextLog(lines.append).refused(PEER, "rate_limit", 812)
+    assert lines == [
+        "Refused ('127.0.0.1', 51234): max per host",
+        "Refused ('127.0.0.1', 51234): rate limit, 812 datagrams",
+    ]
 
 
 def test_text_log_reports_a_datagram_sender(lines: list[str]) -> None:
@@ -64,7 +68,7 @@ def test_json_log_writes_an_object_a_line(lines: list[str]) -> None:
     log.closed(5, "idle_timeout")
     assert [json.loads(line) for line in lines] == [
         {"event": "connected", "data": {"peer": ["::1", 51234], "reason": None}},
-        {"event": "refused", "data": {"peer": ["127.0.0.1", 51234], "reason": "denied"}},
+        {"event": "refused", "data": {"peer": ["127.0.0.1", 51234], "reason": "denied", "count": 1}},
         {"event": "closed", "data": {"peer": ["::1", 51234], "reason": "idle_timeout"}},
     ]
 

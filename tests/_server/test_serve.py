@@ -400,7 +400,7 @@ def test_serve_logs_refused_and_closed_clients_as_json() -> None:
         events = [json.loads(line) for line in stop(process) if line.startswith("{")]
     assert events == [
         {"event": "connected", "data": {"peer": ended, "reason": None}},
-        {"event": "refused", "data": {"peer": refused, "reason": "max_connections"}},
+        {"event": "refused", "data": {"peer": refused, "reason": "max_connections", "count": 1}},
         {"event": "closed", "data": {"peer": ended, "reason": "max_bytes"}},
     ]
 

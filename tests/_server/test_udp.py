@@ -15,19 +15,21 @@ import pytest
 
 from halloo._core.address import Address
 from halloo._core.limits import Limits
+from halloo._core.probe import Probes, read_notice, write_notice
 from halloo._net.bpf import TTL
 from halloo._net.datagrams import dropped
 from halloo._net.listener import listen
 from halloo._server.connections import DATAGRAM, FREE
 from halloo._server.drain import drain
 from halloo._server.poller import READ
+from halloo._server.refusals import REPORT_INTERVAL
 from halloo._server.running import RunningServer, Service
+from halloo._server.server import Server
 from halloo._server.udp import (
     ANCILLARY_SIZE,
     MAX_NEW_PEERS,
     MAX_READS,
     MAX_RECENT_PEERS,
-    REFUSAL_INTERVAL,
     UDP_GRO,
     make_receive,
     reply_control,
@@ -526,6 +528,45 @@ def test_a_sender_over_its_rate_limit_is_answered_again_later(make_stage: MakeSt
     assert stage.ask(sender, b"hello") == b"hello"
 
 
+@pytest.mark.parametrize("segment", [0, 128])
+def test_a_probe_over_the_rate_limit_is_answered_with_a_notice(make_stage: MakeStage, segment: int) -> None:
+    if segment and sys.platform != "linux":
+        pytest.skip("needs Linux")
+    stage = make_stage(Limits(rate_limit=1000))
+    sender, probes = stage.sender(), Probes(0xBEEF, 128)
+    stage.ask(sender, pattern(2000))
+    refused = [probes.encode(number, 5) for number in range(3)]
+    for datagrams in [b"".join(refused)] if segment else refused:
+        stage.send(sender, datagrams, segment=segment)
+    stage.wait_received(4)
+    assert stage.snapshot.refused == {"rate_limit": 3}
+    begin, _ = read_notice(*stage.receive_replies(sender, 1)) or (b"", 0)
+    assert probes.number(begin, 2) == 0
+    with pytest.raises(BlockingIOError):
+        sender.recv(65536)
+
+
+def test_a_probe_over_the_rate_limit_that_gets_no_timestamp_has_a_notice() -> None:
+    limits, probe = Limits(rate_limit=1), Probes(1, 60).encode(0, 1)
+    with Server("udp://127.0.0.1:0", timestamps=True, limits=limits) as server, unconnected("127.0.0.1") as sender:
+        sender.setblocking(True)
+        sender.settimeout(POLL_TIMEOUT)
+        for _ in range(2):
+            sender.sendto(probe, ("127.0.0.1", server.address.port))
+        assert [sender.recv(65536) for _ in range(2)] == [probe, write_notice(probe, 1)]
+
+
+def test_only_a_probe_gets_a_notice(make_stage: MakeStage) -> None:
+    stage = make_stage(Limits(rate_limit=1000))
+    sender = stage.sender()
+    stage.ask(sender, pattern(2000))
+    notice = write_notice(Probes(1, 128).encode(0, 1), 1)
+    for datagram in (pattern(128), notice, Probes(1, 40).encode(0, 1)):
+        stage.send(sender, datagram)
+    stage.wait_received(4)
+    assert stage.snapshot.sent_bytes == 2000
+
+
 @needs_linux
 def test_the_rate_limit_is_per_host(make_stage: MakeStage) -> None:
     stage = make_stage(Limits(rate_limit=1000))
@@ -646,9 +687,10 @@ def test_a_refusal_is_reported_once_a_second(make_stage: MakeStage) -> None:
         for _ in range(10):
             stage.send(sender, b"hello")
         stage.wait_received(10 * (second + 1))
-        stage.elapse(REFUSAL_INTERVAL)
+        stage.elapse(REPORT_INTERVAL)
     assert notes.events == [("refused: too_long", sender.getsockname())] * 3
     assert stage.snapshot.refused == {"too_long": 30}
+    assert notes.counts == [1, 10, 10]
 
 
 @needs_linux

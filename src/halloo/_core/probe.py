@@ -23,10 +23,18 @@ from zlib import crc32
 # `arrived` counts the run's different probes up to this one, `refused` those of them that the server did not answer.
 # The lowest bit of `window` is this probe, the next bit the probe before it, and so on: 1 if that probe has arrived.
 # `checksum` is the CRC-32 (zlib's) of all between it and the mark, since the client cannot know these bytes.
-PLAIN, REQUEST, TIMESTAMPED = b"hlo.", b"hlo?", b"hlo!"
+#
+# A server that limits the rate of the sender answers a few of the probes over the limit with a shorter notice:
+#
+#  0      4         12        20               36        44
+#  | mark | run     | number  | sent           | refused | \n |
+#
+# `refused` counts the run's probes that it has not answered so far.
+PLAIN, REQUEST, TIMESTAMPED, NOTICE = b"hlo.", b"hlo?", b"hlo!", b"hlo-"
 HEADER_SIZE, TIMESTAMP_END = 36, 108
 MIN_SIZE = HEADER_SIZE + 1  # bytes, with the newline
 MIN_TIMESTAMPED_SIZE = TIMESTAMP_END + 1
+NOTICE_SIZE = HEADER_SIZE + 9
 WINDOW = 64  # probes
 
 NUMBER_MODULUS = 1 << 32  # probe numbers wrap around
@@ -132,6 +140,21 @@ def write_timestamp(probe: bytes | memoryview, timestamp: ServerTimestamp) -> by
     )
     begin = b"".join((TIMESTAMPED, probe[len(TIMESTAMPED) : HEADER_SIZE], text))
     return b"".join((begin, _checksum(begin), probe[TIMESTAMP_END:]))
+
+
+def write_notice(probe: bytes | memoryview, refused: int) -> bytes:
+    """Return the notice that a probe is over the server's rate limit."""
+    return b"%b%b%08x\n" % (NOTICE, bytes(probe[len(NOTICE) : HEADER_SIZE]), refused % NUMBER_MODULUS)
+
+
+def read_notice(reply: bytes) -> tuple[bytes, int] | None:
+    """Return the beginning of the probe that a notice answers, and the number of refused probes; None if it is none."""
+    if len(reply) != NOTICE_SIZE or not reply.startswith(NOTICE):
+        return None
+    try:
+        return PLAIN + reply[len(PLAIN) :], _parse_hex(reply[HEADER_SIZE : NOTICE_SIZE - 1])
+    except ValueError:
+        return None
 
 
 def first_difference(sent: bytes, received: bytes) -> int | None:

@@ -47,7 +47,7 @@ def _lost_by_direction(name: str, target: TargetReport) -> int | None:
 # Every count of a target, under its path in the JSON report.
 COUNTS: dict[str, Callable[[TargetReport], int | None]] = {
     **{name: attrgetter(name) for name in ("lost", "late", "duplicate", "reordered", "corrupt")},
-    **{name: attrgetter(name) for name in ("unmatched", "stray", "timed_out")},
+    **{name: attrgetter(name) for name in ("unmatched", "stray", "timed_out", "rate_limited")},
     **{name: attrgetter(name) for name in ("sent", "received", "outage_count")},
     "errors": lambda target: sum(target.errors.values()),
     **{f"kernel.{name}": partial(_kernel_count, name) for name in ("retransmits", "lost")},

@@ -21,6 +21,7 @@ from halloo._ping.waiter import FlowWaiter
 from halloo.errors import HallooError, Refused, UnknownHost, UsageError
 
 ERROR_PAUSE = 100_000_000  # nanoseconds until the next probe if each follows the last reply
+LIMIT_PAUSE = SECOND  # nanoseconds, as above, when the server limits the rate: it says so once a second
 MAX_SURPLUS = 32  # such replies of a connection in one turn, so that a flood cannot delay anything else
 # How long the first connected flow waits for the others: nanoseconds, and at most this part of the deadline.
 MAX_CONNECT_WAIT, CONNECT_WAIT_SHARE = SECOND, 10
@@ -134,7 +135,7 @@ class Prober:
         now = self._clock()
         expires = self._expire(now)
         if self._schedule.done:
-            until = self._drain_until(now.steady_ns)
+            until = now.steady_ns + SECOND if self._connector else self._stragglers.until(now.steady_ns)
             if until <= now.steady_ns:
                 return False
         else:
@@ -180,12 +181,6 @@ class Prober:
         now = self._clock().steady_ns
         while not self._schedule.done and self._schedule.due_ns <= now and self._busy(self._schedule.next_target):
             self._schedule.skip(now)
-
-    def _drain_until(self, now: int) -> int:
-        """Return until when to wait for events after the last probe; 0 if nothing is pending."""
-        if self._connector:
-            return now + SECOND
-        return self._stragglers.until(now)
 
     def _drain(self) -> None:
         self._prepared = None
@@ -334,11 +329,8 @@ class Prober:
 
     def _receive(self, flow: Flow) -> None:
         connection, tracker, surplus = flow.connection, flow.tracker, 0
-        if connection.has_unsent:
-            connection.flush()
-            self._waiter.watch(flow)
-        if connection.undelivered:
-            self._fail_undelivered(flow)
+        if connection.has_unsent or connection.undelivered:
+            self._settle_sent(flow)
         for data, now, kernel_ns in connection.receive(self._clock):
             prepared, failure = self._prepared, None
             if prepared and tracker.counters.pending == 1 and len(data) == connection.size:
@@ -353,12 +345,21 @@ class Prober:
             if flow.reconnect and tracker.counters.sent and not tracker.counters.pending:
                 self._close(flow)
                 return
+            if event.outcome == "error":  # the server limits this sender
+                self._paused_until = now.steady_ns + LIMIT_PAUSE
             surplus += event.outcome in SURPLUS
             if surplus == MAX_SURPLUS:
                 self._waiter.set_unfinished(flow)
                 return
         if connection.peer_changed:
             self._follow(flow)
+
+    def _settle_sent(self, flow: Flow) -> None:
+        """Send what was left unsent, and fail the probes that are reported as not delivered."""
+        if flow.connection.has_unsent:
+            flow.connection.flush()
+            self._waiter.watch(flow)
+        self._fail_undelivered(flow)
 
     def _follow(self, flow: Flow) -> None:
         """Go on with the socket of the name's next address."""

@@ -82,6 +82,9 @@ def findings(target: TargetReport, unit: Unit | None = None, zone: tzinfo | None
     """Yield the notes that are always worth a line; `zone` is the time zone of outages, the local one by default."""
     if target.lost:
         yield from _lost(target)
+    if target.rate_limited:
+        fact = f"at least {target.rate_limited} probes had no reply because the server limits the rate of this sender"
+        yield "limited", f"{fact}: they are no loss of the network; use a longer interval (-i)"
     for report, count in target.icmp:
         yield "reported", f"{count} times by {report.router}: {report.text}"
     if target.timestamps:

@@ -116,6 +116,7 @@ class TargetReport:
     timed_out: int = 0  # no reply within the timeout, late ones included; other losses are errors or the end of the run
     errors: Mapping[str, int] = field(default_factory=dict)
     icmp: tuple[tuple[IcmpReport, int], ...] = ()  # what routers and hosts reported, and how often
+    rate_limited: int = 0  # probes that the server's rate limit refused, as far as it has said so
     failure: str | None = None  # the last error's message, if nothing was received
     clock: Clock = "user"
     round_trip: Summary | None = None
@@ -257,8 +258,8 @@ def target_dict(target: TargetReport) -> dict[str, Any]:
     """Return the JSON form of a target."""
     names = (
         *("label", "address", "peer", "local", "sent", "received", "lost", "late", "duplicate", "reordered"),
-        *("corrupt", "unmatched", "stray", "timed_out", "failure", "clock", "floor_ns", "above_floor_ns"),
-        *("loss_percent", "outage_count", "dscp", "ttl", "size_sweep", "largest_bytes", "path_mtu"),
+        *("rate_limited", "corrupt", "unmatched", "stray", "timed_out", "failure", "clock", "floor_ns"),
+        *("above_floor_ns", "loss_percent", "outage_count", "dscp", "ttl", "size_sweep", "largest_bytes", "path_mtu"),
     )
     kernel, timestamps, limit = target.kernel, target.timestamps, target.size_limit
     return {name: getattr(target, name) for name in names} | {

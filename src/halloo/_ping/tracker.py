@@ -12,6 +12,7 @@ from halloo._core.histogram import Histogram, Summary
 from halloo._core.icmp import IcmpReport
 from halloo._core.probe import (
     HEADER_SIZE,
+    NOTICE,
     REQUEST,
     TIMESTAMP_END,
     Probes,
@@ -19,6 +20,7 @@ from halloo._core.probe import (
     first_difference,
     is_reply,
     read_header,
+    read_notice,
     read_timestamp,
 )
 from halloo._ping.counters import MAX_TRACKED, Direction, LossDirection, Outage, ProbeCounters
@@ -32,6 +34,7 @@ MIN_COMPARED_BYTES = 12  # with fewer, unrelated bytes may look like a reply
 MAX_WRONG_SHARE = 0.5  # from which on data is not a reply
 _COMPARED_TAIL = 256  # bytes
 MAX_CLOCK_LEAD = 1000  # nanoseconds
+RATE_LIMITED = "RateLimited"  # the name of the error
 MAX_REPORTS = 16  # different ones that are counted apart
 Error = tuple[str, str]  # name and message
 
@@ -79,6 +82,7 @@ class ProbeTracker:
         self._corrupt = self._unmatched = self._stray = 0
         self._errors: Counter[str] = Counter()
         self._icmp: Counter[IcmpReport] = Counter()
+        self._rate_limited = 0
         self._failure: str | None = None
         self._kernel: Kernel | None = None  # of closed connections
         self._kernel_current: Kernel | None = None
@@ -129,7 +133,9 @@ class ProbeTracker:
         return len(self._sent) + self._variation.kept
 
     def receive(self, data: bytes, now: Instant, kernel_ns: int | None) -> ProbeEvent:
-        """Classify received data as a reply, corrupt or not, or as stray."""
+        """Classify received data as a reply, corrupt or not, as stray, or as a notice of the server's rate limit."""
+        if data.startswith(NOTICE) and (notice := read_notice(data)):
+            return self._limited(*notice, now)
         number, offset = self._identify(data)
         sent = None if number is None else self._sent.pop(number, None)
         rtt_ns = round_trip(sent.at, now, kernel_ns) if sent else 0
@@ -160,6 +166,14 @@ class ProbeTracker:
             peer=self.target.peer,
             **(parts._asdict() if parts else {}),
         )
+
+    def _limited(self, probe: bytes, refused: int, now: Instant) -> ProbeEvent:
+        number = self._probes.number(probe, self.counters.sent - 1)
+        if number is None or number not in self.counters.outstanding():
+            self._stray += 1
+            return self._event("stray", now, size=len(probe))
+        self._rate_limited = min(max(refused, self._rate_limited), self.counters.sent)
+        return self.fail(number, (RATE_LIMITED, "not answered: the server limits this sender"), now)
 
     def complete_connect(self, now: Instant) -> ProbeEvent:
         """Record a probe that was only a connection; its round trip is that of the SYN."""
@@ -227,6 +241,7 @@ class ProbeTracker:
             timed_out=counters.timed_out,
             errors=dict(self._errors),
             icmp=tuple(self._icmp.items()),
+            rate_limited=self._rate_limited,
             failure=self.target.failure or (None if counters.received else self._failure),
             clock=self.clock,
             round_trip=self._round_trips(),

@@ -49,8 +49,8 @@ class ConnectionObserver(Protocol):
     def datagram_received(self, peer: PeerName) -> None:
         """Observe a sender of datagrams."""
 
-    def refused(self, peer: PeerName, reason: str) -> None:
-        """Observe a refused client."""
+    def refused(self, peer: PeerName, reason: str, count: int = 1) -> None:
+        """Observe a refused client, or that many of its datagrams since the last time."""
 
     def closed(self, fd: int, reason: str) -> None:
         """Observe a closed connection; the reason is empty if the client closed."""

@@ -32,8 +32,9 @@ class TextLog:
     def datagram_received(self, peer: PeerName) -> None:
         self._write(f"Datagrams from {format_peer(peer)}")
 
-    def refused(self, peer: PeerName, reason: str) -> None:
-        self._write(f"Refused {format_peer(peer)}: {reason.replace('_', ' ')}")
+    def refused(self, peer: PeerName, reason: str, count: int = 1) -> None:
+        several = f", {count} datagrams" if count > 1 else ""
+        self._write(f"Refused {format_peer(peer)}: {reason.replace('_', ' ')}{several}")
 
     def closed(self, fd: int, reason: str) -> None:
         """Log nothing."""
@@ -53,15 +54,15 @@ class JsonLog:
     def datagram_received(self, peer: PeerName) -> None:
         self._line("datagram_received", peer, None)
 
-    def refused(self, peer: PeerName, reason: str) -> None:
-        self._line("refused", peer, reason)
+    def refused(self, peer: PeerName, reason: str, count: int = 1) -> None:
+        self._line("refused", peer, reason, count=count)
 
     def closed(self, fd: int, reason: str) -> None:
         """Log a closed connection; the reason is null if the client closed."""
         self._line("closed", self._peers.pop(fd, ""), reason or None)
 
-    def _line(self, event: str, peer: PeerName, reason: str | None) -> None:
-        data = {"peer": list(peer[:2]) if isinstance(peer, tuple) else peer, "reason": reason}
+    def _line(self, event: str, peer: PeerName, reason: str | None, **others: int) -> None:
+        data = {"peer": list(peer[:2]) if isinstance(peer, tuple) else peer, "reason": reason, **others}
         self._write(json.dumps({"event": event, "data": data}))
 
 

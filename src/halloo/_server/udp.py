@@ -20,6 +20,7 @@ from halloo._net.binding import EVERYWHERE
 from halloo._net.bpf import break_loops
 from halloo._net.datagrams import DATAGRAM_ROOM, IP_PKTINFO, IpPeer, request_destination
 from halloo._server import connections as states
+from halloo._server.refusals import RateNotices, RefusalReports
 from halloo._server.responder import Responder, RespondError
 from halloo._server.udp_policy import UdpPolicy
 
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 MAX_READS = 64  # reads at one event, so that a flood of datagrams does not delay other descriptors
 ANCILLARY_SIZE = 128  # bytes for the ancillary data of a read
-REFUSAL_INTERVAL = 1.0  # seconds between two reports of the same refusal
 MAX_NEW_PEERS = 20  # new senders reported in a second
 MAX_RECENT_PEERS = 1024  # senders that are not reported again
 
@@ -78,7 +78,7 @@ class DatagramEcho:
         self._buffer = memoryview(bytearray(DATAGRAM_ROOM))
         self._recent_peers: dict[IpPeer, None] | None = {} if loop.observer else None
         self._new_peers, self._second_end = 0, 0.0
-        self._next_refusal: dict[str, float] = {}  # refusal -> when it may be reported again
+        self._refusals, self._notices = RefusalReports(), RateNotices()
         own_ports = {endpoint.sock.getsockname()[1] for endpoint in endpoints}
         self._endpoints: dict[int, DatagramEndpoint] = {}
         for endpoint in endpoints:
@@ -124,7 +124,7 @@ class DatagramEcho:
                 if not reason and not segment and size > limit:
                     reason = "too_long"
                 if reason:
-                    self._refuse(endpoint, data, segment, peer, reason)
+                    self._refuse(endpoint, data, segment, peer, reason, control=control)
                     continue
             if recent_peers is not None and peer not in recent_peers:
                 self._report_peer(peer, now)
@@ -207,15 +207,41 @@ class DatagramEcho:
         """Count an error of this datagram, or of an earlier one whose sender has closed (ICMP)."""
         self._loop.table.count(states.error_name(error), datagrams)
 
-    def _refuse(self, endpoint: DatagramEndpoint, data: memoryview, segment: int, peer: IpPeer, reason: str) -> None:
+    def _refuse(
+        self,
+        endpoint: DatagramEndpoint,
+        data: memoryview,
+        segment: int,
+        peer: IpPeer,
+        reason: str,
+        *,
+        control: Sequence[Ancillary] = (),
+    ) -> None:
         """Count the datagrams of a read that are not answered, and report the refusal unless one was just reported."""
-        now = self._loop.clock()
-        self._loop.table.count(reason, -(-len(data) // segment) if segment else 1)
-        if endpoint.timestamper:
-            endpoint.timestamper.record_refused(data, segment)
-        if self._loop.observer and now >= self._next_refusal.get(reason, now):
-            self._next_refusal[reason] = now + REFUSAL_INTERVAL
-            self._loop.observer.refused(peer, reason)
+        now, datagrams = self._loop.clock(), -(-len(data) // segment) if segment else 1
+        self._loop.table.count(reason, datagrams)
+        if timestamper := endpoint.timestamper:
+            timestamper.record_refused(data, segment)
+        reported = self._refusals.record(reason, peer[0], datagrams, now)
+        if self._loop.observer and reported:
+            self._loop.observer.refused(peer, reason, reported)
+        counted = timestamper and timestamper.may_contain_request(data, segment)  # the next timestamp has the count
+        if reason == "rate_limit" and not endpoint.responder and not counted:
+            first = bytes(data[: segment or len(data)])
+            if notice := self._notices.notice(peer[0], first, datagrams, now):
+                self._send_notice(endpoint, notice, control, peer)
+
+    def _send_notice(
+        self, endpoint: DatagramEndpoint, notice: bytes, control: Sequence[Ancillary], peer: IpPeer
+    ) -> None:
+        control = [item for item in control if item[:2] != _SEGMENTED]
+        try:
+            sock = endpoint.sock
+            sent = sock.sendmsg((notice,), control, 0, peer) if control else sock.sendto(notice, peer)
+        except OSError as error:
+            self._count_error(error, 1)
+        else:
+            self._count(0, 0, sent, 0)
 
     def _report_peer(self, peer: IpPeer, now: float) -> None:
         """Report a sender that was not seen recently."""
