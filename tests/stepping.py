@@ -19,6 +19,7 @@ from halloo._net.datagrams import DATAGRAM_ROOM, QUEUE
 from halloo._server import poller
 from halloo._server.acceptor import Endpoint
 from halloo._server.connections import COUNTER_INDEX, Snapshot
+from halloo._server.failures import flush_log
 from halloo._server.handlers import ConnectionObserver, Handler, PeerName
 from halloo._server.poller import Poller, Selector
 from halloo._server.responder import Respond, Responder
@@ -60,6 +61,7 @@ class SteppedLoop:
         clients: int | None = None,
     ) -> None:
         self._cleanup = ExitStack()
+        self._cleanup.callback(flush_log)
         for post in endpoints:
             self._cleanup.enter_context(post.sock)
         self.clock = Clock()

@@ -1,11 +1,14 @@
+from collections.abc import Iterator
+
 import pytest
 
-from halloo._server.failures import MAX_KEPT, Failures
+from halloo._server.failures import MAX_KEPT, Failures, flush_log, log, log_failure
 
 
 @pytest.fixture
-def failures() -> Failures:
-    return Failures()
+def failures() -> Iterator[Failures]:
+    yield Failures()
+    flush_log()
 
 
 def test_without_exceptions_nothing_is_raised_or_noted(failures: Failures) -> None:
@@ -60,3 +63,39 @@ def test_a_note_has_the_text_without_terminal_codes(failures: Failures) -> None:
     failures.add_notes(other)
     [note] = other.__notes__
     assert note == "respond raised an exception:\nValueError: \\x1b[31mred"
+
+
+# The log.
+
+
+def test_errors_are_logged_with_their_traceback(failures: Failures, caplog: pytest.LogCaptureFixture) -> None:
+    error = ValueError()
+    failures.add(error)
+    flush_log()
+    [record] = caplog.records
+    assert (record.name, record.levelname) == ("halloo", "ERROR")
+    assert record.exc_info
+    assert record.exc_info[1] is error
+
+
+@pytest.fixture
+def _no_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log, "hasHandlers", lambda: False)  # pytest adds handlers to every log
+
+
+@pytest.mark.usefixtures("_no_handlers")
+def test_without_a_configured_log_errors_go_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
+    log_failure(ValueError("\x1b[31mred"))
+    flush_log()
+    assert capsys.readouterr().err.splitlines() == [
+        "respond failed; its connection is closed, or its datagram has no answer; others are not affected",
+        r"ValueError: \x1b[31mred",
+    ]
+
+
+@pytest.mark.usefixtures("_no_handlers")
+def test_a_disabled_log_shows_nothing(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log, "disabled", True)
+    log_failure(ValueError())
+    flush_log()
+    assert capsys.readouterr().err == ""

@@ -13,6 +13,7 @@ import pytest
 from halloo._core.framing import MAX_MESSAGE, Framing
 from halloo._net.listener import listen
 from halloo._server.acceptor import Endpoint
+from halloo._server.failures import flush_log
 from halloo._server.handlers import BATCH_MESSAGES, BATCH_SIZE, RespondHandler
 from halloo._server.poller import Poller
 from halloo._server.responder import Respond
@@ -137,6 +138,7 @@ def test_a_line_that_is_too_long_ends_its_connection(answer: Answer, caplog: pyt
     dial = answer(bytes.upper)
     assert ended(dial(), b"x" * (MAX_MESSAGE + 1))
     assert exchange_all(dial(), b"next\n") == b"NEXT\n"
+    flush_log()
     assert not caplog.records  # the client's error, which is counted
 
 
@@ -206,6 +208,7 @@ def test_an_exception_in_respond_closes_its_connection_only(answer: Answer, capl
     assert ended(failing, b"0\n")
     assert exchange_all(other, b"3\n") == b"3\n"
     assert exchange_all(dial(), b"9\n") == b"1\n"
+    flush_log()
     assert caplog.records
 
 
@@ -213,8 +216,10 @@ def test_an_exception_in_respond_is_logged_once_with_its_traceback(
     answer: Answer, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert ended(answer(divide)(), b"0\n1\n0\n")
+    flush_log()
     [record] = caplog.records
     assert (record.name, record.levelno) == ("halloo", logging.ERROR)
+    flush_log()
     assert "in divide" in caplog.text
     assert "ZeroDivisionError" in caplog.text
 
@@ -224,6 +229,7 @@ def test_a_halloo_error_in_respond_is_logged_too(answer: Answer, caplog: pytest.
         raise Refused("nothing is listening there", errno=errno.ECONNREFUSED)
 
     assert ended(answer(ask_another)(), b"hello\n")
+    flush_log()
     assert "in ask_another" in caplog.text
 
 
@@ -231,6 +237,7 @@ def test_answers_before_an_exception_are_sent(answer: Answer, caplog: pytest.Log
     client = answer(divide)()
     client.sendall(b"9\n3\n0\n")
     assert receive_all(client) == b"1\n3\n"
+    flush_log()
     assert caplog.records
 
 

@@ -1,11 +1,9 @@
 import json
-import os
-from collections.abc import Iterator
 
 import pytest
 
 from halloo._server.connections import Snapshot
-from halloo._server.log import MAX_LINE, JsonLog, LineWriter, TextLog, format_interval, format_peer, format_totals
+from halloo._server.log import JsonLog, TextLog, dropped_json, format_interval, format_peer, format_totals
 
 PEER = ("127.0.0.1", 51234)
 PEER6 = ("::1", 51234, 0, 0)
@@ -154,36 +152,5 @@ def test_totals_have_clients_and_datagrams(seen: Snapshot, received: str) -> Non
     assert format_totals(seen).startswith(f"{received} in ")
 
 
-@pytest.fixture
-def pipe() -> Iterator[tuple[int, int]]:
-    ends = os.pipe()
-    yield ends
-    for end in ends:
-        os.close(end)
-
-
-def test_a_line_is_written(pipe: tuple[int, int]) -> None:
-    LineWriter(pipe[1])("hello")
-    assert os.read(pipe[0], 100) == b"hello\n"
-
-
-def test_a_line_that_does_not_fit_is_dropped_and_counted(pipe: tuple[int, int]) -> None:
-    lines = LineWriter(pipe[1])
-    for _ in range(100):
-        lines("x" * (MAX_LINE - 1))
-    assert lines.dropped > 0
-
-
-def test_a_closed_descriptor_raises_no_error() -> None:
-    reading, writing = os.pipe()
-    os.close(reading)
-    lines = LineWriter(writing)
-    lines("hello")
-    os.close(writing)
-    lines("hello")
-    assert lines.dropped == 2
-
-
-def test_characters_that_cannot_be_encoded_are_escaped(pipe: tuple[int, int]) -> None:
-    LineWriter(pipe[1])("\udc80")
-    assert os.read(pipe[0], 100) == b"\\udc80\n"
+def test_dropped_lines_are_an_event_of_the_json_log() -> None:
+    assert json.loads(dropped_json(12)) == {"event": "dropped", "data": {"lines": 12}}

@@ -12,6 +12,7 @@ import pytest
 import halloo
 from halloo._net.listener import listen
 from halloo._server import poller
+from halloo._server.failures import flush_log
 from halloo._server.handlers import RespondHandler
 from halloo._server.responder import Respond, Responder, RespondError
 from halloo._server.running import RunningServer, Service
@@ -124,6 +125,7 @@ def test_a_failure_ends_one_connection_and_is_logged_once(
     failing, other = (cleanup.enter_context(socket.create_connection(place, TIMEOUT)) for _ in range(2))
     assert exchange(failing, b"wrong\n") == b""
     assert exchange(other, b"right\n") == b"right\n"
+    flush_log()
     assert len(caplog.records) == 1
     assert server.snapshot().errors == {"respond": 1}
 
@@ -152,6 +154,7 @@ def test_every_stream_and_framing_survives_a_wrong_answer(
         with halloo.connect(server.address, tls=tls, timeout=TIMEOUT) as client, suppress(halloo.Reset):
             client.send(message)
             assert client.receive() == b""
+        flush_log()
         assert len(caplog.records) == count
 
 
@@ -165,6 +168,7 @@ def test_an_answer_too_long_for_its_length_is_a_failure(
     for _ in range(2):
         with socket.create_connection(("127.0.0.1", server.address.port), TIMEOUT) as client:
             assert exchange(client, bytes(1)) == b""
+    flush_log()
     assert len(caplog.records) == 2
 
 
@@ -179,6 +183,7 @@ def test_a_failure_costs_one_datagram_its_answer(
         client.send(b"wrong\n")
         client.send(b"right\n")
         assert client.receive() == b"right\n"
+    flush_log()
     assert len(caplog.records) == 1
 
 
@@ -198,4 +203,5 @@ def test_respond_may_not_close_its_own_server(caplog: pytest.LogCaptureFixture) 
             assert client.receive() == answer
     with pytest.raises(halloo.UsageError, match="close it in another thread"):
         server.close()
+    flush_log()
     assert len(caplog.records) == 1

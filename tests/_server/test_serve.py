@@ -22,7 +22,7 @@ from halloo._core.address import Address
 from halloo._core.probe import Probes, read_timestamp
 from halloo._core.tls_options import ClientTLS
 from halloo._net.connector import dial
-from tests.programs import PYTHON, run, started
+from tests.programs import PYTHON, listening_port, run, started
 
 TIMEOUT = 20  # seconds without a byte, after which the test fails
 PROBE = Probes(run=7, size=200).encode(0, 0)
@@ -494,6 +494,82 @@ def test_serve_in_a_container_suggests_an_address_reachable_from_outside(scheme:
         port = process.stdout.readline().decode().rpartition(":")[2]
         hint = "halloo: this is loopback inside a container; to be reached from outside it: halloo serve"
         assert process.stderr.readline().decode() == f"{hint} {place}{port}"
+
+
+# Output that is not read.
+
+CLIENTS = 200
+RAISING = "import halloo; halloo.serve('127.0.0.1:0', respond=lambda message: 1 / 0, framing='raw')"
+
+
+@pytest.fixture
+def stopped_terminal() -> Iterator[int]:
+    """Make a terminal that is stopped, as by ^S."""
+    termios = pytest.importorskip("termios")
+    ends = os.openpty()
+    termios.tcflow(ends[1], termios.TCOOFF)
+    yield ends[1]
+    for end in ends:
+        os.close(end)
+
+
+@pytest.fixture
+def full_pipe() -> Iterator[int]:
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(writer, bytes(4096))
+    os.set_blocking(writer, True)
+    yield writer
+    os.close(reader)
+    os.close(writer)
+
+
+def assert_serves(*argv: str, stdout: int, stderr: int) -> None:
+    """Start a server, have it serve many clients, and end it."""
+    with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr) as process:
+        try:
+            port = listening_port(process)
+            for _ in range(CLIENTS):
+                with connected(port) as client:
+                    client.sendall(b"hello")
+                    client.recv(5)
+            process.terminate()
+            assert process.wait(TIMEOUT) == 0
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [("--log", "json"), (), ("--stats", "1ms"), ("--log", "json", "--workers", "2")],
+    ids=["json", "text", "statistics", "workers"],
+)
+def test_serve_serves_and_ends_when_its_terminal_is_stopped(stopped_terminal: int, options: tuple[str, ...]) -> None:
+    assert_serves(*SERVE, *options, stdout=subprocess.DEVNULL, stderr=stopped_terminal)
+
+
+def test_serve_serves_and_ends_when_its_standard_output_is_full(full_pipe: int) -> None:
+    assert_serves(*SERVE, stdout=full_pipe, stderr=subprocess.DEVNULL)
+
+
+def test_serve_serves_and_ends_when_its_json_log_is_not_read(full_pipe: int) -> None:
+    assert_serves(*SERVE, "--log", "json", stdout=subprocess.DEVNULL, stderr=full_pipe)
+
+
+def test_serve_serves_and_ends_when_the_errors_of_respond_are_not_read(full_pipe: int) -> None:
+    assert_serves(PYTHON, "-c", RAISING, stdout=subprocess.DEVNULL, stderr=full_pipe)
+
+
+def test_server_serves_when_its_standard_output_is_full(full_pipe: int) -> None:
+    program = f"import halloo, socket; halloo.server(socket.create_server(('127.0.0.1', 0)), clients={CLIENTS})"
+    with subprocess.Popen([PYTHON, "-c", program], stdout=full_pipe) as process:
+        port = listening_port(process)
+        for _ in range(CLIENTS):
+            with connected(port) as client:
+                assert exchange(client, b"hello") == b"hello"
+        assert process.wait(TIMEOUT) == 0
 
 
 # Socket activation by systemd.

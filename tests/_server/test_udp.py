@@ -21,6 +21,7 @@ from halloo._net.datagrams import dropped
 from halloo._net.listener import listen
 from halloo._server.connections import DATAGRAM, FREE
 from halloo._server.drain import drain
+from halloo._server.failures import flush_log
 from halloo._server.poller import READ
 from halloo._server.refusals import REPORT_INTERVAL
 from halloo._server.running import RunningServer, Service
@@ -628,6 +629,7 @@ def test_an_exception_in_respond_is_logged_and_counted_and_the_next_datagram_is_
     stage.send(sender, b"0")
     assert stage.ask(sender, b"1") == b"1"
     assert stage.snapshot.errors == {"respond": 1}
+    flush_log()
     assert [(record.levelno, record.exc_info is not None) for record in caplog.records] == [(logging.ERROR, True)]
 
 

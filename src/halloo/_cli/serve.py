@@ -58,7 +58,8 @@ def serve(
     busy_poll
         Poll without ever sleeping, for lower latency; each process occupies a whole core.
     """
-    from halloo._server.log import format_totals  # noqa: PLC0415 - imported when the command runs, not for its help
+    from halloo._output.lines import LineWriter  # noqa: PLC0415 - imported when the command runs, not for its help
+    from halloo._server.log import format_totals  # noqa: PLC0415 - as above
     from halloo._server.serve import serve as run  # noqa: PLC0415 - as above
 
     report = run(
@@ -77,7 +78,8 @@ def serve(
         busy_poll=busy_poll,
     )
     if not quiet and log == "text":
-        if sys.stderr.isatty():
-            print(file=sys.stderr)  # the terminal has written ^C at the start of this line
-        print(f"halloo: {format_totals(report.snapshot)}", file=sys.stderr)
+        with LineWriter(sys.stderr) as write:
+            if sys.stderr.isatty():
+                write("")  # the terminal has written ^C at the start of this line
+            write(f"halloo: {format_totals(report.snapshot)}")
     return 1 if "cut_off" in report.snapshot.ended else 0

@@ -18,7 +18,7 @@ from halloo._net.datagrams import DatagramConnection
 from halloo._net.first_client import FirstClient, first_client
 from halloo._net.listener import Listener, listen
 from halloo._net.readiness import deadline_ns, seconds_until
-from halloo._server.log import print_fingerprint
+from halloo._server.log import format_fingerprint
 from halloo.errors import TimedOut
 
 
@@ -51,7 +51,8 @@ def receive(
     arguments.seconds("deadline", deadline)
     until_ns = deadline_ns(deadline)
     with listen(address, family=family, tls=tls) as listener:
-        print_fingerprint(listener)
+        if line := format_fingerprint(listener):
+            print(line, file=sys.stderr, flush=True)
         for bound in listener.addresses:
             print(f"listening on {bound}", file=sys.stderr, flush=True)
         connection, data = _first_client(listener, timeout, deadline)

@@ -1,1 +1,1 @@
-"""What several jobs share for their output: JSON and files."""
+"""What several jobs share for their output: JSON, files, and lines that are written in the background."""

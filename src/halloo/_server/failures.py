@@ -1,21 +1,49 @@
 """Report what `respond` raises: in the log at once, and to the program when its server closes."""
 
 import logging
+import sys
 import traceback
 
-from halloo._core.escape import printable
+from halloo._core.escape import one_line, printable
+from halloo._output.background import FLUSH, Background
+from halloo._output.lines import writer_of
 
 MAX_KEPT = 10  # exceptions; each keeps the objects of its frames alive
+
+MAX_WAITING = 100  # exceptions that are not logged yet
 
 log = logging.getLogger("halloo")
 
 
+def _write(problem: BaseException | int) -> None:
+    error = None if isinstance(problem, int) else problem
+    fact = "respond failed; its connection is closed, or its datagram has no answer; others are not affected"
+    if error is None:
+        fact = f"{problem} more errors of respond are not shown, because the log was not read"
+    if log.hasHandlers():
+        log.error("%s", fact, exc_info=error)
+    elif log.isEnabledFor(logging.ERROR):
+        # Not by logging's own last resort: the lock that it holds while it writes would block the end of the program.
+        write = writer_of(sys.stderr)
+        for line in [fact, *(_format(error).splitlines() if error else [])]:
+            write(one_line(line))
+
+
+def _format(error: BaseException) -> str:
+    return "".join(traceback.format_exception(error)).rstrip()
+
+
+_log: Background[BaseException | int] = Background(_write, dropped=int, max_waiting=MAX_WAITING)
+
+
 def log_failure(error: BaseException) -> None:
-    """Log an exception of `respond` with its traceback."""
-    log.error(
-        "respond failed; its connection is closed, or its datagram has no answer; others are not affected",
-        exc_info=error,
-    )
+    """Log an exception of `respond` with its traceback, in another thread: a handler of the log may block."""
+    _log.add(error)
+
+
+def flush_log() -> None:
+    """Wait until everything is logged, for a second at most."""
+    _log.close(FLUSH)
 
 
 class Failures:
@@ -44,7 +72,7 @@ class Failures:
         """Add the exceptions as notes to one that is on its way already."""
         kept, fact = self._take()
         for each in kept:
-            error.add_note(f"{fact}:\n{printable(''.join(traceback.format_exception(each)).rstrip())}")
+            error.add_note(f"{fact}:\n{printable(_format(each))}")
 
     def _take(self) -> tuple[list[BaseException], str]:
         kept, more = self._kept, self._count - len(self._kept)

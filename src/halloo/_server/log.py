@@ -1,15 +1,10 @@
 """Log clients as they connect and disconnect, one line each: text for people, JSON for programs.
 
-`write` takes each line and must not block, because a full pipe must not stop the server: LineWriter drops and counts
-what does not fit. A pipe that poll(2) reports as writable takes PIPE_BUF bytes (pipe(7)); no line is longer.
+`write` takes each line and must not block, because a log must not stop the server: see `_output.lines`.
 """
 
 import json
-import os
-import select
-import sys
 from collections.abc import Callable
-from contextlib import suppress
 
 from halloo._core.escape import printable
 from halloo._core.units import show_duration, show_size
@@ -115,43 +110,13 @@ def _problems(snapshot: Snapshot) -> list[str]:
     return parts
 
 
-def print_fingerprint(listener: Listener) -> None:
-    """Print the fingerprint of the certificate that was generated, if one was."""
-    if listener.made_fingerprint:
-        print(
-            f"halloo: made a certificate; clients add: --fingerprint {listener.made_fingerprint}",
-            file=sys.stderr,
-            flush=True,
-        )
+def format_fingerprint(listener: Listener) -> str | None:
+    """Format the fingerprint of the certificate that was generated, if one was."""
+    if not listener.made_fingerprint:
+        return None
+    return f"halloo: made a certificate; clients add: --fingerprint {listener.made_fingerprint}"
 
 
-MAX_LINE = 4096  # bytes, PIPE_BUF on Linux
-
-
-class LineWriter:
-    """Writes lines to a descriptor; errors of a closed or full one are ignored."""
-
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
-        self._replaceable = False
-        self.dropped = 0
-
-    def __call__(self, line: str) -> None:
-        self._replaceable = False
-        with suppress(OSError):
-            if self._writable():
-                os.write(self._fd, f"{line}\n".encode(errors="backslashreplace")[-MAX_LINE:])
-                return
-        self.dropped += 1
-
-    def replace(self, line: str) -> None:
-        """Write a line to a terminal, over the previous one if that was written by `replace` as well."""
-        self(f"\x1b[A\r\x1b[K{line}" if self._replaceable else line)
-        self._replaceable = True
-
-    def _writable(self) -> bool:
-        if not hasattr(select, "poll"):
-            return True  # Windows polls sockets only
-        poller = select.poll()
-        poller.register(self._fd, select.POLLOUT)
-        return bool(poller.poll(0))
+def dropped_json(count: int) -> str:
+    """Format how many lines of the log were dropped."""
+    return json.dumps({"event": "dropped", "data": {"lines": count}})

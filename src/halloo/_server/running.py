@@ -18,6 +18,7 @@ from halloo._net.signals import STOPPING, handle_signals
 from halloo._server.acceptor import Endpoint
 from halloo._server.connections import Snapshot
 from halloo._server.drain import drain
+from halloo._server.failures import flush_log
 from halloo._server.handlers import ConnectionObserver, Handler
 from halloo._server.responder import Responder
 from halloo._server.tcp import Loop
@@ -129,6 +130,7 @@ class RunningServer:
         self.loop.stop()
         if self._thread.ident is not None:
             self._thread.join()
+        flush_log()
         if self._error:
             raise self._error
         self._shutdown()

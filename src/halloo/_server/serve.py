@@ -20,10 +20,11 @@ from halloo._core.framing import Framing
 from halloo._core.limits import Limits
 from halloo._core.tls_options import ServerTLS
 from halloo._net.listener import listen
+from halloo._output.lines import LineWriter, dropped_text
 from halloo._server.acceptor import Endpoint
 from halloo._server.connections import Snapshot
 from halloo._server.handlers import ConnectionObserver
-from halloo._server.log import JsonLog, LineWriter, TextLog, format_interval, print_fingerprint
+from halloo._server.log import JsonLog, TextLog, dropped_json, format_fingerprint, format_interval
 from halloo._server.responder import Respond
 from halloo._server.running import RunningServer, Service, interruptible
 from halloo._server.server import DRAIN, checked_limits, make_service, open_listeners, respond_handler
@@ -82,22 +83,24 @@ def serve(
     arguments.switches(reuse_port=reuse_port, quiet=quiet, timestamps=timestamps, busy_poll=busy_poll)
     arguments.family(family)
     arguments.text("log", log, *get_args(Log))
-    began, write = time.monotonic(), LineWriter(2)
+    began = time.monotonic()
     limits, handler = checked_limits(limits), respond_handler(respond, framing, greeting, timestamps=timestamps)
     listeners = open_listeners(addresses, family, limits, tls, workers, reuse_port=reuse_port)
-    service = make_service(listeners[0], handler, limits, _observer(write, log, quiet=quiet))
-    print_fingerprint(listeners[0])
-    service = replace(service, timestamps=timestamps, busy_poll=busy_poll)
     server: RunningServer | WorkerPool
-    if workers == 1:
-        server = RunningServer(listeners[0], service)
-    else:
-        server = WorkerPool(listeners, service, workers, shared=not reuse_port)
-    with server, _published(server, metrics):
-        if stats:
-            _print_regularly(server, stats, write)
-        server.run(drain, ready=lambda: _announce(server.addresses))
-        return ServeReport(server.addresses, time.monotonic() - began, server.snapshot())
+    with LineWriter(sys.stderr, dropped_json if log == "json" else dropped_text) as write:
+        service = make_service(listeners[0], handler, limits, _observer(write, log, quiet=quiet))
+        if line := format_fingerprint(listeners[0]):
+            write(line)
+        service = replace(service, timestamps=timestamps, busy_poll=busy_poll)
+        if workers == 1:
+            server = RunningServer(listeners[0], service)
+        else:
+            server = WorkerPool(listeners, service, workers, shared=not reuse_port)
+        with server, _published(server, metrics, write):
+            if stats:
+                _print_regularly(server, stats, write)
+            server.run(drain, ready=lambda: _announce(server.addresses, write))
+            return ServeReport(server.addresses, time.monotonic() - began, server.snapshot())
 
 
 def server(s: socket.socket, clients: int | None = None) -> Snapshot:
@@ -118,18 +121,19 @@ def server(s: socket.socket, clients: int | None = None) -> Snapshot:
         raise UsageError("is a socket that does not listen", "call s.bind and s.listen first", argument="s")
     timeout = s.gettimeout()
     s.setblocking(False)
-    loop = Loop([Endpoint(s)], clients=clients, observer=TextLog(lambda line: print(line, flush=True)))
-    try:
-        with interruptible(loop):
-            loop.run()
-        return loop.snapshot()
-    finally:
-        loop.shutdown()
-        s.settimeout(timeout)
+    with LineWriter(sys.stdout) as write:
+        loop = Loop([Endpoint(s)], clients=clients, observer=TextLog(write))
+        try:
+            with interruptible(loop):
+                loop.run()
+            return loop.snapshot()
+        finally:
+            loop.shutdown()
+            s.settimeout(timeout)
 
 
 @contextmanager
-def _published(server: RunningServer | WorkerPool, metrics: AddressLike | None) -> Iterator[None]:
+def _published(server: RunningServer | WorkerPool, metrics: AddressLike | None, write: LineWriter) -> Iterator[None]:
     """Serve /metrics and /healthz: in the loop of a worker pool's parent, or in a thread beside the only loop."""
     if metrics is None:
         yield
@@ -144,7 +148,7 @@ def _published(server: RunningServer | WorkerPool, metrics: AddressLike | None) 
     )
     listener = listen(metrics)
     for address in listener.addresses:
-        print(f"halloo: metrics at http://{address.place}/metrics", file=sys.stderr, flush=True)
+        write(f"halloo: metrics at http://{address.place}/metrics")
     if isinstance(server, WorkerPool):
         server.publish(listener, pages)
         yield
@@ -169,13 +173,14 @@ def _print_regularly(server: RunningServer | WorkerPool, seconds: float, write: 
     loop.timers.call_at(loop.clock() + seconds, look)
 
 
-def _announce(addresses: tuple[Address, ...]) -> None:
-    with suppress(OSError):  # standard output may be closed; the server serves all the same
+def _announce(addresses: tuple[Address, ...], write: LineWriter) -> None:
+    write.flush()  # so that the lines before come first on a terminal
+    with LineWriter(sys.stdout) as announce:
         for address in addresses:
-            print(f"listening on {address}", flush=True)
-        if inside_container() and all(address.loopback for address in addresses):
-            place = replace(addresses[0], host="")
-            print(f"{_HINT} {place.place if place.scheme == 'tcp' else place}", file=sys.stderr, flush=True)
+            announce(f"listening on {address}")
+    if inside_container() and all(address.loopback for address in addresses):
+        place = replace(addresses[0], host="")
+        write(f"{_HINT} {place.place if place.scheme == 'tcp' else place}")
 
 
 def _observer(write: LineWriter, log: Log, *, quiet: bool) -> ConnectionObserver | None:

@@ -19,12 +19,13 @@ from typing import Self, cast
 from halloo._core.address import Address
 from halloo._net.listener import Listener
 from halloo._net.signals import STOPPING
+from halloo._output.background import close_all
+from halloo._output.lines import LineWriter
 from halloo._server import connections as states
 from halloo._server.acceptor import Endpoint
 from halloo._server.connections import COUNTER_INDEX, COUNTERS, Snapshot, new_counters
 from halloo._server.drain import drain
 from halloo._server.handlers import Handler
-from halloo._server.log import LineWriter
 from halloo._server.running import Service, interruptible
 from halloo._server.tcp import Loop
 from halloo.errors import LocalError, Unsupported
@@ -69,7 +70,7 @@ class WorkerPool:
         self._stops = 0
         self._drain = 0.0
         self._draining = False
-        self._write = LineWriter(2)
+        self._write = LineWriter(sys.stderr)
         self._parent_pipe_reader, self._parent_pipe_writer = os.pipe()
         self.loop = Loop([])
         self._published: list[Listener] = []  # the workers must not keep them open
@@ -126,6 +127,7 @@ class WorkerPool:
         self.loop.shutdown()
         for listener in (*self._listeners, *self._published):
             listener.close()
+        self._write.close()
 
     def __enter__(self) -> Self:
         return self
@@ -251,8 +253,10 @@ class WorkerPool:
                 drain(loop, self._drain, listener)
             code = 0
         except BaseException:  # noqa: BLE001 - reported by the exit code and the traceback
-            traceback.print_exc()
+            for line in traceback.format_exc().splitlines():
+                self._write(line)
         finally:
+            close_all()
             _flush_output()
             os._exit(code)
 
