@@ -3,11 +3,13 @@ import socket
 import ssl
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import halloo
 from halloo import errors
 from halloo._net import tls_errors
-from halloo.errors import HallooError, IncompleteRead, LocalError, PeerError, Refused, UsageError
+from halloo.errors import HallooError, IncompleteRead, LocalError, PeerError, Refused, UsageError, one_line
 
 BASES: dict[type[HallooError], tuple[type[HallooError], type[Exception]]] = {
     errors.UsageError: (HallooError, ValueError),
@@ -126,3 +128,16 @@ def test_a_message_is_one_line_without_terminal_codes(kind: type[HallooError]) -
     message = r"/run/a\nb\x1b[31m is \udc80; remove /run/a\nb"
     assert str(error) == message
     assert str(pickle.loads(pickle.dumps(error))) == message  # noqa: S301 - our own bytes
+
+
+@given(st.text())
+def test_one_line_is_printable(text: str) -> None:
+    assert one_line(text).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [("grüß", "grüß"), ("a\nb\tc", r"a\nb\tc"), ("\x1b[31m\0", r"\x1b[31m\x00"), ("\udcff", r"\udcff")],
+)
+def test_one_line_escapes_what_is_no_plain_text(text: str, shown: str) -> None:
+    assert one_line(text) == shown

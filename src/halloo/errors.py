@@ -12,7 +12,7 @@ import socket
 from typing import ClassVar
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
     """Escape what is not printable: the names and paths in a message may contain newlines and terminal codes."""
     return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
@@ -34,8 +34,8 @@ class HallooError(Exception):
 
         `address` is the one in question as the user would write it, `errno` the system's number where there is one.
         """
-        self.fact = _one_line(fact)
-        self.remedy = _one_line(remedy)
+        self.fact = one_line(fact)
+        self.remedy = one_line(remedy)
         super().__init__(self.fact)
         self.address = address
         self.errno = errno

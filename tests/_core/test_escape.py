@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from halloo._core.escape import EscapingDecoder, one_line, printable, quoted
+from halloo._core.escape import EscapingDecoder, printable, quoted
 from halloo.testing import every_split
 
 
@@ -91,16 +91,3 @@ def test_a_quoted_message_is_one_line_without_control_characters(message: bytes)
 def test_a_quoted_message_can_be_read_back(message: bytes) -> None:
     value = ast.literal_eval(quoted(message))
     assert (value.encode() if isinstance(value, str) else value) == message
-
-
-@given(st.text())
-def test_one_line_is_printable(text: str) -> None:
-    assert one_line(text).isprintable()
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [("grüß", "grüß"), ("a\nb\tc", r"a\nb\tc"), ("\x1b[31m\0", r"\x1b[31m\x00"), ("\udcff", r"\udcff")],
-)
-def test_one_line_escapes_what_is_no_plain_text(text: str, shown: str) -> None:
-    assert one_line(text) == shown

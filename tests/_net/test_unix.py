@@ -11,7 +11,7 @@ import pytest
 
 import halloo
 from halloo._net.listener import listen
-from halloo._net.unix import MAX_PATH, identity, remove
+from halloo._net.unix import MAX_PATH, identity, name_text, remove
 from halloo.errors import AddressInUse, LocalError
 
 pytestmark = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="needs Unix sockets")
@@ -123,3 +123,17 @@ def test_a_file_is_removed_by_its_identity(path: Path) -> None:
     assert made is not None
     remove(str(path), made)
     assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("", ""),
+        ("/run/echo", "/run/echo"),
+        ("/run/\udcff", r"/run/\xff"),
+        (b"\0abstract", "@abstract"),
+        (b"\0a\0\xff", "@a\0\\xff"),
+    ],
+)
+def test_any_name_of_a_socket_is_text(name: str | bytes, text: str) -> None:
+    assert name_text(name) == text

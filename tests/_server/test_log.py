@@ -3,6 +3,7 @@ import json
 import pytest
 
 from halloo._server.connections import Snapshot
+from halloo._server.handlers import PeerName
 from halloo._server.log import JsonLog, TextLog, dropped_json, format_interval, format_peer, format_totals
 
 PEER = ("127.0.0.1", 51234)
@@ -53,9 +54,13 @@ def test_text_log_does_not_report_a_closed_connection(lines: list[str]) -> None:
         (PEER6, "('::1', 51234)"),
         ("", "a local process"),
         ("/run/\x1b[31mred", "/run/\\x1b[31mred"),
+        ("/run/a\nConnected by b", "/run/a\\nConnected by b"),
+        ("/run/\udcff", "/run/\\xff"),
+        (b"\0abstract", "@abstract"),
+        (b"\0\xff\0\x1b[31m", "@\\xff\\x00\\x1b[31m"),
     ],
 )
-def test_an_address_is_escaped(peer: str | tuple[str, int], text: str) -> None:
+def test_an_address_is_escaped(peer: PeerName, text: str) -> None:
     assert format_peer(peer) == text
 
 
@@ -90,6 +95,20 @@ def test_a_unix_socket_client_has_no_address(lines: list[str]) -> None:
     log = JsonLog(lines.append)
     log.opened(5, "")
     assert json.loads(lines[0])["data"]["peer"] == ""
+
+
+@pytest.mark.parametrize(
+    ("peer", "name"),
+    [
+        (b"\0abstract", "@abstract"),
+        (b"\0\xff\n\0", "@\\xff\n\0"),
+        ("/run/\x1b[31m\udcff", "/run/\x1b[31m\\xff"),
+    ],
+)
+def test_json_log_has_any_name_of_a_unix_socket(lines: list[str], peer: PeerName, name: str) -> None:
+    JsonLog(lines.append).opened(5, peer)
+    assert lines[0].isprintable()
+    assert json.loads(lines[0])["data"]["peer"] == name
 
 
 def test_an_interval_line_has_the_state_and_the_rates() -> None:

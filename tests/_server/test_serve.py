@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, chdir, contextmanager, suppress
 from http.client import HTTPConnection
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -570,6 +570,54 @@ def test_server_serves_when_its_standard_output_is_full(full_pipe: int) -> None:
             with connected(port) as client:
                 assert exchange(client, b"hello") == b"hello"
         assert process.wait(TIMEOUT) == 0
+
+
+# Names of Unix sockets.
+
+needs_abstract_names = pytest.mark.skipif(sys.platform != "linux", reason="abstract names are Linux's")
+NAMES = (b"\0halloo-%d", b"\0\xff\n\x1b[31m\0-%d", b"path\n\x1b[31m\xff-%d")
+
+
+@needs_abstract_names
+@pytest.mark.parametrize("options", [("--log", "json"), ()], ids=["json", "text"])
+def test_serve_logs_a_client_of_any_name_and_echoes(options: tuple[str, ...], tmp_path: Path) -> None:
+    terminal, output = os.openpty()
+    argv = (PYTHON, "-m", "halloo", "serve", "unix:echo", *options)
+    process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=output, cwd=tmp_path)
+    try:
+        assert process.stdout
+        assert process.stdout.readline().startswith(b"listening on unix:")
+        for name in NAMES:
+            with socket.socket(socket.AF_UNIX) as client, chdir(tmp_path):
+                client.settimeout(TIMEOUT)
+                client.bind(name % process.pid)
+                client.connect("echo")
+                assert exchange(client, b"hello") == b"hello"
+        process.terminate()
+        assert process.wait(TIMEOUT) == 0
+        assert process.stdout.read() == b""
+        lines = os.read(terminal, 1 << 16).decode("ascii").splitlines()
+    finally:
+        process.kill()
+        process.communicate()
+        os.close(terminal)
+        os.close(output)
+    assert all(line.isprintable() for line in lines)
+    assert sum(line.startswith("Connected by " if not options else '{"event": "connected"') for line in lines) == 3
+
+
+@needs_abstract_names
+def test_serve_uses_an_abstract_socket_passed_by_systemd() -> None:
+    name = b"\0halloo-%d" % os.getpid()
+    with socket.socket(socket.AF_UNIX) as sock, socket.socket(socket.AF_UNIX) as client:
+        sock.bind(name)
+        sock.listen()
+        with activated(sock) as process:
+            assert process.stdout
+            assert process.stdout.readline() == b"listening on unix:@halloo-%d\n" % os.getpid()
+            client.settimeout(TIMEOUT)
+            client.connect(name)
+            assert exchange(client, b"hello") == b"hello"
 
 
 # Socket activation by systemd.

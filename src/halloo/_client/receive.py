@@ -19,7 +19,7 @@ from halloo._net.first_client import FirstClient, first_client
 from halloo._net.listener import Listener, listen
 from halloo._net.readiness import deadline_ns, seconds_until
 from halloo._server.log import format_fingerprint
-from halloo.errors import TimedOut
+from halloo.errors import TimedOut, one_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ def receive(
         if line := format_fingerprint(listener):
             print(line, file=sys.stderr, flush=True)
         for bound in listener.addresses:
-            print(f"listening on {bound}", file=sys.stderr, flush=True)
+            print(one_line(f"listening on {bound}"), file=sys.stderr, flush=True)
         connection, data = _first_client(listener, timeout, deadline)
         with connection:
             connection.timeout = timeout

@@ -12,15 +12,6 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() or c in "\n\t" else repr(c)[1:-1] for c in text)
 
 
-def one_line(text: str) -> str:
-    r"""Escape newlines and tabs too, so that the text stays one line, and cannot pass for another.
-
-    >>> one_line("one\nline")
-    'one\\nline'
-    """
-    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
-
-
 def quoted(message: bytes) -> str:
     r"""Return the repr of a message as the tutorial prints it: of text if it is UTF-8, otherwise of bytes.
 

@@ -287,7 +287,10 @@ def listen(
 
 def _address(sock: socket.socket, scheme: str) -> Address:
     name = sock.getsockname()
-    return Address(scheme, *name[:2]) if sock.family in INTERNET else Address("unix", None, 0, name)
+    if sock.family in INTERNET:
+        return Address(scheme, *name[:2])
+    # An abstract name is bytes; only systemd passes such sockets.
+    return Address("unix", None, 0, name if isinstance(name, str) else unix.name_text(name))
 
 
 def inherited() -> Listener | None:

@@ -49,6 +49,15 @@ def checked(address: Address) -> str:
     return path
 
 
+def name_text(name: str | bytes) -> str:
+    """Return a socket's name as text: `@` begins an abstract one, as in ss(8); bytes that are not UTF-8 are escaped.
+
+    The kernel takes any bytes as a name, and begins an abstract one with NUL (unix(7)).
+    """
+    data = os.fsencode(name)
+    return ("@" if data.startswith(b"\0") else "") + data.removeprefix(b"\0").decode(errors="backslashreplace")
+
+
 def identity(path: str) -> tuple[int, int] | None:
     """Return the device and inode of a path, None when nothing is there."""
     try:

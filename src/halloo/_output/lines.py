@@ -11,8 +11,8 @@ from contextlib import suppress
 from functools import partial
 from typing import Self, TextIO
 
-from halloo._core.escape import one_line
 from halloo._output.background import FLUSH, Background
+from halloo.errors import one_line
 
 MAX_LINE = 4096  # bytes, PIPE_BUF on Linux: the lines of several processes are not mixed up (pipe(7))
 MAX_WAITING = 10_000  # lines

@@ -1,7 +1,6 @@
 """Accept connections, subject to limits and access lists."""
 
 import errno
-import os
 import socket
 import sys
 from collections.abc import Sequence
@@ -46,11 +45,6 @@ class Endpoint:
     def stream(self) -> bool:
         """Whether it accepts connections; otherwise it receives datagrams."""
         return self.sock.type == socket.SOCK_STREAM
-
-    def accept(self) -> tuple[socket.socket, PeerName]:
-        """Accept a client; an abstract name (unix(7)) is decoded. Raises OSError."""
-        sock, peer = self.sock.accept()
-        return sock, os.fsdecode(peer) if isinstance(peer, bytes) else peer
 
 
 class Acceptor:
@@ -113,7 +107,7 @@ class Acceptor:
                 self.pause_accepting()
                 return False
             try:
-                sock, peer = endpoint.accept()
+                sock, peer = endpoint.sock.accept()
             except BlockingIOError:
                 more = False
                 break

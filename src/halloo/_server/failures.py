@@ -4,9 +4,10 @@ import logging
 import sys
 import traceback
 
-from halloo._core.escape import one_line, printable
+from halloo._core.escape import printable
 from halloo._output.background import FLUSH, Background
 from halloo._output.lines import writer_of
+from halloo.errors import one_line
 
 MAX_KEPT = 10  # exceptions; each keeps the objects of its frames alive
 

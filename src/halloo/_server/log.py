@@ -6,11 +6,12 @@
 import json
 from collections.abc import Callable
 
-from halloo._core.escape import printable
 from halloo._core.units import show_duration, show_size
 from halloo._net.listener import Listener
+from halloo._net.unix import name_text
 from halloo._server.connections import Snapshot
 from halloo._server.handlers import PeerName
+from halloo.errors import one_line
 
 Write = Callable[[str], object]
 
@@ -57,13 +58,13 @@ class JsonLog:
         self._line("closed", self._peers.pop(fd, ""), reason or None)
 
     def _line(self, event: str, peer: PeerName, reason: str | None, **others: int) -> None:
-        data = {"peer": list(peer[:2]) if isinstance(peer, tuple) else peer, "reason": reason, **others}
+        data = {"peer": list(peer[:2]) if isinstance(peer, tuple) else name_text(peer), "reason": reason, **others}
         self._write(json.dumps({"event": event, "data": data}))
 
 
 def format_peer(peer: PeerName) -> str:
     """Format an address as Python does; a client of a Unix socket usually has none."""
-    return str(peer[:2]) if isinstance(peer, tuple) else printable(peer).replace("\n", "\\n") or "a local process"
+    return str(peer[:2]) if isinstance(peer, tuple) else one_line(name_text(peer)) or "a local process"
 
 
 def format_interval(now: Snapshot, before: Snapshot) -> str:
