@@ -255,10 +255,9 @@ def test_a_closed_output_pipe_ends_a_datagram_filter_silently() -> None:
         ({"port": "echo"}, "port must be a whole number, not 'echo'"),
         ({"port": None}, "port must be a whole number, not None"),
         ({"port": 70_000}, "port must be 0 to 65535, not 70000"),
-        ({"timeout": math.nan}, "timeout must be a number of seconds, not nan"),
+        ({"timeout": math.nan}, "timeout must be a number of seconds or None, not nan"),
         ({"timeout": -1}, "timeout must be at least 0 seconds, not -1"),
-        ({"timeout": "5"}, "timeout must be a number of seconds, not '5'"),
-        ({"timeout": None}, "timeout must be a number of seconds, not None"),
+        ({"timeout": "5"}, "timeout must be a number of seconds or None, not '5'"),
         ({"size": 5}, "size is for datagrams; write udp:// before the host, or leave it out"),
         ({"host": "udp://localhost", "size": "5"}, "size must be a whole number or None, not '5'"),
         (
@@ -273,6 +272,14 @@ def test_a_usage_error_names_the_argument(arguments: dict[str, Any], message: st
     with pytest.raises(halloo.UsageError) as caught:
         halloo.client(**arguments)
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("scheme", ["tcp", "udp"])
+def test_a_timeout_of_none_is_for_ever(scheme: str) -> None:
+    with halloo.Server(f"{scheme}://127.0.0.1:0") as server:
+        program = f"import halloo; halloo.client({str(server.address)!r}, timeout=None)"
+        done = run(PYTHON, "-c", program, input=b"hello\n")
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"hello\n", b"")
 
 
 @pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6])

@@ -14,6 +14,7 @@ from halloo._core.address import PORT, Address, parse
 from halloo._core.arguments import Family
 from halloo._core.framing import split_chunks, split_lines
 from halloo._core.tls_options import ClientTLS
+from halloo._core.units import FOR_EVER
 from halloo._net.connection import Connection
 from halloo._net.connector import dial
 from halloo._net.datagram_exchange import exchange_datagrams
@@ -43,7 +44,7 @@ def client(
     host: str | Address = "localhost",
     port: int = PORT,
     *,
-    timeout: float = TIMEOUT,
+    timeout: float | None = TIMEOUT,
     deadline: float | None = None,
     size: int | None = None,
     family: Family | None = None,
@@ -55,13 +56,14 @@ def client(
     Unless standard input is a terminal, send all of it and write what comes back to standard output, unchanged.
     `interactive` chooses instead: True prompts in a notebook or an IDE too, with `input()`; False never prompts.
     `timeout` is the maximum number of seconds to connect, and then without progress while a reply is pending, where
-    bytes beyond those sent are no progress; `deadline` is that of the whole call. `tls` is as for connect. Over
-    `udp://` each line is a datagram, or each `size` bytes of piped input, and the report counts lost datagrams. Fewer
-    bytes than were sent are an error where the input is piped; other bytes, or more, are not.
+    bytes beyond those sent are no progress; `deadline` is that of the whole call; None is for ever. `tls` is as for
+    connect. Over `udp://` each line is a datagram, or each `size` bytes of piped input, and the report counts lost
+    datagrams. Fewer bytes than were sent are an error where the input is piped; other bytes, or more, are not.
     Raises UsageError, UnknownHost, Refused, Untrusted, Reset, TimedOut, IncompleteRead; received data is printed first.
     """
     arguments.whole("port", port, 0, 65535)
-    arguments.seconds("timeout", timeout, none=False)
+    arguments.seconds("timeout", timeout)
+    timeout = FOR_EVER if timeout is None else timeout
     arguments.seconds("deadline", deadline)
     arguments.family(family)
     address = parse(host)

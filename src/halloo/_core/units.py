@@ -23,6 +23,7 @@ NS = {
     "h": 3_600_000_000_000,
 }
 SECOND = NS["s"]
+FOR_EVER = 1e9  # seconds, 31 years, for code that needs a number where None means no limit
 _DECIMAL = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9}
 _DECIMAL["K"] = _DECIMAL["k"]
 _BYTES = {
