@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import socket
 import ssl
 import struct
@@ -682,16 +683,20 @@ def test_client_ca_requires_a_client_certificate(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("cert", "key"),
+    ("cert", "key", "message"),
     [
-        ("none.pem", None),
-        ("cert.pem", None),
-        ("cert.pem", "other.pem"),
+        ("none.pem", None, "none.pem cannot be used: no certificate or crl found; name a PEM file with cert="),
+        ("none.pem", "other.pem", "none.pem cannot be used: no certificate or crl found; name a PEM file with cert="),
+        ("cert.pem", None, "cert.pem cannot be used: no private key in it; name a PEM file with cert="),
+        ("cert.pem", "none.pem", "none.pem cannot be used: no private key in it; name a PEM file with key="),
+        ("cert.pem", "other.pem", "other.pem cannot be used: key values mismatch; name a PEM file with key="),
+        ("cert.pem", "", " cannot be used: is a directory; name a PEM file with key="),
+        ("", "other.pem", " cannot be used: is a directory; name a PEM file with cert="),
     ],
 )
-def test_an_unusable_certificate_or_key_is_named(folder: Path, cert: str, key: str | None) -> None:
-    options = ServerTLS(cert=str(folder / cert), key=str(folder / key) if key else None)
-    with pytest.raises(LocalError, match=f"{cert} cannot be used: .*; name a PEM file"):
+def test_an_unusable_certificate_or_key_is_named(folder: Path, cert: str, key: str | None, message: str) -> None:
+    options = ServerTLS(cert=folder / cert, key=None if key is None else folder / key)
+    with pytest.raises(LocalError, match=f"{re.escape(message)}$"):
         TlsServer(options)
 
 

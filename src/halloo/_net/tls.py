@@ -8,7 +8,6 @@ renegotiation is off.
 import errno
 import hashlib
 import hmac
-import os
 import socket
 import ssl
 import threading
@@ -303,15 +302,20 @@ def _make_own(context: ssl.SSLContext) -> tuple[str, bytes]:
 
 def _load_chain(context: ssl.SSLContext, tls: ServerTLS | ClientTLS) -> None:
     key = None if tls.key is None else str(tls.key)
-    keyless = key is not None and not os.path.exists(key)  # noqa: PTH110 - as above
-    name, path = ("key", key) if keyless else ("cert", tls.cert)
-    _load(name, lambda: context.load_cert_chain(str(tls.cert), key), path)
+    alone = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # shows which of the two files is at fault
+    _load("cert", lambda: alone.load_verify_locations(str(tls.cert)), tls.cert)
+    name, path = ("cert", tls.cert) if key is None else ("key", key)
+    _load(name, lambda: context.load_cert_chain(str(tls.cert), key), path, lacking="no private key in it")
 
 
-def _load(argument: str, load: Callable[[], T], path: object) -> T:
+def _load(argument: str, load: Callable[[], T], path: object, *, lacking: str = "no certificate in it") -> T:
     try:
         return load()
     except FileNotFoundError as error:
         raise MissingFile(f"{path} does not exist", f"name a PEM file with {argument}=", errno=error.errno) from error
-    except (OSError, ssl.SSLError) as error:
-        raise LocalError(f"{path} cannot be used: {error.strerror or error}", "name a PEM file") from error
+    except OSError as error:
+        reason = error.strerror or str(error)
+        if isinstance(error, ssl.SSLError):  # whose text has OpenSSL's names and lines of Python's source
+            reason = (error.reason or lacking).replace("_", " ")
+        fact = f"{path} cannot be used: {reason.lower()}"
+        raise LocalError(fact, f"name a PEM file with {argument}=", errno=error.errno) from error
