@@ -56,6 +56,21 @@ def test_a_client_needs_a_placeholder_for_the_port() -> None:
     assert client_spec(("client", "HOST"), port=8888).port == 8888
 
 
+@pytest.mark.parametrize("port", [-1, 65536])
+def test_a_fixed_port_is_a_port(port: int) -> None:
+    with pytest.raises(UsageError, match=f"port must be 0 to 65535, not {port}"):
+        server_spec(None, CORRECT, port=port)
+    with pytest.raises(UsageError, match=f"port must be 0 to 65535, not {port}"):
+        client_spec(("client", "HOST"), port=port)
+
+
+@pytest.mark.parametrize(("argument", "value"), [("seed", -1), ("jobs", 0), ("jobs", -1)])
+def test_a_seed_and_a_number_of_jobs_have_a_minimum(argument: str, value: int) -> None:
+    wrong: dict[str, Any] = {argument: value}
+    with pytest.raises(UsageError, match=f"^{argument} must be at least {int(argument == 'jobs')}, not {value}$"):
+        Choice(**wrong)
+
+
 # Results and reports.
 
 
@@ -111,6 +126,13 @@ def test_a_mistake_in_the_weights_is_reported_before_any_case_is_run(tmp_path: P
     (tmp_path / "weights.toml").write_text("[weights]\nT99 = 3\n")
     with pytest.raises(UsageError, match="T99"):
         run(server_spec(None, CORRECT), FIRST, Outputs(grade=str(tmp_path / "weights.toml")))
+
+
+@pytest.mark.parametrize(("name", "reason"), [("", "is a directory"), ("none", "no such file"), ("binary", "not text")])
+def test_a_file_that_holds_no_weights_is_reported(name: str, reason: str, tmp_path: Path) -> None:
+    (tmp_path / "binary").write_bytes(b"\xff")
+    with pytest.raises(LocalError, match=f"{name}: {reason}.*; name a TOML file of weights$"):
+        run(server_spec(None, CORRECT), FIRST, Outputs(grade=str(tmp_path / name)))
 
 
 # Many submissions.

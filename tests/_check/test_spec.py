@@ -90,10 +90,17 @@ def test_a_function_of_a_module_in_the_current_folder_can_be_the_transformation(
         ("louder", "'louder' is not a known transformation"),
         ("no_such_module:f", "cannot be imported"),
         ("base64:no_such_function", "cannot be imported"),
+        (":f", "cannot be imported"),
+        ("..:f", "cannot be imported"),
+        ("this_module_exits:f", "cannot be imported"),
         ("string:digits", "is not callable"),
     ],
 )
-def test_an_invalid_transformation_is_a_usage_error(text: str, fault: str) -> None:
+def test_an_invalid_transformation_is_a_usage_error(
+    text: str, fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "this_module_exits.py").write_text("raise SystemExit(0)\n")
+    monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(UsageError, match=fault):
         parse_transform(text)
 

@@ -26,6 +26,7 @@ from halloo._check.results import CheckReport, Result
 from halloo._check.runner import RunCase, RunOptions, run_all, run_case
 from halloo._check.server.program import NOT_STARTED, with_detected_port
 from halloo._check.spec import ClientSpec, ServerSpec, Stdin, parse_transform
+from halloo._core import arguments
 from halloo._core.address import Address
 from halloo._core.limits import is_near
 from halloo._output.files import STDOUT, check_writable, open_text, read_text
@@ -46,6 +47,11 @@ class Choice:
     longer: bool = False
     seed: int = 1
     jobs: int = 1
+
+    def __post_init__(self) -> None:
+        """Check the numbers. Raises UsageError."""
+        arguments.whole("seed", self.seed, 0)
+        arguments.whole("jobs", self.jobs, 1)
 
     def cases(self, spec: CheckSpec) -> tuple[Case, ...]:
         """Select the cases for a server or client. Raises UsageError if there are none."""
@@ -75,8 +81,9 @@ class Outputs:
             return None
         try:
             return read_weights(Path(self.grade).read_text(encoding="utf-8"), known=cases())
-        except OSError as error:
-            raise LocalError(f"{self.grade}: {error.strerror}", "name a weights file") from error
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or "not text in UTF-8"
+            raise LocalError(f"{self.grade}: {reason.lower()}", "name a TOML file of weights") from error
 
     @property
     def paths(self) -> list[str]:
@@ -123,6 +130,7 @@ def server_spec(
     allowed: Sequence[str] = (),
 ) -> ServerSpec:
     """Describe the server to check: an address or a command. Raises UsageError for neither, or a public address."""
+    arguments.whole("port", port, 0, 65535)
     if (address is None) == (not command):
         raise UsageError("name one server to check", "an address, or its command: halloo check server -- COMMAND PORT")
     host = address.host or "localhost" if address else "localhost"
@@ -150,6 +158,7 @@ def client_spec(
     verifying: bool = False,
 ) -> ClientSpec:
     """Describe the client to check. Raises UsageError if the command has no placeholder for the port."""
+    arguments.whole("port", port, 0, 65535)
     if not command:
         raise UsageError("name a client to check", "its command: halloo check client -- COMMAND HOST PORT")
     spec = ClientSpec(

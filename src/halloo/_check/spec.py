@@ -72,7 +72,7 @@ def parse_transform(text: str | None) -> Transform | None:
         sys.path.insert(0, os.getcwd())  # noqa: PTH109 - as above
     try:
         function = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
+    except (Exception, SystemExit) as error:  # what the module raises is its own
         raise UsageError(f"{text!r} cannot be imported ({error})", "name a module here and a function in it") from error
     if not callable(function):
         raise UsageError(f"{text!r} is not callable", "name a function that takes and returns the bytes of a line")
