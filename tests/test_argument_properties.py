@@ -25,6 +25,7 @@ from hypothesis import strategies as st
 
 import halloo
 from halloo import testing
+from tests.visits import late_signals_ignored
 
 Options = dict[str, Any]
 
@@ -99,6 +100,7 @@ VALUES: dict[str, tuple[object, ...]] = {
     **dict.fromkeys(("allow", "deny"), NETWORKS),
     **dict.fromkeys(("reuse_port", "timestamps", "busy_poll", "quiet", "reconnect", "connect", "df"), ("no",)),
     **dict.fromkeys(("size_sweep", "user_clock", "insecure", "any_port"), ("no",)),
+    "interactive": (),
     "family": (4, 6, socket.AF_INET, 4.0),
     "fingerprint": ("00" * 32, ":".join(["0a"] * 32)),
     "flows": (2, 1001),
@@ -142,7 +144,7 @@ def _files(peers: Peers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     (tmp_path / "binary").write_bytes(bytes(range(256)))
     (tmp_path / "certificate").write_bytes(Path(peers.certificate).read_bytes())
     monkeypatch.chdir(tmp_path)
-    with (tmp_path / "empty").open() as nothing:
+    with (tmp_path / "empty").open() as nothing, late_signals_ignored():
         monkeypatch.setattr(sys, "stdin", nothing)
         yield
 
@@ -255,7 +257,7 @@ def connected(peers: Peers, options: Options) -> Options:
 
 
 def call_client(peers: Peers, options: Options) -> None:
-    wanted = connected(peers, options)
+    wanted = connected(peers, options) | ({"address": peers.udp} if "size" in options else {})
     halloo.client(**{"host": wanted.pop("address")} | wanted)
 
 
@@ -289,7 +291,13 @@ METHODS = {
 }
 # What halloo makes and hands out, so that nobody else need call it; and methods for its own use.
 MADE = {*METHODS, "ConnectReport", "PingReport", "ServeReport", "Snapshot"}
-INTERNAL = {"Listener.for_workers", "Listener.reopen", "DatagramConnection.next_address", "Snapshot.of"}
+INTERNAL = {
+    "Listener.for_workers",
+    "Listener.reopen",
+    "Listener.refuse_new",
+    "DatagramConnection.next_address",
+    "Snapshot.of",
+}
 
 
 def callables() -> Iterator[tuple[str, Callable[..., object]]]:
@@ -340,4 +348,4 @@ def test_an_odd_argument_is_used_or_refused_by_name(name: str, parameter: str, p
 
     for value in (*ODD, *VALUES[parameter]):  # not as examples of hypothesis, which needs their repr
         holds(value)
-    settings(max_examples=20)(given(ANYTHING)(holds))()
+    settings(max_examples=10)(given(ANYTHING)(holds))()

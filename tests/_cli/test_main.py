@@ -72,7 +72,23 @@ USAGE_ERRORS = [
     ),
     (
         ["connect", "-W", "soon"],
-        "'soon' is not a duration; write 300ms, 1.5s, 1h30m, or seconds as a bare number",
+        "--timeout 'soon' is not a duration; write 300ms, 1.5s, 1h30m, or seconds as a bare number",
+    ),
+    (
+        ["connect", "localhost", "-W", "-1"],
+        "--timeout '-1' is not a duration; write 300ms, 1.5s, 1h30m, or seconds as a bare number",
+    ),
+    (
+        ["serve", "--max-bytes", "many"],
+        "--max-bytes 'many' is not a size; write 500, 10k, 64KiB, 1.5MB or max",
+    ),
+    (
+        ["serve", "--allow", "everyone"],
+        "'everyone' is not a network; write 10.0.0.0/8, fd00::/8 or one address",
+    ),
+    (
+        ["check", "server", "localhost", "--jobs", "0"],
+        "--jobs must be at least 1, not 0",
     ),
     (
         ["connect", "localhost", "--size", "1KiB"],

@@ -146,11 +146,12 @@ def test_the_command_list_has_the_first_line() -> None:
 
 
 MISUSED = [
-    (["-s", "max"], "a probe needs a size; write 500 or 1KiB, or find the largest with --size-sweep"),
+    (["-s", "max"], "--size must be a size, not max; write 500 or 1KiB, or find the largest with --size-sweep"),
     (["--fail-if", "p99"], "'p99' is not a goal; write it like p99>5ms, loss>0.1% or corrupt>0"),
     (["--fail-if", "p99>soon"], "'soon' is not a duration; write 300ms, 1.5s, 1h30m, or seconds as a bare number"),
-    (["--dscp", "fast"], "'fast' is not a DSCP; write EF, AF11 to AF43, CS0 to CS7, VA, BE, LE, or 0 to 63"),
-    (["-o", "-q"], "'-q' is an option, not a file; write ./-q for a file of that name"),
+    (["--dscp", "fast"], "--dscp 'fast' is not a DSCP; write EF, AF11 to AF43, CS0 to CS7, VA, BE, LE, or 0 to 63"),
+    (["-o", "-q"], "--output '-q' is an option, not a file; write ./-q for a file of that name"),
+    (["-o", ""], "--output needs the name of a file; - is standard input or output"),
     (["-o", "/no/where"], "/no/where cannot be written: no such file or directory; name another file"),
     (
         ["--json", "--hdr", "-"],

@@ -63,7 +63,20 @@ COUNTS = {"0": 0, "500": 500, "10k": 10_000, "1.5k": 1_500, "2M": 2_000_000, "ma
 RATES = {"500/s": 500, "500": 500, "10k/s": 10_000, "64KiB/s": 65_536, "max": None, "max/s": None}
 
 NO_NUMBERS = ["", " ", ".", "-1", "+1", "1e3", "1_000", "\u0661", "nan", "inf", "0x10", "1,5", "x", "1 1", "9" * 5000]
-NO_DURATIONS = [*NO_NUMBERS, "5 s", "5x", "s", "1s,2s", "1s 2s", "1s2", "1S", "max", "9" * 5000 + "s"]
+NO_DURATIONS = [
+    *NO_NUMBERS,
+    "5 s",
+    "5x",
+    "s",
+    "1s,2s",
+    "1s 2s",
+    "1s2",
+    "1S",
+    "max",
+    "9" * 5000 + "s",
+    "1s" * 101,
+    "1s" * 100 + "x",
+]
 NO_SIZES = [*NO_NUMBERS, "1.5", "1.5B", "5s", "k", "1kk", "1kib", "1T", "maximum", "9" * 5000 + "k"]
 NO_COUNTS = [*NO_NUMBERS, "1.5", "64KiB", "5B", "5/s"]
 NO_RATES = [*NO_NUMBERS, "1.5", "500/m", "500/s/s", "/s"]

@@ -123,10 +123,13 @@ def _discard_output() -> None:
 
 def _message(error: Exception, arguments: list[str]) -> str:
     """Write an error on one line, with the next step and without characters that control a terminal."""
+    parsed = error.argument if isinstance(error, CycloptsError) else None
     if isinstance(error.__cause__, HallooError) and isinstance(error, CycloptsError):
         error = error.__cause__
     if isinstance(error, HallooError):
         named = error.argument if isinstance(error, UsageError) else ""
+        if not named and parsed is not None and parsed.name.startswith("-"):
+            named = parsed.field_info.name
         fact = f"{_flag(named, arguments)} {error.fact}" if named else error.fact
         remedy = ARGUMENT.sub(lambda found: _flag(found[1], arguments), error.remedy)
         text = f"{fact}; {remedy}" if remedy else fact

@@ -33,6 +33,8 @@ def _seconds_or_max(text: str) -> float | None:
 
 def _file(_type: object, tokens: Sequence[Token]) -> str:
     path = tokens[0].value
+    if not path:
+        raise UsageError("needs the name of a file", "- is standard input or output")
     if path.startswith("-") and path != "-":
         raise UsageError(f"{path!r} is an option, not a file", f"write ./{path} for a file of that name")
     return path

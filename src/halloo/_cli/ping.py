@@ -42,7 +42,7 @@ Number = Annotated[int | None, Parameter(show_default=False)]
 def _probe_size(text: str) -> int:
     number = size(text)
     if number is None:
-        raise UnitError("a probe needs a size", "write 500 or 1KiB, or find the largest with --size-sweep")
+        raise UnitError("must be a size, not max", "write 500 or 1KiB, or find the largest with --size-sweep")
     return number
 
 

@@ -66,15 +66,15 @@ def client(
     timeout = FOR_EVER if timeout is None else timeout
     arguments.seconds("deadline", deadline)
     arguments.family(family)
+    if interactive is not None:
+        arguments.switches(interactive=interactive)
     address = parse(host)
     if port != PORT:
         address = replace(address, port=port)
     if size is not None and address.scheme != "udp":
         raise UsageError("is for datagrams", "write udp:// before the host, or leave it out", argument="size")
-    if isinstance(size, int) and not 0 < size <= MAX_DATAGRAM:
-        fact = f"must be 1 to {MAX_DATAGRAM} bytes, not {size}"
-        raise UsageError(fact, "a datagram carries no more; or use tcp://", argument="size")
-    arguments.whole("size", size, 1, MAX_DATAGRAM, none=True)
+    remedy = "a datagram carries no more; or use tcp://"
+    arguments.whole("size", size, 1, MAX_DATAGRAM, none=True, unit=" bytes", remedy=remedy)
     until_ns = deadline_ns(deadline)
     with dial(address, timeout=connect_timeout(timeout, deadline), family=family, tls=tls) as connection:
         report_slow_attempts(connection)

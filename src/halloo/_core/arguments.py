@@ -24,7 +24,7 @@ def seconds(name: str, value: object, *, none: bool = True, positive: bool = Fal
         raise UsageError(f"must be finite, not {shown(value)}", "None means for ever" if none else "", argument=name)
     if number < (_NANOSECOND if positive else 0):
         low = "more than 0" if positive else "at least 0"
-        raise UsageError(f"must be {low} seconds, not {shown(value)}", remedy, argument=name)
+        raise UsageError(f"must be {low} seconds, not {number:g}", remedy, argument=name)
 
 
 def whole(

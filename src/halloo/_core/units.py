@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Literal
 
+from halloo._core.arguments import shown
 from halloo.errors import UnitError, UsageError
 
 NS = {
@@ -36,17 +37,17 @@ _NUMBER = r"(\d+(?:\.\d*)?|\.\d+)"
 _PART = re.compile(_NUMBER + r"(ns|us|µs|μs|ms|s|m|h)", re.ASCII)
 _SCALED = re.compile(_NUMBER + r"\s?([A-Za-z]*)", re.ASCII)
 _MAX_NUMBER = 20  # characters; a longer number is an error
-_MAX_TEXT = 200  # characters of input that are parsed
+_MAX_TEXT = 200  # characters; a longer text is an error
 
 
 def duration(text: str) -> int:
     """Parse a duration into nanoseconds: `300ms`, `1.5s`, `1h30m`; a bare number is seconds. Raises UnitError."""
-    stripped = text.strip()[:_MAX_TEXT]
+    stripped = text.strip() if len(text) <= _MAX_TEXT else ""
     if re.fullmatch(_NUMBER, stripped, re.ASCII) and len(stripped) <= _MAX_NUMBER:
         return int(Decimal(stripped) * SECOND)
     parts = list(_PART.finditer(stripped))
     if not parts or "".join(part[0] for part in parts) != stripped or max(len(part[1]) for part in parts) > _MAX_NUMBER:
-        raise UnitError(f"{text!r} is not a duration", "write 300ms, 1.5s, 1h30m, or seconds as a bare number")
+        raise UnitError(f"{shown(text)} is not a duration", "write 300ms, 1.5s, 1h30m, or seconds as a bare number")
     return int(sum(Decimal(part[1]) * NS[part[2]] for part in parts))
 
 
@@ -71,10 +72,10 @@ def _scaled(text: str, units: dict[str, int], kind: str, remedy: str) -> int | N
         return None
     found = _SCALED.fullmatch(stripped)
     if not found or found[2] not in units or len(found[1]) > _MAX_NUMBER:
-        raise UnitError(f"{text!r} is not {kind}", remedy)
+        raise UnitError(f"{shown(text)} is not {kind}", remedy)
     value = Decimal(found[1]) * units[found[2]]
     if value != int(value) and units[found[2]] == 1:
-        raise UnitError(f"{text!r} is not a whole number", remedy)
+        raise UnitError(f"{shown(text)} is not a whole number", remedy)
     return round(value)
 
 
@@ -131,7 +132,9 @@ def dscp(text: str) -> int:
         return DSCP_NAMES[stripped.upper()]
     if stripped.isascii() and stripped.isdigit() and len(stripped) <= len(str(MAX_DSCP)) and int(stripped) <= MAX_DSCP:
         return int(stripped)
-    raise UsageError(f"{text!r} is not a DSCP", f"write EF, AF11 to AF43, CS0 to CS7, VA, BE, LE, or 0 to {MAX_DSCP}")
+    raise UsageError(
+        f"{shown(text)} is not a DSCP", f"write EF, AF11 to AF43, CS0 to CS7, VA, BE, LE, or 0 to {MAX_DSCP}"
+    )
 
 
 def show_dscp(number: int) -> str:

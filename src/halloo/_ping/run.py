@@ -15,7 +15,7 @@ from halloo._core.address import Address, AddressLike, parse
 from halloo._core.arguments import Family
 from halloo._core.probe import MIN_SIZE, Probes
 from halloo._core.tls_options import ClientTLS, is_given
-from halloo._core.units import SECOND
+from halloo._core.units import FOR_EVER, SECOND
 from halloo._net.datagrams import MAX_DATAGRAM
 from halloo._net.signals import StopRequest
 from halloo._net.socket_options import SocketOptions
@@ -33,7 +33,6 @@ from halloo.errors import HallooError, IncompleteRead, Reset, UsageError
 
 COUNT, INTERVAL, TIMEOUT, SIZE = 10, 1.0, 5.0, 128  # probes, seconds, seconds, bytes
 _MAX_DSCP, _MAX_TTL, _MAX_FLOWS = 63, 255, 1000
-_FOR_EVER = 1e9  # seconds, 31 years; a longer time may be no finite number of nanoseconds
 
 
 Checks = Iterator[tuple[bool, str, str, str]]  # whether invalid; argument, fact and remedy
@@ -277,7 +276,7 @@ def _parsed(goals: Sequence[Goal | str]) -> tuple[Goal, ...]:
 
 
 def _nanoseconds(seconds: float) -> int:
-    return int(min(seconds, _FOR_EVER) * SECOND)
+    return int(min(seconds, FOR_EVER) * SECOND)
 
 
 def _random_run() -> int:
