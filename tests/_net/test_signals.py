@@ -1,6 +1,5 @@
 """Signals as requests: to stop after the current step, to look at the state, or to stop now."""
 
-import os
 import select
 import signal
 import threading
@@ -9,7 +8,7 @@ from contextlib import closing
 
 import pytest
 
-from halloo._net.signals import LOOKING, STOPPING, StopRequest
+from halloo._net.signals import LOOKING, REQUESTS, STOPPING, StopRequest, interrupting
 
 TIMEOUT = 10.0  # seconds, longer than any passing test takes
 
@@ -20,27 +19,20 @@ def stop_request() -> Iterator[StopRequest]:
         yield made
 
 
+@pytest.fixture(autouse=True)
+def _nothing_ignored() -> Iterator[None]:
+    """Undo what nohup(1) or a shell's `&` has done to this process."""
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in REQUESTS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+each_stop = pytest.mark.parametrize("number", STOPPING, ids=lambda number: number.name)
+
+
 def woken(stop_request: StopRequest, seconds: float = 0) -> bool:
     return bool(select.select([stop_request.waking], [], [], seconds)[0])
-
-
-@pytest.mark.parametrize("number", STOPPING)
-def test_the_first_stop_signal_is_recorded(stop_request: StopRequest, number: int) -> None:
-    stop_request.note(number)
-    assert (stop_request.stop, stop_request.look) == (True, False)
-
-
-def test_the_second_stop_signal_raises_keyboard_interrupt(stop_request: StopRequest) -> None:
-    stop_request.note(signal.SIGINT)
-    with pytest.raises(KeyboardInterrupt):
-        stop_request.note(signal.SIGTERM)
-
-
-@pytest.mark.parametrize("number", LOOKING)
-def test_a_look_signal_does_not_request_a_stop(stop_request: StopRequest, number: int) -> None:
-    for _ in range(3):
-        stop_request.note(number)
-    assert (stop_request.stop, stop_request.look) == (False, True)
 
 
 def test_close_closes_the_descriptor() -> None:
@@ -49,32 +41,65 @@ def test_close_closes_the_descriptor() -> None:
     assert stop_request.waking.fileno() == -1
 
 
-# Real signals.
-
-
-@pytest.mark.skipif(os.name == "nt", reason="on Windows os.kill ends the process")
-def test_a_signal_requests_a_stop_and_wakes_a_select(stop_request: StopRequest) -> None:
+@each_stop
+def test_a_stop_signal_requests_a_stop_and_wakes_a_select(stop_request: StopRequest, number: signal.Signals) -> None:
     with stop_request.of_signals():
-        os.kill(os.getpid(), signal.SIGTERM)
+        signal.raise_signal(number)
         assert woken(stop_request, TIMEOUT)
-    assert stop_request.stop
+    assert (stop_request.stop, stop_request.look) == (True, False)
     stop_request.heard()
     assert not woken(stop_request)
 
 
-@pytest.mark.skipif(not LOOKING, reason="needs SIGQUIT")
-def test_sigquit_requests_a_look(stop_request: StopRequest) -> None:
+@each_stop
+def test_the_second_stop_signal_raises_keyboard_interrupt(stop_request: StopRequest, number: signal.Signals) -> None:
     with stop_request.of_signals():
-        os.kill(os.getpid(), signal.SIGQUIT)
+        signal.raise_signal(signal.SIGTERM)
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(number)
+
+
+def test_a_stop_for_another_reason_counts_as_no_signal(stop_request: StopRequest) -> None:
+    with stop_request.of_signals():
+        stop_request.stop = True
+        signal.raise_signal(signal.SIGTERM)
+
+
+@pytest.mark.skipif(not LOOKING, reason="needs SIGQUIT")
+def test_sigquit_requests_a_look_any_number_of_times(stop_request: StopRequest) -> None:
+    with stop_request.of_signals():
+        for _ in range(3):
+            signal.raise_signal(signal.SIGQUIT)
         assert woken(stop_request, TIMEOUT)
     assert (stop_request.look, stop_request.stop) == (True, False)
 
 
-def test_of_signals_restores_the_handlers(stop_request: StopRequest) -> None:
-    before = [signal.getsignal(number) for number in (*STOPPING, *LOOKING)]
-    with stop_request.of_signals():
-        assert all(signal.getsignal(number) == stop_request.note for number in (*STOPPING, *LOOKING))
-    assert [signal.getsignal(number) for number in (*STOPPING, *LOOKING)] == before
+@each_stop
+def test_interrupting_raises_keyboard_interrupt_each_time(number: signal.Signals) -> None:
+    with interrupting():
+        for _ in range(2):
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(number)
+
+
+@pytest.mark.parametrize("number", [*STOPPING, *LOOKING], ids=lambda number: number.name)
+def test_an_ignored_signal_stays_ignored(stop_request: StopRequest, number: signal.Signals) -> None:
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        with interrupting(), stop_request.of_signals():
+            for _ in range(2):
+                signal.raise_signal(number)
+        assert signal.getsignal(number) == signal.SIG_IGN
+    finally:
+        signal.signal(number, before)
+    assert (stop_request.stop, stop_request.look) == (False, False)
+
+
+def test_handlers_are_restored(stop_request: StopRequest) -> None:
+    before = [signal.getsignal(number) for number in REQUESTS]
+    with interrupting(), stop_request.of_signals():
+        assert all(signal.getsignal(number) != handler for number, handler in zip(REQUESTS, before, strict=True))
+    assert [signal.getsignal(number) for number in REQUESTS] == before
     assert signal.set_wakeup_fd(-1) == -1
 
 

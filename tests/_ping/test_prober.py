@@ -439,7 +439,7 @@ def test_a_stop_request_ends_the_run_and_pending_replies_count() -> None:
         def on_event(event: ProbeEvent) -> None:
             harness.events.append(event)
             if len(harness.events) == 3:
-                harness.stop_request.note(signal.SIGINT)
+                harness.stop_request.stop = True
 
         harness.on_event = on_event
         harness.run()
@@ -479,7 +479,7 @@ def test_an_info_request_is_handled_once() -> None:
 def test_a_stop_request_before_connecting_prevents_it() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         harness = Harness(make_flow(0, listener.getsockname()))
-        harness.stop_request.note(signal.SIGTERM)
+        harness.stop_request.stop = True
         harness.run()
         listener.setblocking(False)
         with pytest.raises(BlockingIOError):

@@ -208,12 +208,13 @@ def test_a_signal_during_a_wait_stops_the_loop(run: Run, number: int) -> None:
 
 
 @each_signal
-def test_a_second_signal_has_no_effect(run: Run, number: int) -> None:
+def test_a_second_signal_raises_keyboard_interrupt(run: Run, number: int) -> None:
     def twice() -> None:
         signal.raise_signal(number)
         signal.raise_signal(number)
 
-    run(twice)
+    with pytest.raises(KeyboardInterrupt):
+        run(twice)
 
 
 @each_signal

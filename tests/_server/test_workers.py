@@ -272,7 +272,8 @@ def test_workers_that_repeatedly_exit_early_make_the_parent_give_up() -> None:
 
 
 REFUSED_FORKS = """
-import errno, os, itertools
+import errno, os, itertools, sys
+from functools import partial
 from halloo._net.listener import listen
 from halloo._server.running import Service
 from halloo._server.workers import WorkerPool
@@ -285,7 +286,7 @@ def fork():
     return os.fork()
 
 with WorkerPool([listen("127.0.0.1:0")], Service(), 2, shared=True, fork=fork) as pool:
-    pool.run(10, ready=lambda: print(pool.addresses[0], flush=True))
+    pool.run(10, ready=lambda: print(pool.addresses[0], flush=True), write=partial(print, file=sys.stderr))
 """
 
 
@@ -338,14 +339,14 @@ def test_a_signal_ends_all_workers(number: signal.Signals) -> None:
         assert not any(alive(pid) for pid in workers)
 
 
-def test_a_second_signal_ends_the_server_at_once_and_cuts_clients_off() -> None:
+def test_a_second_signal_ends_the_server_at_once() -> None:
     with running_pool("--drain", "60s") as running:
         fill(running.dial())
         running.process.terminate()
         with pytest.raises(subprocess.TimeoutExpired):
             running.process.wait(0.5)
-        code, errors = running.stop()
-        assert (code, errors.splitlines()[-1].partition("ended: ")[2]) == (1, "cut_off 1")
+        running.process.terminate()
+        assert running.process.wait(5) == 130
 
 
 @pytest.mark.parametrize("options", [(), ("--reuse-port",)], ids=["shared", "reuse-port"])

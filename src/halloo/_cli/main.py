@@ -20,6 +20,7 @@ from cyclopts.exceptions import MissingArgumentError, UnknownCommandError, Unuse
 
 import halloo
 from halloo._core.escape import printable
+from halloo._net.signals import interrupting
 from halloo.errors import HallooError, UsageError
 
 # In the order of the help. Each module has a function of the command's name.
@@ -30,7 +31,7 @@ COMMANDS = {
 }
 CHECK, CHECK_HELP = "check", "Test an echo server or client, case by case, and report what is wrong with it."
 
-PEER_FAILED, LOCAL, INTERRUPTED = 1, 2, 128 + signal.SIGINT
+LOCAL, INTERRUPTED = 2, 128 + signal.SIGINT
 ARGUMENT = re.compile(r"\b([a-z_]+)=(?:True\b)?")  # of a remedy: "give ca= or insecure=True"
 
 
@@ -65,19 +66,24 @@ def application(arguments: list[str]) -> App:
 
 
 def main(argv: list[str] | None = None) -> NoReturn:
-    """Run the command and exit with its code: 0 done, 1 the peer failed, 2 usage or local error, 130 interrupted."""
+    """Run the command and exit with its code: 0 done, 1 the peer failed, 2 usage or local error, 130 interrupted.
+
+    A reader of the output that has left (EPIPE) ends a command quietly, and changes no code.
+    """
     arguments = sys.argv[1:] if argv is None else argv
     _repair_streams()
     logging.basicConfig(format="halloo: %(message)s")
     debug = arguments[:1] == ["--debug"]
     arguments = _rewritten(arguments[debug:])
+    code = 0
     try:
-        code = application(arguments)(arguments) or 0
-        sys.stdout.flush()
+        with interrupting():
+            code = application(arguments)(arguments) or 0
+            sys.stdout.flush()
     except KeyboardInterrupt:
-        code = INTERRUPTED
+        os._exit(INTERRUPTED)  # at once: it waits neither for threads nor for the reader of unwritten output
     except BrokenPipeError:
-        code = PEER_FAILED  # the reader of the output has exited; a message would be of no use
+        pass
     except (CycloptsError, HallooError, OSError) as error:
         code = error.exit_code if isinstance(error, HallooError) else LOCAL
         with suppress(OSError):
@@ -114,11 +120,12 @@ def _repair_streams() -> None:
 
 
 def _discard_output() -> None:
-    """Discard output that cannot be written: the interpreter would report it at exit."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    """Discard output that cannot be written: the interpreter would report it at exit, with a code of its own."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _message(error: Exception, arguments: list[str]) -> str:

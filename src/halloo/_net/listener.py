@@ -71,6 +71,15 @@ class Listener:
         return TlsServer(self._tls)
 
     @property
+    def reloadable(self) -> bool:
+        """Whether the certificates of `tls://` are in files, which `reload` reads again."""
+        return self.secure and isinstance(self._tls, ServerTLS) and bool(self._tls)
+
+    def reload(self) -> None:
+        """Read the certificate files again, for connections from now on. Raises LocalError, MissingFile."""
+        self.tls_server = self.tls_server.reloaded()
+
+    @property
     def fingerprint(self) -> str | None:
         """The SHA-256 of the `tls://` certificate, hexadecimal; None without one, or where an SSLContext holds it."""
         return self.tls_server.fingerprint if self.secure else None

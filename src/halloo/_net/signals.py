@@ -1,17 +1,29 @@
-"""Handle signals while a command runs in the main thread: stop after the current step, or print the present state.
+"""Handle signals while a command runs in the main thread: stop after the current step, or act on another request.
 
-A second stop signal takes effect at once: it raises KeyboardInterrupt.
+A second stop signal takes effect at once: it raises KeyboardInterrupt. A signal that is ignored, by nohup(1) or because
+a shell started the command in the background, stays ignored.
 """
 
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from types import FrameType
 
-STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name))
-LOOKING = tuple(getattr(signal, name) for name in ("SIGQUIT",) if hasattr(signal, name))
+
+def _present(*names: str) -> tuple[signal.Signals, ...]:
+    return tuple(getattr(signal, name) for name in names if hasattr(signal, name))
+
+
+STOPPING = _present("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
+LOOKING = _present("SIGQUIT")
+RELOADING = _present("SIGHUP")  # of a server that has something to reload
+REQUESTS = {*STOPPING, *LOOKING}  # by users; programs send others
+IGNORED = (signal.SIG_IGN, None)  # None: a handler that Python has not installed, and could not restore
+
+Handler = Callable[[int, FrameType | None], object]
+Handlers = Mapping[signal.Signals, Handler]
 
 
 class StopRequest:
@@ -24,14 +36,6 @@ class StopRequest:
         self.waking.setblocking(False)
         self._waker.setblocking(False)
 
-    def note(self, number: int, _frame: FrameType | None = None) -> None:
-        if number in LOOKING:
-            self.look = True
-            return
-        if self.stop:
-            raise KeyboardInterrupt
-        self.stop = True
-
     def heard(self) -> None:
         """Discard the wake-ups so far."""
         with suppress(BlockingIOError):
@@ -43,14 +47,40 @@ class StopRequest:
         self._waker.close()
 
     def of_signals(self) -> AbstractContextManager[None]:
-        return handle_signals((*STOPPING, *LOOKING), self.note, self._waker)
+        return handle_signals(stopping(self._request_stop) | dict.fromkeys(LOOKING, self._request_look), self._waker)
+
+    def _request_stop(self) -> None:
+        self.stop = True
+
+    def _request_look(self, _number: int, _frame: FrameType | None) -> None:
+        self.look = True
+
+
+def stopping(stop: Callable[[], object]) -> dict[signal.Signals, Handler]:
+    """Call `stop` at the first stop signal; each further one raises KeyboardInterrupt."""
+    stopped = False
+
+    def act(_number: int, _frame: FrameType | None) -> None:
+        nonlocal stopped
+        if stopped:
+            raise KeyboardInterrupt
+        stopped = True
+        stop()
+
+    return dict.fromkeys(STOPPING, act)
+
+
+def interrupting() -> AbstractContextManager[None]:
+    """Raise KeyboardInterrupt at every stop signal, as Python does at SIGINT.
+
+    The kernel discards a signal without a handler that is sent to process 1 of a container (pid_namespaces(7)).
+    """
+    return handle_signals(dict.fromkeys(STOPPING, signal.default_int_handler))
 
 
 @contextmanager
-def handle_signals(
-    signals: Sequence[signal.Signals], act: Callable[[int, FrameType | None], object], waker: socket.socket
-) -> Iterator[None]:
-    """Call `act` at signals, in the main thread only.
+def handle_signals(handlers: Handlers, waker: socket.socket | None = None) -> Iterator[None]:
+    """Install the handlers, in the main thread only; requests that are ignored stay ignored.
 
     Each signal makes the other end of `waker` readable, so that one just before a wait ends it as well
     (signal.set_wakeup_fd).
@@ -58,11 +88,13 @@ def handle_signals(
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.signal(number, act) for number in signals}
-    wakeup = signal.set_wakeup_fd(waker.fileno(), warn_on_full_buffer=False)
+    ignored = {number for number in REQUESTS if signal.getsignal(number) in IGNORED}
+    before = {number: signal.signal(number, act) for number, act in handlers.items() if number not in ignored}
+    wakeup = signal.set_wakeup_fd(waker.fileno(), warn_on_full_buffer=False) if waker else None
     try:
         yield
     finally:
-        signal.set_wakeup_fd(wakeup)
+        if wakeup is not None:
+            signal.set_wakeup_fd(wakeup)
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -13,6 +13,7 @@ import ssl
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import TypeVar, cast
 
 from halloo._core import arguments
@@ -208,10 +209,14 @@ class TlsServer:
     PEM; both are None where the certificate is in an ssl.SSLContext, which does not show it.
     """
 
-    def __init__(self, tls: ServerTLS | ssl.SSLContext) -> None:
-        """Read the files, or make a certificate. Raises LocalError, MissingFile, Unsupported, UsageError."""
+    def __init__(self, tls: ServerTLS | ssl.SSLContext, load: "LoadOwn | None" = None) -> None:
+        """Read the files, or make a certificate unless `load` has one.
+
+        Raises LocalError, MissingFile, Unsupported, UsageError.
+        """
         self.fingerprint: str | None = None
         self.ca_pem: bytes | None = None
+        self._tls = tls
         if isinstance(tls, ssl.SSLContext):
             self.context = _for_role(tls, ssl.PROTOCOL_TLS_SERVER, "servers")
             return
@@ -224,9 +229,14 @@ class TlsServer:
         if tls.client_ca:
             _load("client_ca", lambda: context.load_verify_locations(str(tls.client_ca)), tls.client_ca)
             context.verify_mode = ssl.CERT_REQUIRED
-        pem, self.ca_pem = _load_own(context, tls) if tls.cert else _make_own(context)
+        self._load_own = load or (partial(_load_own, tls) if tls.cert else _make_own())
+        pem, self.ca_pem = self._load_own(context)
         start, end = pem.index(ssl.PEM_HEADER), pem.index(ssl.PEM_FOOTER) + len(ssl.PEM_FOOTER)
         self.fingerprint = fingerprint(ssl.PEM_cert_to_DER_cert(pem[start:end]))
+
+    def reloaded(self) -> "TlsServer":
+        """Read the files again; a certificate that was made stays. Raises LocalError, MissingFile."""
+        return TlsServer(self._tls, self._load_own)
 
     def shaking(self, sock: socket.socket, peer: Address, until_ns: int | None) -> Steps[socket.socket]:
         """Return the socket, encrypted; it is closed on failure. Raises Untrusted, TlsError, TimedOut, Reset."""
@@ -246,6 +256,7 @@ class TlsServer:
 
 
 T = TypeVar("T")
+LoadOwn = Callable[[ssl.SSLContext], tuple[str, bytes]]  # returns the certificate as PEM, and what to trust
 NAMES = ("localhost", "127.0.0.1", "::1")
 
 
@@ -279,7 +290,7 @@ def _for_role(context: ssl.SSLContext, protocol: int, role: str) -> ssl.SSLConte
     return context
 
 
-def _load_own(context: ssl.SSLContext, tls: ServerTLS) -> tuple[str, bytes]:
+def _load_own(tls: ServerTLS, context: ssl.SSLContext) -> tuple[str, bytes]:
     """Load the certificate; return its PEM twice: it is its own trust anchor."""
     _load_chain(context, tls)
     with open(str(tls.cert), "rb") as file:  # noqa: PTH123 - a path as the user wrote it
@@ -287,8 +298,8 @@ def _load_own(context: ssl.SSLContext, tls: ServerTLS) -> tuple[str, bytes]:
     return pem.decode("ascii", errors="replace"), pem
 
 
-def _make_own(context: ssl.SSLContext) -> tuple[str, bytes]:
-    """Make a certificate for this process; return its PEM and that of its CA."""
+def _make_own() -> LoadOwn:
+    """Make a certificate for this process, and a CA to trust."""
     try:
         import trustme  # noqa: PLC0415 - an extra, and slow to import
     except ImportError:
@@ -296,8 +307,12 @@ def _make_own(context: ssl.SSLContext) -> tuple[str, bytes]:
         raise Unsupported("making a certificate needs trustme", remedy) from None
     ca = trustme.CA()
     issued = ca.issue_cert(*NAMES)
-    issued.configure_cert(context)
-    return issued.cert_chain_pems[0].bytes().decode(), ca.cert_pem.bytes()
+
+    def load(context: ssl.SSLContext) -> tuple[str, bytes]:
+        issued.configure_cert(context)
+        return issued.cert_chain_pems[0].bytes().decode(), ca.cert_pem.bytes()
+
+    return load
 
 
 def _load_chain(context: ssl.SSLContext, tls: ServerTLS | ClientTLS) -> None:

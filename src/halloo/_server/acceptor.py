@@ -5,7 +5,7 @@ import socket
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from halloo._core.limits import AdmissionControl
@@ -71,6 +71,12 @@ class Acceptor:
         self.pause_accepting()
         self._endpoints.update((post.sock.fileno(), post) for post in endpoints)
         self.resume_accepting()
+
+    def replace_context(self, context: "SSLContext") -> None:
+        """Use another context for the TLS connections accepted from now on."""
+        self._endpoints = {
+            fd: replace(post, context=context) if post.context else post for fd, post in self._endpoints.items()
+        }
 
     def resume_accepting(self) -> None:
         if not self.accepting:

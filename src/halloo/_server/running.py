@@ -3,9 +3,8 @@
 Uses threads and signals, and what wakes the loop.
 """
 
-import signal
 import threading
-from collections.abc import Callable, MutableSequence, Sequence
+from collections.abc import Callable, MutableSequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Self
@@ -14,12 +13,13 @@ from halloo._core.address import Address
 from halloo._core.limits import Limits
 from halloo._net.fork import release_in_children
 from halloo._net.listener import Listener
-from halloo._net.signals import STOPPING, handle_signals
+from halloo._net.signals import RELOADING, handle_signals, stopping
 from halloo._server.acceptor import Endpoint
 from halloo._server.connections import Snapshot
 from halloo._server.drain import drain
 from halloo._server.failures import flush_log
 from halloo._server.handlers import ConnectionObserver, Handler
+from halloo._server.reload import Reload
 from halloo._server.responder import Responder
 from halloo._server.tcp import Loop
 from halloo.errors import UsageError
@@ -106,12 +106,17 @@ class RunningServer:
     def start(self) -> None:
         self._thread.start()
 
-    def run(self, drain: float = 0, *, ready: Callable[[], object] | None = None) -> None:
-        """Serve in this thread until SIGINT or SIGTERM, then finish pending answers, within `drain` seconds.
+    def run(
+        self, drain: float = 0, *, ready: Callable[[], object] | None = None, write: Callable[[str], object] = print
+    ) -> None:
+        """Serve in this thread until a stop signal, then finish pending answers, within `drain` seconds.
 
-        A second signal ends that at once. `ready` is called as soon as signals are handled.
+        A second signal raises KeyboardInterrupt. SIGHUP reloads the certificate files, if there are any, and `write`
+        gets a line about it. `ready` is called as soon as signals are handled.
         """
-        with interruptible(self.loop):
+        reload = Reload(self.listener, self.loop.acceptor.replace_context, write)
+        self.loop.on_wakeup = reload.perform
+        with interruptible(self.loop, reload=reload):
             if ready:
                 ready()
             self._serve(lambda: drain)
@@ -161,7 +166,13 @@ class RunningServer:
 
 
 def interruptible(
-    loop: Loop, stop: Callable[[], None] | None = None, *, signals: Sequence[signal.Signals] = STOPPING
+    loop: Loop, stop: Callable[[], None] | None = None, *, reload: Reload | None = None
 ) -> AbstractContextManager[None]:
-    """At SIGINT and SIGTERM stop the loop, or call `stop`: between two turns, and in the main thread only."""
-    return handle_signals(signals, lambda _number, _frame: (stop or loop.stop)(), loop.wakeup_writer)
+    """At a stop signal stop the loop, or call `stop`: between two turns, and in the main thread only.
+
+    A further one raises KeyboardInterrupt. At SIGHUP `reload` is requested instead, if it can reload anything.
+    """
+    handlers = stopping(stop or loop.stop)
+    if reload and reload.possible:
+        handlers |= dict.fromkeys(RELOADING, reload.request)
+    return handle_signals(handlers, loop.wakeup_writer)

@@ -67,14 +67,15 @@ def serve(
     timestamps: bool = False,
     busy_poll: bool = False,
 ) -> ServeReport:
-    """Serve all clients at once until SIGINT or SIGTERM, on loopback port 8888 when no address is given.
+    """Serve all clients at once until SIGINT, SIGTERM or SIGHUP, on loopback port 8888 when no address is given.
 
     Prints `listening on ADDRESS` for each address on standard output and, on a terminal, `Connected by` for each client
     on standard error. For `respond`, `framing`, `greeting`, `family`, `limits`, `tls`, `timestamps` and `busy_poll` see
-    Server. At the end what has been received is answered first, within `drain` seconds. `workers` processes serve at
-    once, each with its own counts; `reuse_port` gives each its own listening socket. Every `stats` seconds a line of
-    counts is printed on standard error; `metrics` is an address to serve them on for Prometheus. `log` is text, or json
-    for a line an event.
+    Server. At the end what has been received is answered first, within `drain` seconds; a second signal raises
+    KeyboardInterrupt. With certificate files in `tls`, SIGHUP reloads them instead. In other threads than the main one,
+    signals are left alone. `workers` processes serve at once, each with its own counts; `reuse_port` gives each its own
+    listening socket. Every `stats` seconds a line of counts is printed on standard error; `metrics` is an address to
+    serve them on for Prometheus. `log` is text, or json for a line an event.
     Raises AddressInUse, NotPermitted, AddressNotAvailable, AddressError, MissingFile, UsageError.
     """
     arguments.seconds("drain", drain, none=False)
@@ -99,7 +100,7 @@ def serve(
         with server, _published(server, metrics, write):
             if stats:
                 _print_regularly(server, stats, write)
-            server.run(drain, ready=lambda: _announce(server.addresses, write))
+            server.run(drain, ready=lambda: _announce(server.addresses, write), write=write)
             return ServeReport(server.addresses, time.monotonic() - began, server.snapshot())
 
 

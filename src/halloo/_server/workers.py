@@ -12,23 +12,27 @@ import socket
 import sys
 import traceback
 from collections.abc import Callable, MutableSequence, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
-from typing import Self, cast
+from types import FrameType
+from typing import TYPE_CHECKING, Self, cast
 
 from halloo._core.address import Address
 from halloo._net.listener import Listener
-from halloo._net.signals import STOPPING
+from halloo._net.signals import STOPPING, handle_signals
 from halloo._output.background import close_all
-from halloo._output.lines import LineWriter
 from halloo._server import connections as states
 from halloo._server.acceptor import Endpoint
 from halloo._server.connections import COUNTER_INDEX, COUNTERS, Snapshot, new_counters
 from halloo._server.drain import drain
 from halloo._server.handlers import Handler
+from halloo._server.reload import Reload
 from halloo._server.running import Service, interruptible
 from halloo._server.tcp import Loop
 from halloo.errors import LocalError, Unsupported
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
 
 EARLY_EXIT = 1.0  # seconds: a worker that ran no longer exited early
 MAX_EARLY_EXITS = 5  # in a row, after which the parent gives up
@@ -70,7 +74,7 @@ class WorkerPool:
         self._stops = 0
         self._drain = 0.0
         self._draining = False
-        self._write = LineWriter(sys.stderr)
+        self._write: Callable[[str], object] = print
         self._parent_pipe_reader, self._parent_pipe_writer = os.pipe()
         self.loop = Loop([])
         self._published: list[Listener] = []  # the workers must not keep them open
@@ -81,17 +85,21 @@ class WorkerPool:
         """Where they listen, with the actual port."""
         return self._listeners[0].addresses
 
-    def run(self, drain: float = 0, *, ready: Callable[[], object] | None = None) -> None:
-        """Serve until SIGINT or SIGTERM, then drain within `drain` seconds; a second signal ends the workers at once.
+    def run(
+        self, drain: float = 0, *, ready: Callable[[], object] | None = None, write: Callable[[str], object] = print
+    ) -> None:
+        """Serve until a stop signal, then drain within `drain` seconds; a second signal raises KeyboardInterrupt.
 
-        `ready` is called as soon as all of them run. Raises LocalError if they cannot be started, or repeatedly exit
-        early.
+        `ready` is called as soon as all of them run; `write` is as for a RunningServer. Raises LocalError if workers
+        cannot be started, or repeatedly exit early.
         """
-        self._drain = drain
+        self._drain, self._write = drain, write
+        self._reload = Reload(self._listeners[0], self._replace_context, write)
         self.loop.on_wakeup = self._reap
+        child_ended = {signal.SIGCHLD: lambda _number, _frame: self.loop.wake()}
         with (
-            interruptible(self.loop, self._stop, signals=STOPPING),
-            interruptible(self.loop, self.loop.wake, signals=(signal.SIGCHLD,)),
+            interruptible(self.loop, self._stop, reload=self._reload),
+            handle_signals(child_ended, self.loop.wakeup_writer),
         ):
             self._start()
             if ready:
@@ -127,7 +135,6 @@ class WorkerPool:
         self.loop.shutdown()
         for listener in (*self._listeners, *self._published):
             listener.close()
-        self._write.close()
 
     def __enter__(self) -> Self:
         return self
@@ -173,11 +180,17 @@ class WorkerPool:
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
 
+    def _replace_context(self, context: "SSLContext") -> None:
+        self._service = replace(self._service, context=context)
+        for pid in self._pids:
+            os.kill(pid, signal.SIGHUP)
+
     def _stop(self) -> None:
         self._stops += 1
         self.loop.wake()
 
     def _reap(self) -> None:
+        self._reload.perform()
         for pid, slot in [*self._pids.items()]:
             exited, status = os.waitpid(pid, os.WNOHANG)
             if exited:
@@ -237,7 +250,8 @@ class WorkerPool:
         try:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends ^C to all processes; the parent forwards it
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            for number in (signal.SIGTERM, signal.SIGCHLD):
+                signal.signal(number, signal.SIG_DFL)
             os.close(self._parent_pipe_writer)
             for published in self._published:
                 published.release()
@@ -247,7 +261,7 @@ class WorkerPool:
                     other.release()
             loop = self._service.loop(listener, row=self._counters(slot), shared=self._shared)
             loop.watch(self._parent_pipe_reader, states.PARENT_EXIT)
-            with interruptible(loop, signals=(signal.SIGTERM,)):
+            with self._handling_signals(loop):
                 signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
                 loop.run()
                 drain(loop, self._drain, listener)
@@ -259,6 +273,17 @@ class WorkerPool:
             close_all()
             _flush_output()
             os._exit(code)
+
+    def _handling_signals(self, loop: Loop) -> AbstractContextManager[None]:
+        reload = Reload(self._listeners[0], loop.acceptor.replace_context, self._write)
+        loop.on_wakeup = reload.perform
+
+        def stop(number: int, _frame: FrameType | None) -> None:
+            # A service manager sends SIGTERM to all processes, and the parent forwards it: the second changes nothing.
+            signal.signal(number, signal.SIG_IGN)
+            loop.stop()
+
+        return handle_signals({signal.SIGTERM: stop, signal.SIGHUP: reload.request}, loop.wakeup_writer)
 
 
 def _flush_output() -> None:

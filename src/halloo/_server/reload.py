@@ -1,0 +1,44 @@
+"""Reload the certificate files of a server, for connections accepted from then on.
+
+A signal requests it, and the loop performs it between two turns. Files that cannot be used change nothing.
+"""
+
+from collections.abc import Callable
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from halloo._net.listener import Listener
+from halloo.errors import HallooError
+
+if TYPE_CHECKING:
+    from ssl import SSLContext
+
+
+class Reload:
+    """Reads the files of a listener again; `possible` is whether it has any."""
+
+    def __init__(
+        self, listener: Listener, replace: Callable[["SSLContext"], object], write: Callable[[str], object]
+    ) -> None:
+        """Pass each new context to `replace`, and to `write` a line about files that cannot be used."""
+        self.possible = listener.reloadable
+        self._listener = listener
+        self._replace = replace
+        self._write = write
+        self._requested = False
+
+    def request(self, _number: int, _frame: FrameType | None) -> None:
+        """Request it: a signal handler, which may run in the middle of a turn."""
+        self._requested = self.possible
+
+    def perform(self) -> None:
+        """Reload, if that was requested."""
+        if not self._requested:
+            return
+        self._requested = False
+        try:
+            self._listener.reload()
+        except HallooError as error:
+            self._write(f"halloo: {error.fact}; the certificate in use stays; correct the file and send SIGHUP again")
+        else:
+            self._replace(self._listener.tls_server.context)
