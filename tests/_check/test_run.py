@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from halloo._check.report.json import check_json, read_reports
+from halloo._check.results import Result
 from halloo._check.run import Choice, Outputs, check, client_spec, run, run_each, server_spec
 from halloo._core.address import parse
 from halloo._server.server import Server
@@ -90,6 +92,31 @@ def test_a_program_that_does_not_start_blocks_all_further_cases() -> None:
     assert [result.verdict for result in report.results] == ["FAIL", "BLOCKED"]
     assert "no server today" in report.trouble
     assert report.exit_code == 1
+
+
+class Interrupting:
+    """Takes results, and raises an error at the second one."""
+
+    def __init__(self, error: type[BaseException]) -> None:
+        self._error = error
+        self._results = 0
+
+    def __call__(self, _result: Result) -> None:
+        self._results += 1
+        if self._results == 2:
+            raise self._error
+
+
+@pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt, 130), (BrokenPipeError, 0)])
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_an_interrupted_check_reports_the_cases_that_ended(error: type[BaseException], code: int, jobs: int) -> None:
+    with Server() as server:
+        choice = Choice(only=("T01", "T02", "T03"), jobs=jobs)
+        report = check(server_spec(server.address, ()), choice, on_result=Interrupting(error))
+    assert [result.verdict for result in report.results] == ["PASS", "PASS", "BLOCKED"]
+    assert (report.results[2].text, report.exit_code) == ("the check was interrupted", code)
+    (again,) = read_reports(check_json(report))
+    assert again.exit_code == code
 
 
 def test_each_result_has_the_command_that_repeats_it() -> None:

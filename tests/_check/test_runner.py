@@ -287,6 +287,20 @@ def test_the_callback_gets_each_result_once() -> None:
     assert sorted(result.case.id for result in seen) == [result.case.id for result in results]
 
 
+def test_an_interrupt_prevents_the_cases_that_have_not_started() -> None:
+    started: list[str] = []
+
+    def one(case: Case) -> Result:
+        started.append(case.id)
+        if len(started) == 2:
+            raise KeyboardInterrupt
+        return Result(case, "PASS")
+
+    with pytest.raises(KeyboardInterrupt):
+        run_all(numbered(*range(1, 100)), one, jobs=2)
+    assert len(started) < 99
+
+
 def test_the_causes_of_a_failure_depend_on_all_results() -> None:
     def one(case: Case) -> Result:
         return Result(case, "FAIL", pattern="ended")

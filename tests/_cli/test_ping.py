@@ -1,6 +1,7 @@
 """The command `halloo ping`: its options, outputs and exit codes."""
 
 import dataclasses
+import errno
 import gzip
 import inspect
 import io
@@ -28,7 +29,7 @@ from halloo._cli.ping import (
     ScheduleFlags,
     open_sinks,
 )
-from halloo._ping.json import ReportSink, write_json
+from halloo._ping.json import ReportSink, ping_json
 from halloo._ping.report import PingReport, ProbeEvent
 from halloo._ping.run import ping
 from tests._ping.sample_reports import EVENTS, GOOD, report
@@ -287,8 +288,8 @@ def test_a_multi_sink_passes_events_on_in_order() -> None:
     assert calls == [(name, word) for word in expected for name in ("one", "two")]
 
 
-class BrokenSink:
-    """A sink that writes nothing, and has a broken pipe at the end."""
+class FullSink:
+    """A sink that writes nothing, and meets a full disk at the end."""
 
     def begin(self, report: PingReport, snapshot: Callable[[], PingReport]) -> None:
         """Write nothing."""
@@ -300,14 +301,14 @@ class BrokenSink:
         """Write nothing."""
 
     def end(self, report: PingReport) -> None:  # noqa: ARG002 - Sink's signature
-        raise BrokenPipeError
+        raise OSError(errno.ENOSPC, "No space left on device")
 
 
-def test_a_broken_pipe_at_the_end_does_not_affect_other_sinks() -> None:
-    stream = io.StringIO()
-    with pytest.raises(BrokenPipeError):
-        MultiSink([BrokenSink(), ReportSink(stream, write_json), BrokenSink()]).end(report(GOOD))
-    assert json.loads(stream.getvalue())["summary"]["targets"]
+def test_a_full_disk_at_the_end_does_not_affect_other_sinks() -> None:
+    writes: list[str] = []
+    with pytest.raises(OSError, match="No space"):
+        MultiSink([FullSink(), ReportSink(writes.append, ping_json), FullSink()]).end(report(GOOD))
+    assert json.loads("".join(writes))["summary"]["targets"]
 
 
 # The whole command

@@ -1,4 +1,3 @@
-import io
 import json
 import math
 from collections.abc import Iterator
@@ -7,20 +6,9 @@ from typing import Any
 
 import pytest
 
-from halloo._ping.json import PingStream, ReportSink, ping_json, write_json
+from halloo._ping.json import PingStream, ReportSink, ping_json
 from halloo._ping.report import PingReport
 from tests._ping.sample_reports import EVENTS, GOOD, REPORTS, report
-
-
-class Watched(io.StringIO):
-    """A stream that records its content at each flush."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.flushed: list[str] = []
-
-    def flush(self) -> None:
-        self.flushed.append(self.getvalue())
 
 
 def values(found: object) -> Iterator[tuple[str, object]]:
@@ -70,42 +58,37 @@ def test_single_round_trips_are_not_in_json() -> None:
 
 
 def test_the_report_is_written_at_the_end() -> None:
-    stream, found = Watched(), report(GOOD)
-    sink = ReportSink(stream, write_json)
+    writes, found = list[str](), report(GOOD)
+    sink = ReportSink(writes.append, ping_json)
     sink.begin(found, lambda: found)
     sink.probe(EVENTS[0])
     sink.interim(found)
-    assert stream.getvalue() == ""
+    assert writes == []
     sink.end(found)
-    assert stream.flushed == [stream.getvalue()]
-    assert json.loads(stream.getvalue())["schema"] == found.to_dict()["schema"]
+    (text,) = writes
+    assert json.loads(text)["schema"] == found.to_dict()["schema"]
 
 
-def streamed(stream: io.StringIO) -> list[dict[str, Any]]:
-    found = report(GOOD)
-    sink = PingStream(stream)
+def streamed() -> list[dict[str, Any]]:
+    writes, found = list[str](), report(GOOD)
+    sink = PingStream(writes.append)
     sink.begin(found, lambda: found)
     for event in EVENTS:
         sink.probe(event)
     sink.interim(found)
     sink.end(found)
-    return [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [text.count("\n") for text in writes] == [1] * (len(EVENTS) + 3)  # each line at once
+    return [json.loads(line) for line in writes]
 
 
 def test_a_stream_is_an_object_a_line() -> None:
-    events = [each["event"] for each in streamed(io.StringIO())]
+    events = [each["event"] for each in streamed()]
     kinds = ["error" if event.outcome == "error" else "probe" for event in EVENTS]
     assert events == ["start", *kinds, "interval", "end"]
 
 
-def test_each_line_of_a_stream_is_flushed() -> None:
-    stream = Watched()
-    streamed(stream)
-    assert [text.count("\n") for text in stream.flushed] == list(range(1, len(EVENTS) + 4))
-
-
 def test_a_stream_begins_with_the_targets_and_ends_with_the_report() -> None:
-    start, *_, interval, end = streamed(io.StringIO())
+    start, *_, interval, end = streamed()
     assert start["data"]["targets"][0]["peer"] == "127.0.0.1:8888"
     assert start["data"]["config"]["effective"]["size"] == 128
     assert end["data"] == json.loads(ping_json(report(GOOD)))
@@ -113,6 +96,6 @@ def test_a_stream_begins_with_the_targets_and_ends_with_the_report() -> None:
 
 
 def test_a_probe_in_a_stream_has_its_numbers() -> None:
-    lost, error = (streamed(io.StringIO())[place]["data"] for place in (4, 10))
+    lost, error = (streamed()[place]["data"] for place in (4, 10))
     assert (lost["outcome"], lost["number"], lost["way"], lost["round_trip_ns"]) == ("lost", 2, "reverse", None)
     assert error["text"].startswith("nothing is listening")

@@ -10,6 +10,7 @@ from halloo._check.case import Case, Evidence, Verdict
 from halloo._check.diagnoses import Diagnosis
 
 FAILING = ("FAIL", "ERROR")
+INTERRUPTED = 130  # exit code, as a shell reports SIGINT
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,8 @@ class CheckReport:
     """Why no case could be run: the program never started to listen."""
     supplied: dict[str, object] = field(default_factory=dict)
     """The options given by the user."""
+    interrupted: bool = False
+    """Whether a signal ended it; the cases that had not ended are BLOCKED."""
 
     @property
     def counts(self) -> dict[str, int]:
@@ -71,5 +74,5 @@ class CheckReport:
 
     @property
     def exit_code(self) -> int:
-        """1 if there are failures or the program did not start, otherwise 0."""
-        return int(bool(self.trouble or self.failures))
+        """130 if it was interrupted, 1 if there are failures or the program did not start, otherwise 0."""
+        return INTERRUPTED if self.interrupted else int(bool(self.trouble or self.failures))

@@ -7,6 +7,7 @@ import glob
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,13 +24,13 @@ from halloo._check.report.markdown import check_markdown
 from halloo._check.report.summary import summary
 from halloo._check.report.text import check_text, print_text, progress
 from halloo._check.results import CheckReport, Result
-from halloo._check.runner import RunCase, RunOptions, run_all, run_case
+from halloo._check.runner import RunCase, RunOptions, run_all, run_case, with_causes
 from halloo._check.server.program import NOT_STARTED, with_detected_port
 from halloo._check.spec import ClientSpec, ServerSpec, Stdin, parse_transform
 from halloo._core import arguments
 from halloo._core.address import Address
 from halloo._core.limits import is_near
-from halloo._output.files import STDOUT, check_writable, open_text, read_text
+from halloo._output.files import STDOUT, appender, check_writable, read_text, write_file
 from halloo.errors import LocalError, UsageError
 
 DEFAULT_LEVEL = 3  # most servers are for many clients at once
@@ -115,8 +116,8 @@ class Outputs:
         for path, text in texts:
             if path:
                 content = text().rstrip("\n")
-                with open_text(path) as file:
-                    print(content, file=file)
+                with suppress(BrokenPipeError):  # the reader of this one has left
+                    write_file(path, f"{content}\n")
 
 
 def server_spec(
@@ -188,7 +189,7 @@ def check(
         spec = with_detected_port(spec)
     jobs = 1 if spec.port or not spec.command else choice.jobs
     run_one = _case_runner(spec, RunOptions(seed=choice.seed, longer=choice.longer))
-    results = run_all(cases_to_run, run_one, jobs=jobs, on_result=on_result)
+    results, interrupted = _run_until_interrupted(cases_to_run, run_one, jobs, on_result)
     ever_started = any(each.pattern != NOT_STARTED and each.verdict != "BLOCKED" for each in results)
     rerun = f"halloo check {'client' if client else 'server'} --only {{}} --seed {choice.seed} -- {spec.name}"
     return CheckReport(
@@ -203,7 +204,28 @@ def check(
         started=started.isoformat(timespec="seconds"),
         trouble="" if ever_started or not results else results[0].text,
         supplied={"only": list(choice.only)} if choice.only else {},
+        interrupted=interrupted,
     )
+
+
+def _run_until_interrupted(
+    cases: Sequence[Case], run_one: RunCase, jobs: int, on_result: Callable[[Result], object]
+) -> tuple[tuple[Result, ...], bool]:
+    """Return a result for each case, and whether a signal has ended the check.
+
+    The check ends as well when the reader of the lines has left.
+    """
+    ended: dict[str, Result] = {}
+
+    def record(result: Result) -> None:
+        ended[result.case.id] = result
+        on_result(result)
+
+    try:
+        return run_all(cases, run_one, jobs=jobs, on_result=record), False
+    except (KeyboardInterrupt, BrokenPipeError) as error:
+        rest = {case.id: Result(case, "BLOCKED", "the check was interrupted") for case in cases}
+        return with_causes(tuple((rest | ended).values())), isinstance(error, KeyboardInterrupt)
 
 
 def _case_runner(spec: CheckSpec, options: RunOptions) -> RunCase:
@@ -219,12 +241,14 @@ def run(spec: CheckSpec, choice: Choice, outputs: Outputs, *, quiet: bool = Fals
     selected = choice.cases(spec)
     if quiet:
         report = check(spec, choice, selected=selected)
-        print_text(summary(report), stream)
+        text = summary(report)
     else:
         with progress(selected, stream) as display:
             report = check(spec, choice, selected=selected, on_result=display.update)
-        print_text(check_text(report, hints=outputs.hints), stream)
+        text = check_text(report, hints=outputs.hints)
     outputs.write([report])
+    with suppress(BrokenPipeError):  # the reader has left; the exit code says the rest
+        print_text(text, stream)
     return report
 
 
@@ -243,19 +267,20 @@ def run_each(
     done_before = {report.target for report in done}
     append_to = outputs.json if outputs.json != STDOUT else None
     if append_to and not resume:
-        with open_text(append_to):  # truncates it
-            pass
+        write_file(append_to, "")
     for folder in folders:
         if folder in done_before:
             continue
         words = tuple(word.replace("{dir}", folder).replace("DIR", folder) for word in spec.command)
         report = check(replace(spec, command=words), choice, name=folder)
+        if report.interrupted:
+            raise KeyboardInterrupt
         done.append(report)
-        print(f"{folder}: {summary(report)}", file=sys.stderr if outputs.streams else sys.stdout, flush=True)
         if append_to:
-            with open_text(append_to, append=True) as file:
-                file.write(check_json(report, hints=outputs.hints, indent=None) + "\n")
+            with appender(append_to) as write:
+                write(check_json(report, hints=outputs.hints, indent=None) + "\n")
         outputs.write(done, json=not append_to)
+        print(f"{folder}: {summary(report)}", file=sys.stderr if outputs.streams else sys.stdout, flush=True)
     return done
 
 

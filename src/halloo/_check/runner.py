@@ -176,8 +176,12 @@ def _run_concurrently(cases: Sequence[Case], run_one: RunCase, jobs: int) -> Non
     with ThreadPoolExecutor(jobs, thread_name_prefix="halloo check") as pool:
         for case in cases:  # required cases come first, so no thread waits for a case that has not started
             futures[case.id] = pool.submit(run, case, {need: futures[need] for need in case.needs if need in futures})
-        for future in futures.values():
-            future.result()
+        try:
+            for future in futures.values():
+                future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)  # only the cases under way are waited for
+            raise
 
 
 def _in_dependency_order(cases: Sequence[Case]) -> list[Case]:

@@ -227,4 +227,4 @@ def _plain(text: Any) -> str:  # noqa: ANN401 - a str, rich's Text, or cyclopts'
 
 def _write(console: "Console", text: str) -> None:
     if text:
-        console.print(text, markup=False, highlight=False, soft_wrap=True, end="\n\n")
+        console.file.write(f"{text}\n\n")  # `print` exits with a code of its own when the reader has left

@@ -15,7 +15,7 @@ from cyclopts import Parameter
 
 from halloo._cli.options import ClientTlsFlags, Count, Deadline, Families, File, Quiet, Seconds, Timeout, switch
 from halloo._core.units import dscp, size
-from halloo._output.files import STDOUT, open_text
+from halloo._output.files import STDOUT, appender, writer
 from halloo._ping.goals import Goal, goal
 from halloo._ping.report import PingReport, ProbeEvent
 from halloo.errors import UnitError, UsageError
@@ -108,7 +108,7 @@ class PingOutputFlags:
     json_stream: Annotated[bool, switch("--json-stream")] = False
     """Write each event at once as a line of JSON; with it on standard output, the text is only the summary."""
     output: Annotated[File, Parameter(name=("--output", "-o"))] = None
-    """File for the JSON; - is standard output, .gz compresses it."""
+    """File for the JSON, replaced by a report and appended to by a stream; - is standard output, .gz compresses it."""
     hdr: File = None
     """File for all round trips as an HdrHistogram log, such as rtt.hlog."""
     fail_if: Annotated[tuple[str, ...], Parameter(negative=(), show_default=False, metavar="GOAL")] = ()
@@ -148,11 +148,16 @@ class MultiSink:
             sink.interim(report)
 
     def end(self, report: PingReport) -> None:
-        """Pass on the report. An OSError of one sink, such as a full disk, is raised after the others have it."""
+        """Pass on the report. An OSError of one sink, such as a full disk, is raised after the others have it.
+
+        A reader that has left (EPIPE) is no error: both ends of a pipe get ^C, and either may be the first to exit.
+        """
         failures = list[OSError]()
         for sink in self._sinks:
             try:
                 sink.end(report)
+            except BrokenPipeError:
+                continue
             except OSError as error:
                 failures.append(error)
         if failures:
@@ -171,14 +176,16 @@ def open_sinks(flags: PingOutputFlags) -> "Iterator[Sink]":
     with ExitStack() as stack:
         sinks: list[Sink] = []  # data first: a closed pipe must not stop it
         if json is not None:
-            from halloo._ping.json import PingStream, write_json  # noqa: PLC0415 - optional output
+            from halloo._ping.json import PingStream, ping_json  # noqa: PLC0415 - optional output
 
-            stream = stack.enter_context(open_text(json))
-            sinks.append(PingStream(stream) if flags.json_stream else ReportSink(stream, write_json))
+            if flags.json_stream:
+                sinks.append(PingStream(stack.enter_context(appender(json))))
+            else:
+                sinks.append(ReportSink(stack.enter_context(writer(json)), ping_json))
         if hdr is not None:
-            from halloo._ping.hdr import write_hdr  # noqa: PLC0415 - optional output
+            from halloo._ping.hdr import hdr_log  # noqa: PLC0415 - optional output
 
-            sinks.append(ReportSink(stack.enter_context(open_text(hdr)), write_hdr))
+            sinks.append(ReportSink(stack.enter_context(writer(hdr)), hdr_log))
         yield MultiSink([*sinks, _text_sink(flags, stack)])
 
 

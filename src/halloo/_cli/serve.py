@@ -27,11 +27,11 @@ def serve(
     busy_poll: BusyPoll = False,
     families: Families = BOTH,
 ) -> int:
-    """Echo what clients send, until ^C, SIGTERM or SIGHUP.
+    """Echo what clients send, until ^C or SIGTERM.
 
     Prints `listening on ADDRESS` for each address, and on a terminal a line for each client. On shutdown, everything
-    received is echoed first; a second ^C ends at once. The exit code is 1 if clients were cut off. With --cert or
-    --client-ca, SIGHUP reloads the files instead. For limits, `max` means no limit.
+    received is echoed first; a second ^C ends at once. The exit code is 1 if clients were cut off. SIGHUP ends it as
+    well or, with --cert or --client-ca, reloads these files. For limits, `max` means no limit.
 
     Parameters
     ----------

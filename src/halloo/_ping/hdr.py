@@ -6,7 +6,6 @@ several.
 
 import re
 from collections.abc import Sequence
-from typing import TextIO
 
 from halloo._core.escape import printable
 from halloo._core.units import NS, SECOND
@@ -22,8 +21,8 @@ MIN_NS, MAX_NS, DIGITS = 1, NS["h"], 3  # larger values are clamped
 Bucket = tuple[int, int]
 
 
-def write_hdr(report: PingReport, stream: TextIO) -> None:
-    """Write the round trips of a report: a header, then a line for each target, with times relative to the start."""
+def hdr_log(report: PingReport) -> str:
+    """Return the round trips of a report: a header, then a line for each target, with times relative to the start."""
     # hdrh.log's writer is not used: it rounds an interval's maximum to whole milliseconds, and cannot write a start.
     began, lasted = report.started_ns / SECOND, report.duration_ns / SECOND
     lines = [
@@ -38,7 +37,7 @@ def write_hdr(report: PingReport, stream: TextIO) -> None:
         tag = f"Tag={_tag(target.label)}," if len(report.targets) > 1 else ""
         maximum = histogram.get_max_value() / NS["ms"]
         lines.append(f"{tag}0.000,{lasted:.3f},{maximum:.6f},{histogram.encode().decode('ascii')}")
-    stream.write("".join(f"{line}\n" for line in lines))
+    return "\n".join(lines)
 
 
 def packed(buckets: Sequence[Bucket]) -> HdrHistogram:

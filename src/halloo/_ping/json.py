@@ -7,8 +7,9 @@ NaN becomes null, and values without a JSON form become text.
 
 import json
 from collections.abc import Callable, Mapping
-from typing import Any, TextIO
+from typing import Any
 
+from halloo._output.files import Write
 from halloo._output.json import plain_json
 from halloo._ping.report import PingReport, ProbeEvent, event_dict
 
@@ -18,20 +19,15 @@ def ping_json(report: PingReport, *, indent: int | None = 2) -> str:
     return _encode(report.to_dict(), indent)
 
 
-def write_json(report: PingReport, stream: TextIO) -> None:
-    """Write a report to a stream."""
-    stream.write(f"{ping_json(report)}\n")
-
-
 class PingStream:
-    """Writes an object a line, flushed. A sink of `halloo._ping.run`.
+    """Writes an object a line, at once. A sink of `halloo._ping.run`.
 
     `start` lists the targets and the configuration, `probe` is the outcome of a probe, `error` an error instead,
     `interval` an intermediate summary, and `end` the report.
     """
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+    def __init__(self, write: Write) -> None:
+        self._write_text = write
 
     def begin(self, report: PingReport, snapshot: Callable[[], PingReport]) -> None:  # noqa: ARG002 - Sink's signature
         """Write the targets and the configuration."""
@@ -51,8 +47,7 @@ class PingStream:
         self._write("end", report.to_dict())
 
     def _write(self, event: str, data: Mapping[str, Any]) -> None:
-        self._stream.write(f"{_encode({'event': event, 'data': data}, None)}\n")
-        self._stream.flush()
+        self._write_text(f"{_encode({'event': event, 'data': data}, None)}\n")
 
 
 def _encode(value: object, indent: int | None) -> str:
@@ -62,9 +57,10 @@ def _encode(value: object, indent: int | None) -> str:
 class ReportSink:
     """Writes the final report alone. A sink of `halloo._ping.run`."""
 
-    def __init__(self, stream: TextIO, write: Callable[[PingReport, TextIO], object]) -> None:
-        self._stream = stream
+    def __init__(self, write: Write, text: Callable[[PingReport], str]) -> None:
+        """Write `text(report)`."""
         self._write = write
+        self._text = text
 
     def begin(self, report: PingReport, snapshot: Callable[[], PingReport]) -> None:
         """Write nothing yet."""
@@ -76,5 +72,4 @@ class ReportSink:
         """Write nothing: a file holds one report."""
 
     def end(self, report: PingReport) -> None:
-        self._write(report, self._stream)
-        self._stream.flush()
+        self._write(f"{self._text(report)}\n")

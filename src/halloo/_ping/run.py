@@ -29,7 +29,7 @@ from halloo._ping.report import Generator, PingReport, ProbeEvent, TargetReport
 from halloo._ping.schedule import Schedule
 from halloo._ping.surplus import SurplusLimit
 from halloo._ping.tracker import ProbeTracker
-from halloo.errors import HallooError, IncompleteRead, Reset, UsageError
+from halloo.errors import IncompleteRead, PeerError, Reset, UsageError
 
 COUNT, INTERVAL, TIMEOUT, SIZE = 10, 1.0, 5.0, 128  # probes, seconds, seconds, bytes
 _MAX_DSCP, _MAX_TTL, _MAX_FLOWS = 63, 255, 1000
@@ -200,13 +200,14 @@ class _Run:
                 if self._sink:
                     self._sink.begin(self.snapshot(), self.snapshot)
                 self._measure()
-            except HallooError:
+            except PeerError:
                 raise
-            except OSError:  # a closed pipe or a full disk; the other outputs are still written
-                self._stop_request.stop = True
-                with suppress(OSError):
-                    self._end()
-                raise
+            except OSError as error:  # a full disk, or a reader that has left; the other outputs are still written
+                if not (self._stop_request.stop and isinstance(error, BrokenPipeError)):  # ^C ends the reader as well
+                    self._stop_request.stop = True
+                    with suppress(OSError):
+                        self._end()
+                    raise
             return self._end()
 
     def snapshot(self) -> PingReport:

@@ -17,7 +17,7 @@ from halloo._check.case import Case, Evidence
 from halloo._check.diagnoses import Diagnosis
 from halloo._check.report.finding import Hints, headline
 from halloo._check.report.summary import SYMBOLS, level_result, reasons
-from halloo._check.results import CheckReport, Result
+from halloo._check.results import INTERRUPTED, CheckReport, Result
 from halloo._output.json import plain_json, system, version
 from halloo.errors import UsageError
 
@@ -141,6 +141,7 @@ def _report(record: _Object) -> CheckReport:
         results=tuple(map(_read_result, record["results"])),
         started=summary["started"] or "",
         trouble=summary["trouble"] or "",
+        interrupted=summary["exit_code"] == INTERRUPTED,
         supplied=dict(record["config"]["supplied"]),
     )
 
