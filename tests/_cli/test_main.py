@@ -391,6 +391,14 @@ def test_output_whose_reader_has_left_ends_a_command_quietly() -> None:
     assert (result.returncode, result.stderr, both.returncode) == (0, b"", 2)
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_behind_standard_output_is_named() -> None:
+    with open("/dev/full", "wb") as full:  # noqa: PTH123 - for a file descriptor
+        result = subprocess.run([*HALLOO, "demo"], stdout=full, stderr=subprocess.PIPE, timeout=20, check=False)
+    message = b"halloo: standard output cannot be written: no space left on device; make room on its disk\n"
+    assert (result.returncode, result.stderr) == (2, message)
+
+
 # Completion
 
 

@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import select
 import signal
 import socket
 import subprocess
@@ -339,6 +340,28 @@ def test_a_signal_ends_all_workers(number: signal.Signals) -> None:
         assert not any(alive(pid) for pid in workers)
 
 
+def test_a_signal_to_every_process_leaves_the_drain_complete() -> None:
+    """A service manager sends SIGTERM to the workers too, and the parent forwards it once more."""
+    with running_pool("--drain", "1m") as running:
+        client = running.dial()
+        assert_served(client)
+        sent = 0
+        client.setblocking(False)
+        with suppress(BlockingIOError):
+            while True:  # until the worker, whose answer is not read, reads no more
+                sent += client.send(pattern(100_000))
+                select.select([], [client], [], 0.5)
+        client.settimeout(TIMEOUT)
+        worker = running.worker_of(client)
+        os.kill(worker, signal.SIGTERM)
+        wait_until(lambda: not listens(worker))
+        running.process.terminate()
+        wait_until(lambda: not listens(running.process.pid))  # it has forwarded the signal before
+        client.shutdown(socket.SHUT_WR)
+        assert len(receive_all(client)) == sent
+        assert running.process.wait(TIMEOUT) == 0
+
+
 def test_a_second_signal_ends_the_server_at_once() -> None:
     with running_pool("--drain", "60s") as running:
         fill(running.dial())
@@ -347,6 +370,10 @@ def test_a_second_signal_ends_the_server_at_once() -> None:
             running.process.wait(0.5)
         running.process.terminate()
         assert running.process.wait(5) == 130
+
+
+def listens(pid: int) -> bool:
+    return any(each.status == psutil.CONN_LISTEN for each in psutil.Process(pid).net_connections("tcp4"))
 
 
 @pytest.mark.parametrize("options", [(), ("--reuse-port",)], ids=["shared", "reuse-port"])

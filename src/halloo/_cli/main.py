@@ -21,6 +21,7 @@ from cyclopts.exceptions import MissingArgumentError, UnknownCommandError, Unuse
 import halloo
 from halloo._core.escape import printable
 from halloo._net.signals import interrupting
+from halloo._output.files import FULL
 from halloo.errors import HallooError, UsageError
 
 # In the order of the help. Each module has a function of the command's name.
@@ -141,7 +142,13 @@ def _message(error: Exception, arguments: list[str]) -> str:
         remedy = ARGUMENT.sub(lambda found: _flag(found[1], arguments), error.remedy)
         text = f"{fact}; {remedy}" if remedy else fact
     elif isinstance(error, OSError):
-        text = f"{(error.strerror or str(error)).lower()}; look at the input and output of the command"
+        reason = (error.strerror or str(error)).lower()
+        full = error.errno in FULL and error.filename is None
+        text = (
+            f"standard output cannot be written: {reason}; make room on its disk"
+            if full
+            else f"{reason}; look at the input and output of the command"
+        )
     else:
         command = next((f"{word} " for word in arguments[:1] if word in (*COMMANDS, CHECK)), "")
         text = f"{_parse_error(error)}; see: halloo {command}--help"
