@@ -287,18 +287,30 @@ def test_the_callback_gets_each_result_once() -> None:
     assert sorted(result.case.id for result in seen) == [result.case.id for result in results]
 
 
-def test_an_interrupt_prevents_the_cases_that_have_not_started() -> None:
-    started: list[str] = []
+def test_an_interrupt_kills_the_programs_of_concurrent_cases_and_prevents_further_ones() -> None:
+    options, seen, started = RunOptions(), list[str](), list[str]()
+    waiting = threading.Event()
+
+    def idle(target: ServerTarget) -> None:
+        waiting.set()
+        target.program.pause(20)
+
+    def interrupt(_target: ServerTarget) -> None:
+        waiting.wait(20)
+        raise KeyboardInterrupt
 
     def one(case: Case) -> Result:
         started.append(case.id)
-        if len(started) == 2:
-            raise KeyboardInterrupt
-        return Result(case, "PASS")
+        return run_case(case, IDLE, options)
 
+    cases = [case(interrupt, name="t01_x"), case(idle, name="t02_x"), *numbered(*range(3, 99))]
+    began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        run_all(numbered(*range(1, 100)), one, jobs=2)
-    assert len(started) < 99
+        run_all(cases, one, jobs=2, on_result=lambda result: seen.append(result.case.id), stopped=options.stopped)
+    assert time.monotonic() - began < 15
+    assert "T02" in started
+    assert "T02" not in seen
+    assert len(started) < 98
 
 
 def test_the_causes_of_a_failure_depend_on_all_results() -> None:

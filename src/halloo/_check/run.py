@@ -5,6 +5,7 @@ Uses the catalogue and the runner. `halloo._check.report` formats the reports; t
 
 import glob
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -188,8 +189,9 @@ def check(
     if not isinstance(spec, ClientSpec):
         spec = with_detected_port(spec)
     jobs = 1 if spec.port or not spec.command else choice.jobs
-    run_one = _case_runner(spec, RunOptions(seed=choice.seed, longer=choice.longer))
-    results, interrupted = _run_until_interrupted(cases_to_run, run_one, jobs, on_result)
+    options = RunOptions(seed=choice.seed, longer=choice.longer)
+    run_one = _case_runner(spec, options)
+    results, interrupted = _run_until_interrupted(cases_to_run, run_one, jobs, on_result, options.stopped)
     ever_started = any(each.pattern != NOT_STARTED and each.verdict != "BLOCKED" for each in results)
     rerun = f"halloo check {'client' if client else 'server'} --only {{}} --seed {choice.seed} -- {spec.name}"
     return CheckReport(
@@ -209,7 +211,11 @@ def check(
 
 
 def _run_until_interrupted(
-    cases: Sequence[Case], run_one: RunCase, jobs: int, on_result: Callable[[Result], object]
+    cases: Sequence[Case],
+    run_one: RunCase,
+    jobs: int,
+    on_result: Callable[[Result], object],
+    stopped: threading.Event,
 ) -> tuple[tuple[Result, ...], bool]:
     """Return a result for each case, and whether a signal has ended the check.
 
@@ -222,7 +228,7 @@ def _run_until_interrupted(
         on_result(result)
 
     try:
-        return run_all(cases, run_one, jobs=jobs, on_result=record), False
+        return run_all(cases, run_one, jobs=jobs, on_result=record, stopped=stopped), False
     except (KeyboardInterrupt, BrokenPipeError) as error:
         rest = {case.id: Result(case, "BLOCKED", "the check was interrupted") for case in cases}
         return with_causes(tuple((rest | ended).values())), isinstance(error, KeyboardInterrupt)

@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from halloo._check.case import Case, Evidence, Failed, Outcome, Skipped, Verdict, Warned
 from halloo._check.diagnoses import likely_causes
@@ -38,6 +38,8 @@ class RunOptions:
     clock: Callable[[], float] = time.monotonic
     memory: int = MAX_MEMORY
     processes: int = MAX_PROCESSES
+    stopped: threading.Event = field(default_factory=threading.Event)
+    """Set once the check is interrupted: the programs of the cases under way are killed."""
 
 
 def run_case(case: Case, spec: ServerSpec, options: RunOptions) -> Result:
@@ -97,6 +99,8 @@ def _supervised(program: Program | None, seconds: float, options: RunOptions) ->
 
     def watch() -> None:
         while not finished.wait(POLL_INTERVAL):
+            if options.stopped.is_set():
+                program.expire("the check was interrupted")
             if options.clock() > deadline:
                 program.expire(f"not done within {seconds:g} s")
             with suppress(Failed):  # it is being restarted
@@ -123,10 +127,19 @@ def _exceeded_limit(program: Program, options: RunOptions) -> str:
 
 
 def run_all(
-    cases: Sequence[Case], run_one: RunCase, *, jobs: int = 1, on_result: OnResult = repr
+    cases: Sequence[Case],
+    run_one: RunCase,
+    *,
+    jobs: int = 1,
+    on_result: OnResult = repr,
+    stopped: threading.Event | None = None,
 ) -> tuple[Result, ...]:
-    """Run cases, up to `jobs` at once, timing cases alone; a case is BLOCKED if one that it needs failed."""
+    """Run cases, up to `jobs` at once, timing cases alone; a case is BLOCKED if one that it needs failed.
+
+    `stopped` is set if an exception ends the run; cases that end later have no result.
+    """
     handle_interrupts()
+    stopped = stopped or threading.Event()
     order = _in_dependency_order(cases)
     results: dict[str, Result] = {}
     lock = threading.Lock()  # `on_result` need not be thread-safe
@@ -141,7 +154,8 @@ def run_all(
             result = run_one(case)
         results[case.id] = result
         with lock:
-            on_result(result)
+            if not stopped.is_set():
+                on_result(result)
         return result
 
     concurrent = [case for case in order if not (jobs > 1 and case.alone)]
@@ -149,7 +163,7 @@ def run_all(
         for case in concurrent:
             record(case)
     else:
-        _run_concurrently(concurrent, record, jobs)
+        _run_concurrently(concurrent, record, jobs, stopped)
         for case in order:
             if case.alone:
                 record(case)
@@ -165,7 +179,7 @@ def handle_interrupts() -> None:
         signal.signal(signal.SIGINT, lambda _number, _frame: None)
 
 
-def _run_concurrently(cases: Sequence[Case], run_one: RunCase, jobs: int) -> None:
+def _run_concurrently(cases: Sequence[Case], run_one: RunCase, jobs: int, stopped: threading.Event) -> None:
     futures: dict[str, Future[Result]] = {}
 
     def run(case: Case, needed: Mapping[str, Future[Result]]) -> Result:
@@ -180,6 +194,7 @@ def _run_concurrently(cases: Sequence[Case], run_one: RunCase, jobs: int) -> Non
             for future in futures.values():
                 future.result()
         except BaseException:
+            stopped.set()
             pool.shutdown(wait=False, cancel_futures=True)  # only the cases under way are waited for
             raise
 
