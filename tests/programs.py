@@ -107,17 +107,18 @@ class Terminal:
         os.write(self._keyboard, text.encode() if isinstance(text, str) else text)
 
     def interrupt(self) -> None:
-        """Type Ctrl-C once the program waits: right before it does, a Python program may not see it until the next key.
+        """Type Ctrl-C once the program waits; the terminal discards output that was not read yet."""
+        self.wait_until_idle()
+        self.type("\x03")
 
-        The terminal discards output that was not read yet.
-        """
+    def wait_until_idle(self) -> None:
+        """Wait until the program waits: right before it does, a Python program may see no signal until the next key."""
         deadline = time.monotonic() + 5
         with suppress(psutil.NoSuchProcess):
             program = psutil.Process(self.process.pid)
             while program.status() == psutil.STATUS_RUNNING and time.monotonic() < deadline:
                 with suppress(subprocess.TimeoutExpired):
                     self.process.wait(timeout=0.001)
-        self.type("\x03")
 
     def read_until(self, expected: bytes, timeout: float = 10) -> bytes:
         """Read the screen up to and including the expected text; what follows is left for the next call."""

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 import halloo
-from tests.programs import PYTHON, listening_port, started
+from tests.programs import PYTHON, Terminal, listening_port, started
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs signals, /proc and unshare(1)")
 
@@ -141,6 +141,18 @@ def test_a_signal_ends_a_command(verb: Verb, code: int, number: signal.Signals) 
     with running(verb) as process:
         process.send_signal(number)
         assert process.wait(TIMEOUT) == code
+
+
+@each_signal
+def test_a_signal_ends_a_session_on_a_terminal(number: signal.Signals) -> None:
+    with halloo.Server("127.0.0.1:0") as server, Terminal(*HALLOO, "connect", str(server.address)) as terminal:
+        terminal.read_until(b"Send:")
+        terminal.type("hello\n")
+        terminal.read_until(b"Received 'hello'")
+        terminal.read_until(b"Send:")
+        terminal.wait_until_idle()
+        terminal.process.send_signal(number)
+        assert terminal.wait() == 0
 
 
 @each_verb
