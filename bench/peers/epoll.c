@@ -86,6 +86,7 @@ int main(int argc, char **argv) {
     listener = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
     setsockopt(listener, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one); /* inherited by accepted sockets */
+    setsockopt(listener, SOL_SOCKET, SO_OOBINLINE, &one, sizeof one); /* as above; echo urgent bytes too */
     if (bind(listener, (void *)&here, sizeof here) < 0 || listen(listener, 4096) < 0) { perror("listen"); return 1; }
     getsockname(listener, (void *)&here, &length);
     poller = epoll_create1(EPOLL_CLOEXEC);

@@ -65,6 +65,14 @@ def test_the_client_receives_what_the_server_sends(pair: Pair) -> None:
     assert client.receive() == b"hello"
 
 
+def test_urgent_bytes_are_received_in_their_places_by_either_side(pair: Pair) -> None:
+    for one, other in (pair, pair[::-1]):
+        one.send(b"a")
+        one.socket.send(b"!", socket.MSG_OOB)
+        one.send(b"b")
+        assert other.receive_exactly(3) == b"a!b"
+
+
 @pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
 def test_send_accepts_any_bytes_like_object(pair: Pair, kind: Callable[[bytes], bytes]) -> None:
     client, server = pair

@@ -173,6 +173,7 @@ def reference() -> Iterator[Connect]:
 
     with socket.create_server(("127.0.0.1", 0), backlog=BACKLOG) as listener:
         listener.setblocking(False)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)  # accepted sockets inherit it
         thread = threading.Thread(target=lambda: asyncio.run(serve(listener)), name="asyncio")
         thread.start()
         try:
@@ -226,11 +227,11 @@ SEVERAL = {"workers", "workers, a port for each"}
 
 # Tests that do not apply to an echo, and why.
 INAPPLICABLE = {
-    ("test_the_bytes_around_an_urgent_one_are_echoed", "unix"): "urgent data is TCP's",
-    ("test_the_bytes_around_an_urgent_one_are_echoed", "tls"): "urgent data is TCP's, and a record knows none",
-    ("test_the_bytes_around_an_urgent_one_are_echoed", "tls, limited"): "urgent data is TCP's, and a record knows none",
+    ("test_urgent_bytes_are_echoed_in_their_places", "unix"): "urgent data is TCP's",
+    ("test_urgent_bytes_are_echoed_in_their_places", "tls"): "urgent data is TCP's, and a record knows none",
+    ("test_urgent_bytes_are_echoed_in_their_places", "tls, limited"): "urgent data is TCP's, and a record knows none",
     (
-        "test_the_bytes_around_an_urgent_one_are_echoed",
+        "test_urgent_bytes_are_echoed_in_their_places",
         "tls, timestamps",
     ): "urgent data is TCP's, and a record knows none",
 }

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from halloo._core.address import LOOPBACK, Address
 from halloo._net import error_mapping, unix
+from halloo._net.connection import URGENT_INLINE
 from halloo._net.datagrams import enlarge_buffers, request_destination
 from halloo._net.readiness import run_steps
 from halloo._net.resolver import resolving
@@ -40,6 +41,7 @@ def options(scheme: str, buffer: int | None, *, reuse_port: bool) -> Options:
     if scheme in ("tcp", "tls"):
         # Nagle's algorithm and the peer's delayed ACK would hold a small answer back for 40 ms.
         chosen.append((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1))
+        chosen.append(URGENT_INLINE)
     if sys.platform == "win32":
         chosen.append((socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1))
     elif scheme != "udp":

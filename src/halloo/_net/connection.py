@@ -23,6 +23,7 @@ from halloo.errors import ConnectionClosed, HallooError, IncompleteRead, Message
 CHUNK = 64 * 1024  # bytes received at a time
 MAX_CHUNK = 1 << 20  # bytes for which recv(2) gets memory, however many may come
 INTERNET = (socket.AF_INET, socket.AF_INET6)
+URGENT_INLINE = (socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)  # otherwise a read skips urgent bytes (tcp(7))
 RESET_ON_CLOSE = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)  # struct linger: on, 0 seconds
 
 Timeout = float | None | EllipsisType
@@ -180,6 +181,7 @@ class Connection(ConnectedSocket):
         super().__init__(sock, address, timeout=timeout)
         if sock.family in INTERNET:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(*URGENT_INLINE)
         self.attempts = attempts
         self._unread = bytearray()  # received by a call that could not return it
 

@@ -16,7 +16,7 @@ from halloo._core.arguments import Family
 from halloo._core.limits import HANDSHAKE, MAX_BUFFER
 from halloo._core.tls_options import ServerTLS, is_given
 from halloo._net import binding, bpf, unix
-from halloo._net.connection import INTERNET, Connection
+from halloo._net.connection import INTERNET, URGENT_INLINE, Connection
 from halloo._net.datagrams import DatagramConnection, DatagramListener, dropped
 from halloo._net.readiness import Interrupt, Steps, deadline_ns, run_steps, seconds_until
 from halloo.errors import ConnectionClosed, TimedOut, UsageError
@@ -310,6 +310,9 @@ def inherited() -> Listener | None:
     sockets = [socket.socket(fileno=number) for number in numbers]
     if not sockets:
         return None
+    for sock in sockets:
+        if _scheme(sock) == "tcp":
+            sock.setsockopt(*URGENT_INLINE)
     return Listener([(sock, _scheme(sock)) for sock in sockets], files=False)
 
 
