@@ -292,6 +292,7 @@ METHODS = {
 # What halloo makes and hands out, so that nobody else need call it; and methods for its own use.
 MADE = {*METHODS, "ConnectReport", "PingReport", "ServeReport", "Snapshot"}
 INTERNAL = {
+    "Listener.accepting",
     "Listener.for_workers",
     "Listener.reopen",
     "Listener.refuse_new",

@@ -160,10 +160,12 @@ def _flag(name: str, arguments: list[str]) -> str:
     if name == "family":
         return "-4 or -6"
     _, apps, _ = application(arguments).parse_commands(arguments)
-    for argument in apps[-1].assemble_argument_collection():
-        if argument.field_info.name == name.rpartition(".")[2] and argument.index is None:
-            return next((flag for flag in argument.names if flag.startswith("--")), name)
-    return name
+    named = [
+        argument
+        for argument in apps[-1].assemble_argument_collection()
+        if argument.field_info.name == name.rpartition(".")[2] and argument.index is None
+    ]
+    return next((flag for argument in named for flag in argument.names if flag.startswith("--")), name)
 
 
 def _parse_error(error: Exception) -> str:
