@@ -1,56 +1,13 @@
 """Names that do not resolve, or resolve to a silent address first, in a network namespace of the test's own."""
 
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.programs import PYTHON
-
-# unshare(1), mount(8): new user, network and mount namespaces with a hosts file and a resolv.conf of their own.
-NAMESPACE = (
-    *("unshare", "-Urnm", "sh", "-ec"),
-    'mount --bind "$0" /etc/hosts; mount --bind "$1" /etc/resolv.conf; shift; exec "$@"',
-)
-RESOLVER = "nameserver 127.0.0.1\noptions timeout:5 attempts:2\n"  # ten seconds for a name without an answer
-PATIENCE = 4.0  # seconds: more than a command needs here, less than the resolver or a silent address would take
-TIMEOUT = 100  # seconds for all commands of a test
+from tests.namespace import in_namespace
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux's namespaces")
-
-
-def in_namespace(tmp_path: Path, code: str, hosts: str = "127.0.0.1 localhost\n") -> str:
-    """Run Python code in the namespace, and return what it prints."""
-    files = tmp_path / "hosts", tmp_path / "resolv.conf"
-    for file, text in zip(files, (hosts, RESOLVER), strict=True):
-        file.write_text(text)
-    command = [*NAMESPACE, *map(str, files), PYTHON, "-c", COMMON + code]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False)
-    except FileNotFoundError:
-        pytest.skip("needs unshare(1)")
-    if done.returncode and "Traceback" not in done.stderr:
-        pytest.skip(f"needs namespaces of its own, mount(8) and ip(8): {done.stderr[-200:]}")
-    assert not done.returncode, done.stderr
-    return done.stdout
-
-
-COMMON = """
-import os, signal, socket, subprocess, sys, time
-def ip(words): subprocess.run(["ip", *words.split()], check=True, stdin=subprocess.DEVNULL)
-def start(*words):
-    command = [sys.executable, "-m", "halloo", *words]
-    return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-def show(process, began):
-    output, _ = process.communicate(timeout=60)
-    patience = PATIENCE
-    print(process.returncode, "slow" if time.monotonic() - began > patience else "quick", output.decode().rstrip())
-try:
-    ip("link set lo up")
-except (OSError, subprocess.CalledProcessError) as error:
-    sys.exit(f"no ip(8): {error}")
-""".replace("PATIENCE", str(PATIENCE))
 
 # A name server that never answers. Once it has received a question, the command is known to wait for it.
 MUTE = """

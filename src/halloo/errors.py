@@ -127,7 +127,7 @@ class AddressInUse(LocalError):  # noqa: N818 - as above
 
 
 class AddressNotAvailable(LocalError):  # noqa: N818 - as above
-    """The address to listen on belongs to no interface of this machine (EADDRNOTAVAIL)."""
+    """No interface has the address to listen on, or no port is free for a connection (EADDRNOTAVAIL, EADDRINUSE)."""
 
 
 class NotPermitted(LocalError, PermissionError):  # noqa: N818 - as above

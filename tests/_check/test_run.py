@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from halloo._check.case import Verdict
 from halloo._check.report.json import check_json, read_reports
 from halloo._check.results import Result
 from halloo._check.run import Choice, Outputs, check, client_spec, run, run_each, server_spec
@@ -117,6 +118,13 @@ def test_an_interrupted_check_reports_the_cases_that_ended(error: type[BaseExcep
     assert (report.results[2].text, report.exit_code) == ("the check was interrupted", code)
     (again,) = read_reports(check_json(report))
     assert again.exit_code == code
+
+
+@pytest.mark.parametrize(("verdicts", "code"), [(("PASS", "FAIL", "ERROR"), 1), (("PASS", "ERROR"), 2), (("PASS",), 0)])
+def test_only_a_failure_of_the_program_has_exit_code_1(verdicts: tuple[Verdict, ...], code: int) -> None:
+    report = check(server_spec(None, CORRECT), FIRST)
+    (result,) = report.results
+    assert replace(report, results=tuple(replace(result, verdict=each) for each in verdicts)).exit_code == code
 
 
 def test_each_result_has_the_command_that_repeats_it() -> None:

@@ -12,11 +12,12 @@ from dataclasses import replace
 import pytest
 
 from halloo._check.case import Case, Evidence, Failed, Severity, Skipped, Warned
-from halloo._check.results import Result
+from halloo._check.results import LOCAL_LIMIT, Result
 from halloo._check.runner import RunOptions, run_all, run_case
 from halloo._check.server.target import ServerTarget
 from halloo._check.spec import ServerSpec
 from halloo._core.address import Address
+from halloo.errors import AddressNotAvailable
 from tests._check.programs import ECHO, LISTEN, WAIT, python
 
 SERVER = ServerSpec(command=python(ECHO))
@@ -91,6 +92,15 @@ def test_another_exception_in_a_case_is_an_error_of_the_checker() -> None:
     result = run_case(case(lambda _: str(1 // 0)), SERVER, OPTIONS)
     assert result.verdict == "ERROR"
     assert "ZeroDivisionError" in result.text
+
+
+def test_an_error_of_this_machine_is_no_failure_of_the_program() -> None:
+    def act(_: ServerTarget) -> None:
+        raise AddressNotAvailable("no port is free", "close some")
+
+    result = run_case(case(act), SERVER, OPTIONS)
+    assert (result.verdict, result.pattern) == ("ERROR", LOCAL_LIMIT)
+    assert result.text == "AddressNotAvailable: no port is free; close some"
 
 
 def test_each_case_gets_a_new_program() -> None:

@@ -31,6 +31,8 @@ CONNECTING: dict[int, tuple[type[HallooError], str]] = {
     errno.EADDRNOTAVAIL: (Unreachable, "host:9 cannot be reached from here (address not available)"),
     errno.EACCES: (NotPermitted, "connecting to host:9 is not permitted"),
     errno.EPERM: (NotPermitted, "connecting to host:9 is not permitted"),
+    errno.EADDRINUSE: (AddressNotAvailable, "no local port is free for a connection to host:9"),
+    errno.ENOBUFS: (LocalError, "this machine has no memory left for a connection to host:9"),
     errno.EMFILE: (LocalError, "no file descriptor is left for a connection to host:9"),
     errno.ENFILE: (LocalError, "no file descriptor is left on this machine for a connection to host:9"),
 }

@@ -92,6 +92,11 @@ FULL = target(
         ([target()], ("p99 is 7 ms",), 3),
         ([target(corrupt=1)], ("corrupt is 1",), 3),
         ([target(received=0)], ("loss is 100 %",), 1),
+        ([target(received=0, errors={"AddressNotAvailable": 9, "LocalError": 1})], (), 2),
+        ([target(received=0, errors={"LocalError": 9}, timed_out=1)], (), 1),
+        ([target(received=0, errors={"LocalError": 9, "Refused": 1})], (), 1),
+        ([target(received=0, errors={"LocalError": 9}), target(received=0)], (), 1),
+        ([target(received=0, errors={"LocalError": 9}), target()], (), 2),
     ],
 )
 def test_the_exit_code_depends_on_replies_goals_and_corruption(

@@ -11,6 +11,7 @@ from halloo._check.diagnoses import Diagnosis
 
 FAILING = ("FAIL", "ERROR")
 INTERRUPTED = 130  # exit code, as a shell reports SIGINT
+LOCAL_LIMIT = "local"  # the pattern of an ERROR that is due to this machine, and not to halloo
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,5 +75,9 @@ class CheckReport:
 
     @property
     def exit_code(self) -> int:
-        """130 if it was interrupted, 1 if there are failures or the program did not start, otherwise 0."""
-        return INTERRUPTED if self.interrupted else int(bool(self.trouble or self.failures))
+        """130 if interrupted, 1 if the target failed or did not start, 2 if halloo or this machine failed, else 0."""
+        if self.interrupted:
+            return INTERRUPTED
+        if self.trouble or any(result.verdict == "FAIL" for result in self.failures):
+            return 1
+        return 2 if self.failures else 0

@@ -14,10 +14,11 @@ from dataclasses import dataclass, field, replace
 
 from halloo._check.case import Case, Evidence, Failed, Outcome, Skipped, Verdict, Warned
 from halloo._check.diagnoses import likely_causes
-from halloo._check.results import FAILING, Result
+from halloo._check.results import FAILING, LOCAL_LIMIT, Result
 from halloo._check.server.program import NOT_STARTED, Program
 from halloo._check.server.target import ServerTarget
 from halloo._check.spec import ServerSpec
+from halloo.errors import LocalError
 
 MAX_MEMORY = 2 << 30  # bytes, of all processes of the program
 MAX_PROCESSES = 4096
@@ -73,6 +74,8 @@ def _run_function(
         return "FAIL", str(failure), failure.evidence, failure.pattern
     except Outcome as outcome:
         return _VERDICTS[type(outcome)], str(outcome), None, ""
+    except LocalError as error:
+        return "ERROR", f"{type(error).__name__}: {error}", None, LOCAL_LIMIT
     except Exception:  # noqa: BLE001 - a fault of the checker must not count as one of the server
         return "ERROR", traceback.format_exc(), None, ""
     return ("INFO" if case.severity == "INFO" else "PASS"), note or "", None, ""

@@ -132,7 +132,8 @@ def server(
     )
     if each is None:
         return run(subject, choice, outputs, quiet=quiet).exit_code
-    return max(report.exit_code for report in run_each(each, subject, choice, outputs, resume=resume))
+    codes = {report.exit_code for report in run_each(each, subject, choice, outputs, resume=resume)}
+    return 1 if 1 in codes else max(codes)
 
 
 def client(

@@ -72,7 +72,7 @@ def bound(address: Address, family: int | None, chosen: Options) -> list[socket.
             return _open_all(address, places, chosen)
         except AddressInUse as error:
             taken = error
-    raise taken
+    raise taken if address.port else error_mapping.no_port_to_listen_on(address, [host for _, host in places])
 
 
 def _open_all(address: Address, places: Iterable[tuple[int, str]], chosen: Options) -> list[socket.socket]:

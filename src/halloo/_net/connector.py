@@ -16,7 +16,7 @@ from halloo._core import arguments
 from halloo._core.address import LOOPBACK, Address, AddressLike, is_ip, parse
 from halloo._core.arguments import Family
 from halloo._core.tls_options import ClientTLS, is_given
-from halloo._net import datagrams, error_mapping, resolver, unix
+from halloo._net import datagrams, error_mapping, local_ports, resolver, unix
 from halloo._net.connection import Attempt, Connection
 from halloo._net.datagrams import DatagramConnection, Prepare, no_preparation
 from halloo._net.racing import Failure, Winner, interleaved, race
@@ -217,6 +217,8 @@ def _begin(prepare: Prepare, place: Place) -> socket.socket:
         sock.setblocking(False)
         prepare(sock)
         number = sock.connect_ex(sockaddr)
+        if number == errno.EADDRNOTAVAIL and local_ports.exhausted(family, sockaddr):
+            number = errno.EADDRINUSE  # as bind(2) says it
         if number not in (0, errno.EINPROGRESS, errno.EWOULDBLOCK, getattr(errno, "WSAEWOULDBLOCK", 0)):
             raise OSError(number, os.strerror(number))  # noqa: TRY301 - the socket is closed below, as for any other
     except BaseException:

@@ -268,7 +268,10 @@ def _at(place: Place) -> Address:
 
 def connect_elsewhere(sock: socket.socket, sockaddr: tuple[str | int, ...]) -> None:
     """Connect a socket to its peer, but not to itself, which would look like a perfect echo. Raises OSError."""
-    sock.connect(sockaddr)
+    try:
+        sock.connect(sockaddr)
+    except BlockingIOError as error:  # the socket gets its port now, and none is free: as bind(2) says it
+        raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE)) from error
     if sock.getsockname() == sock.getpeername():  # an unused port of the ephemeral range
         raise OSError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
 

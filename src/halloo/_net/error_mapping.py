@@ -14,6 +14,7 @@ from halloo._core.address import Address
 from halloo._core.icmp import IcmpReport
 from halloo.errors import (
     AddressError,
+    AddressInUse,
     AddressNotAvailable,
     HallooError,
     IncompleteRead,
@@ -31,6 +32,8 @@ Words = tuple[type[HallooError], str, str]
 
 LOOK = "look at the server's own messages"
 SILENT = "check that an echo is there, and any firewall between; or allow more time with timeout="
+PORTS = "close other connections, or allow more ports (on Linux: sysctl net.ipv4.ip_local_port_range)"
+MEMORY = "close other connections, or end other programs"
 DESCRIPTORS = "raise the limit with: ulimit -n"
 SYSTEM_WIDE = "end other programs, or raise the limit with: sysctl fs.file-max"
 TRUST = "give ca=, fingerprint= or insecure=True"
@@ -51,6 +54,9 @@ _CONNECTING: dict[int, Words] = {
     errno.EADDRNOTAVAIL: (Unreachable, "{place} cannot be reached from here (address not available)", "{family}"),
     errno.EACCES: (NotPermitted, "connecting to {place} is not permitted", "{permission}"),
     errno.EPERM: (NotPermitted, "connecting to {place} is not permitted", "{permission}"),
+    errno.EADDRINUSE: (AddressNotAvailable, "no local port is free for a connection to {place}", PORTS),
+    errno.ENOBUFS: (LocalError, "this machine has no memory left for a connection to {place}", MEMORY),
+    errno.ENOMEM: (LocalError, "this machine has no memory left for a connection to {place}", MEMORY),
     errno.EMFILE: (LocalError, "no file descriptor is left for a connection to {place}", DESCRIPTORS),
     errno.ENFILE: (LocalError, "no file descriptor is left on this machine for a connection to {place}", SYSTEM_WIDE),
 }
@@ -193,6 +199,13 @@ def not_local(address: Address, error: socket.gaierror | UnicodeError) -> Addres
     if isinstance(error, socket.gaierror) and error.errno == socket.EAI_AGAIN:
         remedy = "try again later, or give an IP address"
     return AddressNotAvailable(f"no address is known for {address.host!r}{source}", remedy, address=str(address))
+
+
+def no_port_to_listen_on(address: Address, hosts: Sequence[str]) -> AddressInUse:
+    """Return the error for port 0 where all ports that the system would choose from are in use."""
+    fact = f"no port is free on {' and '.join(hosts)} (all that the system may choose are in use)"
+    remedy = "name a port, close connections, or allow more ports (on Linux: sysctl net.ipv4.ip_local_port_range)"
+    return AddressInUse(fact, remedy, address=str(address), errno=errno.EADDRINUSE)
 
 
 def listening(address: Address, error: OSError) -> LocalError:

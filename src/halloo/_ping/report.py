@@ -11,11 +11,13 @@ from halloo._core.histogram import PERCENTILES, Summary
 from halloo._core.icmp import IcmpReport
 from halloo._ping.counters import Direction, DirectionalLoss, Outage
 from halloo._ping.variation import DelayVariation
+from halloo.errors import LocalError
 
 SCHEMA = "halloo.ping/1"
 PHASES = ("resolve", "connect", "tls", "first")  # the first echo on a connection; all echoes are in `round_trip`
 Clock = Literal["kernel", "user"]  # which clock timed the replies
 Outcome = Literal["reply", "late", "duplicate", "corrupt", "unmatched", "stray", "lost", "error"]
+LOCAL_ERRORS = {LocalError.__name__, *(kind.__name__ for kind in LocalError.__subclasses__())}
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +138,11 @@ class TargetReport:
     histogram: tuple[tuple[int, int], ...] = ()  # round trips and their counts, for `--hdr`; not in JSON
 
     @property
+    def failed_locally(self) -> bool:
+        """Whether this machine kept every probe from being sent, so that nothing is known of the target."""
+        return not self.received and bool(self.errors) and self.errors.keys() <= LOCAL_ERRORS and not self.timed_out
+
+    @property
     def loss_percent(self) -> float:
         """The share of sent probes that were never answered."""
         return 100 * self.lost / self.sent if self.sent else 0.0
@@ -196,10 +203,11 @@ class PingReport:
     def exit_code(self) -> int:
         """1 if a target never answered, else 3 if a goal was missed, else 1 if bytes were wrong, else 0.
 
+        It is 2 instead if no probe could be sent to the targets that never answered, for a reason of this machine.
         Wrong bytes are the same over every transport: those of a corrupt reply, and those that belong to no reply.
         """
-        if any(not target.received for target in self.targets):
-            return 1
+        if unanswered := [target for target in self.targets if not target.received]:
+            return 2 if all(target.failed_locally for target in unanswered) else 1
         if self.missed:
             return 3
         return 1 if any(target.corrupt or target.stray for target in self.targets) else 0

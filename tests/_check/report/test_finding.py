@@ -1,7 +1,11 @@
+from dataclasses import replace
+
 import pytest
 
 from halloo._check.case import Evidence
 from halloo._check.report.finding import (
+    INTERNAL_ERROR,
+    LOCAL_ERROR,
     WIDTH,
     Hints,
     dump,
@@ -13,6 +17,7 @@ from halloo._check.report.finding import (
     one_line,
     worst_first,
 )
+from halloo._check.results import LOCAL_LIMIT
 from tests._check.report.invented import (
     DIAGNOSIS,
     FAILED,
@@ -88,6 +93,12 @@ def test_a_cause_explained_before_is_only_named() -> None:
     text = finding_text(finding(FAILED), known={DIAGNOSIS.name})
     assert f"likely    {DIAGNOSIS.name} (see above)" in text
     assert DIAGNOSIS.why not in text
+
+
+def test_an_error_of_this_machine_is_not_an_internal_error() -> None:
+    errors = [replace(result(SHORT, "ERROR", TRACE), pattern=pattern) for pattern in (LOCAL_LIMIT, "")]
+    notes = [finding(error).facts[-1][1] for error in errors]
+    assert notes == [LOCAL_ERROR, INTERNAL_ERROR]
 
 
 def test_results_are_sorted_worst_and_simplest_first() -> None:

@@ -95,7 +95,7 @@ def _notes(report: CheckReport) -> list[str]:
     errors = [result.case.id for result in report.results if result.verdict == "ERROR"]
     lines = not_run(report)
     if errors:
-        lines.append(f"ERROR {len(errors)}: internal error of halloo, not counted ({' '.join(errors)})")
+        lines.append(f"ERROR {len(errors)}: error of halloo or of this machine, not counted ({' '.join(errors)})")
     return lines
 
 

@@ -11,7 +11,7 @@ from pathlib import PurePath
 from typing import Literal
 
 from halloo._check.case import Evidence
-from halloo._check.results import CheckReport, Result
+from halloo._check.results import LOCAL_LIMIT, CheckReport, Result
 from halloo._core.escape import printable
 
 Hints = Literal["none", "cause", "fix"]
@@ -20,6 +20,7 @@ WIDTH = 79
 INDENT = 12  # columns of the labels
 REPORTED = ("FAIL", "ERROR", "WARN")
 INTERNAL_ERROR = "internal error of halloo, unrelated to the program under test: please report it with these lines"
+LOCAL_ERROR = "the case was not run: this machine lacks what it needs, whatever the program under test does"
 _RANKS = {"MUST": 0, "SHOULD": 1, "INFO": 2}
 
 
@@ -67,7 +68,7 @@ def finding(result: Result, *, hints: Hints = "fix", target: str = "") -> Findin
     ]
     facts.append(("rule", f"{case.severity}: {case.source}"))
     if result.verdict == "ERROR":
-        facts.append(("note", INTERNAL_ERROR))
+        facts.append(("note", LOCAL_ERROR if result.pattern == LOCAL_LIMIT else INTERNAL_ERROR))
     return Finding(
         title=printable(f"{result.verdict} {case.path} {case.name} ({case.severity}, level {case.level})"),
         facts=tuple((label, printable(text)) for label, text in facts),

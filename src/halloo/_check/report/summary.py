@@ -8,7 +8,7 @@ from halloo._check.report.finding import headline, one_line
 from halloo._check.results import FAILING, CheckReport, Result
 
 SYMBOLS = {"PASS": ".", "WARN": "w", "INFO": "i", "FAIL": "F", "ERROR": "E", "BLOCKED": "b", "SKIP": "-"}
-LEGEND = ". pass, F fail, w warning, i information, b blocked by another failure, - skipped, E halloo's own error"
+LEGEND = ". pass, F fail, w warning, i information, b blocked by another failure, - skipped, E not the program's error"
 LEVEL_NAMES = ("no correct echo", "echo", "one client after another", "many clients at once", "long-running service")
 
 

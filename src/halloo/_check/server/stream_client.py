@@ -5,7 +5,9 @@ only the TLS handshake comes from `halloo._net`.
 """
 
 import array
+import errno
 import fcntl
+import os
 import select
 import socket
 import ssl
@@ -16,6 +18,7 @@ from typing import Self, cast
 
 from halloo._check.case import Evidence, Failed
 from halloo._check.payload import difference
+from halloo._check.server.local_limits import raise_if_local
 from halloo._net.readiness import deadline_ns, run_steps
 
 QUIET_TIME = 0.15  # seconds of silence required after the complete reply
@@ -63,6 +66,8 @@ class StreamClient:
             self.sock = _wrap_tls(self.raw, timeout) if secure else self.raw
         except OSError as error:
             self.raw.close()
+            if not source_port:  # otherwise the case has chosen the port
+                raise_if_local(error, self.raw.family, address)
             where = address if isinstance(address, str) else f"{address[0]} port {address[1]}"
             raise Failed(f"no connection to {where}: {error}", pattern="refused") from error
         except Failed:
@@ -274,15 +279,25 @@ def unconnected_socket(address: tuple[str, int] | str, receive_buffer: int | Non
 
     With loopback's segments of 64 KiB, the kernel buffers megabytes before a server's send blocks.
     """
-    if isinstance(address, str):
-        sock = socket.socket(socket.AF_UNIX)
-    else:
-        sock = socket.socket(socket.getaddrinfo(address[0], address[1], type=socket.SOCK_STREAM)[0][0])
+    family = socket.AF_UNIX
+    if not isinstance(address, str):
+        family = socket.getaddrinfo(address[0], address[1], type=socket.SOCK_STREAM)[0][0]
+    try:
+        sock = socket.socket(family)
+    except OSError as error:
+        raise_if_local(error, family, address)
+        raise
     if receive_buffer:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         if sock.family != socket.AF_UNIX:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, MSS)
     return sock
+
+
+def begin_connecting(sock: socket.socket, address: tuple[str, int] | str) -> None:
+    """Connect a non-blocking socket; its outcome follows. Raises LocalError if this machine cannot connect it."""
+    if (number := sock.connect_ex(address)) not in (0, errno.EINPROGRESS):
+        raise_if_local(OSError(number, os.strerror(number)), sock.family, address)
 
 
 def check_not_self_connected(sock: socket.socket) -> None:

@@ -3,12 +3,14 @@
 Uses a socket and a clock. The socket is not connected, so that a reply from a wrong address is detected.
 """
 
+import errno
 import select
 import socket
 from collections.abc import Callable
 from typing import Self
 
 from halloo._check.case import Evidence, Failed
+from halloo._check.server.local_limits import raise_if_local
 
 QUIET_TIME = 0.15  # seconds of silence required after the reply
 REPLY_TIMEOUT = 2.0  # seconds within which a reply has to arrive
@@ -31,14 +33,12 @@ class UdpClient:
         self.clock = clock
         self.expected = expected
         family, *_, name = socket.getaddrinfo(*address, type=socket.SOCK_DGRAM)[0]
-        self.address = name[0], int(name[1])
-        self.sock = socket.socket(family, socket.SOCK_DGRAM)
+        self.address = str(name[0]), int(name[1])
         try:
-            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
-            if any(source):
-                self.sock.bind(source)
+            self.sock = _bound(family, source, self.address)
         except OSError as error:
-            self.sock.close()
+            if error.errno != errno.EADDRNOTAVAIL and not source[1]:  # neither the source's host nor its port
+                raise_if_local(error, family, self.address)
             raise Failed(f"no socket from {source}: {error}") from error
         self.sock.setblocking(False)
 
@@ -119,3 +119,22 @@ class UdpClient:
         if received := self.receive_from(seconds):
             fact = f"an unexpected datagram was received, of {len(received[0]):,} bytes: {received[0][:_MAX_QUOTED]!r}"
             raise Failed(fact, pattern="surplus")
+
+
+def _bound(family: int, source: tuple[str, int], target: tuple[str, int]) -> socket.socket:
+    """Open a socket on another port than the target's: if nothing is bound there, it would receive its own datagrams.
+
+    It is bound now: for one without a port, sending would fail without end once all ports are in use (EAGAIN).
+    """
+    sock = socket.socket(family, socket.SOCK_DGRAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+        sock.bind(source)
+        if not source[1] and sock.getsockname()[1] == target[1]:
+            other = _bound(family, source, target)  # this socket still holds the port
+            sock.close()
+            return other
+    except OSError:
+        sock.close()
+        raise
+    return sock

@@ -9,8 +9,14 @@ import socket
 
 from halloo._check.case import Failed, Skipped, Warned, case
 from halloo._check.payload import payload
+from halloo._check.server.local_limits import raise_if_local
 from halloo._check.server.many_clients import many_clients
-from halloo._check.server.stream_client import EOF_TIMEOUT, check_not_self_connected, unconnected_socket
+from halloo._check.server.stream_client import (
+    EOF_TIMEOUT,
+    begin_connecting,
+    check_not_self_connected,
+    unconnected_socket,
+)
 from halloo._check.server.target import ServerTarget
 from halloo._check.spec import LOOPBACK
 
@@ -85,7 +91,7 @@ def t24_burst_500(target: ServerTarget) -> str:
         waiting = {}
         for sock in burst:
             sock.setblocking(False)
-            sock.connect_ex((target.host, target.port))
+            begin_connecting(sock, (target.host, target.port))
             waiting[sock.fileno()] = sock
             poll.register(sock, select.POLLOUT)
         slowest = 0.0
@@ -166,6 +172,7 @@ def t38_families(target: ServerTarget) -> str:
         with socket.create_connection(("localhost", target.port), timeout=EOF_TIMEOUT) as sock:
             used = sock.getpeername()[0]
     except OSError as error:
+        raise_if_local(error, socket.AF_INET, (LOOPBACK, target.port))
         raise Failed(f"no connection to localhost: {error}", pattern="refused") from error
     elapsed = target.clock() - began
     if elapsed >= 1:

@@ -10,7 +10,7 @@ from halloo._check.case import UNENCRYPTED, Failed, Skipped, Warned, case
 from halloo._check.payload import payload
 from halloo._check.server.many_clients import SHORT_BACKLOG
 from halloo._check.server.program import Program
-from halloo._check.server.stream_client import StreamClient, mismatch, unconnected_socket
+from halloo._check.server.stream_client import StreamClient, begin_connecting, mismatch, unconnected_socket
 from halloo._check.server.target import ServerTarget
 
 KIB, MIB = 1024, 1024 * 1024
@@ -139,7 +139,7 @@ def _waiting_connections(target: ServerTarget, size: int) -> Iterator[None]:
         for number in range(size):
             sock = stack.enter_context(unconnected_socket(target.address))
             sock.setblocking(False)
-            sock.connect_ex(target.address)
+            begin_connecting(sock, target.address)
             if number % SHORT_BACKLOG == 0:
                 target.program.pause(0.01)
         yield
