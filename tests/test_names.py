@@ -48,7 +48,8 @@ def test_a_signal_ends_the_wait_for_a_mute_name_server(tmp_path: Path, number: s
         tmp_path,
         MUTE
         + f"""
-for number, words in enumerate(("connect HOST", "send HOST hi", "serve HOST:0", "receive HOST:0")):
+commands = ("connect HOST", "send HOST hi", "serve HOST:0", "receive HOST:0", "check server HOST --allow-remote HOST")
+for number, words in enumerate(commands):
     process = start(*words.replace("HOST", f"host{{number}}.test").split())
     asked(f"host{{number}}")
     began = time.monotonic()
@@ -57,7 +58,7 @@ for number, words in enumerate(("connect HOST", "send HOST hi", "serve HOST:0", 
 """,
     )
     code = 130 if number == "SIGINT" else -15
-    assert printed.splitlines() == [f"{code} quick "] * 4
+    assert printed.splitlines() == [f"{code} quick "] * 5
 
 
 # Packets to 2001:db8::2 and ::3 have a link and a neighbour, and are never answered; 10.8.0.1 has an echo.

@@ -31,6 +31,8 @@ from halloo._check.spec import ClientSpec, ServerSpec, Stdin, parse_transform
 from halloo._core import arguments
 from halloo._core.address import Address
 from halloo._core.limits import is_near
+from halloo._net.connector import CONNECT_TIMEOUT, resolve
+from halloo._net.readiness import deadline_ns, run_steps
 from halloo._output.files import STDOUT, appender, check_writable, read_text, write_file
 from halloo.errors import LocalError, UsageError
 
@@ -181,12 +183,15 @@ def check(
 ) -> CheckReport:
     """Run the chosen cases, or those in `selected`, and call `on_result` with each result.
 
-    `name` is the target's name in the report, by default its command. Raises UsageError if there are no cases to run.
+    `name` is the target's name in the report, by default its command. Raises UsageError if there are no cases to run,
+    UnknownHost, TimedOut if the address cannot be resolved.
     """
     began, started = time.monotonic(), datetime.now(UTC)
     cases_to_run = choice.cases(spec) if selected is None else selected
     client = isinstance(spec, ClientSpec)
     if not isinstance(spec, ClientSpec):
+        if spec.address and spec.address.path is None:  # else each case would wait for the name, and fail
+            run_steps(resolve(spec.address, None, deadline_ns(CONNECT_TIMEOUT)))
         spec = with_detected_port(spec)
     jobs = 1 if spec.port or not spec.command else choice.jobs
     options = RunOptions(seed=choice.seed, longer=choice.longer)

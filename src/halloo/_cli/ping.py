@@ -82,7 +82,7 @@ class MethodFlags:
     """DSCP of the packets: EF, AF11, CS1, LE, or 0 to 63."""
     ttl: Number = None
     """Time to live: the maximum number of hops."""
-    bind: Annotated[str | None, Parameter(metavar="HOST")] = None
+    bind: Annotated[str | None, Parameter(metavar="ADDRESS")] = None
     """Source address to send from."""
     busy_poll: Annotated[bool, switch("--busy-poll")] = False
     """Poll without sleeping: detects replies sooner, but uses a whole core."""

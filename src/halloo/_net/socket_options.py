@@ -22,7 +22,7 @@ _MTU_DISCOVER, _MTU6_DISCOVER, _PROBE, _MTU, _MTU6 = 10, 23, 3, 14, 24
 class SocketOptions:
     """The requested options; None leaves one to the system.
 
-    `dscp` is 0 to 63 (RFC 2474), `bind` an address of this machine. With `df` packets are never fragmented, not even
+    `dscp` is 0 to 63 (RFC 2474), `bind` an IP address of this machine. With `df` packets are never fragmented, not even
     by this machine when it knows of a smaller MTU (IP_PMTUDISC_PROBE).
     """
 
@@ -52,14 +52,15 @@ class SocketOptions:
 
     def _bind(self, sock: socket.socket, source: str) -> None:
         try:
-            places = socket.getaddrinfo(source, 0, sock.family, sock.type)
+            places = socket.getaddrinfo(
+                source, 0, sock.family, sock.type, 0, socket.AI_NUMERICHOST
+            )  # no name: it might take long
             sock.bind(places[0][4])
         except (socket.gaierror, UnicodeError) as error:
             if _is_of_the_other_family(source, sock):
                 raise OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL)) from error
-            raise UsageError(
-                f"{source} is not an address", "name one of this machine's own", argument="bind"
-            ) from error
+            remedy = "name one of this machine's own; see them with: ip addr"
+            raise UsageError(f"{source} is not an IP address", remedy, argument="bind") from error
         except OSError as error:
             if error.errno != errno.EADDRNOTAVAIL:
                 raise
@@ -108,7 +109,7 @@ def _hops() -> tuple[int, int]:
 def _is_of_the_other_family(source: str, sock: socket.socket) -> bool:
     """Whether the source is an address of another family: another address of the target's name may match."""
     try:
-        return socket.getaddrinfo(source, 0)[0][0] != sock.family
+        return socket.getaddrinfo(source, 0, flags=socket.AI_NUMERICHOST)[0][0] != sock.family
     except (socket.gaierror, UnicodeError):
         return False
 
