@@ -11,7 +11,7 @@ import pytest
 
 from halloo._check.case import Verdict
 from halloo._check.report.json import check_json, read_reports
-from halloo._check.results import Result
+from halloo._check.results import Result, exit_code_of_all
 from halloo._check.run import Choice, Outputs, check, client_spec, run, run_each, server_spec
 from halloo._core.address import parse
 from halloo._server.server import Server
@@ -125,6 +125,17 @@ def test_only_a_failure_of_the_program_has_exit_code_1(verdicts: tuple[Verdict, 
     report = check(server_spec(None, CORRECT), FIRST)
     (result,) = report.results
     assert replace(report, results=tuple(replace(result, verdict=each) for each in verdicts)).exit_code == code
+
+
+def test_of_several_reports_a_failure_outranks_a_case_not_run_and_an_interrupt_both() -> None:
+    passed = check(server_spec(None, CORRECT), FIRST)
+    (result,) = passed.results
+    failed, not_run = (replace(passed, results=(replace(result, verdict=each),)) for each in ("FAIL", "ERROR"))
+    interrupted = replace(passed, interrupted=True)
+    assert exit_code_of_all([passed, passed]) == 0
+    assert exit_code_of_all([passed, not_run]) == 2
+    assert exit_code_of_all([failed, not_run]) == 1
+    assert exit_code_of_all([interrupted, failed, not_run]) == 130
 
 
 def test_each_result_has_the_command_that_repeats_it() -> None:

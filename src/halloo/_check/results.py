@@ -4,6 +4,7 @@ Uses no sockets and no processes. `halloo._check.report` writes the report.
 """
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from halloo._check.case import Case, Evidence, Verdict
@@ -11,6 +12,7 @@ from halloo._check.diagnoses import Diagnosis
 
 FAILING = ("FAIL", "ERROR")
 INTERRUPTED = 130  # exit code, as a shell reports SIGINT
+_EXIT_CODES = (0, 2, 1, INTERRUPTED)  # of several reports the one that comes last here decides
 LOCAL_LIMIT = "local"  # the pattern of an ERROR that is due to this machine, and not to halloo
 
 
@@ -81,3 +83,8 @@ class CheckReport:
         if self.trouble or any(result.verdict == "FAIL" for result in self.failures):
             return 1
         return 2 if self.failures else 0
+
+
+def exit_code_of_all(reports: Iterable[CheckReport]) -> int:
+    """Return the exit code of several reports: interrupted, else failed, else not run, else passed."""
+    return max((report.exit_code for report in reports), key=_EXIT_CODES.index)

@@ -10,6 +10,7 @@ from cyclopts import App, Parameter
 
 from halloo._check.catalogue import cases as all_cases
 from halloo._check.report.finding import Hints
+from halloo._check.results import exit_code_of_all
 from halloo._check.run import Choice, Outputs, client_spec, run, run_each, server_spec
 from halloo._check.spec import Stdin
 from halloo._cli.options import File, Quiet, switch
@@ -132,8 +133,7 @@ def server(
     )
     if each is None:
         return run(subject, choice, outputs, quiet=quiet).exit_code
-    codes = {report.exit_code for report in run_each(each, subject, choice, outputs, resume=resume)}
-    return 1 if 1 in codes else max(codes)
+    return exit_code_of_all(run_each(each, subject, choice, outputs, resume=resume))
 
 
 def client(

@@ -52,9 +52,8 @@ class SocketOptions:
 
     def _bind(self, sock: socket.socket, source: str) -> None:
         try:
-            places = socket.getaddrinfo(
-                source, 0, sock.family, sock.type, 0, socket.AI_NUMERICHOST
-            )  # no name: it might take long
+            # No name: resolving it might take long, and could not be interrupted here.
+            places = socket.getaddrinfo(source, 0, sock.family, sock.type, 0, socket.AI_NUMERICHOST)
             sock.bind(places[0][4])
         except (socket.gaierror, UnicodeError) as error:
             if _is_of_the_other_family(source, sock):
