@@ -1,9 +1,12 @@
 """A server that runs in the background, or in the calling thread until a signal, and its cleanup."""
 
+import select
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 
 import pytest
@@ -11,7 +14,9 @@ import pytest
 from halloo._net.listener import Listener, listen
 from halloo._net.signals import STOPPING
 from halloo._server.handlers import PeerName, RespondHandler
-from halloo._server.running import RunningServer, Service
+from halloo._server.poller import READ, Selector
+from halloo._server.running import MAX_TURNS, RunningServer, Service, settle
+from tests.stepping import Stage
 
 TIMEOUT = 20  # seconds without a byte, after which the test fails
 
@@ -67,6 +72,76 @@ def test_a_snapshot_counts_connections_bytes_and_messages(listener: Listener) ->
         assert_served(server)
     seen = server.snapshot()
     assert (seen.accepted, seen.open, seen.received_bytes, seen.sent_bytes, seen.messages) == (1, 0, 5, 5, 1)
+
+
+def test_a_loop_settles_when_nothing_is_ready() -> None:
+    with Stage() as stage:
+        clients = [stage.dial() for _ in range(3)]
+        for client in clients:
+            client.sendall(b"hello")
+            client.shutdown(socket.SHUT_WR)
+        settle(stage.loop)
+        assert (stage.snapshot.accepted, stage.snapshot.open, stage.snapshot.received_bytes) == (3, 0, 15)
+
+
+class RestlessPoller(Selector):
+    """Always reports an event of a descriptor that is no connection."""
+
+    polls = 0
+
+    def poll(self, timeout: float | None) -> list[tuple[int, int]]:
+        self.polls += 1
+        return [*super().poll(timeout), (0, READ)]
+
+
+def test_a_loop_that_is_never_idle_settles_within_its_bound() -> None:
+    poller = RestlessPoller()
+    with Stage(poller=poller) as stage:
+        settle(stage.loop)
+    assert poller.polls == MAX_TURNS
+
+
+UNACKNOWLEDGED = 4  # TCP_FIN_WAIT1, the state of a client whose FIN has not been acknowledged (linux/tcp_states.h)
+
+
+class Gate:
+    """A respond function that holds the loop until the test lets it go on."""
+
+    def __init__(self) -> None:
+        self.entered, self.opened = threading.Event(), threading.Event()
+
+    def __call__(self, message: bytes) -> bytes:
+        self.entered.set()
+        self.opened.wait(TIMEOUT)
+        return message
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_INFO"), reason="needs TCP_INFO")
+@pytest.mark.parametrize("snapshots", [1, 5])
+def test_a_snapshot_counts_all_that_had_arrived_before(
+    listener: Listener, snapshots: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("halloo._server.running.SETTLING", TIMEOUT)
+    gate = Gate()
+    with ExitStack() as cleanup:
+        server = cleanup.enter_context(RunningServer(listener, Service(handler=RespondHandler(gate, "raw", b""))))
+        pool = cleanup.enter_context(ThreadPoolExecutor(snapshots))
+        cleanup.callback(gate.opened.set)
+        server.start()
+        first, closed = (cleanup.enter_context(connected(server)) for _ in range(2))
+        first.sendall(b"first")
+        assert gate.entered.wait(TIMEOUT)
+        closed.sendall(b"hello")
+        closed.shutdown(socket.SHUT_WR)
+        while closed.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == UNACKNOWLEDGED:
+            pass  # it has not arrived yet
+        start = time.monotonic()
+        taken = [pool.submit(server.snapshot) for _ in range(snapshots)]
+        assert select.select([server.loop._wakeup_reader], [], [], TIMEOUT)[0]
+        gate.opened.set()
+        for seen in (each.result() for each in taken):
+            assert (seen.accepted, seen.open, seen.received_bytes, seen.sent_bytes) == (2, 1, 10, 10)
+        assert time.monotonic() - start < TIMEOUT / 4
 
 
 def test_close_closes_every_connection_and_frees_the_port(listener: Listener) -> None:

@@ -4,6 +4,7 @@ Uses threads and signals, and what wakes the loop.
 """
 
 import threading
+from collections import deque
 from collections.abc import Callable, MutableSequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
@@ -27,7 +28,8 @@ from halloo.errors import UsageError
 if TYPE_CHECKING:
     from ssl import SSLContext
 
-COUNTING = 1.0  # seconds that a busy loop has to finish its turn
+SETTLING = 1.0  # seconds that a busy loop has to handle what has arrived
+MAX_TURNS = 100  # in which it does so
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +83,7 @@ class RunningServer:
             raise
         self._thread = threading.Thread(target=self._run_in_thread, name=f"halloo {listener.address}", daemon=True)
         self._error: BaseException | None = None
+        self._awaited: deque[threading.Event] = deque()  # set once the loop has settled
         self._drain = 0.0
         self._closed = False
 
@@ -95,15 +98,16 @@ class RunningServer:
         return self.listener.address
 
     def snapshot(self) -> Snapshot:
-        """Return the counts so far; a thread that serves is given time to finish its turn and count."""
+        """Return the counts so far; a thread that serves handles and counts first what has arrived by now."""
         if self._thread.is_alive() and threading.current_thread() is not self._thread:
-            counted = threading.Event()
-            self.loop.on_wakeup = counted.set
+            settled = threading.Event()
+            self._awaited.append(settled)
             self.loop.wake()
-            counted.wait(COUNTING)
+            settled.wait(SETTLING)
         return replace(self.loop.snapshot(), dropped=self.listener.dropped)
 
     def start(self) -> None:
+        self.loop.on_wakeup = self._settle_soon
         self._thread.start()
 
     def run(
@@ -151,6 +155,17 @@ class RunningServer:
         if seconds := drain_time():
             drain(self.loop, seconds, self.listener)
 
+    def _settle_soon(self) -> None:
+        """Settle after this turn, which adds to the counters at its end."""
+        self.loop.timers.call_at(self.loop.clock(), self._settle)
+
+    def _settle(self) -> None:
+        awaited = [self._awaited.popleft() for _ in range(len(self._awaited))]
+        if awaited:
+            settle(self.loop)
+        for settled in awaited:
+            settled.set()
+
     def _run_in_thread(self) -> None:
         try:
             self._serve(lambda: self._drain)
@@ -163,6 +178,13 @@ class RunningServer:
             self.loop.shutdown()
         finally:
             self.listener.close()
+
+
+def settle(loop: Loop) -> None:
+    """Handle what has arrived by now: take turns until nothing is ready, or MAX_TURNS of them."""
+    for _ in range(MAX_TURNS):
+        if not loop.running or not loop.turn(0):
+            return
 
 
 def interruptible(

@@ -107,7 +107,11 @@ class Server:
         return self._started().listener.client_context()
 
     def snapshot(self) -> Snapshot:
-        """Return the counts so far; see Snapshot."""
+        """Return the counts so far; see Snapshot.
+
+        What had arrived before the call is handled and counted first, closed connections included: within a second and
+        100 turns of the loop, which a server under constant load may use up.
+        """
         return self._started().snapshot()
 
     def start(self) -> Self:
