@@ -113,6 +113,7 @@ def test_the_weights_file_in_the_documentation_can_be_read() -> None:
     ("text", "fact"),
     [
         ("points 3", "the weights are not valid TOML"),
+        ("points = " + "[" * 100_000, "the weights are not valid TOML"),
         ("point = 3", "'point' is not a known key"),
         ("points = 0", "points is 0"),
         ("points = true", "points is True"),
@@ -125,6 +126,7 @@ def test_the_weights_file_in_the_documentation_can_be_read() -> None:
         ("[weights]\nX01 = 1", "'X01' has no weight"),
         ("[weights]\nT99 = 1", "'T99' has no weight"),
     ],
+    ids=lambda value: value[:20],
 )
 def test_a_mistake_in_the_file_is_named(text: str, fact: str) -> None:
     with pytest.raises(UsageError, match=fact):

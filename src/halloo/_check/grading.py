@@ -92,7 +92,7 @@ def read_weights(text: str, *, known: Iterable[Case] = ()) -> Weights:
     """Parse a weights file. Raises UsageError for unknown names, and for cases not in `known` unless that is empty."""
     try:
         table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise UsageError(f"the weights are not valid TOML: {error}", "write one name = number on each line") from error
     if unknown := sorted(table.keys() - {"points", "weights"}):
         raise UsageError(f"{unknown[0]!r} is not a known key", "write points = 100, and put weights below [weights]")

@@ -86,8 +86,8 @@ class Outputs:
         try:
             return read_weights(Path(self.grade).read_text(encoding="utf-8"), known=cases())
         except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or "not text in UTF-8"
-            raise LocalError(f"{self.grade}: {reason.lower()}", "name a TOML file of weights") from error
+            reason = (error.strerror or str(error)).lower() if isinstance(error, OSError) else "not text in UTF-8"
+            raise LocalError(f"{self.grade}: {reason}", "name a TOML file of weights") from error
 
     @property
     def paths(self) -> list[str]:

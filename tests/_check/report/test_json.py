@@ -112,6 +112,12 @@ def test_a_truncated_last_line_can_be_ignored() -> None:
         read_reports(text)
 
 
+@pytest.mark.parametrize("text", ["hello", "\ufffd\0", "[" * 100_000], ids=["words", "binary", "nested"])
+def test_a_file_of_another_kind_is_not_a_truncated_report(text: str) -> None:
+    with pytest.raises(UsageError, match="this is not a check report"):
+        read_reports(text, allow_truncated=True)
+
+
 def test_a_truncated_line_in_the_middle_is_refused() -> None:
     line = check_json(GOOD, indent=None)
     with pytest.raises(UsageError, match="not a"):

@@ -105,7 +105,7 @@ def read_reports(text: str, *, allow_truncated: bool = False) -> tuple[CheckRepo
     """
     try:
         return tuple(_reports(text, allow_truncated))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         if isinstance(error, UsageError):
             raise
         raise UsageError(f"this is not a check report ({type(error).__name__}: {error})", _REMEDY) from error
@@ -120,7 +120,7 @@ def _reports(text: str, allow_truncated: bool) -> Iterator[CheckReport]:
         try:
             record, offset = decoder.raw_decode(text, offset)
         except json.JSONDecodeError:
-            if allow_truncated and "\n" not in text[offset:].rstrip("\n"):
+            if allow_truncated and text[offset] == "{" and "\n" not in text[offset:].rstrip("\n"):
                 return
             raise
         if not isinstance(record, dict) or record.get("schema") != SCHEMA:
