@@ -23,6 +23,12 @@ def test_serve_prints_its_address() -> None:
         assert server.stdout.readline().decode() == f"listening on tcp://127.0.0.1:{listening_port(server)}\n"
 
 
+def test_the_help_does_not_call_the_buffer_unlimited_by_default() -> None:
+    text = " ".join(run(*HALLOO, "serve", "--help").stdout.decode().split())
+    assert " [default:" not in text.partition("--buffer")[2].partition(" --")[0]
+    assert " [default: max]" in text.partition("--max-memory")[2].partition(" --buffer")[0]
+
+
 @signals
 @pytest.mark.parametrize("options", [(), ("--workers", "2")], ids=["alone", "workers"])
 @pytest.mark.parametrize(

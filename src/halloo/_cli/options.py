@@ -146,8 +146,8 @@ class LimitFlags(Limits):
     """Maximum rate of reading each connection, and of answering datagrams from each host: 64KiB/s."""
     max_memory: Size = None
     """Maximum pending data of all clients together; above it the connection with the most is closed."""
-    buffer: Size = None
-    """Kernel buffer for each direction of a connection, and size of one read."""
+    buffer: Annotated[Size, Parameter(show_default=False)] = None
+    """Kernel buffer for each direction of a connection, by default the system's choice, and size of one read."""
     allow: Networks = ()
     """Accept only clients in these networks: 10.0.0.0/8, fd00::/8, or one address."""
     deny: Networks = ()
