@@ -6,7 +6,6 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Any
 
 import pytest
 
@@ -15,7 +14,6 @@ from halloo._net.datagrams import (
     MAX_DATAGRAM,
     QUEUE,
     DatagramConnection,
-    DatagramListener,
     answering_first,
     connect_elsewhere,
     dropped,
@@ -35,6 +33,7 @@ from halloo.errors import (
 )
 from tests.blocked import until_blocked
 from tests.peers import datagram_peer, datagram_socket, echo_datagram, unused_datagram_port
+from tests.router import behind_a_router
 
 Pair = tuple[DatagramConnection, socket.socket]
 
@@ -366,109 +365,6 @@ def test_without_an_answer_the_order_is_kept_but_refusing_places_come_last(close
         assert ordered(closed_port, *silent, seconds=0.05) == [*silent, closed_port]
 
 
-# A listening socket.
-
-
-@pytest.fixture
-def listener() -> Iterator[DatagramListener]:
-    with datagram_socket() as sock:
-        sock.setblocking(False)
-        yield DatagramListener(sock)
-
-
-def connected_to(listener: DatagramListener) -> DatagramConnection:
-    return connected(place(listener._sock.getsockname()[1]))
-
-
-def accepted(listener: DatagramListener) -> DatagramConnection:
-    served = listener.accept()
-    assert served
-    served.timeout = TIMEOUT
-    return served
-
-
-def test_accept_returns_none_before_the_first_datagram(listener: DatagramListener) -> None:
-    with connected_to(listener):
-        assert listener.accept() is None
-
-
-def test_an_accepted_connection_receives_all_queued_datagrams(listener: DatagramListener) -> None:
-    with connected_to(listener) as connection:
-        for data in (b"one", b"", b"two"):
-            connection.send(data)
-        with accepted(listener) as served:
-            assert served.address == Address("udp", *connection.socket.getsockname())
-            assert [served.receive() for _ in range(3)] == [b"one", b"", b"two"]
-
-
-def test_an_accepted_connection_answers_from_the_listening_port(listener: DatagramListener) -> None:
-    with connected_to(listener) as connection:
-        connection.send(b"hello")
-        with accepted(listener) as served:
-            served.send(served.receive())
-            assert connection.receive() == b"hello"
-
-
-def test_an_accepted_connection_receives_later_datagrams(listener: DatagramListener) -> None:
-    with connected_to(listener) as connection:
-        connection.send(b"before")
-        with accepted(listener) as served:
-            connection.send(b"after")
-            assert [served.receive(), served.receive()] == [b"before", b"after"]
-            assert listener.accept() is None
-
-
-@linux
-def test_each_client_has_a_separate_connection(listener: DatagramListener) -> None:
-    with connected_to(listener) as first, connected_to(listener) as second:
-        for connection, data in ((first, b"1a"), (second, b"2a"), (first, b"1b")):
-            connection.send(data)
-        with accepted(listener) as served, accepted(listener) as other:
-            second.send(b"2b")
-            first.send(b"1c")
-            assert [served.receive() for _ in range(3)] == [b"1a", b"1b", b"1c"]
-            assert [other.receive() for _ in range(2)] == [b"2a", b"2b"]
-
-
-@linux
-def test_a_client_is_accepted_again_after_its_connection_is_closed(listener: DatagramListener) -> None:
-    with connected_to(listener) as connection:
-        for data in (b"one", b"two"):
-            connection.send(data)
-            with accepted(listener) as served:
-                assert served.receive() == data
-
-
-class FloodedSocket(socket.socket):
-    """A socket at which one sender's datagrams arrive without a pause."""
-
-    sender: tuple[str, int]
-
-    def recvfrom(self, _size: int, _flags: int = 0, /) -> tuple[bytes, Any]:
-        return bytes(1000), self.sender
-
-
-@pytest.mark.timeout(5)
-def test_under_a_flood_accept_returns_with_no_more_than_the_kernel_queues(peer: socket.socket) -> None:
-    with FloodedSocket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.bind(("127.0.0.1", 0))
-        sock.sender = peer.getsockname()
-        connection = DatagramListener(sock).accept()
-        assert connection
-        with connection:
-            room = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
-            assert 0 < len(connection._queued) * 1000 <= room
-
-
-def test_a_datagram_from_an_unanswerable_address_is_discarded(listener: DatagramListener) -> None:
-    listener.datagrams.append((b"forged", ("255.255.255.255", 9)))
-    assert listener.accept() is None
-    with connected_to(listener) as connection:
-        connection.send(b"hello")
-        with accepted(listener) as served:
-            assert served.receive() == b"hello"
-
-
 # Buffers.
 
 
@@ -503,3 +399,41 @@ def test_datagrams_dropped_by_the_kernel_are_counted(peer: socket.socket) -> Non
             received += 1
     assert 0 < received < 100
     assert dropped(peer) == 100 - received
+
+
+# Reports of routers and hosts.
+
+EXCHANGE = """
+import halloo
+from halloo._net.connector import connect_udp
+from halloo._net.datagram_exchange import exchange_datagrams
+from tests.router import *
+seen = []
+def answer(packet):
+    seen.append(packet)
+    return {answer}
+with router(answer), connect_udp("udp://10.99.0.1:8888") as connection:
+    try:
+        done = exchange_datagrams(connection, [b"1", b"2", b"3"], print, timeout=0.3)
+        print(done.sent, done.received)
+    except halloo.HallooError as error:
+        print(type(error).__name__, error)
+"""
+
+
+@pytest.mark.parametrize(
+    ("answer", "printed"),
+    [
+        ("icmp(packet, 3, 1)", "Unreachable 10.9.0.1 reports: host unreachable; check that the host is up"),
+        ("icmp(packet, 11, 0)", "Unreachable 10.9.0.1 reports: time to live exceeded; check the TTL, and"),
+        ("icmp(packet, 3, 3)", "Refused 10.9.0.1 refuses datagrams to 10.99.0.1:8888 (port unreachable); check"),
+        ("None", "TimedOut 10.99.0.1:8888 did not answer any of 3 datagrams within 0.3 seconds"),
+    ],
+)
+def test_without_a_reply_the_error_is_what_a_router_reports(answer: str, printed: str) -> None:
+    assert behind_a_router(EXCHANGE.format(answer=answer)).startswith(printed)
+
+
+def test_a_report_that_some_datagram_was_not_delivered_does_not_end_the_exchange() -> None:
+    printed = behind_a_router(EXCHANGE.format(answer="icmp(packet, 3, 1) if len(seen) == 2 else echo(packet)"))
+    assert printed.splitlines()[-1] == "3 2"

@@ -196,6 +196,8 @@ class _Progress:
             fact = f"answered {self.done.received} of {self.done.sent} datagrams"
             raise error_mapping.overdue(self._connection.address, fact)
         if not self.done.received:
+            if error := self._connection.undelivered:
+                raise error
             sent, place = self.done.sent, self._connection.address.place
             those = "the datagram" if sent == 1 else f"any of {sent} datagrams"
             fact = f"{place} did not answer {those} within {self._timeout:g} seconds"
@@ -214,7 +216,8 @@ def exchange_datagrams(
 
     `timeout` is how many seconds may pass without a reply that is owed; more replies than datagrams do not extend it.
     `until_ns`, on the monotonic clock, ends all. Replies received before an error have been passed to `sink`.
-    Raises Refused; TimedOut when no reply arrived, or at `until_ns` before all was sent.
+    Raises Refused; when no reply arrived, Unreachable if a router reports why, else TimedOut; TimedOut at `until_ns`
+    before all was sent.
     """
     progress = _Progress(connection, sink, timeout, until_ns)
     with _Source(datagrams) as source:

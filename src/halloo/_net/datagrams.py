@@ -1,4 +1,4 @@
-"""Datagrams to and from one peer, and a listening socket that becomes one such connection for each sender.
+"""Datagrams to and from one peer.
 
 What is lost on the way is lost: nothing is acknowledged or sent again.
 """
@@ -16,17 +16,18 @@ from contextlib import suppress
 from halloo._core import arguments
 from halloo._core.address import Address
 from halloo._core.arguments import ReadableBuffer
+from halloo._core.icmp import IcmpReport
 from halloo._net import error_mapping
 from halloo._net.connection import Attempt, ConnectedSocket, Timeout, Times
+from halloo._net.error_queue import MAX_REPORTS, read_reports, request_reports
 from halloo._net.racing import ATTEMPT_DELAY, Failure, race
 from halloo._net.readiness import Steps
 from halloo._net.resolver import Place
-from halloo.errors import Refused, Reset, TimedOut, Truncated, Unreachable, UsageError
+from halloo.errors import HallooError, Refused, Reset, TimedOut, Truncated, Unreachable, UsageError
 
 MAX_DATAGRAM = 65507  # bytes of payload over IPv4 (RFC 768); IPv6 takes 20 more
 DATAGRAM_ROOM = 65536  # bytes to receive a datagram in, so that none is cut off unnoticed
 QUEUE = 8 << 20  # bytes asked for, each way; the kernel takes it down to net.core.rmem_max and wmem_max (socket(7))
-KERNEL_OVERHEAD = 256  # bytes that the kernel counts for a datagram, besides its own, at least (struct sk_buff)
 RESENT = 64  # datagrams kept, to be sent again to the next address of the name if the first refuses
 _SO_MEMINFO, _DROPS, _MEMINFO = 55, 8, struct.Struct("9I")  # of Linux: SK_MEMINFO_DROPS, and all up to it
 IP_PKTINFO = getattr(socket, "IP_PKTINFO", 8)  # Linux's number; the module has a name for it since Python 3.14
@@ -71,6 +72,7 @@ class DatagramConnection(ConnectedSocket):
         self._failures: list[tuple[Address, OSError]] = []  # of the addresses before, until one has answered
         self._refusal: OSError | None = None  # raised once what arrived before it has been received
         self._opened = time.monotonic()
+        self.reports: deque[tuple[IcmpReport, bytes]] = deque(maxlen=MAX_REPORTS)  # each with its datagram's beginning
 
     def send(self, data: ReadableBuffer, *, timeout: Timeout = ..., deadline: float | None = None) -> None:
         """Send one datagram. Raises UsageError when `data` is too long for one; Refused, TimedOut, ConnectionClosed."""
@@ -83,6 +85,8 @@ class DatagramConnection(ConnectedSocket):
                 self._wait(times, f"takes no datagram ({len(datagram)} bytes left)", writing=True)
             except OSError as error:
                 self._check_open()
+                if self.collect_reports() and not self._places:
+                    continue
                 if error.errno == errno.EMSGSIZE:
                     raise _too_long(len(datagram)) from error
                 self.next_address(error)
@@ -148,7 +152,24 @@ class DatagramConnection(ConnectedSocket):
             except BlockingIOError:
                 times = self._wait(times, "sent nothing")
             except OSError as error:
-                self._raise(error)
+                if not self.collect_reports() or self._places:
+                    self._raise(error)
+
+    def collect_reports(self) -> bool:
+        """Read what routers and hosts report; return whether an error was no more than that, and no refusal."""
+        new = [*read_reports(self.socket)]
+        self.reports.extend(new)
+        return bool(new) and all(report.errno != errno.ECONNREFUSED for report, _ in new)
+
+    @property
+    def undelivered(self) -> HallooError | None:
+        """The error of the latest report; None without one."""
+        return error_mapping.undelivered(self.address, self.reports[-1][0]) if self.reports else None
+
+    def _failure(self, error: OSError) -> HallooError:
+        """Return the error of this address; a refusal by a router does not show that nothing listens."""
+        reported = self.undelivered if error.errno == errno.ECONNREFUSED else None
+        return reported or error_mapping.connecting(self.address, error)
 
     def keep_address(self) -> None:
         """Try no further address from now on: this one has answered."""
@@ -158,11 +179,12 @@ class DatagramConnection(ConnectedSocket):
 
     def next_address(self, error: OSError) -> None:
         """Go on at the next address, with what was sent so far; raise the error of all when there is none."""
-        failures = [*self._failures, (self.address, error)]
+        failures, failure = [*self._failures, (self.address, error)], self._failure(error)
         if (opened := self._open_next()) is None:
-            raise error_mapping.all_failed(self._wanted, failures) from error
-        elapsed, reason = time.monotonic() - self._opened, error_mapping.connecting(self.address, error)
-        self.attempts += (Attempt(self.address, elapsed, reason),)
+            by_router = self.reports and self.reports[-1][0].router != self.address.host
+            raise (failure if by_router else error_mapping.all_failed(self._wanted, failures)) from error
+        self.attempts += (Attempt(self.address, time.monotonic() - self._opened, failure),)
+        self.reports.clear()
         self.socket.close()
         (self.socket, self.address), self._opened, self._failures = opened, time.monotonic(), failures
         self.socket.setblocking(False)
@@ -248,6 +270,7 @@ def _open_connected(wanted: Address, places: deque[Place], prepare: Prepare) -> 
         sock = socket.socket(family, socket.SOCK_DGRAM)
         try:
             enlarge_buffers(sock)
+            request_reports(sock)
             prepare(sock)
             connect_elsewhere(sock, sockaddr)
         except OSError as error:
@@ -283,79 +306,6 @@ def enlarge_buffers(sock: socket.socket) -> None:
             with suppress(OSError):  # ENOBUFS, on BSD and macOS
                 sock.setsockopt(socket.SOL_SOCKET, option, size)
                 break
-
-
-def _kernel_size(received: tuple[bytes, IpPeer]) -> int:
-    """Return what a datagram takes in the kernel's queue, at least: an empty one is not free there either."""
-    return len(received[0]) + KERNEL_OVERHEAD
-
-
-class DatagramListener:
-    """A bound datagram socket, which becomes a connection for each sender."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        """Use a socket, which stays the caller's to close."""
-        self._sock = sock
-        self.datagrams: deque[tuple[bytes, IpPeer]] = deque()  # received, of senders without a connection
-        self._room = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)  # bytes that the kernel holds, and this side
-
-    def accept(self) -> DatagramConnection | None:
-        """Make a connection with the first sender, on the same port; None when there is none."""
-        while self.datagrams or self._collect(self._sock):
-            peer, sock = self.datagrams[0][1], self._open_beside()
-            try:
-                sock.connect(peer)
-            except OSError:
-                sock.close()
-                self._take_from(peer)  # dropped: no reply could ever reach the sender
-                continue
-            # Before the new socket was connected, either one received from any sender; now it receives the peer's.
-            self._collect(self._sock)
-            self._collect(sock)
-            return DatagramConnection(sock, Address("udp", *peer[:2]), queued=self._take_from(peer))
-        return None
-
-    def _take_from(self, peer: IpPeer) -> list[bytes]:
-        datagrams, self.datagrams = self.datagrams, deque(item for item in self.datagrams if item[1] != peer)
-        return [data for data, sender in datagrams if sender == peer]
-
-    def _collect(self, sock: socket.socket) -> bool:
-        """Receive what is queued in the kernel, and no more than its queue holds; return whether there was anything.
-
-        Where datagrams arrive without a pause, there would be no end. What does not fit here is dropped.
-        """
-        kept, read = sum(map(_kernel_size, self.datagrams)), 0
-        with suppress(BlockingIOError):
-            while read < self._room:
-                try:
-                    received = sock.recvfrom(DATAGRAM_ROOM)
-                except ConnectionError:
-                    continue  # a refusal of an earlier datagram
-                read += _kernel_size(received)
-                if not self.datagrams or kept + read <= self._room:
-                    self.datagrams.append(received)
-        return read > 0
-
-    def _open_beside(self) -> socket.socket:
-        """Open a socket on the same port, for one peer alone: the kernel prefers the one that is connected.
-
-        On systems other than Linux a port cannot be shared afterwards, and the first connection takes it over.
-        """
-        if not sys.platform.startswith("linux"):
-            return self._sock.dup()
-        sock = socket.socket(self._sock.family, socket.SOCK_DGRAM)
-        try:
-            sock.setblocking(False)
-            for one in (self._sock, sock):
-                one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            if sock.family == socket.AF_INET6:
-                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            enlarge_buffers(sock)
-            sock.bind(self._sock.getsockname())
-        except BaseException:
-            sock.close()
-            raise
-        return sock
 
 
 def dropped(sock: socket.socket) -> int:

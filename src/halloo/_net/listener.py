@@ -17,7 +17,8 @@ from halloo._core.limits import HANDSHAKE, MAX_BUFFER
 from halloo._core.tls_options import ServerTLS, is_given
 from halloo._net import binding, bpf, unix
 from halloo._net.connection import INTERNET, URGENT_INLINE, Connection
-from halloo._net.datagrams import DatagramConnection, DatagramListener, dropped
+from halloo._net.datagram_listener import DatagramListener
+from halloo._net.datagrams import DatagramConnection, dropped
 from halloo._net.readiness import Interrupt, Steps, deadline_ns, run_steps, seconds_until
 from halloo.errors import ConnectionClosed, TimedOut, UsageError
 

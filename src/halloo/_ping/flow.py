@@ -19,7 +19,7 @@ from halloo._net import error_mapping, socket_options
 from halloo._net.connection import Connection
 from halloo._net.connector import connecting
 from halloo._net.datagrams import DatagramConnection
-from halloo._net.error_queue import MAX_REPORTS, read_reports, request_reports
+from halloo._net.error_queue import MAX_REPORTS
 from halloo._net.readiness import Awaited, Steps
 from halloo._net.socket_options import SocketOptions, effective, path_mtu
 from halloo._ping.reply_parser import ReplyParser
@@ -153,8 +153,6 @@ class ProbeConnection:
         """Prepare to read from the connection's socket, which is a new one for each address of a name."""
         plain = self._plain = isinstance(connection.socket, socket.socket)  # not TLS, which buffers received data
         self.kernel_timestamps = plain and not self.options.user_clock and socket_options.stamps(connection.socket)
-        if isinstance(connection, DatagramConnection):
-            request_reports(connection.socket)
 
     def _reattach(self, connection: Connection | DatagramConnection) -> None:
         self._attach(connection)
@@ -194,16 +192,22 @@ class ProbeConnection:
                 self.collect_reports()
                 if len(self.undelivered) == known or known > MAX_REPORTS:
                     raise
+        self._take_reports(connection)
         if connection.socket is not before:
             self._reattach(connection)
 
     def collect_reports(self) -> bool:
         """Add what was reported of earlier probes to `undelivered`; return whether there is anything."""
         if isinstance(connection := self._connection, DatagramConnection):
-            for report, quoted in read_reports(connection.socket):
-                error = error_mapping.undelivered(connection.address, report)
-                self.undelivered.append(Undelivered(report, quoted, error))
+            connection.collect_reports()
+            self._take_reports(connection)
         return bool(self.undelivered)
+
+    def _take_reports(self, connection: DatagramConnection) -> None:
+        while connection.reports:
+            report, quoted = connection.reports.popleft()
+            error = error_mapping.undelivered(connection.address, report)
+            self.undelivered.append(Undelivered(report, quoted, error))
 
     def _send(self, data: bytes) -> None:
         """Send what the kernel accepts and keep the rest: a stream with a gap would be useless."""
