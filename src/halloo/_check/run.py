@@ -198,7 +198,7 @@ def check(
     run_one = _case_runner(spec, options)
     results, interrupted = _run_until_interrupted(cases_to_run, run_one, jobs, on_result, options.stopped)
     ever_started = any(each.pattern != NOT_STARTED and each.verdict != "BLOCKED" for each in results)
-    rerun = f"halloo check {'client' if client else 'server'} --only {{}} --seed {choice.seed} -- {spec.name}"
+    again, seeded = f"halloo check {'client' if client else 'server'} --only", f"--seed {choice.seed} -- {spec.name}"
     return CheckReport(
         target=name or spec.name,
         kind="client" if client else "server",
@@ -207,7 +207,7 @@ def check(
         level=MAX_LEVEL if choice.only else choice.level,
         strict=choice.strict,
         seconds=time.monotonic() - began,
-        results=tuple(replace(each, repeat=rerun.format(each.case.id)) for each in results),
+        results=tuple(replace(each, repeat=f"{again} {each.case.id} {seeded}") for each in results),
         started=started.isoformat(timespec="seconds"),
         trouble="" if ever_started or not results else results[0].text,
         supplied={"only": list(choice.only)} if choice.only else {},
