@@ -153,8 +153,9 @@ class StoppingOutput(io.StringIO):
     """Standard output that requests a stop as soon as a server writes to it."""
 
     def write(self, text: str) -> int:
-        signal.raise_signal(signal.SIGTERM)
-        return len(text)
+        if not self.getvalue():  # a second signal would end the server at once
+            signal.raise_signal(signal.SIGTERM)
+        return super().write(text)
 
 
 def with_defaults(options: Options, **defaults: object) -> Options:

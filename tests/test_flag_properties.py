@@ -146,8 +146,9 @@ class Output(io.TextIOWrapper):
 
 def run(*words: str) -> tuple[int, list[str]]:
     """Run a command in this process; return its exit code, and the lines on standard error."""
-    stdout = VisitedOutput() if words[0] == "serve" else Output()
-    with redirect_stdout(stdout), redirect_stderr(VisitedOutput()) as stderr, pytest.raises(SystemExit) as caught:
+    stdout = VisitedOutput(stop=True) if words[0] == "serve" else Output()
+    stderr = VisitedOutput(stop=False)
+    with redirect_stdout(stdout), redirect_stderr(stderr), pytest.raises(SystemExit) as caught:
         main(list(words))
     for stream in (stdout, stderr):
         if isinstance(stream, VisitedOutput):

@@ -1,4 +1,4 @@
-"""Run a server that stops by itself, in this process: its first client has it stopped.
+"""Run a server in this process, and give it one client, after which it stops.
 
 Uses a signal, so it is for the main thread.
 """
@@ -16,13 +16,14 @@ REQUEST = b"GET / HTTP/1.1\r\n\r\n"  # more than a TLS handshake begins with, an
 
 
 class VisitedOutput(io.StringIO):
-    """Standard output or error of a server: the address that is written to it gets a client, then the server a SIGTERM.
+    """Standard output or error of a server: the address that is written to it gets a client, if it is on 127.0.0.1.
 
-    An address that is not on 127.0.0.1 gets no client.
+    With `stop` the server then gets a SIGTERM.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, stop: bool) -> None:
         super().__init__()
+        self._stop = stop
         self._visits: list[threading.Thread] = []
 
     def write(self, text: str) -> int:
@@ -44,7 +45,8 @@ class VisitedOutput(io.StringIO):
                     client.sendall(REQUEST)
                     client.shutdown(socket.SHUT_WR)
                     client.recv(1)
-        signal.raise_signal(signal.SIGTERM)
+        if self._stop:
+            signal.raise_signal(signal.SIGTERM)
 
 
 @contextmanager
