@@ -169,6 +169,10 @@ def ping(
         goals=_parsed(goals),
     )
     config.check()
+    if config.tls is not None and is_given(config.tls, ClientTLS):
+        from halloo._net.tls import client_context  # noqa: PLC0415 - ssl is slow to import, and only tls:// needs it
+
+        client_context(config.tls)  # a file that cannot be used is an error of the call, not of each probe
     with closing(StopRequest()) as stop_request, stop_request.of_signals() if sink else nullcontext():
         return _Run(config, sink, stop_request).run()
 
