@@ -11,6 +11,7 @@ import pytest
 
 import halloo
 from halloo._net.listener import listen
+from halloo._net.signals import SECOND_STOP
 from halloo._server import poller
 from halloo._server.failures import flush_log
 from halloo._server.handlers import RespondHandler
@@ -89,11 +90,18 @@ def test_an_error_is_reported_itself() -> None:
     assert reported == [error]
 
 
-def test_ctrl_c_in_the_main_thread_is_not_an_error_of_respond() -> None:
+def test_a_second_stop_signal_is_not_an_error_of_respond() -> None:
     reported: list[BaseException] = []
     with pytest.raises(KeyboardInterrupt):
-        Responder(raising(KeyboardInterrupt()), reported.append)(b"wrong\n")
+        Responder(raising(KeyboardInterrupt(SECOND_STOP)), reported.append)(b"wrong\n")
     assert reported == []
+
+
+def test_a_keyboard_interrupt_of_respond_is_reported_in_the_main_thread_too() -> None:
+    error, reported = KeyboardInterrupt(), list[BaseException]()
+    with pytest.raises(RespondError):
+        Responder(raising(error), reported.append)(b"wrong\n")
+    assert reported == [error]
 
 
 # The loop.

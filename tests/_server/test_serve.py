@@ -496,6 +496,29 @@ def test_serve_in_a_container_suggests_an_address_reachable_from_outside(scheme:
         assert process.stderr.readline().decode() == f"{hint} {place}{port}"
 
 
+SLOW = """
+import halloo, threading
+def respond(message):
+    print("asked", flush=True)
+    threading.Event().wait()
+halloo.serve("127.0.0.1:0", respond=respond, framing="raw")
+"""
+
+
+@posix
+def test_a_second_signal_ends_a_server_whose_respond_does_not_return() -> None:
+    with started(PYTHON, "-c", SLOW) as process:
+        assert process.stdout
+        with connected(int(process.stdout.readline().rpartition(b":")[2])) as client:
+            client.sendall(b"hello")
+            assert process.stdout.readline() == b"asked\n"
+            while process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(0.05)
+        assert process.returncode == -signal.SIGINT
+
+
 # Output that is not read.
 
 CLIENTS = 200

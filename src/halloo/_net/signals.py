@@ -21,6 +21,8 @@ LOOKING = _present("SIGQUIT")
 RELOADING = _present("SIGHUP")  # of a server that has something to reload
 REQUESTS = {*STOPPING, *LOOKING}  # by users; programs send others
 IGNORED = (signal.SIG_IGN, None)  # None: a handler that Python has not installed, and could not restore
+# Tells it from a KeyboardInterrupt that a user's function raises; a class of its own would change Python's exit code.
+SECOND_STOP = "a second stop signal"
 
 Handler = Callable[[int, FrameType | None], object]
 Handlers = Mapping[signal.Signals, Handler]
@@ -63,7 +65,7 @@ def stopping(stop: Callable[[], object]) -> dict[signal.Signals, Handler]:
     def act(_number: int, _frame: FrameType | None) -> None:
         nonlocal stopped
         if stopped:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt(SECOND_STOP)
         stopped = True
         stop()
 

@@ -3,9 +3,9 @@
 Whatever it raises costs one connection, or one datagram its answer: never the loop.
 """
 
-import threading
 from collections.abc import Callable
 
+from halloo._net.signals import SECOND_STOP
 from halloo._server.failures import log_failure
 from halloo.errors import UsageError
 
@@ -28,9 +28,8 @@ class Responder:
         """Return the answer to a message. Raises RespondError."""
         try:
             return _checked(self._respond(message))
-        except BaseException as error:
-            # SystemExit, and the outcomes of pytest, are no exit of this thread. ^C is one, in the main thread alone.
-            if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
+        except BaseException as error:  # neither SystemExit nor an outcome of pytest is an exit of this thread
+            if isinstance(error, KeyboardInterrupt) and error.args == (SECOND_STOP,):
                 raise
             self.report(error)
             raise RespondError from error
