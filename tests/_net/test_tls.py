@@ -29,6 +29,7 @@ from halloo.errors import IncompleteRead, LocalError, MissingFile, PeerError, Re
 from tests.blocked import check_message_after_timeout
 
 trustme = pytest.importorskip("trustme")
+serialization = pytest.importorskip("cryptography.hazmat.primitives.serialization")  # which trustme needs
 
 TIMEOUT = 20.0  # seconds, after which each socket call of a failing test ends
 MEBIBYTE = 1 << 20
@@ -698,6 +699,17 @@ def test_an_unusable_certificate_or_key_is_named(folder: Path, cert: str, key: s
     options = ServerTLS(cert=folder / cert, key=None if key is None else folder / key)
     with pytest.raises(LocalError, match=f"{re.escape(message)}$"):
         TlsServer(options)
+
+
+def test_an_encrypted_key_is_refused_without_asking_for_its_pass_phrase(folder: Path) -> None:
+    key = serialization.load_pem_private_key((folder / "key.pem").read_bytes(), None)
+    (folder / "encrypted.pem").write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.BestAvailableEncryption(b"1")
+        )
+    )
+    with pytest.raises(LocalError, match=r"encrypted\.pem is encrypted; remove its pass phrase with: openssl pkey$"):
+        TlsServer(ServerTLS(cert=folder / "cert.pem", key=folder / "encrypted.pem"))
 
 
 @pytest.mark.parametrize(

@@ -320,7 +320,12 @@ def _load_chain(context: ssl.SSLContext, tls: ServerTLS | ClientTLS) -> None:
     alone = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # shows which of the two files is at fault
     _load("cert", lambda: alone.load_verify_locations(str(tls.cert)), tls.cert)
     name, path = ("cert", tls.cert) if key is None else ("key", key)
-    _load(name, lambda: context.load_cert_chain(str(tls.cert), key), path, lacking="no private key in it")
+
+    def encrypted() -> str:
+        raise LocalError(f"the key in {path} is encrypted", "remove its pass phrase with: openssl pkey")
+
+    # Without a callback, OpenSSL would ask for the pass phrase at the terminal.
+    _load(name, lambda: context.load_cert_chain(str(tls.cert), key, encrypted), path, lacking="no private key in it")
 
 
 def _load(argument: str, load: Callable[[], T], path: object, *, lacking: str = "no certificate in it") -> T:
@@ -328,6 +333,8 @@ def _load(argument: str, load: Callable[[], T], path: object, *, lacking: str = 
         return load()
     except FileNotFoundError as error:
         raise MissingFile(f"{path} does not exist", f"name a PEM file with {argument}=", errno=error.errno) from error
+    except LocalError:  # an encrypted key
+        raise
     except OSError as error:
         reason = error.strerror or str(error)
         if isinstance(error, ssl.SSLError):  # whose text has OpenSSL's names and lines of Python's source
