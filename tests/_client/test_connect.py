@@ -154,7 +154,7 @@ def test_a_closed_output_pipe_ends_a_filter_silently(echo: str) -> None:
         client.stdout.close()
         client.stdin.write(b"more")
         assert client.stderr.read() == b""
-        assert client.wait(timeout=10) == 1
+        assert client.wait(timeout=10) == 0
 
 
 # As a filter, over UDP
@@ -243,7 +243,7 @@ def test_a_closed_output_pipe_ends_a_datagram_filter_silently() -> None:
         client.stdout.close()
         client.stdin.write(b"more\n")
         assert client.stderr.read() == b""
-        assert client.wait(timeout=10) == 1
+        assert client.wait(timeout=10) == 0
 
 
 # The arguments of halloo.client()

@@ -337,10 +337,11 @@ def test_it_can_be_stopped_before_it_runs(loop: Loop) -> None:
     loop.run()
 
 
-def test_any_number_of_wake_ups_end_in_one_turn(loop: Loop) -> None:
+def test_any_number_of_wake_ups_end_in_few_turns(loop: Loop) -> None:
     for _ in range(MAX_TURNS):
         loop.wake()
-    loop.turn(POLL_TIMEOUT)
+    for _ in range(10):  # over a TCP connection, which stands for a socketpair on Windows, some arrive later
+        loop.turn(0)
     assert loop.poller.poll(0) == []
 
 

@@ -353,7 +353,7 @@ class Loop:
 
     def _wake(self, fd: int) -> None:  # noqa: ARG002 - every handler takes the descriptor
         with suppress(BlockingIOError):
-            self._wakeup_reader.recv(4096)  # once: wake-ups beyond these make another turn
+            self._wakeup_reader.recv(65536)  # once: any beyond these make another turn
         if self.on_wakeup:
             self.on_wakeup()
 
