@@ -5,7 +5,8 @@ import os
 import re
 import signal
 import socket
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from functools import partial
 
 import pytest
 
@@ -74,6 +75,24 @@ def test_serve_prints_totals_when_it_is_stopped(number: signal.Signals) -> None:
         _, errors = server.communicate(timeout=10)
     assert server.returncode == 0
     assert re.fullmatch(r"halloo: 1 clients? in \S+, 11 bytes in, 11 bytes out", errors.decode().splitlines()[-1])
+
+
+@signals
+def test_a_restart_loses_no_byte_that_had_arrived() -> None:
+    message = bytes(range(250)) * 400
+    with started(*HALLOO, "serve", "127.0.0.1:0") as server, ExitStack() as cleanup:
+        place = ("127.0.0.1", listening_port(server))
+        server.send_signal(signal.SIGSTOP)  # what follows is held by the kernel alone, clients included
+        clients = [cleanup.enter_context(socket.create_connection(place, 10)) for _ in range(20)]
+        for client in clients:
+            client.sendall(message)
+        server.send_signal(signal.SIGTERM)
+        server.send_signal(signal.SIGCONT)
+        for client in clients:
+            assert b"".join(iter(partial(client.recv, 65536), b"")) == message
+        assert server.wait(10) == 0
+        with started(*HALLOO, "serve", f"127.0.0.1:{place[1]}") as restarted:
+            assert listening_port(restarted) == place[1]
 
 
 def test_serve_prints_a_line_for_each_client_on_a_terminal() -> None:
