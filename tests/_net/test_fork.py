@@ -151,6 +151,27 @@ def test_the_errors_of_respond_are_the_parent_s() -> None:
     )
 
 
+def test_a_child_of_a_child_logs_the_errors_of_respond_as_well() -> None:
+    assert_runs(
+        """
+        from halloo._server.failures import _log, log, log_failure
+        logged = []
+        log.error = lambda *_, exc_info: logged.append(exc_info)
+        log.hasHandlers = lambda: True
+
+        def use(depth):
+            log_failure(ValueError(depth))
+            assert _log.flush(10)
+            assert [str(error) for error in logged] == [str(depth)]
+            logged.clear()
+            if depth < 3:
+                in_child(lambda: use(depth + 1))
+
+        use(1)
+        """
+    )
+
+
 # Listeners and connections.
 
 

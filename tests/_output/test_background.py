@@ -1,5 +1,6 @@
 """Work in another thread: its order, its bounds, and what happens while it is blocked."""
 
+import sys
 import threading
 from collections.abc import Iterator
 
@@ -16,11 +17,15 @@ class Output:
 
     def __init__(self) -> None:
         self.items: list[str] = []
+        self.fail = False  # once
         self.entered, self.opened = threading.Event(), threading.Event()
 
     def __call__(self, item: str) -> None:
         self.entered.set()
         assert self.opened.wait(TIMEOUT)
+        if self.fail:
+            self.fail = False
+            raise ZeroDivisionError
         self.items.append(item)
 
 
@@ -100,6 +105,19 @@ def test_after_close_the_next_item_starts_another_thread(background: Background[
         background.add(item)
         background.close(TIMEOUT)
     assert output.items == ["a", "b"]
+
+
+def test_an_item_that_fails_is_reported_and_the_next_one_done(
+    background: Background[str], output: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed: list[object] = []
+    monkeypatch.setattr(sys, "excepthook", lambda kind, _error, _traceback: failed.append(kind))
+    block(background, output)
+    background.add("waits")
+    output.fail = True
+    output.opened.set()
+    assert background.flush(TIMEOUT)
+    assert (failed, output.items) == ([ZeroDivisionError], ["waits"])
 
 
 def test_close_all_finishes_every_one(background: Background[str], output: Output) -> None:

@@ -25,9 +25,10 @@ def release_in_children(owner: Releasable) -> None:
 
 
 def _release_all() -> None:
-    for owner in [*_served]:
+    owners = [*_served]
+    _served.clear()  # first: what a child goes on using registers itself anew, for a child of its own
+    for owner in owners:
         owner.release()
-    _served.clear()
 
 
 if hasattr(os, "register_at_fork"):

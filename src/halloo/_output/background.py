@@ -4,6 +4,7 @@ Items are done in their order. A number of them may wait; further ones are dropp
 own as soon as there is room.
 """
 
+import sys
 import threading
 import time
 from collections import deque
@@ -76,7 +77,10 @@ class Background(Generic[Item]):
 
     def _run(self) -> None:
         while waiting := self._next():
-            self._do(waiting.pop())
+            try:
+                self._do(waiting.pop())
+            except BaseException:  # noqa: BLE001 - of a user's log handler; the next item may succeed
+                sys.excepthook(*sys.exc_info())
 
     def _next(self) -> list[Item]:
         """Wait for the next item; return none to end the thread."""
