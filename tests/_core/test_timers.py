@@ -78,9 +78,11 @@ def test_a_callback_may_schedule_another() -> None:
     assert (called, timers.timeout(now=1)) == ([], 1)
 
 
-def test_a_callback_scheduled_for_now_by_another_is_called_at_once() -> None:
+def test_a_callback_scheduled_for_now_by_another_is_called_next_time_without_a_wait() -> None:
     timers, called = filled()
     timers.call_at(1, lambda: timers.call_at(1, lambda: called.append(1)))
+    due_values(timers, now=1)
+    assert (called, timers.timeout(now=1)) == ([], 0)
     due_values(timers, now=1)
     assert called == [1]
 

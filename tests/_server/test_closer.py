@@ -226,7 +226,7 @@ def test_many_cleared_deadlines_leave_few_timers(stage: Stage) -> None:
     for _ in range(1000):
         stage.loop.closer.set_deadline(fd, 5, "handshake_timeout")
         stage.loop.closer.clear_deadline(fd)
-    assert len(list(stage.loop.timers.pop_due(stage.clock.now + 5))) < 10
+    assert len(stage.loop.timers.pop_due(stage.clock.now + 5)) < 10
 
 
 def test_a_limit_disconnects_a_client_once(make_stage: Callable[..., Stage]) -> None:

@@ -13,10 +13,11 @@ import pytest
 
 from halloo._net.listener import Listener, listen
 from halloo._net.signals import STOPPING
+from halloo._server.drain import QUIET_TIME, Drain
 from halloo._server.handlers import PeerName, RespondHandler
 from halloo._server.poller import READ, Selector
-from halloo._server.running import MAX_TURNS, RunningServer, Service, settle
-from tests.stepping import Stage
+from halloo._server.running import RunningServer, Service
+from tests.stepping import Clock
 
 TIMEOUT = 20  # seconds without a byte, after which the test fails
 
@@ -74,31 +75,47 @@ def test_a_snapshot_counts_connections_bytes_and_messages(listener: Listener) ->
     assert (seen.accepted, seen.open, seen.received_bytes, seen.sent_bytes, seen.messages) == (1, 0, 5, 5, 1)
 
 
-def test_a_loop_settles_when_nothing_is_ready() -> None:
-    with Stage() as stage:
-        clients = [stage.dial() for _ in range(3)]
-        for client in clients:
-            client.sendall(b"hello")
-            client.shutdown(socket.SHUT_WR)
-        settle(stage.loop)
-        assert (stage.snapshot.accepted, stage.snapshot.open, stage.snapshot.received_bytes) == (3, 0, 15)
-
-
 class RestlessPoller(Selector):
     """Always reports an event of a descriptor that is no connection."""
 
-    polls = 0
-
     def poll(self, timeout: float | None) -> list[tuple[int, int]]:
-        self.polls += 1
         return [*super().poll(timeout), (0, READ)]
 
 
-def test_a_loop_that_is_never_idle_settles_within_its_bound() -> None:
-    poller = RestlessPoller()
-    with Stage(poller=poller) as stage:
-        settle(stage.loop)
-    assert poller.polls == MAX_TURNS
+def test_a_snapshot_of_a_loop_that_is_never_idle_takes_a_bounded_number_of_turns(
+    listener: Listener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("halloo._server.running.SETTLING", TIMEOUT)
+    monkeypatch.setattr("halloo._server.tcp.default_poller", RestlessPoller)
+    with RunningServer(listener, Service()) as server:
+        server.start()
+        start = time.monotonic()
+        server.snapshot()
+        assert time.monotonic() - start < TIMEOUT / 4
+
+
+def test_a_snapshot_does_not_hide_from_a_drain_what_a_client_sends(listener: Listener) -> None:
+    with ExitStack() as cleanup:
+        first, second = (
+            cleanup.enter_context(socket.create_connection(listener.sockets[0].getsockname())) for _ in range(2)
+        )
+
+        def respond(message: bytes) -> None:
+            if message == b"first":
+                second.sendall(b"second")  # arrives in the turn in which the snapshot is taken
+
+        server = cleanup.enter_context(RunningServer(listener, Service(handler=RespondHandler(respond, "raw", b""))))
+        server.loop.clock = clock = Clock()
+        while server.snapshot().accepted < 2:
+            server.loop.turn(TIMEOUT)
+        drain = Drain(server.loop, seconds=10)
+        clock.now += QUIET_TIME
+        first.sendall(b"first")
+        server._awaited.append(threading.Event())
+        server.loop.wake()
+        drain.turn()
+        drain.turn()
+        assert (server.snapshot().received_bytes, server.snapshot().ended) == (11, {})
 
 
 UNACKNOWLEDGED = 4  # TCP_FIN_WAIT1, the state of a client whose FIN has not been acknowledged (linux/tcp_states.h)

@@ -456,7 +456,7 @@ def test_accepting_resumes_after_a_pause(make_loop: MakeLoop, dial: Dial) -> Non
     with descriptors_exhausted():
         until(loop, lambda: loop.snapshot().errors == {"EMFILE": 1})
     assert loop.timers.timeout(now) == pytest.approx(RESOURCE_PAUSE)
-    assert list(loop.timers.pop_due(now)) == []
+    assert loop.timers.pop_due(now) == []
     now += RESOURCE_PAUSE + 0.001
     for act in loop.timers.pop_due(now):
         act()

@@ -4,7 +4,7 @@ Times are seconds of any clock; the caller passes the current time.
 """
 
 import heapq
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import count
 from typing import Generic, TypeVar
 
@@ -28,10 +28,12 @@ class Timers:
         """Return how many seconds to wait for the earliest callback, at most MAX_WAIT; None if there is none."""
         return min(max(self._heap[0][0] - now, 0), MAX_WAIT) if self._heap else None
 
-    def pop_due(self, now: float) -> Iterator[Callable[[], None]]:
-        """Remove and yield the callbacks due at `now`, in the order of their times."""
+    def pop_due(self, now: float) -> list[Callable[[], None]]:
+        """Remove and return the callbacks due at `now`, in the order of their times."""
+        due = []
         while self._heap and self._heap[0][0] <= now:
-            yield heapq.heappop(self._heap)[2]
+            due.append(heapq.heappop(self._heap)[2])
+        return due
 
 
 class LazyDeadlines(Generic[Key]):

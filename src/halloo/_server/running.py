@@ -81,6 +81,7 @@ class RunningServer:
         except BaseException:
             listener.close()
             raise
+        self.loop.on_wakeup = self._settle_soon
         self._thread = threading.Thread(target=self._run_in_thread, name=f"halloo {listener.address}", daemon=True)
         self._error: BaseException | None = None
         self._awaited: deque[threading.Event] = deque()  # set once the loop has settled
@@ -107,7 +108,6 @@ class RunningServer:
         return replace(self.loop.snapshot(), dropped=self.listener.dropped)
 
     def start(self) -> None:
-        self.loop.on_wakeup = self._settle_soon
         self._thread.start()
 
     def run(
@@ -157,12 +157,15 @@ class RunningServer:
 
     def _settle_soon(self) -> None:
         """Settle after this turn, which adds to the counters at its end."""
-        self.loop.timers.call_at(self.loop.clock(), self._settle)
+        if awaited := [self._awaited.popleft() for _ in range(len(self._awaited))]:
+            self.loop.timers.call_at(self.loop.clock(), lambda: self._settle(awaited, MAX_TURNS))
 
-    def _settle(self) -> None:
-        awaited = [self._awaited.popleft() for _ in range(len(self._awaited))]
-        if awaited:
-            settle(self.loop)
+    def _settle(self, awaited: list[threading.Event], turns: int) -> None:
+        """Set the events once nothing is ready, or after so many turns."""
+        loop = self.loop
+        if turns and loop.running and loop.poller.poll(0):
+            loop.timers.call_at(loop.clock(), lambda: self._settle(awaited, turns - 1))
+            return
         for settled in awaited:
             settled.set()
 
@@ -178,13 +181,6 @@ class RunningServer:
             self.loop.shutdown()
         finally:
             self.listener.close()
-
-
-def settle(loop: Loop) -> None:
-    """Handle what has arrived by now: take turns until nothing is ready, or MAX_TURNS of them."""
-    for _ in range(MAX_TURNS):
-        if not loop.running or not loop.turn(0):
-            return
 
 
 def interruptible(
