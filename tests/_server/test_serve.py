@@ -166,6 +166,11 @@ def test_serving_connections_refuses_datagram_limits() -> None:
         pass
 
 
+def test_several_workers_for_datagrams_refuse_a_greeting_and_close_each_listener() -> None:
+    with pytest.raises(halloo.UsageError, match="greeting is for connections"):
+        halloo.serve("udp://127.0.0.1:0", greeting=b"hi", workers=3)  # a socket left open would warn
+
+
 def test_serving_datagrams_refuses_a_greeting() -> None:
     message = "^greeting is for connections, and udp:// has none"
     with pytest.raises(halloo.UsageError, match=message), halloo.Server("udp://127.0.0.1:0", greeting=b"hi"):

@@ -20,13 +20,14 @@ from halloo._core.framing import Framing
 from halloo._core.limits import Limits
 from halloo._core.tls_options import ServerTLS
 from halloo._net.listener import listen
+from halloo._net.signals import handle_signals, stopping
 from halloo._output.lines import LineWriter, dropped_text
 from halloo._server.acceptor import Endpoint
 from halloo._server.connections import Snapshot
 from halloo._server.handlers import ConnectionObserver
 from halloo._server.log import JsonLog, TextLog, dropped_json, format_fingerprint, format_interval
 from halloo._server.responder import Respond
-from halloo._server.running import RunningServer, Service, interruptible
+from halloo._server.running import RunningServer, Service
 from halloo._server.server import DRAIN, checked_limits, make_service, open_listeners, respond_handler
 from halloo._server.tcp import Loop
 from halloo._server.workers import WorkerPool
@@ -89,7 +90,7 @@ def serve(
     listeners = open_listeners(addresses, family, limits, tls, workers, reuse_port=reuse_port)
     server: RunningServer | WorkerPool
     with LineWriter(sys.stderr, dropped_json if log == "json" else dropped_text) as write:
-        service = make_service(listeners[0], handler, limits, _observer(write, log, quiet=quiet))
+        service = make_service(listeners, handler, limits, _observer(write, log, quiet=quiet))
         if line := format_fingerprint(listeners[0]):
             write(line)
         service = replace(service, timestamps=timestamps, busy_poll=busy_poll)
@@ -125,7 +126,7 @@ def server(s: socket.socket, clients: int | None = None) -> Snapshot:
     with LineWriter(sys.stdout) as write:
         loop = Loop([Endpoint(s)], clients=clients, observer=TextLog(write))
         try:
-            with interruptible(loop):
+            with handle_signals(stopping(loop.stop), loop.wakeup_writer):
                 loop.run()
             return loop.snapshot()
         finally:

@@ -118,10 +118,10 @@ class Server:
         """Listen, serve in a thread, and return the server; clients can connect when this returns."""
         if self._running:
             raise UsageError("the server has been started before", "make another Server")
-        (listener,) = open_listeners(self._wanted, self._family, self._limits, self._tls, workers=1)
-        service = make_service(listener, self._handler, self._limits, None)
+        listeners = open_listeners(self._wanted, self._family, self._limits, self._tls, workers=1)
+        service = make_service(listeners, self._handler, self._limits, None)
         service = replace(service, timestamps=self._timestamps, busy_poll=self._busy_poll)
-        self._running = RunningServer(listener, service)
+        self._running = RunningServer(listeners[0], service)
         self._running.start()
         self._pid = os.getpid()
         return self
@@ -229,15 +229,17 @@ def _check_schemes(addresses: tuple[Address, ...], limits: Limits) -> None:
 
 
 def make_service(
-    listener: Listener, handler: RespondHandler, limits: Limits, observer: ConnectionObserver | None
+    listeners: list[Listener], handler: RespondHandler, limits: Limits, observer: ConnectionObserver | None
 ) -> Service:
-    """Describe what clients get; closes a listener that cannot be served. Raises UsageError, LocalError."""
+    """Describe what clients get; closes listeners that cannot be served. Raises UsageError, LocalError."""
+    first = listeners[0]
     try:
-        if handler.greeting and all(address.scheme == "udp" for address in listener.addresses):
+        if handler.greeting and all(address.scheme == "udp" for address in first.addresses):
             raise UsageError("is for connections, and udp:// has none", _OR_TCP, argument="greeting")  # noqa: TRY301 - closed below
-        context = listener.tls_server.context if listener.secure else None
+        context = first.tls_server.context if first.secure else None
     except BaseException:
-        listener.close()
+        for listener in listeners:
+            listener.close()
         raise
     return Service(
         handler=None if handler.plain_echo else handler,
