@@ -156,4 +156,4 @@ def test_a_certificate_that_was_made_stays_when_the_ca_of_clients_is_reloaded(ce
 @pytest.mark.parametrize("make", [ServerTLS, lambda: ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)], ids=["made", "context"])
 def test_without_files_there_is_nothing_to_reload(make: Callable[[], ServerTLS | ssl.SSLContext]) -> None:
     with listen("tls://127.0.0.1:0", tls=make()) as listener:
-        assert not Reload(listener, str, str).possible
+        assert Reload(listener, str, str).handlers == {}

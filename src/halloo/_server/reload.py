@@ -3,11 +3,13 @@
 A signal requests it, and the loop performs it between two turns. Files that cannot be used change nothing.
 """
 
+import signal
 from collections.abc import Callable
 from types import FrameType
 from typing import TYPE_CHECKING
 
 from halloo._net.listener import Listener
+from halloo._net.signals import RELOADING, Handler
 from halloo.errors import HallooError
 
 if TYPE_CHECKING:
@@ -15,21 +17,26 @@ if TYPE_CHECKING:
 
 
 class Reload:
-    """Reads the files of a listener again; `possible` is whether it has any."""
+    """Reads the files of a listener again, if it has any."""
 
     def __init__(
         self, listener: Listener, replace: Callable[["SSLContext"], object], write: Callable[[str], object]
     ) -> None:
         """Pass each new context to `replace`, and to `write` a line about files that cannot be used."""
-        self.possible = listener.reloadable
+        self._possible = listener.reloadable
         self._listener = listener
         self._replace = replace
         self._write = write
         self._requested = False
 
+    @property
+    def handlers(self) -> dict[signal.Signals, Handler]:
+        """The signal handlers; none where nothing can be reloaded."""
+        return dict.fromkeys(RELOADING, self.request) if self._possible else {}
+
     def request(self, _number: int, _frame: FrameType | None) -> None:
         """Request it: a signal handler, which may run in the middle of a turn."""
-        self._requested = self.possible
+        self._requested = self._possible
 
     def perform(self) -> None:
         """Reload, if that was requested."""

@@ -6,7 +6,6 @@ Uses threads and signals, and what wakes the loop.
 import threading
 from collections import deque
 from collections.abc import Callable, MutableSequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Self
 
@@ -14,7 +13,7 @@ from halloo._core.address import Address
 from halloo._core.limits import Limits
 from halloo._net.fork import release_in_children
 from halloo._net.listener import Listener
-from halloo._net.signals import RELOADING, handle_signals, stopping
+from halloo._net.signals import handle_signals, stopping
 from halloo._server.acceptor import Endpoint
 from halloo._server.connections import Snapshot
 from halloo._server.drain import drain
@@ -120,7 +119,7 @@ class RunningServer:
         """
         reload = Reload(self.listener, self.loop.acceptor.replace_context, write)
         self.loop.on_wakeup = reload.perform
-        with interruptible(self.loop, reload=reload):
+        with handle_signals(stopping(self.loop.stop) | reload.handlers, self.loop.wakeup_writer):
             if ready:
                 ready()
             self._serve(lambda: drain)
@@ -181,16 +180,3 @@ class RunningServer:
             self.loop.shutdown()
         finally:
             self.listener.close()
-
-
-def interruptible(
-    loop: Loop, stop: Callable[[], None] | None = None, *, reload: Reload | None = None
-) -> AbstractContextManager[None]:
-    """At a stop signal stop the loop, or call `stop`: between two turns, and in the main thread only.
-
-    A further one raises KeyboardInterrupt. At SIGHUP `reload` is requested instead, if it can reload anything.
-    """
-    handlers = stopping(stop or loop.stop)
-    if reload and reload.possible:
-        handlers |= dict.fromkeys(RELOADING, reload.request)
-    return handle_signals(handlers, loop.wakeup_writer)

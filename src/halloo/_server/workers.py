@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Self, cast
 
 from halloo._core.address import Address
 from halloo._net.listener import Listener
-from halloo._net.signals import STOPPING, handle_signals
+from halloo._net.signals import STOPPING, handle_signals, stopping
 from halloo._output.background import close_all
 from halloo._server import connections as states
 from halloo._server.acceptor import Endpoint
@@ -27,7 +27,7 @@ from halloo._server.connections import COUNTER_INDEX, COUNTERS, Snapshot, new_co
 from halloo._server.drain import drain
 from halloo._server.handlers import Handler
 from halloo._server.reload import Reload
-from halloo._server.running import Service, interruptible
+from halloo._server.running import Service
 from halloo._server.tcp import Loop
 from halloo.errors import LocalError, Unsupported
 
@@ -71,9 +71,8 @@ class WorkerPool:
         self._started_at = [0.0] * workers
         self._early_exits = 0
         self._failure: LocalError | None = None
-        self._stops = 0
+        self._stopping = self._draining = False
         self._drain = 0.0
-        self._draining = False
         self._write: Callable[[str], object] = print
         self._parent_pipe_reader, self._parent_pipe_writer = os.pipe()
         self.loop = Loop([])
@@ -96,11 +95,9 @@ class WorkerPool:
         self._drain, self._write = drain, write
         self._reload = Reload(self._listeners[0], self._replace_context, write)
         self.loop.on_wakeup = self._reap
-        child_ended = {signal.SIGCHLD: lambda _number, _frame: self.loop.wake()}
-        with (
-            interruptible(self.loop, self._stop, reload=self._reload),
-            handle_signals(child_ended, self.loop.wakeup_writer),
-        ):
+        handlers = stopping(self._stop) | self._reload.handlers
+        handlers[signal.SIGCHLD] = lambda _number, _frame: None  # any handler has the signal wake the loop
+        with handle_signals(handlers, self.loop.wakeup_writer):
             self._start()
             if ready:
                 ready()
@@ -166,7 +163,7 @@ class WorkerPool:
             self.loop.timers.call_at(self.loop.clock() + pause, lambda: self._start_again(slot, failures + 1))
 
     def _fork(self, slot: int) -> None:
-        if self._stops:
+        if self._stopping:
             return
         _flush_output()  # otherwise the worker would write it again
         # Until the worker has its own signal handlers, a signal would run the parent's.
@@ -186,8 +183,7 @@ class WorkerPool:
             os.kill(pid, signal.SIGHUP)
 
     def _stop(self) -> None:
-        self._stops += 1
-        self.loop.wake()
+        self._stopping = True
 
     def _reap(self) -> None:
         self._reload.perform()
@@ -196,13 +192,12 @@ class WorkerPool:
             if exited:
                 del self._pids[pid]
                 self._restart(slot, failed=status != 0)
-        if self._stops:
+        if self._stopping:
             self._forward_stop()
-        if not self._pids and (self._stops or self._failure):
-            self.loop.running = False
+            self.loop.running = bool(self._pids)
 
     def _forward_stop(self) -> None:
-        if self._stops > 1 or not self._drain:
+        if self._failure or not self._drain:
             self._signal(signal.SIGKILL)
         elif not self._draining:
             self._draining = True
@@ -219,24 +214,22 @@ class WorkerPool:
 
     def _restart(self, slot: int, *, failed: bool) -> None:
         """Keep the counts of an exited worker, and start another."""
-        counters, exited = self._counters(slot), self._exited_counters
-        if self._stops:  # kept for the totals of each worker
-            if self._drain and failed:
-                counters[COUNTER_INDEX["cut_off"]] += counters[states.ACCEPTED] - counters[states.CLOSED]
-            counters[states.CLOSED] = counters[states.ACCEPTED]
-            counters[states.PENDING_BYTES] = counters[states.OLDEST_PENDING] = 0
-            return
+        counters = self._counters(slot)
+        if self._stopping and self._drain and failed:
+            counters[COUNTER_INDEX["cut_off"]] += counters[states.ACCEPTED] - counters[states.CLOSED]
+        counters[states.CLOSED] = counters[states.ACCEPTED]
+        counters[states.PENDING_BYTES] = counters[states.OLDEST_PENDING] = 0
+        if self._stopping:
+            return  # the counts are kept for the totals of each worker
         for index, value in enumerate(counters):
-            exited[index] += value
-        exited[states.CLOSED] = exited[states.ACCEPTED]
-        exited[states.PENDING_BYTES] = exited[states.OLDEST_PENDING] = 0
+            self._exited_counters[index] += value
         counters[:] = new_counters()
         now = self.loop.clock()
         self._early_exits = self._early_exits + 1 if now - self._started_at[slot] < EARLY_EXIT else 0
         if self._early_exits >= MAX_EARLY_EXITS:
             message = f"{MAX_EARLY_EXITS} workers in a row exited within {EARLY_EXIT:g} s"
             self._failure = LocalError(message, "see the messages above")
-            self._stops = 2
+            self._stopping = True
         elif self._early_exits:
             self.loop.timers.call_at(now + BACKOFF * 2**self._early_exits, lambda: self._start_again(slot))
         else:
@@ -253,10 +246,8 @@ class WorkerPool:
             for number in (signal.SIGTERM, signal.SIGCHLD):
                 signal.signal(number, signal.SIG_DFL)
             os.close(self._parent_pipe_writer)
-            for published in self._published:
-                published.release()
             listener = self._listeners[slot % len(self._listeners)]
-            for other in self._listeners:
+            for other in (*self._listeners, *self._published):
                 if other is not listener:
                     other.release()
             loop = self._service.loop(listener, row=self._counters(slot), shared=self._shared)
