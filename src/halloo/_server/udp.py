@@ -42,11 +42,7 @@ UDP_SEGMENT, UDP_GRO = 103, 104
 #  in6_pktinfo   0                              16           20      ipv6(7)
 #                | destination                  | interface  |
 _PKTINFO4, _PKTINFO6 = struct.Struct("=I4s4s"), struct.Struct("=16sI")
-_MULTICAST4, _MULTICAST6, _LINK_LOCAL6 = (
-    0xE0,
-    0xFF,
-    b"\xfe\x80",
-)  # how the addresses of multicast, and of one link, begin
+_MULTICAST4, _MULTICAST6, _LINK_LOCAL6 = 0xE0, 0xFF, b"\xfe\x80"  # how addresses of multicast, and of a link, begin
 
 _SEGMENTED = (socket.IPPROTO_UDP, UDP_SEGMENT)
 # Errors where a device, a route or a datagram's size does not allow segmentation; single datagrams work there.
@@ -124,7 +120,7 @@ class DatagramEcho:
                 if not reason and not segment and size > limit:
                     reason = "too_long"
                 if reason:
-                    self._refuse(endpoint, data, segment, peer, reason, control=control)
+                    self._refuse(endpoint, data, control, segment, peer, reason=reason)
                     continue
             if recent_peers is not None and peer not in recent_peers:
                 self._report_peer(peer, now)
@@ -177,24 +173,18 @@ class DatagramEcho:
         segment: int,
         peer: IpPeer,
     ) -> None:
-        control = [item for item in control if item[:2] != _SEGMENTED]
+        control = _single(control)
         for start in range(0, len(data) or 1, segment or DATAGRAM_ROOM):
             datagram = data[start : start + (segment or DATAGRAM_ROOM)]
             if len(datagram) > self._max_datagram:  # the last one of its batch may be shorter
-                self._refuse(endpoint, datagram, 0, peer, "too_long")
+                self._refuse(endpoint, datagram, control, 0, peer, reason="too_long")
                 continue
             if endpoint.timestamper:
                 endpoint.timestamper.timestamp(datagram)
             answer = self._answer(endpoint.responder, bytes(datagram)) if endpoint.responder else datagram
             if answer is None:
                 continue
-            try:
-                sock = endpoint.sock
-                sent = sock.sendmsg((answer,), control, 0, peer) if control else sock.sendto(answer, peer)
-            except OSError as error:
-                self._count_error(error, 1)
-            else:
-                self._count(0, 0, sent, 1)
+            self._send(endpoint, answer, control, peer)
 
     def _answer(self, responder: Responder, datagram: bytes) -> bytes | None:
         try:
@@ -207,41 +197,45 @@ class DatagramEcho:
         """Count an error of this datagram, or of an earlier one whose sender has closed (ICMP)."""
         self._loop.table.count(states.error_name(error), datagrams)
 
+    def _send(
+        self,
+        endpoint: DatagramEndpoint,
+        data: memoryview | bytes,
+        control: Sequence[Ancillary],
+        peer: IpPeer,
+        *,
+        answers: int = 1,
+    ) -> None:
+        sock = endpoint.sock
+        try:
+            sent = sock.sendmsg((data,), control, 0, peer) if control else sock.sendto(data, peer)
+        except OSError as error:
+            self._count_error(error, 1)
+        else:
+            self._count(0, 0, sent, answers)
+
     def _refuse(
         self,
         endpoint: DatagramEndpoint,
         data: memoryview,
+        control: Sequence[Ancillary],
         segment: int,
         peer: IpPeer,
-        reason: str,
         *,
-        control: Sequence[Ancillary] = (),
+        reason: str,
     ) -> None:
         """Count the datagrams of a read that are not answered, and report the refusal unless one was just reported."""
         now, datagrams = self._loop.clock(), -(-len(data) // segment) if segment else 1
         self._loop.table.count(reason, datagrams)
         if timestamper := endpoint.timestamper:
             timestamper.record_refused(data, segment)
-        reported = self._refusals.record(reason, peer[0], datagrams, now)
-        if self._loop.observer and reported:
-            self._loop.observer.refused(peer, reason, reported)
+        if (observer := self._loop.observer) and (count := self._refusals.record(reason, peer[0], datagrams, now)):
+            observer.refused(peer, reason, count)
         counted = timestamper and timestamper.may_contain_request(data, segment)  # the next timestamp has the count
         if reason == "rate_limit" and not endpoint.responder and not counted:
             first = bytes(data[: segment or len(data)])
             if notice := self._notices.notice(peer[0], first, datagrams, now):
-                self._send_notice(endpoint, notice, control, peer)
-
-    def _send_notice(
-        self, endpoint: DatagramEndpoint, notice: bytes, control: Sequence[Ancillary], peer: IpPeer
-    ) -> None:
-        control = [item for item in control if item[:2] != _SEGMENTED]
-        try:
-            sock = endpoint.sock
-            sent = sock.sendmsg((notice,), control, 0, peer) if control else sock.sendto(notice, peer)
-        except OSError as error:
-            self._count_error(error, 1)
-        else:
-            self._count(0, 0, sent, 0)
+                self._send(endpoint, notice, _single(control), peer, answers=0)
 
     def _report_peer(self, peer: IpPeer, now: float) -> None:
         """Report a sender that was not seen recently."""
@@ -275,6 +269,11 @@ def make_receive(sock: socket.socket, *, segmentation: bool = True) -> Receive:
 def _endpoint_receive(endpoint: "Endpoint") -> Receive:
     receive = make_receive(endpoint.sock)
     return endpoint.timestamper.wrap_receive(endpoint.sock, receive) if endpoint.timestamper else receive
+
+
+def _single(control: Sequence[Ancillary]) -> list[Ancillary]:
+    """Return the ancillary data for one datagram of a batch."""
+    return [item for item in control if item[:2] != _SEGMENTED]
 
 
 def reply_control(ancillary: Sequence[Ancillary]) -> ReplyControl:
