@@ -68,9 +68,7 @@ def writer(path: str) -> Iterator[Write]:
 
     A device or FIFO is opened now, and stays open, so that its reader sees one stream.
     """
-    if path == STDOUT:
-        yield _write_to_standard_output
-    elif _is_special(path):
+    if path == STDOUT or _is_special(path):
         with appender(path) as write:
             yield write
     else:
@@ -205,8 +203,6 @@ def _named_errors(path: str) -> Iterator[None]:
 
 
 def _file_error(path: str, use: str, error: Exception) -> LocalError:
-    reason = getattr(error, "strerror", None) or str(error)
-    remedy = (
-        "make room on its disk, or name another file" if getattr(error, "errno", 0) in FULL else "name another file"
-    )
-    return LocalError(f"{path} cannot be {use}: {reason.lower()}", remedy, errno=getattr(error, "errno", None))
+    reason, number = getattr(error, "strerror", None) or str(error), getattr(error, "errno", None)
+    remedy = "make room on its disk, or name another file" if number in FULL else "name another file"
+    return LocalError(f"{path} cannot be {use}: {reason.lower()}", remedy, errno=number)
