@@ -53,7 +53,7 @@ class Histogram:
 
     def __init__(self, values: Iterable[int] = ()) -> None:
         self._chunks: dict[int, array[int]] = {}  # by the number of their first bucket, shifted
-        self.count = self._total = self._squares = self._max = 0
+        self.count = self._total = self._squares = self.max = 0  # the greatest value, 0 if there are none
         self._min: int | None = None
         for value in values:
             self.record(value)
@@ -69,18 +69,16 @@ class Histogram:
         self.count += 1
         self._total += value
         self._squares += value * value
-        self._max = max(self._max, value)
+        self.max = max(self.max, value)
         if self._min is None or value < self._min:
             self._min = value
 
-    @property
-    def max(self) -> int:
-        """The greatest value, 0 if there are none."""
-        return self._max
-
-    def buckets(self) -> list[tuple[int, int]]:
-        """Return the midpoint and the count of each bucket that is not empty, in ascending order."""
-        return [*self._buckets()]
+    def buckets(self) -> Iterator[tuple[int, int]]:
+        """Yield the midpoint and the count of each bucket that is not empty, in ascending order."""
+        for first, chunk in sorted(self._chunks.items()):
+            for bucket, count in enumerate(chunk, first << _CHUNK_BITS):
+                if count:
+                    yield _midpoint(bucket), count
 
     @property
     def memory(self) -> int:
@@ -98,7 +96,7 @@ class Histogram:
             count=self.count,
             min_ns=self._min,
             mean_ns=round(self._total / self.count),
-            max_ns=self._max,
+            max_ns=self.max,
             mdev_ns=round(math.sqrt(variance) / self.count),
             median_ns=found[50.0],
             percentiles={percent: found[percent] for percent in reportable},
@@ -109,7 +107,7 @@ class Histogram:
     def percentiles(self, percents: Iterable[float], *, missing: int = 0) -> dict[float, int]:
         """Return the value at each percentile; `percents` must ascend. Those in the `missing` values have none."""
         found: dict[float, int] = {}
-        pairs, seen, midpoint = self._buckets(), 0, 0
+        pairs, seen, midpoint = self.buckets(), 0, 0
         for percent in percents:
             rank = max(math.ceil((self.count + missing) * percent / 100 - 1e-9), 1)
             while seen < rank:
@@ -117,14 +115,8 @@ class Histogram:
                 if following is None:
                     return found
                 midpoint, seen = following[0], seen + following[1]
-            found[percent] = min(max(midpoint, self._min or 0), self._max)
+            found[percent] = min(max(midpoint, self._min or 0), self.max)
         return found
-
-    def _buckets(self) -> Iterator[tuple[int, int]]:
-        for first, chunk in sorted(self._chunks.items()):
-            for bucket, count in enumerate(chunk, first << _CHUNK_BITS):
-                if count:
-                    yield _midpoint(bucket), count
 
     def _with_missing(self, missing: int) -> dict[float, int | None]:
         percents = dict.fromkeys([50.0, *_reportable(self.count + missing)])
