@@ -168,3 +168,10 @@ def test_families_alternate() -> None:
     assert interleaved([*six, A, B]) == [six[0], A, six[1], B, six[2]]
     assert interleaved([A, B]) == [A, B]
     assert interleaved([]) == []
+
+
+def test_an_attempt_that_begins_when_the_time_is_over_already_has_failed_as_well(races: list[Race]) -> None:
+    races.append(one := Race(A, until_ns=START - 1))
+    one.advance(0)
+    assert (one.over, one.winner) == (True, None)
+    assert [(failure.place, failure.error.errno) for failure in one.failures] == [(A, errno.ETIMEDOUT)]

@@ -78,7 +78,7 @@ def race(
                 attempts.time_out(before_ns=winner.began_ns)
                 return winner
             if until_ns is not None and clock() >= until_ns:
-                attempts.time_out(before_ns=until_ns)
+                attempts.time_out(before_ns=clock())
                 break
         return None
     finally:
