@@ -120,8 +120,8 @@ with halloo.Server("udp://127.0.0.2:8888", "udp://10.8.0.1:8888"):
         "halloo: nothing is listening on 127.0.0.1:8888 (connection refused); 127.0.0.2 is used"
     )
     assert silent == (
-        "1 quick halloo: [2001:db8::2]:8888 sent nothing within 0.1 seconds; try another address of silent: "
-        "udp://10.8.0.1:8888"
+        "1 quick halloo: [2001:db8::2]:8888 did not answer the datagram within 0.1 seconds; "
+        "try another address of silent: udp://10.8.0.1:8888"
     )
     assert heading.startswith("0 quick ping udp://silent:8888 (10.8.0.1:8888) from 10.8.0.1:")
     assert any(line.startswith("2 sent, 2 received, 0 % lost") for line in lines)

@@ -85,6 +85,17 @@ def test_a_silent_client_is_an_error_after_the_timeout(sent: bytes, output: byte
     assert message.format(place=f"127.0.0.1:{port}") in errors.decode().splitlines()[-1]
 
 
+def test_a_deadline_bounds_a_client_that_falls_silent() -> None:
+    with (
+        started(*RECEIVE, "127.0.0.1:0", "-w", "2s") as receiver,
+        socket.create_connection(("127.0.0.1", listening_port(receiver))) as client,
+    ):
+        client.sendall(b"Hello")
+        output, errors = receiver.communicate(timeout=10)
+    assert (receiver.returncode, output) == (1, b"Received:  Hello\n")
+    assert errors.splitlines()[-1].endswith(b" did not end before the deadline; allow more with --deadline")
+
+
 def test_a_deadline_bounds_a_client_that_never_pauses() -> None:
     discarding = ("sh", "-c", '"$@" > /dev/null', "sh")
     with (

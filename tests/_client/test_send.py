@@ -21,6 +21,7 @@ from tests.peers import (
     unused_port,
 )
 from tests.programs import PYTHON, Terminal, run
+from tests.router import behind_a_router
 
 SEND = (PYTHON, "-m", "halloo", "send")
 RANDOM = hashlib.shake_256(b"halloo").digest(5_000_000)
@@ -188,10 +189,31 @@ def test_an_endless_input_for_a_datagram_is_a_usage_error() -> None:
     assert (result.returncode, result.stdout, result.stderr.count(b"\n")) == (2, b"", 1)
 
 
-def test_a_missing_reply_to_a_datagram_is_an_error() -> None:
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("-W", "did not answer the datagram within 0.05 seconds; check that an echo is there, and any firewall"),
+        ("-w", "answered 0 of 1 datagrams before the deadline; allow more with --deadline\n"),
+    ],
+)
+def test_a_missing_reply_to_a_datagram_is_an_error(option: str, message: str) -> None:
     with datagram_socket() as server:
         port = server.getsockname()[1]
-        result = run(*SEND, f"udp://127.0.0.1:{port}", "hello", "--reply", "-W", "50ms")
-    message = f"halloo: 127.0.0.1:{port} sent nothing within 0.05 seconds; "
+        result = run(*SEND, f"udp://127.0.0.1:{port}", "hello", "--reply", option, "50ms")
     assert (result.returncode, result.stdout) == (1, b"")
-    assert result.stderr.decode().startswith(message)
+    assert result.stderr.decode().startswith(f"halloo: 127.0.0.1:{port} {message}")
+
+
+def test_a_datagram_that_a_router_does_not_pass_on_is_an_error() -> None:
+    printed = behind_a_router("""
+from halloo._client.send import send
+from halloo.errors import Unreachable
+from tests.router import HOST4, ROUTER4, icmp, router
+with router(lambda packet: icmp(packet, 3, 1)):
+    for reply in (False, True):
+        try:
+            send(f"udp://{HOST4}:8888", b"hello", reply=reply, timeout=0.5)
+        except Unreachable as error:
+            print(error.fact)
+""")
+    assert printed == "10.9.0.1 reports: host unreachable\n" * 2

@@ -153,6 +153,14 @@ def test_a_server_that_does_not_reply_is_a_one_line_error() -> None:
         assert terminal.wait() == 1
 
 
+def test_the_deadline_ends_the_wait_for_a_reply() -> None:
+    with silent() as port, session(port, "-w", "1s") as terminal:
+        terminal.type("hello\n")
+        message = f"halloo: 127.0.0.1:{port} did not answer before the deadline; allow more with --deadline\r\n"
+        assert terminal.read_to_end().decode() == "hello\r\n" + message
+        assert terminal.wait() == 1
+
+
 def test_what_the_server_sends_unasked_is_printed_at_once() -> None:
     sending = threading.Event()
 

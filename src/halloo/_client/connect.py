@@ -4,6 +4,8 @@ Uses a connection and the standard streams.
 """
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from halloo._client.prompt import typed_lines
@@ -76,22 +78,29 @@ def client(
     remedy = "a datagram carries no more; or use tcp://"
     arguments.whole("size", size, 1, MAX_DATAGRAM, none=True, unit=" bytes", remedy=remedy)
     until_ns = deadline_ns(deadline)
-    with dial(address, timeout=connect_timeout(timeout, deadline), family=family, tls=tls) as connection:
-        report_slow_attempts(connection)
-        if sys.stdin.isatty() if interactive is None else interactive:
-            report = _interact(connection, timeout, until_ns)
-            report_refusals(connection)
-            return report
-        report = _pipe(connection, timeout, until_ns, size)
-        report_refusals(connection)
-    if not report.sent_bytes:
+    prompted = sys.stdin.isatty() if interactive is None else interactive
+    with connected(address, timeout, deadline, family, tls) as connection:
+        report = _interact(connection, timeout, until_ns) if prompted else _pipe(connection, timeout, until_ns, size)
+    if not prompted and not report.sent_bytes:
         report_no_input()
     return report
 
 
-def connect_timeout(timeout: float, deadline: float | None) -> float:
-    """Return how many seconds connecting may take."""
-    return timeout if deadline is None else min(timeout, deadline)
+@contextmanager
+def connected(
+    address: Address, timeout: float, deadline: float | None, family: Family | None, tls: ClientTLS | None
+) -> Iterator[Connection | DatagramConnection]:
+    """Connect, and name each address that was tried before: in vain and for long or, over UDP, until it refused."""
+    within = timeout if deadline is None else min(timeout, deadline)
+    with dial(address, timeout=within, family=family, tls=tls) as connection:
+        for attempt in connection.attempts:
+            if attempt.seconds >= SLOW_ATTEMPT:
+                fact = f"{attempt.address.place} was tried first, without success for {attempt.seconds:.1f} s"
+                print(f"halloo: {fact}; {connection.address.host} is used", file=sys.stderr)
+        yield connection
+        if isinstance(connection, DatagramConnection):
+            for attempt in connection.attempts:
+                print(f"halloo: {attempt.error.fact}; {connection.address.host} is used", file=sys.stderr)
 
 
 def _pipe(
@@ -128,21 +137,3 @@ def _interact(connection: Connection | DatagramConnection, timeout: float, until
         sent_datagrams=session.sent_datagrams,
         lost_datagrams=session.lost_datagrams,
     )
-
-
-def report_slow_attempts(connection: Connection | DatagramConnection) -> None:
-    """Name each address that was tried first and took long, without success."""
-    for attempt in connection.attempts:
-        if attempt.seconds >= SLOW_ATTEMPT:
-            print(
-                f"halloo: {attempt.address.place} was tried first, without success for {attempt.seconds:.1f} s; "
-                f"{connection.address.host} is used",
-                file=sys.stderr,
-            )
-
-
-def report_refusals(connection: Connection | DatagramConnection) -> None:
-    """Name each address that refused datagrams, so that the next one of the name was used."""
-    if isinstance(connection, DatagramConnection):
-        for attempt in connection.attempts:
-            print(f"halloo: {attempt.error.fact}; {connection.address.host} is used", file=sys.stderr)

@@ -91,7 +91,15 @@ def _chunks(connection: Connection | DatagramConnection, first: bytes, until_ns:
         yield data
         if isinstance(connection, DatagramConnection):
             return
-        left = seconds_until(until_ns)
-        if left == 0:
-            raise error_mapping.overdue(connection.address, "did not end")
-        data = connection.receive(deadline=left)
+        data = _next_chunk(connection, until_ns)
+
+
+def _next_chunk(connection: Connection, until_ns: int | None) -> bytes:
+    left = seconds_until(until_ns)
+    if left != 0:  # else data that arrives without a pause would have no end
+        try:
+            return connection.receive(deadline=left)
+        except TimedOut:
+            if seconds_until(until_ns) != 0:
+                raise
+    raise error_mapping.overdue(connection.address, "did not end")

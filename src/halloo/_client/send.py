@@ -7,17 +7,17 @@ reset the connection, and a reset discards what the peer has not read yet.
 from collections.abc import Iterable
 from contextlib import suppress
 
-from halloo._client.connect import TIMEOUT, ConnectReport, connect_timeout, report_refusals, report_slow_attempts
+from halloo._client.connect import TIMEOUT, ConnectReport, connected
 from halloo._client.streams import Printer, report_no_input, standard_input
 from halloo._core import arguments
 from halloo._core.address import AddressLike, parse
 from halloo._core.arguments import Family
 from halloo._core.tls_options import ClientTLS
 from halloo._net.connection import Connection
-from halloo._net.connector import dial
+from halloo._net.datagram_exchange import exchange_datagrams
 from halloo._net.datagrams import MAX_DATAGRAM, DatagramConnection
 from halloo._net.duplex import duplex
-from halloo._net.readiness import deadline_ns, seconds_until
+from halloo._net.readiness import deadline_ns
 from halloo.errors import TimedOut, UsageError
 
 LINGER = 1.0  # seconds to wait for the peer's end if no reply is wanted
@@ -46,11 +46,9 @@ def send(
     arguments.seconds("deadline", deadline)
     source: Iterable[bytes] = standard_input() if message is None else [message]
     until_ns = deadline_ns(deadline)
-    with dial(parse(address), timeout=connect_timeout(timeout, deadline), family=family, tls=tls) as connection:
-        report_slow_attempts(connection)
+    with connected(parse(address), timeout, deadline, family, tls) as connection:
         if isinstance(connection, DatagramConnection):
-            report = _send_datagram(connection, _one_datagram(source), timeout if reply else None, until_ns)
-            report_refusals(connection)
+            report = _send_datagram(connection, _one_datagram(source), timeout, until_ns, reply=reply)
         else:
             report = _send_stream(connection, source, timeout, until_ns, reply=reply)
     if message is None and not report.sent_bytes:
@@ -81,17 +79,18 @@ def _one_datagram(source: Iterable[bytes]) -> bytes:
 
 
 def _send_datagram(
-    connection: DatagramConnection, datagram: bytes, timeout: float | None, until_ns: int | None
+    connection: DatagramConnection, datagram: bytes, timeout: float, until_ns: int | None, *, reply: bool
 ) -> ConnectReport:
-    """Send it and wait for a reply; with `timeout` None, wait only for an ICMP error (Refused)."""
-    connection.send(datagram)
-    reply = b""
-    if timeout is None:
+    """Send it and wait for a reply; without `reply`, wait only for an ICMP error (Refused, Unreachable)."""
+    replies: list[bytes] = []
+    if reply:
+        exchange_datagrams(connection, [datagram], replies.append, timeout=timeout, until_ns=until_ns)
+        with Printer() as printer:
+            printer(replies[0])
+    else:
+        connection.send(datagram)
         with suppress(TimedOut):
             connection.receive(timeout=ICMP_WAIT)
-    else:
-        left = seconds_until(until_ns)
-        reply = connection.receive(timeout=timeout if left is None else min(timeout, left))
-        with Printer() as printer:
-            printer(reply)
-    return ConnectReport(connection.address, len(datagram), len(reply), sent_datagrams=1)
+        if error := connection.undelivered:
+            raise error
+    return ConnectReport(connection.address, len(datagram), sum(map(len, replies[:1])), sent_datagrams=1)

@@ -46,6 +46,10 @@ class StreamSession:
             self._end()
         except KeyboardInterrupt:
             self._lines.new_line()
+        except TimedOut as error:
+            if seconds_until(self._until_ns) == 0:
+                raise error_mapping.overdue(self._connection.address, "did not answer") from error
+            raise
         finally:
             self._lines.close()
 
@@ -158,7 +162,7 @@ class DatagramSession(StreamSession):
                 if data == sent or data not in self._sent:
                     break
         except TimedOut:
-            text = f"no reply within {wait:g} seconds; a datagram may be lost"
+            text = f"no reply within {wait:.3g} seconds; a datagram may be lost"
             print(f"halloo: {text}", file=sys.stderr, flush=True)
         except KeyboardInterrupt:  # the reply may be under way
             self.lost_datagrams = max(self.lost_datagrams - 1, 0)
