@@ -289,6 +289,18 @@ def test_when_the_first_address_refuses_the_next_receives_everything_sent(
         assert (attempt.address.port, type(attempt.error)) == (closed_port[1][1], Refused)
 
 
+def test_an_address_that_has_answered_is_kept_although_it_refuses_the_next_datagram(peer: socket.socket) -> None:
+    with datagram_socket() as first:
+        connection = connected(place(first.getsockname()[1]), place(peer.getsockname()[1]))
+        connection.send(b"one")
+        first.sendto(*first.recvfrom(100))
+    with connection:  # the first one has ended
+        connection.send(b"two")
+        with pytest.raises(Refused):
+            connection.send(b"three")
+        assert (connection.receive(), connection.attempts) == (b"one", ())
+
+
 def test_receive_continues_at_the_next_address_after_a_refusal(peer: socket.socket, closed_port: Place) -> None:
     with connected(closed_port, closed_port, place(peer.getsockname()[1])) as connection, ThreadPoolExecutor(1) as pool:
         connection.send(b"hello")
@@ -432,6 +444,20 @@ with router(answer), connect_udp("udp://10.99.0.1:8888") as connection:
 )
 def test_without_a_reply_the_error_is_what_a_router_reports(answer: str, printed: str) -> None:
     assert behind_a_router(EXCHANGE.format(answer=answer)).startswith(printed)
+
+
+def test_whatever_a_router_reports_the_next_address_is_tried() -> None:
+    printed = behind_a_router("""
+from halloo._core.address import Address
+from halloo._net.datagrams import open_datagrams
+from tests.router import *
+places = [(2, (HOST4, PORT)), (10, (HOST6, PORT, 0, 0))]
+with router(lambda packet: icmp(packet, 3, 2) if packet[0] >> 4 == 4 else echo(packet)):
+    with open_datagrams(Address("udp", "both"), places, timeout=5) as connection:
+        connection.send(b"hello")
+        print(connection.receive(), connection.attempts[0].error.fact)
+""")
+    assert printed.startswith("b'hello' 10.99.0.1:8888 ")
 
 
 def test_a_report_that_some_datagram_was_not_delivered_does_not_end_the_exchange() -> None:

@@ -21,7 +21,7 @@ from halloo._net.connection import Attempt, Connection
 from halloo._net.datagrams import DatagramConnection, Prepare, no_preparation
 from halloo._net.racing import Failure, Winner, interleaved, race
 from halloo._net.readiness import Steps, deadline_ns, run_steps
-from halloo._net.resolver import Place, Resolved
+from halloo._net.resolver import Place, Resolved, address_of
 from halloo.errors import UsageError
 
 if TYPE_CHECKING:  # ssl takes as long to import as all the rest here, and tcp:// does not need it
@@ -157,7 +157,8 @@ def connecting(
     if client:
         sock = yield from client.shaking(sock, until_ns)
         phases["tls"] = time.monotonic_ns() - connected_ns
-    return Connected(Connection(sock, _at(wanted, winner.place), timeout=timeout, attempts=attempts), phases)
+    address = address_of(winner.place, wanted.scheme)
+    return Connected(Connection(sock, address, timeout=timeout, attempts=attempts), phases)
 
 
 def _client(address: Address, tls: "ClientTLS | SSLContext | None") -> "TlsClient | None":
@@ -197,17 +198,12 @@ def _connecting(
         steps = race(group, partial(_begin, prepare), _established, writing=True, until_ns=share_ns, failures=failures)
         if winner := (yield from steps):
             return winner, tuple(_attempt(wanted, failure) for failure in failures)
-    raise error_mapping.all_failed(wanted, [(_at(wanted, place), error) for place, _, error in failures])
+    raise error_mapping.all_failed(wanted, [(address_of(place, wanted.scheme), error) for place, _, error in failures])
 
 
 def _attempt(wanted: Address, failure: Failure) -> Attempt:
-    address = _at(wanted, failure.place)
+    address = address_of(failure.place, wanted.scheme)
     return Attempt(address, failure.seconds, error_mapping.connecting(address, failure.error))
-
-
-def _at(wanted: Address, place: Place) -> Address:
-    _, (host, port, *_) = place
-    return Address(wanted.scheme, str(host), int(port))
 
 
 def _begin(prepare: Prepare, place: Place) -> socket.socket:

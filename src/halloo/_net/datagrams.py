@@ -22,8 +22,8 @@ from halloo._net.connection import Attempt, ConnectedSocket, Timeout, Times
 from halloo._net.error_queue import MAX_REPORTS, read_reports, request_reports
 from halloo._net.racing import ATTEMPT_DELAY, Failure, race
 from halloo._net.readiness import Steps
-from halloo._net.resolver import Place
-from halloo.errors import HallooError, Refused, Reset, TimedOut, Truncated, Unreachable, UsageError
+from halloo._net.resolver import Place, address_of
+from halloo.errors import HallooError, TimedOut, Truncated, UsageError
 
 MAX_DATAGRAM = 65507  # bytes of payload over IPv4 (RFC 768); IPv6 takes 20 more
 DATAGRAM_ROOM = 65536  # bytes to receive a datagram in, so that none is cut off unnoticed
@@ -116,7 +116,7 @@ class DatagramConnection(ConnectedSocket):
     @property
     def silence_remedy(self) -> str:
         """As for a stream; where the name has further addresses, one of these."""
-        others = ", ".join(str(_at(place)) for place in [*self._places][: error_mapping.MAX_NAMED])
+        others = ", ".join(str(address_of(place, "udp")) for place in [*self._places][: error_mapping.MAX_NAMED])
         return f"try another address of {self._wanted.host}: {others}" if others else error_mapping.SILENT
 
     def check_refused(self) -> None:
@@ -130,30 +130,24 @@ class DatagramConnection(ConnectedSocket):
             yield self.receive()
 
     def _next(self, times: Times | None) -> bytes:
+        left = times
         while True:
             try:
-                datagram = self._receive(Times(0, None, None) if self._refusal else times)
-            except TimedOut:
-                if not self._refusal:
-                    raise
-                refusal, self._refusal = self._refusal, None
+                datagram = self.socket.recv(DATAGRAM_ROOM)
+            except BlockingIOError:
+                if self._refusal is None:
+                    left = self._wait(left, "sent nothing")
+                    continue
+                refusal, self._refusal, left = self._refusal, None, times
                 self.next_address(refusal)
-            except (Refused, Reset, Unreachable) as error:  # on Windows a reset says that nothing listens
-                number = (error.errno if isinstance(error, Unreachable) else None) or errno.ECONNREFUSED
-                self._refusal = OSError(number, os.strerror(number))
+            except OSError as error:
+                if self.fileno() < 0:
+                    self._raise(error)
+                if not self.collect_reports() or self._places:
+                    self._refusal = _refusal(error)
             else:
                 self.keep_address()
                 return datagram
-
-    def _receive(self, times: Times | None) -> bytes:
-        while True:
-            try:
-                return self.socket.recv(DATAGRAM_ROOM)
-            except BlockingIOError:
-                times = self._wait(times, "sent nothing")
-            except OSError as error:
-                if not self.collect_reports() or self._places:
-                    self._raise(error)
 
     def collect_reports(self) -> bool:
         """Read what routers and hosts report; return whether an error was no more than that, and no refusal."""
@@ -179,6 +173,9 @@ class DatagramConnection(ConnectedSocket):
 
     def next_address(self, error: OSError) -> None:
         """Go on at the next address, with what was sent so far; raise the error of all when there is none."""
+        with suppress(OSError):  # most often there is none
+            self._queued.append(self.socket.recv(DATAGRAM_ROOM))
+            self.keep_address()
         failures, failure = [*self._failures, (self.address, error)], self._failure(error)
         if (opened := self._open_next()) is None:
             by_router = self.reports and self.reports[-1][0].router != self.address.host
@@ -204,6 +201,12 @@ class DatagramConnection(ConnectedSocket):
             pass  # what does not fit now is lost, as it might be on the way
         except OSError as error:
             self.next_address(error)
+
+
+def _refusal(error: OSError) -> OSError:
+    """Return the error as other systems report it: on Windows a reset says that nothing listens."""
+    reset = isinstance(error, ConnectionResetError)
+    return OSError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED)) if reset else error
 
 
 class TooLong(UsageError):  # noqa: N818 - as in errors
@@ -281,12 +284,7 @@ def _open_connected(wanted: Address, places: deque[Place], prepare: Prepare) -> 
             sock.close()
             raise
         else:
-            return sock, _at((family, sockaddr))
-
-
-def _at(place: Place) -> Address:
-    _, (host, port, *_) = place
-    return Address("udp", str(host), int(port))
+            return sock, address_of((family, sockaddr), "udp")
 
 
 def connect_elsewhere(sock: socket.socket, sockaddr: tuple[str | int, ...]) -> None:

@@ -9,11 +9,17 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 
-from halloo._core.address import is_ip
+from halloo._core.address import Address, is_ip
 from halloo._net.readiness import Awaited, Steps
 
 Place = tuple[int, tuple[str | int, ...]]  # a family and a socket address of it
 Resolved = tuple[list[Place], int]  # the places, and how many nanoseconds it took
+
+
+def address_of(place: Place, scheme: str) -> Address:
+    """Return a place as the address that a user would write."""
+    _, (host, port, *_) = place
+    return Address(scheme, str(host), int(port))
 
 
 def resolving(host: str, port: int, *, family: int = 0, flags: int = 0, until_ns: int | None) -> Steps[Resolved]:
