@@ -33,10 +33,6 @@ class Result:
     repeat: str = ""
     """The command that runs this case again."""
 
-    @property
-    def is_must_failure(self) -> bool:
-        return self.verdict in FAILING and self.case.severity == "MUST"
-
 
 @dataclass(frozen=True, slots=True)
 class CheckReport:

@@ -23,6 +23,7 @@ from halloo._net.error_queue import MAX_REPORTS, read_reports, request_reports
 from halloo._net.racing import ATTEMPT_DELAY, Failure, race
 from halloo._net.readiness import Steps
 from halloo._net.resolver import Place, address_of
+from halloo._net.socket_options import of_version
 from halloo.errors import HallooError, TimedOut, Truncated, UsageError
 
 MAX_DATAGRAM = 65507  # bytes of payload over IPv4 (RFC 768); IPv6 takes 20 more
@@ -184,7 +185,6 @@ class DatagramConnection(ConnectedSocket):
         self.reports.clear()
         self.socket.close()
         (self.socket, self.address), self._opened, self._failures = opened, time.monotonic(), failures
-        self.socket.setblocking(False)
         self._resend()
 
     def _open_next(self) -> tuple[socket.socket, Address] | None:
@@ -240,7 +240,6 @@ def answering_first(
     def begin(place: Place) -> socket.socket:
         sock, _ = _open_connected(Address("udp"), deque([place]), prepare)
         try:
-            sock.setblocking(False)
             sock.send(question)
         except OSError:
             sock.close()
@@ -272,6 +271,7 @@ def _open_connected(wanted: Address, places: deque[Place], prepare: Prepare) -> 
         family, sockaddr = places.popleft()
         sock = socket.socket(family, socket.SOCK_DGRAM)
         try:
+            sock.setblocking(False)
             enlarge_buffers(sock)
             request_reports(sock)
             prepare(sock)
@@ -322,6 +322,4 @@ def request_destination(sock: socket.socket) -> None:
 
     Call it before bind(2): for datagrams that arrived earlier the kernel has not kept it.
     """
-    four = sock.family == socket.AF_INET
-    option = (socket.IPPROTO_IP, IP_PKTINFO) if four else (socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO)
-    sock.setsockopt(*option, 1)
+    sock.setsockopt(*of_version(sock, IP_PKTINFO, socket.IPV6_RECVPKTINFO), 1)

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 
 from halloo._core.icmp import IcmpReport, parse_report
+from halloo._net.socket_options import of_version
 
 MAX_REPORTS = 32  # read at a time, so that a flood of them cannot delay anything else
 _QUOTE, _ROOM = 2048, 256  # bytes for the quoted datagram, and for the report
@@ -20,9 +21,7 @@ _REPORTS = {(socket.IPPROTO_IP, _IP_RECVERR), (socket.IPPROTO_IPV6, _IPV6_RECVER
 def request_reports(sock: socket.socket) -> None:
     """Have the kernel keep the reports about a datagram socket; each also makes the next call fail, once."""
     if sys.platform.startswith("linux") and hasattr(sock, "recvmsg"):
-        four = sock.family == socket.AF_INET
-        option = (socket.IPPROTO_IP, _IP_RECVERR) if four else (socket.IPPROTO_IPV6, _IPV6_RECVERR)
-        sock.setsockopt(*option, 1)
+        sock.setsockopt(*of_version(sock, _IP_RECVERR, _IPV6_RECVERR), 1)
 
 
 def read_reports(sock: socket.socket) -> Iterator[tuple[IcmpReport, bytes]]:

@@ -64,11 +64,6 @@ def until_readable(sockets: Sequence[socket.socket], timeout: float | None) -> l
     return _until(sockets, [], timeout)
 
 
-def until_writable(sock: socket.socket, timeout: float | None) -> bool:
-    """Wait `timeout` seconds, for ever when None, for the socket to become writable; return whether it is."""
-    return bool(_until([], [sock], timeout))
-
-
 class Interrupt:
     """Ends the waits of other threads, those under way and those to come."""
 

@@ -11,6 +11,8 @@ import sys
 from dataclasses import dataclass
 
 from halloo._core import arguments
+from halloo._core.units import SECOND
+from halloo._net.connection import INTERNET
 from halloo.errors import Unsupported, UsageError
 
 ECN_BITS = 2  # below the DSCP in its byte (RFC 3168)
@@ -38,15 +40,14 @@ class SocketOptions:
         """Set the options of a socket before it connects. Raises UsageError, Unsupported, OSError."""
         if sock.family == getattr(socket, "AF_UNIX", None):
             return
-        four = sock.family == socket.AF_INET
         if self.dscp is not None:
-            _set(sock, (socket.IPPROTO_IP, socket.IP_TOS) if four else _traffic_class(), self.dscp << ECN_BITS)
+            sock.setsockopt(*_traffic_class(sock), self.dscp << ECN_BITS)
         if self.ttl is not None:
-            _set(sock, (socket.IPPROTO_IP, socket.IP_TTL) if four else _hops(), self.ttl)
+            sock.setsockopt(*_hops(sock), self.ttl)
         if self.df:
             if not sys.platform.startswith("linux"):
                 raise Unsupported("is for Linux only", "leave it out", argument="df")
-            _set(sock, (socket.IPPROTO_IP, _MTU_DISCOVER) if four else (socket.IPPROTO_IPV6, _MTU6_DISCOVER), _PROBE)
+            sock.setsockopt(*of_version(sock, _MTU_DISCOVER, _MTU6_DISCOVER), _PROBE)
         if self.bind is not None:
             self._bind(sock, self.bind)
 
@@ -67,42 +68,39 @@ class SocketOptions:
             raise UsageError(fact, "name one of its own; see them with: ip addr", argument="bind") from error
 
 
+def of_version(sock: socket.socket, four: int, six: int) -> tuple[int, int]:
+    """Return an option's level and its number, which differ between the IP versions."""
+    return (socket.IPPROTO_IP, four) if sock.family == socket.AF_INET else (socket.IPPROTO_IPV6, six)
+
+
 def effective(sock: socket.socket) -> tuple[int | None, int | None]:
     """Return the DSCP and the TTL (hop limit) that a socket sends with; None where the system does not say."""
-    if sock.family not in (socket.AF_INET, socket.AF_INET6):
+    if sock.family not in INTERNET:
         return None, None
-    four = sock.family == socket.AF_INET
     try:
-        marks = sock.getsockopt(*((socket.IPPROTO_IP, socket.IP_TOS) if four else _traffic_class()))
-        hops = sock.getsockopt(*((socket.IPPROTO_IP, socket.IP_TTL) if four else _hops()))
+        return sock.getsockopt(*_traffic_class(sock)) >> ECN_BITS, sock.getsockopt(*_hops(sock))
     except (OSError, Unsupported):
         return None, None
-    return marks >> ECN_BITS, hops
 
 
 def path_mtu(sock: socket.socket) -> int | None:
     """Return the path MTU to the peer as the kernel knows it (IP_MTU), None where it does not."""
-    if not sys.platform.startswith("linux") or sock.family not in (socket.AF_INET, socket.AF_INET6):
+    if not sys.platform.startswith("linux") or sock.family not in INTERNET:
         return None
-    option = (socket.IPPROTO_IP, _MTU) if sock.family == socket.AF_INET else (socket.IPPROTO_IPV6, _MTU6)
     try:
-        return sock.getsockopt(*option)
+        return sock.getsockopt(*of_version(sock, _MTU, _MTU6))
     except OSError:  # not connected
         return None
 
 
-def _set(sock: socket.socket, option: tuple[int, int], value: int) -> None:
-    sock.setsockopt(*option, value)
-
-
-def _traffic_class() -> tuple[int, int]:
-    if not hasattr(socket, "IPV6_TCLASS"):
+def _traffic_class(sock: socket.socket) -> tuple[int, int]:
+    if sock.family == socket.AF_INET6 and not hasattr(socket, "IPV6_TCLASS"):
         raise Unsupported("this system cannot mark IPv6 traffic", "leave dscp= out, or use family=4")
-    return socket.IPPROTO_IPV6, socket.IPV6_TCLASS
+    return of_version(sock, socket.IP_TOS, getattr(socket, "IPV6_TCLASS", 0))
 
 
-def _hops() -> tuple[int, int]:
-    return socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS
+def _hops(sock: socket.socket) -> tuple[int, int]:
+    return of_version(sock, socket.IP_TTL, socket.IPV6_UNICAST_HOPS)
 
 
 def _is_of_the_other_family(source: str, sock: socket.socket) -> bool:
@@ -115,13 +113,12 @@ def _is_of_the_other_family(source: str, sock: socket.socket) -> bool:
 
 SO_TIMESTAMPNS = 35  # Linux's number, which the socket module does not name; its control message has the same
 CONTROL_SIZE = 64  # bytes for control messages
-SECOND = 1_000_000_000
 _TIMESPEC = struct.Struct("=qq")  # struct timespec on 64-bit systems
 
 
 def stamps(sock: socket.socket) -> bool:
     """Request receive timestamps from the kernel; return whether it reports them."""
-    if not sys.platform.startswith("linux") or not hasattr(sock, "recvmsg") or sock.family not in _INTERNET:
+    if not sys.platform.startswith("linux") or not hasattr(sock, "recvmsg") or sock.family not in INTERNET:
         return False
     try:
         sock.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
@@ -143,6 +140,3 @@ def timestamp(messages: list[tuple[int, int, bytes]]) -> int | None:
             seconds, nanoseconds = _TIMESPEC.unpack(data)
             return int(seconds * SECOND + nanoseconds)
     return None
-
-
-_INTERNET = (socket.AF_INET, socket.AF_INET6)
