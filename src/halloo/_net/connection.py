@@ -71,6 +71,7 @@ class ConnectedSocket:
         self.address = address
         self.timeout = timeout
         self.attempts: tuple[Attempt, ...] = ()
+        self._pending = getattr(sock, "pending", bool)  # whether TLS holds bytes that the kernel has not taken
         self._interrupt = Interrupt()
         self._pid = os.getpid()
 
@@ -131,7 +132,7 @@ class ConnectedSocket:
         left = min((left for left in map(seconds_until, (idle_ns, times.until_ns)) if left is not None), default=None)
         one: list[socket.socket] = [self.socket]
         ready = not (times.waited and left == 0) and self._interrupt.wait(
-            [] if writing else one, one if writing else [], left
+            [] if writing else one, one if writing or self._pending() else [], left
         )
         self._check_open()
         if not ready:
@@ -193,20 +194,18 @@ class Connection(ConnectedSocket):
         view, sent = arguments.payload("data", data), 0
         times = self._times(timeout, deadline)
         try:
-            while sent < len(view):
-                if sent and times and times.over:
+            while sent < len(view) or self._pending():
+                if 0 < sent < len(view) and times and times.over:
                     self._time_out(times, f"took only {sent} of {len(view)} bytes")
                 try:
                     sent += self.socket.send(view[sent:])
                 except BlockingIOError:
-                    self._wait(times, f"took no more bytes ({len(view) - sent} of {len(view)} left)", writing=True)
+                    left = f"{len(view) - sent} of {len(view)}" if sent < len(view) else "encrypted ones"
+                    self._wait(times, f"took no more bytes ({left} left)", writing=True)
                 except OSError as error:
                     self._raise(error)
         except HallooError as error:
-            error.sent = sent + self._handed_over()
-            raise
-        except BaseException:
-            self._handed_over()
+            error.sent = sent
             raise
 
     def receive(self, limit: int = CHUNK, *, timeout: Timeout = ..., deadline: float | None = None) -> bytes:
@@ -298,21 +297,22 @@ class Connection(ConnectedSocket):
         while chunk := self.receive():
             yield chunk
 
-    def _receive(self, limit: int, times: Times | None) -> bytes:
+    def _receive(self, limit: int, times: Times | None, fact: str = "sent nothing") -> bytes:
         while True:
             try:
                 return self.socket.recv(limit if limit < MAX_CHUNK else MAX_CHUNK)  # noqa: FURB136 - quicker than min()
             except BlockingIOError:
-                times = self._wait(times, "sent nothing")  # nor do bytes without data: of TLS alone
+                times = self._wait(times, fact)  # nor do bytes without data: of TLS alone
             except OSError as error:
                 self._raise(error)
 
     def _fill(self, limit: int, wanted: str, times: Times | None) -> None:
         """Add to the unread bytes, which stay unread when that fails. Raises IncompleteRead at the peer's end."""
+        fact = f"sent no more than {len(self._unread)} bytes" if self._unread else "sent nothing"
         try:
             if self._unread and times and times.over:
-                self._time_out(times, f"sent only {len(self._unread)} bytes")
-            chunk = self._receive(limit, times)
+                self._time_out(times, fact)
+            chunk = self._receive(limit, times, fact)
         except HallooError as error:
             error.partial = bytes(self._unread)
             raise
@@ -332,8 +332,3 @@ class Connection(ConnectedSocket):
         taken = bytes(memoryview(self._unread)[:size])
         del self._unread[:size]
         return taken
-
-    def _handed_over(self) -> int:
-        """Count bytes that TLS has encrypted and still holds: the next call sends them before its own."""
-        keep = getattr(self.socket, "keep_pending", None)
-        return int(keep()) if keep else 0

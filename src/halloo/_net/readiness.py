@@ -124,11 +124,13 @@ def _until(
 
 def _ready(readers: Sequence[socket.socket], writers: Sequence[socket.socket], timeout: float) -> list[socket.socket]:
     if hasattr(select, "poll"):  # select(2) knows no descriptor above 1023
+        events = dict.fromkeys(readers, select.POLLIN)
+        for sock in writers:
+            events[sock] = events.get(sock, 0) | select.POLLOUT
         poller, by_number = select.poll(), {}
-        for sockets, event in ((readers, select.POLLIN), (writers, select.POLLOUT)):
-            for sock in sockets:
-                by_number[sock.fileno()] = sock  # now: another thread may close it meanwhile
-                poller.register(sock, event)
+        for sock, wanted in events.items():
+            by_number[sock.fileno()] = sock  # now: another thread may close it meanwhile
+            poller.register(sock, wanted)
         return [by_number[fd] for fd, _ in poller.poll(timeout * 1000)]
     # Windows reports a failed connect among the exceptional ones only.
     readable, writable, failed = select.select(readers, writers, [*readers, *writers], timeout)

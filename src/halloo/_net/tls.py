@@ -30,8 +30,7 @@ CHUNK = 64 * 1024  # bytes encrypted, or taken from the kernel, at a time
 class TlsSocket:
     """A connected, encrypted socket that does not block; one thread may send while another receives.
 
-    A `send` that raised BlockingIOError is repeated with the same bytes, some of which are encrypted already; or
-    `keep_pending` ends it.
+    `send` may keep encrypted data that the kernel does not take: it is `pending` until further calls have passed it on.
     """
 
     def __init__(self, sock: socket.socket, context: ssl.SSLContext, *, server_hostname: str | None = None) -> None:
@@ -43,7 +42,6 @@ class TlsSocket:
         )
         self._lock = threading.Lock()  # never held during a wait
         self._unsent = memoryview(b"")  # encrypted, not yet handed to the kernel
-        self._accepted = 0  # bytes of the present `send` that are encrypted
         self._unread = bytearray()  # decrypted by `shutdown`
         self._failure: ssl.SSLError | None = None  # OpenSSL reports it once, then a clean end
         self.family = sock.family
@@ -65,20 +63,17 @@ class TlsSocket:
         shown = self._tls.getpeercert(binary_form=True)
         return fingerprint(shown) if shown else ""
 
-    def send(self, data: bytes | memoryview, /) -> int:
-        """Encrypt some of `data`, and return how much once the kernel has taken all of that."""
-        with self._lock:
-            if not self._accepted:
-                self._flush()  # what an interrupted call has left
-                self._accepted = self._tls.write(data[:CHUNK])
-            self._flush()
-            accepted, self._accepted = self._accepted, 0
-            return accepted
+    def pending(self) -> bool:
+        """Whether the kernel has not taken all of what is encrypted."""
+        return bool(self._unsent or self._outgoing.pending)
 
-    def keep_pending(self) -> int:
-        """Give up a `send` that met a BlockingIOError; return how many of its bytes are encrypted, and will be sent."""
+    def send(self, data: bytes | memoryview, /) -> int:
+        """Encrypt some of `data`, and return how much. Raises BlockingIOError while earlier data is pending."""
         with self._lock:
-            accepted, self._accepted = self._accepted, 0
+            self._flush()
+            accepted = self._tls.write(data[:CHUNK]) if data else 0
+            with suppress(BlockingIOError):
+                self._flush()
             return accepted
 
     def recv(self, size: int, /) -> bytes:
@@ -158,7 +153,7 @@ class TlsSocket:
 
     def _flush(self) -> None:
         """Pass encrypted data to the kernel. Raises BlockingIOError when it does not take it all."""
-        while self._unsent or self._outgoing.pending:
+        while self.pending():
             if not self._unsent:
                 self._unsent = memoryview(self._outgoing.read())
             self._unsent = self._unsent[self._sock.send(self._unsent) :]
