@@ -37,8 +37,8 @@ kernel      smoothed 84.0us, 0 retransmits, 0 lost, window 10 x 1448 bytes"""
 
 ALL_FINDINGS = """\
 --- udp://10.0.0.2:8888 ---
-20000 sent, 19980 received, 0.075 % lost, 5 late, 3 duplicate, 2 reordered, 1
-corrupt, 4 stray, 7 errors (refused), in 9.01s
+20000 sent, 19980 received, 0.075 % lost, 5 late, 3 duplicate, 2 reordered,
+1 corrupt, 4 stray, 7 errors (refused), in 9.01s
                min    mean     p50    p90    p99  p99.9     max
 round trip  80.0us  99.5us  99.0us  115us  119us  119us   119us
 server      3.00us  3.50us  3.00us      -      -      -  4.00us

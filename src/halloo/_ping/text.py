@@ -3,6 +3,7 @@
 A single target has a full summary; several are compared in one table, with anomalies listed below it.
 """
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from datetime import tzinfo
 from itertools import zip_longest
@@ -101,7 +102,7 @@ def summary(report: PingReport, *, unit: Unit | None = None, zone: tzinfo | None
 def _single_target(report: PingReport, unit: Unit | None, zone: tzinfo | None) -> Iterator[str]:
     (target,) = report.targets
     yield f"--- {target.label} ---"
-    yield from wrap(f"{remarks.counts_text(target)}, in {show_duration(report.duration_ns)}", WIDTH)
+    yield from _wrap(f"{remarks.counts_text(target)}, in {show_duration(report.duration_ns)}", WIDTH)
     yield from _times(target, unit)
     yield from map(_note, remarks.details(target, unit))
     if target.kernel:
@@ -177,5 +178,12 @@ def _cell(value: int | None, unit: Unit | None) -> str:
 
 def _note(note: remarks.Note) -> str:
     label, text = note
-    lines = wrap(text, WIDTH - INDENT, break_long_words=False, break_on_hyphens=False)
+    lines = _wrap(text, WIDTH - INDENT)
     return "\n".join(f"{start:<{INDENT}}{line}" for start, line in zip_longest((label,), lines, fillvalue=""))
+
+
+def _wrap(text: str, width: int) -> list[str]:
+    """Break a text into lines, but neither inside a word nor between a number and its unit."""
+    joined = re.sub(r"(?<=\d) (?=[%a-z])", "\N{NO-BREAK SPACE}", text)
+    lines = wrap(joined, width, break_long_words=False, break_on_hyphens=False)
+    return [line.replace("\N{NO-BREAK SPACE}", " ") for line in lines]
