@@ -58,7 +58,8 @@ def connect(
     )
     if report.lost_datagrams:
         lost, sent = report.lost_datagrams, report.sent_datagrams
-        print(f"halloo: {lost} of {sent} datagrams did not come back ({100 * lost / sent:.3g} %)", file=sys.stderr)
+        fact = f"{lost} of {sent} datagrams did not come back ({100 * lost / sent:.3g} %)"
+        print(f"halloo: {fact}; if the server refused them, its own messages say so", file=sys.stderr)
         return 1
     if not report.finished and report.sent_bytes:
         more = ", and more" if report.received_bytes > report.sent_bytes else ""
