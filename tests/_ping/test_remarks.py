@@ -66,8 +66,8 @@ def test_normal_results_have_no_findings() -> None:
 
 
 def test_probes_over_the_rate_limit_of_the_server_are_no_loss_of_the_network() -> None:
-    fact = "at least 640 probes had no reply because the server limits the rate of this sender"
-    expected = f"{fact}: they are no loss of the network; use a longer interval (-i)"
+    fact = "the server's rate limit for this sender refused at least 640 of the probes"
+    expected = f"{fact}, which is no loss of the network; use a longer interval (-i)"
     assert dict(findings(replace(GOOD, rate_limited=640)))["limited"] == expected
 
 

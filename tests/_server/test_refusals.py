@@ -46,6 +46,12 @@ def test_a_notice_is_shorter_than_its_probe_and_has_the_count_of_its_run() -> No
     assert (read_notice(later) or (b"", 0))[1] == 8
 
 
+def test_a_run_of_less_than_a_second_knows_most_of_what_was_refused() -> None:
+    notices = RateNotices()
+    sent = [read_notice(notices.notice(HOST, PROBE, 1, now=0) or b"") for _ in range(5000)]
+    assert [notice[1] for notice in sent if notice] == [2**power for power in range(13)]
+
+
 @pytest.mark.parametrize(
     "datagram",
     [

@@ -83,8 +83,8 @@ def findings(target: TargetReport, unit: Unit | None = None, zone: tzinfo | None
     if target.lost:
         yield from _lost(target)
     if target.rate_limited:
-        fact = f"at least {target.rate_limited} probes had no reply because the server limits the rate of this sender"
-        yield "limited", f"{fact}: they are no loss of the network; use a longer interval (-i)"
+        fact = f"the server's rate limit for this sender refused at least {target.rate_limited} of the probes"
+        yield "limited", f"{fact}, which is no loss of the network; use a longer interval (-i)"
     for report, count in target.icmp:
         yield "reported", f"{count} times by {report.router}: {report.text}"
     if target.timestamps:

@@ -7,7 +7,7 @@ from halloo._core.probe import NOTICE_SIZE, PLAIN, REQUEST, read_header, write_n
 
 REPORT_INTERVAL = 1.0  # seconds between two reports of the same reason
 MAX_SENDERS = 1024  # senders whose refused datagrams are counted until a report
-NOTICE_INTERVAL = 1.0  # seconds between two notices to a sender
+NOTICE_INTERVAL = 1.0  # seconds between two notices to a sender whose count has not doubled meanwhile
 MAX_NOTICES = 64  # to all senders in that time
 MAX_RUNS = 1024  # runs of probes whose refused ones are counted
 
@@ -40,6 +40,7 @@ class RateNotices:
     def __init__(self) -> None:
         self._refused: dict[tuple[str, int], int] = {}  # by sender and run
         self._noticed: set[str] = set()
+        self._sent = 0
         self._period_end = 0.0
 
     def notice(self, host: str, probe: bytes, datagrams: int, now: float) -> bytes | None:
@@ -48,14 +49,18 @@ class RateNotices:
         if header is None or header.mark not in (PLAIN, REQUEST):
             return None
         key = host, header.run
-        refused = self._refused.pop(key, 0) + datagrams
+        before = self._refused.pop(key, 0)
+        refused = before + datagrams
+        doubled = refused.bit_length() > before.bit_length()  # so that a run of less than a second knows most of them
         if len(self._refused) >= MAX_RUNS:
             del self._refused[next(iter(self._refused))]
         self._refused[key] = refused
         if now >= self._period_end:
             self._period_end = now + NOTICE_INTERVAL
             self._noticed.clear()
-        if host in self._noticed or len(self._noticed) >= MAX_NOTICES:
+            self._sent = 0
+        if (host in self._noticed and not doubled) or self._sent >= MAX_NOTICES:
             return None
         self._noticed.add(host)
+        self._sent += 1
         return write_notice(probe, refused)
