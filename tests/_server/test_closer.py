@@ -65,6 +65,17 @@ def test_a_failed_connection_is_reported_with_its_error(
     assert recorder.events[-1] == ("closed", "ECONNRESET")
 
 
+def test_a_close_at_the_end_of_the_server_is_not_reported_as_the_client_s(
+    make_stage: Callable[..., Stage], recorder: RecordingObserver
+) -> None:
+    stage = make_stage(observer=recorder)
+    stage.connect()
+    stage.loop.closer.disconnect(only_connection(stage), "max_lifetime")
+    stage.connect()
+    stage.loop.shutdown()
+    assert sorted(reason for event, reason in recorder.events if event == "closed") == ["cut_off", "max_lifetime"]
+
+
 # Closed by the server.
 
 

@@ -68,11 +68,11 @@ class Closer:
         except OSError:
             ended = True
         if ended:
-            self.end_linger(fd)
+            self.close(fd)
 
-    def end_linger(self, fd: int) -> None:
-        """Close a LINGERING connection; the reason is the one for which our FIN was sent."""
-        self._loop.close(fd, self._reasons.pop(fd, "left"))
+    def close(self, fd: int, reason: str = "") -> None:
+        """Close a connection at once; the reason for which a FIN was sent has precedence."""
+        self._loop.close(fd, self._reasons.pop(fd, reason))
 
     def set_deadline(self, fd: int, seconds: float, reason: str) -> None:
         when = self._loop.clock() + seconds

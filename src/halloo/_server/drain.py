@@ -83,7 +83,7 @@ class Drain:
             if now - self._last_input[fd] >= QUIET_TIME and not any(queued_bytes(fd)):
                 loop.closer.disconnect(fd, "drained")
                 if _KNOWS_QUEUES and not queued_bytes(fd)[0]:  # a close would reset nothing: the client has all answers
-                    loop.closer.end_linger(fd)
+                    loop.closer.close(fd)
                 continue
             self._time_to_send[fd] -= elapsed
             if self._time_to_send[fd] <= 0:
@@ -101,7 +101,7 @@ class Drain:
     def _close(self, fd: int) -> None:
         loop = self._loop
         if loop.table.state[fd] == states.LINGERING:
-            loop.closer.end_linger(fd)
+            loop.closer.close(fd)
             return
         lost = len(loop.table.pending_writes.get(fd, b"")) + sum(queued_bytes(fd))
         reason = "cut_off" if lost else "drained"

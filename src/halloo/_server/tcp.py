@@ -204,7 +204,7 @@ class Loop:
             return  # this is a forked child, which has released them
         self.running = False
         for fd in self.table.in_state(*states.CONNECTED):
-            self.close(fd)
+            self.closer.close(fd, "cut_off")
         self.acceptor.pause_accepting()
         if self.datagrams:
             self.datagrams.close()
