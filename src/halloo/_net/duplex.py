@@ -166,12 +166,13 @@ def _no_progress(
 
 def _check(connection: Connection, sender: _Sender, received: int, *, owing: bool) -> None:
     """Raise an error if the peer's end came too early."""
-    place, sent, remedy = connection.address.place, sender.sent, "look at the server's own messages"
+    place, sent = connection.address.place, sender.sent
     if sender.error and not isinstance(sender.error, HallooError):
         raise sender.error
     if not sender.finished:
         fact = f"{place} closed the connection before all was sent ({sent} bytes sent, {received} received)"
-        raise IncompleteRead(fact, remedy, address=str(connection.address))
-    if owing and received < sent:
+    elif owing and received < sent:
         fact = f"{place} closed the connection after sending back {received} of {sent} bytes"
-        raise IncompleteRead(fact, remedy, address=str(connection.address))
+    else:
+        return
+    raise IncompleteRead(fact, error_mapping.LOOK, address=str(connection.address))

@@ -40,11 +40,7 @@ TRUST = "give ca=, fingerprint= or insecure=True"
 _CONNECTING: dict[int, Words] = {
     errno.ECONNREFUSED: (Refused, "nothing is listening on {place} (connection refused)", "{start}"),
     errno.ENOENT: (Refused, "nothing is listening on {place} (no such file)", "{start}"),
-    errno.EAGAIN: (
-        TimedOut,
-        "{place} accepts no connection (its queue is full)",
-        LOOK,
-    ),  # of Unix sockets
+    errno.EAGAIN: (TimedOut, "{place} accepts no connection (its queue is full)", LOOK),  # of Unix sockets
     errno.ECONNRESET: (Reset, "{place} ended the connection with a reset", LOOK),
     errno.EPIPE: (Reset, "{place} has closed the connection", LOOK),
     errno.ECONNABORTED: (Reset, "the connection to {place} was aborted", LOOK),
@@ -136,10 +132,10 @@ def shaking(address: Address, error: OSError, *, trust: str = TRUST) -> HallooEr
         return _sentence(address, error, (TimedOut, "{place} does not finish the TLS handshake in time", remedy))
     if isinstance(error, ConnectionError):
         return _sentence(address, error, (Reset, "{place} ended the connection in the TLS handshake", remedy))
-    kind, fact, step = _secured(error)
-    if kind is IncompleteRead:
-        kind, fact, step = IncompleteRead, "{place} ended the connection in the TLS handshake", remedy
-    return _sentence(address, error, (kind, fact, step), trust)
+    words = _secured(error)
+    if words[0] is IncompleteRead:
+        words = (IncompleteRead, "{place} ended the connection in the TLS handshake", remedy)
+    return _sentence(address, error, words, trust)
 
 
 @cache
@@ -192,9 +188,7 @@ def _sentence(address: Address, error: OSError, words: Words, trust: str = "") -
 
 def not_local(address: Address, error: socket.gaierror | UnicodeError) -> AddressNotAvailable:
     """Return the error for a name to listen on that has no address."""
-    source = (
-        ", which HALLOO_BIND names" if "HALLOO_BIND" in os.environ and address.host == os.environ["HALLOO_BIND"] else ""
-    )
+    source = ", which HALLOO_BIND names" if address.host == os.environ.get("HALLOO_BIND") else ""
     remedy = "name one of this machine's own addresses, or every interface with: halloo serve :8888"
     if isinstance(error, socket.gaierror) and error.errno == socket.EAI_AGAIN:
         remedy = "try again later, or give an IP address"
@@ -204,8 +198,7 @@ def not_local(address: Address, error: socket.gaierror | UnicodeError) -> Addres
 def no_port_to_listen_on(address: Address, hosts: Sequence[str]) -> AddressInUse:
     """Return the error for port 0 where all ports that the system would choose from are in use."""
     fact = f"no port is free on {' and '.join(hosts)} (all that the system may choose are in use)"
-    remedy = "name a port, close connections, or allow more ports (on Linux: sysctl net.ipv4.ip_local_port_range)"
-    return AddressInUse(fact, remedy, address=str(address), errno=errno.EADDRINUSE)
+    return AddressInUse(fact, f"name a port, {PORTS}", address=str(address), errno=errno.EADDRINUSE)
 
 
 def listening(address: Address, error: OSError) -> LocalError:

@@ -38,10 +38,8 @@ def first_client(
             left = seconds_until(until_ns)
             ready = silent.wait({sock.fileno() for sock in listener.sockets}, left)
             new = [sock for sock in listener.sockets if sock.fileno() in ready]
-            found = silent.advance(ready) or silent.start(
-                _first_data(listener.accepting(sock, deadline_ns(HANDSHAKE))) for sock in new
-            )
-            if found or left == 0:
+            accepting = [_first_data(listener.accepting(sock, deadline_ns(HANDSHAKE))) for sock in new]
+            if (found := silent.advance(ready, accepting)) or left == 0:
                 return found
     finally:
         silent.close()
@@ -89,15 +87,13 @@ class _SilentClients:
                 waits.append(left)
         return wait(reading, writing, min(waits))
 
-    def advance(self, ready: set[int]) -> FirstClient | None:
+    def advance(self, ready: set[int], new: Iterable[Steps[FirstClient | None]]) -> FirstClient | None:
+        """Go on with the clients whose wait has ended, then with new ones; return the first that has sent something."""
         for steps, awaited in [*self._awaited.items()]:
             is_ready = any(sock.fileno() in ready for sock in awaited.sockets)
             if (is_ready or seconds_until(awaited.until_ns) == 0) and (found := self._step(steps, is_ready)):
                 return found
-        return None
-
-    def start(self, clients: Iterable[Steps[FirstClient | None]]) -> FirstClient | None:
-        for steps in clients:
+        for steps in new:
             if found := self._step(steps, None):
                 return found
             if len(self._awaited) > self._most:
