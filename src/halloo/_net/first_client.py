@@ -3,7 +3,6 @@
 Uses a listener and the clock, in one thread.
 """
 
-import math
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
@@ -11,7 +10,7 @@ from halloo._core.limits import HANDSHAKE
 from halloo._net.connection import Connection
 from halloo._net.datagrams import DatagramConnection
 from halloo._net.listener import Listener
-from halloo._net.readiness import Awaited, Steps, deadline_ns, seconds_until, wait
+from halloo._net.readiness import Awaited, Steps, WaitSet, deadline_ns, seconds_until, wait
 from halloo.errors import HallooError, IncompleteRead, TimedOut
 
 MAX_SILENT = 16  # clients held at once that have sent nothing yet
@@ -36,7 +35,7 @@ def first_client(
     try:
         while True:
             left = seconds_until(until_ns)
-            ready = silent.wait({sock.fileno() for sock in listener.sockets}, left)
+            ready = wait(*WaitSet.of([Awaited(listener.sockets, False, until_ns), *silent.awaited.values()]))
             new = [sock for sock in listener.sockets if sock.fileno() in ready]
             accepting = [_first_data(listener.accepting(sock, deadline_ns(HANDSHAKE))) for sock in new]
             if (found := silent.advance(ready, accepting)) or left == 0:
@@ -75,45 +74,35 @@ class _SilentClients:
     def __init__(self, on_drop: Callable[[str], object], most: int) -> None:
         self._on_drop = on_drop
         self._most = most
-        self._awaited: dict[Steps[FirstClient | None], Awaited] = {}
-
-    def wait(self, listening: set[int], seconds: float | None) -> set[int]:
-        """Wait for listening sockets and for clients; return the descriptors that are ready."""
-        reading, writing = [*listening], list[int]()
-        waits = [math.inf if seconds is None else seconds]
-        for awaited in self._awaited.values():
-            (writing if awaited.writing else reading).extend(sock.fileno() for sock in awaited.sockets)
-            if (left := seconds_until(awaited.until_ns)) is not None:
-                waits.append(left)
-        return wait(reading, writing, min(waits))
+        self.awaited: dict[Steps[FirstClient | None], Awaited] = {}
 
     def advance(self, ready: set[int], new: Iterable[Steps[FirstClient | None]]) -> FirstClient | None:
         """Go on with the clients whose wait has ended, then with new ones; return the first that has sent something."""
-        for steps, awaited in [*self._awaited.items()]:
-            is_ready = any(sock.fileno() in ready for sock in awaited.sockets)
-            if (is_ready or seconds_until(awaited.until_ns) == 0) and (found := self._step(steps, is_ready)):
+        for steps, awaited in [*self.awaited.items()]:
+            outcome = awaited.outcome(ready)
+            if outcome is not None and (found := self._step(steps, outcome)):
                 return found
         for steps in new:
             if found := self._step(steps, None):
                 return found
-            if len(self._awaited) > self._most:
-                oldest = next(iter(self._awaited))
-                del self._awaited[oldest]
+            if len(self.awaited) > self._most:
+                oldest = next(iter(self.awaited))
+                del self.awaited[oldest]
                 oldest.close()
                 self._on_drop(f"more than {self._most} clients have sent nothing; the oldest is dropped")
         return None
 
     def close(self) -> None:
-        for steps in self._awaited:
+        for steps in self.awaited:
             steps.close()
 
     def _step(self, steps: Steps[FirstClient | None], ready: bool | None) -> FirstClient | None:
         try:
-            self._awaited[steps] = next(steps) if ready is None else steps.send(ready)
+            self.awaited[steps] = next(steps) if ready is None else steps.send(ready)
         except StopIteration as end:
-            self._awaited.pop(steps, None)
+            self.awaited.pop(steps, None)
             return end.value  # type: ignore[no-any-return]  # as in readiness
         except HallooError as error:
-            self._awaited.pop(steps, None)
+            self.awaited.pop(steps, None)
             self._on_drop(error.fact)
         return None

@@ -10,11 +10,11 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Container, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from math import isfinite
+from math import inf, isfinite
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, Self, TypeVar
 
 from halloo._core.timers import MAX_WAIT
 from halloo._core.units import SECOND
@@ -29,6 +29,30 @@ class Awaited(NamedTuple):
     sockets: Sequence[socket.socket]
     writing: bool
     until_ns: int | None = None  # for ever when None
+
+    def outcome(self, ready: Container[int]) -> bool | None:
+        """Return whether one of the sockets is among the ready descriptors; None while the time is not over either."""
+        if any(sock.fileno() in ready for sock in self.sockets):
+            return True
+        return False if seconds_until(self.until_ns) == 0 else None
+
+
+class WaitSet(NamedTuple):
+    """Descriptors to wait for, and for how many seconds at most: the arguments of `wait`."""
+
+    readable: list[int]
+    writable: list[int]
+    timeout: float
+
+    @classmethod
+    def of(cls, waits: Iterable[Awaited]) -> Self:
+        """Wait for all of them at once."""
+        readable, writable, timeout = list[int](), list[int](), inf
+        for awaited in waits:
+            (writable if awaited.writing else readable).extend(sock.fileno() for sock in awaited.sockets)
+            left = seconds_until(awaited.until_ns)
+            timeout = timeout if left is None else min(timeout, left)
+        return cls(readable, writable, timeout)
 
 
 Result = TypeVar("Result")

@@ -5,24 +5,14 @@ Uses ProbeConnections and the steady clock. The caller waits for the descriptors
 
 import errno
 import os
-import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
 
-from halloo._core.units import SECOND
 from halloo._net import error_mapping
+from halloo._net.readiness import WaitSet
 from halloo._ping.flow import ProbeConnection
 from halloo.errors import HallooError
 
 MAX_CONNECTING = 64  # each may need two more descriptors while it connects
-
-
-class WaitSet(NamedTuple):
-    """Descriptors to wait for, and for how many seconds at most."""
-
-    readable: list[int]
-    writable: list[int]
-    timeout: float
 
 
 class Connector:
@@ -54,11 +44,9 @@ class Connector:
 
     def advance(self, ready: set[int]) -> None:
         for index in [*self._active]:
-            awaited = self._connections[index].awaited
-            if any(sock.fileno() in ready for sock in awaited.sockets):
-                self._step(index, ready=True)
-            elif awaited.until_ns is not None and time.monotonic_ns() >= awaited.until_ns:
-                self._step(index, ready=False)
+            outcome = self._connections[index].awaited.outcome(ready)
+            if outcome is not None:
+                self._step(index, outcome)
         self._start_queued()
 
     def time_out(self) -> None:
@@ -79,13 +67,7 @@ class Connector:
         self._queued.clear()
 
     def wait_set(self) -> WaitSet:
-        waits = WaitSet([], [], float("inf"))
-        for awaited in (self._connections[index].awaited for index in self._active):
-            (waits.writable if awaited.writing else waits.readable).extend(sock.fileno() for sock in awaited.sockets)
-            if awaited.until_ns is not None:
-                left = max(awaited.until_ns - time.monotonic_ns(), 0) / SECOND
-                waits = waits._replace(timeout=min(waits.timeout, left))
-        return waits
+        return WaitSet.of(self._connections[index].awaited for index in self._active)
 
     def _start_queued(self) -> None:
         while self._queued and len(self._active) < MAX_CONNECTING:
