@@ -46,6 +46,11 @@ def is_zombie(pid: int) -> bool:
     return _stat(pid)[:1] == ["Z"]
 
 
+def running(pids: Iterable[int]) -> list[int]:
+    """Return those of the processes that are no zombies."""
+    return [pid for pid in pids if not is_zombie(pid)]
+
+
 def parent(pid: int) -> int:
     """Return the parent process, which has to reap it, or 0."""
     return int((_stat(pid) or "00")[1])

@@ -10,14 +10,14 @@ import secrets
 import signal
 import subprocess
 import termios
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 
 from halloo._check import processes
 from halloo._check.case import Failed
 from halloo._check.client.loop import ScriptLoop
-from halloo._check.server.program import ENV_MARK, MAX_FILE_SIZE
+from halloo._check.server.program import ENV_MARK, MAX_FILE_SIZE, kill_all, signal_all
 from halloo._check.spec import Shape
 
 # A session leader without a controlling terminal gets the first terminal that it opens: the shell opens it, then execs.
@@ -40,7 +40,7 @@ class ClientProgram:
         self._loop = loop
         self._pending = bytearray()
         self._close_when_written = False  # close the pipe once `_pending` is written
-        self._mark_value = secrets.token_hex(8)
+        self._mark = secrets.token_hex(8)
         self._stdin = self._tty = -1
         self._readers: dict[int, bytearray] = {}
         try:
@@ -83,7 +83,7 @@ class ClientProgram:
                 stdout=out,
                 stderr=err,
                 start_new_session=True,
-                env=_environment() | {ENV_MARK: self._mark_value},
+                env=_environment() | {ENV_MARK: self._mark},
             )
         finally:
             for fd in child_fds:
@@ -177,27 +177,16 @@ class ClientProgram:
         return self.exit_code is not None and self._loop.clock() - self.last_progress >= OUTPUT_DRAIN_TIME
 
     def send_signal(self, number: signal.Signals) -> None:
-        for pid in self._running_pids():
-            with suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, number)
+        signal_all(self._running_pids(), number)
 
     def resident_memory(self) -> int:
         return sum(map(processes.resident_memory, self._running_pids()))
 
-    def _running_pids(self) -> Iterator[int]:
-        found = processes.session(self._process.pid)
-        return (pid for pid in found if not processes.is_zombie(pid))
+    def _running_pids(self) -> list[int]:
+        return processes.running(processes.session(self._process.pid))
 
     def close(self) -> None:
-        pids = {*self._running_pids(), *processes.with_environment(f"{ENV_MARK}={self._mark_value}")}
-        while alive := [pid for pid in pids if not processes.is_zombie(pid)]:
-            for pid in alive:
-                with suppress(ProcessLookupError, PermissionError):
-                    os.kill(pid, signal.SIGKILL)
-            with suppress(subprocess.TimeoutExpired):
-                self._process.wait(OUTPUT_DRAIN_TIME)
-            pids = {*self._running_pids(), *processes.with_environment(f"{ENV_MARK}={self._mark_value}")}
-        self._process.wait()
+        kill_all(self._process, self._mark)
         self._close_all()
 
     def _close_all(self) -> None:

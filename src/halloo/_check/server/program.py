@@ -13,7 +13,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from random import SystemRandom
@@ -47,7 +47,7 @@ class Program:
         self._spec = spec
         self._clock = clock
         self._process: subprocess.Popen[bytes] | None = None
-        self._mark_value = secrets.token_hex(8)
+        self._mark = secrets.token_hex(8)
         self._folder = tempfile.TemporaryDirectory(prefix="halloo-") if spec.scheme == "unix" else None
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 - closed in `close`
         self._final_output = ""
@@ -109,7 +109,7 @@ class Program:
                 stderr=self._output,
                 bufsize=0,
                 start_new_session=True,
-                env=os.environ | {ENV_MARK: self._mark_value, "PYTHONUNBUFFERED": "1"},
+                env=os.environ | {ENV_MARK: self._mark, "PYTHONUNBUFFERED": "1"},
                 pipesize=PIPE_SIZE,
             )
         except OSError as error:
@@ -241,9 +241,7 @@ class Program:
             self._signal_all(signal.SIGCONT)
 
     def _signal_all(self, number: signal.Signals) -> None:
-        for pid in self.running_pids():
-            with suppress(ProcessLookupError):
-                os.kill(pid, number)
+        signal_all(self.running_pids(), number)
 
     @staticmethod
     def kill_process(pid: int) -> None:
@@ -255,23 +253,15 @@ class Program:
         process, self._process = self._process, None
         if process is None:
             return
-        while alive := [pid for pid in self._all_pids(process.pid) if not processes.is_zombie(pid)]:
-            for pid in alive:
-                with suppress(ProcessLookupError, PermissionError):
-                    os.kill(pid, signal.SIGKILL)
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(POLL_INTERVAL)
-        process.wait()
+        kill_all(process, self._mark)
         if process.stdout:
             process.stdout.close()
 
     def expire(self, why: str) -> None:
         """Kill all its processes early; may be called from another thread."""
         self.expired = self.expired or why
-        process = self._process
-        for pid in self._all_pids(process.pid) if process else ():
-            with suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
+        if process := self._process:
+            signal_all(_marked(process.pid, self._mark), signal.SIGKILL)
 
     def close(self) -> None:
         self.kill()
@@ -281,11 +271,8 @@ class Program:
 
     # Resource usage.
 
-    def _all_pids(self, leader: int) -> list[int]:
-        return sorted({*processes.session(leader), *processes.with_environment(f"{ENV_MARK}={self._mark_value}")})
-
     def running_pids(self) -> list[int]:
-        return [pid for pid in processes.session(self.pid) if not processes.is_zombie(pid)]
+        return processes.running(processes.session(self.pid))
 
     def listening_pids(self) -> list[int]:
         """List its processes that listen on its port; with a path, all of them if one listens."""
@@ -315,6 +302,26 @@ class Program:
         self.pause(seconds)
         spent = sum(count(pid) - before.get(pid, 0) for pid in self.running_pids())  # some have been started meanwhile
         return spent / (self._clock() - began)
+
+
+def kill_all(process: subprocess.Popen[bytes], mark: str) -> None:
+    """Kill the processes of its session, and those with the mark in their environment, until none is left."""
+    while alive := processes.running(_marked(process.pid, mark)):
+        signal_all(alive, signal.SIGKILL)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(POLL_INTERVAL)
+    process.wait()
+
+
+def signal_all(pids: Iterable[int], number: signal.Signals) -> None:
+    """Send a signal to processes, some of which may have ended."""
+    for pid in pids:
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, number)
+
+
+def _marked(leader: int, mark: str) -> set[int]:
+    return {*processes.session(leader), *processes.with_environment(f"{ENV_MARK}={mark}")}
 
 
 def with_detected_port(spec: ServerSpec) -> ServerSpec:
