@@ -4,7 +4,7 @@ Uses a connection and the standard streams.
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -108,8 +108,16 @@ def _pipe(
 ) -> ConnectReport:
     if isinstance(connection, DatagramConnection):
         return _pipe_datagrams(connection, timeout, until_ns, size)
+    return pipe_stream(connection, standard_input(), timeout, until_ns)
+
+
+def pipe_stream(
+    connection: Connection, source: Iterable[bytes], timeout: float, until_ns: int | None, linger: float | None = None
+) -> ConnectReport:
+    """Send all of `source` and print the reply, as `duplex` does; with `linger` no reply is printed."""
     with Printer() as printer:
-        result = duplex(connection, standard_input(), printer, timeout=timeout, until_ns=until_ns)
+        sink = printer if linger is None else len
+        result = duplex(connection, source, sink, timeout=timeout, linger=linger, until_ns=until_ns)
     return ConnectReport(connection.address, result.sent_bytes, result.received_bytes, result.finished)
 
 

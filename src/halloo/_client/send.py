@@ -7,16 +7,14 @@ reset the connection, and a reset discards what the peer has not read yet.
 from collections.abc import Iterable
 from contextlib import suppress
 
-from halloo._client.connect import TIMEOUT, ConnectReport, connected
+from halloo._client.connect import TIMEOUT, ConnectReport, connected, pipe_stream
 from halloo._client.streams import Printer, report_no_input, standard_input
 from halloo._core import arguments
 from halloo._core.address import AddressLike, parse
 from halloo._core.arguments import Family
 from halloo._core.tls_options import ClientTLS
-from halloo._net.connection import Connection
 from halloo._net.datagram_exchange import exchange_datagrams
 from halloo._net.datagrams import MAX_DATAGRAM, DatagramConnection
-from halloo._net.duplex import duplex
 from halloo._net.readiness import deadline_ns
 from halloo.errors import TimedOut, UsageError
 
@@ -50,21 +48,10 @@ def send(
         if isinstance(connection, DatagramConnection):
             report = _send_datagram(connection, _one_datagram(source), timeout, until_ns, reply=reply)
         else:
-            report = _send_stream(connection, source, timeout, until_ns, reply=reply)
+            report = pipe_stream(connection, source, timeout, until_ns, None if reply else LINGER)
     if message is None and not report.sent_bytes:
         report_no_input()
     return report
-
-
-def _send_stream(
-    connection: Connection, source: Iterable[bytes], timeout: float, until_ns: int | None, *, reply: bool
-) -> ConnectReport:
-    if not reply:
-        result = duplex(connection, source, len, timeout=timeout, linger=LINGER, until_ns=until_ns)
-    else:
-        with Printer() as printer:
-            result = duplex(connection, source, printer, timeout=timeout, until_ns=until_ns)
-    return ConnectReport(connection.address, result.sent_bytes, result.received_bytes, result.finished)
 
 
 def _one_datagram(source: Iterable[bytes]) -> bytes:
