@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import select
 import signal
 import socket
 import subprocess
@@ -681,6 +682,24 @@ def test_serve_uses_the_socket_passed_by_systemd(s: socket.socket, options: tupl
         with connected(port) as client:
             assert exchange(client, b"hello") == b"hello"
         assert "1 clients in" in stop(process)[-1]
+
+
+@posix
+@pytest.mark.parametrize("options", [(), ("--workers", "2")], ids=["alone", "workers"])
+@pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_DGRAM], ids=["tcp", "udp"])
+def test_the_socket_of_systemd_takes_clients_for_the_next_server(kind: int, options: tuple[str, ...]) -> None:
+    with socket.socket(socket.AF_INET, kind) as sock, socket.socket(socket.AF_INET, kind) as client:
+        sock.bind(("127.0.0.1", 0))
+        if kind == socket.SOCK_STREAM:
+            sock.listen()
+        with activated(sock, *options) as process:
+            assert process.stdout
+            assert process.stdout.readline()
+            stop(process)
+        client.settimeout(TIMEOUT)
+        client.connect(sock.getsockname())
+        client.send(b"hello")
+        assert select.select([sock], [], [], TIMEOUT)[0]
 
 
 @posix

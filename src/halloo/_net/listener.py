@@ -43,14 +43,17 @@ class Listener:
         tls: "ServerTLS | SSLContext | None" = None,
         *,
         files: bool = True,
+        inherited: bool = False,
     ) -> None:
         """Take over sockets that listen already, each with its scheme.
 
-        `files` is whether to remove the files of Unix sockets when it closes.
+        `files` is whether to remove the files of Unix sockets when it closes. New clients of sockets that are
+        `inherited` wait for the next process then.
         """
         self.sockets = tuple(sock for sock, _ in sockets)
         self.addresses = tuple(_address(sock, scheme) for sock, scheme in sockets)
         self._files = [(at.path, unix.identity(at.path)) for at in self.addresses if files and at.path]
+        self._inherited = inherited
         self.secure = any(at.scheme == "tls" for at in self.addresses)
         self._tls = ServerTLS() if tls is None else tls
         self._datagrams = {
@@ -193,7 +196,7 @@ class Listener:
         Between the last accept and the close a client could otherwise connect, and be reset (socket(7)); and where
         datagrams arrive without a pause, there would be no last one.
         """
-        for sock in self.sockets:
+        for sock in () if self._inherited else self.sockets:
             if sock.type == kind and sock.family in INTERNET:
                 bpf.refuse_new(sock)
 
@@ -314,7 +317,7 @@ def inherited() -> Listener | None:
     for sock in sockets:
         if _scheme(sock) == "tcp":
             sock.setsockopt(*URGENT_INLINE)
-    return Listener([(sock, _scheme(sock)) for sock in sockets], files=False)
+    return Listener([(sock, _scheme(sock)) for sock in sockets], files=False, inherited=True)
 
 
 def _scheme(sock: socket.socket) -> str:
