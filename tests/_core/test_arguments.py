@@ -90,9 +90,9 @@ def test_what_holds_no_bytes_is_refused(value: object) -> None:
 
 
 @pytest.mark.parametrize("value", [0, -1, math.nan, math.inf, "9", True])
-def test_a_limit_is_positive_and_finite(value: object) -> None:
-    with pytest.raises(UsageError, match="max_bytes must be"):
-        arguments.amount("max_bytes", value)
+def test_a_positive_duration_is_above_0_and_finite(value: object) -> None:
+    with pytest.raises(UsageError, match="idle_timeout must be"):
+        arguments.seconds("idle_timeout", value, positive=True)
 
 
 def test_a_word_is_one_of_those_allowed() -> None:

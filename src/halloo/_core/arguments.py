@@ -42,16 +42,6 @@ def whole(
         raise UsageError(f"must be {bounds}{unit}, not {shown(value)}", remedy, argument=name)
 
 
-def amount(name: str, value: object, *, low: float = 0) -> None:
-    """Check a limit: a finite number above `low`, or None for no limit."""
-    if value is None:
-        return
-    number = _number(name, value, "a number or None")
-    if not low < number < math.inf:
-        fact = f"must be more than {low:g} and finite, not {shown(value)}"
-        raise UsageError(fact, "None means no limit", argument=name)
-
-
 def family(value: object) -> None:
     """Check an address family: 4, 6, or None for either."""
     if value is not None and (type(value) is not int or value not in (4, 6)):

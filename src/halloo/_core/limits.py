@@ -54,8 +54,7 @@ class Limits:
 
     def __post_init__(self) -> None:
         for name in ("idle_timeout", "max_lifetime", "stall_timeout", "handshake_timeout"):
-            arguments.amount(name, getattr(self, name))
-        arguments.seconds("handshake_timeout", self.handshake_timeout, none=False)
+            arguments.seconds(name, getattr(self, name), none=name != "handshake_timeout", positive=True)
         for name in ("max_connections", "max_per_host", "max_bytes", "rate_limit", "max_memory"):
             arguments.whole(name, getattr(self, name), 1, none=True)
         arguments.whole("buffer", self.buffer, 1, MAX_BUFFER, none=True, unit=" bytes")
@@ -179,7 +178,6 @@ class Access:
         return bool(self._allow or self._deny)
 
     def _permits(self, host: str) -> bool:
-
         try:
             address = plain(host)
         except ValueError:

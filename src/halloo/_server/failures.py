@@ -10,7 +10,6 @@ from halloo._output.lines import writer_of
 from halloo.errors import one_line
 
 MAX_KEPT = 10  # exceptions; each keeps the objects of its frames alive
-
 MAX_WAITING = 100  # exceptions that are not logged yet
 
 log = logging.getLogger("halloo")

@@ -99,12 +99,11 @@ class TlsPoller:
         self._inner.shutdown_write(fd)
 
     def close_fd(self, fd: int) -> None:
-        tls_socket = self._tls_sockets.pop(fd, None)
-        if tls_socket is None:
-            self._inner.close_fd(fd)
-        else:
+        if fd in self._tls_sockets:
             self._inner.unwatch(fd)
-            tls_socket.close()
+            self.release_fd(fd)
+        else:
+            self._inner.close_fd(fd)
 
     def release_fd(self, fd: int) -> None:
         tls_socket = self._tls_sockets.pop(fd, None)
