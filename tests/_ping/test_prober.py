@@ -638,6 +638,19 @@ def test_events_name_the_address_that_answered(monkeypatch: pytest.MonkeyPatch) 
     assert [(event.outcome, event.peer) for event in harness.events] == [("reply", f"127.0.0.1:{port}")]
 
 
+@linux
+@pytest.mark.parametrize("portable", [False, True])
+def test_a_name_is_pinged_on_after_all_its_addresses_refused(monkeypatch: pytest.MonkeyPatch, portable: bool) -> None:
+    if portable:
+        monkeypatch.delattr("select.epoll")
+    port = unused_datagram_port()
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", (f"127.0.0.{host}", port)) for host in (2, 1)]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    harness = Harness(make_flow(0, f"udp://name:{port}"), count=2, interval=20 * MS).run()
+    assert [(event.outcome, event.number) for event in harness.events] == [("error", 0), ("error", 1)]
+    assert {event.peer for event in harness.events} == {f"127.0.0.1:{port}"}
+
+
 def test_reconnect_opens_a_connection_for_each_probe() -> None:
     with Server("127.0.0.1:0") as server:
         harness = Harness(make_flow(0, server.address, reconnect=True), count=4).run()

@@ -192,9 +192,10 @@ class ProbeConnection:
                 self.collect_reports()
                 if len(self.undelivered) == known or known > MAX_REPORTS:
                     raise
+            finally:
+                if connection.socket is not before:
+                    self._reattach(connection)
         self._take_reports(connection)
-        if connection.socket is not before:
-            self._reattach(connection)
 
     def collect_reports(self) -> bool:
         """Add what was reported of earlier probes to `undelivered`; return whether there is anything."""

@@ -325,6 +325,8 @@ class Prober:
             try:
                 self._receive(flow)
             except HallooError as error:
+                if flow.connection.peer_changed:
+                    self._follow(flow)
                 self._connection_failed(flow, error)
 
     def _receive(self, flow: Flow) -> None:
