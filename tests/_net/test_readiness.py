@@ -174,13 +174,13 @@ def test_wait_accepts_descriptors_above_the_limit_of_select() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-@pytest.fixture(params=["epoll", "portable"])
+@pytest.fixture(params=["few", "epoll", "portable"])
 def watch_list(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[WatchList]:
     if request.param == "portable":
         monkeypatch.delattr("select.epoll", raising=False)
-    elif not hasattr(select, "epoll"):
+    elif request.param == "epoll" and not hasattr(select, "epoll"):
         pytest.skip("needs epoll(7)")
-    with closing(WatchList()) as watch_list:
+    with closing(WatchList() if request.param == "few" else WatchList(few=0)) as watch_list:
         yield watch_list
 
 
@@ -212,14 +212,14 @@ def test_a_descriptor_that_is_closed_can_be_removed_from_a_watch_list(watch_list
 
 
 @pytest.mark.skipif(not hasattr(select, "epoll"), reason="needs epoll(7)")
-def test_a_watch_list_is_one_descriptor_to_wait_for(monkeypatch: pytest.MonkeyPatch, pair: Pair) -> None:
+def test_a_watch_list_of_many_is_one_descriptor_to_wait_for(monkeypatch: pytest.MonkeyPatch, pair: Pair) -> None:
     waited: list[int] = []
 
     def select_counting(reading: list[int], *_others: object) -> tuple[list[int], list[int], list[int]]:
         waited.append(len(reading))
         return reading, [], []
 
-    with closing(WatchList()) as watch_list:
+    with closing(WatchList(few=1)) as watch_list:
         for sock in pair:
             watch_list.add(sock.fileno())
         monkeypatch.setattr("select.select", select_counting)

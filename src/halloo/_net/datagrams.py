@@ -168,9 +168,10 @@ class DatagramConnection(ConnectedSocket):
 
     def keep_address(self) -> None:
         """Try no further address from now on: this one has answered."""
-        self._places.clear()
-        self._sent.clear()
-        self._failures.clear()
+        if self._places or self._failures:
+            self._places.clear()
+            self._sent.clear()
+            self._failures.clear()
 
     def next_address(self, error: OSError) -> None:
         """Go on at the next address, with what was sent so far; raise the error of all when there is none."""

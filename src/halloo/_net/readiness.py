@@ -163,6 +163,7 @@ def _ready(readers: Sequence[socket.socket], writers: Sequence[socket.socket], t
 
 AWAKE = 120_000  # nanoseconds before a planned time in which to poll instead of sleeping
 SELECT_BELOW = 1024  # select(2) takes lower descriptors only
+FEW = 8  # descriptors up to which one select(2) of them all is cheaper than epoll(7) behind it
 
 
 def wait(
@@ -188,29 +189,36 @@ class WatchList:
     A wait then costs the same for any number of them, and stays exact: epoll_wait(2) itself counts milliseconds.
     """
 
-    def __init__(self) -> None:
-        """Watch nothing yet."""
+    def __init__(self, few: int = FEW) -> None:
+        """Watch nothing yet; up to `few` descriptors are waited for without epoll(7)."""
+        self._few = few
         self._epoll = select.epoll() if hasattr(select, "epoll") else None
-        self._writing: dict[int, bool] = {}  # whether each is watched for writing too
+        self._numbers: set[int] = set()
+        self._writers: set[int] = set()
+        self._direct = True
 
     def add(self, number: int, *, writing: bool = False) -> None:
         """Watch a descriptor until it is readable or, with `writing`, writable."""
-        self._writing[number] = writing
+        self._numbers.add(number)
+        if writing:
+            self._writers.add(number)
+        self._direct = self._are_few()
         if self._epoll:
             self._epoll.register(number, select.EPOLLIN | select.EPOLLOUT * writing)
 
     def remove(self, number: int) -> None:
         """Watch a descriptor no longer; it may be closed already."""
-        del self._writing[number]
+        self._numbers.remove(number)
+        self._writers.discard(number)
+        self._direct = self._are_few()
         if self._epoll:
             with suppress(OSError):
                 self._epoll.unregister(number)
 
     def wait(self, reading: Sequence[int], writing: Sequence[int], seconds: float) -> set[int]:
         """Wait for one of these descriptors or of those watched, as `wait` does."""
-        if not self._epoll:
-            writers = [number for number, too in self._writing.items() if too]
-            return wait([*reading, *self._writing], [*writing, *writers], seconds)
+        if not self._epoll or self._direct:
+            return wait([*reading, *self._numbers], [*writing, *self._writers], seconds)
         watched = self._epoll.fileno()
         ready = wait([*reading, watched], writing, seconds)
         if watched in ready:
@@ -222,6 +230,9 @@ class WatchList:
         """Release the descriptor of the list, not those watched."""
         if self._epoll:
             self._epoll.close()
+
+    def _are_few(self) -> bool:
+        return len(self._numbers) <= self._few and max(self._numbers, default=0) < SELECT_BELOW
 
 
 @contextmanager

@@ -18,7 +18,10 @@ def read_clocks(steady: Callable[[], int] = time.monotonic_ns, wall: Callable[[]
     If no try is, the steady time is too late for the wall time, never too early: a round trip then includes some of the
     time until its reply was read, but never lacks any.
     """
-    before, wall_ns, after, tries = steady(), wall(), steady(), 1
-    while after - before > CLOSE_NS and tries < TRIES:
-        before, wall_ns, after, tries = after, wall(), steady(), tries + 1
+    before, wall_ns, after = steady(), wall(), steady()
+    if after - before > CLOSE_NS:
+        for _ in range(1, TRIES):
+            before, wall_ns, after = after, wall(), steady()
+            if after - before <= CLOSE_NS:
+                break
     return Instant(after, wall_ns)

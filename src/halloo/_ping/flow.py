@@ -186,7 +186,7 @@ class ProbeConnection:
         while True:
             known = len(self.undelivered)
             try:
-                connection.send(probe, timeout=self.options.timeout)
+                connection.send(probe)
                 break
             except HallooError:
                 self.collect_reports()
@@ -195,7 +195,8 @@ class ProbeConnection:
             finally:
                 if connection.socket is not before:
                     self._reattach(connection)
-        self._take_reports(connection)
+        if connection.reports:
+            self._take_reports(connection)
 
     def collect_reports(self) -> bool:
         """Add what was reported of earlier probes to `undelivered`; return whether there is anything."""

@@ -55,9 +55,7 @@ class Prober:
         self._paused_until = 0  # until when nothing is sent, by the steady clock
         self._connector = Connector([flow.connection for flow in flows], self._connected, self._connect_failed)
         interval_ns = schedule.interval_ns
-        self._waiter = FlowWaiter(
-            flows, self._connector, stop_request, clock, interval_ns=interval_ns, busy_poll=busy_poll
-        )
+        self._waiter = FlowWaiter(flows, self._connector, stop_request, interval_ns=interval_ns, busy_poll=busy_poll)
         self._expiries: LazyDeadlines[Flow] = LazyDeadlines(lambda flow: flow.tracker.counters.expires_ns())
         self._awaiting_connection: dict[int, Instant] = {}  # probes to send once their flow is connected
         self._connect_errors: dict[int, HallooError] = {}  # reported with the first probe
@@ -83,8 +81,9 @@ class Prober:
         while self._connector and not self._stop_request.stop and not self._past(self._end_ns):
             if self._unused_connections and self._past(wait_until):
                 break
-            until = wait_until if self._unused_connections else self._clock().steady_ns + SECOND
-            self._connector.advance(self._waiter.wait(self._before_end(until), flows=False))
+            now = self._clock().steady_ns
+            until = wait_until if self._unused_connections else now + SECOND
+            self._connector.advance(self._waiter.wait(self._before_end(until), now, flows=False))
         errors = [*self._connect_errors.values()]
         all_unknown = len(errors) == len(self._flows) and all(isinstance(error, UnknownHost) for error in errors)
         for error in errors:
@@ -104,7 +103,7 @@ class Prober:
                         break
                 else:  # the latest probes still get a chance of a reply
                     self._drain()
-                self._poll(0)  # replies that have arrived still count
+                self._poll()  # replies that have arrived still count
         except BaseException:
             self._on_event = _ignore  # the callback failed; finish the trackers all the same
             raise
@@ -148,7 +147,7 @@ class Prober:
             if self._schedule.back_to_back and self._prepared is None:
                 self._prepare_next(now)
             until = planned if expires is None else min(planned, expires)
-        self._poll(self._before_end(until))
+        self._poll(self._before_end(until), now.steady_ns)
         return True
 
     def _before_end(self, moment: int) -> int:
@@ -158,7 +157,7 @@ class Prober:
         """Expire overdue probes, and return when the oldest pending probe expires; None without one."""
         earliest = self._expiries.earliest()
         if earliest and earliest[0] <= now.steady_ns:
-            self._poll(0)  # replies that have arrived are not lost
+            self._poll()  # replies that have arrived are not lost
             while (earliest := self._expiries.earliest()) and earliest[0] <= now.steady_ns:
                 for event in earliest[1].tracker.expire(now):
                     self._on_event(event)
@@ -194,7 +193,7 @@ class Prober:
         left = [flow for flow in self._flows if flow.tracker.counters.pending]
         while left and not self._past(until):
             if left[-1].tracker.counters.pending:
-                self._poll(until)
+                self._poll(until, self._clock().steady_ns)
             else:
                 left.pop()
 
@@ -315,8 +314,8 @@ class Prober:
 
     # Receiving.
 
-    def _poll(self, until: int) -> None:
-        ready = self._waiter.wait(until)
+    def _poll(self, until: int = 0, now: int = 0) -> None:
+        ready = self._waiter.wait(until, now)
         if not self._schedule.back_to_back:
             self._skip_busy_turns()
         if self._connector:
@@ -342,15 +341,14 @@ class Prober:
                 self._follow(flow)
             event = tracker.receive(data, now, kernel_ns)
             self._on_event(event)
-            if prepared and failure:
+            if failure and prepared:
                 self._send_failed(prepared[0], *failure)
             if flow.reconnect and tracker.counters.sent and not tracker.counters.pending:
                 self._close(flow)
                 return
             if event.outcome == "error":  # the server limits this sender
                 self._paused_until = now.steady_ns + LIMIT_PAUSE
-            surplus += event.outcome in SURPLUS
-            if surplus == MAX_SURPLUS:
+            elif event.outcome in SURPLUS and (surplus := surplus + 1) == MAX_SURPLUS:
                 self._waiter.set_unfinished(flow)
                 return
         if connection.peer_changed:

@@ -88,7 +88,7 @@ class ProbeTracker:
         self._kernel_current: Kernel | None = None
         self._written_ns = -MAX_CLOCK_LEAD  # the time written in the last probe
         self._last_round_trip: int | None = None
-        self._offset_ns = 0  # wall clock less steady clock
+        self._last_sent = Instant(0, 0)
 
     def connected(self, phases: Mapping[str, int]) -> None:
         self._current_phases = dict(phases)
@@ -108,7 +108,7 @@ class ProbeTracker:
         number = self.counters.send(now.steady_ns)
         self._sent[number] = Sent(now, self._written_ns)
         self._sent.pop(number - self._tracked, None)
-        self._offset_ns = now.offset_ns
+        self._last_sent = now
         return number
 
     def send(self, now: Instant) -> tuple[int, bytes]:
@@ -350,7 +350,8 @@ class ProbeTracker:
         return self._one_way.report(lost)
 
     def _in_wall_time(self, outage: Outage) -> Outage:
-        return replace(outage, start_ns=outage.start_ns + self._offset_ns, end_ns=outage.end_ns + self._offset_ns)
+        offset_ns = self._last_sent.offset_ns
+        return replace(outage, start_ns=outage.start_ns + offset_ns, end_ns=outage.end_ns + offset_ns)
 
 
 def wrong_share(probe: bytes, reply: bytes) -> float:

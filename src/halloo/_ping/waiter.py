@@ -1,17 +1,16 @@
 """Wait for the sockets of many flows, at a cost that does not grow with their number.
 
-Works with a watch list, the clock, and the connections in progress. Sleeping ends shortly before an expected event,
-and polling bridges the rest.
+Works with a watch list and the connections in progress. Sleeping ends shortly before an expected event, and polling
+bridges the rest.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from halloo._core.units import SECOND
 from halloo._net.readiness import AWAKE, WatchList, wait
 from halloo._net.signals import StopRequest
 from halloo._ping.connector import Connector
 from halloo._ping.flow import Flow
-from halloo._ping.round_trip import Instant
 
 # Around an expected reply that only the program's own clock times, it polls instead of sleeping: nanoseconds.
 SPIN_BEFORE, SPIN_AFTER = 1_000_000, 500_000
@@ -26,7 +25,6 @@ class FlowWaiter:
         flows: Sequence[Flow],
         connector: Connector,
         stop_request: StopRequest,
-        clock: Callable[[], Instant],
         *,
         interval_ns: int,
         busy_poll: bool = False,
@@ -35,7 +33,7 @@ class FlowWaiter:
         self._flows = flows
         self._connector = connector
         self._stop_request = stop_request
-        self._clock = clock
+        self._waking = stop_request.waking.fileno()
         self._spins = interval_ns >= MIN_SPIN_INTERVAL * len(flows)
         self._busy_poll = busy_poll
         self._watch_list = WatchList()
@@ -59,21 +57,21 @@ class FlowWaiter:
         """Have the next wait return the flow at once: part of what has arrived was not processed."""
         self._unfinished[flow] = None
 
-    def wait(self, until: int, *, flows: bool = True) -> set[int]:
-        """Wait until a descriptor is ready or `until` by the steady clock; return those ready.
+    def wait(self, until: int, now: int, *, flows: bool = True) -> set[int]:
+        """Wait until a descriptor is ready or `until`; return those ready. Both times are of the steady clock.
 
         Without `flows` it waits for connections in progress only.
         """
         if self._busy_poll and not self._connector:
             return {*self._by_number}
-        now = self._clock().steady_ns
         seconds = 0 if self._unfinished else max(self.spin_from(until, now) - now, 0) / SECOND
-        connecting = self._connector.wait_set()
-        waking = self._stop_request.waking.fileno()
-        seconds = min(seconds, connecting.timeout)
-        wait_also = self._watch_list.wait if flows else wait
-        ready = wait_also([waking, *connecting.readable], connecting.writable, seconds)
-        if waking in ready:
+        reading, writing = [self._waking], []
+        if self._connector:
+            connecting = self._connector.wait_set()
+            reading, writing = [*reading, *connecting.readable], connecting.writable
+            seconds = min(seconds, connecting.timeout)
+        ready = (self._watch_list.wait if flows else wait)(reading, writing, seconds)
+        if self._waking in ready:
             self._stop_request.heard()
         return ready
 
