@@ -461,6 +461,15 @@ def test_an_impossible_server_time_is_corrupt_and_says_why(received: int, sent: 
     assert (tracker.report().corrupt, tracker.report().timestamps is None) == ((1, True) if text else (0, False))
 
 
+@pytest.mark.parametrize(("arrived", "refused"), [(2, 0), (0, 0), (1, 1), (1, 4_000_000_000)])
+def test_impossible_counts_of_the_server_are_corrupt(arrived: int, refused: int) -> None:
+    tracker = new_tracker()
+    (probe,) = send(tracker)
+    event = answered(tracker, probe, ServerTimestamp(WALL, WALL, arrived, refused, 1), now=200)
+    text = f"impossible counts of {arrived} arrived and {refused} refused of 1 sent"
+    assert (event.outcome, event.text) == ("corrupt", text)
+
+
 @pytest.mark.parametrize("off", [-1_000, 1_000])
 def test_one_way_times_are_omitted_if_the_clocks_disagree_once(off: int) -> None:
     tracker = new_tracker()

@@ -7,7 +7,7 @@ agrees with this machine's. The variation of one-way times does not depend on th
 from typing import NamedTuple
 
 from halloo._core.histogram import Histogram
-from halloo._core.probe import ServerTimestamp
+from halloo._core.probe import NUMBER_MODULUS, ServerTimestamp
 from halloo._core.units import show_duration
 from halloo._ping.counters import DirectionalLoss
 from halloo._ping.report import TimestampReport
@@ -29,12 +29,17 @@ class OneWay(NamedTuple):
     reverse_ns: int
 
 
-def impossible_time(timestamp: ServerTimestamp, rtt_ns: int) -> str | None:
-    """Return why a timestamp cannot be right: the time in the server is negative, or longer than the round trip.
+def impossibility(timestamp: ServerTimestamp, rtt_ns: int, sent: int) -> str | None:
+    """Return why a timestamp cannot be right.
 
-    >>> impossible_time(ServerTimestamp(0, 184_000_000, 1, 0, 1), 15_000_000)
+    The time in the server is negative, or longer than the round trip; or more probes have arrived than were sent.
+
+    >>> impossibility(ServerTimestamp(0, 184_000_000, 1, 0, 1), 15_000_000, 1)
     'impossible server time of 184ms in a round trip of 15ms'
     """
+    # This probe was not refused. Counts wrap around.
+    if sent < NUMBER_MODULUS and not timestamp.refused < timestamp.arrived <= sent:
+        return f"impossible counts of {timestamp.arrived} arrived and {timestamp.refused} refused of {sent} sent"
     server_ns = timestamp.sent_ns - timestamp.received_ns
     if 0 <= server_ns <= rtt_ns + rtt_ns // MAX_DRIFT:
         return None

@@ -24,7 +24,7 @@ from halloo._core.probe import (
     read_timestamp,
 )
 from halloo._ping.counters import MAX_TRACKED, Direction, LossDirection, Outage, ProbeCounters
-from halloo._ping.one_way import OneWay, OneWayTimes, impossible_time
+from halloo._ping.one_way import OneWay, OneWayTimes, impossibility
 from halloo._ping.report import Clock, Kernel, Outcome, ProbeEvent, TargetReport, TimestampReport
 from halloo._ping.round_trip import Instant, round_trip
 from halloo._ping.variation import Variation
@@ -146,7 +146,7 @@ class ProbeTracker:
         if number is None or sent is None or arrival == "unknown":
             return self._answers_no_probe(data, now)
         timestamp = read_timestamp(data) if offset is None else None
-        impossible = impossible_time(timestamp, rtt_ns) if timestamp else None
+        impossible = impossibility(timestamp, rtt_ns, self.counters.sent) if timestamp else None
         if offset is not None or impossible:
             self._corrupt += 1
             offset = HEADER_SIZE if offset is None else offset
