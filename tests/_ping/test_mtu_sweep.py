@@ -51,6 +51,13 @@ def test_the_largest_echoed_size_is_found_to_the_byte(largest: int) -> None:
     assert target.size_limit == SizeLimit(largest + 1, "server")
 
 
+@pytest.mark.parametrize("largest", range(1000, 1004))
+def test_a_last_try_that_is_echoed_does_not_change_the_evidence(largest: int) -> None:
+    with datagram_peer(lambda datagram: [datagram if len(datagram) <= largest else datagram[:-1]]) as port:
+        target, _ = sweep(f"udp://127.0.0.1:{port}", timeout=5)
+    assert target.size_limit == SizeLimit(largest + 1, "reply")
+
+
 def test_if_the_largest_size_is_echoed_two_probes_are_enough() -> None:
     with Server("udp://127.0.0.1:0") as server:
         target, events = sweep(str(server.address), timeout=5)

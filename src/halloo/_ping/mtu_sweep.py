@@ -139,11 +139,13 @@ class MtuSweep:
         self._counts.update({name: getattr(report, name) for name in COUNTERS})
         self._errors.update({name: number for name, number in report.errors.items() if name not in TOO_LARGE})
         self._reports.update(dict(report.icmp))
-        self._evidence = self._find_evidence(report)
         self._failure = report.failure or self._failure
         if report.round_trip:
             self._latency.record(report.round_trip.median_ns)
-        return bool(report.received and not report.corrupt)
+        echoed = bool(report.received and not report.corrupt)
+        if not echoed:
+            self._evidence = self._find_evidence(report)
+        return echoed
 
     def _find_evidence(self, report: TargetReport) -> SizeEvidence:
         """Return what speaks against a size that was not echoed."""
