@@ -771,7 +771,7 @@ def test_an_unknown_name_is_raised_before_the_start(scheme: str, options: dict[s
 
 def test_an_unknown_name_is_one_failure_among_several_targets() -> None:
     with Server("127.0.0.1:0") as server:
-        report = quick_ping(server.address, "halloo.invalid:9")
+        report = quick_ping(server.address, "halloo.invalid:9", timeout=5)
     good, unknown = report.targets
     assert (good.received, good.lost) == (good.sent, 0)
     assert (unknown.sent, set(unknown.errors)) == (good.sent, {"UnknownHost"})
