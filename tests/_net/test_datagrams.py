@@ -446,6 +446,30 @@ def test_without_a_reply_the_error_is_what_a_router_reports(answer: str, printed
     assert behind_a_router(EXCHANGE.format(answer=answer)).startswith(printed)
 
 
+def test_a_receive_that_times_out_names_what_was_reported_since_the_last_datagram() -> None:
+    printed = behind_a_router("""
+import halloo
+from tests.router import *
+seen = []
+def answer(packet):
+    seen.append(packet)
+    return [icmp(packet, 11, 0), echo(packet), None][len(seen) - 1]
+with router(answer), halloo.connect_udp("udp://10.99.0.1:8888", timeout=0.2) as connection:
+    for _ in range(3):
+        connection.send(b"hello")
+        try:
+            print(connection.receive())
+        except halloo.TimedOut as error:
+            print(error.remedy)
+""")
+    first, second, third = printed.splitlines()
+    assert (first, second) == (
+        "10.9.0.1 reports: time to live exceeded; check the TTL, and the route for a loop",
+        "b'hello'",
+    )
+    assert "10.9.0.1" not in third
+
+
 def test_whatever_a_router_reports_the_next_address_is_tried() -> None:
     printed = behind_a_router("""
 from halloo._core.address import Address

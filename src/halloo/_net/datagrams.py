@@ -116,7 +116,9 @@ class DatagramConnection(ConnectedSocket):
 
     @property
     def silence_remedy(self) -> str:
-        """As for a stream; where the name has further addresses, one of these."""
+        """As for a stream; what was reported since the last datagram, or further addresses of the name, come first."""
+        if reported := self.undelivered:
+            return str(reported)
         others = ", ".join(str(address_of(place, "udp")) for place in [*self._places][: error_mapping.MAX_NAMED])
         return f"try another address of {self._wanted.host}: {others}" if others else error_mapping.SILENT
 
@@ -148,6 +150,7 @@ class DatagramConnection(ConnectedSocket):
                     self._refusal = _refusal(error)
             else:
                 self.keep_address()
+                self.reports.clear()
                 return datagram
 
     def collect_reports(self) -> bool:
