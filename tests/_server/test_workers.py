@@ -20,7 +20,7 @@ import pytest
 from halloo._core.probe import Probes, read_timestamp
 from halloo._net.listener import listen
 from halloo._server.running import Service
-from halloo._server.workers import MAX_EARLY_EXITS, WorkerPool
+from halloo._server.workers import DRAIN_SIGNAL, MAX_EARLY_EXITS, WorkerPool
 from halloo.errors import LocalError
 from tests.peers import unused_port
 from tests.programs import PYTHON, listening_port, run, started
@@ -341,7 +341,7 @@ def test_a_signal_ends_all_workers(number: signal.Signals) -> None:
 
 
 def test_a_signal_to_every_process_leaves_the_drain_complete() -> None:
-    """A service manager sends SIGTERM to the workers too, and the parent forwards it once more."""
+    """A service manager sends SIGTERM to the workers too."""
     with running_pool("--drain", "1m") as running:
         client = running.dial()
         assert_served(client)
@@ -354,12 +354,22 @@ def test_a_signal_to_every_process_leaves_the_drain_complete() -> None:
         client.settimeout(TIMEOUT)
         worker = running.worker_of(client)
         os.kill(worker, signal.SIGTERM)
-        wait_until(lambda: not listens(worker))
         running.process.terminate()
         wait_until(lambda: not listens(running.process.pid))  # it has forwarded the signal before
         client.shutdown(socket.SHUT_WR)
         assert len(receive_all(client)) == sent
         assert running.process.wait(TIMEOUT) == 0
+
+
+@pytest.mark.parametrize("options", [(), ("--reuse-port",)], ids=["", "reuse-port"])
+def test_a_signal_to_workers_alone_does_not_stop_them(options: tuple[str, ...]) -> None:
+    with running_pool(*options) as running:
+        clients = running.clients_by_worker()
+        for worker, (client, *_) in clients.items():
+            os.kill(worker, signal.SIGTERM)
+            assert_served(client)  # in a turn after the signal
+        running.clients_by_worker()
+        assert running.workers() == {*clients}
 
 
 def test_a_second_signal_ends_the_server_at_once() -> None:
@@ -561,10 +571,10 @@ def test_datagrams_received_before_the_end_are_answered() -> None:
 
 
 def has_pending_signal(pid: int) -> bool:
-    """Whether a suspended process has a pending stop signal (proc_pid_status(5))."""
+    """Whether a suspended worker has yet to act on its signal to drain (proc_pid_status(5))."""
     status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
     found = re.search(r"ShdPnd:\s*(\w+)", status)
-    return bool(found and int(found[1], 16) >> (signal.SIGTERM - 1) & 1)
+    return bool(found and int(found[1], 16) >> (DRAIN_SIGNAL - 1) & 1)
 
 
 @pytest.mark.parametrize("options", [(), ("--reuse-port",)], ids=["", "reuse-port"])

@@ -1,8 +1,8 @@
 """Serve with several processes: forked workers around one shared listener, and a supervising parent.
 
 The parent is single-threaded, accepts no clients, and runs a loop of its own: it restarts exited workers, adds up their
-counters from shared memory with one writer each, and forwards signals. The end of the parent pipe tells a worker that
-the parent has exited, so that no orphaned worker keeps the port.
+counters from shared memory with one writer each, and tells them when to stop. The end of the parent pipe tells a worker
+that the parent has exited, so that no orphaned worker keeps the port.
 """
 
 import mmap
@@ -40,6 +40,10 @@ BACKOFF = 0.1  # seconds before the second attempt in a row to start a worker, d
 MAX_DOUBLINGS = 6  # of BACKOFF: 6.4 seconds
 KILL_GRACE = 1.0  # seconds beyond the drain time after which a worker is killed
 SLOT_SIZE = 8 * len(COUNTERS)
+# What tells a worker to drain. A SIGTERM, which a service manager sends to all processes, is for the parent to act on:
+# a worker that stopped alone would have the kernel refuse new clients at the socket that it shares with the others.
+DRAIN_SIGNAL = getattr(signal, "SIGUSR1", signal.SIGTERM)  # Windows, which cannot fork, lacks SIGUSR1
+_HANDLED = {*STOPPING, DRAIN_SIGNAL}  # by a worker
 
 
 class WorkerPool:
@@ -167,7 +171,7 @@ class WorkerPool:
             return
         _flush_output()  # otherwise the worker would write it again
         # Until the worker has its own signal handlers, a signal would run the parent's.
-        signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
+        signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)
         self._started_at[slot] = self.loop.clock()
         try:
             pid = self._os_fork()
@@ -175,7 +179,7 @@ class WorkerPool:
                 self._run_worker(slot)
             self._pids[pid] = slot
         finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED)
 
     def _replace_context(self, context: "SSLContext") -> None:
         self._service = replace(self._service, context=context)
@@ -203,7 +207,7 @@ class WorkerPool:
             self._draining = True
             for listener in self._listeners:
                 listener.refuse_new(socket.SOCK_STREAM)
-            self._signal(signal.SIGTERM)
+            self._signal(DRAIN_SIGNAL)
             for listener in self._listeners:
                 listener.close()
             self.loop.timers.call_at(self.loop.clock() + self._drain + KILL_GRACE, lambda: self._signal(signal.SIGKILL))
@@ -253,7 +257,7 @@ class WorkerPool:
             loop = self._service.loop(listener, row=self._counters(slot), shared=self._shared)
             loop.watch(self._parent_pipe_reader, states.PARENT_EXIT)
             with self._handling_signals(loop):
-                signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED)
                 loop.run()
                 drain(loop, self._drain, listener)
             code = 0
@@ -269,12 +273,14 @@ class WorkerPool:
         reload = Reload(self._listeners[0], loop.acceptor.replace_context, self._write)
         loop.on_wakeup = reload.perform
 
-        def stop(number: int, _frame: FrameType | None) -> None:
-            # A service manager sends SIGTERM to all processes, and the parent forwards it: the second changes nothing.
-            signal.signal(number, signal.SIG_IGN)
+        def stop(_number: int, _frame: FrameType | None) -> None:
             loop.stop()
 
-        return handle_signals({signal.SIGTERM: stop, signal.SIGHUP: reload.request}, loop.wakeup_writer)
+        def ignore(_number: int, _frame: FrameType | None) -> None:
+            """Do nothing; not SIG_IGN, which the programs that `respond` starts would inherit."""
+
+        handlers = {DRAIN_SIGNAL: stop, signal.SIGTERM: ignore, signal.SIGHUP: reload.request}
+        return handle_signals(handlers, loop.wakeup_writer)
 
 
 def _flush_output() -> None:
