@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 import sys
 import threading
 from collections import Counter
@@ -21,6 +22,12 @@ settings.load_profile("repeatable")
 
 DESCRIPTORS = "/proc/self/fd"  # proc(5); on other systems descriptors are not checked
 THREAD_TIMEOUT = 5.0  # seconds allowed to a thread that is about to end
+
+
+# A shell's `&` and nohup(1) have signals ignored, and every program that a test starts would inherit that.
+for number, handler in ((signal.SIGINT, signal.default_int_handler), (getattr(signal, "SIGHUP", None), signal.SIG_DFL)):
+    if number is not None and signal.getsignal(number) == signal.SIG_IGN:
+        signal.signal(number, handler)
 
 
 @pytest.hookimpl(optionalhook=True)
