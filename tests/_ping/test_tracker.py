@@ -695,9 +695,10 @@ def test_a_report_names_a_pending_probe_by_what_it_quotes() -> None:
     assert tracker.record_report(report, probes[1]) == 1
     assert tracker.record_report(report, probes[0][:40]) == 0
     assert tracker.record_report(report, b"") == 2  # nothing is quoted: the latest
+    assert tracker.record_report(report, Probes(1, SIZE).encode(0, 1)) is None  # of another run
     tracker.fail(1, ("TimeToLiveExceeded", "text"), at(3 * STEP))
     assert tracker.record_report(report, probes[1]) is None
-    assert tracker.report().icmp == ((report, 4),)
+    assert tracker.report().icmp == ((report, 5),)
 
 
 def test_different_reports_take_bounded_memory() -> None:
@@ -723,10 +724,23 @@ def test_a_notice_fails_its_probe_and_tells_how_many_were_refused() -> None:
     assert tracker.report().rate_limited == 5
 
 
-def test_a_notice_of_another_run_or_of_no_pending_probe_is_stray() -> None:
+def test_a_notice_of_another_run_or_of_an_answered_probe_is_unmatched() -> None:
     tracker = new_tracker()
     (probe,) = send(tracker)
-    assert tracker.receive(write_notice(Probes(1, SIZE).encode(0, 1), 3), at(700), None).outcome == "stray"
+    assert tracker.receive(write_notice(Probes(1, SIZE).encode(0, 1), 3), at(700), None).outcome == "unmatched"
     tracker.receive(probe, at(800), None)
-    assert tracker.receive(write_notice(probe, 3), at(900), None).outcome == "stray"
+    assert tracker.receive(write_notice(probe, 3), at(900), None).outcome == "unmatched"
     assert (tracker.report().rate_limited, tracker.report().received) == (0, 1)
+
+
+def test_a_repeated_or_late_notice_is_no_wrong_byte_and_still_counts() -> None:
+    tracker = new_tracker()
+    probes = send(tracker, 3)
+    assert [tracker.receive(write_notice(probes[0], 1), at(700), None).outcome for _ in range(2)] == [
+        "error",
+        "unmatched",
+    ]
+    assert len([*tracker.finish(at(3 * STEP))]) == 2
+    assert tracker.receive(write_notice(probes[2], 2), at(4 * STEP), None).outcome == "unmatched"
+    report = tracker.report()
+    assert (report.rate_limited, report.unmatched, report.stray, report.lost) == (2, 2, 0, 3)

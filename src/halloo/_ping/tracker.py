@@ -169,10 +169,11 @@ class ProbeTracker:
 
     def _limited(self, probe: bytes, refused: int, now: Instant) -> ProbeEvent:
         number = self._probes.number(probe, self.counters.sent - 1)
-        if number is None or number not in self.counters.outstanding():
-            self._stray += 1
-            return self._event("stray", now, size=len(probe))
-        self._rate_limited = min(max(refused, self._rate_limited), self.counters.sent)
+        if number in self._sent:  # not answered
+            self._rate_limited = min(max(refused, self._rate_limited), self.counters.sent)
+        if number not in self.counters.outstanding():  # as unmatched as a late or repeated reply: no byte is wrong
+            self._unmatched += 1
+            return self._event("unmatched", now, size=len(probe))
         return self.fail(number, (RATE_LIMITED, "not answered: the server limits this sender"), now)
 
     def complete_connect(self, now: Instant) -> ProbeEvent:
@@ -207,7 +208,7 @@ class ProbeTracker:
         key = report if report in self._icmp or len(self._icmp) < MAX_REPORTS else replace(report, router="others")
         self._icmp[key] += 1
         number, pending = self._probes.number(quoted, self.counters.sent - 1), self.counters.outstanding()
-        if number is None:
+        if number is None and read_header(quoted) is None:
             return pending[-1] if pending else None
         return number if number in pending else None
 
