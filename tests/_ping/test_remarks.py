@@ -81,7 +81,10 @@ def test_reports_of_routers_are_listed_with_their_senders() -> None:
     ]
 
 
-@pytest.mark.parametrize(("outcome", "text"), [("stray", "7 stray replies"), ("duplicate", "7 duplicates")])
+@pytest.mark.parametrize(
+    ("outcome", "text"),
+    [("stray", "7 stray replies"), ("unmatched", "7 unmatched replies"), ("duplicate", "7 duplicates")],
+)
 def test_merged_replies_are_one_line(outcome: Outcome, text: str) -> None:
     event = ProbeEvent(0, outcome, START, size=700, count=7)
     assert probe_line(event, "here:1") == f"700 bytes from here:1: {text}"

@@ -231,7 +231,9 @@ def _times(event: ProbeEvent, unit: Unit | None) -> list[str]:
 
 def _outcome(event: ProbeEvent, name: str) -> list[str]:
     if event.count > 1:
-        return [{"duplicate": f"{event.count} duplicates"}.get(event.outcome, f"{event.count} stray replies")]
+        return [
+            f"{event.count} duplicates" if event.outcome == "duplicate" else f"{event.count} {event.outcome} replies"
+        ]
     text = {
         "reply": "",
         "late": "late: after the timeout",
