@@ -8,7 +8,7 @@ import pytest
 
 from halloo._core.address import parse
 from halloo._core.limits import Limits
-from halloo._core.probe import MIN_SIZE
+from halloo._core.probe import MIN_SIZE, write_notice
 from halloo._net.datagrams import MAX_DATAGRAM
 from halloo._net.signals import StopRequest
 from halloo._ping.flow import ConnectOptions, ProbeConnection
@@ -36,7 +36,14 @@ def sweep(
         target = TargetReport(address, address, None, None)
         random_run = count(1).__next__
         return MtuSweep(
-            connection, target, stop_request, record, timeout_ns=int(timeout * 1e9), random_run=random_run, index=5
+            connection,
+            target,
+            stop_request,
+            record,
+            timeout_ns=int(timeout * 1e9),
+            random_run=random_run,
+            index=5,
+            limit_pause_ns=0,
         ).run(), events
 
 
@@ -83,7 +90,7 @@ def test_a_closed_port_is_reported_as_the_failure() -> None:
 
 
 def test_an_unknown_name_ends_the_search() -> None:
-    target, events = sweep("udp://halloo.invalid:9")
+    target, events = sweep("udp://halloo.invalid:9", timeout=5)
     assert (target.sent, dict(target.errors), events) == (0, {"UnknownHost": 1}, [])
     assert target.failure
     assert "no address is known" in target.failure
@@ -99,6 +106,19 @@ def test_a_size_is_rejected_only_after_several_tries() -> None:
     with datagram_peer(every_third) as port:
         target, _ = sweep(f"udp://127.0.0.1:{port}")
     assert (target.largest_bytes, target.sent, target.received) == (MAX_DATAGRAM, 2 * TRIES, 2)
+
+
+@pytest.mark.parametrize("refusals", [TRIES - 1, TRIES])
+def test_a_rate_limit_is_no_limit_of_the_path(refusals: int) -> None:
+    def limiting(datagram: bytes) -> Iterable[bytes]:
+        refused = len(datagram) == MAX_DATAGRAM and next(seen) <= refusals
+        return [write_notice(datagram, 1) if refused else datagram]
+
+    seen = count(1)
+    with datagram_peer(limiting) as port:
+        target, _ = sweep(f"udp://127.0.0.1:{port}", timeout=5)
+    assert (target.errors, target.rate_limited) == ({"RateLimited": refusals}, refusals)
+    assert target.size_limit == (SizeLimit(MAX_DATAGRAM, "limit") if refusals == TRIES else None)
 
 
 def test_a_truncated_reply_does_not_count() -> None:

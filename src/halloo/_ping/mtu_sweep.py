@@ -15,9 +15,10 @@ from halloo._core.icmp import IcmpReport
 from halloo._core.probe import MIN_SIZE, Probes
 from halloo._core.units import SECOND
 from halloo._net.datagrams import MAX_DATAGRAM
+from halloo._net.readiness import until_readable
 from halloo._net.signals import StopRequest
 from halloo._ping.flow import Flow, ProbeConnection
-from halloo._ping.prober import Prober
+from halloo._ping.prober import LIMIT_PAUSE, Prober
 from halloo._ping.report import ProbeEvent, SizeEvidence, SizeLimit, TargetReport
 from halloo._ping.schedule import Schedule
 from halloo._ping.tracker import ProbeTracker
@@ -25,7 +26,10 @@ from halloo.errors import UnknownHost
 
 TRIES = 3
 TOO_LARGE: Mapping[str, SizeEvidence] = {"TooLong": "link", "DatagramTooBig": "report"}  # names of errors
-COUNTERS = ("sent", "received", "lost", "late", "duplicate", "reordered", "corrupt", "unmatched", "stray", "timed_out")
+COUNTERS = (
+    *("sent", "received", "lost", "late", "duplicate", "reordered", "corrupt", "unmatched", "stray", "timed_out"),
+    "rate_limited",
+)
 MIN_TRY_TIMEOUT, TIMEOUT_FACTOR = SECOND // 5, 4  # nanoseconds, and multiples of the slowest round trip so far
 
 
@@ -43,8 +47,11 @@ class MtuSweep:
         random_run: Callable[[], int],
         index: int = 0,
         end_ns: int | None = None,
+        limit_pause_ns: int = LIMIT_PAUSE,
     ) -> None:
         """Store the arguments without sending; `end_ns` is the steady-clock time at which to stop.
+
+        `limit_pause_ns` is how long to wait after the server has refused a probe by its rate limit.
 
         `random_run` returns a new run number for each try, so that a late reply to another try counts as unmatched.
         """
@@ -56,6 +63,7 @@ class MtuSweep:
         self._random_run = random_run
         self._index = index
         self._end_ns = end_ns
+        self._limit_pause = limit_pause_ns
         self._low, self._high = MIN_SIZE - 1, MAX_DATAGRAM + 1  # the largest size echoed, and the smallest one not
         self._counts: Counter[str] = Counter()
         self._errors: Counter[str] = Counter()
@@ -116,6 +124,8 @@ class MtuSweep:
                 return True
             if self._evidence in TOO_LARGE.values():
                 return False
+            if self._evidence == "limit":
+                until_readable([self._stop_request.waking], self._limit_pause / SECOND)
         return False
 
     def _try(self, size: int, on_info_request: Callable[[], object]) -> bool:
@@ -152,6 +162,8 @@ class MtuSweep:
         known = next((TOO_LARGE[name] for name in report.errors if name in TOO_LARGE), None)
         if known or report.corrupt:
             return known or "reply"
+        if report.rate_limited:
+            return "limit"
         connection = self._connection.connection
         return "server" if connection and connection.address.loopback else "path"
 

@@ -19,6 +19,7 @@ _SIZE_EVIDENCE = {
     "report": "larger ones are reported as too big, see above",
     "reply": "larger ones come back corrupt",
     "server": "the server does not echo larger ones",
+    "limit": "the server's rate limit refused larger ones",
 }
 _CAPITAL = re.compile("(?<=[a-z])(?=[A-Z])")
 

@@ -83,7 +83,7 @@ class TimestampReport:
     reverse_variation: DelayVariation = field(default_factory=DelayVariation)
 
 
-SizeEvidence = Literal["link", "report", "reply", "server", "path"]
+SizeEvidence = Literal["link", "report", "reply", "limit", "server", "path"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,8 @@ class SizeLimit:
     """The smallest datagram that a size sweep found not to be echoed, and the evidence of what ends the echo there.
 
     `link`: it does not fit into one packet of this machine's link. `report`: a router reported it as too big. `reply`:
-    the reply was corrupt. `server`: no reply, on loopback. `path`: no reply and no report, over a network.
+    the reply was corrupt. `limit`: the server's rate limit refused it. `server`: no reply, on loopback. `path`: no
+    reply and no report, over a network.
     """
 
     bytes: int
