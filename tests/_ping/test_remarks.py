@@ -72,12 +72,12 @@ def test_probes_over_the_rate_limit_of_the_server_are_no_loss_of_the_network() -
 
 
 def test_reports_of_routers_are_listed_with_their_senders() -> None:
-    reports = (IcmpReport(4, 3, 4, "192.0.2.1", 90, 1400), 3), (IcmpReport(6, 3, 0, "2001:db8::1", 113), 2)
+    reports = (IcmpReport(4, 3, 4, "192.0.2.1", 90, 1400), 3), (IcmpReport(6, 3, 0, "2001:db8::1", 113), 1)
     target = replace(GOOD, errors={"DatagramTooBig": 3, "TimeToLiveExceeded": 2}, icmp=reports)
     assert counts_text(target).endswith(", 5 errors (3 datagram too big, 2 time to live exceeded)")
     assert list(findings(target)) == [
-        ("reported", "3 times by 192.0.2.1: datagram too big, the next link takes packets of 1400 bytes"),
-        ("reported", "2 times by 2001:db8::1: time to live exceeded"),
+        ("reported", "3 x by 192.0.2.1: datagram too big, the next link takes packets of 1400 bytes"),
+        ("reported", "1 x by 2001:db8::1: time to live exceeded"),
     ]
 
 

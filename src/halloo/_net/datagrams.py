@@ -220,7 +220,7 @@ class TooLong(UsageError):  # noqa: N818 - as in errors
 def _too_long(size: int) -> TooLong:
     if size > MAX_DATAGRAM:
         return TooLong(f"a datagram of {size} bytes is too long", f"send at most {MAX_DATAGRAM}, or use tcp://")
-    fact = f"a datagram of {size} bytes does not fit into one packet of this link, and fragmentation is forbidden"
+    fact = f"{size} bytes do not fit into one packet of this link"
     return TooLong(fact, "find the largest size with a size sweep, or allow fragmentation")
 
 

@@ -87,7 +87,7 @@ def findings(target: TargetReport, unit: Unit | None = None, zone: tzinfo | None
         fact = f"the server's rate limit for this sender refused at least {target.rate_limited} of the probes"
         yield "limited", f"{fact}, which is no loss of the network; use a longer interval (-i)"
     for report, count in target.icmp:
-        yield "reported", f"{count} times by {report.router}: {report.text}"
+        yield "reported", f"{count} x by {report.router}: {report.text}"
     if target.timestamps:
         yield from _one_way(target.timestamps, unit)
     yield from _outages(target, zone)
