@@ -250,17 +250,8 @@ def summary_dict(summary: Summary | None) -> dict[str, Any] | None:
     if summary is None:
         return None
     percentiles = {f"p{percent:g}".replace(".", "_") + "_ns": summary.at(percent) for percent in PERCENTILES}
-    return {
-        "count": summary.count,
-        "min_ns": summary.min_ns,
-        "mean_ns": summary.mean_ns,
-        **percentiles,
-        "p50_ns": summary.median_ns,
-        "max_ns": summary.max_ns,
-        "mdev_ns": summary.mdev_ns,
-        "ipdv_ns": summary.ipdv_ns,
-        "jitter_rfc3550_ns": summary.jitter_rfc3550_ns,
-    }
+    names = ("count", "min_ns", "mean_ns", "max_ns", "mdev_ns", "ipdv_ns", "jitter_rfc3550_ns")
+    return {name: getattr(summary, name) for name in names} | percentiles | {"p50_ns": summary.median_ns}
 
 
 def target_dict(target: TargetReport) -> dict[str, Any]:
@@ -270,68 +261,42 @@ def target_dict(target: TargetReport) -> dict[str, Any]:
         *("rate_limited", "corrupt", "unmatched", "stray", "timed_out", "failure", "clock", "floor_ns"),
         *("above_floor_ns", "loss_percent", "outage_count", "dscp", "ttl", "size_sweep", "largest_bytes", "path_mtu"),
     )
-    kernel, timestamps, limit = target.kernel, target.timestamps, target.size_limit
     return {name: getattr(target, name) for name in names} | {
         "errors": dict(target.errors),
-        "size_limit": {"bytes": limit.bytes, "evidence": limit.evidence} if limit else None,
-        "icmp": [icmp_dict(report, count) for report, count in target.icmp],
+        "size_limit": target.size_limit and asdict(target.size_limit),
+        "icmp": [_icmp_dict(report, count) for report, count in target.icmp],
         "round_trip": summary_dict(target.round_trip),
         "phases": {name: summary_dict(summary) for name, summary in target.phases.items()},
-        "kernel": {name: getattr(kernel, name) for name in Kernel.__slots__} if kernel else None,
-        "timestamps": timestamps_dict(timestamps) if timestamps else None,
-        "outages": [outage_dict(outage) for outage in target.outages],
-        "longest_outage": outage_dict(target.longest_outage) if target.longest_outage else None,
-    }
-
-
-def icmp_dict(report: IcmpReport, count: int) -> dict[str, Any]:
-    """Return the JSON form of what a router or a host reported."""
-    return {
-        "error": report.name,
-        "router": report.router,
-        "type": report.type,
-        "code": report.code,
-        "mtu": report.mtu or None,
-        "count": count,
-    }
-
-
-def timestamps_dict(timestamps: TimestampReport) -> dict[str, Any]:
-    """Return the JSON form of server timestamps; one-way times are only as exact as the two clocks agree."""
-    lost = timestamps.lost
-    return {
-        "server": summary_dict(timestamps.server),
-        "lost": {name: getattr(lost, name) for name in DirectionalLoss.__slots__} if lost else None,
-        "one_way_if_clocks_agree": {
-            "forward": summary_dict(timestamps.forward),
-            "reverse": summary_dict(timestamps.reverse),
-        },
-        "one_way_withheld": timestamps.withheld,
-        "one_way_variation": {
-            "forward": asdict(timestamps.forward_variation),
-            "reverse": asdict(timestamps.reverse_variation),
-        },
-    }
-
-
-def outage_dict(outage: Outage) -> dict[str, Any]:
-    """Return the JSON form of an outage."""
-    return {
-        "start_ns": outage.start_ns,
-        "end_ns": outage.end_ns,
-        "length_ns": outage.length_ns,
-        "probes": outage.probes,
-        "over": outage.over,
+        "kernel": target.kernel and asdict(target.kernel),
+        "timestamps": target.timestamps and _timestamps_dict(target.timestamps),
+        "outages": [_outage_dict(outage) for outage in target.outages],
+        "longest_outage": target.longest_outage and _outage_dict(target.longest_outage),
     }
 
 
 def event_dict(event: ProbeEvent) -> dict[str, Any]:
     """Return a probe as a line of `--json-stream` has it."""
-    names = (
-        *("target", "peer", "outcome", "wall_ns", "number", "round_trip_ns", "size", "reordered", "offset", "way"),
-        *("count", "forward_ns", "server_ns", "reverse_ns"),
-    )
-    return {name: getattr(event, name) for name in names} | {
-        "phases": dict(event.phases),
-        "text": event.text or None,
+    fields = {name: getattr(event, name) for name in ProbeEvent.__slots__}
+    return fields | {"phases": dict(event.phases), "text": event.text or None}
+
+
+def _icmp_dict(report: IcmpReport, count: int) -> dict[str, Any]:
+    fields = {"router": report.router, "type": report.type, "code": report.code, "mtu": report.mtu or None}
+    return {"error": report.name, **fields, "count": count}
+
+
+def _timestamps_dict(timestamps: TimestampReport) -> dict[str, Any]:
+    """One-way times are only as exact as the two clocks agree."""
+    forward, reverse = summary_dict(timestamps.forward), summary_dict(timestamps.reverse)
+    variations = {"forward": asdict(timestamps.forward_variation), "reverse": asdict(timestamps.reverse_variation)}
+    return {
+        "server": summary_dict(timestamps.server),
+        "lost": timestamps.lost and asdict(timestamps.lost),
+        "one_way_if_clocks_agree": {"forward": forward, "reverse": reverse},
+        "one_way_withheld": timestamps.withheld,
+        "one_way_variation": variations,
     }
+
+
+def _outage_dict(outage: Outage) -> dict[str, Any]:
+    return asdict(outage) | {"length_ns": outage.length_ns}

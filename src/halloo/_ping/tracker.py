@@ -6,7 +6,7 @@ Times are integers of two clocks. The caller does the I/O, and passes what was s
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from halloo._core.histogram import Histogram, Summary
 from halloo._core.icmp import IcmpReport
@@ -23,7 +23,7 @@ from halloo._core.probe import (
     read_notice,
     read_timestamp,
 )
-from halloo._ping.counters import MAX_TRACKED, Direction, LossDirection, Outage, ProbeCounters
+from halloo._ping.counters import MAX_TRACKED, LossDirection, Outage, ProbeCounters
 from halloo._ping.one_way import OneWay, OneWayTimes, impossibility
 from halloo._ping.report import Clock, Kernel, Outcome, ProbeEvent, TargetReport, TimestampReport
 from halloo._ping.round_trip import Instant, round_trip
@@ -36,6 +36,7 @@ _COMPARED_TAIL = 256  # bytes
 MAX_CLOCK_LEAD = 1000  # nanoseconds
 RATE_LIMITED = "RateLimited"  # the name of the error
 MAX_REPORTS = 16  # different ones that are counted apart
+COUNTS = ("sent", "received", "lost", "late", "duplicate", "reordered", "timed_out", "outage_count")  # of the counters
 Error = tuple[str, str]  # name and message
 
 
@@ -153,19 +154,9 @@ class ProbeTracker:
             return self._event("corrupt", now, number, rtt_ns, size=len(data), offset=offset, text=impossible or "")
         parts = self._record_reply(number, timestamp, sent.at, now, rtt_ns) if arrival == "reply" else None
         phases = self._first_echo(rtt_ns) if self._first_echo_pending else {}
+        times = parts._asdict() if parts else {}
         outcome: Outcome = "late" if arrival == "late" else "reply"
-        return ProbeEvent(
-            self._index,
-            outcome,
-            now.wall_ns,
-            number,
-            rtt_ns,
-            len(data),
-            reordered,
-            phases=phases,
-            peer=self.target.peer,
-            **(parts._asdict() if parts else {}),
-        )
+        return self._event(outcome, now, number, rtt_ns, size=len(data), reordered=reordered, phases=phases, **times)
 
     def _limited(self, probe: bytes, refused: int, now: Instant) -> ProbeEvent:
         number = self._probes.number(probe, self.counters.sent - 1)
@@ -230,16 +221,10 @@ class ProbeTracker:
         counters, kernel = self.counters, _merge(self._kernel, self._kernel_current)
         return replace(
             self.target,
-            sent=counters.sent,
-            received=counters.received,
-            lost=counters.lost,
-            late=counters.late,
-            duplicate=counters.duplicate,
-            reordered=counters.reordered,
+            **{name: getattr(counters, name) for name in COUNTS},
             corrupt=self._corrupt,
             unmatched=self._unmatched,
             stray=self._stray,
-            timed_out=counters.timed_out,
             errors=dict(self._errors),
             icmp=tuple(self._icmp.items()),
             rate_limited=self._rate_limited,
@@ -251,7 +236,6 @@ class ProbeTracker:
             floor_ns=kernel.min_rtt_ns if kernel else None,
             timestamps=self._timestamp_report(),
             outages=tuple(self._in_wall_time(outage) for outage in counters.outages),
-            outage_count=counters.outage_count,
             longest_outage=self._in_wall_time(counters.longest_outage) if counters.longest_outage else None,
             histogram=tuple(self.latency.buckets()) if histogram else (),
         )
@@ -262,26 +246,9 @@ class ProbeTracker:
         now: Instant,
         number: int | None = None,
         rtt_ns: int | None = None,
-        *,
-        size: int = 0,
-        offset: int | None = None,
-        way: Direction | None = None,
-        phases: Mapping[str, int] | None = None,
-        text: str = "",
+        **fields: Any,  # noqa: ANN401 - the other ones of ProbeEvent
     ) -> ProbeEvent:
-        return ProbeEvent(
-            target=self._index,
-            peer=self.target.peer,
-            outcome=outcome,
-            wall_ns=now.wall_ns,
-            number=number,
-            round_trip_ns=rtt_ns,
-            size=size,
-            offset=offset,
-            way=way,
-            phases=phases or {},
-            text=text,
-        )
+        return ProbeEvent(self._index, outcome, now.wall_ns, number, rtt_ns, peer=self.target.peer, **fields)
 
     def _lost(self, number: int, now: Instant) -> ProbeEvent:
         return self._event("lost", now, number, way=self._direction.direction(number))
