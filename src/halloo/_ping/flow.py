@@ -9,7 +9,6 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from halloo._core.address import Address
 from halloo._core.icmp import IcmpReport
@@ -19,7 +18,6 @@ from halloo._net import error_mapping, socket_options
 from halloo._net.connection import Connection
 from halloo._net.connector import connecting
 from halloo._net.datagrams import DatagramConnection
-from halloo._net.error_queue import MAX_REPORTS
 from halloo._net.readiness import Awaited, Steps
 from halloo._net.socket_options import SocketOptions, effective, path_mtu
 from halloo._ping.reply_parser import ReplyParser
@@ -71,14 +69,6 @@ class ConnectOptions:
     user_clock: bool = False
 
 
-class Undelivered(NamedTuple):
-    """What a router or a host reported of a probe, as much of the probe as it quoted, and the error of it."""
-
-    report: IcmpReport
-    quoted: bytes
-    error: HallooError
-
-
 class ProbeConnection:
     """A connection to one echo server: closed, opening or open."""
 
@@ -87,7 +77,7 @@ class ProbeConnection:
         self.options = options
         self.kernel_timestamps = False  # whether the kernel provides receive timestamps
         self.peer_changed = False  # whether another address of the name is in use since opening
-        self.undelivered: deque[Undelivered] = deque()
+        self.reports: deque[tuple[IcmpReport, bytes]] = deque()  # of undelivered probes, with what is quoted of each
         self._awaited: Awaited | None = None
         self._steps: Steps[Mapping[str, int]] | None = None
         self._run, self.size = run, size
@@ -145,7 +135,10 @@ class ProbeConnection:
             raise error_mapping.connecting(options.address, error) from error
         connection = self._connection = opened.connection
         self._unsent = b""
-        self._replies = None if isinstance(connection, DatagramConnection) else ReplyParser(self._run, self.size)
+        if isinstance(connection, DatagramConnection):
+            self.reports, self._replies = connection.reports, None
+        else:
+            self._replies = ReplyParser(self._run, self.size)
         self._attach(connection)
         return opened.phases
 
@@ -165,7 +158,7 @@ class ProbeConnection:
         if self._connection:
             self._connection.close()
             self._connection = self._arrived = None
-            self.undelivered.clear()
+            self.reports.clear()
             self._unsent = b""
 
     def send(self, probe: bytes) -> None:
@@ -184,32 +177,22 @@ class ProbeConnection:
         """Send a datagram, again if the error was a report of an earlier one."""
         before = connection.socket
         while True:
-            known = len(self.undelivered)
+            known = len(connection.reports)
             try:
-                connection.send(probe)
-                break
+                return connection.send(probe)
             except HallooError:
                 self.collect_reports()
-                if len(self.undelivered) == known or known > MAX_REPORTS:
+                if len(connection.reports) <= known:
                     raise
             finally:
                 if connection.socket is not before:
                     self._reattach(connection)
-        if connection.reports:
-            self._take_reports(connection)
 
     def collect_reports(self) -> bool:
-        """Add what was reported of earlier probes to `undelivered`; return whether there is anything."""
-        if isinstance(connection := self._connection, DatagramConnection):
-            connection.collect_reports()
-            self._take_reports(connection)
-        return bool(self.undelivered)
-
-    def _take_reports(self, connection: DatagramConnection) -> None:
-        while connection.reports:
-            report, quoted = connection.reports.popleft()
-            error = error_mapping.undelivered(connection.address, report)
-            self.undelivered.append(Undelivered(report, quoted, error))
+        """Read what was reported of earlier probes; return whether there are any `reports`."""
+        if isinstance(self._connection, DatagramConnection):
+            self._connection.collect_reports()
+        return bool(self.reports)
 
     def _send(self, data: bytes) -> None:
         """Send what the kernel accepts and keep the rest: a stream with a gap would be useless."""

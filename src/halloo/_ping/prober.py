@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from halloo._core.timers import LazyDeadlines
 from halloo._core.units import SECOND
+from halloo._net import error_mapping
 from halloo._net.readiness import sharp_timers
 from halloo._net.signals import StopRequest
 from halloo._ping.clocks import read_clocks
@@ -282,7 +283,7 @@ class Prober:
         self._expiries.add(flow)
         if had_unsent or flow.connection.has_unsent or flow.connection.peer_changed:
             self._waiter.watch(flow)
-        if flow.connection.undelivered:
+        if flow.connection.reports:
             self._waiter.set_unfinished(flow)
         return None if failure is None else (number, failure)
 
@@ -307,10 +308,12 @@ class Prober:
         self._on_event(flow.tracker.fail(number, description, self._clock()))
 
     def _fail_undelivered(self, flow: Flow) -> None:
-        for report, quoted, error in flow.connection.undelivered:
+        connection, reports = flow.connection.connection, flow.connection.reports
+        while connection and reports:
+            report, quoted = reports.popleft()
+            error = error_mapping.undelivered(connection.address, report)
             name = "" if isinstance(error, Refused) else report.name
             self._fail(flow, flow.tracker.record_report(report, quoted), error, name)
-        flow.connection.undelivered.clear()
 
     # Receiving.
 
@@ -330,7 +333,7 @@ class Prober:
 
     def _receive(self, flow: Flow) -> None:
         connection, tracker, surplus = flow.connection, flow.tracker, 0
-        if connection.has_unsent or connection.undelivered:
+        if connection.has_unsent or connection.reports:
             self._settle_sent(flow)
         for data, now, kernel_ns in connection.receive(self._clock):
             prepared, failure = self._prepared, None
