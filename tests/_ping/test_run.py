@@ -600,25 +600,31 @@ def test_a_datagram_larger_than_a_packet_is_the_failure() -> None:
 
 # Reports of routers and hosts.
 
+# A reply takes a while, since ping waits for the last ones three times as long as the slowest has taken so far.
 BEHIND_A_ROUTER = """
-import json
+import json, time
 import halloo
 from tests.router import *
 seen = []
+def late_echo(packet):
+    time.sleep(0.05)
+    return echo(packet)
 def answer(packet):
     seen.append(packet)
     return {answer}
 with router(answer):
-    report = halloo.ping("udp://{host}:8888", count=3, interval=0.01, timeout=0.2, {options})
+    report = halloo.ping("udp://{host}:8888", count=3, interval={interval}, timeout=0.2, {options})
 (target,) = report.to_dict()["summary"]["targets"]
 print(json.dumps(target))
 """
 
 
-def ping_behind_a_router(answer: str, *, host: str = "10.99.0.1", options: str = "") -> dict[str, Any]:
+def ping_behind_a_router(
+    answer: str, *, host: str = "10.99.0.1", interval: float = 0.01, options: str = ""
+) -> dict[str, Any]:
     """Ping from a network namespace whose router answers as the expression says; return the target's report."""
     target: dict[str, Any] = json.loads(
-        behind_a_router(BEHIND_A_ROUTER.format(answer=answer, host=host, options=options))
+        behind_a_router(BEHIND_A_ROUTER.format(answer=answer, host=host, interval=interval, options=options))
     )
     return target
 
@@ -658,7 +664,7 @@ def test_a_report_is_about_the_probe_that_it_quotes() -> None:
 
 
 def test_a_report_behind_replies_does_not_end_the_run() -> None:
-    target = ping_behind_a_router("icmp(packet, 11, 0) if len(seen) == 2 else echo(packet)")
+    target = ping_behind_a_router("icmp(packet, 11, 0) if len(seen) == 2 else late_echo(packet)", interval=0.1)
     assert (target["received"], target["lost"], target["errors"]) == (2, 1, {"TimeToLiveExceeded": 1})
 
 
