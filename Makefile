@@ -13,7 +13,7 @@ demo: $(VENV)/.runtime
 	$(BIN)/halloo demo
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest --numprocesses auto
+	$(BIN)/python -m pytest --numprocesses auto $(PYTEST)
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check
