@@ -518,8 +518,8 @@ def test_a_second_signal_ends_a_server_whose_respond_does_not_return() -> None:
         with connected(int(process.stdout.readline().rpartition(b":")[2])) as client:
             client.sendall(b"hello")
             assert process.stdout.readline() == b"asked\n"
-            while process.poll() is None:
-                process.send_signal(signal.SIGTERM)
+            while process.poll() is None:  # one just before the program waits again does not wake it
+                process.send_signal(signal.SIGINT)
                 with suppress(subprocess.TimeoutExpired):
                     process.wait(0.05)
         assert process.returncode == -signal.SIGINT
