@@ -25,7 +25,16 @@ from halloo._net.readiness import deadline_ns, run_steps
 from halloo._net.tls import TlsServer, TlsSocket, client_context, fingerprint
 from halloo._net.tls_errors import Untrusted
 from halloo._server.server import Server
-from halloo.errors import IncompleteRead, LocalError, MissingFile, PeerError, Reset, TimedOut, UsageError
+from halloo.errors import (
+    ConnectionClosed,
+    IncompleteRead,
+    LocalError,
+    MissingFile,
+    PeerError,
+    Reset,
+    TimedOut,
+    UsageError,
+)
 from tests.blocked import check_message_after_timeout
 
 trustme = pytest.importorskip("trustme")
@@ -597,6 +606,21 @@ def test_accepting_a_client_that_stalls_times_out(listener: Listener) -> None:
     place, message = ("127.0.0.1", listener.address.port), "does not finish the TLS handshake in time"
     with socket.create_connection(place), pytest.raises(TimedOut, match=message):
         listener.accept(timeout=0.05)
+
+
+def test_close_unblocks_an_accept_that_waits_for_a_handshake(listener: Listener) -> None:
+    place = ("127.0.0.1", listener.address.port)
+    outgoing = ssl.MemoryBIO()
+    tls = ssl.create_default_context().wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname="localhost")
+    with pytest.raises(ssl.SSLWantReadError):
+        tls.do_handshake()
+    with socket.create_connection(place, TIMEOUT) as client, ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(listener.accept)
+        client.sendall(outgoing.read())
+        assert client.recv(1)  # the handshake has begun, and is not continued
+        listener.close()
+        with pytest.raises(ConnectionClosed, match="the listener on 127"):
+            waiting.result()
 
 
 def test_accept_verifies_the_client_certificate(certificates: CertificateFiles) -> None:

@@ -143,15 +143,23 @@ class Listener:
         while True:
             ready = [sock for sock in sockets if sock in self._datagrams and self._datagrams[sock].datagrams]
             ready = ready or self._interrupt.wait(sockets, [], seconds_until(until_ns))
-            if self._interrupt.requested:
-                raise ConnectionClosed(f"the listener on {self.address.place} is closed", "listen again")
+            self._check_open()
             if not ready:
                 none = "datagram arrived at" if self._datagrams.keys() >= set(sockets) else "client connected to"
                 raise TimedOut(f"no {none} {self.address.place} within {timeout:g} seconds", "allow more with timeout=")
             for listening in ready:
                 handshake_ns = deadline_ns(HANDSHAKE if timeout is None else timeout)
-                if accepted := run_steps(self.accepting(listening, handshake_ns)):
+                try:
+                    accepted = run_steps(self.accepting(listening, handshake_ns), self._interrupt)
+                except TimedOut:
+                    self._check_open()
+                    raise
+                if accepted:
                     return accepted
+
+    def _check_open(self) -> None:
+        if self._interrupt.requested:
+            raise ConnectionClosed(f"the listener on {self.address.place} is closed", "listen again")
 
     def accepting(
         self, listening: socket.socket, until_ns: int | None

@@ -60,13 +60,14 @@ Steps = Generator[Awaited, bool, Result]
 """Work done step by step: it is sent whether a socket became ready, False once the time is over."""
 
 
-def run_steps(steps: Steps[Result]) -> Result:
-    """Run all steps, waiting for each, and return their result."""
+def run_steps(steps: Steps[Result], interrupt: "Interrupt | None" = None) -> Result:
+    """Run all steps, waiting for each, and return their result. Once interrupted, the time of each step is over."""
+    wait_for = interrupt.wait if interrupt else _until
     try:
         awaited = next(steps)
         while True:
             left, sockets = seconds_until(awaited.until_ns), awaited.sockets
-            awaited = steps.send(bool(_until([], sockets, left) if awaited.writing else _until(sockets, [], left)))
+            awaited = steps.send(bool(wait_for([], sockets, left) if awaited.writing else wait_for(sockets, [], left)))
     except StopIteration as end:
         return end.value  # type: ignore[no-any-return]  # StopIteration has no type parameter
     finally:
