@@ -5,6 +5,7 @@ Uses processes, pipes and pseudo-terminals, and does not depend on halloo: every
 
 import os
 import select
+import socket
 import subprocess
 import sys
 import time
@@ -23,6 +24,14 @@ EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 # A program does it, not `preexec_fn`: that must not run while the test has threads.
 _IN_TERMINAL = "import os, sys; os.login_tty(0); os.execvp(sys.argv[1], sys.argv[1:])"
 
+# Gives the program a socket as descriptor 3, as systemd does (sd_listen_fds(3)); then becomes the program.
+_ACTIVATED = (
+    "import os, sys\n"
+    "os.dup2(int(sys.argv[1]), 3)\n"
+    "os.environ |= {'LISTEN_FDS': sys.argv[2], 'LISTEN_PID': str(os.getpid())}\n"
+    "os.execvp(sys.argv[3], sys.argv[3:])\n"
+)
+
 
 def run(
     *argv: str | Path,
@@ -31,6 +40,11 @@ def run(
 ) -> subprocess.CompletedProcess[bytes]:
     """Run the program to its end."""
     return subprocess.run(argv, input=input, capture_output=True, timeout=timeout, check=False)
+
+
+def activated_argv(sock: socket.socket, *argv: str, count: str = "1") -> tuple[str, ...]:
+    """Return the arguments that start a program with an inherited socket; `count` is the value of LISTEN_FDS."""
+    return (PYTHON, "-c", _ACTIVATED, str(sock.fileno()), count, *argv)
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import signal
 import socket
 from contextlib import ExitStack, suppress
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -140,3 +141,26 @@ def has_ipv6() -> bool:
             return True
     except OSError:
         return False
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("0 --reuse-port", "--reuse-port is for several workers, and there is one; give --workers as well"),
+        (
+            "unix:{path} --reuse-port --workers 2",
+            "--reuse-port cannot open unix: more than once; leave it out",
+        ),
+        ("0 --quiet --log json", "--quiet contradicts the JSON log, a line for each client; leave one out"),
+        ("unix:{path} -4", "-4 or -6 is for IP addresses, and unix: has none; leave it out"),
+        ("unix:{path} --max-per-host 2", "--max-per-host is for IP addresses, and unix: has none; leave it out"),
+        (
+            "0 --client-ca ca.pem",
+            "--client-ca is for tls://, and no address is; write tls:// before the host or the port",
+        ),
+    ],
+)
+def test_an_option_that_does_not_apply_is_refused(arguments: str, message: str, tmp_path: Path) -> None:
+    done = run(*HALLOO, "serve", *arguments.format(path=tmp_path / "echo").split())
+    assert (done.returncode, done.stdout, done.stderr.decode()) == (2, b"", f"halloo: {message}\n")
+    assert not (tmp_path / "echo").exists()

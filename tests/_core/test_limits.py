@@ -30,11 +30,9 @@ def test_a_limit_below_its_minimum_is_refused_by_name(name: str, value: int) -> 
         Limits(**wrong)
 
 
-def test_of_connections_lists_the_limits_of_connections_only() -> None:
-    assert Limits(max_bytes=1, rate_limit=1, buffer=1, allow=("::1",), any_port=True).of_connections == []
-    assert Limits(max_memory=1, idle_timeout=1, stall_timeout=1).of_connections == [
-        *("idle_timeout", "stall_timeout", "max_memory"),
-    ]
+def test_the_limits_that_were_set_are_named() -> None:
+    assert Limits(stall_timeout=STALL).given == []
+    assert Limits(max_bytes=1, stall_timeout=None, any_port=True).given == ["stall_timeout", "max_bytes", "any_port"]
 
 
 @pytest.mark.parametrize("name", ["idle_timeout", "max_lifetime", "max_bytes", "rate_limit"])

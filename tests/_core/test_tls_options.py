@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from halloo._core.tls_options import ClientTLS, ServerTLS
+from halloo._core.tls_options import ClientTLS, ServerTLS, given_name
 from halloo.errors import UsageError
 
 
@@ -20,6 +20,22 @@ def test_options_without_values_are_false(kind: type[ServerTLS | ClientTLS]) -> 
 )
 def test_options_with_a_value_are_true(options: ServerTLS | ClientTLS) -> None:
     assert options
+
+
+@pytest.mark.parametrize(
+    ("tls", "name"),
+    [
+        (None, ""),
+        (ServerTLS(), ""),
+        (ClientTLS(), ""),
+        (ServerTLS(client_ca="a"), "tls.client_ca"),
+        (ServerTLS(cert="a", key="b"), "tls.cert"),
+        (ClientTLS(insecure=True), "tls.insecure"),
+        (object(), "tls"),  # an SSLContext
+    ],
+)
+def test_what_a_tls_argument_asks_for_is_named(tls: object, name: str) -> None:
+    assert given_name(tls) == name
 
 
 def test_an_empty_fingerprint_is_refused() -> None:

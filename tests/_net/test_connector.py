@@ -340,7 +340,7 @@ def test_family_applies_to_datagrams_too(family: Family, host: str) -> None:
 
 
 def test_datagrams_have_no_tls() -> None:
-    with pytest.raises(UsageError, match="tls is for tls://, not udp:; write tls:// before the host"):
+    with pytest.raises(UsageError, match=r"tls\.insecure is for tls://, not udp:; write tls:// before the host"):
         dial(parse("udp://localhost"), timeout=TIMEOUT, tls=ClientTLS(insecure=True))
 
 

@@ -586,7 +586,7 @@ def test_a_listener_without_tls_has_no_fingerprint() -> None:
 
 
 def test_certificates_require_a_tls_address(certificates: CertificateFiles) -> None:
-    with pytest.raises(UsageError, match="tls is for tls://, and no address is"):
+    with pytest.raises(UsageError, match=r"tls\.cert is for tls://, and no address is"):
         listen("127.0.0.1:0", tls=ServerTLS(cert=certificates.server))
 
 

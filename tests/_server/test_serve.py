@@ -23,7 +23,7 @@ from halloo._core.address import Address
 from halloo._core.probe import Probes, read_timestamp
 from halloo._core.tls_options import ClientTLS
 from halloo._net.connector import dial
-from tests.programs import PYTHON, listening_port, run, started
+from tests.programs import PYTHON, activated_argv, listening_port, run, started
 
 TIMEOUT = 20  # seconds without a byte, after which the test fails
 PROBE = Probes(run=7, size=200).encode(0, 0)
@@ -138,7 +138,6 @@ CONNECTION_LIMITS = [
     ({"idle_timeout": 5}, "idle_timeout"),
     ({"max_lifetime": 5}, "max_lifetime"),
     ({"stall_timeout": None}, "stall_timeout"),
-    ({"handshake_timeout": 5}, "handshake_timeout"),
     ({"max_connections": 5}, "max_connections"),
     ({"max_per_host": 5}, "max_per_host"),
     ({"max_memory": 5}, "max_memory"),
@@ -652,18 +651,10 @@ def test_serve_uses_an_abstract_socket_passed_by_systemd() -> None:
 # Socket activation by systemd.
 
 
-ACTIVATED = (
-    "import os, sys\n"
-    "os.dup2(int(sys.argv[1]), 3)\n"
-    "os.environ |= {'LISTEN_FDS': '1', 'LISTEN_PID': str(os.getpid())}\n"
-    "os.execvp(sys.argv[2], sys.argv[2:])\n"
-)
-
-
 @contextmanager
 def activated(sock: socket.socket, *options: str) -> Iterator[subprocess.Popen[bytes]]:
     """Start the command as systemd does, with a socket that already listens."""
-    argv = (PYTHON, "-c", ACTIVATED, str(sock.fileno()), PYTHON, "-m", "halloo", "serve", *options)
+    argv = activated_argv(sock, PYTHON, "-m", "halloo", "serve", *options)
     pipe = subprocess.PIPE
     with subprocess.Popen(argv, stdout=pipe, stderr=pipe, pass_fds=[sock.fileno()], bufsize=0) as process:
         try:

@@ -66,11 +66,9 @@ class Limits:
         Access(self.allow, self.deny)  # here, and not in each worker, a wrong network is reported
 
     @property
-    def of_connections(self) -> list[str]:
-        """Name the limits set here that only connections have."""
-        known = {field.name: field.default for field in fields(Limits)}
-        names = ("idle_timeout", "max_lifetime", "stall_timeout", "handshake_timeout", "max_connections")
-        return [name for name in (*names, "max_per_host", "max_memory") if getattr(self, name) != known[name]]
+    def given(self) -> list[str]:
+        """Name the limits set here to other values than by default."""
+        return [field.name for field in fields(Limits) if getattr(self, field.name) != field.default]
 
     @property
     def limited(self) -> bool:

@@ -4,7 +4,7 @@ Holds paths and switches; `_net.tls` reads the files and makes contexts.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Protocol, cast
 
 from halloo._core import arguments
@@ -76,9 +76,11 @@ class ClientTLS:
         return self.insecure or (self.ca, self.fingerprint, self.cert) != (None, None, None)
 
 
-def is_given(tls: object, kind: type[ClientTLS | ServerTLS]) -> bool:
-    """Whether a `tls=` argument asks for anything: neither None nor the defaults of its kind."""
-    return not (tls is None or (isinstance(tls, kind) and not tls))
+def given_name(tls: object) -> str:
+    """Name what a `tls=` argument asks for: `tls.cert`, or `tls` for a context; "" for None and defaults."""
+    if not isinstance(tls, ServerTLS | ClientTLS):
+        return "" if tls is None else "tls"
+    return next((f"tls.{field.name}" for field in fields(tls) if getattr(tls, field.name)), "")
 
 
 def _check_paths(options: ServerTLS | ClientTLS, *names: str) -> None:

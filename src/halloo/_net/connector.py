@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from halloo._core import arguments
+from halloo._core import applicable, arguments
 from halloo._core.address import LOOPBACK, Address, AddressLike, is_ip, parse
 from halloo._core.arguments import Family
-from halloo._core.tls_options import ClientTLS, is_given
+from halloo._core.tls_options import ClientTLS, given_name
 from halloo._net import datagrams, error_mapping, local_ports, resolver, unix
 from halloo._net.connection import Attempt, Connection
 from halloo._net.datagrams import DatagramConnection, Prepare, no_preparation
@@ -138,6 +138,7 @@ def connecting(
     Raises what `connect` and `resolve` raise, and OSErrors of `prepare`.
     """
     client = _client(wanted, tls)
+    applicable.check({wanted.scheme}, ["family"] if family else [])
     began, until_ns = time.monotonic_ns(), deadline_ns(timeout)
     if wanted.path is not None:
         connection = Connection(_connected_to_file(wanted, prepare), wanted, timeout=timeout)
@@ -166,8 +167,8 @@ def _client(address: Address, tls: "ClientTLS | SSLContext | None") -> "TlsClien
         from halloo._net.tls import TlsClient  # noqa: PLC0415 - as at the top
 
         return TlsClient(address, ClientTLS() if tls is None else tls)
-    if is_given(tls, ClientTLS):
-        raise UsageError(f"is for tls://, not {address.scheme}:", "write tls:// before the host", argument="tls")
+    if name := given_name(tls):
+        raise UsageError(f"is for tls://, not {address.scheme}:", "write tls:// before the host", argument=name)
     return None
 
 

@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
-from halloo._core import arguments
+from halloo._core import applicable, arguments
 from halloo._core.address import Address, AddressLike, parse
 from halloo._core.arguments import Family
 from halloo._core.limits import HANDSHAKE, MAX_BUFFER
-from halloo._core.tls_options import ServerTLS, is_given
+from halloo._core.tls_options import ServerTLS, given_name
 from halloo._net import binding, bpf, unix
-from halloo._net.connection import INTERNET, URGENT_INLINE, Connection
+from halloo._net.connection import INTERNET, Connection
 from halloo._net.datagram_listener import DatagramListener
 from halloo._net.datagrams import DatagramConnection, dropped
 from halloo._net.readiness import Interrupt, Steps, deadline_ns, run_steps, seconds_until
@@ -26,8 +26,6 @@ if TYPE_CHECKING:  # ssl is slow to import, and only tls:// needs it
     from ssl import SSLContext
 
     from halloo._net.tls import TlsServer
-
-_FIRST_INHERITED = 3  # SD_LISTEN_FDS_START
 
 
 class Listener:
@@ -288,9 +286,8 @@ def listen(
     arguments.family(family)
     arguments.whole("buffer", buffer, 1, MAX_BUFFER, none=True, unit=" bytes")
     arguments.switches(reuse_port=reuse_port)
-    secured = is_given(tls, ServerTLS)
-    if secured and all(address.scheme != "tls" for address in wanted):
-        raise UsageError("is for tls://, and no address is", "write tls:// before the host or the port", argument="tls")
+    secured = given_name(tls)
+    applicable.check({address.scheme for address in wanted}, [secured, *(["family"] if family else [])])
     sockets: list[tuple[socket.socket, str]] = []
     try:
         for address in wanted:
@@ -312,23 +309,3 @@ def _address(sock: socket.socket, scheme: str) -> Address:
         return Address(scheme, *name[:2])
     # An abstract name is bytes; only systemd passes such sockets.
     return Address("unix", None, 0, name if isinstance(name, str) else unix.name_text(name))
-
-
-def inherited() -> Listener | None:
-    """Take over the sockets that systemd has opened for this process, if it has (sd_listen_fds(3))."""
-    if os.environ.pop("LISTEN_PID", "") != str(os.getpid()):
-        return None
-    numbers = range(_FIRST_INHERITED, _FIRST_INHERITED + int(os.environ.pop("LISTEN_FDS", "0")))
-    sockets = [socket.socket(fileno=number) for number in numbers]
-    if not sockets:
-        return None
-    for sock in sockets:
-        if _scheme(sock) == "tcp":
-            sock.setsockopt(*URGENT_INLINE)
-    return Listener([(sock, _scheme(sock)) for sock in sockets], files=False, inherited=True)
-
-
-def _scheme(sock: socket.socket) -> str:
-    if sock.family not in INTERNET:
-        return "unix"
-    return "udp" if sock.type == socket.SOCK_DGRAM else "tcp"

@@ -14,7 +14,7 @@ from halloo._core import arguments
 from halloo._core.address import Address, AddressLike, parse
 from halloo._core.arguments import Family
 from halloo._core.probe import MIN_SIZE, Probes
-from halloo._core.tls_options import ClientTLS, is_given
+from halloo._core.tls_options import ClientTLS, given_name
 from halloo._core.units import FOR_EVER, SECOND
 from halloo._net.datagrams import MAX_DATAGRAM
 from halloo._net.signals import StopRequest
@@ -99,7 +99,7 @@ class PingConfig:
 
     def _scheme_checks(self) -> Checks:
         schemes = {address.scheme for address in self.addresses}
-        invalid = is_given(self.tls, ClientTLS) and "tls" not in schemes
+        invalid = bool(given_name(self.tls)) and "tls" not in schemes
         fact = f"TLS options do not apply to {self.addresses[0].scheme}://"
         yield invalid, "", fact, "write tls:// before the host, or omit them"
         name = "connect" if self.connect else "reconnect"
@@ -169,7 +169,7 @@ def ping(
         goals=_parsed(goals),
     )
     config.check()
-    if config.tls is not None and is_given(config.tls, ClientTLS):
+    if config.tls is not None and given_name(config.tls):
         from halloo._net.tls import client_context  # noqa: PLC0415 - ssl is slow to import, and only tls:// needs it
 
         client_context(config.tls)  # a file that cannot be used is an error of the call, not of each probe

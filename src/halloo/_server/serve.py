@@ -85,6 +85,7 @@ def serve(
     arguments.switches(reuse_port=reuse_port, quiet=quiet, timestamps=timestamps, busy_poll=busy_poll)
     arguments.family(family)
     arguments.text("log", log, *get_args(Log))
+    _check_combinations(workers, log, reuse_port=reuse_port, quiet=quiet)
     began = time.monotonic()
     limits, handler = checked_limits(limits), respond_handler(respond, framing, greeting, timestamps=timestamps)
     listeners = open_listeners(addresses, family, limits, tls, workers, reuse_port=reuse_port)
@@ -103,6 +104,14 @@ def serve(
                 _print_regularly(server, stats, write)
             server.run(drain, ready=lambda: _announce(server.addresses, write), write=write)
             return ServeReport(server.addresses, time.monotonic() - began, server.snapshot())
+
+
+def _check_combinations(workers: int, log: Log, *, reuse_port: bool, quiet: bool) -> None:
+    """Refuse options that would have no effect beside others. Raises UsageError."""
+    if reuse_port and workers == 1:
+        raise UsageError("is for several workers, and there is one", "give workers= as well", argument="reuse_port")
+    if quiet and log == "json":
+        raise UsageError("contradicts the JSON log, a line for each client", "leave one out", argument="quiet")
 
 
 def server(s: socket.socket, clients: int | None = None) -> Snapshot:

@@ -8,13 +8,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Self, get_args
 
-from halloo._core import arguments
+from halloo._core import applicable, arguments
 from halloo._core.address import Address, AddressLike
 from halloo._core.arguments import Family
 from halloo._core.framing import Framing
 from halloo._core.limits import Limits
-from halloo._core.tls_options import ServerTLS
-from halloo._net.listener import Listener, inherited, listen
+from halloo._core.tls_options import ServerTLS, given_name
+from halloo._net.activation import inherited
+from halloo._net.listener import Listener, listen
 from halloo._server.connections import Snapshot
 from halloo._server.failures import Failures, log_failure
 from halloo._server.handlers import ConnectionObserver, RespondHandler
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from ssl import SSLContext
 
 DRAIN = 10.0  # seconds to finish pending answers
-_OR_TCP = "leave it out, or serve tcp:// as well"
 
 
 class Server:
@@ -204,12 +204,17 @@ def open_listeners(
     reuse_port: bool = False,
 ) -> list[Listener]:
     """Open one listener for all workers, or one for each on the same ports; without addresses, take systemd's."""
-    passed = None if addresses else inherited()
+    passed = None if addresses else inherited(buffer=limits.buffer)
     first = passed or listen(*addresses, family=family, buffer=limits.buffer, tls=tls)
     try:
-        _check_schemes(first.addresses, limits)
+        schemes = {address.scheme for address in first.addresses}
+        applicable.check(schemes, limits.given)
         if passed:
+            opening = {"family": family, given_name(tls): tls, "reuse_port": reuse_port}
+            applicable.check_opened([name for name, value in opening.items() if name and value])
             return [passed]
+        if reuse_port and "unix" in schemes:
+            raise UsageError("cannot open unix: more than once", "leave it out", argument="reuse_port")  # noqa: TRY301 - closed below
         if workers == 1 or not reuse_port:
             return first.for_workers(workers, buffer=limits.buffer)
     except BaseException:
@@ -219,23 +224,13 @@ def open_listeners(
     return [first.reopen(buffer=limits.buffer) for _ in range(workers)]
 
 
-def _check_schemes(addresses: tuple[Address, ...], limits: Limits) -> None:
-    """Refuse limits that none of the addresses could keep. Raises UsageError."""
-    schemes = {address.scheme for address in addresses}
-    if schemes == {"udp"} and (vain := limits.of_connections):
-        raise UsageError("is for connections, and udp:// has none", _OR_TCP, argument=vain[0])
-    if limits.any_port and "udp" not in schemes:
-        raise UsageError("is for udp://, and no address is", "leave it out", argument="any_port")
-
-
 def make_service(
     listeners: list[Listener], handler: RespondHandler, limits: Limits, observer: ConnectionObserver | None
 ) -> Service:
     """Describe what clients get; closes listeners that cannot be served. Raises UsageError, LocalError."""
     first = listeners[0]
     try:
-        if handler.greeting and all(address.scheme == "udp" for address in first.addresses):
-            raise UsageError("is for connections, and udp:// has none", _OR_TCP, argument="greeting")  # noqa: TRY301 - closed below
+        applicable.check({address.scheme for address in first.addresses}, ["greeting"] if handler.greeting else [])
         context = first.tls_server.context if first.secure else None
     except BaseException:
         for listener in listeners:
