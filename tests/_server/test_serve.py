@@ -23,6 +23,7 @@ from halloo._core.address import Address
 from halloo._core.probe import Probes, read_timestamp
 from halloo._core.tls_options import ClientTLS
 from halloo._net.connector import dial
+from halloo._server import http
 from tests.programs import PYTHON, activated_argv, listening_port, run, started
 
 TIMEOUT = 20  # seconds without a byte, after which the test fails
@@ -385,6 +386,48 @@ def test_serve_provides_metrics_for_prometheus(options: tuple[str, ...]) -> None
             connection.close()
         assert b"halloo_received_bytes_total 5.0\n" in pages["/metrics"]
         assert pages["/healthz"] == b"ok\n"
+
+
+@posix
+@pytest.mark.parametrize("options", [(), ("--workers", "2")], ids=["alone", "workers"])
+def test_clients_of_the_metrics_are_limited_in_number(options: tuple[str, ...]) -> None:
+    with started_server("--metrics", "127.0.0.1:0", *options) as (process, _), ExitStack() as cleanup:
+        assert process.stderr
+        place = re.match(rb"halloo: metrics at http://[\d.]+:(\d+)/metrics\n", process.stderr.readline())
+        assert place
+        for _ in range(http.LIMITS.max_connections or 0):
+            cleanup.enter_context(connected(int(place[1]))).sendall(b"GET /heal")
+        further = cleanup.enter_context(connected(int(place[1])))
+        assert further.recv(1) == b""
+
+
+@posix
+def test_metrics_are_served_on_a_unix_socket(tmp_path: Path) -> None:
+    with chdir(tmp_path), started_server("--metrics", "unix:pages", "-4") as (process, _):
+        assert process.stderr
+        assert process.stderr.readline() == b"halloo: metrics at /metrics of unix:pages\n"
+        with socket.socket(socket.AF_UNIX) as client:
+            client.settimeout(TIMEOUT)
+            client.connect("pages")
+            client.sendall(b"GET /healthz HTTP/1.0\n\n")
+            with client.makefile("rb") as answer:
+                assert answer.read().endswith(b"\r\n\r\nok\n")
+
+
+@posix
+def test_metrics_keep_to_the_family_of_the_server() -> None:
+    with started_server("--metrics", "0", "-4") as (process, _):
+        assert [line.rpartition(":")[0] for line in stop(process) if "metrics" in line] == [
+            "halloo: metrics at http://127.0.0.1"
+        ]
+
+
+@pytest.mark.parametrize("scheme", ["tls", "udp"])
+def test_metrics_are_refused_where_they_cannot_be_served(scheme: str, capfd: pytest.CaptureFixture[str]) -> None:
+    message = f"^metrics is served over tcp:// or unix:, not {scheme}://; for TLS put a proxy in front of it$"
+    with pytest.raises(halloo.UsageError, match=message):
+        halloo.serve(0, metrics=f"{scheme}://127.0.0.1:0")
+    assert capfd.readouterr() == ("", "")
 
 
 @posix

@@ -25,7 +25,7 @@ PeerName = IpPeer | str | bytes  # as accept(2) reports it; of a Unix socket, it
 
 
 class Handler(Protocol):
-    """Answers instead of the echo; see `RespondHandler` and `metrics.HttpHandler`."""
+    """Answers instead of the echo; see `RespondHandler` and `http.HttpHandler`."""
 
     def opened(self, loop: "Loop", fd: int) -> None:
         """Handle a new connection, after any TLS handshake."""

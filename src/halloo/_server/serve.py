@@ -22,6 +22,7 @@ from halloo._core.tls_options import ServerTLS
 from halloo._net.listener import listen
 from halloo._net.signals import handle_signals, stopping
 from halloo._output.lines import LineWriter, dropped_text
+from halloo._server import http
 from halloo._server.acceptor import Endpoint
 from halloo._server.connections import Snapshot
 from halloo._server.handlers import ConnectionObserver
@@ -86,6 +87,7 @@ def serve(
     arguments.family(family)
     arguments.text("log", log, *get_args(Log))
     _check_combinations(workers, log, reuse_port=reuse_port, quiet=quiet)
+    pages_at = _pages_address(metrics)
     began = time.monotonic()
     limits, handler = checked_limits(limits), respond_handler(respond, framing, greeting, timestamps=timestamps)
     listeners = open_listeners(addresses, family, limits, tls, workers, reuse_port=reuse_port)
@@ -99,7 +101,7 @@ def serve(
             server = RunningServer(listeners[0], service)
         else:
             server = WorkerPool(listeners, service, workers, shared=not reuse_port)
-        with server, _published(server, metrics, write):
+        with server, _published(server, pages_at, family, write):
             if stats:
                 _print_regularly(server, stats, write)
             server.run(drain, ready=lambda: _announce(server.addresses, write), write=write)
@@ -143,28 +145,41 @@ def server(s: socket.socket, clients: int | None = None) -> Snapshot:
             s.settimeout(timeout)
 
 
+def _pages_address(metrics: AddressLike | None) -> Address | None:
+    """Parse the address of the metrics. Raises AddressError; UsageError for a scheme that cannot serve them."""
+    if metrics is None:
+        return None
+    address = Address.parse(metrics)
+    if address.scheme not in ("tcp", "unix"):
+        fact = f"is served over tcp:// or unix:, not {address.scheme}://"
+        raise UsageError(fact, "for TLS put a proxy in front of it", argument="metrics")
+    return address
+
+
 @contextmanager
-def _published(server: RunningServer | WorkerPool, metrics: AddressLike | None, write: LineWriter) -> Iterator[None]:
+def _published(
+    server: RunningServer | WorkerPool, metrics: Address | None, family: Family | None, write: LineWriter
+) -> Iterator[None]:
     """Serve /metrics and /healthz: in the loop of a worker pool's parent, or in a thread beside the only loop."""
     if metrics is None:
         yield
         return
-    from halloo._server.metrics import CONTENT_TYPE, HttpHandler, prometheus  # noqa: PLC0415 - an extra
+    from halloo._server.metrics import CONTENT_TYPE, prometheus  # noqa: PLC0415 - an extra
 
-    pages = HttpHandler(
+    pages = http.HttpHandler(
         {
             "/metrics": lambda: (CONTENT_TYPE, prometheus(server.snapshot())),
             "/healthz": lambda: ("text/plain", b"ok\n"),
         }
     )
-    listener = listen(metrics)
+    listener = listen(metrics, family=None if metrics.path else family)
     for address in listener.addresses:
-        write(f"halloo: metrics at http://{address.place}/metrics")
+        write(f"halloo: metrics at {f'/metrics of {address}' if address.path else f'http://{address.place}/metrics'}")
     if isinstance(server, WorkerPool):
         server.publish(listener, pages)
         yield
     else:
-        with RunningServer(listener, Service(handler=pages)) as publisher:
+        with RunningServer(listener, Service(handler=pages, limits=http.LIMITS)) as publisher:
             publisher.start()
             yield
 

@@ -22,6 +22,7 @@ from halloo._net.listener import Listener
 from halloo._net.signals import STOPPING, handle_signals, stopping
 from halloo._output.background import close_all
 from halloo._server import connections as states
+from halloo._server import http
 from halloo._server.acceptor import Endpoint
 from halloo._server.connections import COUNTER_INDEX, COUNTERS, Snapshot, new_counters
 from halloo._server.drain import drain
@@ -79,7 +80,7 @@ class WorkerPool:
         self._drain = 0.0
         self._write: Callable[[str], object] = print
         self._parent_pipe_reader, self._parent_pipe_writer = os.pipe()
-        self.loop = Loop([])
+        self.loop = Loop([], limits=http.LIMITS)  # for published pages; it serves nothing else
         self._published: list[Listener] = []  # the workers must not keep them open
         self._started = self.loop.clock()
 
