@@ -1,4 +1,5 @@
 import re
+import tracemalloc
 from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
 
@@ -44,6 +45,22 @@ def framed(messages: Iterable[bytes]) -> bytes:
 def test_lines_are_found_however_the_stream_arrives() -> None:
     for pieces in every_split(b"one\ntwo\r\n\nlast"):
         assert frames(LineFramer(), pieces) == [b"one\n", b"two\r\n", b"\n", b"last"]
+
+
+@pytest.mark.parametrize("framer", [LineFramer, LengthFramer])
+def test_an_unfinished_message_in_small_pieces_costs_about_its_bytes(framer: Callable[[], Framer]) -> None:
+    framing, size = framer(), 200_000
+    for _ in framing.feed((1 << 20).to_bytes(4)):
+        raise AssertionError("the message is not complete")
+    tracemalloc.start()
+    try:
+        for _ in range(size // 2):
+            for _ in framing.feed(bytes([120, 120])):
+                raise AssertionError("the message is not complete")
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 1.5 * size
 
 
 def test_lengths_are_found_however_the_stream_arrives() -> None:
