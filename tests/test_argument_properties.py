@@ -108,6 +108,7 @@ VALUES: dict[str, tuple[object, ...]] = {
     "goals": GOALS,
     "limits": (halloo.Limits(),),
     "log": ("json", "xml"),
+    "mode": (0o600, 0o1777),
     "port": (65535, 65536),
     "respond": (bytes.upper, lambda: b""),
     "s": (closed_socket(),),

@@ -35,6 +35,7 @@ VALUES: dict[object, tuple[str, ...]] = {
     "NETWORK": ("", "10.0.0.0/8", "10.0.0.0/33", "::1%lo", "a\nb"),
     "GOAL": ("", "p99", "p99>", "p99>5ms", f"loss>{LONG}", "corrupt>max", "\n>5\x1b"),
     "HEX": ("", "00", "00" * 32, "\n", "x" * 64),
+    "MODE": ("", "0660", "888", "1777", "rw", "\n", LONG),
     "FOLDERS": ("", "folder", "*", "**", "[", "\n"),
     int: (*NUMBERS, "0x10", "65536"),
     bool: ("", "1", "no", "a\nb"),

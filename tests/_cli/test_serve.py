@@ -152,6 +152,11 @@ def has_ipv6() -> bool:
             "--reuse-port cannot open unix: more than once; leave it out",
         ),
         ("0 --quiet --log json", "--quiet contradicts the JSON log, a line for each client; leave one out"),
+        ("0 --mode 660", "--mode is for unix:, and no address is; leave it out"),
+        (
+            "unix:{path} --mode rw",
+            "--mode must be three octal digits, not 'rw'; 600 is this user, 660 the group as well",
+        ),
         ("unix:{path} -4", "-4 or -6 is for IP addresses, and unix: has none; leave it out"),
         ("unix:{path} --max-per-host 2", "--max-per-host is for IP addresses, and unix: has none; leave it out"),
         (

@@ -21,6 +21,7 @@ IP, CONNECTIONS = "is for IP addresses, and unix: has none", "is for connections
         ({"tcp", "udp", "unix"}, "tls.client_ca", "is for tls://, and no address is"),
         ({"tcp"}, "handshake_timeout", "is for tls://, and no address is"),
         ({"tcp", "tls", "unix"}, "any_port", "is for udp://, and no address is"),
+        ({"tcp", "tls", "udp"}, "mode", "is for unix:, and no address is"),
     ],
 )
 def test_an_option_without_an_address_for_it_is_refused_by_name(schemes: set[str], option: str, fact: str) -> None:

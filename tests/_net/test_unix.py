@@ -3,16 +3,19 @@
 import os
 import socket
 import stat
+import sys
 from collections.abc import Iterator
+from contextlib import chdir
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 
 import halloo
 from halloo._net.listener import listen
 from halloo._net.unix import MAX_PATH, identity, name_text, remove
-from halloo.errors import AddressInUse, LocalError
+from halloo.errors import AddressInUse, LocalError, UsageError
 
 pytestmark = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="needs Unix sockets")
 
@@ -70,6 +73,43 @@ def test_a_socket_file_of_a_server_with_a_full_backlog_is_not_replaced(path: Pat
         client.connect(str(path))  # the queue is full
         with pytest.raises(AddressInUse):
             listen(f"unix:{path}")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc/net/unix")
+@pytest.mark.parametrize("spelling", ["absolute", "relative", "link"])
+def test_a_socket_between_bind_and_listen_is_not_replaced(path: Path, spelling: str) -> None:
+    bound, wanted = str(path), str(path)
+    with socket.socket(socket.AF_UNIX) as sock, chdir(path.parent):
+        if spelling == "relative":
+            bound = wanted = path.name
+        elif spelling == "link":
+            Path("folder").symlink_to(path.parent)
+            wanted = f"{path.parent}/folder/{path.name}"
+        sock.bind(bound)
+        before = identity(wanted)
+        with pytest.raises(AddressInUse, match="a program is about to listen there"):
+            listen(f"unix:{wanted}")
+        assert identity(wanted) == before
+        sock.listen()  # as if nothing had happened
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(wanted)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems restrict paths in other ways")
+@pytest.mark.parametrize("umask", [0, 0o022, 0o077])
+@pytest.mark.parametrize(("options", "mode"), [({}, 0o600), ({"mode": 0o660}, 0o660), ({"mode": 0o777}, 0o777)])
+def test_the_file_has_the_mode_whatever_the_umask(path: Path, umask: int, options: dict[str, Any], mode: int) -> None:
+    before = os.umask(umask)
+    try:
+        with listen(f"unix:{path}", **options):
+            assert stat.S_IMODE(path.stat().st_mode) == mode
+    finally:
+        os.umask(before)
+
+
+def test_a_mode_needs_a_unix_socket() -> None:
+    with pytest.raises(UsageError, match="mode is for unix:, and no address is; leave it out"):
+        listen("127.0.0.1:0", mode=0o660)
 
 
 @pytest.mark.parametrize("kind", ["file", "folder", "link"])

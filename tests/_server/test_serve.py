@@ -403,9 +403,10 @@ def test_clients_of_the_metrics_are_limited_in_number(options: tuple[str, ...]) 
 
 @posix
 def test_metrics_are_served_on_a_unix_socket(tmp_path: Path) -> None:
-    with chdir(tmp_path), started_server("--metrics", "unix:pages", "-4") as (process, _):
+    with chdir(tmp_path), started_server("--metrics", "unix:pages", "-4", "--mode", "660") as (process, _):
         assert process.stderr
         assert process.stderr.readline() == b"halloo: metrics at /metrics of unix:pages\n"
+        assert Path("pages").stat().st_mode & 0o777 == 0o660
         with socket.socket(socket.AF_UNIX) as client:
             client.settimeout(TIMEOUT)
             client.connect("pages")

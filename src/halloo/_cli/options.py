@@ -4,6 +4,7 @@ A group is a dataclass: its fields are options, and the docstring below a field 
 """
 
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Annotated
 
 from cyclopts import Parameter, Token
 
-from halloo._core.arguments import Family
+from halloo._core.arguments import Family, shown
 from halloo._core.limits import HANDSHAKE, STALL, Limits
 from halloo._core.tls_options import ClientTLS, ServerTLS
 from halloo._core.units import SECOND, count, duration, rate, size
@@ -40,6 +41,13 @@ def _file(_type: object, tokens: Sequence[Token]) -> str:
     return path
 
 
+def _mode(_type: object, tokens: Sequence[Token]) -> int:
+    text = tokens[0].value
+    if not re.fullmatch("0?[0-7]{3}", text):
+        raise UsageError(f"must be three octal digits, not {shown(text)}", "600 is this user, 660 the group as well")
+    return int(text, 8)
+
+
 def _value(parse: Callable[[str], float | None], metavar: str) -> Parameter:
     """Describe an option with a value; None is written `max`."""
     return Parameter(
@@ -60,6 +68,7 @@ BusyPoll = Annotated[bool, switch("--busy-poll")]
 Count = Annotated[int | None, _value(count, "COUNT")]
 Size = Annotated[int | None, _value(size, "SIZE")]
 Rate = Annotated[int | None, _value(rate, "RATE")]
+Mode = Annotated[int, Parameter(converter=_mode, show_default=lambda value: f"{value:o}", metavar="MODE")]
 OptionalDuration = Annotated[float | None, _value(_seconds_or_max, "DURATION")]
 Deadline = Annotated[OptionalDuration, Parameter(name=("--deadline", "-w"))]
 Networks = Annotated[

@@ -6,9 +6,20 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from halloo._cli import options
-from halloo._cli.options import BusyPoll, Families, LimitFlags, Quiet, ReusePort, Seconds, ServerTlsFlags, Timestamps
+from halloo._cli.options import (
+    BusyPoll,
+    Families,
+    LimitFlags,
+    Mode,
+    Quiet,
+    ReusePort,
+    Seconds,
+    ServerTlsFlags,
+    Timestamps,
+)
 
 DRAIN = 10.0  # seconds
+MODE = 0o600
 BOTH, DEFAULT_TLS, DEFAULT_LIMITS = Families(), ServerTlsFlags(), LimitFlags()
 
 
@@ -25,6 +36,7 @@ def serve(
     log: Literal["text", "json"] = "text",
     timestamps: Timestamps = False,
     busy_poll: BusyPoll = False,
+    mode: Mode = MODE,
     families: Families = BOTH,
 ) -> int:
     """Echo what clients send, until ^C or SIGTERM.
@@ -57,6 +69,8 @@ def serve(
         worker counts its own.
     busy_poll
         Poll without ever sleeping, for lower latency; each process occupies a whole core.
+    mode
+        Permissions of the files of Unix sockets: 660 lets the group connect as well.
     """
     from halloo._output.lines import LineWriter  # noqa: PLC0415 - imported when the command runs, not for its help
     from halloo._server.log import format_totals  # noqa: PLC0415 - as above
@@ -76,6 +90,7 @@ def serve(
         log=log,
         timestamps=timestamps,
         busy_poll=busy_poll,
+        mode=mode,
     )
     if not quiet and log == "text":
         with LineWriter(sys.stderr) as write:

@@ -40,6 +40,7 @@ RULES = (
         "write tls:// before the host or the port",
     ),
     Rule(frozenset({"udp"}), frozenset({"any_port"}), "is for udp://, and no address is", "leave it out"),
+    Rule(frozenset({"unix"}), frozenset({"mode"}), "is for unix:, and no address is", "leave it out"),
 )
 
 

@@ -57,13 +57,13 @@ def options(scheme: str, buffer: int | None, *, reuse_port: bool) -> Options:
     return chosen
 
 
-def bound(address: Address, family: int | None, chosen: Options) -> list[socket.socket]:
-    """Open the sockets of an address: one for each family, all on one port.
+def bound(address: Address, family: int | None, chosen: Options, mode: int = unix.MODE) -> list[socket.socket]:
+    """Open the sockets of an address: one for each family, all on one port; `mode` is for the file of a Unix socket.
 
     Raises AddressInUse, NotPermitted, AddressNotAvailable, AddressError, LocalError.
     """
     if address.scheme == "unix":
-        return [unix.bound(address, BACKLOG, chosen)]
+        return [unix.bound(address, BACKLOG, chosen, mode)]
     places = [place for place in _places(address) if family in (None, place[0])]
     if not places:
         raise error_mapping.wrong_family(address, family or 0)

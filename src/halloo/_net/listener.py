@@ -271,12 +271,14 @@ def listen(
     buffer: int | None = None,
     reuse_port: bool = False,
     tls: "ServerTLS | SSLContext | None" = None,
+    mode: int = unix.MODE,
 ) -> Listener:
     """Listen on the addresses, by default on loopback port 8888; port 0 takes a free one. See Address.
 
     `family` is 4 or 6 for one alone. `buffer` is how many bytes the kernel may hold of a connection in each direction,
     where its own choice is too much. `reuse_port` lets other processes of this user listen on the same port
     (SO_REUSEPORT). `tls` is for `tls://`; without one a certificate is made, which clients know by its `fingerprint`.
+    `mode` are the permissions of the file of a `unix:` address, by default for this user alone (0o600; chmod(2)).
     Raises AddressInUse, NotPermitted, AddressNotAvailable, AddressError, MissingFile, UsageError.
 
     >>> with listen(0) as listener, connect(listener.address) as client, listener.accept() as served:
@@ -286,13 +288,15 @@ def listen(
     arguments.family(family)
     arguments.whole("buffer", buffer, 1, MAX_BUFFER, none=True, unit=" bytes")
     arguments.switches(reuse_port=reuse_port)
+    arguments.whole("mode", mode, 0, unix.MAX_MODE)
     secured = given_name(tls)
-    applicable.check({address.scheme for address in wanted}, [secured, *(["family"] if family else [])])
+    given = {secured: True, "family": family, "mode": mode != unix.MODE}
+    applicable.check({address.scheme for address in wanted}, [name for name, value in given.items() if value])
     sockets: list[tuple[socket.socket, str]] = []
     try:
         for address in wanted:
             chosen = binding.options(address.scheme, buffer, reuse_port=reuse_port)
-            sockets += [(sock, address.scheme) for sock in binding.bound(address, family, chosen)]
+            sockets += [(sock, address.scheme) for sock in binding.bound(address, family, chosen, mode)]
         listener = Listener(sockets, tls)
         if secured:
             listener.tls_server  # noqa: B018 - reads the files now, so that an error is raised here

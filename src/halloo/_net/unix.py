@@ -1,6 +1,7 @@
 """Listen on the path of a Unix socket (unix(7)): a stale file is replaced, one in use never.
 
-The file is removed when the listener closes, if it is still the same one.
+Only the user may connect, unless a mode allows more. The file is removed when the listener closes, if it is still the
+same one.
 """
 
 import errno
@@ -16,15 +17,21 @@ from halloo._net import error_mapping
 from halloo.errors import AddressInUse, LocalError, Unsupported
 
 MAX_PATH = 107  # bytes: sun_path without its final NUL
+MAX_MODE = 0o777
+MODE = 0o600  # connecting needs the permission to write (unix(7))
+_SOCKETS = Path("/proc/net/unix")
+_PATH_COLUMN = 7
 
 
-def bound(address: Address, backlog: int, options: Sequence[tuple[int, int, int]]) -> socket.socket:
-    """Return a socket that listens on the path. Raises AddressInUse when a server answers there."""
+def bound(address: Address, backlog: int, options: Sequence[tuple[int, int, int]], mode: int = MODE) -> socket.socket:
+    """Return a socket that listens on the path, with these permissions. Raises AddressInUse when it is another's."""
     path = checked(address)
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         for option in options:
             sock.setsockopt(*option)
+        with suppress(OSError):  # of other systems than Linux, where the umask alone applies for a moment
+            os.fchmod(sock.fileno(), mode)  # before bind(2), so that the file never allows more
         try:
             sock.bind(path)
         except OSError as error:
@@ -32,6 +39,7 @@ def bound(address: Address, backlog: int, options: Sequence[tuple[int, int, int]
                 raise error_mapping.listening(address, error) from error
             _remove_stale(path, address)
             sock.bind(path)
+        Path(path).chmod(mode)  # the umask has taken from it
         sock.listen(backlog)
     except BaseException:
         sock.close()
@@ -81,8 +89,21 @@ def _remove_stale(path: str, address: Address) -> None:
         raise AddressInUse(f"{path} exists and is not a socket", remedy, address=str(address), errno=errno.EADDRINUSE)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)
-        if probe.connect_ex(path) == errno.ECONNREFUSED:
-            Path(path).unlink()
-            return
-    remedy = "stop that server, or choose another path"
-    raise AddressInUse(f"{path} is taken: a server answers there", remedy, address=str(address), errno=errno.EADDRINUSE)
+        refused = probe.connect_ex(path) == errno.ECONNREFUSED
+    if refused and not _is_bound(path):
+        Path(path).unlink()
+        return
+    reason = "a program is about to listen there, or has its own socket there" if refused else "a server answers there"
+    remedy = "stop that program, or choose another path" if refused else "stop that server, or choose another path"
+    raise AddressInUse(f"{path} is taken: {reason}", remedy, address=str(address), errno=errno.EADDRINUSE)
+
+
+def _is_bound(path: str) -> bool:
+    """Whether a socket has the path, listening or not; False where the system does not say (Linux: proc_net(5))."""
+    try:
+        rows = [row.split(None, _PATH_COLUMN) for row in _SOCKETS.read_bytes().splitlines()[1:]]
+    except OSError:
+        return False
+    names = {os.fsdecode(row[_PATH_COLUMN]) for row in rows if len(row) > _PATH_COLUMN}  # as they were given to bind(2)
+    wanted = Path(path).resolve()
+    return path in names or any(name.startswith("/") and Path(name).resolve() == wanted for name in names)

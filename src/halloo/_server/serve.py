@@ -19,6 +19,7 @@ from halloo._core.arguments import Family
 from halloo._core.framing import Framing
 from halloo._core.limits import Limits
 from halloo._core.tls_options import ServerTLS
+from halloo._net import unix
 from halloo._net.listener import listen
 from halloo._net.signals import handle_signals, stopping
 from halloo._output.lines import LineWriter, dropped_text
@@ -68,16 +69,17 @@ def serve(
     log: Log = "text",
     timestamps: bool = False,
     busy_poll: bool = False,
+    mode: int = unix.MODE,
 ) -> ServeReport:
     """Serve all clients at once until SIGINT, SIGTERM or SIGHUP, on loopback port 8888 when no address is given.
 
     Prints `listening on ADDRESS` for each address on standard output and, on a terminal, `Connected by` for each client
-    on standard error. For `respond`, `framing`, `greeting`, `family`, `limits`, `tls`, `timestamps` and `busy_poll` see
-    Server. At the end what has been received is answered first, within `drain` seconds; a second signal raises
-    KeyboardInterrupt. With certificate files in `tls`, SIGHUP reloads them instead. In other threads than the main one,
-    signals are left alone. `workers` processes serve at once, each with its own counts; `reuse_port` gives each its own
-    listening socket. Every `stats` seconds a line of counts is printed on standard error; `metrics` is an address to
-    serve them on for Prometheus. `log` is text, or json for a line an event.
+    on standard error. For `respond`, `framing`, `greeting`, `family`, `limits`, `tls`, `timestamps`, `busy_poll` and
+    `mode` see Server. At the end what has been received is answered first, within `drain` seconds; a second signal
+    raises KeyboardInterrupt. With certificate files in `tls`, SIGHUP reloads them instead. In other threads than the
+    main one, signals are left alone. `workers` processes serve at once, each with its own counts; `reuse_port` gives
+    each its own listening socket. Every `stats` seconds a line of counts is printed on standard error; `metrics` is an
+    address to serve them on for Prometheus. `log` is text, or json for a line an event.
     Raises AddressInUse, NotPermitted, AddressNotAvailable, AddressError, MissingFile, UsageError.
     """
     arguments.seconds("drain", drain, none=False)
@@ -90,7 +92,9 @@ def serve(
     pages_at = _pages_address(metrics)
     began = time.monotonic()
     limits, handler = checked_limits(limits), respond_handler(respond, framing, greeting, timestamps=timestamps)
-    listeners = open_listeners(addresses, family, limits, tls, workers, reuse_port=reuse_port)
+    pages_alone = pages_at and pages_at.path and all(Address.parse(each).path is None for each in addresses)
+    own_mode = unix.MODE if pages_alone else mode  # then it is for the metrics
+    listeners = open_listeners(addresses, family, limits, tls, workers, reuse_port=reuse_port, mode=own_mode)
     server: RunningServer | WorkerPool
     with LineWriter(sys.stderr, dropped_json if log == "json" else dropped_text) as write:
         service = make_service(listeners, handler, limits, _observer(write, log, quiet=quiet))
@@ -101,7 +105,7 @@ def serve(
             server = RunningServer(listeners[0], service)
         else:
             server = WorkerPool(listeners, service, workers, shared=not reuse_port)
-        with server, _published(server, pages_at, family, write):
+        with server, _published(server, pages_at, family, mode, write):
             if stats:
                 _print_regularly(server, stats, write)
             server.run(drain, ready=lambda: _announce(server.addresses, write), write=write)
@@ -158,7 +162,7 @@ def _pages_address(metrics: AddressLike | None) -> Address | None:
 
 @contextmanager
 def _published(
-    server: RunningServer | WorkerPool, metrics: Address | None, family: Family | None, write: LineWriter
+    server: RunningServer | WorkerPool, metrics: Address | None, family: Family | None, mode: int, write: LineWriter
 ) -> Iterator[None]:
     """Serve /metrics and /healthz: in the loop of a worker pool's parent, or in a thread beside the only loop."""
     if metrics is None:
@@ -172,7 +176,7 @@ def _published(
             "/healthz": lambda: ("text/plain", b"ok\n"),
         }
     )
-    listener = listen(metrics, family=None if metrics.path else family)
+    listener = listen(metrics, mode=mode) if metrics.path else listen(metrics, family=family)
     for address in listener.addresses:
         write(f"halloo: metrics at {f'/metrics of {address}' if address.path else f'http://{address.place}/metrics'}")
     if isinstance(server, WorkerPool):

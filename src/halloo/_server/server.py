@@ -14,6 +14,7 @@ from halloo._core.arguments import Family
 from halloo._core.framing import Framing
 from halloo._core.limits import Limits
 from halloo._core.tls_options import ServerTLS, given_name
+from halloo._net import unix
 from halloo._net.activation import inherited
 from halloo._net.listener import Listener, listen
 from halloo._server.connections import Snapshot
@@ -37,7 +38,7 @@ class Server:
     chunk as received (`"raw"`), or once a message with a length of four bytes before it (`"length"`); over `udp://`
     once a datagram, whatever the framing. It returns bytes, or None for no answer. It runs in the server's thread:
     while it takes its time, all clients wait. `greeting` is sent first. `family` is 4 or 6 for one alone; `tls` is for
-    `tls://`, see ServerTLS; `limits` see Limits.
+    `tls://`, see ServerTLS; `limits` see Limits; `mode` are the permissions of the file of a `unix:` address.
 
     An exception in `respond`, or an answer of another type, closes that one connection and is logged. It is raised
     again when the server closes, so that a failed assertion in `respond` fails the test: one alone as it is, several as
@@ -68,6 +69,7 @@ class Server:
         timestamps: bool = False,
         busy_poll: bool = False,
         drain: float = 1.0,
+        mode: int = unix.MODE,
     ) -> None:
         """Check the arguments; nothing is opened before `start`."""
         arguments.seconds("drain", drain, none=False)
@@ -77,7 +79,8 @@ class Server:
         self._limits = checked_limits(limits)
         self._failures = Failures()
         self._handler = respond_handler(respond, framing, greeting, timestamps=timestamps, report=self._failures.add)
-        self._family, self._tls, self._drain = family, tls, drain
+        arguments.whole("mode", mode, 0, unix.MAX_MODE)
+        self._family, self._tls, self._drain, self._mode = family, tls, drain, mode
         self._timestamps, self._busy_poll = timestamps, busy_poll
         self._running: RunningServer | None = None
         self._pid = 0  # of the process that has started it
@@ -118,7 +121,7 @@ class Server:
         """Listen, serve in a thread, and return the server; clients can connect when this returns."""
         if self._running:
             raise UsageError("the server has been started before", "make another Server")
-        listeners = open_listeners(self._wanted, self._family, self._limits, self._tls, workers=1)
+        listeners = open_listeners(self._wanted, self._family, self._limits, self._tls, workers=1, mode=self._mode)
         service = make_service(listeners, self._handler, self._limits, None)
         service = replace(service, timestamps=self._timestamps, busy_poll=self._busy_poll)
         self._running = RunningServer(listeners[0], service)
@@ -202,15 +205,16 @@ def open_listeners(
     workers: int,
     *,
     reuse_port: bool = False,
+    mode: int = unix.MODE,
 ) -> list[Listener]:
     """Open one listener for all workers, or one for each on the same ports; without addresses, take systemd's."""
     passed = None if addresses else inherited(buffer=limits.buffer)
-    first = passed or listen(*addresses, family=family, buffer=limits.buffer, tls=tls)
+    first = passed or listen(*addresses, family=family, buffer=limits.buffer, tls=tls, mode=mode)
     try:
         schemes = {address.scheme for address in first.addresses}
         applicable.check(schemes, limits.given)
         if passed:
-            opening = {"family": family, given_name(tls): tls, "reuse_port": reuse_port}
+            opening = {"family": family, given_name(tls): tls, "reuse_port": reuse_port, "mode": mode != unix.MODE}
             applicable.check_opened([name for name, value in opening.items() if name and value])
             return [passed]
         if reuse_port and "unix" in schemes:
