@@ -17,6 +17,15 @@ def one_line(text: str) -> str:
     return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
+MAX_TEXT = 1000  # characters of a message; eight addresses, each with its reason, have room
+_BEGINNING, _END = 600, 200
+
+
+def shortened(text: str) -> str:
+    """Leave out the middle of a long text: names and values in a message may have any length."""
+    return text if len(text) <= MAX_TEXT else f"{text[:_BEGINNING]}...{text[-_END:]}"
+
+
 class HallooError(Exception):
     """Root of everything that halloo raises: `fact` says what happened, `remedy` what to do next.
 
@@ -34,8 +43,8 @@ class HallooError(Exception):
 
         `address` is the one in question as the user would write it, `errno` the system's number where there is one.
         """
-        self.fact = one_line(fact)
-        self.remedy = one_line(remedy)
+        self.fact = shortened(one_line(fact))
+        self.remedy = shortened(one_line(remedy))
         super().__init__(self.fact)
         self.address = address
         self.errno = errno

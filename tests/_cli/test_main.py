@@ -197,6 +197,30 @@ def test_a_refused_datagram_is_a_peer_error(command: list[str]) -> None:
     assert (result.returncode, result.stdout, result.stderr.decode()) == (1, b"", message)
 
 
+LONG = "x" * 10_000
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *(["connect", LONG], ["connect", f"unix:/{LONG}"], ["connect", "localhost", LONG], ["send", "a", "b", LONG]),
+        *(["serve", LONG], ["serve", f"--{LONG}"], ["serve", "--log", LONG], ["serve", f"unix:{LONG}"], [LONG]),
+        *(["ping", "--fail-if", LONG, "a"], ["check", "client", LONG], ["connect", "tls://[::1]:1", "--ca", LONG]),
+    ],
+    ids=lambda arguments: " ".join(arguments).replace(LONG, "LONG"),
+)
+def test_a_message_does_not_repeat_a_long_text_whole(arguments: list[str]) -> None:
+    code, message = failed(*arguments)
+    assert code in (1, 2)
+    assert "xxx..." in message
+    assert len(message) < 1200
+
+
+def test_an_ipv4_address_mapped_into_ipv6_with_a_zone_is_one_line() -> None:
+    for command in (["check", "server"], ["connect"], ["ping"], ["serve"], ["receive"]):
+        assert "Traceback" not in failed(*command, "[::ffff:127.0.0.1%lo]:1")[1]
+
+
 # Longer than a name may be, so that no name server is asked.
 @pytest.mark.parametrize("host", [".".join(["nowhere"] * 40), "x" * 64], ids=["long name", "long label"])
 def test_an_unknown_host_is_a_peer_error(host: str) -> None:

@@ -5,7 +5,8 @@ import socket
 import struct
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import chdir, suppress
+from pathlib import Path
 
 import pytest
 
@@ -145,6 +146,15 @@ def test_control_characters_are_escaped_on_a_terminal() -> None:
             client.sendall(b"\x1b[2Jred")
         assert terminal.read_to_end() == rb"Received:  \x1b[2Jred" + b"\r\n"
         assert terminal.wait() == 0
+
+
+@pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="needs Unix sockets")
+def test_control_characters_of_a_path_are_escaped(tmp_path: Path) -> None:
+    with chdir(tmp_path):
+        result = run(*RECEIVE, "unix:a\x1b[31m\nb", "-W", "50ms")
+    first, last = result.stderr.decode().splitlines()
+    assert first == r"listening on unix:a\x1b[31m\nb"
+    assert last.startswith(r"halloo: no client sent anything to a\x1b[31m\nb within")
 
 
 def test_ctrl_c_ends_the_wait_without_a_traceback() -> None:

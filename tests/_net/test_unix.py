@@ -147,7 +147,7 @@ def test_a_path_of_the_maximum_length_works_and_one_byte_more_is_refused(path: P
     room = MAX_PATH - len(os.fsencode(path))
     with listen(f"unix:{path}{'x' * room}"):
         pass
-    with pytest.raises(LocalError, match=f"is longer than {MAX_PATH} bytes"):
+    with pytest.raises(LocalError, match=f"is longer than the {MAX_PATH} bytes"):
         listen(f"unix:{path}{'x' * (room + 1)}")
 
 

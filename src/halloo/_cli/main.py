@@ -19,10 +19,11 @@ from cyclopts import App, CycloptsError
 from cyclopts.exceptions import MissingArgumentError, UnknownCommandError, UnusedCliTokensError
 
 import halloo
+from halloo._core.arguments import shown
 from halloo._core.escape import printable
 from halloo._net.signals import interrupting
 from halloo._output.files import FULL
-from halloo.errors import HallooError, UsageError
+from halloo.errors import HallooError, UsageError, shortened
 
 # In the order of the help. Each module has a function of the command's name.
 COMMANDS = {
@@ -151,7 +152,7 @@ def _message(error: Exception, arguments: list[str]) -> str:
         )
     else:
         command = next((f"{word} " for word in arguments[:1] if word in (*COMMANDS, CHECK)), "")
-        text = f"{_parse_error(error)}; see: halloo {command}--help"
+        text = f"{shortened(_parse_error(error))}; see: halloo {command}--help"
     return printable(" ".join(text.split()))
 
 
@@ -171,7 +172,7 @@ def _flag(name: str, arguments: list[str]) -> str:
 def _parse_error(error: Exception) -> str:
     """Name what is wrong with the words of the command line."""
     if isinstance(error, UnusedCliTokensError) and error.unused_tokens:
-        return f"unexpected argument: {error.unused_tokens[0]!r}"
+        return f"unexpected argument: {shown(error.unused_tokens[0])}"
     if isinstance(error, UnknownCommandError) and error.unused_tokens and error.unused_tokens[0].startswith("-"):
         return f"unknown option: {error.unused_tokens[0]}"
     if isinstance(error, MissingArgumentError) and error.argument is not None:

@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from halloo._core.address import Address
+from halloo._core.arguments import shown
 from halloo._net import error_mapping
 from halloo.errors import AddressInUse, LocalError, Unsupported
 
@@ -53,7 +54,8 @@ def checked(address: Address) -> str:
         raise Unsupported("this system has no Unix sockets", "use tcp://")
     path = address.path or ""
     if len(os.fsencode(path)) > MAX_PATH:
-        raise LocalError(f"{address} is longer than {MAX_PATH} bytes", "choose a shorter path", address=str(address))
+        fact = f"{shown(path)} is longer than the {MAX_PATH} bytes of a Unix socket's path"
+        raise LocalError(fact, "choose a shorter path", address=str(address))
     return path
 
 
