@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from halloo._core.address import PORT, SCHEMES, Address, parse
+from halloo._core.address import PORT, SCHEMES, Address, parse, zone_fault
 from halloo.errors import AddressError, UsageError
 
 ACCEPTED = {
@@ -144,6 +144,27 @@ def test_place_is_the_address_without_its_scheme(address: Address, place: str) -
 @pytest.mark.parametrize("text", ["9", "localhost", "127.0.0.1", "127.1.2.3", "::1", "unix:/a"])
 def test_loopback_is_recognised(text: str) -> None:
     assert parse(text).loopback
+
+
+@pytest.mark.parametrize(
+    ("host", "fact"),
+    [
+        ("fe80::1", "fe80::1 may be on any interface"),
+        ("ff02::1", "ff02::1 may be on any interface"),
+        ("fe80::1%nope", "this machine has no interface 'nope'"),
+        ("::1%lo", "only link-local addresses name an interface, not ::1"),
+        ("::ffff:127.0.0.1%lo", "only link-local addresses name an interface, not ::ffff:127.0.0.1"),
+    ],
+)
+def test_an_interface_that_is_missing_or_wrong_is_named(host: str, fact: str) -> None:
+    fault = zone_fault(host)
+    assert fault
+    assert fault[0] == fact
+
+
+@pytest.mark.parametrize("host", ["", "::1", "2001:db8::1", "127.0.0.1", "169.254.1.1", "host", "ff0e::1"])
+def test_other_hosts_need_no_interface(host: str) -> None:
+    assert zone_fault(host) is None
 
 
 @pytest.mark.parametrize("text", [":9", "0.0.0.0", "::", "host", "192.0.2.1", "fe80::1%eth0", "127.host"])

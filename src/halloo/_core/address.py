@@ -19,6 +19,7 @@ _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 _NAME = re.compile(r"[\w.-]+")  # of any script: the resolver turns it into ASCII
 _FORMS = "write host, host:8888, [::1]:8888, 8888 or udp://host:8888"
 _HIGHEST_PORT = 65535
+_LOCAL_GROUPS = ipaddress.IPv6Network("ff02::/16")  # multicast of one link (RFC 4291, 2.7)
 _PORT_DIGITS = 5
 
 
@@ -115,6 +116,22 @@ def is_ip(host: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def zone_fault(host: str) -> tuple[str, str] | None:
+    """Say what is wrong where an IPv6 address names an interface, or lacks one (RFC 4007, 11): a fact and a remedy.
+
+    It is for a host that the system has refused: whether the interface exists is not known here.
+    """
+    plain, percent, zone = host.partition("%")
+    try:
+        address = ipaddress.IPv6Address(plain)
+    except ValueError:
+        return None
+    if not (address.is_link_local or address in _LOCAL_GROUPS):
+        return (f"only link-local addresses name an interface, not {plain}", f"write {plain}") if percent else None
+    fact = f"this machine has no interface {shown(zone)}" if percent else f"{plain} may be on any interface"
+    return fact, f"say which interface, as in {plain}%eth0"
 
 
 def _spelled(text: str) -> Address:

@@ -17,7 +17,7 @@ from halloo._net import error_mapping, unix
 from halloo._net.connection import URGENT_INLINE
 from halloo._net.datagrams import enlarge_buffers, request_destination
 from halloo._net.readiness import run_steps
-from halloo._net.resolver import resolving
+from halloo._net.resolver import from_sockaddr, resolving
 from halloo.errors import AddressInUse, Unsupported
 
 BACKLOG = 4096  # connections not yet accepted; the kernel reduces it to net.core.somaxconn
@@ -105,7 +105,10 @@ def _places(address: Address) -> list[tuple[int, str]]:
         found, _ = run_steps(resolving(host, address.port, flags=socket.AI_PASSIVE, until_ns=None))
     except (socket.gaierror, UnicodeError) as error:
         raise error_mapping.not_local(replace(address, host=host), error) from error
-    return [(6 if family == socket.AF_INET6 else 4, str(sockaddr[0])) for family, sockaddr in found]
+    return [
+        (6 if family == socket.AF_INET6 else 4, str(from_sockaddr(address.scheme, sockaddr).host))
+        for family, sockaddr in found
+    ]
 
 
 def _open(family: int, address: Address, chosen: Options) -> socket.socket:

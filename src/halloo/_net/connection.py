@@ -18,6 +18,7 @@ from halloo._core.address import Address
 from halloo._core.arguments import ReadableBuffer
 from halloo._net import error_mapping
 from halloo._net.readiness import Interrupt, deadline_ns, seconds_until
+from halloo._net.resolver import from_sockaddr
 from halloo.errors import ConnectionClosed, HallooError, IncompleteRead, MessageTooLong, TimedOut, UsageError
 
 CHUNK = 64 * 1024  # bytes received at a time
@@ -81,7 +82,7 @@ class ConnectedSocket:
         self._check_open()
         name = self.socket.getsockname()
         if isinstance(name, tuple):
-            return Address(self.address.scheme, *name[:2])
+            return from_sockaddr(self.address.scheme, name)
         return Address("unix", None, 0, name if isinstance(name, str) else "")
 
     def fileno(self) -> int:

@@ -5,8 +5,8 @@ import sys
 from collections import deque
 from contextlib import suppress
 
-from halloo._core.address import Address
 from halloo._net.datagrams import DATAGRAM_ROOM, DatagramConnection, IpPeer, enlarge_buffers
+from halloo._net.resolver import from_sockaddr
 
 KERNEL_OVERHEAD = 256  # bytes that the kernel counts for a datagram, besides its own, at least (struct sk_buff)
 
@@ -33,7 +33,7 @@ class DatagramListener:
             # Before the new socket was connected, either one received from any sender; now it receives the peer's.
             self._collect(self._sock)
             self._collect(sock)
-            return DatagramConnection(sock, Address("udp", *peer[:2]), queued=self._take_from(peer))
+            return DatagramConnection(sock, from_sockaddr("udp", peer), queued=self._take_from(peer))
         return None
 
     def _take_from(self, peer: IpPeer) -> list[bytes]:

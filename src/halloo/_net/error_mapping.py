@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 
-from halloo._core.address import Address
+from halloo._core.address import Address, zone_fault
 from halloo._core.icmp import IcmpReport
 from halloo.errors import (
     AddressError,
@@ -67,10 +67,11 @@ _SSL_EOF = 8  # SSL_ERROR_EOF, Python's own: OpenSSL 1.1 gives no reason with it
 def unknown(address: Address, error: socket.gaierror | UnicodeError) -> UnknownHost:
     """Return the error for a name that has no address, or is not a name."""
     number = error.errno if isinstance(error, socket.gaierror) else socket.EAI_NONAME
-    reason = "try again later" if number == socket.EAI_AGAIN else "check the spelling, or give an IP address"
-    return UnknownHost(
-        f"no address is known for {address.host or 'localhost'!r}", reason, address=str(address), errno=number
-    )
+    fact = f"no address is known for {address.host or 'localhost'!r}"
+    remedy = "try again later" if number == socket.EAI_AGAIN else "check the spelling, or give an IP address"
+    if fault := zone_fault(address.host or ""):
+        fact, remedy = f"{fact}: {fault[0]}", fault[1]
+    return UnknownHost(fact, remedy, address=str(address), errno=number)
 
 
 def unresolved(address: Address) -> TimedOut:
@@ -90,6 +91,9 @@ def connecting(address: Address, error: OSError) -> HallooError:
         return error
     if hasattr(error, "library"):  # an ssl.SSLError, whose errno means something else
         return _sentence(address, error, _secured(error))
+    if fault := _lacking_zone(address, error):
+        fact = f"{address.place} cannot be reached: {fault[0]}"
+        return Unreachable(fact, fault[1], address=str(address), errno=error.errno)
     kind = TimedOut if isinstance(error, TimeoutError) else PeerError
     return _sentence(address, error, _CONNECTING.get(error.errno or 0, (kind, "{place} failed: {reason}", "")))
 
@@ -186,13 +190,22 @@ def _sentence(address: Address, error: OSError, words: Words, trust: str = "") -
     return kind(fact.format(**values), remedy.format(**values), address=str(address), errno=number)
 
 
+def _lacking_zone(address: Address, error: OSError) -> tuple[str, str] | None:
+    """Return the fact and the remedy for a link-local address without an interface (ipv6(7))."""
+    host = address.host or ""
+    return zone_fault(host) if error.errno == errno.EINVAL and "%" not in host else None
+
+
 def not_local(address: Address, error: socket.gaierror | UnicodeError) -> AddressNotAvailable:
     """Return the error for a name to listen on that has no address."""
     source = ", which HALLOO_BIND names" if address.host == os.environ.get("HALLOO_BIND") else ""
     remedy = "name one of this machine's own addresses, or every interface with: halloo serve :8888"
     if isinstance(error, socket.gaierror) and error.errno == socket.EAI_AGAIN:
         remedy = "try again later, or give an IP address"
-    return AddressNotAvailable(f"no address is known for {address.host!r}{source}", remedy, address=str(address))
+    fact = f"no address is known for {address.host!r}{source}"
+    if fault := zone_fault(address.host or ""):
+        fact, remedy = f"{fact}: {fault[0]}", fault[1]
+    return AddressNotAvailable(fact, remedy, address=str(address))
 
 
 def no_port_to_listen_on(address: Address, hosts: Sequence[str]) -> AddressInUse:
@@ -204,6 +217,8 @@ def no_port_to_listen_on(address: Address, hosts: Sequence[str]) -> AddressInUse
 def listening(address: Address, error: OSError) -> LocalError:
     """Return the error for an address that cannot be listened on; for a port in use see `port_owner`."""
     fact, number = f"cannot listen on {address.place}", error.errno
+    if fault := _lacking_zone(address, error):
+        return AddressNotAvailable(f"{fact}: {fault[0]}", fault[1], address=str(address), errno=number)
     if number in (errno.EACCES, errno.EPERM):
         remedy = f"ports below 1024 are for the administrator, choose another: halloo serve {8000 + address.port}"
         if address.port >= 1024:  # noqa: PLR2004 - the first port that needs no privilege, ip(7)

@@ -20,6 +20,7 @@ from halloo._net.connection import INTERNET, Connection
 from halloo._net.datagram_listener import DatagramListener
 from halloo._net.datagrams import DatagramConnection, dropped
 from halloo._net.readiness import Interrupt, Steps, deadline_ns, run_steps, seconds_until
+from halloo._net.resolver import from_sockaddr
 from halloo.errors import ConnectionClosed, TimedOut, UsageError
 
 if TYPE_CHECKING:  # ssl is slow to import, and only tls:// needs it
@@ -176,7 +177,7 @@ class Listener:
         address = self.addresses[self.sockets.index(listening)]
         if address.path is not None:
             return Connection(sock, address)
-        client = Address(address.scheme, *peer[:2])
+        client = from_sockaddr(address.scheme, peer)
         if address.scheme == "tls":
             sock.setblocking(False)
             sock = yield from self.tls_server.shaking(sock, client, until_ns)
@@ -310,6 +311,6 @@ def listen(
 def _address(sock: socket.socket, scheme: str) -> Address:
     name = sock.getsockname()
     if sock.family in INTERNET:
-        return Address(scheme, *name[:2])
+        return from_sockaddr(scheme, name)
     # An abstract name is bytes; only systemd passes such sockets.
     return Address("unix", None, 0, name if isinstance(name, str) else unix.name_text(name))

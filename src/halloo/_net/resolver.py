@@ -6,8 +6,8 @@ The thread is a daemon, so that neither its caller nor the exit of the interpret
 import socket
 import threading
 import time
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Sequence
+from contextlib import closing, suppress
 
 from halloo._core.address import Address, is_ip
 from halloo._net.readiness import Awaited, Steps
@@ -18,8 +18,18 @@ Resolved = tuple[list[Place], int]  # the places, and how many nanoseconds it to
 
 def address_of(place: Place, scheme: str) -> Address:
     """Return a place as the address that a user would write."""
-    _, (host, port, *_) = place
-    return Address(scheme, str(host), int(port))
+    return from_sockaddr(scheme, place[1])
+
+
+def from_sockaddr(scheme: str, sockaddr: Sequence[str | int]) -> Address:
+    """Return a socket address of IP as a user would write it: an IPv6 one with its interface, as in `fe80::1%eth0`."""
+    host, port, *others = sockaddr
+    zone = others[1] if others else 0  # sin6_scope_id (ipv6(7))
+    if not zone or "%" in str(host):
+        return Address(scheme, str(host), int(port))
+    with suppress(OSError):  # the interface has been removed
+        zone = socket.if_indextoname(int(zone))
+    return Address(scheme, f"{host}%{zone}", int(port))
 
 
 def resolving(host: str, port: int, *, family: int = 0, flags: int = 0, until_ns: int | None) -> Steps[Resolved]:

@@ -19,6 +19,7 @@ from halloo._net.connection import Connection
 from halloo._net.connector import connecting
 from halloo._net.datagrams import DatagramConnection
 from halloo._net.readiness import Awaited, Steps
+from halloo._net.resolver import from_sockaddr
 from halloo._net.socket_options import SocketOptions, effective, path_mtu
 from halloo._ping.reply_parser import ReplyParser
 from halloo._ping.report import Kernel
@@ -274,7 +275,7 @@ class ProbeConnection:
             return {}
         dscp, ttl = effective(connection.socket)
         name = connection.socket.getsockname()
-        local = Address(connection.address.scheme, *name[:2]).place if isinstance(name, tuple) else None
+        local = from_sockaddr(connection.address.scheme, name).place if isinstance(name, tuple) else None
         return {
             "peer": connection.address.place,
             "local": local,
