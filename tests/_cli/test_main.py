@@ -103,6 +103,40 @@ USAGE_ERRORS = [
         "--max-connections is for connections, and udp:// has none; leave it out, or serve tcp:// as well",
     ),
     (
+        ["serve", "--allow", "10.0.0.0/8", "fd00::/8", ":9000"],
+        "'fd00::/8' is a network, not an address; networks are for --allow and --deny",
+    ),
+    (
+        ["serve", "0.0.0.0", "9000"],
+        (
+            "9000 after '0.0.0.0' would be another address, localhost:9000; "
+            "write 0.0.0.0:9000, or localhost:9000 if that is meant"
+        ),
+    ),
+    (
+        ["ping", "tls://::1", "443"],
+        (
+            "443 after 'tls://::1' would be another address, localhost:443; "
+            "write tls://[::1]:443, or localhost:443 if that is meant"
+        ),
+    ),
+    (
+        ["connect", "localhost:echo"],
+        "'localhost:echo' has no valid port; a port is a number from 0 to 65535, not a name",
+    ),
+    (
+        ["connect", "tcp://localhost:9/"],
+        "'tcp://localhost:9/' has a path, and only unix: has one; leave out '/'",
+    ),
+    (
+        ["connect", "/run/echo"],
+        "'/run/echo' is a path; a Unix socket is written unix:/run/echo",
+    ),
+    (
+        ["check", "server", "localhost", "9"],
+        "unexpected argument: '9'; a port is part of the address, as in localhost:9; see: halloo check --help",
+    ),
+    (
         ["serve", "0", "--any-port"],
         "--any-port is for udp://, and no address is; leave it out",
     ),
@@ -195,6 +229,14 @@ def test_a_refused_datagram_is_a_peer_error(command: list[str]) -> None:
     fact = f"halloo: nothing is listening on localhost:{port} (connection refused)"
     message = f"{fact}; start a server there with: halloo serve udp://{port}\n"
     assert (result.returncode, result.stdout, result.stderr.decode()) == (1, b"", message)
+
+
+def test_a_number_that_is_sent_as_a_message_gets_a_hint() -> None:
+    port = unused_port()
+    result = run(*HALLOO, "send", "127.0.0.1", str(port), "-W", "5")
+    hint = f"halloo: {port} is sent as the message; for the port write: 127.0.0.1:{port}"
+    assert result.stderr.decode().splitlines()[0] == hint
+    assert b"is sent as" not in run(*HALLOO, "send", f"127.0.0.1:{port}", "42", "-W", "5").stderr
 
 
 LONG = "x" * 10_000

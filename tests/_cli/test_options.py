@@ -8,12 +8,12 @@ import pytest
 from cyclopts import App, CycloptsError
 
 from halloo._cli import options
-from halloo._cli.options import Families, File, Quiet, Timeout
+from halloo._cli.options import Families, File, LimitFlags, Quiet, Timeout, port_apart
 from halloo._core.limits import Limits
 from halloo._core.tls_options import ClientTLS, ServerTLS
 from halloo.errors import UnitError, UsageError
 
-BOTH = Families()
+BOTH, NO_LIMITS = Families(), LimitFlags()
 
 
 def parsed(*arguments: str) -> tuple[float, bool, int | None]:
@@ -109,3 +109,34 @@ def test_every_option_of_a_group_has_a_help_text(group: type) -> None:
 )
 def test_a_group_has_the_fields_and_defaults_of_its_value(group: type, value: type) -> None:
     assert dataclasses.asdict(group()) == dataclasses.asdict(value())
+
+
+def test_each_allow_takes_one_network() -> None:
+    app = App(result_action="return_value", exit_on_error=False)
+
+    @app.default
+    def command(*addresses: str, limits: LimitFlags = NO_LIMITS) -> object:
+        return addresses, limits.allow
+
+    assert app("--allow 10.0.0.0/8 :9000 --allow ::1") == ((":9000",), ("10.0.0.0/8", "::1"))
+
+
+@pytest.mark.parametrize(
+    ("address", "word", "joined"),
+    [
+        ("localhost", "443", "localhost:443"),
+        ("udp://host", "7", "udp://host:7"),
+        ("::1", "443", "[::1]:443"),
+        ("fe80::1%eth0", "443", "[fe80::1%eth0]:443"),
+        ("[::1]", "443", "[::1]:443"),
+        ("localhost:9", "443", None),
+        ("[::1]:9", "443", None),
+        ("9", "443", None),
+        (":9", "443", None),
+        ("localhost", "99999", None),
+        ("localhost", "hello", None),
+        ("unix:/run/echo", "443", None),
+    ],
+)
+def test_a_host_and_a_port_in_two_words_are_recognised(address: str, word: str, joined: str | None) -> None:
+    assert port_apart(address, word) == joined

@@ -6,7 +6,17 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from halloo._cli.options import ClientTlsFlags, Deadline, Families, Prompt, Reply, ServerTlsFlags, Size, Timeout
+from halloo._cli.options import (
+    ClientTlsFlags,
+    Deadline,
+    Families,
+    Prompt,
+    Reply,
+    ServerTlsFlags,
+    Size,
+    Timeout,
+    port_apart,
+)
 from halloo._client.connect import TIMEOUT, client
 
 BOTH, DEFAULT_TLS, DEFAULT_SERVER_TLS = Families(), ClientTlsFlags(), ServerTlsFlags()
@@ -100,6 +110,8 @@ def send(
     """
     from halloo._client.send import send as run  # noqa: PLC0415 - imported when the command runs, not for its help
 
+    if message is not None and (joined := port_apart(address, message)):
+        print(f"halloo: {message} is sent as the message; for the port write: {joined}", file=sys.stderr)
     data = None if message is None else os.fsencode(message)
     tls_options = tls.with_warning()
     run(address, data, reply=reply, timeout=timeout, deadline=deadline, family=families.version, tls=tls_options)

@@ -172,7 +172,9 @@ def _flag(name: str, arguments: list[str]) -> str:
 def _parse_error(error: Exception) -> str:
     """Name what is wrong with the words of the command line."""
     if isinstance(error, UnusedCliTokensError) and error.unused_tokens:
-        return f"unexpected argument: {shown(error.unused_tokens[0])}"
+        word = error.unused_tokens[0]
+        hint = f"; a port is part of the address, as in localhost:{word}" if word.isdecimal() else ""
+        return f"unexpected argument: {shown(word)}{hint}"
     if isinstance(error, UnknownCommandError) and error.unused_tokens and error.unused_tokens[0].startswith("-"):
         return f"unknown option: {error.unused_tokens[0]}"
     if isinstance(error, MissingArgumentError) and error.argument is not None:

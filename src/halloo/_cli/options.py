@@ -7,16 +7,19 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Annotated
 
 from cyclopts import Parameter, Token
 
+from halloo._core.address import parse
 from halloo._core.arguments import Family, shown
 from halloo._core.limits import HANDSHAKE, STALL, Limits
 from halloo._core.tls_options import ClientTLS, ServerTLS
 from halloo._core.units import SECOND, count, duration, rate, size
-from halloo.errors import UnitError, UsageError
+from halloo.errors import AddressError, UnitError, UsageError
 
 
 def switch(*names: str) -> Parameter:
@@ -72,7 +75,8 @@ Mode = Annotated[int, Parameter(converter=_mode, show_default=lambda value: f"{v
 OptionalDuration = Annotated[float | None, _value(_seconds_or_max, "DURATION")]
 Deadline = Annotated[OptionalDuration, Parameter(name=("--deadline", "-w"))]
 Networks = Annotated[
-    tuple[str, ...], Parameter(consume_multiple=True, negative=(), show_default=False, metavar="NETWORK")
+    # One value for each flag: a list would take the addresses behind it for networks.
+    tuple[str, ...], Parameter(consume_multiple=False, negative=(), show_default=False, metavar="NETWORK")
 ]
 # A leading hyphen is allowed because "-" is standard output.
 File = Annotated[str | None, Parameter(converter=_file, allow_leading_hyphen=True, metavar="FILE")]
@@ -158,11 +162,32 @@ class LimitFlags(Limits):
     buffer: Annotated[Size, Parameter(show_default=False)] = None
     """Kernel buffer for each direction of a connection, by default the system's choice, and size of one read."""
     allow: Networks = ()
-    """Accept only clients in these networks: 10.0.0.0/8, fd00::/8, or one address."""
+    """Accept only clients in this network: 10.0.0.0/8, fd00::/8, or one address; repeat it for several."""
     deny: Networks = ()
-    """Refuse clients in these networks, even if --allow names them."""
+    """Refuse clients in this network, even if --allow names them; repeat it for several."""
     any_port: Annotated[bool, switch("--any-port")] = False
     """Also answer datagrams from the ports of other services, which may reply endlessly."""
+
+
+def port_apart(address: str, word: str) -> str | None:
+    """Return `host:port` if a host without a port and the word after it can be read as these; else None."""
+    if not (word.isascii() and word.isdecimal()) or address.isdecimal():
+        return None
+    scheme, separator, place = address.rpartition("://")
+    host = f"[{place}]" if ":" in place and not place.startswith("[") else place
+    joined = f"{scheme}{separator}{host}:{word}"
+    with suppress(AddressError):  # the address has a port already, or is a path
+        parse(joined)
+        return joined
+    return None
+
+
+def check_ports_apart(addresses: Sequence[str]) -> None:
+    """Refuse `host port` where several addresses may be given: it would mean two of them. Raises UsageError."""
+    for address, word in pairwise(addresses):
+        if joined := port_apart(address, word):
+            fact = f"{word} after {shown(address)} would be another address, localhost:{word}"
+            raise UsageError(fact, f"write {joined}, or localhost:{word} if that is meant")
 
 
 def workers(text: str) -> int:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
+from halloo._cli import options
 from halloo._cli.options import ClientTlsFlags, Count, Deadline, Families, File, Quiet, Seconds, Timeout, switch
 from halloo._core.units import dscp, size
 from halloo._output.files import STDOUT, appender, writer
@@ -228,6 +229,7 @@ def ping(
     """
     from halloo._ping.run import ping as run  # noqa: PLC0415 - unused by other commands
 
+    options.check_ports_apart(addresses)
     goals = output.goals
     with open_sinks(output) as sink:
         report = run(

@@ -76,6 +76,7 @@ def serve(
     from halloo._server.log import format_totals  # noqa: PLC0415 - as above
     from halloo._server.serve import serve as run  # noqa: PLC0415 - as above
 
+    options.check_ports_apart(addresses)
     report = run(
         *addresses,
         family=families.version,

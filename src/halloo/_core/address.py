@@ -144,10 +144,22 @@ def _spelled(text: str) -> Address:
             raise AddressError(f"{shown(text)} has an unknown scheme", "use tcp://, udp://, tls:// or unix:/path")
         if not rest:
             raise AddressError(f"{shown(text)} names no host", _FORMS)
+    if "/" in rest:
+        raise AddressError(*_with_slash(rest, text))
     if rest.isascii() and rest.isdecimal():
         return Address(scheme, None, _port(rest, text))
     host, port = _split(rest, text)
     return Address(scheme, host, PORT if port is None else _port(port, text))
+
+
+def _with_slash(rest: str, text: str) -> tuple[str, str]:
+    """Return the fact and the remedy for a slash behind the scheme: of a file, a network or a web address."""
+    before, _, after = rest.partition("/")
+    if not before:
+        return f"{shown(text)} is a path", f"a Unix socket is written unix:{shown(rest)[1:-1]}"
+    if is_ip(before) and after.isdecimal():
+        return f"{shown(text)} is a network, not an address", "networks are for allow= and deny="
+    return f"{shown(text)} has a path, and only unix: has one", f"leave out {shown(rest[len(before) :])}"
 
 
 def _unix(text: str) -> Address:
@@ -188,5 +200,6 @@ def _host(host: str, text: str) -> str:
 
 def _port(port: str, text: str) -> int:
     if not (port.isascii() and port.isdecimal() and len(port) <= _PORT_DIGITS) or int(port) > _HIGHEST_PORT:
-        raise AddressError(f"{shown(text)} has no valid port", f"a port is a number from 0 to {_HIGHEST_PORT}")
+        remedy = f"a port is a number from 0 to {_HIGHEST_PORT}"
+        raise AddressError(f"{shown(text)} has no valid port", f"{remedy}, not a name" if port.isalpha() else remedy)
     return int(port)
