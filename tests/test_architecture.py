@@ -55,6 +55,7 @@ EXCEPTIONS = {
         "halloo._server.throttling halloo._server.timestamps halloo._server.tls halloo._server.udp"
     ): "the helpers of the loop name its type; each is to be handed the narrow thing that it needs",
     "halloo.errors imports socket": "UnknownHost is kin of socket.gaierror",
+    "halloo.__main__ imports signal": "an interrupt ends the command before anything else is imported",
     "halloo._cli.main imports signal": "the exit code of an interrupted command is made of SIGINT's number",
     "halloo._server.tcp:turn has more than 40 lines": "the hot loop: calls would cost a tenth of the speed",
     "halloo._server.udp:readable has more than 40 lines": "the hot loop of datagrams, for the same reason",

@@ -1,5 +1,6 @@
 """Signals, the same for every command: they end it, also as process 1; a second one at once; ignored ones do not."""
 
+import os
 import select
 import signal
 import socket
@@ -237,3 +238,32 @@ def ignored_signals(pid: int) -> set[signal.Signals]:
     status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
     mask = int(status.partition("SigIgn:")[2].split()[0], 16)
     return {number for number in STOPPING if mask >> (number - 1) & 1}
+
+
+# Python imports it at its start: it sends SIGINT as a module is about to be imported, from there or from a finaliser,
+# in which Python would print the KeyboardInterrupt and go on.
+_SITE = """
+import os, signal, sys
+def interrupt():
+    os.kill(os.getpid(), signal.SIGINT)
+    for _ in range(1000):
+        pass
+class Dying:
+    def __del__(self):
+        interrupt()
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == os.environ["INTERRUPTED_IMPORT"]:
+            Dying() if os.environ["IN_FINALISER"] else interrupt()
+sys.meta_path.insert(0, Finder())
+"""
+
+
+@pytest.mark.parametrize("finaliser", ["", "1"], ids=["import", "finaliser"])
+@pytest.mark.parametrize("module", ["halloo._cli.main", "cyclopts", "halloo._cli.client", "halloo._client.send"])
+def test_an_interrupt_of_an_import_ends_a_command_quietly(tmp_path: Path, module: str, finaliser: str) -> None:
+    (tmp_path / "sitecustomize.py").write_text(_SITE)
+    chosen = {"PYTHONPATH": str(tmp_path), "INTERRUPTED_IMPORT": module, "IN_FINALISER": finaliser}
+    argv = [*HALLOO, "send", "127.0.0.1:1", "x"]
+    done = subprocess.run(argv, env=os.environ | chosen, capture_output=True, timeout=TIMEOUT, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")

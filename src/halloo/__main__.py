@@ -1,6 +1,39 @@
-"""Run the command as `python -m halloo`."""
+"""Run the command, installed as `halloo` or as `python -m halloo`.
 
-from halloo._cli.main import main
+^C ends it at once from its first moment: most of its start is the import of the command line.
+"""
+
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+INTERRUPTED = 128 + signal.SIGINT  # as `_cli.main` says it, which is not imported yet
+
+
+def main() -> NoReturn:
+    """Import the command line, and run it."""
+    sys.unraisablehook = _end_if_interrupted
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # otherwise it is ignored, as by nohup(1)
+        signal.signal(signal.SIGINT, _end)
+    from halloo._cli.main import main as run  # noqa: PLC0415 - slow to import, so with a handler
+
+    run()
+
+
+def _end(_number: int, _frame: "FrameType | None") -> NoReturn:
+    os._exit(INTERRUPTED)
+
+
+def _end_if_interrupted(unraisable: "sys.UnraisableHookArgs") -> None:
+    """End for a KeyboardInterrupt in a callback, such as importlib's: Python would print it and go on."""
+    if issubclass(unraisable.exc_type, KeyboardInterrupt):
+        os._exit(INTERRUPTED)
+    sys.__unraisablehook__(unraisable)
+
 
 if __name__ == "__main__":
     main()
