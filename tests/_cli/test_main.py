@@ -491,3 +491,12 @@ def test_bash_completes_a_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     run(*HALLOO, "--install-completion", "--shell", "bash", "--output", script)
     completion = '. "$0"; COMP_WORDS=(halloo se); COMP_CWORD=1; _halloo; echo "${COMPREPLY[@]}"'
     assert sorted(run(bash, "-c", completion, script).stdout.split()) == [b"send", b"serve"]
+
+
+@pytest.mark.parametrize("columns", ["0", "-1", "1", "abc", "9" * 30])
+def test_help_is_printed_whatever_the_width(columns: str) -> None:
+    for arguments in (["--help"], ["serve", "--help"]):
+        argv = ["env", f"COLUMNS={columns}", *HALLOO, *arguments]
+        done = run(*argv)
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert done.stdout.startswith(b"Usage: halloo ")

@@ -3,14 +3,15 @@ import os
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, chdir, contextmanager
 from pathlib import Path
 
 import pytest
 
 from halloo._core.address import LOOPBACK, AddressLike, parse
 from halloo._net.binding import bound, options, port_owner
-from halloo.errors import AddressError, AddressInUse, AddressNotAvailable, Unsupported
+from halloo._net.listener import listen
+from halloo.errors import AddressError, AddressInUse, AddressNotAvailable, Unsupported, UsageError
 
 SCHEMES = ["tcp", "udp"]
 
@@ -130,7 +131,7 @@ def test_the_error_for_a_port_in_use_names_the_owning_process(scheme: str) -> No
         (port,) = ports(sockets)
         with pytest.raises(AddressInUse) as caught, opened(f"{scheme}://{port}"):
             pass
-    assert caught.value.fact.endswith(f" by {name} (pid {os.getpid()})")
+    assert caught.value.fact.endswith(f" by {name} (pid {os.getpid()}), this program itself")
 
 
 @pytest.mark.parametrize(("scheme", "another"), [("tcp", "9999"), ("udp", "udp://9999")])
@@ -139,7 +140,7 @@ def test_the_error_for_a_port_in_use_suggests_another_port(scheme: str, another:
         (port,) = ports(sockets)
         with pytest.raises(AddressInUse) as caught, opened(f"{scheme}://{port}"):
             pass
-    assert caught.value.remedy == f"stop it, or choose another: halloo serve {another}"
+    assert caught.value.remedy == f"name each port once, or choose another: halloo serve {another}"
 
 
 @needs_ipv6
@@ -264,3 +265,16 @@ def test_a_closed_port_has_no_owner() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = port_of(listener)
     assert port_owner(port) is None
+
+
+@pytest.mark.parametrize("address", ["udp://224.0.0.1:0", "224.0.0.1:0", "udp://255.255.255.255:0", "[ff02::1%lo]:0"])
+def test_a_group_address_cannot_be_listened_on(address: str) -> None:
+    with pytest.raises(AddressNotAvailable, match="it is a multicast or broadcast address; name one of its own"):
+        listen(address)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:9", "unix:echo"])
+def test_an_address_is_named_once(address: str, tmp_path: Path) -> None:
+    with chdir(tmp_path), pytest.raises(UsageError, match=f"{address} is named twice; name each address once"):
+        listen(address, address)
+    assert not [*tmp_path.iterdir()]

@@ -1,12 +1,22 @@
 import errno
 import os
 import socket
+import ssl
 
 import pytest
 
 from halloo._core.address import Address, parse
 from halloo._core.icmp import IcmpReport
-from halloo._net.error_mapping import MAX_NAMED, all_failed, connecting, listening, not_local, undelivered, unknown
+from halloo._net.error_mapping import (
+    MAX_NAMED,
+    all_failed,
+    connecting,
+    listening,
+    not_local,
+    shaking,
+    undelivered,
+    unknown,
+)
 from halloo.errors import (
     AddressNotAvailable,
     HallooError,
@@ -201,3 +211,21 @@ def test_a_report_names_the_router_and_a_refusal_by_the_host_is_one_of_the_port(
     assert filtered.fact == "192.0.2.1 refuses datagrams to 192.0.2.9:8888 (port unreachable)"
     closed = undelivered(address, IcmpReport(4, 3, 3, "192.0.2.9", errno.ECONNREFUSED))
     assert closed.fact == "nothing is listening on 192.0.2.9:8888 (connection refused)"
+
+
+def test_the_permission_of_a_unix_path_is_no_matter_of_ports() -> None:
+    error = listening(Address("unix", path="/run/echo"), failed(errno.EACCES))
+    assert error.remedy == "choose a path in a folder that this user may write to"
+
+
+def test_an_unreachable_loopback_address_is_no_matter_of_families() -> None:
+    error = connecting(Address(host="127.0.0.1"), failed(errno.ENETUNREACH))
+    assert error.remedy == "check that the loopback interface is up: ip link show lo"
+
+
+def test_an_expired_certificate_is_no_matter_of_trust() -> None:
+    error = ssl.SSLCertVerificationError(1, "verify failed")
+    error.reason, error.verify_code, error.verify_message = "CERTIFICATE_VERIFY_FAILED", 10, "certificate has expired"
+    said = shaking(HOST, error)
+    assert said.fact.endswith("is not trusted (certificate has expired)")
+    assert said.remedy == "have it renewed, or set the clock of this machine"

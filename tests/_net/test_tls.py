@@ -724,7 +724,7 @@ def test_client_ca_requires_a_client_certificate(folder: Path) -> None:
     [
         ("none.pem", None, "none.pem cannot be used: no certificate or crl found; name a PEM file with cert="),
         ("none.pem", "other.pem", "none.pem cannot be used: no certificate or crl found; name a PEM file with cert="),
-        ("cert.pem", None, "cert.pem cannot be used: no private key in it; name a PEM file with cert="),
+        ("cert.pem", None, "cert.pem cannot be used: no private key in it; name a PEM file with key="),
         ("cert.pem", "none.pem", "none.pem cannot be used: no private key in it; name a PEM file with key="),
         ("cert.pem", "other.pem", "other.pem cannot be used: key values mismatch; name a PEM file with key="),
         ("cert.pem", "", " cannot be used: is a directory; name a PEM file with key="),

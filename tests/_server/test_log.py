@@ -149,7 +149,7 @@ def test_totals_have_all_counts() -> None:
 
 def test_totals_have_bytes_cut_off() -> None:
     seen = Snapshot(accepted=1, lost_bytes=7, ended={"cut_off": 1}, uptime_seconds=1)
-    assert format_totals(seen) == "1 clients in 1s, 0 bytes in, 0 bytes out, 7 bytes cut off, ended: cut_off 1"
+    assert format_totals(seen) == "1 client in 1s, 0 bytes in, 0 bytes out, 7 bytes cut off, ended: cut_off 1"
 
 
 def test_datagrams_are_reported_if_there_are_any() -> None:

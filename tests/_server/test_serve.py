@@ -463,7 +463,7 @@ def test_serve_stamps_probes(options: tuple[str, ...]) -> None:
             stamp = read_timestamp(client.recv(200))
             assert stamp
             assert (stamp.arrived, stamp.window) == (number + 1, (2 << number) - 1)
-        assert stop(process)[-1].startswith("halloo: 1 clients in ")
+        assert stop(process)[-1].startswith("halloo: 1 client in ")
 
 
 @posix
@@ -716,7 +716,7 @@ def test_serve_uses_the_socket_passed_by_systemd(s: socket.socket, options: tupl
         assert process.stdout.readline() == f"listening on tcp://127.0.0.1:{port}\n".encode()
         with connected(port) as client:
             assert exchange(client, b"hello") == b"hello"
-        assert "1 clients in" in stop(process)[-1]
+        assert "1 client in" in stop(process)[-1]
 
 
 @posix

@@ -190,6 +190,7 @@ if TYPE_CHECKING:  # slow to import, and only help pages need them
 
 COLUMN = 30  # where descriptions begin
 NARROW = 50  # minimum width of descriptions; below it they get lines of their own
+NARROWEST = 20  # characters of a line, whatever COLUMNS says
 
 
 class Columns:
@@ -211,12 +212,17 @@ class Columns:
     def render_description(self, console: "Console", options: "ConsoleOptions", description: Any) -> None:  # noqa: ANN401 - as above
         """Write the description of the command."""
         paragraphs = _plain(description).split("\n\n")
-        _write(console, "\n\n".join(textwrap.fill(" ".join(text.split()), options.max_width) for text in paragraphs))
+        _write(
+            console,
+            "\n\n".join(
+                textwrap.fill(" ".join(text.split()), max(options.max_width, NARROWEST)) for text in paragraphs
+            ),
+        )
 
 
 def _entry(label: str, text: str, width: int) -> list[str]:
     indent = COLUMN if width - COLUMN >= NARROW else 8
-    wrapped = textwrap.wrap(text, max(width - indent, 20))
+    wrapped = textwrap.wrap(text, max(width - indent, NARROWEST))
     first = f"  {label}"
     if len(first) + 2 <= indent and wrapped:
         first = f"{first:<{indent}}{wrapped.pop(0)}"

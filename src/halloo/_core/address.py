@@ -14,6 +14,7 @@ from halloo.errors import AddressError, UsageError
 PORT = 8888  # the tutorial's
 SCHEMES = ("tcp", "udp", "tls", "unix")
 LOOPBACK = ("127.0.0.1", "::1")
+BROADCAST = "255.255.255.255"
 
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 _NAME = re.compile(r"[\w.-]+")  # of any script: the resolver turns it into ASCII
@@ -116,6 +117,11 @@ def is_ip(host: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def is_group(host: str) -> bool:
+    """Tell a multicast or broadcast address, to which clients cannot connect, from others."""
+    return is_ip(host) and (ipaddress.ip_address(host).is_multicast or host == BROADCAST)
 
 
 def zone_fault(host: str) -> tuple[str, str] | None:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from halloo._core.address import LOOPBACK, Address
+from halloo._core.address import LOOPBACK, Address, is_group
 from halloo._net import error_mapping, unix
 from halloo._net.connection import URGENT_INLINE
 from halloo._net.datagrams import enlarge_buffers, request_destination
@@ -67,6 +67,8 @@ def bound(address: Address, family: int | None, chosen: Options, mode: int = uni
     places = [place for place in _places(address) if family in (None, place[0])]
     if not places:
         raise error_mapping.wrong_family(address, family or 0)
+    if any(is_group(host) for _, host in places):
+        raise error_mapping.group(address)
     for _ in range(_MAX_PORTS if address.port == 0 else 1):
         try:
             return _open_all(address, places, chosen)
@@ -137,11 +139,14 @@ def _failure(address: Address, error: OSError) -> Exception:
         return error_mapping.listening(address, error)
     found = port_owner(address.port, datagrams=address.scheme == "udp")
     by = f" by {found[0]} (pid {found[1]})" if found else ""
+    step = "stop it"
+    if found and found[1] == os.getpid():
+        by, step = f"{by}, this program itself", "name each port once"
     scheme = "" if address.scheme == "tcp" else f"{address.scheme}://"
     another = 9999 if address.port != 9999 else 0  # noqa: PLR2004 - any other port
     return AddressInUse(
         f"port {address.port} on {address.host} is taken{by}",
-        f"stop it, or choose another: halloo serve {scheme}{another}",
+        f"{step}, or choose another: halloo serve {scheme}{another}",
         address=str(address),
         errno=error.errno,
     )

@@ -36,6 +36,7 @@ PORTS = "close other connections, or allow more ports (on Linux: sysctl net.ipv4
 MEMORY = "close other connections, or end other programs"
 DESCRIPTORS = "raise the limit with: ulimit -n"
 SYSTEM_WIDE = "end other programs, or raise the limit with: sysctl fs.file-max"
+OWN = "name one of its own addresses, or every interface with: halloo serve :8888"
 TRUST = "give ca=, fingerprint= or insecure=True"
 _CONNECTING: dict[int, Words] = {
     errno.ECONNREFUSED: (Refused, "nothing is listening on {place} (connection refused)", "{start}"),
@@ -61,6 +62,7 @@ _CONNECTING: dict[int, Words] = {
 _DECISIVE: tuple[type[HallooError], ...] = (Refused, TimedOut, LocalError, PeerError, Unreachable)
 MAX_NAMED = 8  # addresses in one error
 
+_OUTDATED = {9, 10}  # X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED
 _SSL_EOF = 8  # SSL_ERROR_EOF, Python's own: OpenSSL 1.1 gives no reason with it
 
 
@@ -137,6 +139,8 @@ def shaking(address: Address, error: OSError, *, trust: str = TRUST) -> HallooEr
     if isinstance(error, ConnectionError):
         return _sentence(address, error, (Reset, "{place} ended the connection in the TLS handshake", remedy))
     words = _secured(error)
+    if getattr(error, "verify_code", 0) in _OUTDATED:
+        trust = "have it renewed, or set the clock of this machine"
     if words[0] is IncompleteRead:
         words = (IncompleteRead, "{place} ended the connection in the TLS handshake", remedy)
     return _sentence(address, error, words, trust)
@@ -183,11 +187,18 @@ def _sentence(address: Address, error: OSError, words: Words, trust: str = "") -
         "place": address.path or replace(address, host=address.host or "localhost").place,
         "reason": reason.lower().replace("_", " ").rstrip("."),
         "start": f"start a server there with: halloo serve {_server(address)}".rstrip(),
-        "family": "try the other family with family=" if address.host else "check the network",
+        "family": _another_way(address, error.errno),
         "permission": "ask its owner, or see its rights with: ls -l" if unix else "check the local firewall",
         "trust": trust,
     }
     return kind(fact.format(**values), remedy.format(**values), address=str(address), errno=number)
+
+
+def _another_way(address: Address, number: int | None) -> str:
+    """Return the next step where this machine has no way to an address."""
+    if address.loopback and number == errno.ENETUNREACH:
+        return "check that the loopback interface is up: ip link show lo"
+    return "try the other family with family=" if address.host else "check the network"
 
 
 def _lacking_zone(address: Address, error: OSError) -> tuple[str, str] | None:
@@ -214,6 +225,12 @@ def no_port_to_listen_on(address: Address, hosts: Sequence[str]) -> AddressInUse
     return AddressInUse(fact, f"name a port, {PORTS}", address=str(address), errno=errno.EADDRINUSE)
 
 
+def group(address: Address) -> AddressNotAvailable:
+    """Return the error for a multicast or broadcast address: a server that listens there would never answer."""
+    fact = f"cannot listen on {address.place}: it is a multicast or broadcast address"
+    return AddressNotAvailable(fact, OWN, address=str(address), errno=errno.EADDRNOTAVAIL)
+
+
 def listening(address: Address, error: OSError) -> LocalError:
     """Return the error for an address that cannot be listened on; for a port in use see `port_owner`."""
     fact, number = f"cannot listen on {address.place}", error.errno
@@ -223,12 +240,12 @@ def listening(address: Address, error: OSError) -> LocalError:
         remedy = f"ports below 1024 are for the administrator, choose another: halloo serve {8000 + address.port}"
         if address.port >= 1024:  # noqa: PLR2004 - the first port that needs no privilege, ip(7)
             remedy = "choose another port, or see what reserves this one"
+        if address.path is not None:
+            remedy = "choose a path in a folder that this user may write to"
         return NotPermitted(f"{fact} (permission denied)", remedy, address=str(address), errno=number)
     if number in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
-        remedy = "name one of its own addresses, or every interface with: halloo serve :8888"
-        return AddressNotAvailable(
-            f"{fact}: it is not an address of this machine", remedy, address=str(address), errno=number
-        )
+        fact = f"{fact}: it is not an address of this machine"
+        return AddressNotAvailable(fact, OWN, address=str(address), errno=number)
     return LocalError(f"{fact}: {(error.strerror or str(error)).lower()}", address=str(address), errno=number)
 
 

@@ -293,6 +293,8 @@ def listen(
     secured = given_name(tls)
     given = {secured: True, "family": family, "mode": mode != unix.MODE}
     applicable.check({address.scheme for address in wanted}, [name for name, value in given.items() if value])
+    if twice := [each for number, each in enumerate(wanted) if each in wanted[:number] and (each.path or each.port)]:
+        raise UsageError(f"{twice[0]} is named twice", "name each address once")
     sockets: list[tuple[socket.socket, str]] = []
     try:
         for address in wanted:

@@ -314,13 +314,13 @@ def _load_chain(context: ssl.SSLContext, tls: ServerTLS | ClientTLS) -> None:
     key = None if tls.key is None else str(tls.key)
     alone = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # shows which of the two files is at fault
     _load("cert", lambda: alone.load_verify_locations(str(tls.cert)), tls.cert)
-    name, path = ("cert", tls.cert) if key is None else ("key", key)
+    path = tls.cert if key is None else key
 
     def encrypted() -> str:
         raise LocalError(f"the key in {path} is encrypted", "remove its pass phrase with: openssl pkey")
 
     # Without a callback, OpenSSL would ask for the pass phrase at the terminal.
-    _load(name, lambda: context.load_cert_chain(str(tls.cert), key, encrypted), path, lacking="no private key in it")
+    _load("key", lambda: context.load_cert_chain(str(tls.cert), key, encrypted), path, lacking="no private key in it")
 
 
 def _load(argument: str, load: Callable[[], T], path: object, *, lacking: str = "no certificate in it") -> T:

@@ -83,9 +83,9 @@ def format_interval(now: Snapshot, before: Snapshot) -> str:
 
 def format_totals(snapshot: Snapshot) -> str:
     """Format what a server has done in all."""
-    received = [f"{snapshot.accepted} clients"] if snapshot.accepted or not snapshot.datagrams else []
+    received = [_counted(snapshot.accepted, "client")] if snapshot.accepted or not snapshot.datagrams else []
     if snapshot.datagrams:
-        received.append(f"{snapshot.datagrams} datagrams")
+        received.append(_counted(snapshot.datagrams, "datagram"))
     parts = [
         f"{' and '.join(received)} in {show_duration(int(snapshot.uptime_seconds * 1e9))}",
         f"{snapshot.received_bytes} bytes in",
@@ -94,6 +94,10 @@ def format_totals(snapshot: Snapshot) -> str:
     if snapshot.lost_bytes:
         parts.append(f"{snapshot.lost_bytes} bytes cut off")
     return ", ".join(parts + _problems(snapshot))
+
+
+def _counted(number: int, word: str) -> str:
+    return f"{number} {word}{'s' * (number != 1)}"
 
 
 def _problems(snapshot: Snapshot) -> list[str]:

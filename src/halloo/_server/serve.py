@@ -208,7 +208,7 @@ def _announce(addresses: tuple[Address, ...], write: LineWriter) -> None:
     with LineWriter(sys.stdout) as announce:
         for address in addresses:
             announce(f"listening on {address}")
-    if inside_container() and all(address.loopback for address in addresses):
+    if inside_container() and all(address.loopback and address.path is None for address in addresses):
         place = replace(addresses[0], host="")
         write(f"{_HINT} {place.place if place.scheme == 'tcp' else place}")
 

@@ -64,7 +64,7 @@ class WorkerPool:
         `shared` means that the workers have the same listening stream sockets; `fork` is os.fork.
         """
         if not hasattr(os, "fork"):
-            raise Unsupported("this system cannot fork", "leave --workers out")
+            raise Unsupported("this system cannot fork", "leave workers= out")
         self._os_fork = fork or os.fork
         self._listeners = listeners
         self._service = service
