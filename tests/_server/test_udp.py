@@ -35,6 +35,7 @@ from halloo._server.udp import (
     make_receive,
     reply_control,
 )
+from halloo._server.udp_loops import SILENCE, TEST_INTERVAL
 from halloo._server.udp_policy import MAX_PER_WINDOW, SERVICE_PORTS
 from tests.stepping import (
     MAKERS,
@@ -769,14 +770,47 @@ def test_a_datagram_spoofed_between_two_servers_is_dropped_on_its_way_back(
 
 
 @needs_linux
-def test_without_the_filter_a_spoofed_datagram_loops_for_ever(two_servers: tuple[DatagramStage, DatagramStage]) -> None:
+def test_a_loop_between_two_servers_that_the_filter_does_not_see_ends(
+    two_servers: tuple[DatagramStage, DatagramStage],
+) -> None:
     one, other = two_servers
     for stage in two_servers:
         stage.socks[0].setsockopt(socket.SOL_SOCKET, SO_DETACH_FILTER, 0)
     send_as(one, other)
-    for turn in range(1, 100):
-        one.wait_received(turn)
-        other.wait_received(turn)
+    for number in range(4000):
+        stage = two_servers[number % 2]
+        stage.clock.now += 0.01
+        stage.wait_received(number // 2 + 1)
+        if stage.snapshot.refused:
+            break
+    assert stage.snapshot.refused == {"loop": 1}
+    assert number / 2 * 0.01 == pytest.approx(TEST_INTERVAL, abs=0.1)
+
+
+@pytest.mark.parametrize("limits", [None, Limits(rate_limit=1 << 30)])
+@pytest.mark.parametrize("respond", [None, bytes.upper])
+@pytest.mark.parametrize("segment", [0, pytest.param(5, marks=needs_linux)])
+def test_a_loop_with_any_echo_on_this_machine_ends(
+    make_stage: MakeStage, limits: Limits | None, respond: Callable[[bytes], bytes] | None, segment: int
+) -> None:
+    stage = make_stage(limits, respond=respond)
+    sender, bystander = stage.sender(), stage.sender()
+    stage.send(sender, b"round and round and ", segment=segment)
+    started = stage.clock.now
+    while stage.clock.now < started + 20:
+        stage.clock.now += 0.01
+        stage.until(lambda: readable(sender) or bool(stage.snapshot.refused))
+        if stage.snapshot.refused:
+            break
+        while readable(sender):
+            sender.sendto(sender.recv(1000), ("127.0.0.1", stage.port))
+    assert stage.clock.now - started == pytest.approx(TEST_INTERVAL, abs=0.1)
+    stage.settle()
+    assert list(stage.snapshot.refused) == ["loop"]
+    assert not readable(sender)
+    assert stage.ask(bystander, b"still there").lower() == b"still there"
+    stage.clock.now += SILENCE
+    assert stage.ask(sender, b"no loop").lower() == b"no loop"
 
 
 @needs_linux

@@ -2,8 +2,10 @@
 
 import pytest
 
-from halloo._core.limits import BURST, Access, Limits
-from halloo._server.udp_policy import IPV6_PREFIX_LENGTH, MAX_HOSTS, MAX_PER_WINDOW, SERVICE_PORTS, WINDOW, UdpPolicy
+from halloo._core.limits import BURST, Limits
+from halloo._server.known_senders import KNOWN_AFTER
+from halloo._server.udp_loops import SILENCE, TEST_INTERVAL
+from halloo._server.udp_policy import MAX_HOSTS, MAX_PER_WINDOW, NEW_PER_WINDOW, SERVICE_PORTS, WINDOW, UdpPolicy
 
 OWN_PORT = 8888
 PORT = 40_000
@@ -39,7 +41,13 @@ def spoofed(number: int) -> str:
 # Ports.
 
 
-@pytest.mark.parametrize("port", [0, 7, 9, 13, 17, 19, 37, 53, 69, 111, 123, 137, 161, 389, 1900, 5353, 11211])
+@pytest.mark.parametrize("port", [0, 7, 9, 11, 13, 17, 19, 37, 53, 69, 111, 123, 137, 161, 389, 500, 520, 1434, 1900])
+def test_low_service_ports_are_not_answered(port: int) -> None:
+    assert refusal(make_policy(), port=port) == "service_port"
+    assert port in SERVICE_PORTS
+
+
+@pytest.mark.parametrize("port", [3702, 5060, 5353, 5683, 11211])
 def test_service_ports_are_not_answered(port: int) -> None:
     assert refusal(make_policy(), port=port) == "service_port"
     assert port in SERVICE_PORTS
@@ -207,36 +215,29 @@ def test_mapped_ipv6_counts_as_the_same_sender() -> None:
 
 def test_the_addresses_of_one_ipv6_prefix_are_counted_together() -> None:
     watching = make_policy()
-    hosts = [f"2a00:1450:1:{net:x}::{number:x}" for net in range(256) for number in range(4)]  # one 56-bit prefix
-    assert IPV6_PREFIX_LENGTH == 56
+    hosts = [f"2a00:1450:1:1:{part:x}::{number:x}" for part in range(256) for number in range(4)]  # one 64-bit prefix
     assert sum(refusal(watching, host) is None for host in hosts) == MAX_PER_WINDOW
 
 
 def test_the_next_ipv6_prefix_is_counted_separately() -> None:
     watching = make_policy()
-    count_answered(watching, "2a00:1450:1:0::1", 2 * MAX_PER_WINDOW)
-    assert count_answered(watching, "2a00:1450:1:100::1", MAX_PER_WINDOW) == MAX_PER_WINDOW
+    count_answered(watching, "2a00:1450:1:1::1", 2 * MAX_PER_WINDOW)
+    assert count_answered(watching, "2a00:1450:1:2::1", MAX_PER_WINDOW) == MAX_PER_WINDOW
 
 
 # A flood of spoofed senders.
 
 
 def table_sizes(policy: UdpPolicy) -> int:
-    tables = (policy.trusted_hosts, policy._usage, policy._usage_by_host)
-    return max(policy._classify.cache_info().currsize, *map(len, tables))
+    tables = (policy.trusted_hosts, policy._classes, policy._known._known, policy._known._new, policy._loops._senders)
+    return max(map(len, tables))
 
 
-@pytest.mark.parametrize(("rate", "senders"), [(None, 100_000), (1000, 4 * MAX_HOSTS)])
-def test_a_hundred_thousand_spoofed_senders_do_not_grow_the_tables(rate: int | None, senders: int) -> None:
-    watching = make_policy(rate_limit=rate)
-    for number in range(senders):
-        refusal(watching, spoofed(number), now=number / 1e6)
-    assert table_sizes(watching) <= MAX_HOSTS
-
-
-def test_the_addresses_of_one_ipv6_prefix_do_not_grow_the_tables() -> None:
-    watching = make_policy(rate_limit=1 << 40)
-    assert {refusal(watching, f"2a00:1450:1::{number:x}") for number in range(4 * MAX_HOSTS)} == {None}
+@pytest.mark.parametrize("limits", [{}, {"rate_limit": 1000}, {"deny": ("20.0.0.0/7",)}])
+def test_a_hundred_thousand_spoofed_senders_do_not_grow_the_tables(limits: dict[str, object]) -> None:
+    watching = make_policy(**limits)
+    for number in range(100_000):
+        refusal(watching, spoofed(number), now=number / 1e4)
     assert table_sizes(watching) <= MAX_HOSTS
 
 
@@ -246,26 +247,92 @@ def test_spoofed_trusted_senders_do_not_grow_the_tables_and_are_all_answered() -
     assert table_sizes(watching) <= MAX_HOSTS
 
 
-def test_denied_senders_do_not_grow_the_tables() -> None:
-    watching = make_policy(deny=("0.0.0.0/0",))
-    access = watching._access
-    assert isinstance(access, Access)
-    for number in range(10_000):
-        refusal(watching, spoofed(number))
-    assert access.permits.cache_info().currsize <= MAX_HOSTS
+@pytest.mark.parametrize("limits", [{}, {"rate_limit": 1 << 20}])
+@pytest.mark.parametrize("known", [False, True])
+def test_a_flood_of_new_senders_takes_no_answer_from_another_sender(limits: dict[str, object], known: bool) -> None:
+    watching = make_policy(**limits)
+    if known:
+        refusal(watching, UNTRUSTED, now=-5.0)
+    for number in range(60_000):
+        now = number / 60_000
+        assert refusal(watching, spoofed(number), now=now) is None
+        if number % 600 == 0:
+            assert refusal(watching, UNTRUSTED, now=now) is None
+            assert refusal(watching, TRUSTED, now=now) is None
 
 
-def test_with_a_full_table_known_and_trusted_senders_are_answered() -> None:
+def make_flooded(**limits: object) -> UdpPolicy:
+    """Have a client become known; then flood in its name, from ever other ports."""
+    watching = make_policy(**limits)
+    for now in (0.0, KNOWN_AFTER):
+        assert refusal(watching, UNTRUSTED, now=now) is None
+        sample(watching, b"hello", now, host=UNTRUSTED)
+    for port in range(20_000, 30_000):
+        refusal(watching, UNTRUSTED, port, now=5.0)
+    return watching
+
+
+def test_a_flood_in_the_name_of_a_host_leaves_its_known_sender_a_share() -> None:
+    watching = make_flooded()
+    assert refusal(watching, UNTRUSTED, PORT + 1, now=5.0) == "rate_limit"
+    answered = sum(refusal(watching, UNTRUSTED, now=5.0) is None for _ in range(MAX_PER_WINDOW))
+    assert answered == MAX_PER_WINDOW - NEW_PER_WINDOW
+
+
+def test_such_a_flood_leaves_a_share_of_the_rate_limit_too() -> None:
+    watching = make_flooded(rate_limit=1000)
+    assert refusal(watching, UNTRUSTED, PORT + 1, now=5.0) == "rate_limit"
+    assert count_answered(watching, UNTRUSTED, 100, now=5.0) * 5 >= 1000 * BURST / 2
+
+
+def test_a_flood_in_the_name_of_a_host_gets_no_more_answers_than_any() -> None:
+    watching = make_flooded()
+    answered = sum(refusal(watching, UNTRUSTED, port, now=7.0) is None for port in range(12_000, 30_000))
+    assert answered + count_answered(watching, UNTRUSTED, 1000, now=7.0) == MAX_PER_WINDOW
+
+
+# Loops.
+
+
+def sample(policy: UdpPolicy, payload: bytes, now: float, *, host: str = TRUSTED, port: int = PORT) -> None:
+    policy.sample(host, port, memoryview(payload), now)
+
+
+@pytest.mark.parametrize("limits", [{}, {"rate_limit": 1 << 30}])
+@pytest.mark.parametrize("host", [TRUSTED, UNTRUSTED])
+def test_a_sender_whose_payloads_keep_coming_back_gets_no_answer_for_a_moment(
+    host: str, limits: dict[str, object]
+) -> None:
+    watching = make_policy(**limits)
+    for number in range(1101):
+        assert refusal(watching, host, now=number / 100) is None
+        sample(watching, b"round and round", number / 100, host=host)
+        if watching._loops.silent_until:
+            break
+    now = number / 100
+    assert TEST_INTERVAL <= now < TEST_INTERVAL + 1
+    assert host not in watching.trusted_hosts
+    assert refusal(watching, host, now=now) == "loop"
+    assert refusal(watching, host, PORT + 1, now=now) is None
+    assert refusal(watching, host, now=now + SILENCE) is None
+    assert (host in watching.trusted_hosts) == (host == TRUSTED and not limits)
+
+
+@pytest.mark.parametrize("size", [8, 1200, 65_507])
+@pytest.mark.parametrize("at_end", [False, True])
+def test_a_number_at_either_end_of_a_payload_makes_it_a_fresh_one(size: int, at_end: bool) -> None:
     watching = make_policy()
-    assert sum(refusal(watching, spoofed(number)) is None for number in range(2 * MAX_HOSTS)) == MAX_HOSTS
-    assert [refusal(watching, host) for host in (spoofed(0), TRUSTED, UNTRUSTED)] == [None, None, "rate_limit"]
+    for number in range(2000):
+        counter, rest = number.to_bytes(8, "big"), bytes(size - 8)
+        sample(watching, rest + counter if at_end else counter + rest, number / 100)
+    assert watching._loops.silent_until == {}
 
 
-def test_after_a_full_table_every_sender_is_answered_in_the_next_window() -> None:
-    watching = make_policy()
-    for number in range(2 * MAX_HOSTS):
-        refusal(watching, spoofed(number))
-    assert refusal(watching, UNTRUSTED, now=WINDOW) is None
+def test_refused_senders_are_not_examined() -> None:
+    watching = make_policy(deny=("10.0.0.0/8",))
+    sample(watching, b"hello", 0.0, port=7)
+    sample(watching, b"hello", 0.0, host="10.0.0.1")
+    assert watching._loops._senders == {}
 
 
 # Rate limit.
@@ -307,25 +374,19 @@ def test_the_rate_limit_is_per_sender() -> None:
     assert [refusal(watching, host) for host in (TRUSTED, "127.0.0.2", UNTRUSTED)] == ["rate_limit", None, None]
 
 
-def test_with_a_rate_limit_the_number_of_datagrams_is_not_limited() -> None:
-    assert count_answered(make_policy(rate_limit=1 << 40), UNTRUSTED, 10 * MAX_PER_WINDOW) == 10 * MAX_PER_WINDOW
+@pytest.mark.parametrize("rate", [1000, 1 << 40])
+@pytest.mark.parametrize("size", [0, 1, 5, 1000])
+def test_a_rate_limit_adds_to_the_maximum_per_window(rate: int, size: int) -> None:
+    without, limited = make_policy(), make_policy(rate_limit=rate)
+    for tenth in range(1, 20):
+        answered = count_answered(limited, UNTRUSTED, 10 * MAX_PER_WINDOW, now=tenth / 8, size=size)
+        assert answered <= count_answered(without, UNTRUSTED, 10 * MAX_PER_WINDOW, now=tenth / 8, size=size)
+    assert answered == (MAX_PER_WINDOW if rate > 1000 else pytest.approx(1000 / 8 / max(size, 1), abs=1))
+
+
+def test_with_a_high_rate_limit_trusted_senders_are_not_limited_in_number() -> None:
+    assert count_answered(make_policy(rate_limit=1 << 40), TRUSTED, 10 * MAX_PER_WINDOW) == 10 * MAX_PER_WINDOW
 
 
 def test_an_empty_datagram_costs_a_token() -> None:
     assert count_answered(make_policy(rate_limit=1000), UNTRUSTED, 1000, size=0) < 300
-
-
-def test_spoofed_senders_over_their_rate_exclude_others_for_one_window_at_most() -> None:
-    watching = make_policy(rate_limit=1000)
-    for number in range(2 * MAX_HOSTS):
-        refusal(watching, spoofed(number), size=65_000)
-    assert refusal(watching, UNTRUSTED) == "rate_limit"
-    assert refusal(watching, UNTRUSTED, now=WINDOW) is None
-
-
-def test_with_a_rate_limit_a_sender_within_its_rate_is_dropped_from_the_table() -> None:
-    watching = make_policy(rate_limit=1000)
-    for number in range(MAX_HOSTS // 2):
-        refusal(watching, spoofed(number))
-    assert refusal(watching, UNTRUSTED, now=WINDOW) is None
-    assert len(watching._usage) == 1

@@ -30,7 +30,7 @@ from halloo._check.server.program import NOT_STARTED, with_detected_port
 from halloo._check.spec import ClientSpec, ServerSpec, Stdin, parse_transform
 from halloo._core import arguments
 from halloo._core.address import Address
-from halloo._core.limits import is_near
+from halloo._core.hosts import is_near
 from halloo._net.connector import CONNECT_TIMEOUT, resolve
 from halloo._net.readiness import deadline_ns, run_steps
 from halloo._output.files import STDOUT, appender, check_writable, read_text, write_file

@@ -152,7 +152,7 @@ class LimitFlags(Limits):
     max_connections: Count = None
     """Maximum concurrent connections; further ones are closed and counted."""
     max_per_host: Count = None
-    """Maximum concurrent connections from one IP address."""
+    """Maximum concurrent connections from one host, which is an IPv4 address or an IPv6 /64."""
     max_bytes: Size = None
     """Close a connection after receiving more than this; do not answer longer datagrams: 500, 64KiB, 1MB."""
     rate_limit: Rate = None

@@ -3,13 +3,10 @@
 Times are seconds of whatever clock the caller reads.
 """
 
-import ipaddress
-from collections.abc import Iterable
 from dataclasses import dataclass, fields
-from functools import lru_cache
 
 from halloo._core import arguments
-from halloo.errors import AddressError
+from halloo._core.hosts import Access, count_key
 
 STALL = 60.0  # seconds
 HANDSHAKE = 10.0  # seconds
@@ -26,9 +23,9 @@ class Limits:
     stall_timeout: without reading an answer that is waiting.
     handshake_timeout: until TLS is agreed.
     max_connections: open at once; further ones are closed.
-    max_per_host: open at once from one IP address; further ones are closed.
+    max_per_host: open at once from one host, an IPv4 address or an IPv6 /64; further ones are closed.
     max_bytes: received from one connection, or in one datagram.
-    rate_limit: received from one connection, or in datagrams from one host, which are then dropped.
+    rate_limit: received from one connection, or in datagrams from one host; further ones are dropped.
     max_memory: answers waiting for all clients together.
     buffer: of the kernel in each direction, and of one read.
     allow: networks or addresses; when it names any, only their clients are accepted.
@@ -90,7 +87,7 @@ class AdmissionControl:
         self._max_connections = limits.max_connections
         self._max_per_host = limits.max_per_host
         self._connected = 0
-        self._by_host: dict[str, int] = {}
+        self._by_host: dict[bytes, int] = {}
 
     def enter(self, host: str) -> str | None:
         """Accept a client and return None, or return the reason to refuse it."""
@@ -99,9 +96,10 @@ class AdmissionControl:
         if self._max_connections is not None and self._connected >= self._max_connections:
             return "max_connections"
         if self._max_per_host is not None:
-            if self._by_host.get(host, 0) >= self._max_per_host:
+            key = count_key(host)
+            if self._by_host.get(key, 0) >= self._max_per_host:
                 return "max_per_host"
-            self._by_host[host] = self._by_host.get(host, 0) + 1
+            self._by_host[key] = self._by_host.get(key, 0) + 1
         self._connected += 1
         return None
 
@@ -109,9 +107,10 @@ class AdmissionControl:
         """Count an accepted client as gone."""
         self._connected -= 1
         if self._max_per_host is not None:
-            self._by_host[host] -= 1
-            if not self._by_host[host]:
-                del self._by_host[host]
+            key = count_key(host)
+            self._by_host[key] -= 1
+            if not self._by_host[key]:
+                del self._by_host[key]
 
 
 class TokenBucket:
@@ -132,65 +131,3 @@ class TokenBucket:
     def pause(self, paid_until: float, now: float) -> float:
         """Return after how many seconds another burst may be taken; 0 or less is at once."""
         return paid_until - now - self.burst
-
-
-MAPPED = 96  # bits before the IPv4 address in ::ffff:10.0.0.1 (RFC 4291, 2.5.5.2)
-Host = ipaddress.IPv4Address | ipaddress.IPv6Address
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-
-# RFC 1918, RFC 4193. Not `is_private`: which networks that names differs between versions of Python.
-PRIVATE = tuple(map(ipaddress.ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")))
-
-
-def network(text: str) -> Network:
-    """Parse `10.0.0.0/8`, `fd00::/8` or a single address. Raises AddressError."""
-    try:
-        found = ipaddress.ip_network(str(text), strict=False)
-    except ValueError:
-        fact = f"{arguments.shown(text)} is not a network"
-        raise AddressError(fact, "write 10.0.0.0/8, fd00::/8 or one address") from None
-    if isinstance(found, ipaddress.IPv6Network) and found.prefixlen >= MAPPED and found[0].ipv4_mapped:
-        return ipaddress.ip_network(f"{found[0].ipv4_mapped}/{found.prefixlen - MAPPED}")
-    return found
-
-
-def plain(host: str) -> Host:
-    """Parse a host as getpeername(2) gives it: without its interface, and an IPv4-mapped IPv6 address as IPv4.
-
-    Raises ValueError.
-    """
-    address = ipaddress.ip_address(host.partition("%")[0])
-    return (address.version == 6 and address.ipv4_mapped) or address  # noqa: PLR2004 - the IP version
-
-
-class Access:
-    """Access lists: when `allow` names any network, only its clients are accepted; those of `deny` never are."""
-
-    def __init__(self, allow: Iterable[str] = (), deny: Iterable[str] = ()) -> None:
-        """Parse both lists. Raises AddressError."""
-        self._allow = tuple(network(text) for text in allow)
-        self._deny = tuple(network(text) for text in deny)
-        self.permits = lru_cache(maxsize=1024)(self._permits)
-
-    def __bool__(self) -> bool:
-        return bool(self._allow or self._deny)
-
-    def _permits(self, host: str) -> bool:
-        try:
-            address = plain(host)
-        except ValueError:
-            return not self._allow  # a Unix socket's client has no address; the mode of the file controls access
-        if any(address in net for net in self._deny):
-            return False
-        return not self._allow or any(address in net for net in self._allow)
-
-
-def is_near(host: str) -> bool:
-    """Tell loopback, link-local and private addresses from others; of names, only localhost is near."""
-    if host == "localhost":
-        return True
-    try:
-        address = plain(host)
-    except ValueError:
-        return False
-    return address.is_loopback or address.is_link_local or any(address in net for net in PRIVATE)

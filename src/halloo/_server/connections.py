@@ -30,7 +30,7 @@ CONNECTED = (ECHOING, WRITE_PENDING, LIMITED, THROTTLED, HANDLING, HANDSHAKING, 
 # Counters have fixed positions, so that those of a worker can lie in memory that the parent reads.
 REFUSALS = (
     *("denied", "max_connections", "max_per_host"),
-    *("rate_limit", "too_long", "service_port", "own_port", "sender", "broadcast", "multicast"),  # of datagrams
+    *("rate_limit", "too_long", "service_port", "own_port", "loop", "sender", "broadcast", "multicast"),  # of datagrams
 )
 CLOSE_REASONS = (
     *("idle_timeout", "max_lifetime", "stall_timeout", "handshake_timeout", "max_bytes", "max_memory"),

@@ -89,7 +89,7 @@ class DatagramEcho:
             break_loops(endpoint.sock)
             loop.watch(fd, states.DATAGRAM)
 
-    def readable(self, fd: int) -> bool:  # noqa: C901, PLR0912 - see below
+    def readable(self, fd: int) -> bool:  # noqa: C901, PLR0912, PLR0915 - see below
         """Echo what has arrived, in at most MAX_READS reads; return whether there may be more."""
         # Long, because all of this runs for every datagram, and a call would add half of its cost.
         endpoint, buffer, recent_peers, now = self._endpoints[fd], self._buffer, self._recent_peers, self._loop.clock()
@@ -141,6 +141,8 @@ class DatagramEcho:
             sent += size
             answers += count
         self._count(received, datagrams, sent, answers)
+        if now >= endpoint.policy.next_sample and datagrams:
+            endpoint.policy.sample(peer[0], peer[1], data[: segment or size], now)
         return more
 
     def drain(self, until: float) -> None:

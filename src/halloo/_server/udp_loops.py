@@ -13,7 +13,7 @@ Only samples are examined, one in SAMPLE_INTERVAL is enough, so that the other d
 SILENCE = 1.5  # seconds; a loop ends if its round trip, with all delays in queues, is shorter
 TEST_INTERVAL, MAX_TEST_INTERVAL = 10.0, 1000.0  # seconds of repetition before a test, at first and at most
 PERIOD = TEST_INTERVAL / 2  # seconds in which a payload has to come back, or the sender does not repeat itself
-SAMPLE_INTERVAL = 0.00025  # seconds
+SAMPLE_INTERVAL = 0.0005  # seconds
 MAX_SENDERS = 1024  # those sampled most recently
 MAX_PAYLOADS = 64  # of each sender in a period, of which one has to come back
 

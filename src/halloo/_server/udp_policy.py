@@ -3,105 +3,125 @@
 Times are seconds on the caller's clock.
 
 A datagram with a spoofed source makes an echo server send to a third party (VU#417980, CVE-2024-2169). So nothing is
-answered that comes from the port of a service which would answer back, and untrusted senders (those that are not
-loopback, link-local or private) get a limited number of answers in a short window. Memory is bounded.
+answered that comes from the port of a service which would answer back, or from an echo loop, and untrusted senders
+(those that are not loopback, link-local or private) get a limited number of answers in a short window. A rate limit
+applies besides. Usage is counted in a fixed number of slots, so that forged senders neither fill a table nor cost more.
 """
 
-import ipaddress
+from array import array
 from collections.abc import Collection
-from functools import lru_cache
 
-from halloo._core.limits import Access, Host, Limits, TokenBucket, is_near, plain
+from halloo._core.hosts import NEAR, Access, counted_part, pack
+from halloo._core.limits import Limits, TokenBucket
+from halloo._server.known_senders import KnownSenders
+from halloo._server.udp_loops import SAMPLE_INTERVAL, LoopDetector
 
 # Ports whose services answer any datagram, or amplify it: no client sends from one.
-SERVICE_PORTS = frozenset({0, 7, 9, 13, 17, 19, 37, 53, 69, 111, 123, 137, 161, 389, 1900, 5353, 11211})
+SERVICE_PORTS = frozenset(
+    {0, 7, 9, 11, 13, 17, 19, 37, 53, 69, 111, 123, 137, 161, 389, 500, 520, 1434, 1900, 3702, 5060, 5353, 5683, 11211}
+)
 WINDOW = 0.1  # seconds
-MAX_PER_WINDOW = 200  # datagrams answered to one untrusted sender in a window: 2000 a second
-MAX_HOSTS = 4096  # so that a flood of spoofed senders does not grow the table
-BROADCAST = ipaddress.IPv4Address("255.255.255.255")
-IPV6_PREFIX_LENGTH = 56  # bits, one customer's prefix (RFC 6177), within which addresses are free
+MAX_PER_WINDOW = 200  # datagrams answered to one untrusted host in a window: 2000 a second
+NEW_PER_WINDOW = MAX_PER_WINDOW // 2  # of those, to senders that are new while others of the host are known
+MAX_HOSTS = 4096  # whose class is remembered
+SLOTS = 1 << 16  # for usage, chosen by a hash: in a flood, few hosts share one, and a share of a flood is small
+MULTICAST = {4: range(0xE0, 0xF0), 16: range(0xFF, 0x100)}  # the first byte, by size
+BROADCAST, NO_HOST4, NO_HOST6 = bytes((255, 255, 255, 255)), bytes(4), bytes(16)
+SAMPLED = 1024  # bytes at the beginning and at the end of a datagram by which its payload is recognised
+
+
+# The first bytes of all that are near or no sender, of either size: most addresses have another one.
+SPECIAL = NEAR.first_bytes().union(MULTICAST[4], MULTICAST[16], (0, 255))
+
+HostClass = tuple[str | None, bool, int]  # why it is refused, whether it is trusted, and its slot
 
 
 class UdpPolicy:
     """The rules for one socket.
 
     A host in `trusted_hosts` that sends from a port not in `ports` may be answered without calling `refusal_reason`.
+    From `next_sample` on, one of the datagrams received is to be passed to `sample`.
     """
 
     def __init__(self, limits: Limits, own_ports: Collection[int]) -> None:
         """Apply `limits`; `own_ports` are the ports of this server."""
         self.ports = frozenset(own_ports) if limits.any_port else SERVICE_PORTS.union(own_ports)
         self.trusted_hosts: set[str] = set()
+        self.next_sample = 0.0
+        self._loops = LoopDetector()
+        self._known = KnownSenders()
         self._own_ports = frozenset(own_ports)
         self._access = Access(limits.allow, limits.deny)
         self._bucket = TokenBucket(limits.rate_limit) if limits.rate_limit else None
-        # A list of one number: the datagrams of this window or, with a rate, the state of the token bucket.
-        self._usage: dict[str, list[float]] = {}
-        self._usage_by_host: dict[str, list[float]] = {}  # the same lists by host, for those seen in this window
+        self._answered = array("I", bytes(4 * SLOTS))  # datagrams in this window
+        self._none_answered = bytes(4 * SLOTS)
+        self._paid_until = array("d", bytes(8 * SLOTS if self._bucket else 0))  # see TokenBucket
         self._window_end = 0.0
-        self._classify = lru_cache(maxsize=MAX_HOSTS)(self._classify_uncached)
+        self._classes: dict[str, HostClass] = {}
 
     def refusal_reason(self, host: str, port: int, datagrams: int, size: int, now: float) -> str | None:
         """Return why these datagrams, of `size` bytes in all, are not answered; None if they are."""
         if port in self.ports:
             return "own_port" if port in self._own_ports else "service_port"
-        usage = self._usage_by_host.get(host)
-        if usage is None or now >= self._window_end:
-            usage, reason = self._find_usage(host, now)
-            if usage is None:
-                return reason
-        used, bucket = usage[0], self._bucket
-        if bucket is None:
-            usage[0] = used + datagrams
-            return "rate_limit" if used + datagrams > MAX_PER_WINDOW else None
-        if bucket.pause(used, now) > 0:
+        refusal, near, slot = self._classes.get(host) or self._classify(host)
+        if refusal:
+            return refusal
+        if self._loops.silent_until and self._loops.is_silent((host, port), now):
+            return "loop"
+        if near and self._bucket is None:
+            if len(self.trusted_hosts) < MAX_HOSTS and not self._loops.silent_until:
+                self.trusted_hosts.add(host)
+            return None
+        if not self._use(near, slot, port, datagrams, size or datagrams, now):
             return "rate_limit"
-        usage[0] = bucket.take(used, now, size or datagrams)  # an empty one costs a token too
         return None
 
-    def _find_usage(self, host: str, now: float) -> tuple[list[float] | None, str | None]:
-        """Return the usage of a host; without one, the reason for refusing it, None if it is trusted."""
-        reason, key = self._classify(host)
-        if reason or not key:
-            return None, reason
-        if now >= self._window_end:
-            self._start_window(now)
-        usage = self._usage.get(key)
-        if usage is None:
-            if len(self._usage) >= MAX_HOSTS:
-                return None, "rate_limit"
-            usage = self._usage[key] = [0.0]
-        if len(self._usage_by_host) < MAX_HOSTS:
-            self._usage_by_host[host] = usage
-        return usage, None
+    def sample(self, host: str, port: int, datagram: memoryview, now: float) -> None:
+        """Look for loops and known senders in a sample of the datagrams received."""
+        self.next_sample = now + SAMPLE_INTERVAL
+        refusal, near, slot = self._classes.get(host) or self._classify(host)
+        if port in self.ports or refusal or self._loops.is_silent((host, port), now):
+            return
+        if self._bucket or not near:
+            self._known.seen(slot, port, now)
+        payload = hash((len(datagram), bytes(datagram[:SAMPLED]), bytes(datagram[-SAMPLED:])))
+        if self._loops.sample((host, port), payload, now):
+            self.trusted_hosts.discard(host)
 
-    def _classify_uncached(self, host: str) -> tuple[str | None, str]:
-        """Return why a host is refused, or the key by which its usage is counted, empty for a trusted host."""
-        address = plain(host)
-        if address.is_multicast or address.is_unspecified or address == BROADCAST:
-            return "sender", ""
-        if self._access and not self._access.permits(host):
-            return "denied", ""
-        if self._bucket or not is_near(host):
-            return None, _usage_key(address)
-        if len(self.trusted_hosts) < MAX_HOSTS:
-            self.trusted_hosts.add(host)
-        return None, ""
+    def _use(self, near: bool, slot: int, port: int, datagrams: int, tokens: int, now: float) -> bool:  # noqa: PLR0917 - plain values, for speed
+        """Use up what these datagrams cost, if there is as much left; new senders leave half to known ones."""
+        used = datagrams
+        if not near:
+            if now >= self._window_end:
+                self._window_end = now + WINDOW
+                memoryview(self._answered).cast("B")[:] = self._none_answered
+            used += self._answered[slot]
+            if used > NEW_PER_WINDOW and (used > MAX_PER_WINDOW or self._known.yields(slot, port, now)):
+                return False
+        if self._bucket:
+            paid_until = self._paid_until[slot]
+            pause = self._bucket.pause(paid_until, now)
+            if pause > -self._bucket.burst / 2 and (pause > 0 or self._known.yields(slot, port, now)):
+                return False
+            self._paid_until[slot] = self._bucket.take(paid_until, now, tokens)
+        if not near:
+            self._answered[slot] = used
+        return True
 
-    def _start_window(self, now: float) -> None:
-        """Start a window; hosts that are over their rate are kept.
-
-        A full table is cleared: otherwise spoofed senders far over their rate would keep all others out for as long.
-        """
-        self._window_end = now + WINDOW
-        self._usage_by_host.clear()
-        if self._bucket and len(self._usage) < MAX_HOSTS:
-            self._usage = {whose: account for whose, account in self._usage.items() if account[0] > now}
+    def _classify(self, host: str) -> HostClass:
+        if len(self._classes) >= MAX_HOSTS:
+            self._classes.clear()
+        packed = pack(host)
+        if packed[0] in SPECIAL or self._access:
+            found = self._classify_special(host, packed)
         else:
-            self._usage.clear()
+            found = None, False, hash(counted_part(packed)) % SLOTS
+        self._classes[host] = found
+        return found
 
-
-def _usage_key(address: Host) -> str:
-    if address.version == 4:  # noqa: PLR2004 - the IP version
-        return str(address)
-    return str(ipaddress.ip_network((address, IPV6_PREFIX_LENGTH), strict=False))
+    def _classify_special(self, host: str, packed: bytes) -> HostClass:
+        if packed[0] in MULTICAST[len(packed)] or packed in (NO_HOST4, NO_HOST6, BROADCAST):
+            return "sender", False, 0
+        if self._access and not self._access.permits(host):
+            return "denied", False, 0
+        return None, packed in NEAR, hash(counted_part(packed)) % SLOTS
