@@ -23,7 +23,8 @@ from halloo._net.duplex import duplex
 from halloo._net.listener import Listener, listen
 from halloo._net.readiness import deadline_ns, run_steps
 from halloo._net.tls import TlsServer, TlsSocket, client_context, fingerprint
-from halloo._net.tls_errors import Untrusted
+from halloo._net.tls_errors import TlsError, Untrusted
+from halloo._net.tls_records import HEADER, MAX_WITHOUT_DATA
 from halloo._server.server import Server
 from halloo.errors import (
     ConnectionClosed,
@@ -142,9 +143,11 @@ def tls_peer(
     certificates: CertificateFiles,
     act: Callable[[ssl.SSLSocket], object],
     version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3,
+    tickets: int = 2,
 ) -> Iterator[Address]:
-    """Accept one client with a plain ssl server."""
+    """Accept one client with a plain ssl server, which sends so many session tickets first if it is TLS 1.3."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.num_tickets = tickets
     context.load_cert_chain(certificates.server)
     context.minimum_version = context.maximum_version = version
 
@@ -344,6 +347,55 @@ def test_receive_returns_at_most_the_limit(pair: tuple[Connection, Connection]) 
     client, served = pair
     client.send(b"hello")
     assert [served.receive(3), served.receive(3)] == [b"hel", b"lo"]
+
+
+# Records without data.
+
+
+def test_a_server_that_sends_many_session_tickets_is_heard(certificates: CertificateFiles) -> None:
+    def act(stream: ssl.SSLSocket) -> None:
+        stream.sendall(b"hello")
+        assert stream.recv(1) == b""
+
+    with (
+        tls_peer(certificates, act, tickets=MAX_WITHOUT_DATA // 2) as address,
+        connect(address, tls=certificates.trust, timeout=TIMEOUT) as client,
+    ):
+        assert client.receive_exactly(5) == b"hello"
+        client.send_eof()
+
+
+def test_records_without_data_are_limited_in_a_row(certificates: CertificateFiles) -> None:
+    def act(stream: ssl.SSLSocket) -> None:
+        with suppress(OSError):
+            stream.sendall(b"hello")
+            stream.recv(1)
+
+    with (
+        tls_peer(certificates, act, tickets=2 * MAX_WITHOUT_DATA) as address,
+        connect(address, tls=certificates.trust, timeout=TIMEOUT) as client,
+    ):
+        for _ in range(2):
+            with pytest.raises(TlsError, match="too many records without data"):
+                client.receive_exactly(5)
+
+
+def test_a_handshake_in_fragments_is_limited(certificates: CertificateFiles) -> None:
+    def act(connection: socket.socket) -> None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificates.server)
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        tls = context.wrap_bio(incoming, outgoing, server_side=True)
+        incoming.write(connection.recv(MEBIBYTE))
+        with suppress(ssl.SSLWantReadError):
+            tls.do_handshake()
+        hello = outgoing.read()[HEADER:]
+        connection.sendall(b"".join(b"\x16\x03\x03\x00\x01" + hello[at : at + 1] for at in range(len(hello))))
+        with suppress(OSError):
+            connection.recv(1)
+
+    with peer(act) as address, pytest.raises(TlsError, match="too many records without data"):
+        connect(address, tls=certificates.trust, timeout=TIMEOUT)
 
 
 # EOF without close_notify.

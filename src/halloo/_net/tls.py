@@ -22,9 +22,10 @@ from halloo._core.tls_options import ClientTLS, ServerTLS
 from halloo._net import error_mapping
 from halloo._net.readiness import Awaited, Steps
 from halloo._net.tls_errors import Untrusted
+from halloo._net.tls_records import RecordFeed
 from halloo.errors import LocalError, MissingFile, Unsupported, UsageError
 
-CHUNK = 64 * 1024  # bytes encrypted, or taken from the kernel, at a time
+CHUNK = 64 * 1024  # bytes encrypted, or read at a close, at a time
 
 
 class TlsSocket:
@@ -36,9 +37,10 @@ class TlsSocket:
     def __init__(self, sock: socket.socket, context: ssl.SSLContext, *, server_hostname: str | None = None) -> None:
         """Take over a socket: as the client of `server_hostname`, or as a server without one."""
         self.plain = self._sock = sock
-        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._records = RecordFeed(sock.recv, incoming)
         self._tls = context.wrap_bio(
-            self._incoming, self._outgoing, server_side=server_hostname is None, server_hostname=server_hostname
+            incoming, self._outgoing, server_side=server_hostname is None, server_hostname=server_hostname
         )
         self._lock = threading.Lock()  # never held during a wait
         self._unsent = memoryview(b"")  # encrypted, not yet handed to the kernel
@@ -122,6 +124,7 @@ class TlsSocket:
                     self._flush()
                     self._feed()
                 else:
+                    self._records.without_data = 0
                     self._flush()
                     return True
         except BlockingIOError:
@@ -135,7 +138,7 @@ class TlsSocket:
         if self._failure:
             raise self._failure
         try:
-            return self._tls.read(size)
+            data = self._tls.read(size)
         except ssl.SSLZeroReturnError:
             return b""
         except ssl.SSLWantReadError:
@@ -143,13 +146,16 @@ class TlsSocket:
         except ssl.SSLError as error:
             self._failure = error
             raise
+        self._records.without_data = 0
+        return data
 
     def _feed(self) -> None:
-        """Pass received data, or the end, to OpenSSL. Raises BlockingIOError when there is none."""
-        if data := self._sock.recv(CHUNK):
-            self._incoming.write(data)
-        else:
-            self._incoming.write_eof()
+        """Pass the next record on. Raises BlockingIOError when there is none, ssl.SSLEOFError, TooManyRecords."""
+        try:
+            self._records.feed()
+        except ssl.SSLError as error:
+            self._failure = error
+            raise
 
     def _flush(self) -> None:
         """Pass encrypted data to the kernel. Raises BlockingIOError when it does not take it all."""

@@ -39,7 +39,8 @@ CLOSE_REASONS = (
 ERRORS = (
     *("ECONNRESET", "EPIPE", "ETIMEDOUT", "EHOSTUNREACH", "ENETUNREACH", "ECONNABORTED", "EMFILE", "ENFILE"),
     *("ENOBUFS", "ENOMEM", "EAGAIN", "ECONNREFUSED", "EMSGSIZE", "EPERM", "EACCES", "EINVAL"),
-    *("SSLError", "SSLEOFError", "SSLCertVerificationError", "IncompleteRead", "MessageTooLong", "respond", "other"),
+    *("SSLError", "SSLEOFError", "SSLCertVerificationError", "TooManyRecords"),
+    *("IncompleteRead", "MessageTooLong", "respond", "other"),
 )
 COUNTERS = (
     "accepted",

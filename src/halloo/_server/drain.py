@@ -15,7 +15,6 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from halloo._server import connections as states
-from halloo._server.poller import queued_bytes
 
 if TYPE_CHECKING:
     from halloo._net.listener import Listener
@@ -26,7 +25,7 @@ QUIET_TIME = 0.25  # seconds without input, longer than the gap between two segm
 SENDING_TIME = 1.0  # seconds that a client has to finish sending, or half of the time to drain if that is less
 POLL_INTERVAL = 0.02  # seconds between two checks
 _LAST_INPUT = struct.Struct("=52xI")  # tcpi_last_data_recv of struct tcp_info: in milliseconds (linux/tcp.h)
-_KNOWS_QUEUES = os.name != "nt"  # see `queued_bytes`
+_KNOWS_QUEUES = os.name != "nt"  # see `poller.queued_bytes`
 _READING = (states.ECHOING, states.LIMITED, states.HANDLING)
 
 
@@ -80,9 +79,10 @@ class Drain:
     def _check(self, now: float) -> None:
         loop, elapsed, self._checked = self._loop, now - self._checked, now
         for fd in loop.table.in_state(*_READING, states.THROTTLED, states.HANDSHAKING):
-            if now - self._last_input[fd] >= QUIET_TIME and not any(queued_bytes(fd)):
+            if now - self._last_input[fd] >= QUIET_TIME and not any(loop.poller.queued_bytes(fd)):
                 loop.closer.disconnect(fd, "drained")
-                if _KNOWS_QUEUES and not queued_bytes(fd)[0]:  # a close would reset nothing: the client has all answers
+                if _KNOWS_QUEUES and not loop.poller.queued_bytes(fd)[0]:
+                    # A close would reset nothing: the client has all answers.
                     loop.closer.close(fd)
                 continue
             self._time_to_send[fd] -= elapsed
@@ -92,7 +92,7 @@ class Drain:
 
     def _end_input(self, fd: int) -> None:
         """Have answered what has been received so far, and nothing that arrives later."""
-        unread, _ = queued_bytes(fd)
+        unread, _ = self._loop.poller.queued_bytes(fd)
         if unread and self._loop.table.state[fd] != states.HANDSHAKING:
             LastInput(unread).take_over(self._loop, fd)
         else:
@@ -103,7 +103,7 @@ class Drain:
         if loop.table.state[fd] == states.LINGERING:
             loop.closer.close(fd)
             return
-        lost = len(loop.table.pending_writes.get(fd, b"")) + sum(queued_bytes(fd))
+        lost = len(loop.table.pending_writes.get(fd, b"")) + sum(loop.poller.queued_bytes(fd))
         reason = "cut_off" if lost else "drained"
         loop.table.count(reason)
         loop.table.counters[states.LOST] += lost
@@ -146,7 +146,7 @@ class LastInput:
     def _disconnect_if_answered(self, loop: "Loop", fd: int) -> None:
         if loop.table.state[fd] != states.HANDLING:
             return
-        later, _ = queued_bytes(fd)
+        later, _ = loop.poller.queued_bytes(fd)
         if self._unread <= 0 or not later:
             loop.table.counters[states.LOST] += later
             loop.closer.disconnect(fd, "cut_off" if later else "drained")

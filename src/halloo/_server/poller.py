@@ -62,6 +62,9 @@ class Poller(Protocol):
     def close_notify(self, fd: int, /) -> None:
         """Send close_notify if the connection uses TLS."""
 
+    def queued_bytes(self, fd: int, /) -> tuple[int, int]:
+        """Count a connection's unread and its unacknowledged bytes (tcp(7)); 0 if the system does not report them."""
+
     def close_fd(self, fd: int, /) -> None:
         """Close a descriptor that was adopted and watched."""
 
@@ -72,11 +75,29 @@ class Poller(Protocol):
         """Close the poller itself."""
 
 
+def queued_bytes(fd: int) -> tuple[int, int]:
+    """Count a connection's unread and its unacknowledged bytes in the kernel (tcp(7)); 0 if it does not report them."""
+    try:
+        import fcntl  # noqa: PLC0415 - Windows has neither
+        import termios  # noqa: PLC0415 - as above
+    except ImportError:
+        return 0, 0
+    counts = array("i", [0])
+    found = []
+    for request in (termios.FIONREAD, termios.TIOCOUTQ):
+        counts[0] = 0
+        with suppress(OSError):
+            fcntl.ioctl(fd, request, counts)
+        found.append(counts[0])
+    return found[0], found[1]
+
+
 class Epoll:
     """Linux: epoll, and sockets detached to bare descriptors, which need no object each (epoll(7), readv(2))."""
 
     prefers_read = True
     min_read = 1
+    queued_bytes = staticmethod(queued_bytes)
 
     def __init__(self) -> None:
         """Open an epoll descriptor; after a fork, not before."""
@@ -111,6 +132,7 @@ class Selector:
 
     prefers_read = False
     min_read = 1
+    queued_bytes = staticmethod(queued_bytes)
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
@@ -179,23 +201,6 @@ class Selector:
         return (selectors.EVENT_READ if events & (READ_NORMAL | READ) else 0) | (
             selectors.EVENT_WRITE if events & WRITE else 0
         )
-
-
-def queued_bytes(fd: int) -> tuple[int, int]:
-    """Count a connection's unread and its unacknowledged bytes in the kernel (tcp(7)); 0 if it does not report them."""
-    try:
-        import fcntl  # noqa: PLC0415 - Windows has neither
-        import termios  # noqa: PLC0415 - as above
-    except ImportError:
-        return 0, 0
-    counts = array("i", [0])
-    found = []
-    for request in (termios.FIONREAD, termios.TIOCOUTQ):
-        counts[0] = 0
-        with suppress(OSError):
-            fcntl.ioctl(fd, request, counts)
-        found.append(counts[0])
-    return found[0], found[1]
 
 
 def default_poller() -> Poller:

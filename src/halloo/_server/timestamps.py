@@ -123,6 +123,7 @@ class TimestampPoller:
         self.write = epoll.write
         self.shutdown_write = epoll.shutdown_write
         self.close_notify = epoll.close_notify
+        self.queued_bytes = epoll.queued_bytes
         self.close = epoll.close
         self.release_fd = self.close_fd
 

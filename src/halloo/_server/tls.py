@@ -1,22 +1,118 @@
 """TLS for the loop: a poller whose reads and writes are encrypted.
 
-An incomplete record, or one that does not fit, is a BlockingIOError, so the handlers are the same as without TLS.
-OpenSSL requires a retried write to offer the same bytes: the pending write keeps them.
+A read that finds no data (an incomplete record, or one of TLS's own) and a write that does not fit are a
+BlockingIOError, so the handlers are the same as without TLS. A turn handles one record of a connection; the next ones
+may have been received already, and are reported by `poll` all the same.
 """
 
-import errno
-import os
 import socket
 import ssl
 from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
-from halloo._server.poller import READ, WRITE, Poller
+from halloo._net.tls_records import RecordFeed
+from halloo._server.poller import READ, READ_NORMAL, WRITE, Poller
 
 if TYPE_CHECKING:
     from halloo._server.tcp import Loop
 
-MAX_RECORD = 16 * 1024  # bytes (RFC 8446, 5.1), and so the smallest read buffer
+MAX_RECORD = 16 * 1024  # bytes of data (RFC 8446, 5.1), and so the smallest read buffer
+MAX_WRITE = 64 * 1024  # bytes encrypted at a time; they are kept until the kernel has taken them
+
+
+class TlsConnection:
+    """The server's side of one encrypted connection; no call waits, or handles more than one record received.
+
+    All connections share two MemoryBIOs, which is quicker than two for each: every call leaves them empty.
+    """
+
+    __slots__ = ("_accepted", "_incoming", "_outgoing", "_send", "_shaken", "_tls", "_unsent", "events", "records")
+
+    def __init__(
+        self, poller: Poller, fd: int, context: ssl.SSLContext, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO
+    ) -> None:
+        """Encrypt a descriptor that the poller adopts; `do_handshake` comes next."""
+        self._incoming, self._outgoing = incoming, outgoing
+        self._tls = context.wrap_bio(incoming, outgoing, server_side=True)
+        self._send = partial(poller.write, fd)
+        self.records = RecordFeed(partial(poller.read, fd), incoming)
+        self._shaken = False
+        self._unsent = b""  # encrypted, not yet taken by the kernel
+        self._accepted = 0  # bytes of data among them
+        self.events = 0  # that the poller watches for
+
+    def do_handshake(self) -> int:
+        """Continue by one record; return READ or WRITE to wait for, or 0 once it is done. Raises ssl.SSLError."""
+        with suppress(BlockingIOError):
+            self._flush()
+            if not self._shaken:
+                self.records.feed()
+                try:
+                    self._tls.do_handshake()
+                    self._shaken, self.records.without_data = True, 0
+                except ssl.SSLWantReadError:
+                    pass
+                finally:
+                    self._collect()
+                self._flush()
+        return WRITE if self._unsent else 0 if self._shaken else READ
+
+    def read(self, buffer: memoryview) -> int:
+        """Read the data of the record fed last; 0 is the peer's close_notify. Raises BlockingIOError without data."""
+        try:
+            # With a buffer it returns a count, which typeshed does not say.
+            received: int = self._tls.read(len(buffer), buffer)  # type: ignore[assignment]
+        except ssl.SSLError as error:
+            self._collect()
+            with suppress(OSError):
+                self._flush()  # an alert, or the reply to a KeyUpdate
+            if isinstance(error, ssl.SSLWantReadError):
+                raise BlockingIOError from error
+            raise
+        if self._outgoing.pending or self._incoming.pending:
+            self._collect()
+        self.records.without_data = 0
+        return received
+
+    def write(self, data: memoryview | bytes) -> int:
+        """Encrypt and send; after a BlockingIOError the next call has to offer the same data."""
+        if self._unsent:
+            self._flush()
+        accepted, self._accepted = self._accepted, 0
+        if accepted:
+            return accepted
+        try:
+            accepted = self._tls.write(data if len(data) <= MAX_WRITE else data[:MAX_WRITE])
+        finally:
+            encrypted = self._outgoing.read()
+        try:
+            sent = self._send(encrypted)
+        except BlockingIOError:
+            sent = 0
+        if sent < len(encrypted):
+            self._unsent, self._accepted = encrypted[sent:], accepted
+            raise BlockingIOError
+        return accepted
+
+    def close_notify(self) -> None:
+        with suppress(ssl.SSLError):  # ours is made; the peer's is optional
+            self._tls.unwrap()
+        self._collect()
+        self._flush()
+
+    def _collect(self) -> None:
+        """Keep what OpenSSL has written, and discard what it has refused to read."""
+        if self._outgoing.pending:
+            self._unsent += self._outgoing.read()
+        if self._incoming.pending:
+            self._incoming.read()
+
+    def _flush(self) -> None:
+        """Pass encrypted data to the kernel. Raises BlockingIOError when it does not take it all."""
+        while self._unsent:
+            self._unsent = self._unsent[self._send(self._unsent) :]
 
 
 class TlsPoller:
@@ -27,90 +123,88 @@ class TlsPoller:
 
     def __init__(self, inner: Poller) -> None:
         self._inner = inner
-        self._tls_sockets: dict[int, ssl.SSLSocket] = {}
-        self.poll = inner.poll
-        self.watch = inner.watch
-        self.change = inner.change
+        self._bios = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._connections: dict[int, TlsConnection] = {}
+        self._keeping: set[int] = set()  # connections that may have received another record
         self.unwatch = inner.unwatch
         self.adopt = inner.adopt
         self.read = inner.read
         self.close = inner.close
 
     def wrap(self, sock: socket.socket, context: ssl.SSLContext) -> int:
-        """Take over a socket to encrypt, as the server; `do_handshake` comes next.
+        """Take over a socket to encrypt, as the server; `do_handshake` comes next."""
+        connection = TlsConnection(self._inner, sock.fileno(), context, *self._bios)
+        fd = self._inner.adopt(sock)
+        self._connections[fd] = connection
+        return fd
 
-        Raises ConnectionAbortedError if the client has disconnected already: wrapping would raise a less precise error.
-        """
-        try:
-            sock.getpeername()
-        except OSError as error:
-            raise ConnectionAbortedError(errno.ECONNABORTED, os.strerror(errno.ECONNABORTED)) from error
-        wrapped = context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False, suppress_ragged_eofs=False)
-        self._tls_sockets[wrapped.fileno()] = wrapped
-        return wrapped.fileno()
+    def poll(self, timeout: float | None) -> list[tuple[int, int]]:
+        """Poll; connections that are watched for reading and have received another record are ready too."""
+        if not self._keeping:
+            return self._inner.poll(timeout)
+        connections = self._connections
+        self._keeping = {fd for fd in self._keeping if fd in connections and connections[fd].records.complete()}
+        ready = {fd: events for fd in self._keeping if (events := connections[fd].events) & (READ | READ_NORMAL)}
+        return list((ready | dict(self._inner.poll(0 if ready else timeout))).items())
+
+    def watch(self, fd: int, events: int) -> None:
+        self._inner.watch(fd, events)
+        if connection := self._connections.get(fd):
+            connection.events = events
+
+    def change(self, fd: int, events: int) -> None:
+        if connection := self._connections.get(fd):
+            if connection.events == events:
+                return
+            connection.events = events
+        self._inner.change(fd, events)
 
     def do_handshake(self, fd: int) -> int:
-        """Continue the handshake; return READ or WRITE to wait for, or 0 once it is done. Raises ssl.SSLError."""
-        try:
-            self._tls_sockets[fd].do_handshake()
-        except ssl.SSLWantReadError:
-            return READ
-        except ssl.SSLWantWriteError:
-            return WRITE
-        return 0
+        """Continue by one record; return READ or WRITE to wait for, or 0 once it is done. Raises ssl.SSLError."""
+        connection = self._connections[fd]
+        wanted = connection.do_handshake()
+        if connection.records.kept:
+            self._keeping.add(fd)
+        return wanted
 
     def readv(self, fd: int, buffers: Sequence[memoryview]) -> int:
         """Read into the one buffer; 0 is the peer's close_notify. Raises ssl.SSLEOFError at an end without one."""
-        tls_socket = self._tls_sockets.get(fd)
-        if tls_socket is None:
+        connection = self._connections.get(fd)
+        if connection is None:
             return self._inner.readv(fd, buffers)
-        try:
-            # With a buffer it returns a count, which typeshed does not say. `recv_into` would only add checks.
-            return tls_socket.read(len(buffers[0]), buffers[0])  # type: ignore[return-value]
-        except (ssl.SSLWantReadError, ssl.SSLWantWriteError) as error:
-            raise BlockingIOError from error
+        connection.records.feed()
+        if connection.records.kept:
+            self._keeping.add(fd)
+        return connection.read(buffers[0])
 
     def write(self, fd: int, data: memoryview | bytes) -> int:
-        tls_socket = self._tls_sockets.get(fd)
-        if tls_socket is None:
-            return self._inner.write(fd, data)
-        try:
-            return tls_socket.write(data)
-        except (ssl.SSLWantReadError, ssl.SSLWantWriteError) as error:
-            raise BlockingIOError from error
+        connection = self._connections.get(fd)
+        return self._inner.write(fd, data) if connection is None else connection.write(data)
+
+    def queued_bytes(self, fd: int) -> tuple[int, int]:
+        """Count the unread and the unacknowledged bytes, encrypted."""
+        unread, unacknowledged = self._inner.queued_bytes(fd)
+        connection = self._connections.get(fd)
+        kept = len(connection.records.kept) if connection and connection.records.complete() else 0
+        return unread + kept, unacknowledged
 
     def close_notify(self, fd: int) -> None:
         """Send close_notify (RFC 8446, 6.1), without waiting for the peer's."""
-        tls_socket = self._tls_sockets.get(fd)
-        if tls_socket is None:
-            return
-        try:
-            tls_socket.unwrap()
-        except ssl.SSLWantWriteError as error:
-            raise BlockingIOError from error
-        except (ssl.SSLWantReadError, ValueError):
-            pass  # ours is sent; the peer's is optional
+        if connection := self._connections.get(fd):
+            connection.close_notify()
 
     def shutdown_write(self, fd: int) -> None:
-        """Shut down the sending side; nothing can be decrypted after it, so the inner poller takes the socket over."""
-        tls_socket = self._tls_sockets.pop(fd, None)
-        if tls_socket is not None:
-            self._inner.adopt(socket.socket(tls_socket.family, tls_socket.type, tls_socket.proto, tls_socket.detach()))
+        """Shut down the sending side; what is read after it is not decrypted."""
+        self._connections.pop(fd, None)
         self._inner.shutdown_write(fd)
 
     def close_fd(self, fd: int) -> None:
-        if fd in self._tls_sockets:
-            self._inner.unwatch(fd)
-            self.release_fd(fd)
-        else:
-            self._inner.close_fd(fd)
+        self._connections.pop(fd, None)
+        self._inner.close_fd(fd)
 
     def release_fd(self, fd: int) -> None:
-        tls_socket = self._tls_sockets.pop(fd, None)
-        if tls_socket is None:
-            self._inner.release_fd(fd)
-        else:
-            tls_socket.close()
+        self._connections.pop(fd, None)
+        self._inner.release_fd(fd)
 
 
 class HandshakeHandler:
