@@ -4,7 +4,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -13,6 +13,7 @@ from tests.programs import PYTHON, activated_argv
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs inherited descriptors")
 
 SERVE = (PYTHON, "-m", "halloo", "serve")
+IPPROTO_MPTCP, IPPROTO_UDPLITE = 262, 136  # Linux's numbers
 LISTEN_PID = "; look at the service's .socket unit, or unset LISTEN_PID"
 
 
@@ -62,12 +63,49 @@ def test_a_missing_descriptor_is_one_line(s: socket.socket) -> None:
     assert refusal(s, count="9000") == f"halloo: descriptor 4, which LISTEN_FDS counts, is no socket{LISTEN_PID}"
 
 
-@pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_DGRAM], ids=["no listener", "datagrams"])
-def test_a_socket_that_cannot_be_served_is_one_line(kind: socket.SocketKind) -> None:
-    one, other = socket.socketpair(socket.AF_UNIX, kind)
-    with one, other:
-        fact = "descriptor 3, which LISTEN_FDS counts, neither listens nor is for udp://"
-        assert refusal(one) == f"halloo: {fact}{LISTEN_PID}"
+Make = Callable[[], socket.socket]
+
+
+def bound(family: str, kind: str, address: tuple[object, ...] | bytes, protocol: int = 0) -> Make:
+    """Return a function that makes a bound socket of a kind that this machine may lack."""
+
+    def make() -> socket.socket:
+        try:
+            sock = socket.socket(getattr(socket, family), getattr(socket, kind), protocol)
+        except (AttributeError, OSError) as error:
+            pytest.skip(f"this system has no such sockets: {error}")
+        sock.bind(address)
+        return sock
+
+    return make
+
+
+def listening(make: Make) -> Make:
+    def make_listening() -> socket.socket:
+        sock = make()
+        sock.listen()
+        return sock
+
+    return make_listening
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: socket.socket(socket.AF_UNIX, socket.SOCK_STREAM),
+        lambda: socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM),
+        bound("AF_INET", "SOCK_STREAM", ("127.0.0.1", 0)),
+        listening(bound("AF_UNIX", "SOCK_SEQPACKET", b"\0halloo-test-%d" % os.getpid())),
+        listening(bound("AF_VSOCK", "SOCK_STREAM", (-1, -1 & 0xFFFFFFFF))),
+        listening(bound("AF_INET", "SOCK_STREAM", ("127.0.0.1", 0), IPPROTO_MPTCP)),
+        bound("AF_INET", "SOCK_DGRAM", ("127.0.0.1", 0), IPPROTO_UDPLITE),
+    ],
+    ids=["unix", "unix datagrams", "not listening", "seqpacket", "vsock", "mptcp", "udplite"],
+)
+def test_a_socket_that_cannot_be_served_is_one_line(make: Make) -> None:
+    with make() as sock:
+        fact = "descriptor 3, which LISTEN_FDS counts, neither listens for tcp:// or unix: nor is for udp://"
+        assert refusal(sock) == f"halloo: {fact}{LISTEN_PID}"
 
 
 INHERIT = """

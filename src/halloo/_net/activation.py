@@ -30,9 +30,9 @@ def inherited(*, buffer: int | None) -> Listener | None:
     sockets: list[tuple[socket.socket, str]] = []
     try:
         for number in range(FIRST, FIRST + int(count)):
-            sock = _socket(number)
-            sockets.append((sock, _scheme(sock)))
-            for option in binding.options(sockets[-1][1], buffer, reuse_port=False):
+            sock, scheme = _socket(number)
+            sockets.append((sock, scheme))
+            for option in binding.options(scheme, buffer, reuse_port=False):
                 sock.setsockopt(*option)
         return Listener(sockets, files=False, inherited=True) if sockets else None
     except BaseException:
@@ -41,21 +41,29 @@ def inherited(*, buffer: int | None) -> Listener | None:
         raise
 
 
-def _socket(number: int) -> socket.socket:
+def _socket(number: int) -> tuple[socket.socket, str]:
+    """Return the socket and its scheme. Raises LocalError for one that cannot be served."""
     try:
         sock = socket.socket(fileno=number)
     except OSError as error:
         fact = f"descriptor {number}, which LISTEN_FDS counts, is no socket"
         raise LocalError(fact, REMEDY, errno=error.errno) from error
-    if sock.type == socket.SOCK_STREAM and sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-        return sock
-    if sock.type == socket.SOCK_DGRAM and sock.family in INTERNET:
-        return sock
+    scheme = _scheme(sock)
+    if scheme == "udp" or (scheme and sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)):
+        return sock, scheme
     sock.close()
-    raise LocalError(f"descriptor {number}, which LISTEN_FDS counts, neither listens nor is for udp://", REMEDY)
+    fact = f"descriptor {number}, which LISTEN_FDS counts, neither listens for tcp:// or unix: nor is for udp://"
+    raise LocalError(fact, REMEDY)
 
 
-def _scheme(sock: socket.socket) -> str:
-    if sock.family not in INTERNET:
-        return "unix"
-    return "udp" if sock.type == socket.SOCK_DGRAM else "tcp"
+def _scheme(sock: socket.socket) -> str | None:
+    """Return the scheme, None for other kinds, such as AF_VSOCK, SOCK_SEQPACKET and MPTCP (systemd.socket(5))."""
+    if sock.family == socket.AF_UNIX:
+        return "unix" if sock.type == socket.SOCK_STREAM else None
+    for scheme, kind, protocol in (
+        ("tcp", socket.SOCK_STREAM, socket.IPPROTO_TCP),
+        ("udp", socket.SOCK_DGRAM, socket.IPPROTO_UDP),
+    ):
+        if sock.family in INTERNET and sock.type == kind and sock.proto in (0, protocol):  # 0 where it is not known
+            return scheme
+    return None
