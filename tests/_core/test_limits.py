@@ -80,6 +80,14 @@ def test_a_client_that_leaves_frees_a_connection() -> None:
     assert admission.enter("b") is None
 
 
+def test_clients_of_unix_sockets_have_no_host_and_count_as_connections_only() -> None:
+    limits = Limits(max_per_host=1, allow=("127.0.0.1",), deny=("0.0.0.0/0",), max_connections=3)
+    admission = AdmissionControl(limits)
+    assert [admission.enter("") for _ in range(4)] == [None, None, None, "max_connections"]
+    admission.leave("")
+    assert admission.enter("") is None
+
+
 def test_a_client_over_max_per_host_is_refused_and_other_hosts_are_admitted() -> None:
     admission = AdmissionControl(Limits(max_per_host=2))
     assert [admission.enter(host) for host in ("a", "a", "a", "b")] == [None, None, "max_per_host", None]

@@ -3,6 +3,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
@@ -216,6 +217,11 @@ def test_reopen_binds_the_same_addresses(scheme: str, family: Family | None) -> 
 
 
 @needs_linux
+def test_a_unix_socket_cannot_share_its_path(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"^reuse_port cannot open unix: more than once"):
+        listen(f"unix:{tmp_path}/s", reuse_port=True)
+
+
 def test_reopen_without_reuse_port_is_refused() -> None:
     with listen("udp://:0") as listener, pytest.raises(AddressInUse):
         listener.reopen(buffer=None)

@@ -6,6 +6,7 @@ import re
 import select
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -101,6 +102,11 @@ def test_serving_refuses_an_unknown_framing_and_leaves_nothing_open() -> None:
         halloo.Server(greeting=b"x", framing="words"),  # type: ignore[arg-type]  # the subject of this test
     ):
         pass
+
+
+def test_serving_refuses_a_framing_without_respond() -> None:
+    with pytest.raises(halloo.UsageError, match=r"^framing is for respond, and none is given"):
+        halloo.Server(framing="length")
 
 
 def test_serving_closes_when_its_with_block_raises() -> None:
@@ -244,6 +250,15 @@ def test_server_restores_the_sockets_timeout(s: socket.socket, timeout: float | 
 def test_server_can_serve_the_same_socket_again(s: socket.socket) -> None:
     for _ in range(2):
         assert halloo.server(s, clients=1).accepted == 1
+
+
+def test_server_refuses_a_socket_of_tls() -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    with (
+        context.wrap_socket(socket.create_server(("127.0.0.1", 0)), server_side=True) as s,
+        pytest.raises(halloo.UsageError, match=r"^s is a TLS socket"),
+    ):
+        halloo.server(s, clients=1)
 
 
 def test_server_returns_on_sigint_and_leaves_its_socket_open() -> None:

@@ -56,3 +56,9 @@ def check_opened(options: Collection[str]) -> None:
     for name in options:
         fact = "has no effect on the sockets that the service manager has opened (LISTEN_FDS)"
         raise UsageError(fact, "leave it out, or name the addresses to listen on", argument=name)
+
+
+def check_shared(schemes: Collection[str]) -> None:
+    """Check that each worker can have a socket of its own. Raises UsageError."""
+    if "unix" in schemes:
+        raise UsageError("cannot open unix: more than once", "leave it out", argument="reuse_port")

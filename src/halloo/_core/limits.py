@@ -90,12 +90,15 @@ class AdmissionControl:
         self._by_host: dict[bytes, int] = {}
 
     def enter(self, host: str) -> str | None:
-        """Accept a client and return None, or return the reason to refuse it."""
-        if self._access and not self._access.permits(host):
+        """Accept a client and return None, or return the reason to refuse it.
+
+        A Unix socket's client has no host, "": access to the socket's file is what it is admitted by.
+        """
+        if host and self._access and not self._access.permits(host):
             return "denied"
         if self._max_connections is not None and self._connected >= self._max_connections:
             return "max_connections"
-        if self._max_per_host is not None:
+        if host and self._max_per_host is not None:
             key = count_key(host)
             if self._by_host.get(key, 0) >= self._max_per_host:
                 return "max_per_host"
@@ -106,7 +109,7 @@ class AdmissionControl:
     def leave(self, host: str) -> None:
         """Count an accepted client as gone."""
         self._connected -= 1
-        if self._max_per_host is not None:
+        if host and self._max_per_host is not None:
             key = count_key(host)
             self._by_host[key] -= 1
             if not self._by_host[key]:

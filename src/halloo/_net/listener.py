@@ -292,7 +292,10 @@ def listen(
     arguments.whole("mode", mode, 0, unix.MAX_MODE)
     secured = given_name(tls)
     given = {secured: True, "family": family, "mode": mode != unix.MODE}
-    applicable.check({address.scheme for address in wanted}, [name for name, value in given.items() if value])
+    schemes = {address.scheme for address in wanted}
+    applicable.check(schemes, [name for name, value in given.items() if value])
+    if reuse_port:
+        applicable.check_shared(schemes)
     if twice := [each for number, each in enumerate(wanted) if each in wanted[:number] and (each.path or each.port)]:
         raise UsageError(f"{twice[0]} is named twice", "name each address once")
     sockets: list[tuple[socket.socket, str]] = []

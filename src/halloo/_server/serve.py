@@ -124,7 +124,7 @@ def server(s: socket.socket, clients: int | None = None) -> Snapshot:
     """Echo to all clients of `s`, a listening socket, at once, printing `Connected by` and the address of each.
 
     Returns when interrupted, or when `clients` of them have been served, and leaves `s` open, as in the tutorial.
-    Raises UsageError for a socket that does not listen.
+    Raises UsageError for a socket that does not listen, or is of TLS.
 
     >>> with socket.create_server(("", 8888)) as s:
     ...     server(s, clients=1)
@@ -136,6 +136,8 @@ def server(s: socket.socket, clients: int | None = None) -> Snapshot:
         listens = s.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
     if not listens:
         raise UsageError("is a socket that does not listen", "call s.bind and s.listen first", argument="s")
+    if hasattr(s, "do_handshake"):  # an ssl.SSLSocket, whose clients would be answered in the clear
+        raise UsageError("is a TLS socket", 'use halloo.serve("tls://..."), or the socket inside', argument="s")
     timeout = s.gettimeout()
     s.setblocking(False)
     with LineWriter(sys.stdout) as write:

@@ -186,6 +186,8 @@ def respond_handler(
         raise UsageError(f"must be a function, not {arguments.shown(respond)}", argument="respond")
     arguments.text("framing", framing, *get_args(Framing))
     handler = RespondHandler(respond, framing, bytes(arguments.payload("greeting", greeting)), report)
+    if handler.plain_echo and framing != "line":
+        raise UsageError("is for respond, and none is given", "leave it out, or give respond=", argument="framing")
     if timestamps and not handler.plain_echo:
         raise UsageError("is for the echo, and respond or greeting replaces it", "leave one out", argument="timestamps")
     return handler
@@ -217,8 +219,8 @@ def open_listeners(
             opening = {"family": family, given_name(tls): tls, "reuse_port": reuse_port, "mode": mode != unix.MODE}
             applicable.check_opened([name for name, value in opening.items() if name and value])
             return [passed]
-        if reuse_port and "unix" in schemes:
-            raise UsageError("cannot open unix: more than once", "leave it out", argument="reuse_port")  # noqa: TRY301 - closed below
+        if reuse_port:
+            applicable.check_shared(schemes)
         if workers == 1 or not reuse_port:
             return first.for_workers(workers, buffer=limits.buffer)
     except BaseException:
