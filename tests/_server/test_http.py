@@ -134,6 +134,15 @@ def test_endless_headers_are_431(send_raw: SendRaw) -> None:
     assert send_raw(b"GET / HTTP/1.1\r\nX: ", b"x" * MAX_HEAD) == b"HTTP/1.1 431 Headers Too Large\r\n"
 
 
+@pytest.mark.parametrize(("size", "code"), [(MAX_HEAD, b"200"), (MAX_HEAD + 1, b"431")])
+def test_headers_that_arrive_at_once_have_the_same_limit(size: int, code: bytes) -> None:
+    with Stage(handler=HttpHandler(CONTENT)) as stage:
+        client = stage.connect()
+        client.sendall(b"GET /healthz HTTP/1.1\r\nX: ".ljust(size - 4, b"x") + b"\r\n\r\n")
+        stage.settle()
+        assert client.recv(100).split()[1] == code
+
+
 def test_a_client_that_disconnects_amid_a_request_is_removed(server: RunningServer, request_page: Request) -> None:
     with socket.create_connection(("127.0.0.1", server.address.port), timeout=TIMEOUT) as client:
         client.sendall(b"GET /heal")

@@ -417,6 +417,17 @@ def test_clients_of_the_metrics_are_limited_in_number(options: tuple[str, ...]) 
 
 
 @posix
+@pytest.mark.parametrize("options", [(), ("--workers", "2")], ids=["alone", "workers"])
+def test_clients_that_the_server_denies_are_denied_the_metrics(options: tuple[str, ...]) -> None:
+    with started_server("--metrics", "127.0.0.1:0", "--deny", "127.0.0.1", *options) as (process, _):
+        assert process.stderr
+        place = re.match(rb"halloo: metrics at http://[\d.]+:(\d+)/metrics\n", process.stderr.readline())
+        assert place
+        with connected(int(place[1])) as client:
+            assert client.recv(1) == b""
+
+
+@posix
 def test_metrics_are_served_on_a_unix_socket(tmp_path: Path) -> None:
     with chdir(tmp_path), started_server("--metrics", "unix:pages", "-4", "--mode", "660") as (process, _):
         assert process.stderr

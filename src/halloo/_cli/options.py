@@ -164,7 +164,7 @@ class LimitFlags(Limits):
     allow: Networks = ()
     """Accept only clients in this network: 10.0.0.0/8, fd00::/8, or one address; repeat it for several."""
     deny: Networks = ()
-    """Refuse clients in this network, even if --allow names them; repeat it for several."""
+    """Refuse clients in this network, even if --allow names them, and at --metrics too; repeat it for several."""
     any_port: Annotated[bool, switch("--any-port")] = False
     """Also answer datagrams from the ports of other services, which may reply endlessly."""
 

@@ -5,6 +5,7 @@ GET and HEAD, one request a connection; for more, put a proxy in front.
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from halloo._core.limits import Limits
 from halloo._server.tcp import Loop
@@ -16,6 +17,11 @@ _END = re.compile(rb"\n\r?\n")  # of the headers; a line may end without its car
 REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed", 431: "Headers Too Large"}
 
 Page = Callable[[], tuple[str, bytes]]  # returns the media type and the content
+
+
+def limits_beside(server: Limits) -> Limits:
+    """Return the limits of pages: the clients that the server beside them denies are denied here too."""
+    return replace(LIMITS, deny=server.deny)
 
 
 class HttpHandler:
@@ -37,9 +43,9 @@ class HttpHandler:
         head = self._heads[fd]
         searched = len(head)
         head += chunk
-        if _END.search(head, max(searched - 2, 0)):
+        if _END.search(head, max(searched - 2, 0), MAX_HEAD):
             self._answer(loop, fd, *self._page(bytes(head)))
-        elif len(head) > MAX_HEAD:
+        elif len(head) >= MAX_HEAD:
             self._answer(loop, fd, 431, "text/plain", b"", head_only=False)
         elif not chunk:
             loop.closer.close_after_flush(fd)
@@ -71,5 +77,6 @@ class HttpHandler:
             f"Content-Length: {len(body)}\r\n"
             "Connection: close\r\n\r\n"
         ).encode()
+        self._heads[fd].clear()  # the client may take its time to read
         if loop.send(fd, head if head_only else head + body):
             self.writable(loop, fd)

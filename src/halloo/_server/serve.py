@@ -185,7 +185,8 @@ def _published(
         server.publish(listener, pages)
         yield
     else:
-        with RunningServer(listener, Service(handler=pages, limits=http.LIMITS)) as publisher:
+        limits = http.limits_beside(server.loop.limits)
+        with RunningServer(listener, Service(handler=pages, limits=limits)) as publisher:
             publisher.start()
             yield
 

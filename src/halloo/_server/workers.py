@@ -80,7 +80,7 @@ class WorkerPool:
         self._drain = 0.0
         self._write: Callable[[str], object] = print
         self._parent_pipe_reader, self._parent_pipe_writer = os.pipe()
-        self.loop = Loop([], limits=http.LIMITS)  # for published pages; it serves nothing else
+        self.loop = Loop([], limits=http.limits_beside(service.limits))  # for published pages alone
         self._published: list[Listener] = []  # the workers must not keep them open
         self._started = self.loop.clock()
 
