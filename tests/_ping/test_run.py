@@ -613,18 +613,18 @@ def answer(packet):
     seen.append(packet)
     return {answer}
 with router(answer):
-    report = halloo.ping("udp://{host}:8888", count=3, interval={interval}, timeout=0.2, {options})
+    report = halloo.ping("udp://{host}:8888", timeout=0.2, {options})
 (target,) = report.to_dict()["summary"]["targets"]
 print(json.dumps(target))
 """
 
 
 def ping_behind_a_router(
-    answer: str, *, host: str = "10.99.0.1", interval: float = 0.01, options: str = ""
+    answer: str, *, host: str = "10.99.0.1", options: str = "count=3, interval=0.01"
 ) -> dict[str, Any]:
     """Ping from a network namespace whose router answers as the expression says; return the target's report."""
     target: dict[str, Any] = json.loads(
-        behind_a_router(BEHIND_A_ROUTER.format(answer=answer, host=host, interval=interval, options=options))
+        behind_a_router(BEHIND_A_ROUTER.format(answer=answer, host=host, options=options))
     )
     return target
 
@@ -664,7 +664,9 @@ def test_a_report_is_about_the_probe_that_it_quotes() -> None:
 
 
 def test_a_report_behind_replies_does_not_end_the_run() -> None:
-    target = ping_behind_a_router("icmp(packet, 11, 0) if len(seen) == 2 else late_echo(packet)", interval=0.1)
+    target = ping_behind_a_router(
+        "icmp(packet, 11, 0) if len(seen) == 2 else late_echo(packet)", options="count=3, interval=0.1"
+    )
     assert (target["received"], target["lost"], target["errors"]) == (2, 1, {"TimeToLiveExceeded": 1})
 
 
@@ -745,6 +747,9 @@ def test_the_largest_datagram_is_found() -> None:
         ({"goals": ["p99"]}, "'p99' is not a goal"),
         ({"df": True}, "df needs datagrams; write udp:// before the host"),
         ({"size_sweep": True}, "size_sweep needs datagrams"),
+        ({"connect": True, "size": 64}, "size is for probes, and none is sent; leave it out, or connect="),
+        ({"connect": True, "user_clock": True}, "user_clock is for probes, and none is sent"),
+        ({"connect": True, "reconnect": True}, "reconnect is for probes, and none is sent"),
         ({"tls": ClientTLS(insecure=True)}, "TLS options do not apply to tcp://; write tls:// before the host"),
         ({"bind": "192.0.2.1"}, r"bind 192\.0\.2\.1 is not an address of this machine"),
         ({"bind": "192.0.2.1", "reconnect": True}, r"bind 192\.0\.2\.1 is not an address of this machine"),
@@ -756,6 +761,22 @@ def test_invalid_arguments_are_raised_before_the_start(options: dict[str, Any], 
     with pytest.raises(UsageError, match=message):
         ping("127.0.0.1:9", **options, sink=sink)
     assert (sink.started, sink.events, sink.ended) == ([], [], [])
+
+
+@pytest.mark.parametrize(
+    "option", [{"dscp": 46}, {"ttl": 3}, {"bind": "127.0.0.1"}], ids=lambda option: next(iter(option))
+)
+def test_a_unix_socket_has_no_use_for_options_of_packets(option: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=f"^{next(iter(option))} is for IP addresses, and unix: has none"):
+        quick_ping("unix:/no/where", **option)
+
+
+@pytest.mark.parametrize(
+    "option", [{"count": 3}, {"interval": 0}, {"size": 64}, {"busy_poll": True}], ids=lambda option: next(iter(option))
+)
+def test_a_size_sweep_has_no_use_for_options_of_probes(option: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=f"^{next(iter(option))} is for probes of one size; leave it out, or size_"):
+        ping("udp://127.0.0.1:9", size_sweep=True, **option)
 
 
 @pytest.mark.parametrize("option", ["connect", "reconnect"])

@@ -1,4 +1,4 @@
-"""Refuse options that none of a server's addresses has a use for. Pure: no I/O, no clock, no randomness.
+"""Refuse options that none of the addresses has a use for. Pure: no I/O, no clock, no randomness.
 
 An option without effect would mislead: a port without the certificates that were asked for is open to everyone.
 """
@@ -29,7 +29,7 @@ RULES = (
     ),
     Rule(
         frozenset({"tcp", "tls", "udp"}),
-        frozenset({"family", "allow", "deny", "max_per_host"}),
+        frozenset({"family", "allow", "deny", "max_per_host", "bind", "dscp", "ttl"}),
         "is for IP addresses, and unix: has none",
         "leave it out",
     ),

@@ -10,7 +10,7 @@ from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, runtime_checkable
 
-from halloo._core import arguments
+from halloo._core import applicable, arguments
 from halloo._core.address import Address, AddressLike, parse
 from halloo._core.arguments import Family
 from halloo._core.probe import MIN_SIZE, Probes
@@ -35,6 +35,11 @@ COUNT, INTERVAL, TIMEOUT, SIZE = 10, 1.0, 5.0, 128  # probes, seconds, seconds, 
 _MAX_DSCP, _MAX_TTL, _MAX_FLOWS = 63, 255, 1000
 
 
+# Options without effect beside another.
+_VAIN = (
+    ("size_sweep", "is for probes of one size", ("count", "interval", "size", "busy_poll")),
+    ("connect", "is for probes, and none is sent", ("size", "user_clock", "reconnect")),
+)
 Checks = Iterator[tuple[bool, str, str, str]]  # whether invalid; argument, fact and remedy
 
 
@@ -99,6 +104,7 @@ class PingConfig:
 
     def _scheme_checks(self) -> Checks:
         schemes = {address.scheme for address in self.addresses}
+        applicable.check(schemes, [name for name in ("dscp", "ttl", "bind") if getattr(self.socket_options, name)])
         invalid = bool(given_name(self.tls)) and "tls" not in schemes
         fact = f"TLS options do not apply to {self.addresses[0].scheme}://"
         yield invalid, "", fact, "write tls:// before the host, or omit them"
@@ -108,6 +114,10 @@ class PingConfig:
         name = "size_sweep" if self.size_sweep else "df"
         invalid = self.socket_options.df and schemes != {"udp"}
         yield invalid, name, "needs datagrams", "write udp:// before the host, or omit it"
+        for method, fact, vain in _VAIN:
+            for name in vain if getattr(self, method) else ():
+                invalid = getattr(self, name) not in (None, getattr(_USUAL, name))  # the command's count is None
+                yield invalid, name, fact, f"leave it out, or {method}="
 
 
 def ping(
@@ -346,4 +356,5 @@ def _effective(config: PingConfig) -> dict[str, Any]:
     }
 
 
-_DEFAULTS = _effective(PingConfig())
+_USUAL = PingConfig()
+_DEFAULTS = _effective(_USUAL)
