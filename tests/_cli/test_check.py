@@ -1,5 +1,8 @@
 """The `halloo check` command line: words after -- are the command, options before it are halloo's."""
 
+import pytest
+
+from halloo._cli.main import main
 from tests.programs import PYTHON, run
 
 HALLOO = (PYTHON, "-m", "halloo")
@@ -32,6 +35,28 @@ def test_an_unknown_case_is_a_usage_error() -> None:
 def test_two_schemes_are_a_usage_error() -> None:
     done = run(*HALLOO, "check", "server", "--udp", "--tls", "--", "x", "PORT")
     assert (done.returncode, done.stderr) == (2, b"halloo: --udp and --tls exclude each other; check once for each\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["localhost", "--udp"], "--udp is for a command, and an address is checked; leave it out"),
+        (["localhost", "--port", "9"], "--port is for a command, and an address is checked; leave it out"),
+        (["localhost", "--each", "*"], "--each is for a command, and an address is checked; leave it out"),
+        (["localhost", "--resume"], "--resume is for several folders; give --each as well"),
+        (
+            ["--allow-remote", "h", "--", "x"],
+            "--allow-remote is for an address, and a command is checked; leave it out",
+        ),
+    ],
+    ids=lambda value: value[-1] if isinstance(value, list) else "",
+)
+def test_an_option_that_would_have_no_effect_is_a_usage_error(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["check", "server", *words])
+    assert capsys.readouterr().err == f"halloo: {message}\n"
 
 
 def test_list_prints_all_cases() -> None:

@@ -259,6 +259,12 @@ def test_a_closed_output_pipe_ends_a_datagram_filter_silently() -> None:
         ({"timeout": -1}, "timeout must be at least 0 seconds, not -1"),
         ({"timeout": "5"}, "timeout must be a number of seconds or None, not '5'"),
         ({"size": 5}, "size is for datagrams; write udp:// before the host, or leave it out"),
+        (
+            {"host": "udp://h", "size": 5, "interactive": True},
+            "size is for piped input; leave it out: at a prompt, a line is a datagram",
+        ),
+        ({"host": "h:9", "port": 10}, "port 10 contradicts 'tcp://h:9'; leave it out, or name a host without a port"),
+        ({"host": "unix:/s", "port": 10}, "port 10 contradicts 'unix:/s'; leave it out, or name a host without a port"),
         ({"host": "udp://localhost", "size": "5"}, "size must be a whole number or None, not '5'"),
         (
             {"host": "udp://localhost", "size": 0},

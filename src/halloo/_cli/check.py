@@ -122,6 +122,13 @@ def server(
     schemes = [name for name, given in (("udp", udp), ("tls", tls), ("unix", unix)) if given]
     if len(schemes) > 1:
         raise UsageError(f"--{schemes[0]} and --{schemes[1]} exclude each other", "check once for each")
+    of_command = [*schemes, *(["port"] if port else []), *(["each"] if each is not None else [])]
+    if address is not None and of_command:
+        raise UsageError("is for a command, and an address is checked", "leave it out", argument=of_command[0])
+    if address is None and allow_remote:
+        raise UsageError("is for an address, and a command is checked", "leave it out", argument="allow_remote")
+    if resume and each is None:
+        raise UsageError("is for several folders", "give each= as well", argument="resume")
     subject = server_spec(
         parse(address) if address is not None else None,
         command,

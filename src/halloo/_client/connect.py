@@ -72,6 +72,9 @@ def client(
         arguments.switches(interactive=interactive)
     address = parse(host)
     if port != PORT:
+        if address.path is not None or address.port not in (PORT, port):
+            fact = f"{port} contradicts {arguments.shown(str(address))}"
+            raise UsageError(fact, "leave it out, or name a host without a port", argument="port")
         address = replace(address, port=port)
     if size is not None and address.scheme != "udp":
         raise UsageError("is for datagrams", "write udp:// before the host, or leave it out", argument="size")
@@ -79,6 +82,8 @@ def client(
     arguments.whole("size", size, 1, MAX_DATAGRAM, none=True, unit=" bytes", remedy=remedy)
     until_ns = deadline_ns(deadline)
     prompted = sys.stdin.isatty() if interactive is None else interactive
+    if size is not None and prompted:
+        raise UsageError("is for piped input", "leave it out: at a prompt, a line is a datagram", argument="size")
     with connected(address, timeout, deadline, family, tls) as connection:
         report = _interact(connection, timeout, until_ns) if prompted else _pipe(connection, timeout, until_ns, size)
     if not prompted and not report.sent_bytes:
