@@ -75,6 +75,19 @@ def test_a_socket_file_of_a_server_with_a_full_backlog_is_not_replaced(path: Pat
             listen(f"unix:{path}")
 
 
+def test_a_stale_file_that_another_server_replaces_at_the_same_time_is_left_alone(path: Path) -> None:
+    fcntl = pytest.importorskip("fcntl")
+    leave_stale_socket(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    fcntl.flock(folder, fcntl.LOCK_EX)  # as another server does
+    with pytest.raises(AddressInUse, match="another server begins to listen there at the same time"):
+        listen(f"unix:{path}")
+    assert path.exists()
+    os.close(folder)
+    with listen(f"unix:{path}"):
+        pass
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc/net/unix")
 @pytest.mark.parametrize("spelling", ["absolute", "relative", "link"])
 def test_a_socket_between_bind_and_listen_is_not_replaced(path: Path, spelling: str) -> None:

@@ -192,10 +192,10 @@ class Listener:
             self.release()
             return
         self._interrupt.close()
-        self.release()
-        for path, made in self._files:
+        for path, made in self._files:  # while the sockets are open, so that no other has the number of their inode
             unix.remove(path, made)
         self._files.clear()
+        self.release()
 
     def refuse_new(self, kind: socket.SocketKind) -> None:
         """Have the kernel drop new connections (SYN without ACK), or datagrams; those queued can still be accepted.

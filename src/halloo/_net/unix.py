@@ -38,8 +38,7 @@ def bound(address: Address, backlog: int, options: Sequence[tuple[int, int, int]
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise error_mapping.listening(address, error) from error
-            _remove_stale(path, address)
-            sock.bind(path)
+            _replace_stale(sock, path, address)
         Path(path).chmod(mode)  # the umask has taken from it
         sock.listen(backlog)
     except BaseException:
@@ -82,6 +81,28 @@ def remove(path: str, made: tuple[int, int] | None) -> None:
     if made is not None and identity(path) == made:
         with suppress(OSError):
             Path(path).unlink()
+
+
+def _replace_stale(sock: socket.socket, path: str, address: Address) -> None:
+    """Bind in the place of a stale file; no other server looks at it meanwhile, so that none removes a new one."""
+    import fcntl  # noqa: PLC0415 - not on Windows
+
+    try:
+        folder = os.open(Path(path).parent, os.O_RDONLY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _remove_stale(path, address)
+            sock.bind(path)
+        finally:
+            os.close(folder)
+    except AddressInUse:
+        raise
+    except OSError as error:
+        if error.errno not in (errno.EWOULDBLOCK, errno.EADDRINUSE, errno.ENOENT):
+            raise error_mapping.listening(address, error) from error
+        fact = f"{path} is taken: another server begins to listen there at the same time"
+        remedy = "choose another path, or try again"
+        raise AddressInUse(fact, remedy, address=str(address), errno=errno.EADDRINUSE) from error
 
 
 def _remove_stale(path: str, address: Address) -> None:
