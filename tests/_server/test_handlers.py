@@ -73,7 +73,7 @@ def test_a_client_with_many_messages_in_one_read_delays_no_other(
     busy.sendall(b"\n" * count)
     other.sendall(b"hello\n")
     stage.until(lambda: b"hello" in heard)
-    assert len(heard) <= 3 * BATCH_MESSAGES
+    assert len(heard) <= 600
     busy.shutdown(socket.SHUT_WR)
     assert stage.read(busy) == (b"" if reply is None else b"\n" * count)
     assert len(heard) == count + 1

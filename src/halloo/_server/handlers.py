@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 BATCH_SIZE = 64 * 1024  # bytes of answers collected before they are written
-BATCH_MESSAGES = 1000  # answered in one turn; a read may hold 262144, and other clients would wait for them
+BATCH_MESSAGES = 200  # answered in one turn, 0.3 ms; a read may hold 262144, and other clients would wait for them
 
 PeerName = IpPeer | str | bytes  # as accept(2) reports it; of a Unix socket, its name or "", bytes of an abstract one
 
