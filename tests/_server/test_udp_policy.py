@@ -1,5 +1,7 @@
 """Which datagrams are answered, and how many: each rule with the time as a number."""
 
+import sys
+
 import pytest
 
 from halloo._core.limits import BURST, Limits
@@ -223,6 +225,21 @@ def test_the_next_ipv6_prefix_is_counted_separately() -> None:
     watching = make_policy()
     count_answered(watching, "2a00:1450:1:1::1", 2 * MAX_PER_WINDOW)
     assert count_answered(watching, "2a00:1450:1:2::1", MAX_PER_WINDOW) == MAX_PER_WINDOW
+
+
+# Cost.
+
+
+@pytest.mark.parametrize("host", [TRUSTED, UNTRUSTED])
+@pytest.mark.parametrize("limits", [{}, {"rate_limit": 1 << 40, "allow": ("0.0.0.0/0",), "deny": ("10.0.0.0/8",)}])
+def test_a_datagram_of_a_host_seen_before_costs_one_call(host: str, limits: dict[str, object]) -> None:
+    watching, calls = make_policy(**limits), []
+    refusal(watching, host)
+    sys.setprofile(lambda frame, event, _: calls.append(frame.f_code.co_name) if event == "call" else None)
+    for _ in range(10):
+        watching.refusal_reason(host, PORT, 1, 5, WINDOW / 2)
+    sys.setprofile(None)
+    assert calls == ["refusal_reason"] * 10
 
 
 # A flood of spoofed senders.

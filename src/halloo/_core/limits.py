@@ -126,10 +126,10 @@ class TokenBucket:
         """Allow `rate` bytes a second, and BURST seconds of it at once, a byte at least."""
         self.burst = max(BURST, 1 / rate)
         self.burst_bytes = max(int(BURST * rate), 1)
-        self._second_a_byte = 1 / rate
+        self.second_a_byte = 1 / rate
 
     def take(self, paid_until: float, now: float, size: int) -> float:
-        return max(now, paid_until) + size * self._second_a_byte
+        return max(now, paid_until) + size * self.second_a_byte
 
     def pause(self, paid_until: float, now: float) -> float:
         """Return after how many seconds another burst may be taken; 0 or less is at once."""

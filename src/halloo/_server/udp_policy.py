@@ -49,31 +49,51 @@ class UdpPolicy:
         self.trusted_hosts: set[str] = set()
         self.next_sample = 0.0
         self._loops = LoopDetector()
+        self._silent_until = self._loops.silent_until
         self._known = KnownSenders()
         self._own_ports = frozenset(own_ports)
         self._access = Access(limits.allow, limits.deny)
         self._bucket = TokenBucket(limits.rate_limit) if limits.rate_limit else None
+        self._half_burst = self._bucket.burst / 2 if self._bucket else 0.0
         self._answered = array("I", bytes(4 * SLOTS))  # datagrams in this window
         self._none_answered = bytes(4 * SLOTS)
         self._paid_until = array("d", bytes(8 * SLOTS if self._bucket else 0))  # see TokenBucket
         self._window_end = 0.0
         self._classes: dict[str, HostClass] = {}
 
-    def refusal_reason(self, host: str, port: int, datagrams: int, size: int, now: float) -> str | None:
-        """Return why these datagrams, of `size` bytes in all, are not answered; None if they are."""
+    def refusal_reason(self, host: str, port: int, datagrams: int, size: int, now: float) -> str | None:  # noqa: C901, PLR0911 - see below
+        """Return why these datagrams, of `size` bytes in all, are not answered; None if they are.
+
+        New senders leave half of each limit to the known ones of their host.
+        """
+        # Long, and with TokenBucket's arithmetic written out: calls would double what a datagram costs here.
         if port in self.ports:
             return "own_port" if port in self._own_ports else "service_port"
         refusal, near, slot = self._classes.get(host) or self._classify(host)
         if refusal:
             return refusal
-        if self._loops.silent_until and self._loops.is_silent((host, port), now):
+        if self._silent_until and self._loops.is_silent((host, port), now):
             return "loop"
-        if near and self._bucket is None:
-            if len(self.trusted_hosts) < MAX_HOSTS and not self._loops.silent_until:
+        bucket, answered = self._bucket, 0
+        if not near:
+            if now >= self._window_end:
+                self._start_window(now)
+            answered = self._answered[slot] + datagrams
+            if answered > NEW_PER_WINDOW and (answered > MAX_PER_WINDOW or self._known.yields(slot, port, now)):
+                return "rate_limit"
+        elif bucket is None:
+            if len(self.trusted_hosts) < MAX_HOSTS and not self._silent_until:
                 self.trusted_hosts.add(host)
             return None
-        if not self._use(near, slot, port, datagrams, size or datagrams, now):
-            return "rate_limit"
+        if bucket:
+            paid_until = self._paid_until[slot]
+            unpaid = paid_until - now
+            if unpaid > self._half_burst and (unpaid > bucket.burst or self._known.yields(slot, port, now)):
+                return "rate_limit"
+            cost = (size or datagrams) * bucket.second_a_byte  # an empty one costs a token too
+            self._paid_until[slot] = cost + (paid_until if unpaid > 0 else now)
+        if answered:
+            self._answered[slot] = answered
         return None
 
     def sample(self, host: str, port: int, datagram: memoryview, now: float) -> None:
@@ -88,25 +108,9 @@ class UdpPolicy:
         if self._loops.sample((host, port), payload, now):
             self.trusted_hosts.discard(host)
 
-    def _use(self, near: bool, slot: int, port: int, datagrams: int, tokens: int, now: float) -> bool:  # noqa: PLR0917 - plain values, for speed
-        """Use up what these datagrams cost, if there is as much left; new senders leave half to known ones."""
-        used = datagrams
-        if not near:
-            if now >= self._window_end:
-                self._window_end = now + WINDOW
-                memoryview(self._answered).cast("B")[:] = self._none_answered
-            used += self._answered[slot]
-            if used > NEW_PER_WINDOW and (used > MAX_PER_WINDOW or self._known.yields(slot, port, now)):
-                return False
-        if self._bucket:
-            paid_until = self._paid_until[slot]
-            pause = self._bucket.pause(paid_until, now)
-            if pause > -self._bucket.burst / 2 and (pause > 0 or self._known.yields(slot, port, now)):
-                return False
-            self._paid_until[slot] = self._bucket.take(paid_until, now, tokens)
-        if not near:
-            self._answered[slot] = used
-        return True
+    def _start_window(self, now: float) -> None:
+        self._window_end = now + WINDOW
+        memoryview(self._answered).cast("B")[:] = self._none_answered
 
     def _classify(self, host: str) -> HostClass:
         if len(self._classes) >= MAX_HOSTS:
