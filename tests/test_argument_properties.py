@@ -106,6 +106,7 @@ VALUES: dict[str, tuple[object, ...]] = {
     "flows": (2, 1001),
     "framing": ("raw", "length"),
     "goals": GOALS,
+    "host_prefix": (64, 129),
     "limits": (halloo.Limits(),),
     "log": ("json", "xml"),
     "mode": (0o600, 0o1777),

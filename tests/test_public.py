@@ -153,6 +153,7 @@ def cases() -> list[Case]:
         ("idle_timeout", halloo.Limits, (), {"idle_timeout": float("nan")}),
         ("allow", halloo.Limits, (), {"allow": "10.0.0.0/8"}),
         ("any_port", halloo.Limits, (), {"any_port": 1}),
+        ("host_prefix", halloo.Limits, (), {"host_prefix": "64"}),
     ]
     return found
 

@@ -158,6 +158,12 @@ def has_ipv6() -> bool:
             "--mode must be three octal digits, not 'rw'; 600 is this user, 660 the group as well",
         ),
         ("unix:{path} -4", "-4 or -6 is for IP addresses, and unix: has none; leave it out"),
+        (
+            "0 --host-prefix 56",
+            "--host-prefix is for limits per host, and there is none; leave it out, or give --max-per-host as well",
+        ),
+        ("udp://0 --host-prefix 129", "--host-prefix must be 1 to 128 bits, not 129"),
+        ("udp://0 --host-prefix /56", "--host-prefix must be 1 to 128 bits, not '/56'; write 56, without a slash"),
         ("unix:{path} --max-per-host 2", "--max-per-host is for IP addresses, and unix: has none; leave it out"),
         (
             "0 --client-ca ca.pem",

@@ -15,6 +15,8 @@ IP, CONNECTIONS = "is for IP addresses, and unix: has none", "is for connections
         ({"udp"}, "greeting", CONNECTIONS),
         ({"udp"}, "max_per_host", CONNECTIONS),
         ({"unix"}, "max_per_host", IP),
+        ({"unix"}, "host_prefix", IP),
+        ({"tcp", "tls"}, "host_prefix", "is for limits per host, and there is none"),
         ({"unix"}, "family", IP),
         ({"unix"}, "allow", IP),
         ({"unix"}, "deny", IP),
@@ -35,6 +37,8 @@ def test_an_option_without_an_address_for_it_is_refused_by_name(schemes: set[str
     [
         ({"udp", "unix"}, ["max_connections", "any_port", "deny", "family"]),
         ({"tcp", "unix"}, ["max_per_host", "allow", "family"]),
+        ({"tcp"}, ["max_per_host", "host_prefix"]),
+        ({"udp"}, ["host_prefix"]),
         ({"tcp", "tls"}, ["tls.cert", "handshake_timeout", ""]),
         ({"udp"}, ["max_bytes", "rate_limit", "buffer", "deny"]),
     ],

@@ -30,18 +30,23 @@ def test_what_is_no_address_is_refused(host: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "same"),
+    ("one", "other", "prefix"),  # of the longest prefix by which they are one host; 0: they never are
     [
-        ("2001:db8:0:1::1", "2001:db8:0:1:ffff::2", True),
-        ("2001:db8:0:1::1", "2001:db8:0:2::1", False),
-        ("192.0.2.1", "192.0.2.2", False),
-        ("192.0.2.1", "::ffff:192.0.2.1", True),
-        ("", "localhost", False),
-        ("\udcff", "\udcfe", False),
+        ("2001:db8:0:1::1", "2001:db8:0:1:8000::2", 64),
+        ("2001:db8:0:1::1", "2001:db8:0:2::1", 62),
+        ("2001:db8:0:1::1", "2001:db8:0:1::", 127),
+        ("8000::", "::1", 0),
+        ("fe80::1%eth0", "fe80::1%eth1", 128),
+        ("192.0.2.1", "192.0.2.2", 0),
+        ("192.0.2.1", "::ffff:192.0.2.1", 128),
+        ("192.0.2.1", "c000:201::", 0),
+        ("", "localhost", 0),
+        ("\udcff", "\udcfe", 0),
     ],
 )
-def test_hosts_are_counted_by_ipv4_address_and_by_ipv6_prefix(one: str, other: str, same: bool) -> None:
-    assert (count_key(one) == count_key(other)) == same
+def test_hosts_are_counted_by_ipv4_address_and_by_ipv6_prefix(one: str, other: str, prefix: int) -> None:
+    same = [length for length in range(1, 129) if count_key(one, length) == count_key(other, length)]
+    assert same == list(range(1, prefix + 1))
 
 
 @pytest.mark.parametrize(

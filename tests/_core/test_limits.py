@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from halloo._core.limits import BURST, HANDSHAKE, STALL, AdmissionControl, Limits, TokenBucket
 from halloo.errors import UsageError
 
-NUMBERS = [each.name for each in dataclasses.fields(Limits) if each.name not in ("allow", "deny", "any_port")]
+NUMBERS = [
+    each.name for each in dataclasses.fields(Limits) if each.name not in ("allow", "deny", "any_port", "host_prefix")
+]
 
 # Limits.
 
@@ -33,6 +35,12 @@ def test_a_limit_below_its_minimum_is_refused_by_name(name: str, value: int) -> 
 def test_the_limits_that_were_set_are_named() -> None:
     assert Limits(stall_timeout=STALL).given == []
     assert Limits(max_bytes=1, stall_timeout=None, any_port=True).given == ["stall_timeout", "max_bytes", "any_port"]
+
+
+@pytest.mark.parametrize("value", [0, -1, 129, 64.0, None, "64"])
+def test_a_prefix_that_no_ipv6_address_has_is_refused(value: Any) -> None:  # noqa: ANN401 - wrong types on purpose
+    with pytest.raises(UsageError, match=r"^host_prefix must be (1 to 128 bits|a whole number), not "):
+        Limits(host_prefix=value)
 
 
 @pytest.mark.parametrize("name", ["idle_timeout", "max_lifetime", "max_bytes", "rate_limit"])
@@ -106,6 +114,15 @@ def test_the_addresses_of_one_ipv6_prefix_are_one_host_and_the_next_prefix_is_an
     hosts = [f"2001:db8:0:1::{number:x}" for number in range(1, 40)]
     assert [admission.enter(host) for host in hosts] == [None, None, *["max_per_host"] * 37]
     assert admission.enter("2001:db8:0:2::1") is None
+    admission.leave(hosts[0])
+    assert [admission.enter(host) for host in hosts[5:7]] == [None, "max_per_host"]
+
+
+def test_the_length_of_the_prefix_can_be_chosen() -> None:
+    admission = AdmissionControl(Limits(max_per_host=2, host_prefix=56))
+    hosts = [f"2001:db8:0:{number:x}::1" for number in range(1, 40)]
+    assert [admission.enter(host) for host in hosts] == [None, None, *["max_per_host"] * 37]
+    assert admission.enter("2001:db8:0:100::1") is None
     admission.leave(hosts[0])
     assert [admission.enter(host) for host in hosts[5:7]] == [None, "max_per_host"]
 

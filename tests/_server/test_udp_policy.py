@@ -221,6 +221,15 @@ def test_the_addresses_of_one_ipv6_prefix_are_counted_together() -> None:
     assert sum(refusal(watching, host) is None for host in hosts) == MAX_PER_WINDOW
 
 
+@pytest.mark.parametrize("limits", [{}, {"rate_limit": 1000}])
+def test_the_length_of_the_prefix_can_be_chosen(limits: dict[str, object]) -> None:
+    watching, alone = make_policy(host_prefix=56, **limits), make_policy(**limits)
+    hosts = [f"2a00:1450:1:{number:x}::1" for number in range(256) for _ in range(4)]  # one 56-bit prefix
+    answered = count_answered(alone, hosts[0], 1024)
+    assert sum(refusal(watching, host) is None for host in hosts) == answered < 1024
+    assert sum(refusal(watching, host) is None for host in ["2a00:1450:1:100::1"] * 1024) == answered
+
+
 def test_the_next_ipv6_prefix_is_counted_separately() -> None:
     watching = make_policy()
     count_answered(watching, "2a00:1450:1:1::1", 2 * MAX_PER_WINDOW)

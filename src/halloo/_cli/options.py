@@ -16,6 +16,7 @@ from cyclopts import Parameter, Token
 
 from halloo._core.address import parse
 from halloo._core.arguments import Family, shown
+from halloo._core.hosts import HOST_PREFIX
 from halloo._core.limits import HANDSHAKE, STALL, Limits
 from halloo._core.tls_options import ClientTLS, ServerTLS
 from halloo._core.units import SECOND, count, duration, rate, size
@@ -51,6 +52,13 @@ def _mode(_type: object, tokens: Sequence[Token]) -> int:
     return int(text, 8)
 
 
+def _bits(_type: object, tokens: Sequence[Token]) -> int:
+    text = tokens[0].value
+    if not (text.isascii() and text.isdecimal() and len(text) < 4):  # noqa: PLR2004 - digits
+        raise UsageError(f"must be 1 to 128 bits, not {shown(text)}", "write 56, without a slash")
+    return int(text)
+
+
 def _value(parse: Callable[[str], float | None], metavar: str) -> Parameter:
     """Describe an option with a value; None is written `max`."""
     return Parameter(
@@ -71,6 +79,7 @@ BusyPoll = Annotated[bool, switch("--busy-poll")]
 Count = Annotated[int | None, _value(count, "COUNT")]
 Size = Annotated[int | None, _value(size, "SIZE")]
 Rate = Annotated[int | None, _value(rate, "RATE")]
+Bits = Annotated[int, Parameter(converter=_bits, metavar="BITS")]
 Mode = Annotated[int, Parameter(converter=_mode, show_default=lambda value: f"{value:o}", metavar="MODE")]
 OptionalDuration = Annotated[float | None, _value(_seconds_or_max, "DURATION")]
 Deadline = Annotated[OptionalDuration, Parameter(name=("--deadline", "-w"))]
@@ -152,7 +161,9 @@ class LimitFlags(Limits):
     max_connections: Count = None
     """Maximum concurrent connections; further ones are closed and counted."""
     max_per_host: Count = None
-    """Maximum concurrent connections from one host, which is an IPv4 address or an IPv6 /64."""
+    """Maximum concurrent connections from one host."""
+    host_prefix: Bits = HOST_PREFIX
+    """Length of the IPv6 prefix that counts as one host in every limit per host; an IPv4 address is one host."""
     max_bytes: Size = None
     """Close a connection after receiving more than this; do not answer longer datagrams: 500, 64KiB, 1MB."""
     rate_limit: Rate = None

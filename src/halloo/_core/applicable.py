@@ -17,6 +17,7 @@ class Rule:
     options: frozenset[str]
     fact: str
     remedy: str
+    unless: str | None = None  # another option, whose presence makes it apply
 
 
 _OF_CONNECTIONS = {"idle_timeout", "max_lifetime", "stall_timeout", "max_connections", "max_memory", "greeting"}
@@ -29,7 +30,7 @@ RULES = (
     ),
     Rule(
         frozenset({"tcp", "tls", "udp"}),
-        frozenset({"family", "allow", "deny", "max_per_host", "bind", "dscp", "ttl"}),
+        frozenset({"family", "allow", "deny", "max_per_host", "host_prefix", "bind", "dscp", "ttl"}),
         "is for IP addresses, and unix: has none",
         "leave it out",
     ),
@@ -40,6 +41,13 @@ RULES = (
         "write tls:// before the host or the port",
     ),
     Rule(frozenset({"udp"}), frozenset({"any_port"}), "is for udp://, and no address is", "leave it out"),
+    Rule(
+        frozenset({"udp"}),
+        frozenset({"host_prefix"}),
+        "is for limits per host, and there is none",
+        "leave it out, or give max_per_host= as well",
+        unless="max_per_host",
+    ),
     Rule(frozenset({"unix"}), frozenset({"mode"}), "is for unix:, and no address is", "leave it out"),
 )
 
@@ -47,7 +55,9 @@ RULES = (
 def check(schemes: Collection[str], options: Collection[str]) -> None:
     """Check that each of the options that were given applies to an address of these schemes. Raises UsageError."""
     for rule in RULES:
-        if rule.schemes.isdisjoint(schemes) and (vain := [name for name in options if name in rule.options]):
+        if rule.unless in options or not rule.schemes.isdisjoint(schemes):
+            continue
+        if vain := [name for name in options if name in rule.options]:
             raise UsageError(rule.fact, rule.remedy, argument=vain[0])
 
 

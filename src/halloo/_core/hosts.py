@@ -9,7 +9,7 @@ from halloo.errors import AddressError
 
 MAPPED = 96  # bits before the IPv4 address in ::ffff:10.0.0.1 (RFC 4291, 2.5.5.2)
 _MAPPED_PREFIX = bytes(10) + b"\xff\xff"
-COUNTED_BYTES = 8  # of an IPv6 address: within its /64 a client chooses addresses freely (RFC 4862)
+HOST_PREFIX = 64  # bits of an IPv6 address: within its /64 a client chooses addresses freely (RFC 4862)
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -28,17 +28,19 @@ def pack(host: str) -> bytes:
     return packed[12:] if packed.startswith(_MAPPED_PREFIX) else packed
 
 
-def count_key(host: str) -> bytes:
-    """Return what clients of one host have in common: the IPv4 address, the /64 of an IPv6 address, any other name."""
+def count_key(host: str, prefix: int) -> bytes:
+    """Return what clients of one host have in common: IPv4 address, bits of the IPv6 address, or any other name."""
     try:
-        return counted_part(pack(host))
+        return counted_part(pack(host), prefix)
     except ValueError:
         return host.encode(errors="surrogateescape")
 
 
-def counted_part(packed: bytes) -> bytes:
-    """Return the part of a packed address that names its host: all of IPv4, the /64 of IPv6."""
-    return packed if len(packed) == 4 else packed[:COUNTED_BYTES]  # noqa: PLR2004 - the bytes of an IPv4 address
+def counted_part(packed: bytes, prefix: int) -> bytes:
+    """Return the part of a packed address that names its host: all of IPv4, the first `prefix` bits of IPv6."""
+    if len(packed) == 4:  # noqa: PLR2004 - the bytes of an IPv4 address
+        return packed
+    return (int.from_bytes(packed, "big") >> (128 - prefix)).to_bytes(16, "big")
 
 
 class Networks:

@@ -6,7 +6,7 @@ Times are seconds of whatever clock the caller reads.
 from dataclasses import dataclass, fields
 
 from halloo._core import arguments
-from halloo._core.hosts import Access, count_key
+from halloo._core.hosts import HOST_PREFIX, Access, count_key
 
 STALL = 60.0  # seconds
 HANDSHAKE = 10.0  # seconds
@@ -23,7 +23,8 @@ class Limits:
     stall_timeout: without reading an answer that is waiting.
     handshake_timeout: until TLS is agreed.
     max_connections: open at once; further ones are closed.
-    max_per_host: open at once from one host, an IPv4 address or an IPv6 /64; further ones are closed.
+    max_per_host: open at once from one host; further ones are closed.
+    host_prefix: bits that the IPv6 addresses of one host have in common, in every limit; in IPv4 an address is a host.
     max_bytes: received from one connection, or in one datagram.
     rate_limit: received from one connection, or in datagrams from one host; further ones are dropped.
     max_memory: answers waiting for all clients together.
@@ -41,6 +42,7 @@ class Limits:
     handshake_timeout: float = HANDSHAKE
     max_connections: int | None = None
     max_per_host: int | None = None
+    host_prefix: int = HOST_PREFIX
     max_bytes: int | None = None
     rate_limit: int | None = None
     max_memory: int | None = None
@@ -54,6 +56,7 @@ class Limits:
             arguments.seconds(name, getattr(self, name), none=name != "handshake_timeout", positive=True)
         for name in ("max_connections", "max_per_host", "max_bytes", "rate_limit", "max_memory"):
             arguments.whole(name, getattr(self, name), 1, none=True)
+        arguments.whole("host_prefix", self.host_prefix, 1, 128, unit=" bits")
         arguments.whole("buffer", self.buffer, 1, MAX_BUFFER, none=True, unit=" bytes")
         for name in ("allow", "deny"):
             networks = getattr(self, name)
@@ -85,7 +88,7 @@ class AdmissionControl:
         """Start with no client."""
         self._access = Access(limits.allow, limits.deny)
         self._max_connections = limits.max_connections
-        self._max_per_host = limits.max_per_host
+        self._max_per_host, self._host_prefix = limits.max_per_host, limits.host_prefix
         self._connected = 0
         self._by_host: dict[bytes, int] = {}
 
@@ -99,7 +102,7 @@ class AdmissionControl:
         if self._max_connections is not None and self._connected >= self._max_connections:
             return "max_connections"
         if host and self._max_per_host is not None:
-            key = count_key(host)
+            key = count_key(host, self._host_prefix)
             if self._by_host.get(key, 0) >= self._max_per_host:
                 return "max_per_host"
             self._by_host[key] = self._by_host.get(key, 0) + 1
@@ -110,7 +113,7 @@ class AdmissionControl:
         """Count an accepted client as gone."""
         self._connected -= 1
         if host and self._max_per_host is not None:
-            key = count_key(host)
+            key = count_key(host, self._host_prefix)
             self._by_host[key] -= 1
             if not self._by_host[key]:
                 del self._by_host[key]

@@ -53,6 +53,7 @@ class UdpPolicy:
         self._known = KnownSenders()
         self._own_ports = frozenset(own_ports)
         self._access = Access(limits.allow, limits.deny)
+        self._host_prefix = limits.host_prefix
         self._bucket = TokenBucket(limits.rate_limit) if limits.rate_limit else None
         self._half_burst = self._bucket.burst / 2 if self._bucket else 0.0
         self._answered = array("I", bytes(4 * SLOTS))  # datagrams in this window
@@ -119,13 +120,16 @@ class UdpPolicy:
         if packed[0] in SPECIAL or self._access:
             found = self._classify_special(host, packed)
         else:
-            found = None, False, hash(counted_part(packed)) % SLOTS
+            found = None, False, self._slot(packed)
         self._classes[host] = found
         return found
+
+    def _slot(self, packed: bytes) -> int:
+        return hash(counted_part(packed, self._host_prefix)) % SLOTS
 
     def _classify_special(self, host: str, packed: bytes) -> HostClass:
         if packed[0] in MULTICAST[len(packed)] or packed in (NO_HOST4, NO_HOST6, BROADCAST):
             return "sender", False, 0
         if self._access and not self._access.permits(host):
             return "denied", False, 0
-        return None, packed in NEAR, hash(counted_part(packed)) % SLOTS
+        return None, packed in NEAR, self._slot(packed)
