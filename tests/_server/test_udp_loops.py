@@ -75,6 +75,25 @@ def test_a_loop_among_other_senders_ends() -> None:
     assert loop.now < 15
 
 
+def test_more_loops_than_the_table_holds_end_by_turns() -> None:
+    detector, loops, now = LoopDetector(), list(range(3 * MAX_SENDERS // 2)), 0.0
+    while loops and now < 30:
+        for loop in loops.copy():
+            now += SAMPLE_INTERVAL
+            if detector.sample((str(loop), 1), 0, now):
+                loops.remove(loop)
+    assert now < 30
+
+
+def test_a_flood_of_forged_senders_does_not_hide_a_loop() -> None:
+    detector, random = LoopDetector(), Random(1)  # noqa: S311 - repeatable
+    for number in range(60_000):
+        sender = SENDER if random.random() < 1 / 600 else (str(number), 1)
+        if detector.sample(sender, hash(sender), number * SAMPLE_INTERVAL):
+            break
+    assert detector.is_silent(SENDER, number * SAMPLE_INTERVAL)
+
+
 def test_a_loop_that_ended_can_be_started_again_and_ends_again() -> None:
     loop = Loop(0.02, copies=31)
     loop.end(at_most=15)
@@ -156,5 +175,6 @@ def test_forged_senders_do_not_grow_the_tables() -> None:
 def test_a_silence_is_forgotten_when_it_is_over() -> None:
     loop = Loop(0.02, copies=1)
     loop.end(at_most=15)
+    assert loop.detector.is_silent(SENDER, loop.now)
     assert not loop.detector.is_silent(SENDER, loop.now + SILENCE)
     assert loop.detector.silent_until == {}

@@ -14,7 +14,7 @@ SILENCE = 1.5  # seconds; a loop ends if its round trip, with all delays in queu
 TEST_INTERVAL, MAX_TEST_INTERVAL = 10.0, 1000.0  # seconds of repetition before a test, at first and at most
 PERIOD = TEST_INTERVAL / 2  # seconds in which a payload has to come back, or the sender does not repeat itself
 SAMPLE_INTERVAL = 0.0005  # seconds
-MAX_SENDERS = 1024  # those sampled most recently
+MAX_SENDERS = 1024  # a new one takes the place of one that is silent: by turns, more loops than that end too
 MAX_PAYLOADS = 64  # of each sender in a period, of which one has to come back
 
 Sender = tuple[str, int]  # host and port
@@ -30,12 +30,15 @@ class LoopDetector:
 
     def sample(self, sender: Sender, payload: int, now: float) -> bool:
         """Record the hash of a datagram that was just answered; return whether to be silent from now on."""
-        found = self._senders.pop(sender, None)
+        senders = self._senders
+        found = senders.pop(sender, None)
         if found is None:
+            if len(senders) >= MAX_SENDERS:
+                if now - senders[oldest := next(iter(senders))].last <= SILENCE:
+                    return False
+                del senders[oldest]
             found = _Repetition(now)
-            if len(self._senders) >= MAX_SENDERS:
-                del self._senders[next(iter(self._senders))]
-        self._senders[sender] = found
+        senders[sender] = found
         if not found.is_due(payload, now):
             return False
         self.silent_until[sender] = now + SILENCE
@@ -52,17 +55,17 @@ class LoopDetector:
 class _Repetition:
     """Since when a sender has repeated itself."""
 
-    __slots__ = ("_interval", "_last", "_payloads", "_period_end", "_repeated", "_since")
+    __slots__ = ("_interval", "_payloads", "_period_end", "_repeated", "_since", "last")
 
     def __init__(self, now: float) -> None:
         self._interval = TEST_INTERVAL
-        self._last = self._since = self._period_end = now
+        self.last = self._since = self._period_end = now
         self._repeated = False
         self._payloads: set[int] = set()
 
     def is_due(self, payload: int, now: float) -> bool:
         """Record a payload; return whether the sender is to be tested now."""
-        gap, self._last = now - self._last, now
+        gap, self.last = now - self.last, now
         if gap > self._interval:
             self._interval = TEST_INTERVAL
         if gap > SILENCE:
