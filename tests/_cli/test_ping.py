@@ -380,3 +380,23 @@ def test_a_live_ping_shows_a_panel_and_a_summary(echo: str) -> None:
         assert terminal.wait() == 0
     assert b"halloo ping" in shown
     assert b"5 sent, 5 received" in shown
+
+
+STREAMS = ("127.0.0.1:0", "tls://127.0.0.1:0", "unix:{}/the socket of a server with a long name")
+
+
+@pytest.mark.parametrize(
+    ("addresses", "options"),
+    [(STREAMS, ("--reconnect", "-D", "--insecure")), (("udp://127.0.0.1:0",), ("--flows", "3", "-D", "--unit", "ns"))],
+    ids=["streams", "flows"],
+)
+def test_no_line_is_longer_than_a_terminal_is_wide(
+    tmp_path: Path, addresses: tuple[str, ...], options: tuple[str, ...]
+) -> None:
+    with halloo.Server(*(address.format(tmp_path) for address in addresses), timestamps=True) as server:
+        targets = map(str, server.addresses)
+        with Terminal(*HALLOO, "ping", *targets, "-c", "2", "-i", "10ms", *options) as terminal:
+            lines = terminal.read_to_end().decode().splitlines()
+            assert terminal.wait() == 0
+    assert max(map(len, lines)) <= 80
+    assert any(line.startswith("one way") for line in lines)

@@ -182,13 +182,8 @@ def test_kernel_data_is_formatted() -> None:
     assert kernel_text(Kernel(retransmits=3, lost=1), None) == "3 retransmits, 1 lost"
 
 
-def test_a_missed_schedule_is_noted() -> None:
-    generator = Generator(planned=1000, late=12, behind=3, lateness=summary_of(3 * MS), cpu_percent=12.0)
-    expected = (
-        "12 of 1000 planned probes were over 100us late or not sent (1.2 %), by 3.00ms at most; CPU use 12 % of a core"
-    )
-    assert list(schedule_notes(generator)) == [("schedule", expected)]
-    assert list(schedule_notes(replace(generator, behind=0))) == []  # too little to mention
+def test_a_schedule_that_was_missed_rarely_is_no_note() -> None:
+    assert list(schedule_notes(replace(LIMITED, behind=50))) == []  # one in twenty
 
 
 def test_skipped_turns_are_noted() -> None:
@@ -197,8 +192,9 @@ def test_skipped_turns_are_noted() -> None:
 
 
 def test_a_client_that_was_the_bottleneck_is_noted() -> None:
-    expected = "60 of 1000 planned probes fell behind schedule; use a longer interval (-i) or --busy-poll"
-    assert list(schedule_notes(LIMITED))[1:] == [("", f"this client was the bottleneck: {expected}")]
+    behind = "60 of 1000 planned probes fell behind schedule, by 3.00ms at most"
+    fact = f"this client was the bottleneck: {behind}; CPU use 99.5 % of a core"
+    assert list(schedule_notes(LIMITED)) == [("schedule", f"{fact}; use a longer interval (-i) or --busy-poll")]
 
 
 def test_a_unit_may_be_fixed() -> None:

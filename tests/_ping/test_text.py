@@ -1,4 +1,5 @@
 import io
+import os
 from dataclasses import replace
 from datetime import UTC
 
@@ -13,13 +14,11 @@ from tests._ping.sample_reports import (
     FLOWS,
     GOOD,
     LIMITED,
-    MANY,
     REFUSAL,
     REPLY,
     REPORTS,
     SILENT,
     report,
-    summary_of,
 )
 
 WRAPPED = REFUSAL.replace("a server", "a\n            server")
@@ -54,10 +53,9 @@ ipdv        forward 2.00us, reverse 3.00us (means, even if the clocks disagree)
 outages     2, the longest 4s
             2026-01-02 03:05:05.123 +0000 to 03:05:09.123: 4s, 40 probes
             2026-01-02 03:05:35.123 +0000 to the end: 200ms, 2 probes
-schedule    120 of 1000 planned probes were over 100us late or not sent (12 %),
-            by 3.00ms at most; CPU use 99.5 % of a core
-            this client was the bottleneck: 60 of 1000 planned probes fell
-            behind schedule; use a longer interval (-i) or --busy-poll
+schedule    this client was the bottleneck: 60 of 1000 planned probes fell
+            behind schedule, by 3.00ms at most; CPU use 99.5 % of a core; use a
+            longer interval (-i) or --busy-poll
 missed      p99 of it is 7.1ms (fail if p99>5ms)"""
 
 FLOW_TABLE = """\
@@ -122,11 +120,40 @@ def test_repeated_phases_are_columns() -> None:
     assert header.split() == ["sent", "lost", "min", "p50", "p99", "max", "resolve", "connect", "server"]
 
 
-def test_flows_fit_into_eighty_columns() -> None:
-    paths = [replace(flow, round_trip=summary_of(*MANY)) for flow in FLOWS]
-    table = summary(report(*paths)).splitlines()[1:6]
-    assert "p99" in table[0]
-    assert max(map(len, table)) <= 80
+LONG = "tls://measurement-endpoint-{}.eu-central-1.internal.example.com:8888"
+IPV6 = "[2001:db8:1234:5678:9abc:def0:1234:5678]:8888"
+WIDE = [
+    report(replace(BAD, label=LONG.format(1)), generator=LIMITED, missed=("a goal, " * 40,)),
+    report(*(replace(flow, label=f"udp://{IPV6} :{51234 + number}") for number, flow in enumerate(FLOWS))),
+    report(*(replace(target, label=LONG.format(number)) for number, target in enumerate((BAD, BAD, GOOD)))),
+]
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+@pytest.mark.parametrize("sample", [*REPORTS[:-1], *WIDE], ids=range(len(REPORTS) + 2))
+@pytest.mark.parametrize("unit", [None, "ns"])
+def test_no_line_is_longer_than_the_terminal_is_wide(sample: PingReport, width: int, unit: Unit | None) -> None:
+    text = summary(sample, unit=unit, zone=UTC, width=width)
+    assert [line for line in text.splitlines() if len(line) > width] == []
+    rows = [line for line in text.splitlines() if "..." in line]
+    assert len(rows) == len(set(rows))  # and the targets remain distinct
+
+
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs a pseudo-terminal")
+def test_each_outcome_has_lines_that_fit_into_a_terminal() -> None:
+    keyboard, screen = os.openpty()
+    found = report(replace(GOOD, label=LONG.format(1), peer=IPV6, local=IPV6, ttl=3, dscp=46))
+    with open(screen, "w", encoding="utf-8") as stream:  # noqa: PTH123 - a terminal
+        sink = PingText(stream, time_stamps=True)
+        sink.begin(found, lambda: found)
+        for event in EVENTS:
+            sink.probe(replace(event, peer=IPV6))
+        lines = os.read(keyboard, 65536).decode().splitlines()
+    os.close(keyboard)
+    assert max(map(len, lines)) <= 80
+    assert f"ping {LONG.format(1)}" in lines
+    assert "[1767323045.123456] 128 bytes from [2001:db8:1234...1234:5678]:8888:" in lines
+    assert " ".join(REFUSAL.split()) in " ".join(" ".join(lines).split())
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, tzinfo
 from halloo._core.escape import printable
 from halloo._core.units import SECOND, Unit, show_duration, show_time
 from halloo._ping.counters import Outage
-from halloo._ping.report import LATE, PHASES, Generator, Kernel, ProbeEvent, TargetReport, TimestampReport
+from halloo._ping.report import PHASES, Generator, Kernel, ProbeEvent, TargetReport, TimestampReport
 
 MAX_LISTED_OUTAGES = 10  # outages; JSON has them all
 Note = tuple[str, str]
@@ -117,17 +117,14 @@ def kernel_text(info: Kernel, unit: Unit | None) -> str:
 
 
 def schedule_notes(generator: Generator, unit: Unit | None = None) -> Iterator[Note]:
-    """Yield how well the client kept its schedule, if it did not."""
+    """Yield how the client failed its schedule, if that changes what was measured: JSON always has the numbers."""
     if generator.skipped_waiting:
         yield "skipped", f"{generator.skipped_waiting} turns: a reply or a connection was still pending"
-    if generator.behind:
-        late = f"{generator.late} of {generator.planned} planned probes were over {show_duration(LATE)} late"
-        share = percent(generator.late_percent)
-        worst = f", by {show_time(generator.lateness.max_ns, unit)} at most" if generator.lateness else ""
-        yield "schedule", f"{late} or not sent ({share}){worst}; CPU use {percent(generator.cpu_percent)} of a core"
     if generator.limited:
-        behind = f"{generator.behind} of {generator.planned} planned probes fell behind schedule"
-        yield "", f"this client was the bottleneck: {behind}; use a longer interval (-i) or --busy-poll"
+        worst = f", by {show_time(generator.lateness.max_ns, unit)} at most" if generator.lateness else ""
+        behind = f"{generator.behind} of {generator.planned} planned probes fell behind schedule{worst}"
+        fact = f"this client was the bottleneck: {behind}; CPU use {percent(generator.cpu_percent)} of a core"
+        yield "schedule", f"{fact}; use a longer interval (-i) or --busy-poll"
 
 
 def _lost(target: TargetReport) -> Iterator[Note]:

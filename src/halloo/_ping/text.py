@@ -1,22 +1,23 @@
 """A ping as text: a line for each probe while it runs, and a summary.
 
-A single target has a full summary; several are compared in one table, with anomalies listed below it.
+A single target has a full summary; several are compared in one table, with anomalies listed below it. On a terminal of
+`width` columns long lines continue on a further one, and names outside of sentences are shortened.
 """
 
-import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import tzinfo
 from itertools import zip_longest
-from textwrap import wrap
 from typing import TextIO
 
 from halloo._core.escape import printable
 from halloo._core.histogram import Summary
 from halloo._core.units import NO_VALUE, Unit, show_column, show_dscp, show_duration, show_time
+from halloo._output.terminal import USUAL, fold, folded, shortened_names, width_of
 from halloo._ping import remarks
 from halloo._ping.report import PHASES, PingReport, ProbeEvent, TargetReport
 
-INDENT, WIDTH = 12, 80  # columns: of the labels, of a line
+INDENT = 12  # columns of the labels
+MIN_NAME = 32  # columns of a shortened name
 GAP = "  "
 Read = Callable[[Summary], int | None]
 COLUMNS: dict[str, Read] = {
@@ -44,30 +45,44 @@ class PingText:
         self._unit = unit
         self._labels: Sequence[str] = ()
         self._last_errors: dict[int, str] = {}
+        self._width = width_of(stream)
 
     def begin(self, report: PingReport, snapshot: Callable[[], PingReport]) -> None:  # noqa: ARG002 - Sink's signature
         self._labels = [target.label for target in report.targets]
         if not self._quiet:
-            self._write("\n".join(heading(report)))
+            self._write("\n".join(folded(line, self._width) for line in heading(report)))
 
     def probe(self, event: ProbeEvent) -> None:
         """Write a probe's line, with the address in use if there is one target; repeated errors omit the remedy."""
         if self._quiet:
             return
-        label = self._labels[event.target]
-        name = label if len(self._labels) > 1 else event.peer or label
+        names, own = self._labels, event.target
+        if len(names) == 1:
+            names, own = [event.peer or names[0]], 0
+        text = self._line(event, names[own])
+        if self._width and len(text) > self._width:
+            if event.outcome != "error":
+                room = max(self._width - len(text) + len(names[own]), MIN_NAME)
+                text = self._line(event, shortened_names(names, room)[own])
+            text = "\n".join(fold(text, self._width, indent=GAP))
+        self._write(text)
+
+    def _line(self, event: ProbeEvent, name: str) -> str:
         text = remarks.probe_line(event, name, time_stamp=self._time_stamps, unit=self._unit)
         if event.outcome == "error":
             if self._last_errors.get(event.target) == event.text:
                 text = text.partition("; ")[0]
             self._last_errors[event.target] = event.text
-        self._write(text)
+        return text
 
     def interim(self, report: PingReport) -> None:
-        self._write(f"\n{summary(report, unit=self._unit)}\n")
+        self._write(f"\n{self._summary(report)}\n")
 
     def end(self, report: PingReport) -> None:
-        self._write(("" if self._quiet else "\n") + summary(report, unit=self._unit))
+        self._write(("" if self._quiet else "\n") + self._summary(report))
+
+    def _summary(self, report: PingReport) -> str:
+        return summary(report, unit=self._unit, width=width_of(self._stream))
 
     def _write(self, text: str) -> None:
         self._stream.write(f"{text}\n")
@@ -92,25 +107,26 @@ def heading(report: PingReport) -> Iterator[str]:
         yield printable(", ".join(words))
 
 
-def summary(report: PingReport, *, unit: Unit | None = None, zone: tzinfo | None = None) -> str:
+def summary(
+    report: PingReport, *, unit: Unit | None = None, zone: tzinfo | None = None, width: int | None = None
+) -> str:
     """Format the report; `zone` is the time zone of outages, the local one by default."""
-    lines = _single_target(report, unit, zone) if len(report.targets) == 1 else _comparison(report, unit, zone)
+    sections = _single_target if len(report.targets) == 1 else _comparison
     notes = [*remarks.schedule_notes(report.generator, unit), *(("missed", sentence) for sentence in report.missed)]
-    return printable("\n".join([*lines, *map(_note, notes)]))
+    lines = [*sections(report, unit, zone, width), *_notes(notes, width)]
+    return printable("\n".join(lines))
 
 
-def _single_target(report: PingReport, unit: Unit | None, zone: tzinfo | None) -> Iterator[str]:
+def _single_target(report: PingReport, unit: Unit | None, zone: tzinfo | None, width: int | None) -> Iterator[str]:
     (target,) = report.targets
-    yield f"--- {target.label} ---"
-    yield from _wrap(f"{remarks.counts_text(target)}, in {show_duration(report.duration_ns)}", WIDTH)
-    yield from _times(target, unit)
-    yield from map(_note, remarks.details(target, unit))
-    if target.kernel:
-        yield _note(("kernel", remarks.kernel_text(target.kernel, unit)))
-    yield from map(_note, remarks.findings(target, unit, zone))
+    yield _named("--- {} ---", target.label, width)
+    yield from _fold(f"{remarks.counts_text(target)}, in {show_duration(report.duration_ns)}", width)
+    yield from _times(target, unit, width)
+    kernel = [("kernel", remarks.kernel_text(target.kernel, unit))] if target.kernel else []
+    yield from _notes([*remarks.details(target, unit), *kernel, *remarks.findings(target, unit, zone)], width)
 
 
-def _times(target: TargetReport, unit: Unit | None) -> Iterator[str]:
+def _times(target: TargetReport, unit: Unit | None, width: int | None) -> Iterator[str]:
     """Yield the table of round trips, server times, and phases that were measured more than once.
 
     The rows differ in magnitude and are read along the row, so that each value has its own unit.
@@ -121,11 +137,23 @@ def _times(target: TargetReport, unit: Unit | None) -> Iterator[str]:
     if present:
         columns = {name: [read(summary) for summary in present.values()] for name, read in COLUMNS.items()}
         cells = [(name, [_cell(value, unit) for value in values]) for name, values in columns.items() if any(values)]
-        yield from _table(list(present), cells, min_width=INDENT - len(GAP))
+        yield from _table(list(present), cells, width, min_width=INDENT - len(GAP))
 
 
-def _comparison(report: PingReport, unit: Unit | None, zone: tzinfo | None) -> Iterator[str]:
+def _comparison(report: PingReport, unit: Unit | None, zone: tzinfo | None, width: int | None) -> Iterator[str]:
     targets = report.targets
+    yield f"--- {len(targets)} targets, in {show_duration(report.duration_ns)} ---"
+    yield from _table([target.label for target in targets], _compared(targets, unit), width)
+    for target in targets:
+        if notes := list(_remarks(target, unit, zone)):
+            yield _named("{}:", target.label, width)
+            yield from _notes(notes, width)
+    timed = [target for target in targets if target.round_trip]
+    if {target.clock for target in timed} == {"kernel"}:
+        yield from _notes([("clock", remarks.clock_text(timed[0]))], width)
+
+
+def _compared(targets: Sequence[TargetReport], unit: Unit | None) -> list[tuple[str, list[str]]]:
     columns = {
         name: [COLUMNS[name](target.round_trip) if target.round_trip else None for target in targets]
         for name in SIDE_BY_SIDE
@@ -136,18 +164,10 @@ def _comparison(report: PingReport, unit: Unit | None, zone: tzinfo | None) -> I
     if not repeated:
         columns["min_rtt"] = [target.floor_ns for target in targets]
     columns["server"] = [target.timestamps.server.median_ns if target.timestamps else None for target in targets]
-    yield f"--- {len(targets)} targets, in {show_duration(report.duration_ns)} ---"
     counts = [("sent", [str(target.sent) for target in targets])]
     if not any(target.size_sweep for target in targets):  # sizes that are too large are no loss
         counts += [("lost", [remarks.percent(target.loss_percent) for target in targets])]
-    yield from _table([target.label for target in targets], [*counts, *_time_columns(columns, unit)])
-    for target in targets:
-        if notes := list(_remarks(target, unit, zone)):
-            yield f"{target.label}:"
-            yield from map(_note, notes)
-    timed = [target for target in targets if target.round_trip]
-    if {target.clock for target in timed} == {"kernel"}:
-        yield _note(("clock", remarks.clock_text(timed[0])))
+    return [*counts, *_time_columns(columns, unit)]
 
 
 def _remarks(target: TargetReport, unit: Unit | None, zone: tzinfo | None) -> Iterator[remarks.Note]:
@@ -165,25 +185,36 @@ def _time_columns(columns: dict[str, list[int | None]], unit: Unit | None) -> li
     return [(name, [next(texts) for _ in values]) for name, values in present.items()]
 
 
-def _table(rows: Sequence[str], columns: Sequence[tuple[str, list[str]]], *, min_width: int = 0) -> Iterator[str]:
-    cells = [[f"{row:<{max(min_width, *map(len, rows))}}" for row in ("", *rows)]]
-    cells += [[f"{text:>{max(map(len, (name, *texts)))}}" for text in (name, *texts)] for name, texts in columns]
-    for row in zip(*cells, strict=True):
-        yield GAP.join(row).rstrip()
+def _table(
+    rows: Sequence[str], columns: Sequence[tuple[str, list[str]]], width: int | None, *, min_width: int = 0
+) -> Iterator[str]:
+    """Yield the lines of a table; if they do not fit with short names either, the columns go into several tables."""
+    cells = [[f"{text:>{max(map(len, (name, *texts)))}}" for text in (name, *texts)] for name, texts in columns]
+    if width:
+        rows = shortened_names(rows, max(width - sum(len(GAP + column[0]) for column in cells), MIN_NAME))
+    names = [f"{row:<{max(min_width, *map(len, rows))}}" for row in ("", *rows)]
+    while cells:
+        fitting = [names]
+        while cells and (len(fitting) == 1 or not width or len(GAP.join(c[0] for c in [*fitting, cells[0]])) <= width):
+            fitting.append(cells.pop(0))
+        for row in zip(*fitting, strict=True):
+            yield GAP.join(row).rstrip()
 
 
 def _cell(value: int | None, unit: Unit | None) -> str:
     return NO_VALUE if value is None else show_time(value, unit)
 
 
-def _note(note: remarks.Note) -> str:
-    label, text = note
-    lines = _wrap(text, WIDTH - INDENT)
-    return "\n".join(f"{start:<{INDENT}}{line}" for start, line in zip_longest((label,), lines, fillvalue=""))
+def _named(pattern: str, name: str, width: int | None) -> str:
+    room = width - len(pattern.format("")) if width else len(name)
+    return pattern.format(*shortened_names([name], room))
 
 
-def _wrap(text: str, width: int) -> list[str]:
-    """Break a text into lines, but neither inside a word nor between a number and its unit."""
-    joined = re.sub(r"(?<=\d) (?=[%a-z])", "\N{NO-BREAK SPACE}", text)
-    lines = wrap(joined, width, break_long_words=False, break_on_hyphens=False)
-    return [line.replace("\N{NO-BREAK SPACE}", " ") for line in lines]
+def _notes(notes: Iterable[remarks.Note], width: int | None) -> Iterator[str]:
+    for label, text in notes:
+        lines = _fold(text, width, INDENT)
+        yield from (f"{start:<{INDENT}}{line}" for start, line in zip_longest((label,), lines, fillvalue=""))
+
+
+def _fold(text: str, width: int | None, indent: int = 0) -> list[str]:
+    return fold(text, min(width or USUAL, USUAL) - indent)
