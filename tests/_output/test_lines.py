@@ -42,7 +42,7 @@ def test_a_line_replaces_the_one_before_if_that_may_be_replaced(pipe: tuple[int,
         write("event")
         write.replace("1 open")
         write.replace("2 open")
-    assert os.read(pipe[0], 100).decode() == f"event\n1 open\n{REPLACING}2 open\n"
+    assert os.read(pipe[0], 100).decode() == f"event\n1 open\n{REPLACING.format(1)}2 open\n"
 
 
 def test_a_full_pipe_blocks_no_line_and_all_are_written_once_it_is_read(pipe: tuple[int, int]) -> None:
@@ -114,3 +114,21 @@ def test_without_a_stream_lines_are_discarded() -> None:
 
 def test_dropped_lines_are_reported_in_a_line() -> None:
     assert dropped_text(12) == "halloo: 12 lines dropped, because the output was not read"
+
+
+@pytest.mark.skipif(termios is None, reason="needs terminals")
+@pytest.mark.parametrize("folding", [True, False])
+def test_a_long_line_is_folded_on_a_terminal_and_replaced_as_a_whole(folding: bool) -> None:
+    terminal, output = os.openpty()
+    long, lines = "10 words " * 10, 2 if folding else 1
+    try:
+        with LineWriter(output, folding=folding) as write:
+            write.replace(long)
+            write.replace(long)
+        text = os.read(terminal, 1000).decode().replace("\r\n", "\n")
+    finally:
+        os.close(terminal)
+        os.close(output)
+    first, second = text.split(REPLACING.format(lines))
+    assert first == second
+    assert (first.count("\n"), first.split()) == (lines, long.split())

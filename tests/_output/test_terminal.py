@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from halloo._output.terminal import fold, folded, shortened_names, width_of
+from halloo._output.terminal import folded, shortened_names, width_of
 
 termios = pytest.importorskip("termios", reason="needs terminals")
 
@@ -36,10 +36,15 @@ def test_what_is_no_terminal_has_no_width(monkeypatch: pytest.MonkeyPatch) -> No
         assert [width_of(stream) for stream in (null, null.fileno(), io.StringIO(), closed, None)] == [None] * 5
 
 
-def test_a_message_loses_nothing() -> None:
-    text = f"halloo: 100 % of it, start it with: halloo serve --cert {'x' * 40} --key k"
-    assert " ".join(fold(text, 30)) == text
-    assert folded(text, 30).splitlines()[-2:] == [f"  --cert {'x' * 40}", "  --key k"]
+def test_a_message_is_folded_between_words_and_what_is_copied_stays_whole() -> None:
+    text = f"halloo: 100 % of it; give --cert {'x' * 40}, or start it with: halloo serve localhost:9 -4"
+    assert folded(text, 20).splitlines() == [
+        "halloo: 100 % of it;",
+        "  give",
+        f"  --cert {'x' * 40},",
+        "  or start it with:",
+        "  halloo serve localhost:9 -4",
+    ]
     assert folded(text, None) == folded(text, 1000) == text
 
 

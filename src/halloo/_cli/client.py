@@ -1,7 +1,6 @@
 """The commands connect, send, receive and demo: the signatures are the options, the docstrings the help."""
 
 import os
-import sys
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -18,6 +17,7 @@ from halloo._cli.options import (
     port_apart,
 )
 from halloo._client.connect import TIMEOUT, client
+from halloo._output.terminal import say
 
 BOTH, DEFAULT_TLS, DEFAULT_SERVER_TLS = Families(), ClientTlsFlags(), ServerTlsFlags()
 
@@ -69,12 +69,11 @@ def connect(
     if report.lost_datagrams:
         lost, sent = report.lost_datagrams, report.sent_datagrams
         fact = f"{lost} of {sent} datagrams did not come back ({100 * lost / sent:.3g} %)"
-        print(f"halloo: {fact}; if the server refused them, its own messages say so", file=sys.stderr)
+        say(f"{fact}; if the server refused them, its own messages say so")
         return 1
     if not report.finished and report.sent_bytes:
         more = ", and more" if report.received_bytes > report.sent_bytes else ""
-        fact = f"all bytes came back{more}, but {report.address.place} did not close the connection"
-        print(f"halloo: {fact}", file=sys.stderr)
+        say(f"all bytes came back{more}, but {report.address.place} did not close the connection")
     return 0
 
 
@@ -111,7 +110,7 @@ def send(
     from halloo._client.send import send as run  # noqa: PLC0415 - imported when the command runs, not for its help
 
     if message is not None and (joined := port_apart(address, message)):
-        print(f"halloo: {message} is sent as the message; for the port write: {joined}", file=sys.stderr)
+        say(f"{message} is sent as the message; for the port write: {joined}")
     data = None if message is None else os.fsencode(message)
     tls_options = tls.with_warning()
     run(address, data, reply=reply, timeout=timeout, deadline=deadline, family=families.version, tls=tls_options)

@@ -23,6 +23,7 @@ from halloo._core.arguments import shown
 from halloo._core.escape import printable
 from halloo._net.signals import interrupting
 from halloo._output.files import FULL
+from halloo._output.terminal import say
 from halloo.errors import HallooError, UsageError, shortened
 
 # In the order of the help. Each module has a function of the command's name.
@@ -92,7 +93,7 @@ def main(argv: list[str] | None = None) -> NoReturn:
             if debug:
                 traceback.print_exc()
             else:
-                print(f"halloo: {_message(error, arguments)}", file=sys.stderr)
+                say(_message(error, arguments))
     _discard_output()
     sys.exit(code)
 

@@ -5,7 +5,6 @@ A group is a dataclass: its fields are options, and the docstring below a field 
 
 import os
 import re
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from halloo._core.hosts import HOST_PREFIX
 from halloo._core.limits import HANDSHAKE, STALL, Limits
 from halloo._core.tls_options import ClientTLS, ServerTLS
 from halloo._core.units import SECOND, count, duration, rate, size
+from halloo._output.terminal import say
 from halloo.errors import AddressError, UnitError, UsageError
 
 
@@ -128,7 +128,7 @@ class ClientTlsFlags(ClientTLS):
     def with_warning(self) -> ClientTLS:
         """Return itself; warn on standard error if no certificate is verified."""
         if self.insecure and not self.fingerprint:
-            print("halloo: --insecure: the server's identity is not verified; it may be an impostor", file=sys.stderr)
+            say("--insecure: the server's identity is not verified; it may be an impostor")
         return self
 
 

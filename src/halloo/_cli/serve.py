@@ -94,7 +94,7 @@ def serve(
         mode=mode,
     )
     if not quiet and log == "text":
-        with LineWriter(sys.stderr) as write:
+        with LineWriter(sys.stderr, folding=True) as write:
             if sys.stderr.isatty():
                 write("")  # the terminal has written ^C at the start of this line
             write(f"halloo: {format_totals(report.snapshot)}")

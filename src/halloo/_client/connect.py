@@ -24,6 +24,7 @@ from halloo._net.datagrams import MAX_DATAGRAM, DatagramConnection
 from halloo._net.duplex import duplex
 from halloo._net.error_mapping import LOOK
 from halloo._net.readiness import deadline_ns
+from halloo._output.terminal import say
 from halloo.errors import IncompleteRead, UsageError
 
 TIMEOUT = 5.0  # seconds without progress while a reply is pending
@@ -101,11 +102,11 @@ def connected(
         for attempt in connection.attempts:
             if attempt.seconds >= SLOW_ATTEMPT:
                 fact = f"{attempt.address.place} was tried first, without success for {attempt.seconds:.1f} s"
-                print(f"halloo: {fact}; {connection.address.host} is used", file=sys.stderr)
+                say(f"{fact}; {connection.address.host} is used")
         yield connection
         if isinstance(connection, DatagramConnection):
             for attempt in connection.attempts:
-                print(f"halloo: {attempt.error.fact}; {connection.address.host} is used", file=sys.stderr)
+                say(f"{attempt.error.fact}; {connection.address.host} is used")
 
 
 def _pipe(

@@ -18,6 +18,7 @@ from halloo._net.datagrams import DatagramConnection
 from halloo._net.first_client import FirstClient, first_client
 from halloo._net.listener import Listener, listen
 from halloo._net.readiness import deadline_ns, seconds_until
+from halloo._output.terminal import folded, say, width_of
 from halloo._server.log import format_fingerprint
 from halloo.errors import TimedOut, one_line
 
@@ -52,7 +53,7 @@ def receive(
     until_ns = deadline_ns(deadline)
     with listen(address, family=family, tls=tls) as listener:
         if line := format_fingerprint(listener):
-            print(line, file=sys.stderr, flush=True)
+            print(folded(line, width_of(sys.stderr)), file=sys.stderr, flush=True)
         for bound in listener.addresses:
             print(one_line(f"listening on {bound}"), file=sys.stderr, flush=True)
         connection, data = _first_client(listener, timeout, deadline)
@@ -82,7 +83,7 @@ def _first_client(listener: Listener, timeout: float | None, deadline: float | N
 
 
 def _report_dropped(fact: str) -> None:
-    print(f"halloo: {fact}; waiting for another client", file=sys.stderr, flush=True)
+    say(f"{fact}; waiting for another client")
 
 
 def _chunks(connection: Connection | DatagramConnection, first: bytes, until_ns: int | None) -> Iterator[bytes]:

@@ -3,7 +3,6 @@
 Uses a connection, the lines, standard output and the clock.
 """
 
-import sys
 from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
@@ -15,6 +14,7 @@ from halloo._net.connection import CHUNK, Connection
 from halloo._net.datagram_exchange import RECENT, DuplicateFilter
 from halloo._net.datagrams import DatagramConnection
 from halloo._net.readiness import deadline_ns, seconds_until
+from halloo._output.terminal import say
 from halloo.errors import IncompleteRead, Reset, TimedOut
 
 REPLY_PAUSE = 0.5  # seconds of silence that complete a reply without a newline
@@ -162,8 +162,7 @@ class DatagramSession(StreamSession):
                 if data == sent or data not in self._sent:
                     break
         except TimedOut:
-            text = f"no reply within {wait:.3g} seconds; a datagram may be lost"
-            print(f"halloo: {text}", file=sys.stderr, flush=True)
+            say(f"no reply within {wait:.3g} seconds; a datagram may be lost")
         except KeyboardInterrupt:  # the reply may be under way
             self.lost_datagrams = max(self.lost_datagrams - 1, 0)
             raise

@@ -10,6 +10,7 @@ from typing import Self
 
 from halloo._core.escape import EscapingDecoder, quoted
 from halloo._net.connection import CHUNK
+from halloo._output.terminal import say
 
 MAX_LINE = 4095  # bytes of a line, without its newline, that a terminal of Linux keeps (termios(3), canonical mode)
 
@@ -28,12 +29,12 @@ def report_cut(line: bytes) -> None:
     """Say that a terminal may have cut a line, if this one is as long as a line can be."""
     if len(line) == MAX_LINE:
         fact = f"the terminal passes on {MAX_LINE} bytes of a line, and may have cut this one"
-        print(f"halloo: {fact}; send longer lines from a file: halloo connect HOST < FILE", file=sys.stderr, flush=True)
+        say(f"{fact}; send longer lines from a file: halloo connect HOST < FILE")
 
 
 def report_no_input() -> None:
     """Say that standard input was empty: a forgotten `docker run -i` looks like a server that does not answer."""
-    print("halloo: nothing was sent (no input; with docker: run -i)", file=sys.stderr, flush=True)
+    say("nothing was sent (no input; with docker: run -i)")
 
 
 def print_received(data: bytes) -> None:

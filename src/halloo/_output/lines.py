@@ -12,11 +12,12 @@ from functools import partial
 from typing import Self, TextIO
 
 from halloo._output.background import FLUSH, Background
+from halloo._output.terminal import folded, width_of
 from halloo.errors import one_line
 
 MAX_LINE = 4096  # bytes, PIPE_BUF on Linux: the lines of several processes are not mixed up (pipe(7))
 MAX_WAITING = 10_000  # lines
-REPLACING = "\x1b[A\r\x1b[K"  # up one line, to its start, and erase it
+REPLACING = "\x1b[{}A\r\x1b[J"  # up so many lines, to the start, and erase what follows
 
 
 def dropped_text(count: int) -> str:
@@ -27,25 +28,33 @@ def dropped_text(count: int) -> str:
 class LineWriter:
     """Writes lines, in which control characters are escaped; errors of a closed output are ignored."""
 
-    def __init__(self, output: int | TextIO | None, dropped: Callable[[int], str] = dropped_text) -> None:
+    def __init__(
+        self, output: int | TextIO | None, dropped: Callable[[int], str] = dropped_text, *, folding: bool = False
+    ) -> None:
         """Write to a descriptor, or to a stream, and there to its descriptor if it has one.
 
-        `dropped` makes the line that says how many were dropped.
+        `dropped` makes the line that says how many were dropped. With `folding`, what is longer than a terminal is wide
+        continues on further lines.
         """
         if output is not None and not isinstance(output, int):
             with suppress(OSError, ValueError):  # it is closed
                 output.flush()  # what the program has printed before comes first
         self._background = Background(writer_of(output), dropped=dropped, max_waiting=MAX_WAITING)
-        self._replaceable = False
+        self._terminal = output if folding else None
+        self._replaceable = 0  # lines
 
     def __call__(self, line: str) -> None:
-        self._replaceable = False
-        self._background.add(one_line(line))
+        self._replaceable = 0
+        self._background.add(self._folded(line))
 
     def replace(self, line: str) -> None:
         """Write a line to a terminal, over the previous one if that was written by `replace` as well."""
-        self._background.add((REPLACING if self._replaceable else "") + one_line(line))
-        self._replaceable = True
+        text = self._folded(line)
+        self._background.add((REPLACING.format(self._replaceable) if self._replaceable else "") + text)
+        self._replaceable = text.count("\n") + 1
+
+    def _folded(self, line: str) -> str:
+        return folded(one_line(line), width_of(self._terminal))
 
     def flush(self) -> None:
         """Wait until every line is written, for a second at most."""

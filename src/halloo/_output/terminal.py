@@ -5,6 +5,7 @@ What goes into a pipe or a file stays whole: its width is None.
 
 import os
 import re
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from textwrap import wrap
@@ -12,7 +13,8 @@ from typing import TextIO
 
 USUAL = 80  # columns, where a terminal does not say
 _CUT = "..."
-_TOGETHER = re.compile(r"(?<=\d) (?=[%a-z])|(?<= )(--[\w-]+) ")  # a number and its unit, an option and its value
+# A number and its unit, an option and its value, and a command at the end, which can then be copied.
+_TOGETHER = re.compile(r"\d [%a-z]|--[\w-]+ \S|\bhalloo [a-z]+ [^;,]*$")
 
 
 def width_of(stream: TextIO | int | None) -> int | None:
@@ -35,7 +37,7 @@ def width_of(stream: TextIO | int | None) -> int | None:
 
 def fold(text: str, width: int, *, indent: str = "") -> list[str]:
     """Break a text into lines between words, none of which is cut; all but the first are indented."""
-    joined = _TOGETHER.sub(lambda found: f"{found[1] or ''}\N{NO-BREAK SPACE}", text)
+    joined = _TOGETHER.sub(lambda found: found[0].replace(" ", "\N{NO-BREAK SPACE}"), text)
     lines = wrap(joined, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
     return [line.replace("\N{NO-BREAK SPACE}", " ") for line in lines]
 
@@ -43,6 +45,11 @@ def fold(text: str, width: int, *, indent: str = "") -> list[str]:
 def folded(text: str, width: int | None) -> str:
     """Break a message into lines if it does not fit into the width."""
     return text if width is None or len(text) <= width else "\n".join(fold(text, width, indent="  "))
+
+
+def say(text: str) -> None:
+    """Print a message of the command's own to standard error."""
+    print(folded(f"halloo: {text}", width_of(sys.stderr)), file=sys.stderr, flush=True)
 
 
 def shortened_names(names: Sequence[str], room: int) -> list[str]:

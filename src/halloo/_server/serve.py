@@ -96,7 +96,8 @@ def serve(
     own_mode = unix.MODE if pages_alone else mode  # then it is for the metrics
     listeners = open_listeners(addresses, family, limits, tls, workers, reuse_port=reuse_port, mode=own_mode)
     server: RunningServer | WorkerPool
-    with LineWriter(sys.stderr, dropped_json if log == "json" else dropped_text) as write:
+    dropped = dropped_json if log == "json" else dropped_text
+    with LineWriter(sys.stderr, dropped, folding=log == "text") as write:
         service = make_service(listeners, handler, limits, _observer(write, log, quiet=quiet))
         if line := format_fingerprint(listeners[0]):
             write(line)
