@@ -4,6 +4,8 @@ import pytest
 
 from halloo._check.catalogue import cases
 from halloo._check.diagnoses import MAX_CAUSES, Diagnosis, diagnoses, likely_causes
+from halloo._check.report.finding import WHOLE
+from halloo._output.terminal import USUAL
 
 ALL = diagnoses()
 
@@ -22,6 +24,8 @@ def test_a_diagnosis_names_existing_cases(diagnosis: Diagnosis) -> None:
 def test_a_diagnosis_has_an_explanation_and_a_fix(diagnosis: Diagnosis) -> None:
     assert diagnosis.why.endswith(".")
     assert diagnosis.python.strip()
+    code = f"{diagnosis.python}\n{diagnosis.c}"
+    assert [line for line in code.splitlines() if len(WHOLE + line) > USUAL] == []  # lines that are not wrapped
 
 
 @pytest.mark.parametrize("diagnosis", ALL, ids=names(ALL))

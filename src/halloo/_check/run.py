@@ -34,6 +34,7 @@ from halloo._core.hosts import is_near
 from halloo._net.connector import CONNECT_TIMEOUT, resolve
 from halloo._net.readiness import deadline_ns, run_steps
 from halloo._output.files import STDOUT, appender, check_writable, read_text, write_file
+from halloo._output.terminal import folded, width_of
 from halloo.errors import LocalError, UsageError
 
 DEFAULT_LEVEL = 3  # most servers are for many clients at once
@@ -252,11 +253,11 @@ def run(spec: CheckSpec, choice: Choice, outputs: Outputs, *, quiet: bool = Fals
     selected = choice.cases(spec)
     if quiet:
         report = check(spec, choice, selected=selected)
-        text = summary(report)
+        text = folded(summary(report), width_of(stream))
     else:
         with progress(selected, stream) as display:
             report = check(spec, choice, selected=selected, on_result=display.update)
-        text = check_text(report, hints=outputs.hints)
+        text = check_text(report, hints=outputs.hints, width=width_of(stream))
     outputs.write([report])
     with suppress(BrokenPipeError):  # the reader has left; the exit code says the rest
         print_text(text, stream)
@@ -291,7 +292,8 @@ def run_each(
             with appender(append_to) as write:
                 write(check_json(report, hints=outputs.hints, indent=None) + "\n")
         outputs.write(done, json=not append_to)
-        print(f"{folder}: {summary(report)}", file=sys.stderr if outputs.streams else sys.stdout, flush=True)
+        stream = sys.stderr if outputs.streams else sys.stdout
+        print(folded(f"{folder}: {summary(report)}", width_of(stream)), file=stream, flush=True)
     return done
 
 

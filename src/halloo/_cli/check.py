@@ -3,6 +3,7 @@
 The words after `--` are the command to check; `main` passes them on unchanged.
 """
 
+import sys
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -15,6 +16,7 @@ from halloo._check.run import Choice, Outputs, client_spec, run, run_each, serve
 from halloo._check.spec import Stdin
 from halloo._cli.options import File, Quiet, switch
 from halloo._core.address import parse
+from halloo._output.terminal import folded, width_of
 from halloo.errors import UsageError
 
 CommandWords = Annotated[
@@ -184,9 +186,10 @@ def client(
 
 def cases() -> int:
     """List all cases: what each does, when it passes, its severity and its source."""
+    width = width_of(sys.stdout)
     for case in all_cases():
-        print(f"{case.path} {case.name} ({case.severity}, level {case.level}): {case.description}")
-        print(f"    passes: {case.passes} [{case.source}]")
+        print(folded(f"{case.path} {case.name} ({case.severity}, level {case.level}): {case.description}", width))
+        print(folded(f"    passes: {case.passes} [{case.source}]", width))
     return 0
 
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from textwrap import wrap
-from typing import TextIO
+from typing import IO
 
 USUAL = 80  # columns, where a terminal does not say
 _CUT = "..."
@@ -17,7 +17,7 @@ _CUT = "..."
 _TOGETHER = re.compile(r"\d [%a-z]|--[\w-]+ \S|\bhalloo [a-z]+ [^;,]*$")
 
 
-def width_of(stream: TextIO | int | None) -> int | None:
+def width_of(stream: IO[str] | int | None) -> int | None:
     """Return the width of a terminal, by COLUMNS where that is set; None for anything else."""
     if stream is None:  # a program without a console
         return None
@@ -43,8 +43,9 @@ def fold(text: str, width: int, *, indent: str = "") -> list[str]:
 
 
 def folded(text: str, width: int | None) -> str:
-    """Break a message into lines if it does not fit into the width."""
-    return text if width is None or len(text) <= width else "\n".join(fold(text, width, indent="  "))
+    """Break a message into lines if it does not fit into the width; further ones are indented by two more columns."""
+    indent = " " * (len(text) - len(text.lstrip()) + 2)
+    return text if width is None or len(text) <= width else "\n".join(fold(text, width, indent=indent))
 
 
 def say(text: str) -> None:

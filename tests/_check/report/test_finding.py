@@ -53,10 +53,10 @@ def test_a_finding_states_facts_cause_and_fix() -> None:
         "  likely    the connection is closed before everything was sent\n"
         "            The client's end means only that it has finished sending.\n"
         "            In Python:\n"
-        "                if not data:\n"
-        "                    writer.write_eof()\n"
+        "    if not data:\n"
+        "        writer.write_eof()\n"
         "            In C:\n"
-        "                shutdown(fd, SHUT_WR);\n"
+        "    shutdown(fd, SHUT_WR);\n"
         "  repeat    halloo check server --only T09 --seed 7 -- python echo.py PORT"
     )
 

@@ -1,4 +1,6 @@
 import io
+import os
+import re
 
 import pytest
 
@@ -118,6 +120,26 @@ def test_on_a_pipe_each_result_is_a_line_flushed_immediately() -> None:
     progress_output(stream)
     lines = [f"{result_line(each)}\n" for each in RESULTS]
     assert stream.flushed == ["".join(lines[: count + 1]) for count in range(len(lines))]
+
+
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs a pseudo-terminal")
+@pytest.mark.parametrize("kind", ["dumb", "xterm"])
+def test_no_result_is_longer_than_the_terminal_is_wide(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    monkeypatch.setenv("TERM", kind)
+    monkeypatch.setenv("COLUMNS", "60")
+    keyboard, screen = os.openpty()
+    with open(screen, "w", encoding="utf-8") as stream:  # noqa: PTH123 - a terminal
+        with progress(CASES, stream) as live:
+            live.update(result(SHORT, "FAIL", "at offset 0 bytes were received that were never sent"))
+        text = os.read(keyboard, 65536).decode()
+    os.close(keyboard)
+    assert re.search(r" tcp/T01 short  12 ms  at offset 0 bytes were received\r\n  that were never sent\r\n", text)
+
+
+def test_the_last_lines_of_a_check_fit_into_the_terminal() -> None:
+    last = check_text(report(), width=40).rpartition("\n\n")[2]
+    assert max(map(len, last.splitlines())) <= 40
+    assert last.split() == check_text(report()).rpartition("\n\n")[2].split()
 
 
 def test_on_a_terminal_a_table_fills_with_results() -> None:

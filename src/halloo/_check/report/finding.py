@@ -18,6 +18,7 @@ Hints = Literal["none", "cause", "fix"]
 
 WIDTH = 79
 INDENT = 12  # columns of the labels
+WHOLE = " " * 4  # before lines that are not wrapped: bytes, code
 REPORTED = ("FAIL", "ERROR", "WARN")
 INTERNAL_ERROR = "internal error of halloo, unrelated to the program under test: please report it with these lines"
 LOCAL_ERROR = "the case was not run: this machine lacks what it needs, whatever the program under test does"
@@ -109,7 +110,7 @@ def finding_text(found: Finding, *, known: Collection[str] = ()) -> str:
     for label in ("done", "expected", "found"):
         lines += _wrap_fact(label, facts[label])
     if found.dump:
-        lines += textwrap.indent(found.dump, " " * 4).splitlines()
+        lines += textwrap.indent(found.dump, WHOLE).splitlines()
     for label in ("rule", "note"):
         lines += _wrap_fact(label, facts[label]) if label in facts else []
     for cause in found.causes:
@@ -117,7 +118,7 @@ def finding_text(found: Finding, *, known: Collection[str] = ()) -> str:
         if cause.name not in known:
             lines += _wrap_fact("", cause.why)
             for language, code in cause.fixes:
-                lines += [f"{'':{INDENT}}In {language}:", *textwrap.indent(code, " " * (INDENT + 4)).splitlines()]
+                lines += [f"{'':{INDENT}}In {language}:", *textwrap.indent(code, WHOLE).splitlines()]
     lines += [f"  {'repeat':<{INDENT - 2}}{found.repeat}"] if found.repeat else []
     return "\n".join(lines)
 

@@ -19,6 +19,7 @@ from halloo._check.case import LEVELS, Case
 from halloo._check.report.finding import Hints, finding_text, findings, headline, one_line
 from halloo._check.report.summary import SYMBOLS, format_seconds, not_run, summary
 from halloo._check.results import CheckReport, Result
+from halloo._output.terminal import folded, width_of
 
 MAX_TEXT = 160  # characters of a result's text on its line
 
@@ -34,14 +35,14 @@ def result_line(result: Result) -> str:
     return "  ".join(parts)
 
 
-def check_text(report: CheckReport, *, hints: Hints = "fix") -> str:
-    """Write the findings, worst first, then the summary. Each cause is explained once."""
+def check_text(report: CheckReport, *, hints: Hints = "fix", width: int | None = None) -> str:
+    """Write the findings, worst first, then the summary, for a terminal of `width`. Each cause is explained once."""
     known: set[str] = set()
     paragraphs = []
     for _, found in findings(report, hints=hints):
         paragraphs.append(finding_text(found, known=known))
         known.update(cause.name for cause in found.causes)
-    paragraphs.append("\n".join([*not_run(report), summary(report)]))
+    paragraphs.append("\n".join(folded(line, width) for line in [*not_run(report), summary(report)]))
     return "\n\n".join(paragraphs)
 
 
@@ -101,7 +102,7 @@ class LineProgress:
         """Do nothing."""
 
     def update(self, result: Result) -> None:
-        self._stream.write(f"{result_line(result)}\n")
+        self._stream.write(f"{folded(result_line(result), width_of(self._stream))}\n")
         self._stream.flush()
 
 
@@ -126,7 +127,8 @@ class LiveTable:
     def update(self, result: Result) -> None:
         self._results[result.case.id] = result
         if result.verdict not in TABLE_ONLY:
-            self._console.print(_Highlighter()(Text(result_line(result))), soft_wrap=True)
+            line = folded(result_line(result), width_of(self._console.file))
+            self._console.print(_Highlighter()(Text(line)), soft_wrap=True)
         self._live.update(self._table(), refresh=True)
 
     def _table(self) -> Table:
