@@ -138,7 +138,7 @@ class ServerTlsFlags(ServerTLS):
     """ServerTLS as options."""
 
     cert: File = None
-    """Certificate for tls:// (PEM); without it a temporary one is made."""
+    """Certificate for tls:// (PEM); without it a temporary one is made, which needs the extra tls."""
     key: File = None
     """Private key of the certificate, if it is not in the same file."""
     client_ca: File = None

@@ -111,7 +111,7 @@ class PingOutputFlags:
     output: Annotated[File, Parameter(name=("--output", "-o"))] = None
     """File for the JSON, replaced by a report and appended to by a stream; - is standard output, .gz compresses it."""
     hdr: File = None
-    """File for all round trips as an HdrHistogram log, such as rtt.hlog."""
+    """File for all round trips as an HdrHistogram log, such as rtt.hlog; needs the extra hdr."""
     fail_if: Annotated[tuple[str, ...], Parameter(negative=(), show_default=False, metavar="GOAL")] = ()
     """Exit with code 3 if 'p99>5ms' (a lost probe is slower than any), 'loss>0.1%', 'corrupt>0' ...; repeatable."""
 

@@ -59,7 +59,7 @@ def serve(
     stats
         Interval between lines of statistics on standard error.
     metrics
-        Address on which to serve /metrics (Prometheus) and /healthz.
+        Address on which to serve /metrics (Prometheus) and /healthz; needs the extra metrics.
     quiet
         Print neither a line for each client nor the totals.
     log

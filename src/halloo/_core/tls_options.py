@@ -25,7 +25,8 @@ Path = str | PathLike
 class ServerTLS:
     """The certificate that a `tls://` server shows, and the clients that it accepts.
 
-    cert: PEM file of the certificate, with its chain; without one, a certificate is made for this process alone.
+    cert: PEM file of the certificate, with its chain; without one, a certificate is made for this process alone, which
+      needs the extra `tls`.
     key: PEM file of the private key; None where `cert` holds it.
     client_ca: PEM file of the CAs that clients have to show a certificate of (mutual TLS); None accepts every client.
 
