@@ -12,6 +12,7 @@ from halloo._core.address import LOOPBACK, AddressLike, parse
 from halloo._net.binding import bound, options, port_owner
 from halloo._net.listener import listen
 from halloo.errors import AddressError, AddressInUse, AddressNotAvailable, Unsupported, UsageError
+from tests.peers import unused_port
 
 SCHEMES = ["tcp", "udp"]
 
@@ -273,8 +274,27 @@ def test_a_group_address_cannot_be_listened_on(address: str) -> None:
         listen(address)
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:9", "unix:echo"])
-def test_an_address_is_named_once(address: str, tmp_path: Path) -> None:
-    with chdir(tmp_path), pytest.raises(UsageError, match=f"{address} is named twice; name each address once"):
-        listen(address, address)
+@pytest.mark.parametrize(
+    ("one", "other", "named"),
+    [
+        ("127.0.0.1:PORT", "127.0.0.1:PORT", "tcp://127.0.0.1:PORT"),
+        ("localhost:PORT", "127.0.0.1:PORT", "tcp://127.0.0.1:PORT"),
+        (":PORT", "tls://[::1]:PORT", "tls://[::1]:PORT"),
+        ("udp://0.0.0.0:PORT", "udp://PORT", "udp://127.0.0.1:PORT"),
+        ("unix:echo", "unix:echo", "unix:echo"),
+    ],
+)
+@pytest.mark.parametrize("reuse_port", [False, True])
+def test_an_address_is_named_once(one: str, other: str, named: str, *, reuse_port: bool, tmp_path: Path) -> None:
+    port = str(unused_port())
+    one, other, named = (text.replace("PORT", port) for text in (one, other, named))
+    with chdir(tmp_path), pytest.raises(UsageError) as caught:
+        listen(one, other, reuse_port=reuse_port and "unix" not in one)
+    assert str(caught.value) == f"{named} is named twice; name each address once"
     assert not [*tmp_path.iterdir()]
+
+
+def test_one_port_serves_different_addresses_and_schemes() -> None:
+    with listen("127.0.0.1:0") as first:
+        port = first.address.port
+    listen(f"127.0.0.1:{port}", f"[::1]:{port}", f"udp://:{port}").close()

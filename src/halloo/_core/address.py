@@ -14,6 +14,7 @@ from halloo.errors import AddressError, UsageError
 PORT = 8888  # the tutorial's
 SCHEMES = ("tcp", "udp", "tls", "unix")
 LOOPBACK = ("127.0.0.1", "::1")
+EVERYWHERE = ("0.0.0.0", "::")
 BROADCAST = "255.255.255.255"
 
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
@@ -122,6 +123,14 @@ def is_ip(host: str) -> bool:
 def is_group(host: str) -> bool:
     """Tell a multicast or broadcast address, to which clients cannot connect, from others."""
     return is_ip(host) and (ipaddress.ip_address(host).is_multicast or host == BROADCAST)
+
+
+def collides(one: Address, other: Address) -> bool:
+    """Tell whether two addresses to listen on, IP addresses or paths, claim the same port or file."""
+    if one.path is not None or not one.port:
+        return one.path is not None and one.path == other.path
+    kinds = {(each.scheme == "udp", ":" in (each.host or ""), each.port) for each in (one, other)}
+    return len(kinds) == 1 and (one.host == other.host or one.host in EVERYWHERE or other.host in EVERYWHERE)
 
 
 def zone_fault(host: str) -> tuple[str, str] | None:

@@ -7,21 +7,20 @@ import errno
 import os
 import socket
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from halloo._core.address import LOOPBACK, Address, is_group
+from halloo._core.address import EVERYWHERE, LOOPBACK, Address, collides, is_group
 from halloo._net import error_mapping, unix
 from halloo._net.connection import URGENT_INLINE
 from halloo._net.datagrams import enlarge_buffers, request_destination
 from halloo._net.readiness import run_steps
 from halloo._net.resolver import from_sockaddr, resolving
-from halloo.errors import AddressInUse, Unsupported
+from halloo.errors import AddressInUse, Unsupported, UsageError
 
 BACKLOG = 4096  # connections not yet accepted; the kernel reduces it to net.core.somaxconn
-EVERYWHERE = ("0.0.0.0", "::")
 Options = list[tuple[int, int, int]]  # level, name and value, as for setsockopt(2)
 _MISSING = {errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL, errno.EPROTONOSUPPORT}
 _MAX_PORTS = 16  # free ports to try until one is free in both families
@@ -57,24 +56,35 @@ def options(scheme: str, buffer: int | None, *, reuse_port: bool) -> Options:
     return chosen
 
 
-def bound(address: Address, family: int | None, chosen: Options, mode: int = unix.MODE) -> list[socket.socket]:
+def bound(
+    address: Address, family: int | None, chosen: Options, mode: int = unix.MODE, *, earlier: Sequence[Address] = ()
+) -> list[socket.socket]:
     """Open the sockets of an address: one for each family, all on one port; `mode` is for the file of a Unix socket.
 
-    Raises AddressInUse, NotPermitted, AddressNotAvailable, AddressError, LocalError.
+    `earlier` are the addresses that were opened for the same caller.
+    Raises AddressInUse, NotPermitted, AddressNotAvailable, AddressError, LocalError, UsageError.
     """
     if address.scheme == "unix":
+        _check_apart([address], earlier)
         return [unix.bound(address, BACKLOG, chosen, mode)]
     places = [place for place in _places(address) if family in (None, place[0])]
     if not places:
         raise error_mapping.wrong_family(address, family or 0)
     if any(is_group(host) for _, host in places):
         raise error_mapping.group(address)
+    _check_apart([replace(address, host=host) for _, host in places], earlier)
     for _ in range(_MAX_PORTS if address.port == 0 else 1):
         try:
             return _open_all(address, places, chosen)
         except AddressInUse as error:
             taken = error
     raise taken if address.port else error_mapping.no_port_to_listen_on(address, [host for _, host in places])
+
+
+def _check_apart(wanted: Sequence[Address], earlier: Sequence[Address]) -> None:
+    """Refuse a port or file that is open already for another spelling of its address. Raises UsageError."""
+    if twice := [place for place in wanted if any(collides(place, other) for other in earlier)]:
+        raise UsageError(f"{twice[0]} is named twice", "name each address once")
 
 
 def _open_all(address: Address, places: Iterable[tuple[int, str]], chosen: Options) -> list[socket.socket]:

@@ -296,19 +296,18 @@ def listen(
     applicable.check(schemes, [name for name, value in given.items() if value])
     if reuse_port:
         applicable.check_shared(schemes)
-    if twice := [each for number, each in enumerate(wanted) if each in wanted[:number] and (each.path or each.port)]:
-        raise UsageError(f"{twice[0]} is named twice", "name each address once")
     sockets: list[tuple[socket.socket, str]] = []
     try:
         for address in wanted:
             chosen = binding.options(address.scheme, buffer, reuse_port=reuse_port)
-            sockets += [(sock, address.scheme) for sock in binding.bound(address, family, chosen, mode)]
+            earlier = [_address(sock, scheme) for sock, scheme in sockets]
+            opened = binding.bound(address, family, chosen, mode, earlier=earlier)
+            sockets += [(sock, address.scheme) for sock in opened]
         listener = Listener(sockets, tls)
         if secured:
             listener.tls_server  # noqa: B018 - reads the files now, so that an error is raised here
     except BaseException:
-        for sock, _ in sockets:
-            sock.close()
+        Listener(sockets).close()  # which also removes the files of Unix sockets
         raise
     return listener
 

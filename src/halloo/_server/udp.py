@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from halloo._net.binding import EVERYWHERE
+from halloo._core.address import EVERYWHERE
 from halloo._net.bpf import break_loops
 from halloo._net.datagrams import DATAGRAM_ROOM, IP_PKTINFO, IpPeer, request_destination
 from halloo._server import connections as states
