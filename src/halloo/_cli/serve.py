@@ -53,7 +53,7 @@ def serve(
     drain
         Maximum time to send pending data on shutdown.
     workers
-        Number of worker processes; auto starts one for each available core.
+        Number of worker processes; auto starts one for each available core. Each has the limits for itself.
     reuse_port
         Open a listening socket for each worker (SO_REUSEPORT) instead of one for all.
     stats

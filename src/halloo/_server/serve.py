@@ -77,9 +77,9 @@ def serve(
     on standard error. For `respond`, `framing`, `greeting`, `family`, `limits`, `tls`, `timestamps`, `busy_poll` and
     `mode` see Server. At the end what has been received is answered first, within `drain` seconds; a second signal
     raises KeyboardInterrupt. With certificate files in `tls`, SIGHUP reloads them instead. In other threads than the
-    main one, signals are left alone. `workers` processes serve at once, each with its own counts; `reuse_port` gives
-    each its own listening socket. Every `stats` seconds a line of counts is printed on standard error; `metrics` is an
-    address to serve them on for Prometheus. `log` is text, or json for a line an event.
+    main one, signals are left alone. `workers` processes serve at once, each with its own counts and limits;
+    `reuse_port` gives each its own listening socket. Every `stats` seconds a line of counts is printed on standard
+    error; `metrics` is an address to serve them on for Prometheus. `log` is text, or json for a line an event.
     Raises AddressInUse, NotPermitted, AddressNotAvailable, AddressError, MissingFile, UsageError.
     """
     arguments.seconds("drain", drain, none=False)
