@@ -1,0 +1,51 @@
+"""SECURITY.md names limits: each figure and list in it is that of the code."""
+
+from pathlib import Path
+
+import pytest
+
+from halloo._core.framing import MAX_MESSAGE
+from halloo._core.limits import HANDSHAKE, STALL, Limits
+from halloo._core.probe import NOTICE_SIZE
+from halloo._net import bpf, tls_records, unix
+from halloo._server import acceptor, http, known_senders, refusals, run_window, tcp, tls, udp, udp_loops, udp_policy
+
+TEXT = " ".join((Path(__file__).resolve().parent.parent / "SECURITY.md").read_text(encoding="utf-8").split())
+KIB = 1024
+PROMISES = [
+    f"at most {udp_policy.MAX_PER_WINDOW / udp_policy.WINDOW:.0f} replies per second",
+    f"({udp_policy.MAX_PER_WINDOW} in each tenth;",
+    f"at most {refusals.MAX_NOTICES} times a second in all",
+    f"a notice of {NOTICE_SIZE} bytes",
+    f"a time to live (TTL) of {bpf.TTL}",
+    f"arrive with a TTL of {bpf.MAX_INITIAL_TTL + 1} to {bpf.TTL}",
+    f"gets no reply for {udp_loops.SILENCE} s",
+    f"up to {known_senders.MAX_PORTS} ports of a host are known",
+    f"at most one buffer ({tcp.BUFFER_SIZE // KIB} KiB)",
+    f"one read of at most {tcp.BUFFER_SIZE // KIB} KiB",
+    f"over TLS one record of at most {tls.MAX_RECORD // KIB} KiB",
+    f"a message is at most {MAX_MESSAGE // KIB**2} MiB",
+    f"accepts at most {acceptor.MAX_ACCEPTS} clients",
+    f"reads at most {udp.MAX_READS} times from a datagram socket",
+    f"(mode {unix.MODE:04o} whatever the umask",
+    f"a stalled handshake is closed after {HANDSHAKE:g} s",
+    f"may send {tls_records.MAX_WITHOUT_DATA} records in a row without data",
+    f"At most {run_window.MAX_RUNS} runs are remembered",
+    f"At most {http.LIMITS.max_connections} connections of {http.LIMITS.max_lifetime:g} s each",
+    f"{http.MAX_HEAD // KIB} KiB of a request",
+]
+
+
+@pytest.mark.parametrize("promise", PROMISES)
+def test_a_figure_is_that_of_the_code(promise: str) -> None:
+    assert promise in TEXT
+
+
+def test_the_ports_without_a_reply_are_those_of_the_code() -> None:
+    listed = TEXT.partition("no reply to source ports ")[2].partition(", to the server's own")[0]
+    assert {int(word) for word in listed.split() if word.isdecimal()} == udp_policy.SERVICE_PORTS
+
+
+def test_limits_are_off_by_default_but_for_stalls_and_handshakes() -> None:
+    assert (STALL, Limits().given) == (60, [])
+    assert {name for name in Limits.__slots__ if getattr(Limits(), name)} == {"stall_timeout", "handshake_timeout"}
