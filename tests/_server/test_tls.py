@@ -1,6 +1,7 @@
 """TLS in the loop: handshakes delay no other client, invalid input gets an alert, and streams stay whole."""
 
 import os
+import select
 import socket
 import ssl
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ from halloo._server.acceptor import Endpoint
 from halloo._server.closer import LINGER_TIMEOUT
 from halloo._server.connections import ECHOING
 from halloo._server.handlers import RespondHandler
-from halloo._server.tls import MAX_RECORD
+from halloo._server.tls import MAX_HANDSHAKES, MAX_RECORD
 from tests.key_updates import write_key_update
 from tests.stepping import IDLE_TIMEOUT, MAKERS, MAX_IDLE_TURNS, RecordingObserver, Stage, ended, pattern, reset
 
@@ -316,6 +317,18 @@ def test_a_stalled_handshake_delays_no_other_client(stage: Stage, client_context
     for _ in range(20):
         stage.connect()
     assert TlsClient(stage, client_context).do_handshake().exchange(b"hello") == b"hello"
+
+
+def test_a_burst_of_handshakes_takes_several_turns(stage: Stage, client_context: ssl.SSLContext) -> None:
+    clients = [TlsClient(stage, client_context) for _ in range(3 * MAX_HANDSHAKES)]
+    stage.until(lambda: stage.snapshot.open == len(clients))
+    for client in clients:
+        with suppress(ssl.SSLWantReadError):
+            client.tls.do_handshake()
+        client.sock.send(client._goes.read())
+    stage.loop.turn(IDLE_TIMEOUT)
+    assert len(select.select([client.sock for client in clients], [], [], 0)[0]) == MAX_HANDSHAKES
+    assert all(client.do_handshake().exchange(b"hello") == b"hello" for client in clients)
 
 
 def test_after_the_handshake_its_timeout_does_not_apply(stage: Stage, client_context: ssl.SSLContext) -> None:

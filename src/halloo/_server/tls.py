@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from halloo._server.tcp import Loop
 
 MAX_RECORD = 16 * 1024  # bytes of data (RFC 8446, 5.1), and so the smallest read buffer
+MAX_HANDSHAKES = 8  # continued in one turn; one takes 1 to 3 ms, and a burst of them would hold up everything else
 MAX_WRITE = 64 * 1024  # bytes encrypted at a time; they are kept until the kernel has taken them
 
 
@@ -126,6 +127,7 @@ class TlsPoller:
         self._bios = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._connections: dict[int, TlsConnection] = {}
         self._keeping: set[int] = set()  # connections that may have received another record
+        self.handshakes_left = MAX_HANDSHAKES  # in this turn
         self.unwatch = inner.unwatch
         self.adopt = inner.adopt
         self.read = inner.read
@@ -140,6 +142,7 @@ class TlsPoller:
 
     def poll(self, timeout: float | None) -> list[tuple[int, int]]:
         """Poll; connections that are watched for reading and have received another record are ready too."""
+        self.handshakes_left = MAX_HANDSHAKES
         if not self._keeping:
             return self._inner.poll(timeout)
         connections = self._connections
@@ -220,6 +223,9 @@ class HandshakeHandler:
 
     def advance(self, fd: int) -> None:
         """Continue a handshake; after invalid input the connection lingers, so that the client can read the alert."""
+        if not self._poller.handshakes_left:
+            return  # it is ready in the next turn again
+        self._poller.handshakes_left -= 1
         try:
             wanted = self._poller.do_handshake(fd)
         except ssl.SSLError as error:
