@@ -162,6 +162,7 @@ MISUSED = [
         ["-o", "./same", "--hdr", "same"],
         "--hdr and the JSON cannot share same; name another file for one of them: --hdr FILE",
     ),
+    (["--json", "--json-stream"], "--json and --json-stream exclude each other; give one of them"),
     (["-W", "0"], "--timeout must be more than 0 seconds, not 0; 5 seconds is usual"),
     (["tls://localhost", "--cert", "/no/where"], "/no/where does not exist; name a PEM file with --cert"),
     (["--size-sweep", "localhost"], "--size-sweep needs datagrams; write udp:// before the host, or omit it"),

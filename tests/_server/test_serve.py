@@ -1,5 +1,6 @@
 """The public ways to serve: in the background, until interrupted, and on the tutorial's own socket."""
 
+import inspect
 import json
 import os
 import re
@@ -20,6 +21,7 @@ import psutil
 import pytest
 
 import halloo
+from halloo._core import applicable
 from halloo._core.address import Address
 from halloo._core.probe import Probes, read_timestamp
 from halloo._core.tls_options import ClientTLS
@@ -107,6 +109,21 @@ def test_serving_refuses_an_unknown_framing_and_leaves_nothing_open() -> None:
 def test_serving_refuses_a_framing_without_respond() -> None:
     with pytest.raises(halloo.UsageError, match=r"^framing is for respond, and none is given"):
         halloo.Server(framing="length")
+
+
+FOR_EVERY_ADDRESS = {
+    halloo.Limits: {"max_bytes", "rate_limit", "buffer"},
+    halloo.listen: {"addresses", "buffer", "reuse_port"},
+    halloo.Server: {"addresses", "respond", "framing", "limits", "timestamps", "busy_poll", "drain"},
+    halloo.serve: {"addresses", "respond", "framing", "limits", "timestamps", "busy_poll", "drain"}
+    | {"workers", "reuse_port", "stats", "metrics", "quiet", "log"},
+}
+
+
+@pytest.mark.parametrize("function", FOR_EVERY_ADDRESS)
+def test_each_option_is_for_every_address_or_has_a_rule(function: Any) -> None:  # noqa: ANN401 - functions and classes
+    ruled = {name for rule in applicable.RULES for name in rule.options}
+    assert set(inspect.signature(function).parameters) - ruled == FOR_EVERY_ADDRESS[function]
 
 
 def test_serving_closes_when_its_with_block_raises() -> None:

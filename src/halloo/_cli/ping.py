@@ -168,6 +168,8 @@ class MultiSink:
 @contextmanager
 def open_sinks(flags: PingOutputFlags) -> "Iterator[Sink]":
     """Open all requested outputs. Raises LocalError, UsageError."""
+    if flags.json and flags.json_stream:
+        raise UsageError("--json and --json-stream exclude each other", "give one of them")
     hdr, json = flags.hdr, flags.json_destination
     if hdr is not None and json is not None and Path(hdr).resolve() == Path(json).resolve():
         shared = "standard output" if hdr == STDOUT else hdr
