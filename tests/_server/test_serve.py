@@ -418,6 +418,7 @@ def test_serve_provides_metrics_for_prometheus(options: tuple[str, ...]) -> None
             connection.close()
         assert b"halloo_received_bytes_total 5.0\n" in pages["/metrics"]
         assert pages["/healthz"] == b"ok\n"
+        assert b"127.0.0.1" not in pages["/metrics"]
 
 
 @posix

@@ -172,6 +172,10 @@ def test_an_older_version_is_refused_and_counted(stage: Stage, client_context: s
     assert stage.snapshot.errors == {"SSLError": 1}
 
 
+def test_renegotiation_is_off() -> None:
+    assert TlsServer(ServerTLS()).context.options & ssl.OP_NO_RENEGOTIATION
+
+
 @pytest.mark.parametrize("size", [1, MAX_RECORD - 1, MAX_RECORD, MAX_RECORD + 1, 3 * MAX_RECORD, 300_000])
 def test_a_message_of_any_size_is_echoed(stage: Stage, client_context: ssl.SSLContext, size: int) -> None:
     client = TlsClient(stage, client_context).do_handshake()
