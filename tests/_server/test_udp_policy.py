@@ -242,13 +242,27 @@ def test_the_next_ipv6_prefix_is_counted_separately() -> None:
 @pytest.mark.parametrize("host", [TRUSTED, UNTRUSTED])
 @pytest.mark.parametrize("limits", [{}, {"rate_limit": 1 << 40, "allow": ("0.0.0.0/0",), "deny": ("10.0.0.0/8",)}])
 def test_a_datagram_of_a_host_seen_before_costs_one_call(host: str, limits: dict[str, object]) -> None:
-    watching, calls = make_policy(**limits), []
+    watching = make_policy(**limits)
     refusal(watching, host)
+    assert calls_of(watching, [host] * 10) == ["refusal_reason"] * 10
+
+
+@pytest.mark.parametrize("limits", [{}, {"rate_limit": 1 << 40}])
+def test_a_datagram_of_a_new_host_costs_two_calls(limits: dict[str, object]) -> None:
+    watching = make_policy(**limits)
+    refusal(watching, UNTRUSTED)
+    calls = calls_of(watching, [spoofed(number) for number in range(10)])
+    assert calls == ["refusal_reason", "_classify"] * 10
+
+
+def calls_of(policy: UdpPolicy, hosts: list[str]) -> list[str]:
+    """Name the functions that run while one datagram of each host is decided on."""
+    calls: list[str] = []
     sys.setprofile(lambda frame, event, _: calls.append(frame.f_code.co_name) if event == "call" else None)
-    for _ in range(10):
-        watching.refusal_reason(host, PORT, 1, 5, WINDOW / 2)
+    for host in hosts:
+        policy.refusal_reason(host, PORT, 1, 5, WINDOW / 2)
     sys.setprofile(None)
-    assert calls == ["refusal_reason"] * 10
+    return calls
 
 
 # A flood of spoofed senders.

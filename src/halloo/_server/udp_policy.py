@@ -23,15 +23,15 @@ SERVICE_PORTS = frozenset(
 WINDOW = 0.1  # seconds
 MAX_PER_WINDOW = 200  # datagrams answered to one untrusted host in a window: 2000 a second
 NEW_PER_WINDOW = MAX_PER_WINDOW // 2  # of those, to senders that are new while others of the host are known
-MAX_HOSTS = 4096  # whose class is remembered
+MAX_HOSTS = 1024  # whose class is remembered: more would slow down a flood of new ones, by misses of the cache
 SLOTS = 1 << 16  # for usage, chosen by a hash: in a flood, few hosts share one, and a share of a flood is small
 MULTICAST = {4: range(0xE0, 0xF0), 16: range(0xFF, 0x100)}  # the first byte, by size
 BROADCAST, NO_HOST4, NO_HOST6 = bytes((255, 255, 255, 255)), bytes(4), bytes(16)
 SAMPLED = 1024  # bytes at the beginning and at the end of a datagram by which its payload is recognised
 
 
-# The first bytes of all that are near or no sender, of either size: most addresses have another one.
-SPECIAL = NEAR.first_bytes().union(MULTICAST[4], MULTICAST[16], (0, 255))
+# How IPv4 addresses begin that are neither near nor no sender, as most are: in a flood there is no time for more.
+ORDINARY = frozenset(map(str, {*range(1, 255)}.difference(NEAR.first_bytes(), MULTICAST[4])))
 
 HostClass = tuple[str | None, bool, int]  # why it is refused, whether it is trusted, and its slot
 
@@ -53,6 +53,7 @@ class UdpPolicy:
         self._known = KnownSenders()
         self._own_ports = frozenset(own_ports)
         self._access = Access(limits.allow, limits.deny)
+        self._ordinary = ORDINARY if not self._access else frozenset()
         self._host_prefix = limits.host_prefix
         self._bucket = TokenBucket(limits.rate_limit) if limits.rate_limit else None
         self._half_burst = self._bucket.burst / 2 if self._bucket else 0.0
@@ -116,20 +117,18 @@ class UdpPolicy:
     def _classify(self, host: str) -> HostClass:
         if len(self._classes) >= MAX_HOSTS:
             self._classes.clear()
-        packed = pack(host)
-        if packed[0] in SPECIAL or self._access:
-            found = self._classify_special(host, packed)
+        if host[: host.find(".")] in self._ordinary:
+            found: HostClass = None, False, hash(host) % SLOTS
         else:
-            found = None, False, self._slot(packed)
+            found = self._classify_special(host, pack(host))
         self._classes[host] = found
         return found
-
-    def _slot(self, packed: bytes) -> int:
-        return hash(counted_part(packed, self._host_prefix)) % SLOTS
 
     def _classify_special(self, host: str, packed: bytes) -> HostClass:
         if packed[0] in MULTICAST[len(packed)] or packed in (NO_HOST4, NO_HOST6, BROADCAST):
             return "sender", False, 0
         if self._access and not self._access.permits(host):
             return "denied", False, 0
-        return None, packed in NEAR, self._slot(packed)
+        ipv4 = len(packed) == 4  # noqa: PLR2004 - the bytes of an IPv4 address, perhaps of one mapped into IPv6
+        counted = host.rpartition(":")[2] if ipv4 else counted_part(packed, self._host_prefix)
+        return None, packed in NEAR, hash(counted) % SLOTS
