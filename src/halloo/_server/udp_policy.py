@@ -102,11 +102,14 @@ class UdpPolicy:
         """Look for loops and known senders in a sample of the datagrams received."""
         self.next_sample = now + SAMPLE_INTERVAL
         refusal, near, slot = self._classes.get(host) or self._classify(host)
-        if port in self.ports or refusal or self._loops.is_silent((host, port), now):
+        if port in self.ports or refusal or (self._silent_until and self._loops.is_silent((host, port), now)):
             return
         if self._bucket or not near:
             self._known.seen(slot, port, now)
-        payload = hash((len(datagram), bytes(datagram[:SAMPLED]), bytes(datagram[-SAMPLED:])))
+        if len(datagram) > 2 * SAMPLED:
+            payload = hash((len(datagram), bytes(datagram[:SAMPLED]), bytes(datagram[-SAMPLED:])))
+        else:
+            payload = hash(bytes(datagram))
         if self._loops.sample((host, port), payload, now):
             self.trusted_hosts.discard(host)
 
