@@ -50,7 +50,7 @@ def scripts(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     packages, scripts = (Path(sysconfig.get_path(kind, "venv", where)) for kind in ("purelib", "scripts"))
     for name in dependencies("halloo"):
         copy(metadata.distribution(name), packages)
-    pip = (sys.executable, "-m", "pip", "--python", scripts / "python", "install", "--no-deps", "--no-index", wheel)
+    pip = (sys.executable, "-m", "pip", "--python", base, "install", "--no-deps", "--no-index", wheel)
     done = run(*pip)
     assert done.returncode == 0, done.stderr.decode()
     return scripts

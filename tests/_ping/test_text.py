@@ -139,6 +139,14 @@ def test_no_line_is_longer_than_the_terminal_is_wide(sample: PingReport, width: 
     assert len(rows) == len(set(rows))  # and the targets remain distinct
 
 
+@pytest.mark.parametrize("sample", WIDE, ids=range(len(WIDE)))
+def test_a_pipe_gets_whole_names_and_one_table(sample: PingReport) -> None:
+    lines = summary(sample, zone=UTC).splitlines()
+    for target in sample.targets:
+        assert any(target.label in line for line in lines)
+    assert len([line for line in lines if " p50 " in line and "us" not in line]) == 1
+
+
 @pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs a pseudo-terminal")
 def test_each_outcome_has_lines_that_fit_into_a_terminal() -> None:
     keyboard, screen = os.openpty()
