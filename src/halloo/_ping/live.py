@@ -26,7 +26,8 @@ PENDING, LOST, WRONG = "·", "x", "!"
 MARKS = {"lost": LOST, "error": LOST, "corrupt": WRONG}
 STYLES = {LOST: "bold red", WRONG: "bold magenta", PENDING: "dim"}
 SHOWN_COLUMNS = ("min", "mean", "p50", "p99", "max")
-MARGIN = 4  # columns of the panel's border
+TYPED = 2  # columns right of the panel, for a ^C: it would begin a line that is not erased
+MARGIN = 4 + TYPED  # with those of the panel's border
 MAX_WIDTH = 400  # columns
 
 
@@ -121,8 +122,10 @@ class PingLive:
             row for target, strip in zip(report.targets, self._strips, strict=True) for row in self._rows(target, strip)
         ]
         if self._last_error:
-            rows.append(Text(printable(" ".join(self._last_error.split())), "red", no_wrap=True, overflow="ellipsis"))
-        self._live.update(Panel(Group(*rows), title=Text("halloo ping"), title_align="left"), refresh=True)
+            rows.append(Text(printable(" ".join(self._last_error.split())), "red"))
+        width = max(self._console.width - TYPED, MARGIN)
+        panel = Panel(Group(*rows), title=Text("halloo ping"), title_align="left", width=width)
+        self._live.update(panel, refresh=True)
         now = self._clock()
         self._next_draw_ns = now + max(MIN_REDRAW_NS, DRAW_FACTOR * (now - start))
 
