@@ -18,7 +18,8 @@ def screen() -> Iterator[int]:
 
 
 @pytest.mark.parametrize(
-    ("told", "size", "width"), [("", 60, 60), ("", 0, 80), ("0", 60, 60), ("x", 60, 60), ("100", 60, 100)]
+    ("told", "size", "width"),
+    [("", 60, 60), ("", 0, 80), ("0", 60, 60), ("x", 60, 60), ("100", 60, 100), ("1", 60, 20)],
 )
 def test_the_width_is_that_of_the_terminal_unless_columns_tells_another(
     monkeypatch: pytest.MonkeyPatch, screen: int, told: str, size: int, width: int

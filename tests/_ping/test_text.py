@@ -6,6 +6,7 @@ from datetime import UTC
 import pytest
 
 from halloo._core.units import Unit
+from halloo._output.terminal import NARROWEST
 from halloo._ping.report import PingReport
 from halloo._ping.text import PingText, heading, summary
 from tests._ping.sample_reports import (
@@ -137,6 +138,11 @@ def test_no_line_is_longer_than_the_terminal_is_wide(sample: PingReport, width: 
     assert [line for line in text.splitlines() if len(line) > width] == []
     rows = [line for line in text.splitlines() if "..." in line]
     assert len(rows) == len(set(rows))  # and the targets remain distinct
+
+
+def test_the_narrowest_terminal_gets_all_of_a_summary() -> None:
+    text = summary(report(GOOD), zone=UTC, width=NARROWEST)
+    assert set(SINGLE.split()) - set(text.split()) == {"localhost:8888"}  # which is shortened
 
 
 @pytest.mark.parametrize("sample", WIDE, ids=range(len(WIDE)))

@@ -23,7 +23,7 @@ from halloo._core.arguments import shown
 from halloo._core.escape import printable
 from halloo._net.signals import interrupting
 from halloo._output.files import FULL
-from halloo._output.terminal import say
+from halloo._output.terminal import NARROWEST, say
 from halloo.errors import HallooError, UsageError, shortened
 
 # In the order of the help. Each module has a function of the command's name.
@@ -191,7 +191,6 @@ if TYPE_CHECKING:  # slow to import, and only help pages need them
 
 COLUMN = 30  # where descriptions begin
 NARROW = 50  # minimum width of descriptions; below it they get lines of their own
-NARROWEST = 20  # characters of a line, whatever COLUMNS says
 
 
 class Columns:

@@ -12,6 +12,7 @@ from textwrap import wrap
 from typing import IO
 
 USUAL = 80  # columns, where a terminal does not say
+NARROWEST = 20  # columns, whatever it says
 _CUT = "..."
 # A number and its unit, an option and its value, and a command at the end, which can then be copied.
 _TOGETHER = re.compile(r"\d [%a-z]|--[\w-]+ \S|\bhalloo [a-z]+ [^;,]*$")
@@ -28,11 +29,10 @@ def width_of(stream: IO[str] | int | None) -> int | None:
     except (OSError, ValueError):  # the stream is a program's own, such as io.StringIO, or closed
         return None
     told = os.environ.get("COLUMNS", "")
-    if told.isdecimal() and int(told):
-        return int(told)
+    width = int(told) if told.isdecimal() else 0
     with suppress(OSError):
-        return os.get_terminal_size(fd).columns or USUAL
-    return USUAL
+        width = width or os.get_terminal_size(fd).columns
+    return max(width or USUAL, NARROWEST)
 
 
 def fold(text: str, width: int, *, indent: str = "") -> list[str]:
