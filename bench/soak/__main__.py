@@ -50,8 +50,8 @@ def run(options: argparse.Namespace, seed: int) -> int:
         ):
             soak = Soak(server, clients, prober, seed=seed, at_once=options.at_once)
             soak.run(options.minutes * 60)
-        left_open = server.settled_metrics()["open_connections"]
-        return 0 if report(soak, server.stop(), left_open) else 1
+        metrics = server.settled_metrics()
+        return 0 if report(soak, server.stop(), metrics) else 1
 
 
 if __name__ == "__main__":

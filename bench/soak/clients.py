@@ -45,7 +45,7 @@ class Totals:
     echoed: int = 0  # connections with at least one byte echoed
     offered: int = 0  # bytes: an upper bound of what was sent
     verified: int = 0  # bytes
-    failures: list[tuple[str, float, str]] = field(default_factory=list)  # kind, time, text
+    failures: list[tuple[str, float, float, str]] = field(default_factory=list)  # kind, begin, end, text
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +180,7 @@ async def one_client(target: Target, seed: int, totals: Totals, *, clean: bool) 
     name = f"{behaviour.__name__} {scheme}"
     totals.connections += 1
     totals.offered += size
-    kind = "failed"
+    began = time.monotonic()
     try:
         async with asyncio.timeout(CLIENT_SECONDS):
             reader, writer = await target.connect(scheme)
@@ -198,7 +198,7 @@ async def one_client(target: Target, seed: int, totals: Totals, *, clean: bool) 
     except (OSError, CutShortError) as error:
         kind, text = "cut", f"{type(error).__name__} {error}"
     if len(totals.failures) < MAX_REPORTED:
-        totals.failures.append((kind, time.monotonic(), f"{name}, seed {seed}, {size} bytes: {text}"))
+        totals.failures.append((kind, began, time.monotonic(), f"{name}, seed {seed}, {size} bytes: {text}"))
 
 
 async def storm(target: Target, seed: int, at_once: int, lines: asyncio.StreamReader) -> Totals:

@@ -136,8 +136,7 @@ def key_updates(port: int, count: int) -> Counter[str]:
                 break
             sock.sendall(outgoing.read())
             incoming.write(sock.recv(65_536))
-        for _ in range(count):
-            write_key_update(tls)
+        write_key_updates(tls, count)
         with contextlib.suppress(OSError):  # the server may close at any record
             sock.sendall(outgoing.read())
             while sock.recv(65_536):
@@ -145,15 +144,17 @@ def key_updates(port: int, count: int) -> Counter[str]:
     return Counter(connections=1, key_updates=count)
 
 
-def write_key_update(tls: ssl.SSLObject) -> None:
-    """Write one to the outgoing BIO; the ssl module has no name for OpenSSL's SSL_key_update."""
+def write_key_updates(tls: ssl.SSLObject, count: int) -> None:
+    """Write them to the outgoing BIO; the ssl module has no name for OpenSSL's SSL_key_update."""
     key_update = ctypes.CDLL(_ssl.__file__).SSL_key_update
     key_update.argtypes, key_update.restype = (ctypes.c_void_p, ctypes.c_int), ctypes.c_int
     # PySSLSocket in CPython's Modules/_ssl.c: the header of an object, then Socket, ssl and ctx.
     fields = id(tls._sslobj) + object.__basicsize__  # type: ignore[attr-defined]  # noqa: SLF001  # no public name
     assert ctypes.c_void_p.from_address(fields + 2 * POINTER).value == id(tls.context)  # noqa: S101  # see above
-    key_update(ctypes.c_void_p.from_address(fields + POINTER).value, 0)
-    tls.do_handshake()
+    connection = ctypes.c_void_p.from_address(fields + POINTER).value
+    for _ in range(count):
+        key_update(connection, 0)
+        tls.do_handshake()
 
 
 # Name -> function, the scheme of the port, and the count of one flood.
@@ -164,7 +165,7 @@ FLOODS: dict[str, tuple[Callable[[int, int], Counter[str]], str, int]] = {
     "denied flood": (denied, "tcp", 500),
     "datagram flood": (datagrams, "udp", 10_000),
     "denied datagrams": (denied_datagrams, "udp", 10_000),
-    "KeyUpdates": (key_updates, "tls", 50_000),
+    "KeyUpdates": (key_updates, "tls", 20_000),
 }
 
 if __name__ == "__main__":

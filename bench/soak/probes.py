@@ -1,9 +1,9 @@
 """Steady clients that measure the pauses of the echo, beside a plain echo server that measures the machine's own.
 
 A process of its own, told by lines on standard input. Each probe sends 64 bytes every 20 ms. A pause is the time from a
-message without an answer yet to the next answer. With each long one goes the evidence of its cause: which worker had
-the connection, how long that worker ran and waited for a core meanwhile (/proc/PID/schedstat), how late this process
-was, and how long the plain echo server paused.
+message without an answer yet to the next answer. With each long one, and with each broken connection, goes the evidence
+of its cause: which worker had the connection, how long that worker ran and waited for a core meanwhile
+(/proc/PID/schedstat), how late this process was, and how long the plain echo server paused.
 """
 
 from __future__ import annotations
@@ -217,7 +217,7 @@ class Prober:
         before = probe.worker
         if probe.moved or before not in self.ran[-1]:
             probe.find_worker(self.parent)
-        if pause > LIMIT:
+        if pause > LIMIT or probe.broken:
             self.report(probe, before, since, now)
         probe.broken = ""
 

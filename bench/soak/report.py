@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 GROWTH_BYTES = 2 * 2**20
 """Resident memory that a process may gain, for arenas and caches; a leak for each client would exceed it."""
 
+MIN_POINTS = 5  # of a slope
 CLOCK_SLACK = 0.05  # seconds between a fault and the clock reading beside it
-NOTICED_SECONDS = 3.0  # in which the clients of a killed worker meet its end: some sleep
 SHOWN = 10
 
 
-def report(soak: Soak, exit_code: int, left_open: int) -> bool:
+def report(soak: Soak, exit_code: int, metrics: Counter[str]) -> bool:
     """Print everything; return whether nothing failed."""
     failures = [
         *soak.faults.failures,
@@ -31,7 +31,9 @@ def report(soak: Soak, exit_code: int, left_open: int) -> bool:
         *pauses(soak),
         *log(soak),
     ]
-    if left_open:
+    reasons = (f"{count:,} {name}" for name, count in metrics.items() if name.startswith(("errors", "ended")) and count)
+    print(f"The server's own counts: {', '.join(reasons)}")
+    if left_open := metrics["open_connections"]:
         failures.append(f"{left_open} connections were open after the last client had left")
     if exit_code:
         failures.append(f"the server's exit code was {exit_code}")
@@ -48,22 +50,26 @@ def clients(soak: Soak) -> list[str]:
     if soak.faults.restarts:
         longest = max(soak.faults.restarts)
         print(f"  {len(soak.faults.restarts)} workers restarted, the slowest after {longest:.2f} s")
-    cut = [time for kind, time, _ in soak.client_failures if kind == "cut" and killed_before(soak, time)]
-    failures = [text for kind, time, text in soak.client_failures if kind != "cut" or not killed_before(soak, time)]
-    wrong = sum(kind == "wrong" for kind, _, _ in soak.client_failures)
+    cut = [text for kind, *span, text in soak.client_failures if kind == "cut" and killed_within(soak, *span)]
+    failures = [
+        f"{text} at {end - soak.began:.1f} s"
+        for kind, begin, end, text in soak.client_failures
+        if kind != "cut" or not killed_within(soak, begin, end)
+    ]
+    wrong = sum(kind == "wrong" for kind, *_ in soak.client_failures)
     wrong += soak.faults.traffic["wrong"] + soak.probed["wrong"]
     kinds = ", ".join(f"{count} {name}" for name, count in sorted(soak.kinds.items()))
-    print(f"\nClients: {kinds}; {len(cut)} more were cut off when their worker was killed")
+    print(f"\nClients: {kinds}; {len(cut)} more were cut off while a worker was killed")
     print(f"{soak.verified:,} bytes verified; wrong echoes: {wrong}")
     if soak.faults.traffic["wrong"] or soak.probed["wrong"]:
         failures.append("a flood or a probe received a wrong byte")
     return [f"client: {text}" for text in failures[:SHOWN]]
 
 
-def killed_before(soak: Soak, time: float) -> bool:
-    """Return whether a worker was killed shortly before."""
+def killed_within(soak: Soak, begin: float, end: float) -> bool:
+    """Return whether a worker was killed while a client ran."""
     kills = (fault for fault in soak.faults.done if fault.name in {"worker killed", "forks fail"})
-    return any(0 <= time - fault.begin + CLOCK_SLACK <= NOTICED_SECONDS for fault in kills)
+    return any(begin <= fault.begin + CLOCK_SLACK and fault.begin <= end for fault in kills)
 
 
 def counters(soak: Soak) -> list[str]:
@@ -100,12 +106,12 @@ def resources(soak: Soak) -> list[str]:
         if not points:
             failures.append(f"the {name}, process {pid}, has ended")
             continue
-        growth, slope = points[-1][1] - points[0][1], 0.0
-        if len(points) > 1:
+        growth, slope = points[-1][1] - points[0][1], ""
+        if len(points) >= MIN_POINTS:
             times, sizes = zip(*points, strict=True)
-            slope = statistics.linear_regression(times, sizes).slope * 60 / 1024
+            slope = f", slope {statistics.linear_regression(times, sizes).slope * 60 / 1024:+.0f} KiB a minute"
         span = f"{points[0][1] / 2**20:.1f} to {points[-1][1] / 2**20:.1f} MiB in {points[-1][0] - points[0][0]:.0f} s"
-        print(f"  {name:<14}{span}, slope {slope:+.0f} KiB a minute over {len(points)} points")
+        print(f"  {name:<14}{span}{slope}")
         if growth > GROWTH_BYTES:
             failures.append(f"the {name} grew by {growth / 2**20:.1f} MiB at rest")
     others = [
@@ -118,7 +124,7 @@ def resources(soak: Soak) -> list[str]:
     totals = [sum(each.values()) for each in soak.descriptors]
     print(f"Descriptors at rest: {totals[0]} at first, {totals[-1]} at the end")
     if set(totals) != {totals[0]}:
-        failures.append(f"the number of descriptors at rest changed: {totals}")
+        failures.append(f"the number of descriptors at rest changed: {soak.descriptors[0]} to {soak.descriptors[-1]}")
     return failures
 
 
@@ -132,7 +138,9 @@ def pauses(soak: Soak) -> list[str]:
         if cause == "not explained":
             failures.append(f"pause: {evidence(soak, pause)}")
     messages = sum(value for name, value in soak.probed.items() if name.endswith(" messages"))
-    print(f"\nPauses of more than {LIMIT * 1000:.0f} ms, of {messages:,} messages of the steady clients:")
+    print(
+        f"\nPauses of more than {LIMIT * 1000:.0f} ms and broken connections, of {messages:,} messages of the steady clients:"
+    )
     for cause, count in causes.most_common():
         print(f"  {cause:<26}{count:>6}, the longest {longest[cause]} ms")
     if not causes:
@@ -149,7 +157,10 @@ def cause_of(soak: Soak, pause: dict[str, Any]) -> str:
     fault = soak.faults.explains({*pause["workers"]} - {0}, pause["since"] - CLOCK_SLACK, pause["until"])
     if fault:
         return "worker stopped" if fault.name == "worker stopped" else "worker killed"
-    if pause["until"] - pause["since"] - max(pause["waited"] + pause["late"], pause["plain"]) <= LIMIT:
+    if (
+        not pause["broken"]
+        and pause["until"] - pause["since"] - max(pause["waited"] + pause["late"], pause["plain"]) <= LIMIT
+    ):
         return "the machine was busy"
     return "not explained"
 
@@ -167,6 +178,6 @@ def evidence(soak: Soak, pause: dict[str, Any]) -> str:
 def log(soak: Soak) -> list[str]:
     """Report the log."""
     events = ", ".join(f"{count:,} {name}" for name, count in soak.server.log.events.most_common())
-    print(f"\nLog: {events}")
+    print(f"\nLog read: {events}")
     count = soak.server.log.stray_count
     return [f"{count} lines of the log are no JSON: {soak.server.log.strays[0]!r}"] if count else []

@@ -90,7 +90,7 @@ class Soak:
         self.faults = Faults(server, random.Random(seed), self.began, self.spared)
         self.kinds: Counter[str] = Counter()  # clients by behaviour
         self.verified = self.wrong = 0
-        self.client_failures: list[tuple[str, float, str]] = []  # kind, time, text
+        self.client_failures: list[tuple[str, float, float, str]] = []  # as in Totals
         self.memory: list[tuple[float, dict[int, int]]] = []  # time, and bytes of each process
         self.descriptors: list[dict[int, int]] = []
         self.busy: list[str] = []
@@ -99,15 +99,16 @@ class Soak:
         self.probed: dict[str, Any] = {}
 
     def run(self, seconds: float) -> None:
-        """Run storms of about STORM_SECONDS, with a calm check before, between and after them."""
+        """Run storms of STORM_SECONDS for so long, with a calm check before, between and after them."""
         self._map_datagrams()
         self._rest()
         before = self._calm(0)
-        storms = max(round(seconds / STORM_SECONDS), 1)
-        for turn in range(1, storms + 1):
+        turn = 0
+        while (left := self.began + seconds - time.monotonic()) > 0 or not self.storms:
+            turn += 1
             probed, traffic, killed = self.probed, Counter(self.faults.traffic), len(self.faults.restarts)
             self.prober.tell("go")
-            self._storm(turn, seconds / storms)
+            self._storm(turn, min(left, STORM_SECONDS))
             now = self._rest()
             traffic = difference(self.faults.traffic, traffic)
             traffic.update(probe_traffic(difference(Counter(self.probed), Counter(probed))))
@@ -142,17 +143,18 @@ class Soak:
         self.probed = self.prober.ask("quiet")
         metrics = self.server.settled_metrics()
         self.memory.append((time.monotonic() - self.began, self.server.memory()))
-        self.descriptors.append(self.server.descriptors())
         before = {pid: cpu_ns(pid) for pid in (self.server.pid, *self.server.workers())}
         time.sleep(IDLE_SECONDS)
         for pid, used in before.items():
             share = (cpu_ns(pid) - used) / 1e9 / IDLE_SECONDS
             if share > IDLE_SHARE:
                 self.busy.append(f"process {pid} used {share:.0%} of a core at rest")
+        self.descriptors.append(self.server.descriptors())
         return metrics
 
     def _calm(self, turn: int) -> Counter[str]:
         """Run clients that are predictable, and compare every counter; return the counters after them."""
+        print(f"{time.monotonic() - self.began:8.3f} s  calm check", flush=True)
         before = self.server.settled_metrics()
         traffic = Counter(self.faults.traffic)
         for name, count in CALM_FLOODS.items():
