@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-TURN = 64  # reads of a worker in a turn, each of a connection or of a batch of up to 64 datagrams
+TURN = 64  # reads of a worker in a turn: of as many connections at most, or of single datagrams
+READ_BYTES = 1 << 18  # of one
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,17 +70,25 @@ def storm_lines(server: Counter[str], traffic: Counter[str], *, killed: int, siz
         traffic["denied"] - uncounted,
         traffic["denied"] + traffic["cut"] + traffic["denied_datagrams"],
     )
-    arrived = Line(
-        "datagrams", server["datagrams"] + server["dropped_datagrams"], datagrams - uncounted * TURN, datagrams
-    )
+    arrived = Line("datagrams", server["datagrams"] + server["dropped_datagrams"], datagrams - uncounted, datagrams)
     bytes_out = Line(
         "bytes out",
         server["sent_bytes"],
-        traffic["verified"] + replies * size - uncounted * (1 << 18),
+        traffic["verified"] + replies * size - uncounted * READ_BYTES,
         server["received_bytes"],
     )
     bytes_in = Line("bytes in", server["received_bytes"], bytes_out.least, sent_by_clients)
     return [accepted, denied, arrived, bytes_in, bytes_out]
+
+
+def decreased(now: Counter[str], before: Counter[str]) -> list[str]:
+    """Return the counters that have become smaller, which none may."""
+    gauges = ("open_connections", "pending_write_bytes")
+    return [
+        f"{name} went from {before[name]:,} to {now[name]:,}"
+        for name in before
+        if now[name] < before[name] and "seconds" not in name and name not in gauges
+    ]
 
 
 def added(counters: Counter[str], traffic: dict[str, object]) -> None:

@@ -24,7 +24,7 @@ def report(soak: Soak, exit_code: int, metrics: Counter[str]) -> bool:
     """Print everything; return whether nothing failed."""
     failures = [
         *soak.faults.failures,
-        *soak.busy,
+        *soak.failures,
         *clients(soak),
         *counters(soak),
         *resources(soak),
@@ -137,10 +137,11 @@ def pauses(soak: Soak) -> list[str]:
         longest[cause] = max(longest[cause], round(seconds * 1000))
         if cause == "not explained":
             failures.append(f"pause: {evidence(soak, pause)}")
+    if len(failures) > SHOWN:
+        failures[SHOWN:] = [f"and {len(failures) - SHOWN} more pauses"]
     messages = sum(value for name, value in soak.probed.items() if name.endswith(" messages"))
-    print(
-        f"\nPauses of more than {LIMIT * 1000:.0f} ms and broken connections, of {messages:,} messages of the steady clients:"
-    )
+    limit = f"{LIMIT * 1000:.0f} ms"
+    print(f"\nPauses of more than {limit}, and broken connections, in {messages:,} messages of steady clients:")
     for cause, count in causes.most_common():
         print(f"  {cause:<26}{count:>6}, the longest {longest[cause]} ms")
     if not causes:

@@ -14,14 +14,16 @@ from collections import Counter
 from typing import Any, Self
 
 from bench.servers import MissingError, cpu_ns
-from bench.soak.balance import Line, added, calm_lines, storm_lines
+from bench.soak.balance import Line, added, calm_lines, decreased, storm_lines
 from bench.soak.faults import Faults
 from bench.soak.floods import DATAGRAM
 from bench.soak.probes import SIZE
 from bench.soak.server import Server, counters_of
 
-STORM_SECONDS = 25.0
+STORM_SECONDS = 20.0
+MIN_STORMS = 3  # for growth to be seen after a warm-up
 CALM_CLIENTS = 40
+CALM_SECONDS = 4.0  # of a calm check, about
 CALM_FLOODS = {"denied flood": 30, "datagram flood": 200, "denied datagrams": 200, "half-closes": 30}
 ANSWER_SECONDS = 90
 IDLE_SECONDS = 0.5
@@ -93,7 +95,7 @@ class Soak:
         self.client_failures: list[tuple[str, float, float, str]] = []  # as in Totals
         self.memory: list[tuple[float, dict[int, int]]] = []  # time, and bytes of each process
         self.descriptors: list[dict[int, int]] = []
-        self.busy: list[str] = []
+        self.failures: list[str] = []
         self.storms: list[list[Line]] = []
         self.calms: list[list[Line]] = []
         self.probed: dict[str, Any] = {}
@@ -103,13 +105,14 @@ class Soak:
         self._map_datagrams()
         self._rest()
         before = self._calm(0)
-        turn = 0
+        turn, storm = 0, min(STORM_SECONDS, seconds / MIN_STORMS - CALM_SECONDS)
         while (left := self.began + seconds - time.monotonic()) > 0 or not self.storms:
             turn += 1
             probed, traffic, killed = self.probed, Counter(self.faults.traffic), len(self.faults.restarts)
             self.prober.tell("go")
-            self._storm(turn, min(left, STORM_SECONDS))
+            self._storm(turn, max(min(left, storm), 1))
             now = self._rest()
+            self.failures += decreased(now, before)
             traffic = difference(self.faults.traffic, traffic)
             traffic.update(probe_traffic(difference(Counter(self.probed), Counter(probed))))
             killed = len(self.faults.restarts) - killed
@@ -148,7 +151,7 @@ class Soak:
         for pid, used in before.items():
             share = (cpu_ns(pid) - used) / 1e9 / IDLE_SECONDS
             if share > IDLE_SHARE:
-                self.busy.append(f"process {pid} used {share:.0%} of a core at rest")
+                self.failures.append(f"process {pid} used {share:.0%} of a core at rest")
         self.descriptors.append(self.server.descriptors())
         return metrics
 
