@@ -7,6 +7,7 @@ import random
 import signal
 import sys
 import tempfile
+from collections import Counter
 from pathlib import Path
 
 from bench.machine import machine
@@ -49,8 +50,15 @@ def run(options: argparse.Namespace, seed: int) -> int:
             Helper("probes", str(server.pid), tcp, tls, udp, unix) as prober,
         ):
             soak = Soak(server, clients, prober, seed=seed, at_once=options.at_once)
-            soak.run(options.minutes * 60)
-        metrics = server.settled_metrics()
+            try:
+                soak.run(options.minutes * 60)
+            except (OSError, MissingError) as error:
+                soak.failures.append(f"the run ended early: {type(error).__name__} {error}")
+        try:
+            metrics = server.settled_metrics()
+        except OSError as error:
+            soak.failures.append(f"no metrics at the end: {error}")
+            metrics = Counter()
         return 0 if report(soak, server.stop(), metrics) else 1
 
 

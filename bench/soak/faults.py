@@ -13,7 +13,6 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -179,12 +178,16 @@ class Faults:
             if process.poll() is None:
                 process.kill()
             self._floods.remove((fault, process))
+            self.collect(fault.name, process)
             fault.end = time.monotonic()
-            text, _ = process.communicate()
-            if process.returncode:
-                self.failures.append(f"{fault.name}: not done after {fault.end - fault.begin:.0f} s")
-            with suppress(ValueError):
-                self.traffic.update(json.loads(text))
+
+    def collect(self, name: str, process: subprocess.Popen[str]) -> None:
+        """Wait for a flood, and add up what it did."""
+        text, _ = process.communicate()
+        if process.returncode:
+            self.failures.append(f"{name}: {text.strip() or 'not done in time'}")
+        else:
+            self.traffic.update(json.loads(text))
 
     def table(self) -> list[str]:
         """Return a line for each kind: how often, and for how long in all."""

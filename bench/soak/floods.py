@@ -169,4 +169,8 @@ FLOODS: dict[str, tuple[Callable[[int, int], Counter[str]], str, int]] = {
 }
 
 if __name__ == "__main__":
-    print(json.dumps(FLOODS[sys.argv[1]][0](int(sys.argv[2]), int(sys.argv[3]))))
+    try:
+        print(json.dumps(FLOODS[sys.argv[1]][0](int(sys.argv[2]), int(sys.argv[3]))))
+    except OSError as error:
+        print(f"{type(error).__name__}: {error}")
+        sys.exit(1)

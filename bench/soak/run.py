@@ -98,7 +98,7 @@ class Soak:
         self.failures: list[str] = []
         self.storms: list[list[Line]] = []
         self.calms: list[list[Line]] = []
-        self.probed: dict[str, Any] = {}
+        self.probed: dict[str, Any] = Counter()
 
     def run(self, seconds: float) -> None:
         """Run storms of STORM_SECONDS for so long, with a calm check before, between and after them."""
@@ -161,8 +161,7 @@ class Soak:
         before = self.server.settled_metrics()
         traffic = Counter(self.faults.traffic)
         for name, count in CALM_FLOODS.items():
-            text, _ = self.faults.start_flood(name, count).communicate()
-            added(self.faults.traffic, json.loads(text))
+            self.faults.collect(name, self.faults.start_flood(name, count))
         self._add_clients(self.clients.ask(f"calm {self.seed * 1000 + turn} {CALM_CLIENTS}"))
         after = self.server.settled_metrics()
         traffic = difference(self.faults.traffic, traffic)
