@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 RESET = struct.pack("ii", 1, 0)
-CLIENT_SECONDS = 60
+CLIENT_SECONDS = 30
 TCP_BUFFERED, UNIX_BUFFERED = 1_000_000, 100_000  # bytes that the kernel takes without a read
 
 MAX_REPORTED = 200
