@@ -33,6 +33,9 @@ def report(soak: Soak, exit_code: int, metrics: Counter[str]) -> bool:
     ]
     reasons = (f"{count:,} {name}" for name, count in metrics.items() if name.startswith(("errors", "ended")) and count)
     print(f"The server's own counts: {', '.join(reasons)}")
+    kills = len(soak.faults.restarts)
+    if "worker_exits" in metrics and metrics["worker_exits"] != kills:
+        failures.append(f"the server counts {metrics['worker_exits']} exits of workers, and {kills} were killed")
     if left_open := metrics["open_connections"]:
         failures.append(f"{left_open} connections were open after the last client had left")
     if exit_code:
