@@ -1,3 +1,4 @@
+import logging
 from collections.abc import Iterator
 
 import pytest
@@ -62,7 +63,7 @@ def test_a_note_has_the_text_without_terminal_codes(failures: Failures) -> None:
     other = KeyError()
     failures.add_notes(other)
     [note] = other.__notes__
-    assert note == "respond raised an exception:\nValueError: \\x1b[31mred"
+    assert note == "respond raised an exception:\n  ValueError: \\x1b[31mred"
 
 
 # The log.
@@ -78,6 +79,15 @@ def test_errors_are_logged_with_their_traceback(failures: Failures, caplog: pyte
     assert record.exc_info[1] is error
 
 
+def test_a_formatter_of_the_program_gets_a_traceback_without_control_characters(
+    failures: Failures, caplog: pytest.LogCaptureFixture
+) -> None:
+    failures.add(ValueError("\x1b[31mred\r\x9b\nERROR forged"))
+    flush_log()
+    text = logging.Formatter("%(levelname)s %(message)s").format(caplog.records[0])
+    assert text.splitlines()[1:] == [r"  ValueError: \x1b[31mred\r\x9b", "  ERROR forged"]
+
+
 @pytest.fixture
 def _no_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log, "hasHandlers", lambda: False)  # pytest adds handlers to every log
@@ -85,11 +95,12 @@ def _no_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("_no_handlers")
 def test_without_a_configured_log_errors_go_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
-    log_failure(ValueError("\x1b[31mred"))
+    log_failure(ValueError("\x1b[31mred\nERROR forged"))
     flush_log()
     assert capsys.readouterr().err.splitlines() == [
         "respond failed; its connection is closed, or its datagram has no answer; others are not affected",
-        r"ValueError: \x1b[31mred",
+        r"  ValueError: \x1b[31mred",
+        "  ERROR forged",
     ]
 
 

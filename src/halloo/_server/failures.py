@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import textwrap
 import traceback
 
 from halloo._core.escape import printable
@@ -10,6 +11,7 @@ from halloo._output.lines import writer_of
 from halloo.errors import one_line
 
 MAX_KEPT = 10  # exceptions; each keeps the objects of its frames alive
+MAX_TEXT = 20_000  # characters of a traceback; one deep in libraries has 5000
 MAX_WAITING = 100  # exceptions that are not logged yet
 
 log = logging.getLogger("halloo")
@@ -21,16 +23,24 @@ def _write(problem: BaseException | int) -> None:
     if error is None:
         fact = f"{problem} more errors of respond are not shown, because the log was not read"
     if log.hasHandlers():
-        log.error("%s", fact, exc_info=error)
+        info = (type(error), error, error.__traceback__) if error else None
+        record = log.makeRecord(log.name, logging.ERROR, __file__, 0, fact, (), info)
+        record.exc_text = format_traceback(error) if error else None  # which a Formatter takes as it is
+        log.handle(record)
     elif log.isEnabledFor(logging.ERROR):
         # Not by logging's own last resort: the lock that it holds while it writes would block the end of the program.
         write = writer_of(sys.stderr)
-        for line in [fact, *(_format(error).splitlines() if error else [])]:
+        for line in [fact, *(format_traceback(error).splitlines() if error else [])]:
             write(one_line(line))
 
 
-def _format(error: BaseException) -> str:
-    return "".join(traceback.format_exception(error)).rstrip()
+def format_traceback(error: BaseException) -> str:
+    """Format a traceback without control characters; indented, so that no line of a peer's text passes for the log's.
+
+    Of a long one the end is kept, which is the error itself.
+    """
+    text = "".join(traceback.format_exception(error)).rstrip()
+    return textwrap.indent(printable(text[-MAX_TEXT:]), "  ")
 
 
 _log: Background[BaseException | int] = Background(_write, dropped=int, max_waiting=MAX_WAITING)
@@ -72,7 +82,7 @@ class Failures:
         """Add the exceptions as notes to one that is on its way already."""
         kept, fact = self._take()
         for each in kept:
-            error.add_note(f"{fact}:\n{printable(_format(each))}")
+            error.add_note(f"{fact}:\n{format_traceback(each)}")
 
     def _take(self) -> tuple[list[BaseException], str]:
         kept, more = self._kept, self._count - len(self._kept)
