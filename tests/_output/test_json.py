@@ -1,4 +1,6 @@
+import json
 import math
+import os
 
 import pytest
 
@@ -17,3 +19,8 @@ def test_numbers_stay_numbers_and_sequences_become_lists() -> None:
 def test_the_version_and_the_system_are_reported() -> None:
     assert version()
     assert system()
+
+
+def test_text_that_is_not_unicode_is_escaped_because_strict_parsers_refuse_it() -> None:
+    text = json.dumps(plain_json({"path": os.fsdecode(b"/run/\xff")}))
+    assert json.loads(text)["path"].encode() == b"/run/\\udcff"

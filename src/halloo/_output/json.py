@@ -20,7 +20,9 @@ def plain_json(value: object) -> Any:  # noqa: ANN401 - any JSON value
         return [plain_json(each) for each in value]
     if isinstance(value, float):
         return value if math.isfinite(value) else None
-    return value if value is None or isinstance(value, str | int) else str(value)
+    if value is None or isinstance(value, int):
+        return value
+    return str(value).encode(errors="backslashreplace").decode()  # a lone surrogate is no text in JSON (RFC 8259, 8.2)
 
 
 @cache
