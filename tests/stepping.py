@@ -276,13 +276,16 @@ class RecordingObserver:
         self.events: list[tuple[str, object]] = []
         self.counts: list[int] = []  # of refused datagrams
 
-    def opened(self, fd: int, peer: PeerName) -> None:  # noqa: ARG002 - ConnectionObserver's signature
+    def measured(self, poller: Poller) -> Poller:
+        return poller
+
+    def opened(self, fd: int, peer: PeerName, listener: str) -> None:  # noqa: ARG002 - ConnectionObserver's signature
         self.events.append(("opened", peer))
 
-    def datagram_received(self, peer: PeerName) -> None:
+    def datagram_received(self, peer: PeerName, listener: str) -> None:  # noqa: ARG002 - as above
         self.events.append(("datagram_received", peer))
 
-    def refused(self, peer: PeerName, reason: str, count: int = 1) -> None:
+    def refused(self, peer: PeerName, listener: str, reason: str, count: int = 1) -> None:  # noqa: ARG002 - as above
         self.events.append((f"refused: {reason}", peer))
         self.counts.append(count)
 

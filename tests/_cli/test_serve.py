@@ -64,7 +64,10 @@ def test_the_log_tells_a_client_that_was_cut_off(options: tuple[str, ...]) -> No
             client.sendall(bytes(64 << 20))
         server.send_signal(signal.SIGTERM)
         _, errors = server.communicate(timeout=10)
-    assert json.loads(errors.splitlines()[-1])["data"]["reason"] == "cut_off"
+    events = [json.loads(line) for line in errors.splitlines()]
+    assert [event["data"]["reason"] for event in events if event["event"] == "closed"] == ["cut_off"]
+    assert events[-1]["event"] == "stopped"
+    assert events[-1]["data"]["total"]["ended"] == {"cut_off": 1}
 
 
 @signals
@@ -119,9 +122,28 @@ def test_serve_logs_each_client_as_json() -> None:
         socket.create_connection(("127.0.0.1", listening_port(server))) as client,
     ):
         assert server.stderr
-        lines = iter(server.stderr.readline, b"")
-        event = json.loads(next(line for line in lines if line.startswith(b"{")))
-        assert event == {"event": "connected", "data": {"peer": list(client.getsockname()), "reason": None}}
+        events = map(json.loads, iter(server.stderr.readline, b""))
+        event = next(event for event in events if event["event"] == "connected")
+        listener = "tcp://{}:{}".format(*client.getpeername())
+        assert event["data"] == {"peer": list(client.getsockname()), "listener": listener}
+
+
+def test_serve_logs_each_client_as_text_into_a_pipe_when_it_is_asked_to() -> None:
+    with (
+        started(*HALLOO, "serve", "127.0.0.1:0", "--log", "text") as server,
+        socket.create_connection(("127.0.0.1", listening_port(server))) as client,
+    ):
+        assert server.stderr
+        assert f"Connected by {client.getsockname()}\n".encode() in iter(server.stderr.readline, b"")
+
+
+@pytest.mark.parametrize("log", ["--log=json", "--log json"])
+@pytest.mark.parametrize("wrong", ["0 --workers 0", "0 --unknown", "nowhere.invalid", "0 --metrics tls://:0"])
+def test_an_error_is_an_event_of_a_json_log(log: str, wrong: str) -> None:
+    done = run(*HALLOO, "serve", *log.split(), *wrong.split())
+    assert done.returncode == 2
+    events = [json.loads(line) for line in done.stderr.splitlines()]
+    assert [event["event"] for event in events] == ["error"]
 
 
 @pytest.mark.parametrize(("flag", "host"), [("-4", "127.0.0.1"), ("-6", "[::1]")])
@@ -151,7 +173,7 @@ def has_ipv6() -> bool:
             "unix:{path} --reuse-port --workers 2",
             "--reuse-port cannot open unix: more than once; leave it out",
         ),
-        ("0 --quiet --log json", "--quiet contradicts the JSON log, a line for each client; leave one out"),
+        ("0 --quiet --log text", "--quiet contradicts the log, a line for each client; leave one out"),
         ("0 --mode 660", "--mode is for unix:, and no address is; leave it out"),
         (
             "unix:{path} --mode rw",

@@ -15,7 +15,7 @@ from halloo._net.binding import BACKLOG
 from halloo._server.acceptor import MAX_ACCEPTS, RESOURCE_PAUSE, RETRY_INTERVAL, Endpoint, host_of
 from halloo._server.connections import ECHOING
 from halloo._server.handlers import RespondHandler
-from halloo._server.log import JsonLog, TextLog
+from halloo._server.log import ClientLog, Form, Log
 from halloo._server.poller import Selector
 from halloo._server.tcp import Loop
 from tests.stepping import MAKERS, POLL_TIMEOUT, Clock, RecordingObserver, Stage, ended, reset
@@ -168,16 +168,14 @@ def test_a_client_that_cannot_be_watched_is_closed(make_stage: MakeStage) -> Non
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs abstract names (unix(7))")
-@pytest.mark.parametrize("log", [JsonLog, TextLog])
-def test_a_client_with_an_abstract_name_that_is_no_text_is_served_and_logged(
-    cleanup: ExitStack, log: type[JsonLog | TextLog]
-) -> None:
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_a_client_with_an_abstract_name_that_is_no_text_is_served_and_logged(cleanup: ExitStack, form: Form) -> None:
     listener, client = (cleanup.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(2))
     listener.bind(b"\0halloo-test-%d" % os.getpid())
     listener.listen()
     listener.setblocking(False)
     lines: list[str] = []
-    loop = Loop([Endpoint(listener)], observer=log(lines.append))
+    loop = Loop([Endpoint(listener)], observer=ClientLog(Log(lines.append, form)))
     cleanup.callback(loop.shutdown)
     client.bind(b"\0\xff\n-%d" % os.getpid())
     client.connect(listener.getsockname())

@@ -145,12 +145,14 @@ def test_a_certificate_that_was_made_stays_when_the_ca_of_clients_is_reloaded(ce
     contexts: list[ssl.SSLContext] = []
     with listen("tls://127.0.0.1:0", tls=ServerTLS(client_ca=str(certificates.ca_path))) as listener:
         before = listener.fingerprint, listener.tls_server.context
-        reload = Reload(listener, contexts.append, pytest.fail)
+        events: list[str] = []
+        reload = Reload(listener, contexts.append, lambda event: events.append(event.name))
         reload.request(signal.SIGINT, None)
         reload.perform()
         reload.perform()  # it was requested once
         assert (listener.fingerprint, listener.tls_server.context) == (before[0], *contexts)
         assert contexts != [before[1]]
+        assert events == ["reloaded"]
 
 
 @pytest.mark.parametrize("make", [ServerTLS, lambda: ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)], ids=["made", "context"])

@@ -16,7 +16,7 @@ from halloo._net.listener import Listener, listen
 from halloo._net.signals import STOPPING
 from halloo._server.drain import QUIET_TIME, Drain
 from halloo._server.handlers import PeerName, RespondHandler
-from halloo._server.poller import READ, Selector
+from halloo._server.poller import READ, Poller, Selector
 from halloo._server.running import RunningServer, Service
 from tests.stepping import Clock
 
@@ -204,12 +204,15 @@ class CallingObserver:
     def __init__(self, act: Callable[[], object]) -> None:
         self._act = act
 
-    def opened(self, fd: int, peer: PeerName) -> None:  # noqa: ARG002 - the signature of ConnectionObserver
+    def measured(self, poller: Poller) -> Poller:
+        return poller
+
+    def opened(self, fd: int, peer: PeerName, listener: str) -> None:  # noqa: ARG002 - the signature of ConnectionObserver
         self._act()
 
-    def datagram_received(self, peer: PeerName) -> None: ...
+    def datagram_received(self, peer: PeerName, listener: str) -> None: ...
 
-    def refused(self, peer: PeerName, reason: str, count: int = 1) -> None: ...
+    def refused(self, peer: PeerName, listener: str, reason: str, count: int = 1) -> None: ...
 
     def closed(self, fd: int, reason: str) -> None: ...
 

@@ -344,11 +344,19 @@ def test_serve_logs_connections_as_json() -> None:
         assert process.stderr
         with connected(int(process.stdout.readline().rpartition(b":")[2])) as client:
             assert exchange(client, b"hello") == b"hello"
-            line = next(line for line in iter(process.stderr.readline, b"") if line.startswith(b"{"))
+            line = next(line for line in iter(process.stderr.readline, b"") if b"connected" in line)
             peer = list(client.getsockname())
-            assert json.loads(line) == {"event": "connected", "data": {"peer": peer, "reason": None}}
-            line = process.stderr.readline()
-            assert json.loads(line) == {"event": "closed", "data": {"peer": peer, "reason": None}}
+            listener = json.loads(line)["data"]["listener"]
+            assert json.loads(line)["data"] == {"peer": peer, "listener": listener}
+            closed = json.loads(process.stderr.readline())["data"]
+            assert closed.pop("duration_ns") > 0
+            assert closed == {
+                "peer": peer,
+                "listener": listener,
+                "reason": None,
+                "received_bytes": 5,
+                "sent_bytes": 5,
+            }
 
 
 @posix
@@ -490,12 +498,81 @@ def test_serve_logs_refused_and_closed_clients_as_json() -> None:
         assert first.recv(1) == b""
         ended = ["127.0.0.1", first.getsockname()[1]]
         first.close()
-        events = [json.loads(line) for line in stop(process) if line.startswith("{")]
-    assert events == [
-        {"event": "connected", "data": {"peer": ended, "reason": None}},
-        {"event": "refused", "data": {"peer": refused, "reason": "max_connections", "count": 1}},
-        {"event": "closed", "data": {"peer": ended, "reason": "max_bytes"}},
+        events = [json.loads(line) for line in stop(process)]
+    names = ("connected", "refused", "closed")
+    clients = [(event["event"], event["data"]) for event in events if event["event"] in names]
+    assert [(name, data["peer"], data.get("reason")) for name, data in clients] == [
+        ("connected", ended, None),
+        ("refused", refused, "max_connections"),
+        ("closed", ended, "max_bytes"),
     ]
+    assert {data["listener"] for _, data in clients} == {f"tcp://127.0.0.1:{port}"}
+
+
+LIFETIME = """
+import halloo, sys
+from halloo.errors import HallooError
+
+def respond(message):
+    if message == b"raise":
+        raise ValueError("\\x1b[31m\\udcff\\nforged")
+    return message
+
+halloo.serve(
+    "tcp://127.0.0.1:0", "udp://127.0.0.1:0", "tls://127.0.0.1:0", respond=respond, log="json", stats=0.05, workers=2,
+    tls=halloo.ServerTLS(cert=sys.argv[1]), limits=halloo.Limits(deny=("127.0.0.2",)), metrics="127.0.0.1:0",
+)
+"""
+
+
+@posix
+def test_every_line_of_a_json_log_is_an_event_over_a_whole_lifetime(tmp_path: Path) -> None:
+    trustme = pytest.importorskip("trustme")
+    cert = tmp_path / "server.pem"
+    trustme.CA().issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(str(cert))
+    seen: list[dict[str, Any]] = []
+    with started(PYTHON, "-c", LIFETIME, str(cert)) as process, ExitStack() as cleanup:
+        assert process.stdout
+        assert process.stderr
+        tcp, udp, _ = (int(process.stdout.readline().rpartition(b":")[2]) for _ in range(3))
+
+        def wait_for(name: str, count: int = 1) -> None:
+            while sum(event["event"] == name for event in seen) < count:
+                assert process.stderr
+                seen.append(json.loads(process.stderr.readline()))
+
+        client = cleanup.enter_context(connected(tcp))
+        client.sendall(b"hello\nraise\n")
+        assert client.makefile("rb").read() == b"hello\n"
+        client.close()
+        wait_for("closed")
+        wait_for("respond_error")
+        other = cleanup.enter_context(socket.create_connection(("127.0.0.1", tcp), TIMEOUT, ("127.0.0.2", 0)))
+        assert other.recv(1) == b""
+        sender = cleanup.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+        sender.sendto(b"hello", ("127.0.0.1", udp))
+        wait_for("refused")
+        wait_for("datagram_received")
+        process.send_signal(signal.SIGHUP)
+        wait_for("reloaded", 3)
+        cert.write_text("")
+        process.send_signal(signal.SIGHUP)
+        wait_for("reload_failed")
+        victim = next(event["data"]["pid"] for event in seen if event["event"] == "worker_started")
+        os.kill(victim, signal.SIGKILL)
+        wait_for("worker_started", 3)
+        wait_for("stats")
+        seen += [json.loads(line) for line in stop(process)]
+    assert {event["event"] for event in seen} - {"hint"} == {  # which is for containers
+        *("listening", "publishing", "connected", "closed", "refused", "datagram_received", "respond_error", "stats"),
+        *("reloaded", "reload_failed", "worker_started", "worker_exited", "stopping", "stopped"),
+    }
+    assert all(re.fullmatch(r"[-0-9]{10}T[:0-9]{8}\.\d{6}Z", event["time"]) for event in seen)
+    exited = next(event["data"] for event in seen if event["event"] == "worker_exited")
+    assert exited == {"number": 1, "pid": victim, "reason": "SIGKILL", "open": 0}
+    raised = next(event for event in seen if event["event"] == "respond_error")
+    assert raised["worker"] in (1, 2)
+    assert raised["data"]["traceback"].endswith("  ValueError: \\x1b[31m\\udcff\n  forged")
 
 
 @posix
@@ -719,7 +796,7 @@ def test_serve_logs_a_client_of_any_name_and_echoes(options: tuple[str, ...], tm
         os.close(terminal)
         os.close(output)
     assert all(line.isprintable() for line in lines)
-    assert sum(line.startswith("Connected by " if not options else '{"event": "connected"') for line in lines) == 3
+    assert sum(line.startswith("Connected by ") or '"event": "connected"' in line for line in lines) == 3
 
 
 @needs_abstract_names

@@ -276,6 +276,7 @@ REFUSED_FORKS = """
 import errno, os, itertools, sys
 from functools import partial
 from halloo._net.listener import listen
+from halloo._server.log import Log
 from halloo._server.running import Service
 from halloo._server.workers import WorkerPool
 
@@ -287,7 +288,7 @@ def fork():
     return os.fork()
 
 with WorkerPool([listen("127.0.0.1:0")], Service(), 2, shared=True, fork=fork) as pool:
-    pool.run(10, ready=lambda: print(pool.addresses[0], flush=True), write=partial(print, file=sys.stderr))
+    pool.run(10, ready=lambda: print(pool.addresses[0], flush=True), log=Log(partial(print, file=sys.stderr)))
 """
 
 
@@ -302,7 +303,12 @@ def test_a_worker_that_cannot_be_restarted_is_tried_again_and_the_others_serve_o
             assert_served(client)
         code, errors = running.stop()
         assert code == 0
-        assert errors.splitlines() == [
+        first, *others, last = errors.splitlines()
+        lost = len(victim[1])
+        connections = f"{lost} connection{'s' * (lost != 1)}"
+        assert re.fullmatch(rf"halloo: worker [12] \(pid {victim[0]}\) has ended: SIGKILL; {connections} lost", first)
+        assert re.fullmatch(r"halloo: worker [12] is started again \(pid \d+\)", last)
+        assert others == [
             f"halloo: cannot restart a worker: Resource temporarily unavailable; trying again in {pause} s"
             for pause in ("0.1", "0.2", "0.4")
         ]

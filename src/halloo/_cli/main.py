@@ -10,9 +10,11 @@ import re
 import signal
 import sys
 import textwrap
+import time
 import traceback
 from contextlib import suppress
 from importlib import import_module
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from cyclopts import App, CycloptsError
@@ -89,13 +91,27 @@ def main(argv: list[str] | None = None) -> NoReturn:
         pass
     except (CycloptsError, HallooError, OSError) as error:
         code = error.exit_code if isinstance(error, HallooError) else LOCAL
+        message = traceback.format_exc() if debug else _message(error, arguments)
         with suppress(OSError):
-            if debug:
-                traceback.print_exc()
+            if _logs_json(arguments):
+                print(_json_error(message), file=sys.stderr)
+            elif debug:
+                print(message, file=sys.stderr)
             else:
-                say(_message(error, arguments))
+                say(message)
     _discard_output()
     sys.exit(code)
+
+
+def _logs_json(arguments: list[str]) -> bool:
+    """Whether the command writes JSON on standard error, so that its errors are JSON as well."""
+    return arguments[:1] == ["serve"] and ("--log=json" in arguments or ("--log", "json") in pairwise(arguments))
+
+
+def _json_error(message: str) -> str:
+    from halloo._server.events import error, json_line  # noqa: PLC0415 - for this command alone
+
+    return json_line(error(message), time.time())
 
 
 def _rewritten(arguments: list[str]) -> list[str]:

@@ -33,7 +33,7 @@ def serve(
     stats: Annotated[Seconds | None, Parameter(show_default=False)] = None,
     metrics: Annotated[str | None, Parameter(metavar="ADDRESS")] = None,
     quiet: Quiet = False,
-    log: Literal["text", "json"] = "text",
+    log: Annotated[Literal["text", "json"] | None, Parameter(show_default=False)] = None,
     timestamps: Timestamps = False,
     busy_poll: BusyPoll = False,
     mode: Mode = MODE,
@@ -63,7 +63,8 @@ def serve(
     quiet
         Print neither a line for each client nor the totals.
     log
-        Format of the client log on standard error: text, on a terminal only, or JSON, one object a line.
+        Log each client on standard error, as text or as JSON, one object a line for every event; without this option,
+        text on a terminal only.
     timestamps
         Write into each probe of `halloo ping` when it arrived and left, and which probes of its run have arrived; each
         worker counts its own.
@@ -73,7 +74,7 @@ def serve(
         Permissions of the files of Unix sockets: 660 lets the group connect as well.
     """
     from halloo._output.lines import LineWriter  # noqa: PLC0415 - imported when the command runs, not for its help
-    from halloo._server.log import format_totals  # noqa: PLC0415 - as above
+    from halloo._server.events import format_totals  # noqa: PLC0415 - as above
     from halloo._server.serve import serve as run  # noqa: PLC0415 - as above
 
     options.check_ports_apart(addresses)
@@ -93,7 +94,7 @@ def serve(
         busy_poll=busy_poll,
         mode=mode,
     )
-    if not quiet and log == "text":
+    if not quiet and log != "json":
         with LineWriter(sys.stderr, folding=True) as write:
             if sys.stderr.isatty():
                 write("")  # the terminal has written ^C at the start of this line

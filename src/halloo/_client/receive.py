@@ -19,7 +19,7 @@ from halloo._net.first_client import FirstClient, first_client
 from halloo._net.listener import Listener, listen
 from halloo._net.readiness import deadline_ns, seconds_until
 from halloo._output.terminal import folded, say, width_of
-from halloo._server.log import format_fingerprint
+from halloo._server.events import certificate_made
 from halloo.errors import TimedOut, one_line
 
 
@@ -52,7 +52,8 @@ def receive(
     arguments.seconds("deadline", deadline)
     until_ns = deadline_ns(deadline)
     with listen(address, family=family, tls=tls) as listener:
-        if line := format_fingerprint(listener):
+        if listener.made_fingerprint:
+            line = certificate_made(listener.made_fingerprint).text or ""
             print(folded(line, width_of(sys.stderr)), file=sys.stderr, flush=True)
         for bound in listener.addresses:
             print(one_line(f"listening on {bound}"), file=sys.stderr, flush=True)

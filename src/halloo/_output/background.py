@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Generic, TypeVar
-from weakref import WeakSet
+from weakref import WeakValueDictionary
 
 from halloo._net.fork import release_in_children
 
@@ -27,7 +27,7 @@ class Background(Generic[Item]):
         """Call `do` for each item; `dropped` makes one that reports how many were dropped."""
         self._do, self._make_dropped, self._max_waiting = do, dropped, max_waiting
         self.release()
-        _all.add(self)
+        _all[id(self)] = self
 
     def release(self) -> None:
         """Begin anew, as a forked child does: the items that wait, and the thread, are its parent's."""
@@ -97,11 +97,11 @@ class Background(Generic[Item]):
             return [self._waiting.popleft()]
 
 
-_all: WeakSet[Background[Any]] = WeakSet()
+_all: WeakValueDictionary[int, Background[Any]] = WeakValueDictionary()  # the newest last
 
 
 def close_all(seconds: float = FLUSH) -> None:
-    """Close every one of this process, within so many seconds altogether."""
+    """Close every one of this process, within so many seconds altogether; the newest first, which may use another."""
     until = time.monotonic() + seconds
-    for each in [*_all]:
+    for each in reversed([*_all.values()]):
         each.close(max(until - time.monotonic(), 0))

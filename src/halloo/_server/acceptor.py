@@ -40,6 +40,7 @@ class Endpoint:
     context: "SSLContext | None" = None
     responder: Responder | None = None  # for datagrams
     timestamper: "ProbeTimestamper | None" = None  # for datagrams
+    address: str = ""  # for the log
 
     @property
     def stream(self) -> bool:
@@ -122,7 +123,7 @@ class Acceptor:
                     raise
                 self._count_error(error)
             else:
-                if self.admission is None or self._admit(sock, peer):
+                if self.admission is None or self._admit(sock, peer, endpoint):
                     self._add_connection(sock, peer, endpoint)
             if not self.accepting:
                 return False
@@ -160,7 +161,7 @@ class Acceptor:
             sock.close()
             self._count_error(error)
 
-    def _admit(self, sock: socket.socket, peer: PeerName) -> bool:
+    def _admit(self, sock: socket.socket, peer: PeerName, endpoint: Endpoint) -> bool:
         reason = self.admission.enter(host_of(peer)) if self.admission else None
         if reason is None:
             return True
@@ -171,7 +172,7 @@ class Acceptor:
         sock.close()
         self._loop.table.count(reason)
         if self._loop.observer:
-            self._loop.observer.refused(peer, reason)
+            self._loop.observer.refused(peer, endpoint.address, reason)
         return False
 
     def _pause(self) -> None:

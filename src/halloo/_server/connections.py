@@ -81,6 +81,7 @@ class Snapshot:
     pending_write_bytes: int = 0  # for clients that do not read
     oldest_pending_write_seconds: float = 0.0  # without progress, as of the last sweep, within a second
     uptime_seconds: float = 0.0
+    worker_exits: int = 0  # workers that ended by themselves, each of which is started again
     workers: tuple["Snapshot", ...] = ()
 
     @classmethod

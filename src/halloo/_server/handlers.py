@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from halloo._core.framing import FRAMERS, Framer
 from halloo._net.datagrams import IpPeer
 from halloo._server.failures import log_failure
+from halloo._server.poller import Poller
 from halloo._server.responder import Respond, Responder, RespondError
 from halloo.errors import HallooError
 
@@ -43,13 +44,16 @@ class Handler(Protocol):
 class ConnectionObserver(Protocol):
     """Observes clients as they connect, send datagrams, are refused, and disconnect."""
 
-    def opened(self, fd: int, peer: PeerName) -> None:
-        """Observe an accepted connection."""
+    def measured(self, poller: Poller) -> Poller:
+        """Return the poller that the loop uses: this one, or another in front of it."""
 
-    def datagram_received(self, peer: PeerName) -> None:
+    def opened(self, fd: int, peer: PeerName, listener: str) -> None:
+        """Observe a connection accepted at an address."""
+
+    def datagram_received(self, peer: PeerName, listener: str) -> None:
         """Observe a sender of datagrams."""
 
-    def refused(self, peer: PeerName, reason: str, count: int = 1) -> None:
+    def refused(self, peer: PeerName, listener: str, reason: str, count: int = 1) -> None:
         """Observe a refused client, or that many of its datagrams since the last time."""
 
     def closed(self, fd: int, reason: str) -> None:

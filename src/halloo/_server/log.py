@@ -1,127 +1,137 @@
-"""Log clients as they connect and disconnect, one line each: text for people, JSON for programs.
+"""Log the events of a server: text for people, JSON for programs. Lines may be dropped, and never wait.
 
 `write` takes each line and must not block, because a log must not stop the server: see `_output.lines`.
 """
 
-import json
-from collections.abc import Callable
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Literal
 
-from halloo._core.units import show_duration, show_size
-from halloo._net.listener import Listener
-from halloo._net.unix import name_text
-from halloo._server.connections import Snapshot
+from halloo._output.background import FLUSH, Background
+from halloo._server import events
+from halloo._server.events import Event, json_line
+from halloo._server.failures import MAX_WAITING, format_traceback
 from halloo._server.handlers import PeerName
-from halloo.errors import one_line
+from halloo._server.poller import Poller
 
-Write = Callable[[str], object]
+Form = Literal["text", "json"]
+Report = Callable[[Event], object]
 
 
-class TextLog:
-    """`Connected by ('127.0.0.1', 51234)`, as in the tutorial, and the clients that were refused, with the reason."""
+class Log:
+    """Writes each event as a line; a worker sets its number."""
 
-    def __init__(self, write: Write) -> None:
-        self._write = write
+    def __init__(
+        self,
+        write: Callable[[str], object],
+        form: Form = "text",
+        *,
+        replace: Callable[[str], object] | None = None,
+        flush: Callable[[], object] = lambda: None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        """Pass lines to `write`; the text of counts to `replace`, which may put it in place of the last one."""
+        self._write, self._form, self._replace, self._now = write, form, replace or write, now
+        self.flush = flush
+        self.worker: int | None = None
 
-    def opened(self, fd: int, peer: PeerName) -> None:  # noqa: ARG002 - ConnectionObserver's signature
-        self._write(f"Connected by {format_peer(peer)}")
+    def __call__(self, event: Event) -> None:
+        if self._form == "json":
+            self._write(json_line(event, self._now(), self.worker))
+        elif event.text is not None:
+            write = self._replace if event.name == "stats" else self._write
+            write(event.text)
+            for line in str(event.data.get("traceback", "")).splitlines():
+                write(line)
 
-    def datagram_received(self, peer: PeerName) -> None:
-        self._write(f"Datagrams from {format_peer(peer)}")
 
-    def refused(self, peer: PeerName, reason: str, count: int = 1) -> None:
-        several = f", {count} datagrams" if count > 1 else ""
-        self._write(f"Refused {format_peer(peer)}: {reason.replace('_', ' ')}{several}")
+@contextmanager
+def failures_reported(report: Report) -> Iterator[Callable[[BaseException], None]]:
+    """Give a function that reports an exception of `respond` as an event, in another thread: its text takes time."""
+
+    def do(problem: BaseException | int) -> None:
+        if isinstance(problem, int):
+            report(events.dropped(problem))
+        else:
+            report(events.respond_error(type(problem).__name__, format_traceback(problem)))
+
+    reports: Background[BaseException | int] = Background(do, dropped=int, max_waiting=MAX_WAITING)
+    try:
+        yield reports.add
+    finally:
+        reports.close(FLUSH)
+
+
+class ClientLog:
+    """Reports clients as they connect, send datagrams, are refused, and disconnect: a ConnectionObserver."""
+
+    def __init__(self, report: Report, *, measure: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
+        """Count the bytes of each connection if `measure`, which costs a little for each message."""
+        self._report, self._measure, self._clock = report, measure, clock
+        self._traffic: TrafficPoller | None = None
+        self._open: dict[int, tuple[PeerName, str, float]] = {}
+
+    def measured(self, poller: Poller) -> Poller:
+        """Return the poller for a loop, which counts if the bytes are reported."""
+        if self._measure:
+            poller = self._traffic = TrafficPoller(poller)
+        return poller
+
+    def opened(self, fd: int, peer: PeerName, listener: str) -> None:
+        self._open[fd] = peer, listener, self._clock()
+        self._report(events.connected(peer, listener))
+
+    def datagram_received(self, peer: PeerName, listener: str) -> None:
+        self._report(events.datagram_received(peer, listener))
+
+    def refused(self, peer: PeerName, listener: str, reason: str, count: int = 1) -> None:
+        self._report(events.refused(peer, listener, reason, count))
 
     def closed(self, fd: int, reason: str) -> None:
-        """Log nothing."""
+        peer, listener, began = self._open.pop(fd)
+        received, sent = self._traffic.take(fd) if self._traffic else (0, 0)
+        self._report(events.closed(peer, listener, reason, self._clock() - began, received, sent))
 
 
-class JsonLog:
-    """An object a line: {"event": "connected" | "datagram_received" | "refused" | "closed", "data": {...}}."""
+class TrafficPoller:
+    """A poller that counts the bytes that are read and written on each descriptor."""
 
-    def __init__(self, write: Write) -> None:
-        self._write = write
-        self._peers: dict[int, PeerName] = {}
+    def __init__(self, inner: Poller) -> None:
+        self._inner = inner
+        self._received: defaultdict[int, int] = defaultdict(int)
+        self._sent: defaultdict[int, int] = defaultdict(int)
+        self._ended: dict[int, tuple[int, int]] = {}  # by the server; what it reads after that is discarded
+        self.prefers_read, self.min_read = inner.prefers_read, inner.min_read
+        self.poll, self.watch, self.change, self.unwatch = inner.poll, inner.watch, inner.change, inner.unwatch
+        self.adopt, self.close_notify, self.queued_bytes = inner.adopt, inner.close_notify, inner.queued_bytes
+        self.close_fd, self.release_fd, self.close = inner.close_fd, inner.release_fd, inner.close
 
-    def opened(self, fd: int, peer: PeerName) -> None:
-        self._peers[fd] = peer
-        self._line("connected", peer, None)
+    def read(self, fd: int, size: int) -> bytes:
+        data = self._inner.read(fd, size)
+        self._received[fd] += len(data)
+        return data
 
-    def datagram_received(self, peer: PeerName) -> None:
-        self._line("datagram_received", peer, None)
+    def readv(self, fd: int, buffers: Sequence[memoryview]) -> int:
+        received = self._inner.readv(fd, buffers)
+        self._received[fd] += received
+        return received
 
-    def refused(self, peer: PeerName, reason: str, count: int = 1) -> None:
-        self._line("refused", peer, reason, count=count)
+    def write(self, fd: int, data: memoryview | bytes) -> int:
+        sent = self._inner.write(fd, data)
+        self._sent[fd] += sent
+        return sent
 
-    def closed(self, fd: int, reason: str) -> None:
-        """Log a closed connection; the reason is null if the client closed."""
-        self._line("closed", self._peers.pop(fd, ""), reason or None)
+    def shutdown_write(self, fd: int) -> None:
+        """Shut down the sending side, and keep the counts as they are."""
+        self._ended[fd] = self._counts(fd)
+        self._inner.shutdown_write(fd)
 
-    def _line(self, event: str, peer: PeerName, reason: str | None, **others: int) -> None:
-        data = {"peer": list(peer[:2]) if isinstance(peer, tuple) else name_text(peer), "reason": reason, **others}
-        self._write(json.dumps({"event": event, "data": data}))
+    def take(self, fd: int) -> tuple[int, int]:
+        """Return the bytes read and written, and start again at 0 for the next connection of that number."""
+        counts = self._counts(fd)
+        return self._ended.pop(fd, counts)
 
-
-def format_peer(peer: PeerName) -> str:
-    """Format an address as Python does; a client of a Unix socket usually has none."""
-    return str(peer[:2]) if isinstance(peer, tuple) else one_line(name_text(peer)) or "a local process"
-
-
-def format_interval(now: Snapshot, before: Snapshot) -> str:
-    """Format the present state, and the rates since the previous snapshot."""
-    seconds = max(now.uptime_seconds - before.uptime_seconds, 1e-9)
-    parts = [
-        f"{now.open} open",
-        f"{(now.accepted - before.accepted) / seconds:.0f} clients/s",
-        *([f"{(now.datagrams - before.datagrams) / seconds:.0f} datagrams/s"] if now.datagrams else []),
-        f"{(now.messages - before.messages) / seconds:.0f} echoes/s",
-        f"{show_size((now.received_bytes - before.received_bytes) / seconds)}/s in",
-        f"{show_size((now.sent_bytes - before.sent_bytes) / seconds)}/s out",
-    ]
-    return ", ".join(parts + _problems(now))
-
-
-def format_totals(snapshot: Snapshot) -> str:
-    """Format what a server has done in all."""
-    received = [_counted(snapshot.accepted, "client")] if snapshot.accepted or not snapshot.datagrams else []
-    if snapshot.datagrams:
-        received.append(_counted(snapshot.datagrams, "datagram"))
-    parts = [
-        f"{' and '.join(received)} in {show_duration(int(snapshot.uptime_seconds * 1e9))}",
-        f"{snapshot.received_bytes} bytes in",
-        f"{snapshot.sent_bytes} bytes out",
-    ]
-    if snapshot.lost_bytes:
-        parts.append(f"{snapshot.lost_bytes} bytes cut off")
-    return ", ".join(parts + _problems(snapshot))
-
-
-def _counted(number: int, word: str) -> str:
-    return f"{number} {word}{'s' * (number != 1)}"
-
-
-def _problems(snapshot: Snapshot) -> list[str]:
-    parts = []
-    if snapshot.dropped:
-        parts.append(f"{snapshot.dropped} datagrams dropped by the kernel")
-    if snapshot.pending_write_bytes:
-        parts.append(
-            f"{show_size(snapshot.pending_write_bytes)} pending for "
-            f"{show_duration(int(snapshot.oldest_pending_write_seconds * 1e9))}"
-        )
-    for word, counts in (("refused", snapshot.refused), ("ended", snapshot.ended), ("errors", snapshot.errors)):
-        if counts:
-            parts.append(f"{word}: " + " ".join(f"{name} {count}" for name, count in counts.items()))
-    return parts
-
-
-def format_fingerprint(listener: Listener) -> str | None:
-    """Format the fingerprint of the certificate that was generated, if one was."""
-    if not listener.made_fingerprint:
-        return None
-    return f"halloo: made a certificate; clients add: --fingerprint {listener.made_fingerprint}"
-
-
-def dropped_json(count: int) -> str:
-    """Format how many lines of the log were dropped."""
-    return json.dumps({"event": "dropped", "data": {"lines": count}})
+    def _counts(self, fd: int) -> tuple[int, int]:
+        return self._received.pop(fd, 0), self._sent.pop(fd, 0)

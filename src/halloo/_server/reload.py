@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 from halloo._net.listener import Listener
 from halloo._net.signals import RELOADING, Handler
+from halloo._server import events
+from halloo._server.log import Report
 from halloo.errors import HallooError
 
 if TYPE_CHECKING:
@@ -19,14 +21,12 @@ if TYPE_CHECKING:
 class Reload:
     """Reads the files of a listener again, if it has any."""
 
-    def __init__(
-        self, listener: Listener, replace: Callable[["SSLContext"], object], write: Callable[[str], object]
-    ) -> None:
-        """Pass each new context to `replace`, and to `write` a line about files that cannot be used."""
+    def __init__(self, listener: Listener, replace: Callable[["SSLContext"], object], report: Report) -> None:
+        """Pass each new context to `replace`, and the outcome to `report`."""
         self._possible = listener.reloadable
         self._listener = listener
         self._replace = replace
-        self._write = write
+        self._report = report
         self._requested = False
 
     @property
@@ -46,6 +46,7 @@ class Reload:
         try:
             self._listener.reload()
         except HallooError as error:
-            self._write(f"halloo: {error.fact}; the certificate in use stays; correct the file and send SIGHUP again")
+            self._report(events.reload_failed(error.fact))
         else:
             self._replace(self._listener.tls_server.context)
+            self._report(events.reloaded())

@@ -14,11 +14,13 @@ from halloo._core.limits import Limits
 from halloo._net.fork import release_in_children
 from halloo._net.listener import Listener
 from halloo._net.signals import handle_signals, stopping
+from halloo._server import events
 from halloo._server.acceptor import Endpoint
 from halloo._server.connections import Snapshot
 from halloo._server.drain import drain
 from halloo._server.failures import flush_log
 from halloo._server.handlers import ConnectionObserver, Handler
+from halloo._server.log import Log
 from halloo._server.reload import Reload
 from halloo._server.responder import Responder
 from halloo._server.tcp import Loop
@@ -51,7 +53,13 @@ class Service:
         """Make the loop that serves a listener; see Loop for `row` and `shared`. A forked child releases both."""
         release_in_children(listener)
         posts = [
-            Endpoint(sock, self.handler, self.context if address.scheme == "tls" else None, self.responder)
+            Endpoint(
+                sock,
+                self.handler,
+                self.context if address.scheme == "tls" else None,
+                self.responder,
+                address=str(address),
+            )
             for sock, address in zip(listener.sockets, listener.addresses, strict=True)
         ]
         poller = None
@@ -109,20 +117,21 @@ class RunningServer:
     def start(self) -> None:
         self._thread.start()
 
-    def run(
-        self, drain: float = 0, *, ready: Callable[[], object] | None = None, write: Callable[[str], object] = print
-    ) -> None:
+    def run(self, drain: float = 0, *, ready: Callable[[], object] | None = None, log: Log | None = None) -> None:
         """Serve in this thread until a stop signal, then finish pending answers, within `drain` seconds.
 
-        A second signal raises KeyboardInterrupt. SIGHUP reloads the certificate files, if there are any, and `write`
-        gets a line about it. `ready` is called as soon as signals are handled.
+        A second signal raises KeyboardInterrupt. SIGHUP reloads the certificate files, if there are any. `ready` is
+        called as soon as signals are handled; `log` gets the events, by default as text on standard output.
         """
-        reload = Reload(self.listener, self.loop.acceptor.replace_context, write)
+        log = log or Log(print)
+        reload = Reload(self.listener, self.loop.acceptor.replace_context, log)
         self.loop.on_wakeup = reload.perform
         with handle_signals(stopping(self.loop.stop) | reload.handlers, self.loop.wakeup_writer):
             if ready:
                 ready()
-            self._serve(lambda: drain)
+            self.loop.run()
+            log(events.stopping(self.loop.table.open))
+            self._drain_for(drain)
 
     def close(self, drain: float = 0) -> None:
         """Stop, finish pending answers within `drain` seconds, and close everything.
@@ -149,9 +158,8 @@ class RunningServer:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _serve(self, drain_time: Callable[[], float]) -> None:
-        self.loop.run()
-        if seconds := drain_time():
+    def _drain_for(self, seconds: float) -> None:
+        if seconds:
             drain(self.loop, seconds, self.listener)
 
     def _settle_soon(self) -> None:
@@ -170,7 +178,8 @@ class RunningServer:
 
     def _run_in_thread(self) -> None:
         try:
-            self._serve(lambda: self._drain)
+            self.loop.run()
+            self._drain_for(self._drain)
         except BaseException as error:  # noqa: BLE001 - raised again by `close`
             self._error = error
             self._shutdown()  # clients would wait for a loop that has ended

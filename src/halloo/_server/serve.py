@@ -7,11 +7,11 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, TextIO, get_args
 
 from halloo._core import arguments
 from halloo._core.address import Address, AddressLike
@@ -23,11 +23,13 @@ from halloo._net import unix
 from halloo._net.listener import listen
 from halloo._net.signals import handle_signals, stopping
 from halloo._output.lines import LineWriter, dropped_text
-from halloo._server import http
+from halloo._server import events, http
 from halloo._server.acceptor import Endpoint
 from halloo._server.connections import Snapshot
+from halloo._server.events import json_line
+from halloo._server.failures import log_failure
 from halloo._server.handlers import ConnectionObserver
-from halloo._server.log import JsonLog, TextLog, dropped_json, format_fingerprint, format_interval
+from halloo._server.log import ClientLog, Form, Log, failures_reported
 from halloo._server.responder import Respond
 from halloo._server.running import RunningServer, Service
 from halloo._server.server import DRAIN, checked_limits, make_service, open_listeners, respond_handler
@@ -38,9 +40,8 @@ from halloo.errors import UsageError
 if TYPE_CHECKING:
     from ssl import SSLContext
 
-Log = Literal["text", "json"]
 MAX_WORKERS = 1024  # processes, more than a machine has cores
-_HINT = "halloo: this is loopback inside a container; to be reached from outside it: halloo serve"
+_HINT = "this is loopback inside a container; to be reached from outside it: halloo serve"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,20 +67,21 @@ def serve(
     stats: float | None = None,
     metrics: AddressLike | None = None,
     quiet: bool = False,
-    log: Log = "text",
+    log: Form | None = None,
     timestamps: bool = False,
     busy_poll: bool = False,
     mode: int = unix.MODE,
 ) -> ServeReport:
     """Serve all clients at once until SIGINT, SIGTERM or SIGHUP, on loopback port 8888 when no address is given.
 
-    Prints `listening on ADDRESS` for each address on standard output and, on a terminal, `Connected by` for each client
-    on standard error. For `respond`, `framing`, `greeting`, `family`, `limits`, `tls`, `timestamps`, `busy_poll` and
-    `mode` see Server. At the end what has been received is answered first, within `drain` seconds; a second signal
-    raises KeyboardInterrupt. With certificate files in `tls`, SIGHUP reloads them instead. In other threads than the
-    main one, signals are left alone. `workers` processes serve at once, each with its own counts and limits;
-    `reuse_port` gives each its own listening socket. Every `stats` seconds a line of counts is printed on standard
-    error; `metrics` is an address to serve them on for Prometheus. `log` is text, or json for a line an event.
+    Prints `listening on ADDRESS` for each address on standard output and, on a terminal or with `log="text"`,
+    `Connected by` for each client on standard error. For `respond`, `framing`, `greeting`, `family`, `limits`, `tls`,
+    `timestamps`, `busy_poll` and `mode` see Server. At the end what has been received is answered first, within
+    `drain` seconds; a second signal raises KeyboardInterrupt. With certificate files in `tls`, SIGHUP reloads them
+    instead. In other threads than the main one, signals are left alone. `workers` processes serve at once, each with
+    its own counts and limits; `reuse_port` gives each its own listening socket. Every `stats` seconds a line of counts
+    is printed on standard error; `metrics` is an address to serve them on for Prometheus. With `log="json"` every line
+    on standard error is an event.
     Raises AddressInUse, NotPermitted, AddressNotAvailable, AddressError, MissingFile, UsageError.
     """
     arguments.seconds("drain", drain, none=False)
@@ -87,38 +89,55 @@ def serve(
     arguments.whole("workers", workers, 1, MAX_WORKERS)
     arguments.switches(reuse_port=reuse_port, quiet=quiet, timestamps=timestamps, busy_poll=busy_poll)
     arguments.family(family)
-    arguments.text("log", log, *get_args(Log))
+    arguments.text("log", log or "text", *get_args(Form))
     _check_combinations(workers, log, reuse_port=reuse_port, quiet=quiet)
     pages_at = _pages_address(metrics)
     began = time.monotonic()
-    limits, handler = checked_limits(limits), respond_handler(respond, framing, greeting, timestamps=timestamps)
+    limits = checked_limits(limits)
     pages_alone = pages_at and pages_at.path and all(Address.parse(each).path is None for each in addresses)
     own_mode = unix.MODE if pages_alone else mode  # then it is for the metrics
-    listeners = open_listeners(addresses, family, limits, tls, workers, reuse_port=reuse_port, mode=own_mode)
     server: RunningServer | WorkerPool
-    dropped = dropped_json if log == "json" else dropped_text
-    with LineWriter(sys.stderr, dropped, folding=log == "text") as write:
-        service = make_service(listeners, handler, limits, _observer(write, log, quiet=quiet))
-        if line := format_fingerprint(listeners[0]):
-            write(line)
+    with _log_to(sys.stderr, log) as (report, failed):
+        handler = respond_handler(respond, framing, greeting, timestamps=timestamps, report=failed)
+        listeners = open_listeners(addresses, family, limits, tls, workers, reuse_port=reuse_port, mode=own_mode)
+        service = make_service(listeners, handler, limits, _observer(report, log, quiet=quiet))
+        if listeners[0].made_fingerprint:
+            report(events.certificate_made(listeners[0].made_fingerprint))
         service = replace(service, timestamps=timestamps, busy_poll=busy_poll)
         if workers == 1:
             server = RunningServer(listeners[0], service)
         else:
             server = WorkerPool(listeners, service, workers, shared=not reuse_port)
-        with server, _published(server, pages_at, family, mode, write):
+        with server, _published(server, pages_at, family, mode, report):
             if stats:
-                _print_regularly(server, stats, write)
-            server.run(drain, ready=lambda: _announce(server.addresses, write), write=write)
+                _report_regularly(server, stats, report)
+            server.run(drain, ready=lambda: _announce(server.addresses, report), log=report)
+            report(events.stopped(server.snapshot()))
             return ServeReport(server.addresses, time.monotonic() - began, server.snapshot())
 
 
-def _check_combinations(workers: int, log: Log, *, reuse_port: bool, quiet: bool) -> None:
+@contextmanager
+def _log_to(stream: TextIO | None, form: Form | None) -> Iterator[tuple[Log, Callable[[BaseException], object]]]:
+    """Make the log of a server, and what logs the errors of `respond`: in JSON the same, otherwise Python's logging."""
+    as_json = form == "json"
+    terminal = stream is not None and stream.isatty()
+    with LineWriter(stream, _dropped_json if as_json else dropped_text, folding=not as_json) as write:
+        replace_ = write.replace if terminal and not as_json else None
+        log = Log(write, form or "text", replace=replace_, flush=write.flush)
+        with failures_reported(log) if as_json else nullcontext(log_failure) as failed:
+            yield log, failed
+
+
+def _dropped_json(count: int) -> str:
+    return json_line(events.dropped(count), time.time())
+
+
+def _check_combinations(workers: int, log: Form | None, *, reuse_port: bool, quiet: bool) -> None:
     """Refuse options that would have no effect beside others. Raises UsageError."""
     if reuse_port and workers == 1:
         raise UsageError("is for several workers, and there is one", "give workers= as well", argument="reuse_port")
-    if quiet and log == "json":
-        raise UsageError("contradicts the JSON log, a line for each client", "leave one out", argument="quiet")
+    if quiet and log:
+        raise UsageError("contradicts the log, a line for each client", "leave one out", argument="quiet")
 
 
 def server(s: socket.socket, clients: int | None = None) -> Snapshot:
@@ -142,7 +161,7 @@ def server(s: socket.socket, clients: int | None = None) -> Snapshot:
     timeout = s.gettimeout()
     s.setblocking(False)
     with LineWriter(sys.stdout) as write:
-        loop = Loop([Endpoint(s)], clients=clients, observer=TextLog(write))
+        loop = Loop([Endpoint(s)], clients=clients, observer=ClientLog(Log(write)))
         try:
             with handle_signals(stopping(loop.stop), loop.wakeup_writer):
                 loop.run()
@@ -165,7 +184,7 @@ def _pages_address(metrics: AddressLike | None) -> Address | None:
 
 @contextmanager
 def _published(
-    server: RunningServer | WorkerPool, metrics: Address | None, family: Family | None, mode: int, write: LineWriter
+    server: RunningServer | WorkerPool, metrics: Address | None, family: Family | None, mode: int, log: Log
 ) -> Iterator[None]:
     """Serve /metrics and /healthz: in the loop of a worker pool's parent, or in a thread beside the only loop."""
     if metrics is None:
@@ -181,7 +200,8 @@ def _published(
     )
     listener = listen(metrics, mode=mode) if metrics.path else listen(metrics, family=family)
     for address in listener.addresses:
-        write(f"halloo: metrics at {f'/metrics of {address}' if address.path else f'http://{address.place}/metrics'}")
+        url = f"/metrics of {address}" if address.path else f"http://{address.place}/metrics"
+        log(events.publishing(str(address), url))
     if isinstance(server, WorkerPool):
         server.publish(listener, pages)
         yield
@@ -192,35 +212,33 @@ def _published(
             yield
 
 
-def _print_regularly(server: RunningServer | WorkerPool, seconds: float, write: LineWriter) -> None:
-    """Print a line of counts every so many seconds; on a terminal it replaces the last one."""
+def _report_regularly(server: RunningServer | WorkerPool, seconds: float, log: Log) -> None:
     loop, before = server.loop, server.snapshot()
-    show = write.replace if sys.stderr is not None and sys.stderr.isatty() else write
 
     def look() -> None:
         nonlocal before
         now = server.snapshot()
-        show(format_interval(now, before))
+        log(events.stats(now, before))
         before = now
         loop.timers.call_at(loop.clock() + seconds, look)
 
     loop.timers.call_at(loop.clock() + seconds, look)
 
 
-def _announce(addresses: tuple[Address, ...], write: LineWriter) -> None:
-    write.flush()  # so that the lines before come first on a terminal
+def _announce(addresses: tuple[Address, ...], log: Log) -> None:
+    log.flush()  # so that the lines before come first on a terminal
     with LineWriter(sys.stdout) as announce:
         for address in addresses:
             announce(f"listening on {address}")
+            log(events.listening(str(address)))
     if inside_container() and all(address.loopback and address.path is None for address in addresses):
         place = replace(addresses[0], host="")
-        write(f"{_HINT} {place.place if place.scheme == 'tcp' else place}")
+        log(events.hint(f"{_HINT} {place.place if place.scheme == 'tcp' else place}"))
 
 
-def _observer(write: LineWriter, log: Log, *, quiet: bool) -> ConnectionObserver | None:
-    if log == "json":
-        return JsonLog(write)
-    return None if quiet or sys.stderr is None or not sys.stderr.isatty() else TextLog(write)
+def _observer(report: Log, log: Form | None, *, quiet: bool) -> ConnectionObserver | None:
+    shown = log or (not quiet and sys.stderr is not None and sys.stderr.isatty())
+    return ClientLog(report, measure=log == "json") if shown else None
 
 
 def inside_container() -> bool:

@@ -62,6 +62,7 @@ class Loop:
         """
         self.poller = poller or default_poller()
         self._tls_handshakes = _handshakes(self) if any(endpoint.context for endpoint in endpoints) else None
+        self.poller = observer.measured(self.poller) if observer else self.poller
         self.limits = limits or Limits()
         self.table = ConnectionTable(counters)
         self.timers = Timers()
@@ -245,7 +246,7 @@ class Loop:
         if self._echo_state != ECHOING:
             self.limiter.add(fd)
         if self.observer:
-            self.observer.opened(fd, peer)
+            self.observer.opened(fd, peer, endpoint.address)
         if endpoint.handler:
             self._connection_handlers[fd] = endpoint.handler
             if state != states.HANDSHAKING:

@@ -63,6 +63,7 @@ class DatagramEndpoint:
     policy: UdpPolicy
     responder: Responder | None
     timestamper: "ProbeTimestamper | None"
+    address: str
 
 
 class DatagramEcho:
@@ -85,6 +86,7 @@ class DatagramEcho:
                 UdpPolicy(loop.limits, own_ports),
                 endpoint.responder,
                 endpoint.timestamper,
+                endpoint.address,
             )
             break_loops(endpoint.sock)
             loop.watch(fd, states.DATAGRAM)
@@ -123,7 +125,7 @@ class DatagramEcho:
                     self._refuse(endpoint, data, control, segment, peer, reason=reason)
                     continue
             if recent_peers is not None and peer not in recent_peers:
-                self._report_peer(peer, now)
+                self._report_peer(peer, endpoint.address, now)
             try:
                 if responder or segment > limit or (timestamper and timestamper.may_contain_request(data, segment)):
                     self._echo_separately(endpoint, data, control, segment, peer)
@@ -232,14 +234,14 @@ class DatagramEcho:
         if timestamper := endpoint.timestamper:
             timestamper.record_refused(data, segment)
         if (observer := self._loop.observer) and (count := self._refusals.record(reason, peer[0], datagrams, now)):
-            observer.refused(peer, reason, count)
+            observer.refused(peer, endpoint.address, reason, count)
         counted = timestamper and timestamper.may_contain_request(data, segment)  # the next timestamp has the count
         if reason == "rate_limit" and not endpoint.responder and not counted:
             first = bytes(data[: segment or len(data)])
             if notice := self._notices.notice(peer[0], first, datagrams, now):
                 self._send(endpoint, notice, _single(control), peer, answers=0)
 
-    def _report_peer(self, peer: IpPeer, now: float) -> None:
+    def _report_peer(self, peer: IpPeer, address: str, now: float) -> None:
         """Report a sender that was not seen recently."""
         assert self._recent_peers is not None  # noqa: S101 - there is an observer
         if len(self._recent_peers) >= MAX_RECENT_PEERS:
@@ -249,7 +251,7 @@ class DatagramEcho:
             self._new_peers, self._second_end = 0, now + 1
         self._new_peers += 1
         if self._loop.observer and self._new_peers <= MAX_NEW_PEERS:
-            self._loop.observer.datagram_received(peer)
+            self._loop.observer.datagram_received(peer, address)
 
 
 def make_receive(sock: socket.socket, *, segmentation: bool = True) -> Receive:

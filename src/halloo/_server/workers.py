@@ -10,7 +10,6 @@ import os
 import signal
 import socket
 import sys
-import traceback
 from collections.abc import Callable, MutableSequence, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
@@ -22,11 +21,13 @@ from halloo._net.listener import Listener
 from halloo._net.signals import STOPPING, handle_signals, stopping
 from halloo._output.background import close_all
 from halloo._server import connections as states
-from halloo._server import http
+from halloo._server import events, http
 from halloo._server.acceptor import Endpoint
 from halloo._server.connections import COUNTER_INDEX, COUNTERS, Snapshot, new_counters
 from halloo._server.drain import drain
+from halloo._server.failures import format_traceback
 from halloo._server.handlers import Handler
+from halloo._server.log import Log
 from halloo._server.reload import Reload
 from halloo._server.running import Service
 from halloo._server.tcp import Loop
@@ -74,11 +75,11 @@ class WorkerPool:
         self._pids: dict[int, int] = {}  # process -> slot
         self._slots = range(workers)
         self._started_at = [0.0] * workers
-        self._early_exits = 0
+        self._early_exits = self._exits = 0  # the early ones are those in a row
         self._failure: LocalError | None = None
         self._stopping = self._draining = False
         self._drain = 0.0
-        self._write: Callable[[str], object] = print
+        self._log = Log(print)
         self._parent_pipe_reader, self._parent_pipe_writer = os.pipe()
         self.loop = Loop([], limits=http.limits_beside(service.limits))  # for published pages alone
         self._published: list[Listener] = []  # the workers must not keep them open
@@ -89,16 +90,14 @@ class WorkerPool:
         """Where they listen, with the actual port."""
         return self._listeners[0].addresses
 
-    def run(
-        self, drain: float = 0, *, ready: Callable[[], object] | None = None, write: Callable[[str], object] = print
-    ) -> None:
+    def run(self, drain: float = 0, *, ready: Callable[[], object] | None = None, log: Log | None = None) -> None:
         """Serve until a stop signal, then drain within `drain` seconds; a second signal raises KeyboardInterrupt.
 
-        `ready` is called as soon as all of them run; `write` is as for a RunningServer. Raises LocalError if workers
+        `ready` is called as soon as all of them run; `log` is as for a RunningServer. Raises LocalError if workers
         cannot be started, or repeatedly exit early.
         """
-        self._drain, self._write = drain, write
-        self._reload = Reload(self._listeners[0], self._replace_context, write)
+        self._drain, self._log = drain, log or self._log
+        self._reload = Reload(self._listeners[0], self._replace_context, self._log)
         self.loop.on_wakeup = self._reap
         handlers = stopping(self._stop) | self._reload.handlers
         handlers[signal.SIGCHLD] = lambda _number, _frame: None  # any handler has the signal wake the loop
@@ -125,7 +124,8 @@ class WorkerPool:
             Snapshot.of(row, started=born, now=now) for row, born in zip(rows, self._started_at, strict=True)
         )
         dropped = sum(listener.dropped for listener in self._listeners)
-        return replace(Snapshot.of(total, started=self._started, now=now, workers=workers), dropped=dropped)
+        whole = Snapshot.of(total, started=self._started, now=now, workers=workers)
+        return replace(whole, dropped=dropped, worker_exits=self._exits)
 
     def close(self) -> None:
         for pid in [*self._pids]:
@@ -157,6 +157,8 @@ class WorkerPool:
             except OSError as error:
                 fact = f"cannot start worker {slot + 1} of {len(self._slots)}: {error.strerror}"
                 raise LocalError(fact, "stop other processes, raise ulimit -u, or use fewer workers") from error
+        for pid, slot in self._pids.items():  # now, because the log has a thread, which a fork does not copy
+            self._log(events.worker_started(slot + 1, pid, again=False))
 
     def _start_again(self, slot: int, failures: int = 0) -> None:
         """Start a worker; where the system refuses one more process, try again after growing pauses (fork(2))."""
@@ -164,8 +166,11 @@ class WorkerPool:
             self._fork(slot)
         except OSError as error:
             pause = BACKOFF * 2 ** min(failures, MAX_DOUBLINGS)
-            self._write(f"halloo: cannot restart a worker: {error.strerror}; trying again in {pause:g} s")
+            self._log(events.worker_start_failed(slot + 1, str(error.strerror), pause))
             self.loop.timers.call_at(self.loop.clock() + pause, lambda: self._start_again(slot, failures + 1))
+        else:
+            for pid in [pid for pid, started in self._pids.items() if started == slot]:
+                self._log(events.worker_started(slot + 1, pid, again=True))
 
     def _fork(self, slot: int) -> None:
         if self._stopping:
@@ -196,6 +201,8 @@ class WorkerPool:
             exited, status = os.waitpid(pid, os.WNOHANG)
             if exited:
                 del self._pids[pid]
+                if not self._stopping:
+                    self._report_exit(slot, pid, status)
                 self._restart(slot, failed=status != 0)
         if self._stopping:
             self._forward_stop()
@@ -206,6 +213,7 @@ class WorkerPool:
             self._signal(signal.SIGKILL)
         elif not self._draining:
             self._draining = True
+            self._log(events.stopping(self.snapshot().open))
             for listener in self._listeners:
                 listener.refuse_new(socket.SOCK_STREAM)
             self._signal(DRAIN_SIGNAL)
@@ -216,6 +224,14 @@ class WorkerPool:
     def _signal(self, number: signal.Signals) -> None:
         for pid in self._pids:
             os.kill(pid, number)
+
+    def _report_exit(self, slot: int, pid: int, status: int) -> None:
+        self._exits += 1
+        code = os.waitstatus_to_exitcode(status)
+        reason = _signal_name(-code) if code < 0 else f"exit code {code}"
+        counters = self._counters(slot)
+        lost = counters[states.ACCEPTED] - counters[states.CLOSED]
+        self._log(events.worker_exited(slot + 1, pid, reason, lost))
 
     def _restart(self, slot: int, *, failed: bool) -> None:
         """Keep the counts of an exited worker, and start another."""
@@ -250,6 +266,7 @@ class WorkerPool:
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends ^C to all processes; the parent forwards it
             for number in (signal.SIGTERM, signal.SIGCHLD):
                 signal.signal(number, signal.SIG_DFL)
+            self._log.worker = slot + 1
             os.close(self._parent_pipe_writer)
             listener = self._listeners[slot % len(self._listeners)]
             for other in (*self._listeners, *self._published):
@@ -262,16 +279,15 @@ class WorkerPool:
                 loop.run()
                 drain(loop, self._drain, listener)
             code = 0
-        except BaseException:  # noqa: BLE001 - reported by the exit code and the traceback
-            for line in traceback.format_exc().splitlines():
-                self._write(line)
+        except BaseException as error:  # noqa: BLE001 - reported by the exit code and the traceback
+            self._log(events.worker_error(format_traceback(error)))
         finally:
             close_all()
             _flush_output()
             os._exit(code)
 
     def _handling_signals(self, loop: Loop) -> AbstractContextManager[None]:
-        reload = Reload(self._listeners[0], loop.acceptor.replace_context, self._write)
+        reload = Reload(self._listeners[0], loop.acceptor.replace_context, self._log)
         loop.on_wakeup = reload.perform
 
         def stop(_number: int, _frame: FrameType | None) -> None:
@@ -282,6 +298,10 @@ class WorkerPool:
 
         handlers = {DRAIN_SIGNAL: stop, signal.SIGTERM: ignore, signal.SIGHUP: reload.request}
         return handle_signals(handlers, loop.wakeup_writer)
+
+
+def _signal_name(number: int) -> str:
+    return next((each.name for each in signal.Signals if each == number), f"signal {number}")
 
 
 def _flush_output() -> None:
