@@ -30,12 +30,16 @@ class Event:
 
 def json_line(event: Event, time: float, worker: int | None = None) -> str:
     """Format an object on one line, shorter than MAX_LINE; `time` is seconds since the epoch."""
-    moment = datetime.fromtimestamp(time, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-    head = {"time": moment, "event": event.name, "worker": worker}
-    data, limit = event.data, MAX_LINE
-    while len(line := json.dumps(plain_json(head | {"data": data}))) >= MAX_LINE:
+    moment = datetime.fromtimestamp(time, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    whole = {"time": moment, "event": event.name, "worker": worker, "data": event.data}
+    line, limit = json.dumps(whole), MAX_LINE
+    if "\\ud" in line:  # perhaps a lone surrogate
+        line = json.dumps(plain_json(whole))
+    while len(line) >= MAX_LINE and limit > 1:
         limit //= 2  # characters of a text, whose end is kept: that of a traceback says what it is about
-        data = {name: _end_of(value, limit) for name, value in event.data.items()}
+        line = json.dumps(
+            plain_json(whole | {"data": {name: _end_of(value, limit) for name, value in event.data.items()}})
+        )
     return line
 
 
