@@ -25,6 +25,7 @@ from halloo._server.connections import (
     WRITE_PENDING,
     ConnectionTable,
     Snapshot,
+    count_all_closed,
     new_counters,
 )
 
@@ -155,6 +156,19 @@ def test_a_snapshot_has_the_counts() -> None:
     table.counters[ACCEPTED], table.counters[CLOSED], table.counters[RECEIVED], table.counters[SENT] = 5, 3, 70, 60
     table.count("EPIPE")
     assert seen(table) == Snapshot(accepted=5, open=2, received_bytes=70, sent_bytes=60, errors={"EPIPE": 1})
+
+
+def test_connections_are_counted_by_scheme_too() -> None:
+    table = ConnectionTable()
+    for fd, scheme in ((5, 0), (6, 1), (300, 2)):
+        table.add(fd, ECHOING)
+        table.opened(fd, scheme)
+    table.closed(6)
+    assert seen(table).accepted_by_scheme == {"tcp": 1, "tls": 1, "unix": 1}
+    assert seen(table).open_by_scheme == {"tcp": 1, "tls": 0, "unix": 1}
+    count_all_closed(table.counters)
+    assert seen(table) == Snapshot(accepted=3)
+    assert set(seen(table).open_by_scheme.values()) == {0}
 
 
 def test_a_snapshot_has_the_uptime() -> None:

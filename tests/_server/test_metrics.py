@@ -1,8 +1,14 @@
 """The counters of a snapshot as Prometheus reads them."""
 
+import platform
+import re
+from pathlib import Path
+
+from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from halloo._server.connections import Snapshot
+import halloo
+from halloo._server.connections import CLOSE_REASONS, ERRORS, REFUSALS, Snapshot
 from halloo._server.metrics import prometheus
 
 SEEN = Snapshot(
@@ -20,25 +26,37 @@ SEEN = Snapshot(
     pending_write_bytes=10,
     oldest_pending_write_seconds=1.5,
     uptime_seconds=60.25,
+    worker_exits=6,
+    accepted_by_scheme={"tcp": 3, "tls": 2},
+    open_by_scheme={"tls": 2},
 )
 
 
-def read(snapshot: Snapshot) -> dict[tuple[str, str], float]:
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "monitoring.md"
+
+
+def families(snapshot: Snapshot) -> list[Metric]:
+    return list(text_string_to_metric_families(prometheus(snapshot).decode()))
+
+
+def samples(snapshot: Snapshot) -> dict[tuple[str, str], float]:
     """Parse the text as Prometheus does: values by name and label."""
     return {
         (sample.name, "".join(sample.labels.values())): sample.value
-        for family in text_string_to_metric_families(prometheus(snapshot).decode())
+        for family in families(snapshot)
         for sample in family.samples
     }
 
 
-def test_every_counter_is_exported() -> None:
-    assert read(SEEN) == {
-        ("halloo_open_connections", ""): 2,
+def test_every_counter_is_exported_and_nothing_else_is_counted() -> None:
+    counted = {key: value for key, value in samples(SEEN).items() if value and key[0] != "halloo_build_info"}
+    assert counted == {
+        ("halloo_open_connections", "tls"): 2,
         ("halloo_pending_write_bytes", ""): 10,
         ("halloo_oldest_pending_write_seconds", ""): 1.5,
         ("halloo_uptime_seconds", ""): 60.25,
-        ("halloo_accepted_connections_total", ""): 5,
+        ("halloo_accepted_connections_total", "tcp"): 3,
+        ("halloo_accepted_connections_total", "tls"): 2,
         ("halloo_received_bytes_total", ""): 70,
         ("halloo_sent_bytes_total", ""): 60,
         ("halloo_messages_total", ""): 9,
@@ -49,16 +67,39 @@ def test_every_counter_is_exported() -> None:
         ("halloo_refused_total", "max_per_host"): 1,
         ("halloo_ended_total", "idle_timeout"): 2,
         ("halloo_errors_total", "EPIPE"): 1,
+        ("halloo_worker_exits_total", ""): 6,
     }
 
 
-def test_snapshots_are_independent() -> None:
-    prometheus(SEEN)
-    assert read(Snapshot())["halloo_accepted_connections_total", ""] == 0
-    assert ("halloo_refused_total", "denied") not in read(Snapshot())
+def test_a_new_server_has_every_series() -> None:
+    new = samples(Snapshot())
+    assert new.keys() == samples(SEEN).keys()
+    assert {value for (name, _), value in new.items() if name != "halloo_build_info"} == {0}
+    for name, values in (
+        ("halloo_accepted_connections_total", ("tcp", "tls", "unix")),
+        ("halloo_refused_total", REFUSALS),
+        ("halloo_ended_total", CLOSE_REASONS),
+        ("halloo_errors_total", ERRORS),
+    ):
+        assert {label for each, label in new if each == name} == set(values)
 
 
-def test_every_metric_has_a_help_text() -> None:
-    families = list(text_string_to_metric_families(prometheus(SEEN).decode()))
-    assert all(family.documentation for family in families)
-    assert {family.type for family in families} == {"gauge", "counter"}
+def test_the_versions_are_exported() -> None:
+    [build] = [each for each in families(Snapshot()) if each.name == "halloo_build_info"]
+    assert [sample.labels for sample in build.samples] == [
+        {"version": halloo.__version__, "python": platform.python_version()}
+    ]
+
+
+def test_every_metric_is_documented_with_its_labels_and_no_other() -> None:
+    rows = re.findall(r"^\| `(halloo_\w+)` \| (.*?) ?\|", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+    documented = {name: set(re.findall(r"`(\w+)`", labels)) for name, labels in rows}
+    exported = {sample.name: set(sample.labels) for family in families(Snapshot()) for sample in family.samples}
+    assert documented == exported
+
+
+def test_every_metric_has_a_help_text_and_a_conventional_name() -> None:
+    for family in families(SEEN):
+        assert family.documentation
+        assert family.type in {"gauge", "counter"}
+        assert all((family.type == "counter") == sample.name.endswith("_total") for sample in family.samples)

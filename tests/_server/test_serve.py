@@ -570,6 +570,8 @@ def test_every_line_of_a_json_log_is_an_event_over_a_whole_lifetime(tmp_path: Pa
     assert all(re.fullmatch(r"[-0-9]{10}T[:0-9]{8}\.\d{6}Z", event["time"]) for event in seen)
     exited = next(event["data"] for event in seen if event["event"] == "worker_exited")
     assert exited == {"number": 1, "pid": victim, "reason": "SIGKILL", "open": 0}
+    total = next(event["data"]["total"] for event in seen if event["event"] == "stopped")
+    assert (total["worker_exits"], total["accepted_by_scheme"]) == (1, {"tcp": 1, "tls": 0, "unix": 0})
     raised = next(event for event in seen if event["event"] == "respond_error")
     assert raised["worker"] in (1, 2)
     assert raised["data"]["traceback"].endswith("  ValueError: \\x1b[31m\\udcff\n  forged")

@@ -532,6 +532,8 @@ def test_opened_and_closed_connections_are_reported(make_stage: MakeStage, clien
     client.close_notify()
     stage.until(lambda: stage.snapshot.open == 0)
     assert notes.events == [("opened", client.sock.getsockname()), ("closed", "")]
+    assert stage.snapshot.accepted_by_scheme == {"tcp": 0, "tls": 1, "unix": 0}
+    assert stage.snapshot.open_by_scheme == {"tcp": 0, "tls": 0, "unix": 0}
 
 
 class TricklingSocket(socket.socket):

@@ -5,7 +5,7 @@ import socket
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from halloo._core.limits import AdmissionControl
@@ -41,6 +41,11 @@ class Endpoint:
     responder: Responder | None = None  # for datagrams
     timestamper: "ProbeTimestamper | None" = None  # for datagrams
     address: str = ""  # for the log
+    scheme: int = field(init=False)  # its number in SCHEMES
+
+    def __post_init__(self) -> None:
+        unix = hasattr(socket, "AF_UNIX") and self.sock.family == socket.AF_UNIX
+        object.__setattr__(self, "scheme", states.SCHEMES.index("unix" if unix else "tls" if self.context else "tcp"))
 
     @property
     def stream(self) -> bool:

@@ -1,7 +1,7 @@
 """Hold the state and the pending writes of each connection, and the counters.
 
-No system calls here. A connection is its descriptor, the index into `state`. An idle connection costs that byte alone;
-an entry in `pending_writes` exists only while its client does not read.
+No system calls here. A connection is its descriptor, the index into `state`. An idle connection costs that byte and one
+for its scheme; an entry in `pending_writes` exists only while its client does not read.
 """
 
 import errno
@@ -42,6 +42,7 @@ ERRORS = (
     *("SSLError", "SSLEOFError", "SSLCertVerificationError", "TooManyRecords"),
     *("IncompleteRead", "MessageTooLong", "respond", "other"),
 )
+SCHEMES = ("tcp", "tls", "unix")  # of connections, by their numbers
 COUNTERS = (
     "accepted",
     "closed",
@@ -55,12 +56,14 @@ COUNTERS = (
     *REFUSALS,
     *CLOSE_REASONS,
     *ERRORS,
+    *(f"{count}_{scheme}" for count in ("accepted", "closed") for scheme in SCHEMES),
 )
 ACCEPTED, CLOSED, RECEIVED, SENT, MESSAGES, LOST = range(6)
 # Gauges: bytes in pending writes now, and the time in ms of the oldest one's last progress, 0 for none.
 PENDING_BYTES, OLDEST_PENDING = 6, 7
 DATAGRAMS = 8
 COUNTER_INDEX = {name: slot for slot, name in enumerate(COUNTERS)}
+_ACCEPTED_BY_SCHEME, _CLOSED_BY_SCHEME = (COUNTER_INDEX[f"{count}_{SCHEMES[0]}"] for count in ("accepted", "closed"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,8 @@ class Snapshot:
     uptime_seconds: float = 0.0
     worker_exits: int = 0  # workers that ended by themselves, each of which is started again
     workers: tuple["Snapshot", ...] = ()
+    accepted_by_scheme: dict[str, int] = field(default_factory=dict, compare=False)  # {"tcp": 3, "tls": 0, "unix": 0}
+    open_by_scheme: dict[str, int] = field(default_factory=dict, compare=False)
 
     @classmethod
     def of(
@@ -93,6 +98,8 @@ class Snapshot:
         def named(names: tuple[str, ...]) -> dict[str, int]:
             return {name: counters[COUNTER_INDEX[name]] for name in names if counters[COUNTER_INDEX[name]]}
 
+        accepted = [counters[_ACCEPTED_BY_SCHEME + number] for number in range(len(SCHEMES))]
+        still_open = [count - counters[_CLOSED_BY_SCHEME + number] for number, count in enumerate(accepted)]
         return cls(
             accepted=counters[ACCEPTED],
             open=counters[ACCEPTED] - counters[CLOSED],
@@ -110,12 +117,22 @@ class Snapshot:
             else 0.0,
             uptime_seconds=now - started,
             workers=workers,
+            accepted_by_scheme=dict(zip(SCHEMES, accepted, strict=True)),
+            open_by_scheme=dict(zip(SCHEMES, still_open, strict=True)),
         )
 
 
 def new_counters() -> "array[int]":
     """Make a row of counters, all 0."""
     return array("Q", bytes(8 * len(COUNTERS)))
+
+
+def count_all_closed(counters: MutableSequence[int]) -> None:
+    """Count every connection as closed, and no pending write: those of a worker that has exited."""
+    counters[CLOSED] = counters[ACCEPTED]
+    for number in range(len(SCHEMES)):
+        counters[_CLOSED_BY_SCHEME + number] = counters[_ACCEPTED_BY_SCHEME + number]
+    counters[PENDING_BYTES] = counters[OLDEST_PENDING] = 0
 
 
 def error_name(error: OSError) -> str:
@@ -129,6 +146,7 @@ class ConnectionTable:
 
     def __init__(self, counters: MutableSequence[int] | None = None) -> None:
         self.state = bytearray(64)
+        self._scheme = bytearray(64)  # by number in SCHEMES
         self.pending_writes: dict[int, memoryview] = {}
         self.pending_since: dict[int, float] = {}  # when a pending write was queued or last shrank
         self.counters: MutableSequence[int] = new_counters() if counters is None else counters
@@ -141,7 +159,19 @@ class ConnectionTable:
         while fd >= len(self.state):
             # In place: the loop keeps a reference to this object.
             self.state.extend(bytes(len(self.state) // GROWTH))
+            self._scheme.extend(bytes(len(self.state) - len(self._scheme)))
         self.state[fd] = state
+
+    def opened(self, fd: int, scheme: int) -> None:
+        """Count a connection, of a scheme by number."""
+        self._scheme[fd] = scheme
+        self.counters[ACCEPTED] += 1
+        self.counters[_ACCEPTED_BY_SCHEME + scheme] += 1
+
+    def closed(self, fd: int) -> None:
+        """Count a connection as closed."""
+        self.counters[CLOSED] += 1
+        self.counters[_CLOSED_BY_SCHEME + self._scheme[fd]] += 1
 
     def in_state(self, *states: int) -> list[int]:
         return [fd for fd, state in enumerate(self.state) if state in states]

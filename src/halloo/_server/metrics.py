@@ -1,7 +1,10 @@
-"""Counters of a server in the text format of Prometheus (prometheus_client)."""
+"""Counters of a server in the text format of Prometheus (prometheus_client); docs/monitoring.md lists them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
 
+from halloo._output.json import system, version
+from halloo._server import connections as states
 from halloo._server.connections import Snapshot
 from halloo.errors import Unsupported
 
@@ -12,28 +15,35 @@ try:
 except ImportError:
     raise Unsupported("needs prometheus_client", "pip install prometheus-client", argument="metrics") from None
 
+Family = TypeVar("Family", GaugeMetricFamily, CounterMetricFamily)
+
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 # Name, help text and field of the snapshot.
 GAUGES = (
-    ("halloo_open_connections", "Open connections.", "open"),
     ("halloo_pending_write_bytes", "Bytes in pending writes to clients that do not read.", "pending_write_bytes"),
     ("halloo_oldest_pending_write_seconds", "Time since its last progress.", "oldest_pending_write_seconds"),
     ("halloo_uptime_seconds", "Seconds since the start of the server.", "uptime_seconds"),
 )
 COUNTERS = (
-    ("halloo_accepted_connections", "Connections accepted.", "accepted"),
     ("halloo_datagrams", "Datagrams received.", "datagrams"),
     ("halloo_dropped_datagrams", "Datagrams dropped by the kernel: full buffer, or an echo loop.", "dropped"),
     ("halloo_received_bytes", "Bytes received.", "received_bytes"),
     ("halloo_sent_bytes", "Bytes sent.", "sent_bytes"),
     ("halloo_messages", "Messages echoed.", "messages"),
     ("halloo_lost_bytes", "Bytes pending or unread when the server cut a connection off.", "lost_bytes"),
+    ("halloo_worker_exits", "Worker processes that ended by themselves; each is started again.", "worker_exits"),
 )
-LABELLED_COUNTERS = (
-    ("halloo_refused", "reason", "Connections refused, and datagrams not answered.", "refused"),
-    ("halloo_ended", "reason", "Connections closed by the server.", "ended"),
-    ("halloo_errors", "name", "Errors of connections, datagrams and accept.", "errors"),
+Labelled = tuple[tuple[str, str, tuple[str, ...], str, str], ...]
+# Those with a label, its values, which are all exported from the start, and the field: a count for each value.
+LABELLED_GAUGES: Labelled = (
+    ("halloo_open_connections", "scheme", states.SCHEMES, "Open connections.", "open_by_scheme"),
+)
+LABELLED_COUNTERS: Labelled = (
+    ("halloo_accepted_connections", "scheme", states.SCHEMES, "Connections accepted.", "accepted_by_scheme"),
+    ("halloo_refused", "reason", states.REFUSALS, "Connections refused, and datagrams not answered.", "refused"),
+    ("halloo_ended", "reason", states.CLOSE_REASONS, "Connections closed by the server.", "ended"),
+    ("halloo_errors", "name", states.ERRORS, "Errors of connections, datagrams and accept.", "errors"),
 )
 
 
@@ -51,16 +61,22 @@ class _SnapshotCollector(Collector):
         self._snapshot = snapshot
 
     def collect(self) -> Iterator[Metric]:
+        build = GaugeMetricFamily(
+            "halloo_build_info", "The versions of the server, always 1.", labels=["version", "python"]
+        )
+        build.add_metric([version() or "unknown", system()["python"]], 1)
+        yield build
         for name, text, field in GAUGES:
             yield GaugeMetricFamily(name, text, getattr(self._snapshot, field))
         for name, text, field in COUNTERS:
             yield CounterMetricFamily(name, text, getattr(self._snapshot, field))
-        for name, label, text, field in LABELLED_COUNTERS:
-            yield _labelled_counter(name, label, text, getattr(self._snapshot, field))
+        for name, label, values, text, field in LABELLED_GAUGES:
+            yield self._by_value(GaugeMetricFamily(name, text, labels=[label]), values, field)
+        for name, label, values, text, field in LABELLED_COUNTERS:
+            yield self._by_value(CounterMetricFamily(name, text, labels=[label]), values, field)
 
-
-def _labelled_counter(name: str, label: str, text: str, counts: dict[str, int]) -> Metric:
-    family = CounterMetricFamily(name, text, labels=[label])
-    for value, count in counts.items():
-        family.add_metric([value], count)
-    return family
+    def _by_value(self, family: Family, values: Sequence[str], field: str) -> Family:
+        counts: dict[str, int] = getattr(self._snapshot, field)
+        for value in values:
+            family.add_metric([value], counts.get(value, 0))
+        return family

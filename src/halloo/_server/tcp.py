@@ -242,7 +242,7 @@ class Loop:
                 self.poller.close_fd(fd)
             raise
         self.table.add(fd, state)
-        self.table.counters[states.ACCEPTED] += 1
+        self.table.opened(fd, endpoint.scheme)
         if self._echo_state != ECHOING:
             self.limiter.add(fd)
         if self.observer:
@@ -337,7 +337,7 @@ class Loop:
         if table.pending_writes:
             table.discard_pending(fd)
         self.poller.close_fd(fd)
-        table.counters[states.CLOSED] += 1
+        table.closed(fd)
         self.closer.clear_deadline(fd)
         if self._connection_handlers and (handler := self._connection_handlers.pop(fd, None)):
             handler.closed(fd)

@@ -238,8 +238,7 @@ class WorkerPool:
         counters = self._counters(slot)
         if self._stopping and self._drain and failed:
             counters[COUNTER_INDEX["cut_off"]] += counters[states.ACCEPTED] - counters[states.CLOSED]
-        counters[states.CLOSED] = counters[states.ACCEPTED]
-        counters[states.PENDING_BYTES] = counters[states.OLDEST_PENDING] = 0
+        states.count_all_closed(counters)
         if self._stopping:
             return  # the counts are kept for the totals of each worker
         for index, value in enumerate(counters):
