@@ -43,6 +43,23 @@ def names(path: Path) -> set[str]:
     return {token.string for token in tokens if token.type == tokenize.NAME}
 
 
+def messages(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield every string of a module that is no docstring; `{}` stands for what an f-string inserts."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    nodes = [*ast.walk(tree)]
+    parts = {
+        part for node in nodes if isinstance(node, ast.Expr | ast.JoinedStr) for part in ast.iter_child_nodes(node)
+    }
+    for node in nodes:
+        if isinstance(node, ast.JoinedStr):
+            yield (
+                node.lineno,
+                "".join(str(part.value) if isinstance(part, ast.Constant) else "{}" for part in node.values),
+            )
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in parts:
+            yield node.lineno, node.value
+
+
 def texts(path: Path) -> Iterator[tuple[int, str]]:
     """Yield every string of a module, docstrings too: help and errors are made of them."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -98,5 +115,18 @@ def test_no_text_for_users_is_vague() -> None:
         for path in SOURCES
         for line, text in texts(path)
         if (vague := VAGUE.search(text))
+    ]
+    assert found == []
+
+
+def test_the_library_names_a_flag_only_within_a_command() -> None:
+    # Whoever calls a function has arguments; the command's messages translate their names.
+    flag = re.compile(r"(^|[\s(])--[a-z]|\(-[a-zA-Z]\)")
+    found = [
+        f"{path.relative_to(TOP).as_posix()}:{line}: {text}"
+        for path in SOURCES
+        if "_cli" not in path.parts
+        for line, text in messages(path)
+        if flag.search(text.partition("halloo ")[0])
     ]
     assert found == []

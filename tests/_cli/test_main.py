@@ -134,7 +134,7 @@ USAGE_ERRORS = [
     ),
     (
         ["check", "server", "localhost", "9"],
-        "unexpected argument: '9'; a port is part of the address, as in localhost:9; see: halloo check --help",
+        "unexpected argument: '9'; a port is part of the address, as in localhost:9; see: halloo check server --help",
     ),
     (
         ["serve", "0", "--any-port"],

@@ -368,6 +368,15 @@ def test_a_closed_port_exits_with_1() -> None:
     assert "(connection refused); start a server there with: halloo serve " in out
 
 
+def test_the_errors_of_a_run_name_flags() -> None:
+    port = unused_port()
+    out = " ".join(run_ping(f"127.0.0.1:{port}", "-c", "1", "--bind", "::1")[1].split())
+    assert out.count("no IPv4 address can be reached from ::1; name another source with --bind, or leave it out") == 2
+    options = ("-c", "1", "--bind", "::1", "--json-stream", "-o", "-")
+    *_, end = run_ping(f"127.0.0.1:{port}", *options)[1].splitlines()
+    assert "with --bind" in json.loads(end)["data"]["summary"]["targets"][0]["failure"]
+
+
 def test_json_is_complete(echo: str) -> None:
     code, out, err = run_ping(echo, "-c", "3", "-i", "0", "--json", "-q")
     found: dict[str, Any] = json.loads(out)

@@ -67,7 +67,7 @@ def test_normal_results_have_no_findings() -> None:
 
 def test_probes_over_the_rate_limit_of_the_server_are_no_loss_of_the_network() -> None:
     fact = "the server's rate limit for this sender refused at least 640 of the probes"
-    expected = f"{fact}, which is no loss of the network; use a longer interval (-i)"
+    expected = f"{fact}, which is no loss of the network; use a longer interval"
     assert dict(findings(replace(GOOD, rate_limited=640)))["limited"] == expected
 
 
@@ -194,7 +194,7 @@ def test_skipped_turns_are_noted() -> None:
 def test_a_client_that_was_the_bottleneck_is_noted() -> None:
     behind = "60 of 1000 planned probes fell behind schedule, by 3.00ms at most"
     fact = f"this client was the bottleneck: {behind}; CPU use 99.5 % of a core"
-    assert list(schedule_notes(LIMITED)) == [("schedule", f"{fact}; use a longer interval (-i) or --busy-poll")]
+    assert list(schedule_notes(LIMITED)) == [("schedule", f"{fact}; use a longer interval, or busy polling")]
 
 
 def test_a_unit_may_be_fixed() -> None:

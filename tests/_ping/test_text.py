@@ -56,7 +56,7 @@ outages     2, the longest 4s
             2026-01-02 03:05:35.123 +0000 to the end: 200ms, 2 probes
 schedule    this client was the bottleneck: 60 of 1000 planned probes fell
             behind schedule, by 3.00ms at most; CPU use 99.5 % of a core; use a
-            longer interval (-i) or --busy-poll
+            longer interval, or busy polling
 missed      p99 of it is 7.1ms (fail if p99>5ms)"""
 
 FLOW_TABLE = """\

@@ -649,7 +649,7 @@ def test_serve_prints_the_fingerprint_of_a_generated_certificate() -> None:
     with started(PYTHON, "-m", "halloo", "serve", "tls://127.0.0.1:0") as process:
         assert process.stdout
         assert process.stderr
-        message = re.fullmatch(rb".*--fingerprint ([0-9a-f]{64})\n", process.stderr.readline())
+        message = re.fullmatch(rb".* by its fingerprint: ([0-9a-f]{64})\n", process.stderr.readline())
         assert message
         address = process.stdout.readline().decode().split()[-1]
         with halloo.connect(address, tls=ClientTLS(fingerprint=message[1].decode())) as connection:

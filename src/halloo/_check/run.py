@@ -141,7 +141,7 @@ def server_spec(
     host = address.host or "localhost" if address else "localhost"
     if not is_near(host) and host not in allowed:
         raise UsageError(
-            f"{host} is neither a local nor a private address", f"if you may test it: --allow-remote {host}"
+            f"{host} is neither a local nor a private address", "if you may test it, name it with allow_remote="
         )
     return ServerSpec(
         scheme=address.scheme if address else scheme,
@@ -170,7 +170,7 @@ def client_spec(
         command=tuple(command), scheme=scheme, port=port, stdin=stdin, message=message, verifying=verifying
     )
     if not port and not spec.takes_port:
-        raise UsageError("the command has no placeholder for the port", "write PORT in its place, or add --port 8888")
+        raise UsageError("the command has no placeholder for the port", "write PORT in its place, or give port=")
     return spec
 
 
@@ -199,16 +199,19 @@ def check(
     run_one = _case_runner(spec, options)
     results, interrupted = _run_until_interrupted(cases_to_run, run_one, jobs, on_result, options.stopped)
     ever_started = any(each.pattern != NOT_STARTED and each.verdict != "BLOCKED" for each in results)
-    again, seeded = f"halloo check {'client' if client else 'server'} --only", f"--seed {choice.seed} -- {spec.name}"
+    kind, seed = "client" if client else "server", choice.seed
     return CheckReport(
         target=name or spec.name,
-        kind="client" if client else "server",
+        kind=kind,
         scheme=spec.scheme,
-        seed=choice.seed,
+        seed=seed,
         level=MAX_LEVEL if choice.only else choice.level,
         strict=choice.strict,
         seconds=time.monotonic() - began,
-        results=tuple(replace(each, repeat=f"{again} {each.case.id} {seeded}") for each in results),
+        results=tuple(
+            replace(each, repeat=f"halloo check {kind} --only {each.case.id} --seed {seed} -- {spec.name}")
+            for each in results
+        ),
         started=started.isoformat(timespec="seconds"),
         trouble="" if ever_started or not results else results[0].text,
         supplied={"only": list(choice.only)} if choice.only else {},
@@ -273,7 +276,7 @@ def run_each(
     """
     folders = sorted(folder for folder in glob.glob(pattern) if Path(folder).is_dir())  # noqa: PTH207 - as a shell does
     if not folders:
-        raise UsageError(f"no folder matches {pattern!r}", "write it as the shell would: --each 'subs/*'")
+        raise UsageError(f"no folder matches {pattern!r}", "write it as the shell would: 'subs/*'")
     outputs.validate()
     done = _read_earlier(outputs.json) if resume else []
     done_before = {report.target for report in done}
@@ -299,5 +302,5 @@ def run_each(
 
 def _read_earlier(path: str | None) -> list[CheckReport]:
     if path is None or path == STDOUT:
-        raise UsageError("--resume needs the reports of an earlier run", "name their file: --json FILE")
+        raise UsageError("needs the reports of an earlier run", "name their file with json=", argument="resume")
     return list(read_reports(read_text(path), allow_truncated=True))

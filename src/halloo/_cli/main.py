@@ -6,7 +6,6 @@ imported when the command runs.
 
 import logging
 import os
-import re
 import signal
 import sys
 import textwrap
@@ -18,15 +17,12 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from cyclopts import App, CycloptsError
-from cyclopts.exceptions import MissingArgumentError, UnknownCommandError, UnusedCliTokensError
 
 import halloo
-from halloo._core.arguments import shown
-from halloo._core.escape import printable
+from halloo._cli.messages import message
 from halloo._net.signals import interrupting
-from halloo._output.files import FULL
 from halloo._output.terminal import NARROWEST, say
-from halloo.errors import HallooError, UsageError, shortened
+from halloo.errors import HallooError
 
 # In the order of the help. Each module has a function of the command's name.
 COMMANDS = {
@@ -37,7 +33,6 @@ COMMANDS = {
 CHECK, CHECK_HELP = "check", "Test an echo server or client, case by case, and report what is wrong with it."
 
 LOCAL, INTERRUPTED = 2, 128 + signal.SIGINT
-ARGUMENT = re.compile(r"\b([a-z_]+)=(?:True\b)?")  # of a remedy: "give ca= or insecure=True"
 
 
 def application(arguments: list[str]) -> App:
@@ -91,14 +86,15 @@ def main(argv: list[str] | None = None) -> NoReturn:
         pass
     except (CycloptsError, HallooError, OSError) as error:
         code = error.exit_code if isinstance(error, HallooError) else LOCAL
-        message = traceback.format_exc() if debug else _message(error, arguments)
         with suppress(OSError):
+            names, apps, _ = application(arguments).parse_commands(arguments)
+            text = traceback.format_exc() if debug else message(error, " ".join(["halloo", *names]), apps[-1])
             if _logs_json(arguments):
-                print(_json_error(message), file=sys.stderr)
+                print(_json_error(text), file=sys.stderr)
             elif debug:
-                print(message, file=sys.stderr)
+                print(text, file=sys.stderr)
             else:
-                say(message)
+                say(text)
     _discard_output()
     sys.exit(code)
 
@@ -145,60 +141,6 @@ def _discard_output() -> None:
             stream.flush()
         except OSError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-
-
-def _message(error: Exception, arguments: list[str]) -> str:
-    """Write an error on one line, with the next step and without characters that control a terminal."""
-    parsed = error.argument if isinstance(error, CycloptsError) else None
-    if isinstance(error.__cause__, HallooError) and isinstance(error, CycloptsError):
-        error = error.__cause__
-    if isinstance(error, HallooError):
-        named = error.argument if isinstance(error, UsageError) else ""
-        if not named and parsed is not None and parsed.name.startswith("-"):
-            named = parsed.field_info.name
-        fact = f"{_flag(named, arguments)} {error.fact}" if named else error.fact
-        remedy = ARGUMENT.sub(lambda found: _flag(found[1], arguments), error.remedy)
-        text = f"{fact}; {remedy}" if remedy else fact
-    elif isinstance(error, OSError):
-        reason = (error.strerror or str(error)).lower()
-        full = error.errno in FULL and error.filename is None
-        text = (
-            f"standard output cannot be written: {reason}; make room on its disk"
-            if full
-            else f"{reason}; look at the input and output of the command"
-        )
-    else:
-        command = next((f"{word} " for word in arguments[:1] if word in (*COMMANDS, CHECK)), "")
-        text = f"{shortened(_parse_error(error))}; see: halloo {command}--help"
-    return printable(" ".join(text.split()))
-
-
-def _flag(name: str, arguments: list[str]) -> str:
-    """Give the flag of a library argument such as `limits.max_bytes`; the name itself if the command has none."""
-    if name == "family":
-        return "-4 or -6"
-    _, apps, _ = application(arguments).parse_commands(arguments)
-    named = [
-        argument
-        for argument in apps[-1].assemble_argument_collection()
-        if argument.field_info.name == name.rpartition(".")[2] and argument.index is None
-    ]
-    return next((flag for argument in named for flag in argument.names if flag.startswith("--")), name)
-
-
-def _parse_error(error: Exception) -> str:
-    """Name what is wrong with the words of the command line."""
-    if isinstance(error, UnusedCliTokensError) and error.unused_tokens:
-        word = error.unused_tokens[0]
-        hint = f"; a port is part of the address, as in localhost:{word}" if word.isdecimal() else ""
-        return f"unexpected argument: {shown(word)}{hint}"
-    if isinstance(error, UnknownCommandError) and error.unused_tokens and error.unused_tokens[0].startswith("-"):
-        return f"unknown option: {error.unused_tokens[0]}"
-    if isinstance(error, MissingArgumentError) and error.argument is not None:
-        name = error.keyword or error.argument.name
-        return f"{name} needs a value" if name.startswith("-") else f"{name} is missing"
-    fact = str(error).strip().rstrip(".?")
-    return f"{fact[:1].lower()}{fact[1:]}"
 
 
 if TYPE_CHECKING:  # slow to import, and only help pages need them

@@ -7,13 +7,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from cyclopts import Parameter
+from cyclopts import App, Parameter
 
 from halloo._cli import options
+from halloo._cli.messages import with_flags
 from halloo._cli.options import ClientTlsFlags, Count, Deadline, Families, File, Quiet, Seconds, Timeout, switch
 from halloo._core.units import dscp, size
 from halloo._output.files import STDOUT, appender, writer
@@ -127,11 +128,24 @@ class PingOutputFlags:
 
 
 class MultiSink:
-    """Passes each event to several sinks in order."""
+    """Passes each event to several sinks in order; the errors among them name flags, as those of the command."""
 
     def __init__(self, sinks: "Sequence[Sink]") -> None:
         """Pass events to `sinks`."""
         self._sinks = sinks
+        self._app = App()
+        self._app.default(ping)
+
+    def _with_flags(self, error: str) -> str:
+        fact, separator, remedy = error.rpartition("; ")
+        return f"{fact}{separator}{with_flags(remedy, self._app)}" if separator else error
+
+    def _reported(self, report: PingReport) -> PingReport:
+        targets = (
+            replace(target, failure=self._with_flags(target.failure)) if target.failure else target
+            for target in report.targets
+        )
+        return replace(report, targets=tuple(targets))
 
     def begin(self, report: PingReport, look: Callable[[], PingReport]) -> None:
         """Pass on the start."""
@@ -140,11 +154,14 @@ class MultiSink:
 
     def probe(self, event: ProbeEvent) -> None:
         """Pass on a probe's outcome."""
+        if event.outcome == "error":
+            event = replace(event, text=self._with_flags(event.text))
         for sink in self._sinks:
             sink.probe(event)
 
     def interim(self, report: PingReport) -> None:
         """Pass on an intermediate report."""
+        report = self._reported(report)
         for sink in self._sinks:
             sink.interim(report)
 
@@ -153,7 +170,7 @@ class MultiSink:
 
         A reader that has left (EPIPE) is no error: both ends of a pipe get ^C, and either may be the first to exit.
         """
-        failures = list[OSError]()
+        report, failures = self._reported(report), list[OSError]()
         for sink in self._sinks:
             try:
                 sink.end(report)

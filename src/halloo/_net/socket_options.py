@@ -4,7 +4,6 @@ The kernel may grant other values than requested, so they are read back.
 """
 
 import errno
-import os
 import socket
 import struct
 import sys
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 from halloo._core import arguments
 from halloo._core.units import SECOND
 from halloo._net.connection import INTERNET
-from halloo.errors import Unsupported, UsageError
+from halloo.errors import Unreachable, Unsupported, UsageError
 
 ECN_BITS = 2  # below the DSCP in its byte (RFC 3168)
 # Linux's numbers, which the socket module does not name everywhere.
@@ -58,7 +57,9 @@ class SocketOptions:
             sock.bind(places[0][4])
         except (socket.gaierror, UnicodeError) as error:
             if _is_of_the_other_family(source, sock):
-                raise OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL)) from error
+                fact = f"no IPv{4 if sock.family == socket.AF_INET else 6} address can be reached from {source}"
+                remedy = "name another source with bind=, or leave it out"
+                raise Unreachable(fact, remedy, errno=errno.EADDRNOTAVAIL) from error
             remedy = "name one of this machine's own; see them with: ip addr"
             raise UsageError(f"{source} is not an IP address", remedy, argument="bind") from error
         except OSError as error:

@@ -85,7 +85,7 @@ def findings(target: TargetReport, unit: Unit | None = None, zone: tzinfo | None
         yield from _lost(target)
     if target.rate_limited:
         fact = f"the server's rate limit for this sender refused at least {target.rate_limited} of the probes"
-        yield "limited", f"{fact}, which is no loss of the network; use a longer interval (-i)"
+        yield "limited", f"{fact}, which is no loss of the network; use a longer interval"
     for report, count in target.icmp:
         yield "reported", f"{count} x by {report.router}: {report.text}"
     if target.timestamps:
@@ -124,7 +124,7 @@ def schedule_notes(generator: Generator, unit: Unit | None = None) -> Iterator[N
         worst = f", by {show_time(generator.lateness.max_ns, unit)} at most" if generator.lateness else ""
         behind = f"{generator.behind} of {generator.planned} planned probes fell behind schedule{worst}"
         fact = f"this client was the bottleneck: {behind}; CPU use {percent(generator.cpu_percent)} of a core"
-        yield "schedule", f"{fact}; use a longer interval (-i) or --busy-poll"
+        yield "schedule", f"{fact}; use a longer interval, or busy polling"
 
 
 def _lost(target: TargetReport) -> Iterator[Note]:

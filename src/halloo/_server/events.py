@@ -62,7 +62,7 @@ def publishing(address: str, url: str) -> Event:
 
 def certificate_made(fingerprint: str) -> Event:
     """Report the fingerprint of a certificate that was made for this process."""
-    text = f"halloo: made a certificate; clients add: --fingerprint {fingerprint}"
+    text = f"halloo: made a certificate; clients trust it by its fingerprint: {fingerprint}"
     return Event("certificate_made", {"fingerprint": fingerprint}, text)
 
 

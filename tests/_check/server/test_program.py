@@ -151,7 +151,7 @@ def test_listening_on_another_port_is_reported() -> None:
 
     reason = refused(ServerSpec(command=python(LISTEN + WAIT, str(other), "PORT")), clock)
     assert reason.startswith(f"the server listens on port {other}, not on ")
-    assert reason.endswith(f": add --port {other}")
+    assert reason.endswith(f"; check it with: halloo check server --port {other}")
 
 
 def test_waiting_for_a_program_to_listen_times_out() -> None:

@@ -46,7 +46,7 @@ def bind_port(scheme: str, fixed: int = 0, *, timeout: float = PORT_TIMEOUT) -> 
             if error.errno != errno.EADDRINUSE:
                 raise
         if fixed and time.monotonic() >= deadline:
-            raise AddressInUse(f"port {fixed} is taken by another program", "stop it, or choose another: --port")
+            raise AddressInUse(f"port {fixed} is taken by another program", "stop it, or choose another with port=")
         time.sleep(POLL_INTERVAL)
 
 

@@ -152,7 +152,8 @@ class Program:
             time.sleep(POLL_INTERVAL)
         fact = f"the server did not listen within {START_TIMEOUT:g} s; {self._quote_output()}"
         if elsewhere:
-            fact = f"the server listens on port {min(elsewhere)}, not on {port}: add --port {min(elsewhere)}"
+            other = f"check it with: halloo check server --port {min(elsewhere)}"
+            fact = f"the server listens on port {min(elsewhere)}, not on {port}; {other}"
         raise Failed(fact, pattern=NOT_STARTED)
 
     def output(self) -> str:

@@ -18,7 +18,7 @@ TCP = frozenset({"tcp"})
 C01 = ("C01",)  # the case that it prints a reply at all
 NON_ASCII = "zażółć-日本-🙂"
 RATE = 400_000  # bytes a second
-PIPE_ONLY = "needs a client that reads a pipe: --stdin pipe"
+PIPE_ONLY = "needs a client that reads a pipe: halloo check client --stdin pipe"
 MESSAGE_ONLY = "needs a client that sends a given message"
 MESSAGE_SHAPES: tuple[Shape, ...] = ("typed", "piped", "argument")
 

@@ -265,7 +265,7 @@ def t51_many_short(target: ServerTarget) -> str:
 def t53_size_limits(target: ServerTarget) -> str:
     """Send 1 GiB in one stream; in the longer form only."""
     if not target.longer:
-        raise Skipped("takes long: add --long")
+        raise Skipped("takes long; runs with: halloo check server --long")
     target.check_served()
     block, before, began = payload(8 * MIB), target.program.proportional_memory(), target.clock()
     with target.connect() as client:
