@@ -84,13 +84,19 @@ began = time.monotonic()
 for words in ("serve [fe80::5]:0", "connect [fe80::5]:9", "send udp://[fe80::5]:9 x", "receive [fe80::5%nope]:0",
               "connect [fe80::5%nope]:9"):
     show(start(*words.split()), began)
+for source in ("fe80::5", "fe80::5%nope"):
+    show(start("ping", "[fe80::5%lo]:9", "-c", "1", "--bind", source), began)
 """,
     )
     lines = printed.splitlines()
-    assert [line.split()[0] for line in lines] == ["2", "1", "1", "2", "1"]
+    assert [line.split()[0] for line in lines] == ["2", "1", "1", "2", "1", "2", "2"]
     assert all(
         ": fe80::5 may be on any interface; say which interface, as in fe80::5%eth0" in each for each in lines[:3]
     )
     assert all(
-        ": this machine has no interface 'nope'; say which interface, as in fe80::5%eth0" in each for each in lines[3:]
+        ": this machine has no interface 'nope'; say which interface, as in fe80::5%eth0" in each for each in lines[3:5]
     )
+    assert lines[5].endswith(
+        "--bind fe80::5 is not complete: fe80::5 may be on any interface; say which interface, as in fe80::5%eth0"
+    )
+    assert ": this machine has no interface 'nope'; say which interface" in lines[6]

@@ -129,6 +129,22 @@ USAGE_ERRORS = [
         "'tcp://localhost:9/' has a path, and only unix: has one; leave out '/'",
     ),
     (
+        ["serve", "localhost", "9000"],
+        "9000 after 'localhost' would be another address, localhost:9000; write localhost:9000",
+    ),
+    (
+        ["connect", "./echo"],
+        "'./echo' is a path; a Unix socket is written unix:./echo",
+    ),
+    (
+        ["connect", "tls://localhost:9", "--key", "key.pem"],
+        "--key needs the certificate that it belongs to; give --cert as well",
+    ),
+    (
+        ["connect", "tls://localhost:9", "--insecure", "--ca", "ca.pem"],
+        "--insecure contradicts another option; give --ca or --insecure, not both",
+    ),
+    (
         ["connect", "/run/echo"],
         "'/run/echo' is a path; a Unix socket is written unix:/run/echo",
     ),

@@ -268,10 +268,23 @@ def test_a_closed_port_has_no_owner() -> None:
     assert port_owner(port) is None
 
 
-@pytest.mark.parametrize("address", ["udp://224.0.0.1:0", "224.0.0.1:0", "udp://255.255.255.255:0", "[ff02::1%lo]:0"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("udp://224.0.0.1:0", "224.0.0.1:0", "udp://255.255.255.255:0", "[ff02::1%lo]:0"),
+        pytest.param("127.255.255.255:0", marks=needs_proc),  # loopback's own, on Linux
+    ],
+)
 def test_a_group_address_cannot_be_listened_on(address: str) -> None:
     with pytest.raises(AddressNotAvailable, match="it is a multicast or broadcast address; name one of its own"):
         listen(address)
+
+
+def test_a_default_host_that_is_none_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HALLOO_BIND", "two words")
+    with pytest.raises(AddressError) as caught:
+        listen(0)
+    assert str(caught.value) == "HALLOO_BIND must be a host, not 'two words'; unset it, or name a host or an IP address"
 
 
 @pytest.mark.parametrize(

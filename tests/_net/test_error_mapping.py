@@ -218,9 +218,28 @@ def test_the_permission_of_a_unix_path_is_no_matter_of_ports() -> None:
     assert error.remedy == "choose a path in a folder that this user may write to"
 
 
-def test_an_unreachable_loopback_address_is_no_matter_of_families() -> None:
-    error = connecting(Address(host="127.0.0.1"), failed(errno.ENETUNREACH))
-    assert error.remedy == "check that the loopback interface is up: ip link show lo"
+LOOPBACK = "check that the loopback interface is up, with this address: ip addr show lo"
+
+
+@pytest.mark.parametrize(
+    ("host", "number", "remedy"),
+    [
+        ("127.0.0.1", errno.ENETUNREACH, LOOPBACK),
+        ("::1", errno.EADDRNOTAVAIL, LOOPBACK),
+        ("192.0.2.1", errno.ENETUNREACH, "check the address and the network"),
+        ("fe80::1%7", errno.ENETUNREACH, "check that this interface exists and is up: ip link show 7"),
+        ("example.org", errno.ENETUNREACH, "try the other family with family="),
+    ],
+)
+def test_only_a_name_may_be_reached_in_the_other_family(host: str, number: int, remedy: str) -> None:
+    assert connecting(Address(host=host), failed(number)).remedy == remedy
+
+
+def test_an_address_to_listen_on_that_is_missing_has_a_next_step() -> None:
+    assert listening(Address(host="::1"), failed(errno.EADDRNOTAVAIL)).remedy == LOOPBACK
+    assert "is not an address of this machine; name one of" in str(listening(HOST, failed(errno.ENODEV)))
+    missing = listening(Address("unix", path="/missing/echo"), failed(errno.ENOENT))
+    assert missing.remedy == "choose a path in a folder that exists"
 
 
 def test_an_expired_certificate_is_no_matter_of_trust() -> None:

@@ -774,11 +774,15 @@ def test_client_ca_requires_a_client_certificate(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("cert", "key", "message"),
     [
-        ("none.pem", None, "none.pem cannot be used: no certificate or crl found; name a PEM file with cert="),
-        ("none.pem", "other.pem", "none.pem cannot be used: no certificate or crl found; name a PEM file with cert="),
+        ("none.pem", None, "none.pem cannot be used: no certificate in it; name a PEM file with cert="),
+        ("none.pem", "other.pem", "none.pem cannot be used: no certificate in it; name a PEM file with cert="),
         ("cert.pem", None, "cert.pem cannot be used: no private key in it; name a PEM file with key="),
         ("cert.pem", "none.pem", "none.pem cannot be used: no private key in it; name a PEM file with key="),
-        ("cert.pem", "other.pem", "other.pem cannot be used: key values mismatch; name a PEM file with key="),
+        (
+            "cert.pem",
+            "other.pem",
+            "other.pem cannot be used: its key is not that of the certificate; name a PEM file with key=",
+        ),
         ("cert.pem", "", " cannot be used: is a directory; name a PEM file with key="),
         ("", "other.pem", " cannot be used: is a directory; name a PEM file with cert="),
     ],
@@ -827,9 +831,9 @@ def test_an_unusable_ca_is_named(folder: Path) -> None:
 
 
 def test_a_key_without_a_certificate_is_refused(folder: Path) -> None:
-    with pytest.raises(UsageError, match="key needs cert, the certificate that it belongs to"):
+    with pytest.raises(UsageError, match="key needs the certificate that it belongs to"):
         TlsServer(ServerTLS(key=folder / "key.pem"))
-    with pytest.raises(UsageError, match="key needs cert, the certificate that it belongs to"):
+    with pytest.raises(UsageError, match="key needs the certificate that it belongs to"):
         client_context(ClientTLS(key=folder / "key.pem"))
 
 

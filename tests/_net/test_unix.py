@@ -15,7 +15,7 @@ import pytest
 import halloo
 from halloo._net.listener import listen
 from halloo._net.unix import MAX_PATH, identity, name_text, remove
-from halloo.errors import AddressInUse, LocalError, UsageError
+from halloo.errors import AddressInUse, LocalError, Refused, UsageError
 
 pytestmark = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="needs Unix sockets")
 
@@ -136,6 +136,12 @@ def test_a_file_that_is_not_a_socket_is_left_alone(path: Path, kind: str) -> Non
     with pytest.raises(AddressInUse, match="exists and is not a socket"):
         listen(f"unix:{path}")
     assert path.is_symlink() or path.exists()
+
+
+def test_a_client_learns_that_a_file_is_not_a_socket(path: Path) -> None:
+    path.touch()
+    with pytest.raises(Refused, match="is not a socket; check the path"):
+        halloo.connect(f"unix:{path}")
 
 
 def test_close_does_not_remove_a_file_that_replaced_the_socket(path: Path) -> None:

@@ -197,8 +197,9 @@ def check_ports_apart(addresses: Sequence[str]) -> None:
     """Refuse `host port` where several addresses may be given: it would mean two of them. Raises UsageError."""
     for address, word in pairwise(addresses):
         if joined := port_apart(address, word):
-            fact = f"{word} after {shown(address)} would be another address, localhost:{word}"
-            raise UsageError(fact, f"write {joined}, or localhost:{word} if that is meant")
+            other = f"localhost:{word}"
+            fact = f"{word} after {shown(address)} would be another address, {other}"
+            raise UsageError(fact, f"write {joined}" + (f", or {other} if that is meant" if joined != other else ""))
 
 
 def workers(text: str) -> int:

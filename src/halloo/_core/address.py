@@ -170,7 +170,7 @@ def _spelled(text: str) -> Address:
 def _with_slash(rest: str, text: str) -> tuple[str, str]:
     """Return the fact and the remedy for a slash behind the scheme: of a file, a network or a web address."""
     before, _, after = rest.partition("/")
-    if not before:
+    if before in ("", ".", "..", "~"):
         return f"{shown(text)} is a path", f"a Unix socket is written unix:{shown(rest)[1:-1]}"
     if is_ip(before) and after.isdecimal():
         return f"{shown(text)} is a network, not an address", "networks are for allow= and deny="

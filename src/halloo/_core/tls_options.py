@@ -69,7 +69,9 @@ class ClientTLS:
         arguments.instance("fingerprint", self.fingerprint, str, type(None), what="text or None")
         given = [name for name in ("ca", "fingerprint", "insecure") if getattr(self, name)]
         if len(given) > 1:
-            raise UsageError(f"contradicts {given[0]}", "give one of them", argument=given[1])
+            raise UsageError(
+                "contradicts another option", f"give {given[0]}= or {given[1]}=, not both", argument=given[1]
+            )
         if self.fingerprint is not None:
             object.__setattr__(self, "fingerprint", _plain_fingerprint(self.fingerprint))
 
@@ -93,7 +95,7 @@ def _check_paths(options: ServerTLS | ClientTLS, *names: str) -> None:
             arguments.path(name, value)
         object.__setattr__(options, name, value)
     if options.key is not None and options.cert is None:
-        raise UsageError("needs cert, the certificate that it belongs to", "give cert= as well", argument="key")
+        raise UsageError("needs the certificate that it belongs to", "give cert= as well", argument="key")
 
 
 def _plain_fingerprint(text: str) -> str:

@@ -18,7 +18,7 @@ from halloo._net.connection import URGENT_INLINE
 from halloo._net.datagrams import enlarge_buffers, request_destination
 from halloo._net.readiness import run_steps
 from halloo._net.resolver import from_sockaddr, resolving
-from halloo.errors import AddressInUse, Unsupported, UsageError
+from halloo.errors import AddressError, AddressInUse, Unsupported, UsageError
 
 BACKLOG = 4096  # connections not yet accepted; the kernel reduces it to net.core.somaxconn
 Options = list[tuple[int, int, int]]  # level, name and value, as for setsockopt(2)
@@ -70,8 +70,9 @@ def bound(
     places = [place for place in _places(address) if family in (None, place[0])]
     if not places:
         raise error_mapping.wrong_family(address, family or 0)
-    if any(is_group(host) for _, host in places):
-        raise error_mapping.group(address)
+    for _, host in places:
+        if is_group(host) or _is_broadcast(host):
+            raise error_mapping.group(replace(address, host=host))
     _check_apart([replace(address, host=host) for _, host in places], earlier)
     for _ in range(_MAX_PORTS if address.port == 0 else 1):
         try:
@@ -79,6 +80,14 @@ def bound(
         except AddressInUse as error:
             taken = error
     raise taken if address.port else error_mapping.no_port_to_listen_on(address, [host for _, host in places])
+
+
+def _is_broadcast(host: str) -> bool:
+    """Whether a network of this machine has the address for all its hosts (EACCES, ip(7)). Nothing is sent."""
+    if ":" in host or host in EVERYWHERE:
+        return False
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        return probe.connect_ex((host, 9)) == errno.EACCES  # any port
 
 
 def _check_apart(wanted: Sequence[Address], earlier: Sequence[Address]) -> None:
@@ -108,7 +117,7 @@ def _open_all(address: Address, places: Iterable[tuple[int, str]], chosen: Optio
 
 
 def _places(address: Address) -> list[tuple[int, str]]:
-    host = os.environ.get("HALLOO_BIND", "localhost") if address.host is None else address.host
+    host = _default_host() if address.host is None else address.host
     if host == "localhost":
         return list(zip((4, 6), LOOPBACK, strict=True))
     if host in ("", "::"):
@@ -121,6 +130,14 @@ def _places(address: Address) -> list[tuple[int, str]]:
         (6 if family == socket.AF_INET6 else 4, str(from_sockaddr(address.scheme, sockaddr).host))
         for family, sockaddr in found
     ]
+
+
+def _default_host() -> str:
+    host = os.environ.get("HALLOO_BIND", "localhost")
+    try:
+        return Address(host=host).host or ""
+    except AddressError as error:
+        raise AddressError(f"HALLOO_BIND {error.fact}", "unset it, or name a host or an IP address") from error
 
 
 def _open(family: int, address: Address, chosen: Options) -> socket.socket:

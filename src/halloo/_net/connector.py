@@ -22,7 +22,7 @@ from halloo._net.datagrams import DatagramConnection, Prepare, no_preparation
 from halloo._net.racing import Failure, Winner, interleaved, race
 from halloo._net.readiness import Steps, deadline_ns, run_steps
 from halloo._net.resolver import Place, Resolved, address_of
-from halloo.errors import UsageError
+from halloo.errors import Refused, UsageError
 
 if TYPE_CHECKING:  # ssl takes as long to import as all the rest here, and tcp:// does not need it
     from ssl import SSLContext
@@ -182,6 +182,9 @@ def _connected_to_file(address: Address, prepare: Prepare) -> socket.socket:
         sock.connect(path)
     except OSError as error:
         sock.close()
+        if error.errno == errno.ECONNREFUSED and not unix.is_socket(path):
+            fact = f"{path} is not a socket"
+            raise Refused(fact, "check the path", address=str(address), errno=error.errno) from error
         raise error_mapping.connecting(address, error) from error
     return sock
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 
-from halloo._core.address import Address, zone_fault
+from halloo._core.address import Address, is_ip, zone_fault
 from halloo._core.icmp import IcmpReport
 from halloo.errors import (
     AddressError,
@@ -37,6 +37,7 @@ MEMORY = "close other connections, or end other programs"
 DESCRIPTORS = "raise the limit with: ulimit -n"
 SYSTEM_WIDE = "end other programs, or raise the limit with: sysctl fs.file-max"
 OWN = "name one of its own addresses, or every interface with: halloo serve :8888"
+LOOPBACK_DOWN = "check that the loopback interface is up, with this address: ip addr show lo"
 TRUST = "give ca=, fingerprint= or insecure=True"
 _CONNECTING: dict[int, Words] = {
     errno.ECONNREFUSED: (Refused, "nothing is listening on {place} (connection refused)", "{start}"),
@@ -180,7 +181,6 @@ def _secured(error: OSError) -> Words:
 
 def _sentence(address: Address, error: OSError, words: Words, trust: str = "") -> HallooError:
     kind, fact, remedy = words
-    unix = address.path is not None
     number = None if hasattr(error, "library") else error.errno
     reason = getattr(error, "verify_message", "") or getattr(error, "reason", "") or error.strerror or str(error)
     values = {
@@ -188,7 +188,7 @@ def _sentence(address: Address, error: OSError, words: Words, trust: str = "") -
         "reason": reason.lower().replace("_", " ").rstrip("."),
         "start": f"start a server there with: halloo serve {_server(address)}".rstrip(),
         "family": _another_way(address, error.errno),
-        "permission": "ask its owner, or see its rights with: ls -l" if unix else "check the local firewall",
+        "permission": _permission(address),
         "trust": trust,
     }
     return kind(fact.format(**values), remedy.format(**values), address=str(address), errno=number)
@@ -196,9 +196,19 @@ def _sentence(address: Address, error: OSError, words: Words, trust: str = "") -
 
 def _another_way(address: Address, number: int | None) -> str:
     """Return the next step where this machine has no way to an address."""
-    if address.loopback and number == errno.ENETUNREACH:
-        return "check that the loopback interface is up: ip link show lo"
-    return "try the other family with family=" if address.host else "check the network"
+    host = address.host or ""
+    if address.loopback and number in (errno.ENETUNREACH, errno.EADDRNOTAVAIL):
+        return LOOPBACK_DOWN
+    if zone := host.partition("%")[2]:
+        return f"check that this interface exists and is up: ip link show {zone}"
+    return "try the other family with family=" if host and not is_ip(host) else "check the address and the network"
+
+
+def _permission(address: Address) -> str:
+    """Return the next step where connecting is not permitted; to a broadcast address it never is (EACCES, ip(7))."""
+    if address.path is not None:
+        return "ask its owner, or see its rights with: ls -l"
+    return "check the local firewall, and that it is no broadcast address"
 
 
 def _lacking_zone(address: Address, error: OSError) -> tuple[str, str] | None:
@@ -243,10 +253,11 @@ def listening(address: Address, error: OSError) -> LocalError:
         if address.path is not None:
             remedy = "choose a path in a folder that this user may write to"
         return NotPermitted(f"{fact} (permission denied)", remedy, address=str(address), errno=number)
-    if number in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
-        fact = f"{fact}: it is not an address of this machine"
-        return AddressNotAvailable(fact, OWN, address=str(address), errno=number)
-    return LocalError(f"{fact}: {(error.strerror or str(error)).lower()}", address=str(address), errno=number)
+    if number in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.ENODEV):
+        fact, remedy = f"{fact}: it is not an address of this machine", LOOPBACK_DOWN if address.loopback else OWN
+        return AddressNotAvailable(fact, remedy, address=str(address), errno=number)
+    remedy = "choose a path in a folder that exists" if address.path is not None else ""
+    return LocalError(f"{fact}: {(error.strerror or str(error)).lower()}", remedy, address=str(address), errno=number)
 
 
 def _server(address: Address) -> str:

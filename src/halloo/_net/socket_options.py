@@ -10,6 +10,7 @@ import sys
 from dataclasses import dataclass
 
 from halloo._core import arguments
+from halloo._core.address import zone_fault
 from halloo._core.units import SECOND
 from halloo._net.connection import INTERNET
 from halloo.errors import Unreachable, Unsupported, UsageError
@@ -60,13 +61,22 @@ class SocketOptions:
                 fact = f"no IPv{4 if sock.family == socket.AF_INET else 6} address can be reached from {source}"
                 remedy = "name another source with bind=, or leave it out"
                 raise Unreachable(fact, remedy, errno=errno.EADDRNOTAVAIL) from error
-            remedy = "name one of this machine's own; see them with: ip addr"
-            raise UsageError(f"{source} is not an IP address", remedy, argument="bind") from error
+            raise _unusable(source) from error
         except OSError as error:
+            if error.errno == errno.EINVAL and zone_fault(source):
+                raise _unusable(source) from error
             if error.errno != errno.EADDRNOTAVAIL:
                 raise
             fact = f"{source} is not an address of this machine"
             raise UsageError(fact, "name one of its own; see them with: ip addr", argument="bind") from error
+
+
+def _unusable(source: str) -> UsageError:
+    """Return the error for a source that no socket takes: a name, or a link-local address without its interface."""
+    fact, remedy = f"{source} is not an IP address", "name one of this machine's own; see them with: ip addr"
+    if fault := zone_fault(source):
+        fact, remedy = f"{source} is not complete: {fault[0]}", fault[1]
+    return UsageError(fact, remedy, argument="bind")
 
 
 def of_version(sock: socket.socket, four: int, six: int) -> tuple[int, int]:

@@ -329,6 +329,12 @@ def _load_chain(context: ssl.SSLContext, tls: ServerTLS | ClientTLS) -> None:
     _load("key", lambda: context.load_cert_chain(str(tls.cert), key, encrypted), path, lacking="no private key in it")
 
 
+_REASONS = {
+    "NO_CERTIFICATE_OR_CRL_FOUND": "no certificate in it",
+    "KEY_VALUES_MISMATCH": "its key is not that of the certificate",
+}
+
+
 def _load(argument: str, load: Callable[[], T], path: object, *, lacking: str = "no certificate in it") -> T:
     try:
         return load()
@@ -339,6 +345,6 @@ def _load(argument: str, load: Callable[[], T], path: object, *, lacking: str = 
     except OSError as error:
         reason = error.strerror or str(error)
         if isinstance(error, ssl.SSLError):  # whose text has OpenSSL's names and lines of Python's source
-            reason = (error.reason or lacking).replace("_", " ")
+            reason = _REASONS.get(error.reason or "", error.reason or lacking).replace("_", " ")
         fact = f"{path} cannot be used: {reason.lower()}"
         raise LocalError(fact, f"name a PEM file with {argument}=", errno=error.errno) from error

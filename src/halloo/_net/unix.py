@@ -76,6 +76,14 @@ def identity(path: str) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
+def is_socket(path: str) -> bool:
+    """Whether the path is that of a socket; False if nothing is there."""
+    try:
+        return stat.S_ISSOCK(os.stat(path).st_mode)  # noqa: PTH116 - as in `identity`
+    except OSError:
+        return False
+
+
 def remove(path: str, made: tuple[int, int] | None) -> None:
     """Remove the file, unless it has been replaced by another."""
     if made is not None and identity(path) == made:
