@@ -243,9 +243,9 @@ def ignored_signals(pid: int) -> set[signal.Signals]:
 # Python imports it at its start: it sends SIGINT as a module is about to be imported, from there or from a finaliser,
 # in which Python would print the KeyboardInterrupt and go on.
 _SITE = """
-import os, signal, sys
+import os, sys
 def interrupt():
-    os.kill(os.getpid(), signal.SIGINT)
+    os.kill(os.getpid(), 2)
     for _ in range(1000):
         pass
 class Dying:
@@ -259,8 +259,13 @@ sys.meta_path.insert(0, Finder())
 """
 
 
-@pytest.mark.parametrize("finaliser", ["", "1"], ids=["import", "finaliser"])
-@pytest.mark.parametrize("module", ["halloo._cli.main", "cyclopts", "halloo._cli.client", "halloo._client.send"])
+@pytest.mark.parametrize(
+    ("module", "finaliser"),
+    [
+        *(("signal", ""), ("typing", ""), ("halloo._cli.main", ""), ("cyclopts", ""), ("halloo._client.send", "")),
+        *(("typing", "1"), ("halloo._cli.main", "1"), ("cyclopts", "1"), ("halloo._cli.client", "1")),
+    ],
+)
 def test_an_interrupt_of_an_import_ends_a_command_quietly(tmp_path: Path, module: str, finaliser: str) -> None:
     (tmp_path / "sitecustomize.py").write_text(_SITE)
     chosen = {"PYTHONPATH": str(tmp_path), "INTERRUPTED_IMPORT": module, "IN_FINALISER": finaliser}

@@ -9,8 +9,7 @@ b'hello'
 Importing it costs nothing: each name below is imported from its module when it is first used.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING
+TYPE_CHECKING = False  # not from typing, whose import is most of a command's start before it handles ^C
 
 if TYPE_CHECKING:  # for type checkers, what `_MODULES` says at run time; a test compares the two
     from halloo._client.connect import ConnectReport as ConnectReport
@@ -93,6 +92,8 @@ def __getattr__(name: str) -> object:
     """Import a public name from the module that defines it (PEP 562)."""
     if name not in _HOMES:
         raise AttributeError(f"module 'halloo' has no attribute {name!r}")
+    from importlib import import_module  # noqa: PLC0415 - as typing
+
     value = getattr(import_module(f"halloo.{_HOMES[name]}"), name)
     globals()[name] = value
     return value

@@ -4,17 +4,21 @@
 """
 
 import os
-import signal
 import sys
-from typing import TYPE_CHECKING, NoReturn
+
+INTERRUPTED = 130  # 128 + SIGINT
+TYPE_CHECKING = False  # as in halloo
+try:
+    import signal
+except KeyboardInterrupt:
+    os._exit(INTERRUPTED)
 
 if TYPE_CHECKING:
     from types import FrameType
+    from typing import NoReturn
 
-INTERRUPTED = 128 + signal.SIGINT  # as `_cli.main` says it, which is not imported yet
 
-
-def main() -> NoReturn:
+def main() -> "NoReturn":
     """Import the command line, and run it."""
     sys.unraisablehook = _end_if_interrupted
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # otherwise it is ignored, as by nohup(1)
@@ -24,7 +28,7 @@ def main() -> NoReturn:
     run()
 
 
-def _end(_number: int, _frame: "FrameType | None") -> NoReturn:
+def _end(_number: int, _frame: "FrameType | None") -> "NoReturn":
     os._exit(INTERRUPTED)
 
 
