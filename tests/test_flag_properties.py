@@ -18,10 +18,11 @@ from hypothesis import strategies as st
 
 import halloo
 from halloo._cli.main import COMMANDS, application, main
+from tests.hostile import ADDRESSES
 from tests.visits import VisitedOutput, late_signals_ignored
 
 LONG = "9" * 5000
-ADDRESSES = ("address", "addresses", "host")  # the names of positional parameters
+POSITIONAL = ("address", "addresses", "host")  # the names of positional parameters
 TEXTS = ("", " ", "a\nb\x1b[31m{0}{place}%s\udc80", "x" * 64, "[1]", '{"a": 1}')
 NUMBERS = ("", "-1", "0", "nan", "1e400", "٣", LONG, "1.5")
 # By what the help shows for a value, or by the type of the parameter.
@@ -31,7 +32,7 @@ VALUES: dict[object, tuple[str, ...]] = {
     "SIZE": (*NUMBERS, "max", "37", "1", "999G"),
     "RATE": (*NUMBERS, "max", "1/s", "99999999999999999999G/s"),
     "FILE": ("", "folder", "missing/x", "folder/x.gz", "binary", "empty", "certificate", "-x", "a\nb\x1b[31m\udc80"),
-    "ADDRESS": ("0", "http://x", "[::1", "a b\n", "\udc80", "x" * 64, "udp://0", "unix:folder", "99999"),
+    "ADDRESS": ADDRESSES,
     "NETWORK": ("", "10.0.0.0/8", "10.0.0.0/33", "::1%lo", "a\nb"),
     "GOAL": ("", "p99", "p99>", "p99>5ms", f"loss>{LONG}", "corrupt>max", "\n>5\x1b"),
     "HEX": ("", "00", "00" * 32, "\n", "x" * 64),
@@ -61,7 +62,7 @@ class Option:
     @property
     def kind(self) -> object:
         hint = self.argument.hint
-        shown = "ADDRESS" if self.name in ADDRESSES else self.argument.parameter.metavar
+        shown = "ADDRESS" if self.name in POSITIONAL else self.argument.parameter.metavar
         return next((kind for kind in (shown, hint, *get_args(hint)[:1]) if kind in VALUES), None)
 
 
@@ -78,10 +79,14 @@ KINDS = [option.kind for option in OPTIONS]
 
 
 def values(index: int) -> tuple[str, ...]:
-    """Return the values for an option: of a common kind every second one, and the next option gets the others."""
+    """Return the values for an option: of a common kind every second one, and the next option gets the others.
+
+    The many addresses are dealt out among the options, and the verbs get all of them in `tests.hostile`.
+    """
     kind = KINDS[index]
-    found = VALUES.get(kind, TEXTS)
-    return found if KINDS.count(kind) < 5 else found[KINDS[:index].count(kind) % 2 :: 2]
+    found, number = VALUES.get(kind, TEXTS), KINDS.count(kind)
+    step = number if kind == "ADDRESS" else 2 if number > 4 else 1
+    return found[KINDS[:index].count(kind) % step :: step]
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +135,7 @@ def command_line(option: Option, echo: halloo.Server, value: str) -> list[str]:
         words.append("--cert=certificate")
     if option.name in ("cert", "key") and "ca" in {other.name for other in OPTIONS if other.command == option.command}:
         words.append("--ca=certificate")  # quicker to read than the system's list
-    if option.name in ADDRESSES:
+    if option.name in POSITIONAL:
         return [*words, "--", value]
     words += [] if option.command == "check client" else [address]
     if option.name == "message" and not option.argument.name.startswith("-"):

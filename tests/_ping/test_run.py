@@ -24,7 +24,7 @@ from halloo._ping.goals import goal
 from halloo._ping.report import SCHEMA, PingReport, ProbeEvent, TargetReport
 from halloo._ping.run import ping
 from halloo._server.server import Server
-from halloo.errors import UnknownHost, UsageError
+from halloo.errors import LocalError, UnknownHost, UsageError
 from tests.peers import closing as closing_at_once
 from tests.peers import closing_midway, datagram_peer, full, peer, silent, unused_datagram_port, unused_port
 from tests.programs import PYTHON, started
@@ -125,6 +125,12 @@ def test_the_tls_handshake_is_a_phase(options: dict[str, Any]) -> None:
     phases = {name: spread.count for name, spread in target.phases.items()}
     times = 3 if options else 1
     assert phases == {"connect": times, "tls": times} | ({} if options.get("connect") else {"first": times})
+
+
+@pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="needs Unix sockets")
+def test_a_path_that_is_too_long_is_an_error_of_the_call() -> None:
+    with pytest.raises(LocalError, match="is longer than the 107 bytes of a Unix socket's path"):
+        ping(f"unix:{'x' * 10_000}", count=1)
 
 
 @pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="needs Unix sockets")

@@ -6,6 +6,7 @@ imported when the command runs.
 
 import logging
 import os
+import re
 import signal
 import sys
 import textwrap
@@ -72,6 +73,7 @@ def main(argv: list[str] | None = None) -> NoReturn:
     """
     arguments = sys.argv[1:] if argv is None else argv
     _repair_streams()
+    _repair_environment()
     logging.basicConfig(format="halloo: %(message)s")
     debug = arguments[:1] == ["--debug"]
     arguments = _rewritten(arguments[debug:])
@@ -132,6 +134,13 @@ def _repair_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+
+
+def _repair_environment() -> None:
+    """Remove what is no size of a terminal: rich would read it with `int`."""
+    for name in ("COLUMNS", "LINES"):
+        if not re.fullmatch("[0-9]{1,5}", os.environ.get(name, "0")):
+            del os.environ[name]
 
 
 def _discard_output() -> None:

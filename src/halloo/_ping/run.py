@@ -16,6 +16,7 @@ from halloo._core.arguments import Family
 from halloo._core.probe import MIN_SIZE, Probes
 from halloo._core.tls_options import ClientTLS, given_name
 from halloo._core.units import FOR_EVER, SECOND
+from halloo._net import unix
 from halloo._net.datagrams import MAX_DATAGRAM
 from halloo._net.signals import StopRequest
 from halloo._net.socket_options import SocketOptions
@@ -179,6 +180,9 @@ def ping(
         goals=_parsed(goals),
     )
     config.check()
+    for address in config.addresses:
+        if address.path is not None:
+            unix.checked(address)  # as for the files below
     if config.tls is not None and given_name(config.tls):
         from halloo._net.tls import client_context  # noqa: PLC0415 - ssl is slow to import, and only tls:// needs it
 
