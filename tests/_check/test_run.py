@@ -180,6 +180,12 @@ def test_a_file_that_holds_no_weights_is_reported(name: str, reason: str, tmp_pa
         run(server_spec(None, CORRECT), FIRST, Outputs(grade=str(tmp_path / name)))
 
 
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="needs /dev/zero")
+def test_an_endless_file_holds_no_weights() -> None:
+    with pytest.raises(UsageError):
+        run(server_spec(None, CORRECT), FIRST, Outputs(grade="/dev/zero"))
+
+
 # Many submissions.
 
 

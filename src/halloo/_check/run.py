@@ -37,6 +37,7 @@ from halloo._output.files import STDOUT, appender, check_writable, read_text, wr
 from halloo._output.terminal import folded, width_of
 from halloo.errors import LocalError, UsageError
 
+MAX_WEIGHTS = 1_000_000  # characters of a file of weights
 DEFAULT_LEVEL = 3  # most servers are for many clients at once
 CheckSpec = ServerSpec | ClientSpec
 
@@ -85,7 +86,9 @@ class Outputs:
         if self.grade is None:
             return None
         try:
-            return read_weights(Path(self.grade).read_text(encoding="utf-8"), known=cases())
+            with Path(self.grade).open(encoding="utf-8") as file:
+                text = file.read(MAX_WEIGHTS)  # a device may be endless
+            return read_weights(text, known=cases())
         except (OSError, UnicodeDecodeError) as error:
             reason = (error.strerror or str(error)).lower() if isinstance(error, OSError) else "not text in UTF-8"
             raise LocalError(f"{self.grade}: {reason}", "name a TOML file of weights") from error
