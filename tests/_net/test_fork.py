@@ -154,10 +154,12 @@ def test_the_errors_of_respond_are_the_parent_s() -> None:
 def test_a_child_of_a_child_logs_the_errors_of_respond_as_well() -> None:
     assert_runs(
         """
+        import logging
         from halloo._server.failures import _log, log, log_failure
         logged = []
-        log.error = lambda *_, exc_info: logged.append(exc_info)
-        log.hasHandlers = lambda: True
+        handler = logging.Handler()
+        handler.emit = lambda record: logged.append(record.exc_info[1])
+        log.addHandler(handler)
 
         def use(depth):
             log_failure(ValueError(depth))

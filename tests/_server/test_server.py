@@ -214,7 +214,7 @@ def test_errors_in_respond_become_notes_of_an_error_in_the_block() -> None:
     with pytest.raises(ZeroDivisionError) as caught, Server(respond=fail) as server:
         ask_and_divide(server)
     [note] = caught.value.__notes__
-    assert note.startswith("respond raised an exception:\nTraceback")
+    assert note.startswith("respond raised an exception:\n  Traceback")
     assert "the wrong message" in note
 
 

@@ -90,7 +90,7 @@ def main(argv: list[str] | None = None) -> NoReturn:
         code = error.exit_code if isinstance(error, HallooError) else LOCAL
         with suppress(OSError):
             names, apps, _ = application(arguments).parse_commands(arguments)
-            text = traceback.format_exc() if debug else message(error, " ".join(["halloo", *names]), apps[-1])
+            text = traceback.format_exc().rstrip() if debug else message(error, " ".join(["halloo", *names]), apps[-1])
             if _logs_json(arguments):
                 print(_json_error(text), file=sys.stderr)
             elif debug:

@@ -89,7 +89,8 @@ def serve(
     arguments.whole("workers", workers, 1, MAX_WORKERS)
     arguments.switches(reuse_port=reuse_port, quiet=quiet, timestamps=timestamps, busy_poll=busy_poll)
     arguments.family(family)
-    arguments.text("log", log or "text", *get_args(Form))
+    if log is not None:
+        arguments.text("log", log, *get_args(Form))
     _check_combinations(workers, log, reuse_port=reuse_port, quiet=quiet)
     pages_at = _pages_address(metrics)
     began = time.monotonic()
