@@ -35,17 +35,27 @@ class RecordFeed:
         """Whether the next record has been received already, so that the kernel may have no more to report."""
         return len(self.kept) >= HEADER and len(self.kept) >= HEADER + (self.kept[3] << 8 | self.kept[4])
 
+    def idle(self) -> bool:
+        """Whether the last record was passed on whole, held data, and nothing was received after it."""
+        return not (self.kept or self._missing or self.without_data)
+
     def feed(self) -> None:
         """Pass on the next record, or as much of it as has been received.
 
         Raises ssl.SSLEOFError at the end, TooManyRecords, and what `receive` raises.
         """
-        data = self.kept
-        if not data or not self.complete():
-            received = self._receive(MAX_ENCRYPTED)
-            if not received:
-                raise _unexpected_end()
-            data += received
+        if self.complete():
+            self._pass_on(self.kept)
+        else:
+            self.add(self._receive(MAX_ENCRYPTED))
+
+    def add(self, received: bytes) -> None:
+        """Do the same with bytes that the caller has received."""
+        if not received:
+            raise _unexpected_end()
+        self._pass_on(self.kept + received)
+
+    def _pass_on(self, data: bytes) -> None:
         size = self._missing
         if not size:
             if len(data) < HEADER:

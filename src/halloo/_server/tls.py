@@ -10,9 +10,9 @@ import ssl
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
-from halloo._net.tls_records import RecordFeed
+from halloo._net.tls_records import HEADER, MAX_ENCRYPTED, RecordFeed
 from halloo._server.poller import READ, READ_NORMAL, WRITE, Poller
 
 if TYPE_CHECKING:
@@ -29,14 +29,14 @@ class TlsConnection:
     All connections share two MemoryBIOs, which is quicker than two for each: every call leaves them empty.
     """
 
-    __slots__ = ("_accepted", "_incoming", "_outgoing", "_send", "_shaken", "_tls", "_unsent", "events", "records")
+    __slots__ = ("_accepted", "_incoming", "_outgoing", "_send", "_shaken", "_unsent", "events", "records", "tls")
 
     def __init__(
         self, poller: Poller, fd: int, context: ssl.SSLContext, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO
     ) -> None:
         """Encrypt a descriptor that the poller adopts; `do_handshake` comes next."""
         self._incoming, self._outgoing = incoming, outgoing
-        self._tls = context.wrap_bio(incoming, outgoing, server_side=True)
+        self.tls = context.wrap_bio(incoming, outgoing, server_side=True)
         self._send = partial(poller.write, fd)
         self.records = RecordFeed(partial(poller.read, fd), incoming)
         self._shaken = False
@@ -51,7 +51,7 @@ class TlsConnection:
             if not self._shaken:
                 self.records.feed()
                 try:
-                    self._tls.do_handshake()
+                    self.tls.do_handshake()
                     self._shaken, self.records.without_data = True, 0
                 except ssl.SSLWantReadError:
                     pass
@@ -60,22 +60,28 @@ class TlsConnection:
                 self._flush()
         return WRITE if self._unsent else 0 if self._shaken else READ
 
+    def idle(self) -> bool:
+        """Whether nothing but data has been received, and nothing waits to be sent."""
+        return not self._unsent and self.records.idle()
+
     def read(self, buffer: memoryview) -> int:
         """Read the data of the record fed last; 0 is the peer's close_notify. Raises BlockingIOError without data."""
         try:
             # With a buffer it returns a count, which typeshed does not say.
-            received: int = self._tls.read(len(buffer), buffer)  # type: ignore[assignment]
+            received: int = self.tls.read(len(buffer), buffer)  # type: ignore[assignment]
         except ssl.SSLError as error:
-            self._collect()
-            with suppress(OSError):
-                self._flush()  # an alert, or the reply to a KeyUpdate
-            if isinstance(error, ssl.SSLWantReadError):
-                raise BlockingIOError from error
-            raise
-        if self._outgoing.pending or self._incoming.pending:
-            self._collect()
+            self.read_failed(error)
+        self._collect()
         self.records.without_data = 0
         return received
+
+    def read_failed(self, error: ssl.SSLError) -> NoReturn:
+        self._collect()
+        with suppress(OSError):
+            self._flush()  # an alert, or the reply to a KeyUpdate
+        if isinstance(error, ssl.SSLWantReadError):
+            raise BlockingIOError from error
+        raise error
 
     def write(self, data: memoryview | bytes) -> int:
         """Encrypt and send; after a BlockingIOError the next call has to offer the same data."""
@@ -85,7 +91,7 @@ class TlsConnection:
         if accepted:
             return accepted
         try:
-            accepted = self._tls.write(data if len(data) <= MAX_WRITE else data[:MAX_WRITE])
+            accepted = self.tls.write(data if len(data) <= MAX_WRITE else data[:MAX_WRITE])
         finally:
             encrypted = self._outgoing.read()
         try:
@@ -93,13 +99,17 @@ class TlsConnection:
         except BlockingIOError:
             sent = 0
         if sent < len(encrypted):
-            self._unsent, self._accepted = encrypted[sent:], accepted
-            raise BlockingIOError
+            self.keep_unsent(encrypted[sent:], accepted)
         return accepted
+
+    def keep_unsent(self, encrypted: bytes, accepted: int) -> NoReturn:
+        """Keep what the kernel has not taken of so many bytes of data."""
+        self._unsent, self._accepted = encrypted, accepted
+        raise BlockingIOError
 
     def close_notify(self) -> None:
         with suppress(ssl.SSLError):  # ours is made; the peer's is optional
-            self._tls.unwrap()
+            self.tls.unwrap()
         self._collect()
         self._flush()
 
@@ -124,13 +134,16 @@ class TlsPoller:
 
     def __init__(self, inner: Poller) -> None:
         self._inner = inner
-        self._bios = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._bios = incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._feed, self._encrypted = incoming.write, outgoing.read
         self._connections: dict[int, TlsConnection] = {}
+        self._idle: dict[int, ssl.SSLObject] = {}  # of connections that are `idle`, which need no more than OpenSSL
         self._keeping: set[int] = set()  # connections that may have received another record
         self.handshakes_left = MAX_HANDSHAKES  # in this turn
         self.unwatch = inner.unwatch
         self.adopt = inner.adopt
         self.read = inner.read
+        self._write = inner.write
         self.close = inner.close
 
     def wrap(self, sock: socket.socket, context: ssl.SSLContext) -> int:
@@ -172,17 +185,56 @@ class TlsPoller:
 
     def readv(self, fd: int, buffers: Sequence[memoryview]) -> int:
         """Read into the one buffer; 0 is the peer's close_notify. Raises ssl.SSLEOFError at an end without one."""
+        # Nearly every message is one record that was received whole, without another: this needs no call of ours.
+        tls = self._idle.get(fd)
+        if tls is None:
+            return self._read_record(fd, buffers, None)
+        data = self.read(fd, MAX_ENCRYPTED)
+        if not (HEADER <= len(data) == HEADER + (data[3] << 8 | data[4])):
+            return self._read_record(fd, buffers, data)
+        self._feed(data)
+        try:
+            return tls.read(MAX_RECORD, buffers[0])  # type: ignore[return-value]  # as above
+        except ssl.SSLError as error:
+            del self._idle[fd]
+            connection = self._connections[fd]
+            connection.records.without_data = 1
+            connection.read_failed(error)
+
+    def _read_record(self, fd: int, buffers: Sequence[memoryview], received: bytes | None) -> int:
+        """Read the next record, of which some bytes may have been received."""
         connection = self._connections.get(fd)
         if connection is None:
             return self._inner.readv(fd, buffers)
-        connection.records.feed()
+        self._idle.pop(fd, None)
+        if received is None:
+            connection.records.feed()
+        else:
+            connection.records.add(received)
         if connection.records.kept:
             self._keeping.add(fd)
-        return connection.read(buffers[0])
+        count = connection.read(buffers[0])
+        if connection.idle():
+            self._idle[fd] = connection.tls
+        return count
 
     def write(self, fd: int, data: memoryview | bytes) -> int:
-        connection = self._connections.get(fd)
-        return self._inner.write(fd, data) if connection is None else connection.write(data)
+        tls = self._idle.get(fd)
+        if tls is None or len(data) > MAX_WRITE:
+            connection = self._connections.get(fd)
+            return self._write(fd, data) if connection is None else connection.write(data)
+        try:
+            accepted = tls.write(data)
+        finally:
+            encrypted = self._encrypted()
+        try:
+            sent = self._write(fd, encrypted)
+        except BlockingIOError:
+            sent = 0
+        if sent != len(encrypted):
+            del self._idle[fd]
+            self._connections[fd].keep_unsent(encrypted[sent:], accepted)
+        return accepted
 
     def queued_bytes(self, fd: int) -> tuple[int, int]:
         """Count the unread and the unacknowledged bytes, encrypted."""
@@ -193,21 +245,26 @@ class TlsPoller:
 
     def close_notify(self, fd: int) -> None:
         """Send close_notify (RFC 8446, 6.1), without waiting for the peer's."""
+        self._idle.pop(fd, None)
         if connection := self._connections.get(fd):
             connection.close_notify()
 
     def shutdown_write(self, fd: int) -> None:
         """Shut down the sending side; what is read after it is not decrypted."""
-        self._connections.pop(fd, None)
+        self._forget(fd)
         self._inner.shutdown_write(fd)
 
     def close_fd(self, fd: int) -> None:
-        self._connections.pop(fd, None)
+        self._forget(fd)
         self._inner.close_fd(fd)
 
     def release_fd(self, fd: int) -> None:
-        self._connections.pop(fd, None)
+        self._forget(fd)
         self._inner.release_fd(fd)
+
+    def _forget(self, fd: int) -> None:
+        self._idle.pop(fd, None)
+        self._connections.pop(fd, None)
 
 
 class HandshakeHandler:
