@@ -69,8 +69,13 @@ def test_a_connect_error_keeps_the_address_and_errno(number: int) -> None:
     assert (error.address, error.errno) == ("tcp://host:9", number)
 
 
+def test_a_connection_that_the_peer_has_ended_is_a_connection_error() -> None:
+    error = connecting(parse("localhost"), OSError(errno.ENOTCONN, "Transport endpoint is not connected"))
+    assert isinstance(error, ConnectionResetError)
+
+
 def test_an_unmapped_errno_is_reported_in_the_systems_words() -> None:
-    error = connecting(HOST, OSError(errno.ENOTCONN, "Something Odd"))
+    error = connecting(HOST, OSError(errno.EISCONN, "Something Odd"))
     assert (type(error), str(error)) == (PeerError, "host:9 failed: something odd")
 
 

@@ -44,6 +44,7 @@ _CONNECTING: dict[int, Words] = {
     errno.ENOENT: (Refused, "nothing is listening on {place} (no such file)", "{start}"),
     errno.EAGAIN: (TimedOut, "{place} accepts no connection (its queue is full)", LOOK),  # of Unix sockets
     errno.ECONNRESET: (Reset, "{place} ended the connection with a reset", LOOK),
+    errno.ENOTCONN: (Reset, "{place} has ended the connection", LOOK),
     errno.EPIPE: (Reset, "{place} has closed the connection", LOOK),
     errno.ECONNABORTED: (Reset, "the connection to {place} was aborted", LOOK),
     errno.ETIMEDOUT: (TimedOut, "{place} does not answer (timed out)", "check the address and any firewall between"),
