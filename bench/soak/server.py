@@ -47,6 +47,7 @@ class Log:
     def __init__(self, pipe: IO[str]) -> None:
         self.events: Counter[str] = Counter()
         self.strays: list[str] = []  # lines that are no JSON
+        self.error = ""  # the last one that the server reported
         self.stray_count = 0
         self._reading = threading.Event()
         self._reading.set()
@@ -65,7 +66,10 @@ class Log:
         for line in self._pipe:
             self._reading.wait()
             try:
-                self.events[json.loads(line)["event"]] += 1
+                event = json.loads(line)
+                self.events[event["event"]] += 1
+                if event["event"] == "error":
+                    self.error = event["data"]["message"]
             except (ValueError, KeyError, TypeError):
                 self.stray_count += 1
                 self.strays = [*self.strays, line.rstrip()][:STRAY_LINES]
@@ -111,7 +115,7 @@ class Server:
                 break
         else:
             self.stop()
-            raise MissingError(f"halloo exited before it listened: {'; '.join(self.log.strays)}")
+            raise MissingError(f"halloo exited before it listened: {'; '.join([self.log.error, *self.log.strays])}")
 
     @property
     def pid(self) -> int:
