@@ -516,3 +516,4 @@ def test_help_is_printed_whatever_the_width(columns: str) -> None:
         done = run(*argv)
         assert (done.returncode, done.stderr) == (0, b"")
         assert done.stdout.startswith(b"Usage: halloo ")
+        assert (max(map(len, done.stdout.decode().splitlines())) > 70) == (columns != "1")

@@ -137,9 +137,9 @@ def _repair_streams() -> None:
 
 
 def _repair_environment() -> None:
-    """Remove what is no size of a terminal: rich would read it with `int`."""
+    """Remove what is no size of a terminal: rich would read it with `int`, and print in no columns for 0."""
     for name in ("COLUMNS", "LINES"):
-        if not re.fullmatch("[0-9]{1,5}", os.environ.get(name, "0")):
+        if not re.fullmatch("[1-9][0-9]{0,4}", os.environ.get(name, "80")):
             del os.environ[name]
 
 
