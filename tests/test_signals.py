@@ -141,8 +141,7 @@ def running(verb: Verb, *prefix: str, ignored: str = "") -> Iterator[subprocess.
         yield process
 
 
-@each_verb
-@each_signal
+@some_signal
 def test_a_signal_ends_a_command(verb: Verb, code: int, number: signal.Signals) -> None:
     with running(verb) as process:
         process.send_signal(number)

@@ -133,11 +133,11 @@ def test_a_reached_goal_gives_none(text: str) -> None:
     assert judge(goal(text), TARGET) is None
 
 
-@pytest.mark.parametrize("name", [*TIMES, *COUNTS, *RUN_COUNTS])
-def test_every_value_can_be_a_goal(name: str) -> None:
+def test_every_value_can_be_a_goal() -> None:
     target = replace(FULL, round_trip=summary_of(*([MS, 3 * MS] * 50_000)), late=0)
-    assert judge(goal(f"{name}>=0"), target)
-    assert not judge(goal(f"{name}<0"), target)
+    for name in (*TIMES, *COUNTS, *RUN_COUNTS):
+        assert judge(goal(f"{name}>=0"), target), name
+        assert not judge(goal(f"{name}<0"), target), name
 
 
 def test_every_count_of_the_report_can_be_a_goal() -> None:
