@@ -71,7 +71,7 @@ def parse(argv: list[str] | None, *, prog: str, about: str | None, others: str =
         action="append",
         default=[],
         metavar="NAME=COMMAND",
-        help="a further server, or another for that name",
+        help="a further server, or another for that name; one of tls:// is for the TLS rows",
     )
     parser.add_argument("-o", "--output", type=Path, help="output file; by default a new one in bench/results")
     options = parser.parse_args(argv)
@@ -106,8 +106,8 @@ def chosen(row: Row, options: argparse.Namespace) -> tuple[Server, ...]:
     """Return the chosen servers of a row, with those of `--also` added or replaced."""
     names = [name for name in options.servers.split(",") if name]
     named = {s.name: s for s in row.servers if not names or s.name in names or s.name == row.reference}
-    if row.protocol != "tls":  # a command of --also has no certificate
-        for text in options.also:
+    for text in options.also:
+        if ("tls://" in text) == (row.protocol == "tls"):
             name, _, words = text.partition("=")
             named[name] = Server(name, tuple(shlex.split(words)))
     return tuple(named.values())
