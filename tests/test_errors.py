@@ -32,7 +32,7 @@ BASES: dict[type[HallooError], tuple[type[HallooError], type[Exception]]] = {
     errors.MissingFile: (LocalError, FileNotFoundError),
     errors.ConnectionClosed: (LocalError, ConnectionAbortedError),
     halloo.TlsError: (PeerError, ssl.SSLError),
-    halloo.Untrusted: (halloo.TlsError, ssl.SSLError),
+    halloo.Untrusted: (halloo.TlsError, ssl.SSLCertVerificationError),
 }
 ERRORS = [HallooError, *BASES]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import random
 import signal
 import sys
@@ -30,6 +31,7 @@ def main(argv: list[str] | None = None) -> int:
         parser.error("--workers must be at least 2")
     seed = random.SystemRandom().randrange(10**6) if options.seed is None else options.seed
     signal.signal(signal.SIGTERM, exit_on_sigterm)
+    logging.getLogger("asyncio").setLevel(logging.ERROR)  # it warns of writes after a reset, which are meant
     print(machine(), f"seed {seed}", sep="\n", flush=True)
     try:
         return run(options, seed)

@@ -19,6 +19,7 @@ from halloo.errors import (
     HallooError,
     IncompleteRead,
     LocalError,
+    MissingFile,
     NotPermitted,
     PeerError,
     Refused,
@@ -42,6 +43,7 @@ TRUST = "give ca=, fingerprint= or insecure=True"
 _CONNECTING: dict[int, Words] = {
     errno.ECONNREFUSED: (Refused, "nothing is listening on {place} (connection refused)", "{start}"),
     errno.ENOENT: (Refused, "nothing is listening on {place} (no such file)", "{start}"),
+    errno.ENOTDIR: (Refused, "nothing is listening on {place} (a part of it is no folder)", "{start}"),
     errno.EAGAIN: (TimedOut, "{place} accepts no connection (its queue is full)", LOOK),  # of Unix sockets
     errno.ECONNRESET: (Reset, "{place} ended the connection with a reset", LOOK),
     errno.ENOTCONN: (Reset, "{place} has ended the connection", LOOK),
@@ -258,7 +260,8 @@ def listening(address: Address, error: OSError) -> LocalError:
         fact, remedy = f"{fact}: it is not an address of this machine", LOOPBACK_DOWN if address.loopback else OWN
         return AddressNotAvailable(fact, remedy, address=str(address), errno=number)
     remedy = "choose a path in a folder that exists" if address.path is not None else ""
-    return LocalError(f"{fact}: {(error.strerror or str(error)).lower()}", remedy, address=str(address), errno=number)
+    kind = MissingFile if number == errno.ENOENT else LocalError
+    return kind(f"{fact}: {(error.strerror or str(error)).lower()}", remedy, address=str(address), errno=number)
 
 
 def _server(address: Address) -> str:

@@ -343,8 +343,9 @@ def _load(argument: str, load: Callable[[], T], path: object, *, lacking: str = 
     except LocalError:  # an encrypted key
         raise
     except OSError as error:
-        reason = error.strerror or str(error)
+        reason, number = error.strerror or str(error), error.errno
         if isinstance(error, ssl.SSLError):  # whose text has OpenSSL's names and lines of Python's source
+            number = None  # it is OpenSSL's own
             reason = _REASONS.get(error.reason or "", error.reason or lacking).replace("_", " ")
         fact = f"{path} cannot be used: {reason.lower()}"
-        raise LocalError(fact, f"name a PEM file with {argument}=", errno=error.errno) from error
+        raise LocalError(fact, f"name a PEM file with {argument}=", errno=number) from error

@@ -9,5 +9,5 @@ class TlsError(PeerError, ssl.SSLError):
     """The TLS handshake or a record failed."""
 
 
-class Untrusted(TlsError):  # noqa: N818 - as in errors
+class Untrusted(TlsError, ssl.SSLCertVerificationError):  # noqa: N818 - as in errors
     """One side does not trust the other's certificate, or was shown none."""
