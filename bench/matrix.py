@@ -20,8 +20,8 @@ from pathlib import Path
 from bench.machine import machine
 from bench.servers import CC, CFLAGS
 from halloo._check.report.markdown import check_markdown
-from halloo._check.run import Choice, check
 from halloo._check.spec import ServerSpec
+from halloo._cli.check import Choice
 
 HERE = Path(__file__).parent
 TEXTBOOK = HERE / "textbook"
@@ -179,7 +179,7 @@ def main(argv: list[str] | None = None) -> int:
                     print(f"left out: {known.name} ({known.missing} is not installed)", file=sys.stderr)
                     continue
                 spec = ServerSpec(scheme=scheme, command=known.command)
-                report = check(spec, Choice(level=4, jobs=options.jobs), name=known.name)
+                report = Choice(level=4, jobs=options.jobs).check(spec, name=known.name)
                 print(f"{scheme} {known.name}: {report.counts} in {report.seconds:.0f} s", flush=True)
                 reports.append(report)
             parts.append(f"\n## {scheme.upper()}\n\n{check_markdown(reports)}")

@@ -47,10 +47,6 @@ LINES_OF_A_FUNCTION = 40
 # Each violation that stays, word for word, and why.
 EXCEPTIONS = {
     (
-        "circle: halloo._check.case halloo._check.server.program halloo._check.server.stream_client "
-        "halloo._check.server.target halloo._check.server.udp_client"
-    ): "a case names the type of its target, which asks it",
-    (
         "circle: halloo._server.acceptor halloo._server.closer halloo._server.handlers halloo._server.tcp "
         "halloo._server.throttling halloo._server.timestamps halloo._server.tls halloo._server.udp"
     ): "the helpers of the loop name its type; each is to be handed the narrow thing that it needs",

@@ -14,13 +14,11 @@ class Lossy(Server):
     """The reference with a small buffer, and slower."""
 
     def open(self, family: socket.AddressFamily) -> socket.socket:
-        """Make a socket with a small buffer."""
         sock = super().open(family)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, ROOM)
         return sock
 
     def reply(self, sock: socket.socket, datagram: Datagram) -> None:
-        """Reply, and wait for 1 ms."""
         super().reply(sock, datagram)
         self.never_set.wait(0.001)
 

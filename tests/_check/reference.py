@@ -21,7 +21,6 @@ class EchoServer:
     """An event loop; it reads from a connection only while no bytes of it are pending."""
 
     def __init__(self, listener: socket.socket) -> None:
-        """Register the listener, and a socket that signals wake."""
         self.listener: socket.socket | None = listener
         self.waker, wakeup = socket.socketpair()
         self.poll = select.epoll()
@@ -74,7 +73,6 @@ class EchoServer:
         return True
 
     def serve(self, fd: int) -> None:
-        """Send pending bytes, or echo the received ones."""
         sock = self.socks[fd]
         try:
             data = self.pending.pop(fd, None) or memoryview(self.receive(sock))
@@ -100,14 +98,12 @@ class EchoServer:
         return sock.recv(BUFFER)
 
     def close(self, fd: int) -> None:
-        """Close a connection and forget it."""
         self.pending.pop(fd, None)
         self.shutdown_at.pop(fd, None)
         self.poll.unregister(fd)
         self.socks.pop(fd).close()
 
     def drain(self) -> None:
-        """Accept waiting clients, send pending bytes, and shut down."""
         while self.accept():
             pass
         if self.listener:
@@ -127,7 +123,6 @@ class EchoServer:
 
 
 def in_flight(sock: socket.socket) -> int:
-    """Count the bytes not read yet or not acknowledged yet."""
     counts = [array.array("i", [0]) for _ in range(2)]
     for request, count in zip((termios.FIONREAD, termios.TIOCOUTQ), counts, strict=True):
         fcntl.ioctl(sock, request, count)
@@ -135,7 +130,6 @@ def in_flight(sock: socket.socket) -> int:
 
 
 def main(server: type[EchoServer] = EchoServer) -> None:
-    """Serve the port of the command line on 127.0.0.1, until SIGINT or SIGTERM."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: None)
     try:

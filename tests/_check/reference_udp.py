@@ -50,7 +50,6 @@ class Datagram(NamedTuple):
 
     @property
     def sent_to_group(self) -> bool:
-        """Whether it was sent to a broadcast or multicast address."""
         item = self.destination_info[0][2]
         if len(item) == IPV4.size:
             _, local, destination = IPV4.unpack(item)
@@ -70,7 +69,6 @@ class Server:
     services = SERVICES
 
     def __init__(self, port: int) -> None:
-        """Bind the port, and another one for TCP."""
         self.port = port
         self.never_set = threading.Event()  # waiting for it is a sleep
         self.streams = socket.create_server(("127.0.0.1", 0))
@@ -79,7 +77,6 @@ class Server:
             sock.bind((WILDCARD[sock.family], port))
 
     def open(self, family: socket.AddressFamily) -> socket.socket:
-        """Make a socket with a large buffer, which receives TTL and destination."""
         sock = socket.socket(family, socket.SOCK_DGRAM)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, QUEUE)
         for option in FAMILIES[family]:
@@ -87,14 +84,12 @@ class Server:
         return sock
 
     def serve(self) -> None:
-        """Serve all sockets, until the IPv4 socket fails."""
         threading.Thread(target=self.accept, daemon=True).start()
         for sock in self.socks[1:]:
             threading.Thread(target=self.echo, args=(sock,), daemon=True).start()
         self.echo(self.socks[0])
 
     def echo(self, sock: socket.socket) -> None:
-        """Reply to one datagram after another."""
         while True:
             self.step(sock)
 
@@ -106,12 +101,10 @@ class Server:
                 self.reply(sock, datagram)
 
     def receive(self, sock: socket.socket) -> Datagram:
-        """Receive a datagram."""
         data, ancillary, _, peer = sock.recvmsg(BUFFER, 256)
         return Datagram(data, peer, ancillary)
 
     def ignores(self, datagram: Datagram) -> bool:
-        """Whether a reply could cause a loop or go to third parties."""
         return (
             self.is_loop(datagram)
             or datagram.peer[1] in self.services
@@ -120,7 +113,6 @@ class Server:
         )
 
     def is_loop(self, datagram: Datagram) -> bool:
-        """Whether it was sent by this server or by a copy of it."""
         return datagram.is_reply or datagram.peer[1] == self.port
 
     def is_group(self, peer: tuple[str, int]) -> bool:
@@ -128,24 +120,20 @@ class Server:
         return ip_address(peer[0].partition("%")[0]).is_multicast
 
     def reply(self, sock: socket.socket, datagram: Datagram) -> None:
-        """Send a datagram back from the address that it was sent to."""
         sock.sendmsg([datagram.data], datagram.destination_info, 0, datagram.peer)
 
     def accept(self) -> None:
-        """Accept TCP clients."""
         while True:
             conn, _ = self.streams.accept()
             threading.Thread(target=self.serve_client, args=(conn,), daemon=True).start()
 
     def serve_client(self, conn: socket.socket) -> None:
-        """Echo a stream."""
         with conn, suppress(OSError):
             while data := conn.recv(BUFFER):
                 conn.sendall(data)
 
 
 def has(family: socket.AddressFamily) -> bool:
-    """Whether this machine has IPv4, or IPv6."""
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as sock:
             sock.bind((WILDCARD[family], 0))
@@ -155,7 +143,6 @@ def has(family: socket.AddressFamily) -> bool:
 
 
 def main(server: type[Server] = Server) -> None:
-    """Serve the port of the command line."""
     server(int(sys.argv[1])).serve()
 
 

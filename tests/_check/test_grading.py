@@ -1,6 +1,6 @@
 import pytest
 
-from halloo._check.case import Case
+from halloo._check.case import AnyCase
 from halloo._check.grading import Weights, grade, read_weights
 from halloo.errors import UsageError
 from tests._check.report.invented import (
@@ -18,30 +18,19 @@ from tests._check.report.invented import (
 )
 
 
-def points(*pairs: tuple[Case, str], weights: str = "", level: int = 4, strict: bool = False) -> float:
+def points(*pairs: tuple[AnyCase, str], weights: str = "", level: int = 4, strict: bool = False) -> float:
     results = tuple(result(case, verdict) for case, verdict in pairs)  # type: ignore[arg-type] # words of the tests
     return grade([report(results, level=level, strict=strict)], read_weights(weights)).points
 
 
-def test_passing_every_case_gives_all_points() -> None:
+def test_must_cases_weigh_the_same_and_skips_and_errors_nothing() -> None:
     assert points((SHORT, "PASS"), (HALF_CLOSE, "PASS"), (IDLE, "INFO")) == 100
-
-
-def test_each_must_weighs_the_same() -> None:
     assert points((SHORT, "PASS"), (HALF_CLOSE, "FAIL"), (NEXT, "FAIL"), (HEAD_OF_LINE, "PASS")) == 50
-
-
-def test_a_blocked_case_gives_no_points() -> None:
     assert points((SHORT, "PASS"), (FIVE, "BLOCKED")) == 50
-
-
-@pytest.mark.parametrize("verdict", ["SKIP", "ERROR"])
-def test_skips_and_errors_are_left_out(verdict: str) -> None:
-    assert points((SHORT, "PASS"), (FIVE, verdict)) == 100
-
-
-def test_a_warning_gives_full_points() -> None:
     assert points((SHORT, "WARN"), (FIVE, "FAIL")) == 50
+    for verdict in ("SKIP", "ERROR"):
+        assert points((SHORT, "PASS"), (FIVE, verdict)) == 100
+    assert grade([report(())]).points == 0
 
 
 def test_a_should_weighs_nothing_unless_it_is_strict_or_named() -> None:
@@ -73,16 +62,9 @@ def test_the_most_specific_entry_applies(entries: str, weight: float) -> None:
     assert read_weights(f"[weights]\n{entries}").weight_of(HEAD_OF_LINE) == weight
 
 
-def test_a_kind_or_level_gives_info_cases_no_weight() -> None:
+def test_an_info_case_weighs_nothing_unless_it_is_named() -> None:
     assert read_weights("[weights]\ntcp = 2\nlevel-4 = 3").weight_of(IDLE) == 0
-
-
-def test_a_named_case_has_its_weight_whatever_its_severity() -> None:
     assert read_weights("[weights]\nT25 = 2").weight_of(IDLE) == 2
-
-
-def test_points_are_scaled() -> None:
-    assert points((SHORT, "PASS"), (HALF_CLOSE, "FAIL"), weights="points = 15") == 7.5
 
 
 def test_the_marks_add_up_to_the_points() -> None:
@@ -94,14 +76,7 @@ def test_the_marks_add_up_to_the_points() -> None:
 
 def test_reports_of_one_submission_are_graded_together() -> None:
     assert grade([report((result(SHORT, "PASS"),)), report((FAILED,), scheme="tls")]).points == 50
-
-
-def test_a_submission_that_did_not_start_gets_no_points() -> None:
     assert grade([report((result(SHORT, "PASS"),)), NOT_STARTED]).points == 0
-
-
-def test_no_weights_at_all_give_no_points() -> None:
-    assert grade([report(())]).points == 0
 
 
 def test_the_weights_file_in_the_documentation_can_be_read() -> None:

@@ -27,7 +27,6 @@ class Server:
     signals: tuple[signal.Signals, ...] = (signal.SIGINT, signal.SIGTERM)
 
     def __init__(self, port: int) -> None:
-        """Listen."""
         self.last_received: dict[socket.socket, float] = {}
         self.never_set = threading.Event()  # waiting for it is a sleep
         self.listener = self.listen(port)
@@ -37,7 +36,6 @@ class Server:
         return socket.create_server((HOST, port), backlog=4096)
 
     def serve(self) -> None:
-        """Accept clients until a signal arrives."""
         while True:
             try:
                 conn = self.accept()
@@ -47,16 +45,13 @@ class Server:
                 self.start_client(conn)
 
     def accept(self) -> socket.socket:
-        """Accept one client."""
         return self.listener.accept()[0]
 
     def start_client(self, conn: socket.socket) -> None:
-        """Start a thread for a client."""
         self.last_received[conn] = time.monotonic()
         threading.Thread(target=self.handle, args=(conn,), daemon=True).start()
 
     def handle(self, conn: socket.socket) -> None:
-        """Serve a client to the end of the stream or an error."""
         try:
             with conn, suppress(OSError):
                 conn.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -65,7 +60,6 @@ class Server:
             self.last_received.pop(conn, None)
 
     def serve_client(self, conn: socket.socket) -> None:
-        """Echo to the end of the stream."""
         while data := self.receive(conn):
             self.reply(conn, data)
 
@@ -76,11 +70,9 @@ class Server:
         return data
 
     def reply(self, conn: socket.socket, data: bytes) -> None:
-        """Send all the bytes."""
         conn.sendall(data)
 
     def drain(self) -> None:
-        """Stop accepting, let active clients finish, and shut down idle connections."""
         self.listener.close()
         deadline = time.monotonic() + DRAIN_TIME
         while self.last_received and time.monotonic() < deadline:
@@ -97,7 +89,6 @@ class Server:
 
 
 def main(server: type[Server] = Server) -> None:
-    """Serve the port of the command line on 127.0.0.1, until SIGINT or SIGTERM."""
     for number in server.signals:
         signal.signal(number, stop)
     try:
@@ -111,7 +102,6 @@ def main(server: type[Server] = Server) -> None:
 
 
 def stop(*_: object) -> None:
-    """Interrupt the main thread."""
     raise Stop
 
 

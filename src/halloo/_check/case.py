@@ -4,44 +4,32 @@ Uses no sockets and no processes. A case is a function of a target: it returns N
 Its id and name come from the name of the function, its description from the docstring.
 """
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
-
-if TYPE_CHECKING:
-    from halloo._check.server.target import ServerTarget
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Generic, Literal, NoReturn, TypeVar
 
 Severity = Literal["MUST", "SHOULD", "INFO"]
 Verdict = Literal["PASS", "FAIL", "WARN", "INFO", "BLOCKED", "SKIP", "ERROR"]
-CaseFunction = Callable[["ServerTarget"], str | None]
+Target = TypeVar("Target")
 
-DEFAULT_TIMEOUT = 20.0  # seconds that a case may take by default
 KINDS = {"T": "tcp", "U": "udp", "C": "client"}
-STREAMS = frozenset({"tcp", "tls", "unix"})
-UNENCRYPTED = frozenset({"tcp", "unix"})  # for cases that depend on buffered bytes: TLS buffers some itself
+SCHEMES = {"T": "tcp tls unix", "U": "udp", "C": "tcp"}  # of a case, unless it says otherwise
+UNENCRYPTED = "tcp unix"  # for cases that depend on buffered bytes: TLS buffers some itself
+PROCESS = "needs the server's process: give its command instead of an address"
 CONTEXT_BYTES = 32  # bytes shown on either side of a difference
 
+
+def _ids(text: str) -> frozenset[str]:
+    """Expand ranges of ids: `T01-12 U09`."""
+    ranges = ((each[0], *each[1:].split("-")) for each in text.split())
+    return frozenset(f"{kind}{n:02}" for kind, *ends in ranges for n in range(int(ends[0]), int(ends[-1]) + 1))
+
+
 # Levels, from what RFC 862 requires to what a service needs. Cases not listed here belong to level 4.
-LEVELS: dict[int, frozenset[str]] = {
-    1: frozenset(
-        {
-            *(f"T{n:02}" for n in range(1, 13)),
-            "T17",
-            *(f"U{n:02}" for n in range(1, 9)),
-            *(f"C{n:02}" for n in range(1, 35)),
-        }
-    ),
-    2: frozenset({*(f"T{n:02}" for n in range(18, 23)), "T28", "T35", "U09", "U14"}),
-    3: frozenset({"T13", "T14", "T15", "T23", "T24"}),
-}
+LEVELS = {1: _ids("T01-12 T17 U01-08 C01-34"), 2: _ids("T18-22 T28 T35 U09 U14"), 3: _ids("T13-15 T23-24")}
 MAX_LEVEL = 4
-QUICK = frozenset(
-    {
-        *(f"T{n:02}" for n in (*range(1, 16), 18, 19, 20, 28, 35)),
-        *(f"U{n:02}" for n in range(1, 10)),
-        *(f"C{n:02}" for n in (1, 3, 6, 7, 11, 12, 13, 17, 22)),
-    }
-)
+QUICK = _ids("T01-15 T18-20 T28 T35 U01-09 C01 C03 C06-07 C11-13 C17 C22")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,56 +48,75 @@ class Evidence:
 
 
 class Outcome(Exception):  # noqa: N818 - a verdict, not an error of the checker
-    """What a case found, as a sentence."""
+    """What a case found, as a sentence.
 
-
-class Failed(Outcome):
-    """The target does not conform: what was sent, what was received, and where they differ.
-
-    `pattern` classifies the failure where that hints at the cause (see `halloo._check.diagnoses`).
+    `pattern` classifies a failure where that hints at the cause (see `halloo._check.diagnoses`).
     """
+
+    verdict: Verdict = "FAIL"
 
     def __init__(self, text: str, *, pattern: str = "", evidence: Evidence | None = None) -> None:
         super().__init__(text)
         self.pattern = pattern
         self.evidence = evidence
 
+
+class Failed(Outcome):
+    """The target does not conform: what was sent, what was received, and where they differ."""
+
     def in_context(self, context: str, *, pattern: str = "") -> "Failed":
         return Failed(f"{context}: {self}", pattern=pattern or self.pattern, evidence=self.evidence)
+
+
+@contextmanager
+def context(text: str) -> Iterator[None]:
+    """Introduce a failure within the block."""
+    try:
+        yield
+    except Failed as failure:
+        raise failure.in_context(text) from failure
 
 
 class Warned(Outcome):
     """The target conforms, but in a way that will cause trouble."""
 
+    verdict = "WARN"
+
 
 class Skipped(Outcome):
     """The case cannot be run against this target, or on this system."""
 
+    verdict = "SKIP"
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
-    """One check: its criterion, severity and source, and the conditions for running it."""
 
-    run: CaseFunction
-    passes: str
+def _not_run(_: object) -> NoReturn:
+    raise NotImplementedError("a case read from a report cannot be run")
+
+
+@dataclass(frozen=True)
+class Case(Generic[Target]):
+    """One check: its severity, criterion and source, and the conditions for running it.
+
+    A case without a function is a decorator: called with one whose name begins with the id, it returns the whole case.
+    """
+
     severity: Severity
+    passes: str
     source: str
-    needs: tuple[str, ...] = ()
+    needs: str = ""
     """Ids of required cases: this one is BLOCKED when one of them failed."""
-    kill: float = DEFAULT_TIMEOUT
+    command_only: str = ""
+    """Why it is run only against a command, and not against an address; empty when it may be."""
+    kill: float = 20.0
     """Seconds after which the target is killed and the case failed."""
-    waits: bool = False
-    """Whether it takes more than about a second."""
-    process: bool = False
-    """Whether it inspects, signals or starts the target's process, so that an address is not enough."""
-    has_long_form: bool = False
-    """Whether it has a longer form (`--long`)."""
     alone: bool = False
     """Whether it measures time, so that no other case may run concurrently."""
-    command_only: str = ""
-    """Why it is not run against an address, but only against a command; empty when it may be."""
-    schemes: frozenset[str] = STREAMS
-    """The schemes that it can be run over."""
+    schemes: str = ""
+    """The schemes that it can be run over, if not all of its kind."""
+    run: Callable[[Target], str | None] = _not_run
+
+    def __call__(self, run: Callable[[Target], str | None]) -> "Case[Target]":
+        return replace(self, run=run)
 
     @property
     def id(self) -> str:
@@ -131,42 +138,22 @@ class Case:
     def level(self) -> int:
         return next((level for level, ids in LEVELS.items() if self.id in ids), MAX_LEVEL)
 
+    def runs_over(self, scheme: str) -> bool:
+        return scheme in (self.schemes or SCHEMES[self.id[0]]).split()
 
-def case(
-    *,
-    passes: str,
-    severity: Severity,
-    source: str,
-    needs: tuple[str, ...] = (),
-    kill: float = DEFAULT_TIMEOUT,
-    waits: bool = False,
-    process: bool = False,
-    has_long_form: bool = False,
-    alone: bool = False,
-    command_only: str = "",
-    schemes: frozenset[str] = STREAMS,
-) -> Callable[[CaseFunction], Case]:
-    """Turn a function, whose name begins with the id, into a case."""
+    def of(self, name: str, description: str, run: Callable[[Target], str | None] = _not_run) -> "Case[Target]":
+        """Return the whole case, with a function that has no name and description of its own."""
 
-    def decorate(run: CaseFunction) -> Case:
-        return Case(
-            run=run,
-            passes=passes,
-            severity=severity,
-            source=source,
-            needs=needs,
-            kill=kill,
-            waits=waits,
-            process=process,
-            has_long_form=has_long_form,
-            alone=alone,
-            command_only=command_only,
-            schemes=schemes,
-        )
+        def named(target: Target) -> str | None:
+            return run(target)
 
-    return decorate
+        named.__name__, named.__doc__ = name.replace("-", "_").lower(), description
+        return self(named)
 
 
-def cases_in(values: Iterable[object]) -> list[Case]:
+AnyCase = Case[Any]
+
+
+def cases_in(values: Iterable[object]) -> Iterator[AnyCase]:
     """Select the cases among the values of a module."""
-    return [each for each in values if isinstance(each, Case)]
+    return (each for each in values if isinstance(each, Case) and each.run is not _not_run)

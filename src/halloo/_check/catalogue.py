@@ -6,28 +6,27 @@ Collects the cases from the modules in `server.cases` and `client.cases`: to add
 from collections.abc import Iterable, Sequence
 from functools import cache
 
-from halloo._check.case import MAX_LEVEL, QUICK, Case, cases_in
+from halloo._check.case import KINDS, MAX_LEVEL, QUICK, AnyCase, cases_in
+from halloo._check.client.cases import MODULES as CLIENTS
+from halloo._check.server.cases import MODULES as SERVERS
 from halloo.errors import UsageError
 
 
 @cache
-def cases() -> tuple[Case, ...]:
+def cases() -> tuple[AnyCase, ...]:
     """Return all cases."""
-    from halloo._check.client import cases as client  # noqa: PLC0415 - the cases import modules beside this one
-    from halloo._check.server import cases as server  # noqa: PLC0415 - as above
-
-    found = [each for module in (*server.MODULES, *client.MODULES) for each in cases_in(vars(module).values())]
-    return tuple(sorted(found, key=lambda each: ("TUC".index(each.id[0]), each.id)))
+    found = [each for module in (*SERVERS, *CLIENTS) for each in cases_in(vars(module).values())]
+    return tuple(sorted(found, key=lambda each: (list(KINDS).index(each.id[0]), each.id)))
 
 
 def choose(
-    known: Iterable[Case], *, only: Sequence[str] = (), level: int = MAX_LEVEL, quick: bool = False, scheme: str = ""
-) -> tuple[Case, ...]:
+    known: Iterable[AnyCase], *, only: Sequence[str] = (), level: int = MAX_LEVEL, quick: bool = False, scheme: str = ""
+) -> tuple[AnyCase, ...]:
     """Select cases for a scheme: those in `only` (tcp, tcp/T11, T11), or those up to a level, or the quick ones.
 
     Raises UsageError when none is selected.
     """
-    available = [each for each in known if not scheme or scheme in each.schemes]
+    available = [each for each in known if not scheme or each.runs_over(scheme)]
     paths = [path for each in only for path in each.split(",")]
     if paths:
         for path in paths:
@@ -40,5 +39,5 @@ def choose(
     return chosen
 
 
-def _matches(case: Case, path: str) -> bool:
+def _matches(case: AnyCase, path: str) -> bool:
     return path.lower().rstrip("/") in (case.id.lower(), case.path.lower(), case.path.partition("/")[0], case.name)

@@ -20,7 +20,7 @@ import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from halloo._check.case import KINDS, MAX_LEVEL, Case
+from halloo._check.case import KINDS, MAX_LEVEL, AnyCase
 from halloo._check.results import CheckReport, Result
 from halloo.errors import UsageError
 
@@ -39,7 +39,7 @@ class Weights:
     points: float = DEFAULT_POINTS
     by_name: Mapping[str, float] = field(default_factory=dict)
 
-    def weight_of(self, case: Case, *, level: int = MAX_LEVEL, strict: bool = False) -> float:
+    def weight_of(self, case: AnyCase, *, level: int = MAX_LEVEL, strict: bool = False) -> float:
         for name in (case.id.lower(), case.path.lower()):
             if name in self.by_name:
                 return self.by_name[name]
@@ -88,7 +88,7 @@ def grade(reports: Sequence[CheckReport], weights: Weights | None = None) -> Gra
     return Grade(round(math.fsum(mark.points for mark in marks), 2), weights.points, marks)
 
 
-def read_weights(text: str, *, known: Iterable[Case] = ()) -> Weights:
+def read_weights(text: str, *, known: Iterable[AnyCase] = ()) -> Weights:
     """Parse a weights file. Raises UsageError for unknown names, and for cases not in `known` unless that is empty."""
     try:
         table = tomllib.loads(text)

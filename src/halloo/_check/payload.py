@@ -9,6 +9,7 @@ the lines. Any sixteen bytes contain one whole line.
 
 from functools import cache
 
+KIB, MIB = 1024, 1024 * 1024
 DIGITS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 LINE = 8
 WINDOW = 2 * LINE
@@ -18,12 +19,10 @@ _BLOCK = len(DIGITS) ** 2  # lines whose numbers differ only in the two lowest d
 def payload(size: int, stream: int = 0) -> bytes:
     """Return the first `size` bytes of a stream."""
     block = bytearray(_template())
-    block[0::LINE] = bytes([DIGITS[stream >> 6 & 63]]) * _BLOCK
-    block[1::LINE] = bytes([DIGITS[stream & 63]]) * _BLOCK
     blocks = []
     for high in range(-(-size // len(block))):
-        for column, shift in ((2, 12), (3, 6), (4, 0)):
-            block[column::LINE] = bytes([DIGITS[high >> shift & 63]]) * _BLOCK
+        for column, number, shift in ((0, stream, 6), (1, stream, 0), (2, high, 12), (3, high, 6), (4, high, 0)):
+            block[column::LINE] = bytes([DIGITS[number >> shift & 63]]) * _BLOCK
         blocks.append(bytes(block))
     return b"".join(blocks)[:size]
 
@@ -52,12 +51,20 @@ def difference(expected: bytes | memoryview, received: bytes | memoryview, base:
     Both begin at the offset `base` of the stream.
     """
     expected, received = bytes(expected), bytes(received)
-    index = _common_length(expected, received)
-    text, pattern = _describe(received[index : index + WINDOW], base + index)
-    return f"at offset {base + index:,} {text}", pattern, index
+    index = common_length(expected, received)
+    offset, position = base + index, locate(received[index : index + WINDOW])
+    text, pattern = "bytes were received that were never sent", "changed"
+    if position is not None:
+        stream, actual = position
+        text, pattern = f"bytes of another stream, number {stream}, were received", "crossed"
+        if actual != offset:
+            moved, pattern = ("missing", "gap") if actual > offset else ("repeated", "again")
+            text = f"the bytes sent at {actual:,} were received: {abs(actual - offset):,} bytes are {moved}"
+    return f"at offset {offset:,} {text}", pattern, index
 
 
-def _common_length(one: bytes, other: bytes) -> int:
+def common_length(one: bytes, other: bytes) -> int:
+    """Return the length of the common start."""
     low, high = 0, min(len(one), len(other))
     while low < high:
         middle = (low + high + 1) // 2
@@ -66,15 +73,3 @@ def _common_length(one: bytes, other: bytes) -> int:
         else:
             high = middle - 1
     return low
-
-
-def _describe(piece: bytes, offset: int) -> tuple[str, str]:
-    position = locate(piece)
-    if position is None:
-        return "bytes were received that were never sent", "changed"
-    stream, actual = position
-    if actual > offset:
-        return f"the bytes sent at {actual:,} were received: {actual - offset:,} bytes are missing", "gap"
-    if actual < offset:
-        return f"the bytes sent at {actual:,} were received: {offset - actual:,} bytes are repeated", "again"
-    return f"bytes of another stream, number {stream}, were received", "crossed"

@@ -1,44 +1,117 @@
-"""A server seen from outside: its processes, memory, descriptors, CPU time and sockets.
+"""A program seen from outside: its processes, memory, descriptors, CPU time and sockets.
 
-Reads Linux's /proc (proc(5)), and tests whether a port can be bound. A server is all processes of a session: that
-includes the processes that its children start, even after the parent has exited.
+Reads Linux's /proc (proc(5)), and tests whether a port can be bound. A program is all processes of a session, and those
+that have its mark in their environment: that includes daemons, and children whose parent has exited.
 """
 
+import errno
 import os
+import resource
+import secrets
+import signal
 import socket
-from collections.abc import Iterable, Iterator
+import subprocess
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from random import SystemRandom
+from typing import Any
+
+from halloo._check.case import Failed
 
 PROC = Path("/proc")
 PAGE = os.sysconf("SC_PAGE_SIZE")
 TICK = os.sysconf("SC_CLK_TCK")
-LISTEN, ESTABLISHED, UNCONNECTED = 0x0A, 0x01, 0x07
+LISTEN, UNCONNECTED = " 0A ", " 07 "  # the states of /proc/net/tcp and udp
+KEEP_ALIVE = 2  # its `timer_active` value there
+ENV_MARK = "HALLOO_CHECK"
+NOT_STARTED = "unstarted"  # pattern of a failure to start
+MAX_FILE_SIZE = 256 << 20  # bytes of a file written by the program
+POLL_INTERVAL = 0.02  # seconds between two polls
+MIN_PORT, MAX_PORT = 10_001, 32_767  # odd ports below the ephemeral range: no self-connection can occur there
+NO_FAMILY = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)  # without IPv6
 _PROCESS_GONE = (FileNotFoundError, ProcessLookupError, PermissionError)
+_NAMES = {"0100007F": "127.0.0.1", "0" * 8: "0.0.0.0", "0" * 24 + "01000000": "::1", "0" * 32: "::"}
+_random = SystemRandom()
+
+
+class ProcessTree:
+    """A command and all processes that it starts."""
+
+    def __init__(self, argv: Sequence[str] | Sequence[bytes], env: dict[str, str], **streams: Any) -> None:  # noqa: ANN401 - those of Popen
+        """Start the command in a session of its own. Raises Failed."""
+        mark = secrets.token_hex(8)
+        self._mark = f"{ENV_MARK}={mark}".encode()
+        try:
+            self.leader = subprocess.Popen(argv, start_new_session=True, env=env | {ENV_MARK: mark}, **streams)
+        except OSError as error:
+            raise Failed(f"{os.fsdecode(argv[0])}: {error.strerror}", pattern=NOT_STARTED) from error
+        with suppress(OSError, ValueError):
+            resource.prlimit(self.leader.pid, resource.RLIMIT_FSIZE, (MAX_FILE_SIZE, MAX_FILE_SIZE))
+
+    def running(self) -> list[int]:
+        """List the processes of its session."""
+        return [pid for pid in session(self.leader.pid) if not is_zombie(pid)]
+
+    def signal(self, number: signal.Signals) -> None:
+        _signal_all(self.running(), number)
+
+    def kill(self) -> None:
+        """Kill all processes, daemons too, until none is left."""
+        while self.kill_once():
+            with suppress(subprocess.TimeoutExpired):
+                self.leader.wait(POLL_INTERVAL)
+        self.leader.wait()
+
+    def kill_once(self) -> bool:
+        """Kill all processes, daemons too; return whether there were any. May be called from another thread."""
+        marked = (pid for pid in _pids() if self._mark in _read(pid, "environ").split(b"\0"))
+        found = {*session(self.leader.pid), *marked}
+        alive = [pid for pid in found if not is_zombie(pid)]
+        _signal_all(alive, signal.SIGKILL)
+        return bool(alive)
+
+    def zombies(self) -> int:
+        """Count its child processes that have exited but have not been reaped; orphans are left to the system."""
+        pids = session(self.leader.pid)
+        return sum(is_zombie(pid) and parent(pid) in pids for pid in pids)
+
+    def total(self, measure: Callable[[int], int]) -> int:
+        """Add up a measure of the processes of its session."""
+        return sum(map(measure, self.running()))
+
+
+def _signal_all(pids: Iterable[int], number: signal.Signals) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, number)
 
 
 def session(leader: int) -> list[int]:
     """List the processes of a session, including zombies."""
-    return [pid for pid in _pids() if _session_of(pid) == leader]
+    found = []
+    for pid in _pids():
+        with suppress(OSError):
+            if os.getsid(pid) == leader:
+                found.append(pid)
+    return found
 
 
 def _pids() -> Iterator[int]:
     return (int(name) for name in os.listdir(PROC) if name.isdecimal())  # noqa: PTH208 - only the names are needed
 
 
-def _session_of(pid: int) -> int:
-    try:
-        return os.getsid(pid)
-    except OSError:
-        return 0
+def _read(pid: int, name: str) -> bytes:
+    """Read a file about a process; empty once the process has gone."""
+    with suppress(*_PROCESS_GONE):
+        return (PROC / str(pid) / name).read_bytes()
+    return b""
 
 
 def _stat(pid: int) -> list[str]:
     """Return the fields after the name, which may contain any character: state, parent, ..."""
-    with suppress(*_PROCESS_GONE):
-        return (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
-    return []
+    return _read(pid, "stat").decode(errors="replace").rpartition(")")[2].split()
 
 
 def is_zombie(pid: int) -> bool:
@@ -46,9 +119,9 @@ def is_zombie(pid: int) -> bool:
     return _stat(pid)[:1] == ["Z"]
 
 
-def running(pids: Iterable[int]) -> list[int]:
-    """Return those of the processes that are no zombies."""
-    return [pid for pid in pids if not is_zombie(pid)]
+def is_stopped(pid: int) -> bool:
+    """Whether a signal has stopped the process."""
+    return _stat(pid)[:1] == ["T"]
 
 
 def parent(pid: int) -> int:
@@ -56,25 +129,16 @@ def parent(pid: int) -> int:
     return int((_stat(pid) or "00")[1])
 
 
-def is_stopped(pid: int) -> bool:
-    """Whether a signal has stopped the process."""
-    return _stat(pid)[:1] == ["T"]
-
-
 def resident_memory(pid: int) -> int:
     """Return the resident memory of the process in bytes."""
-    with suppress(*_PROCESS_GONE):
-        return int((PROC / str(pid) / "statm").read_text().split()[1]) * PAGE
-    return 0
+    fields = _read(pid, "statm").split()
+    return int(fields[1]) * PAGE if fields else 0
 
 
 def proportional_memory(pid: int) -> int:
-    """Return the proportional set size in bytes: forked processes share nearly all of their resident memory."""
-    with suppress(*_PROCESS_GONE):
-        for line in (PROC / str(pid) / "smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                return int(line.split()[1]) * 1024
-    return 0
+    """Return the proportional set size in bytes, shared pages counted once; this is slow."""
+    rows = (line.split() for line in _read(pid, "smaps_rollup").splitlines())
+    return next((int(words[1]) * 1024 for words in rows if words[0] == b"Pss:"), 0)
 
 
 def cpu_time(pid: int) -> float:
@@ -103,55 +167,46 @@ def descriptors(pid: int) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class TcpSocket:
-    """A row of /proc/net/tcp."""
+class Socket:
+    """A row of /proc/net/tcp or udp."""
 
+    loopback: str  # of its address family
+    host: str  # loopback and wildcard addresses; others as in the row
     port: int
     remote_port: int
-    state: int
     unread: int
-    timer: int
-    timer_seconds: float
+    keep_alive: float | None  # seconds until the next probe
     inode: int
 
 
-def tcp_sockets() -> Iterator[TcpSocket]:
-    """List all TCP sockets."""
-    return (_parse_socket(line.split()) for line in _tcp_rows())
+def sockets(kind: str = "tcp", *parts: str) -> Iterator[Socket]:
+    """List all sockets, IPv4 first; only rows with these `parts`: there may be thousands of others, in TIME-WAIT."""
+    for table, loopback in ((kind, "127.0.0.1"), (f"{kind}6", "::1")):
+        for line in _rows(table):
+            if all(part in line for part in parts):
+                _, local, remote, _, queues, timer, *_, inode = line.split()[:10]
+                (host, port), (active, ticks) = local.split(":"), timer.split(":")
+                yield Socket(
+                    loopback=loopback,
+                    host=_NAMES.get(host, host),
+                    port=int(port, 16),
+                    remote_port=int(remote.partition(":")[2], 16),
+                    unread=int(queues.partition(":")[2], 16),
+                    keep_alive=int(ticks, 16) / TICK if int(active, 16) == KEEP_ALIVE else None,
+                    inode=int(inode),
+                )
 
 
-def server_socket(port: int, remote_port: int) -> TcpSocket | None:
-    """Find the server's socket of a connection."""
-    ends = f":{port:04X} ", f":{remote_port:04X} "
-    for line in _tcp_rows():
-        if ends[0] in line and ends[1] in line:  # there may be thousands of others, in TIME-WAIT
-            entry = _parse_socket(line.split())
-            if (entry.port, entry.remote_port) == (port, remote_port):
-                return entry
-    return None
-
-
-def _tcp_rows() -> Iterator[str]:
-    for table in ("tcp", "tcp6"):
-        yield from _rows(table)
-
-
-def _rows(table: str) -> Iterator[str]:
+def _rows(table: str) -> list[str]:
     with suppress(FileNotFoundError):
-        yield from (PROC / "net" / table).read_text().splitlines()[1:]
+        return (PROC / "net" / table).read_text().splitlines()[1:]
+    return []
 
 
-def _parse_socket(fields: list[str]) -> TcpSocket:
-    timer, _, ticks = fields[5].partition(":")
-    return TcpSocket(
-        port=int(fields[1].rpartition(":")[2], 16),
-        remote_port=int(fields[2].rpartition(":")[2], 16),
-        state=int(fields[3], 16),
-        unread=int(fields[4].partition(":")[2], 16),
-        timer=int(timer, 16),
-        timer_seconds=int(ticks, 16) / TICK,
-        inode=int(fields[9]),
-    )
+def server_socket(port: int, remote_port: int) -> Socket | None:
+    """Find the server's socket of a connection."""
+    found = sockets("tcp", f":{port:04X} ", f":{remote_port:04X} ")
+    return next((each for each in found if (each.port, each.remote_port) == (port, remote_port)), None)
 
 
 def listening_ports(pids: Iterable[int], kind: str = "tcp") -> dict[int, str]:
@@ -159,66 +214,69 @@ def listening_ports(pids: Iterable[int], kind: str = "tcp") -> dict[int, str]:
 
     They are found through the descriptors of the processes, without connecting.
     """
-    own = {inode for pid in pids for inode in _inodes(pid)}
-    state = f" {LISTEN if kind == 'tcp' else UNCONNECTED:02X} "
-    found: dict[int, str] = {}
-    for table, loopback in ((kind, "127.0.0.1"), (f"{kind}6", "::1")):
-        for line in _rows(table):
-            if state in line:  # there may be thousands of others, in TIME-WAIT
-                entry = _parse_socket(line.split())
-                if entry.inode in own:
-                    found.setdefault(entry.port, loopback)
+    own, found = {inode for pid in pids for inode in _inodes(pid)}, dict[int, str]()
+    for each in sockets(kind, LISTEN if kind == "tcp" else UNCONNECTED):
+        if each.inode in own:
+            found.setdefault(each.port, each.loopback)
     return found
 
 
 def bound_hosts(pids: Iterable[int], port: int, kind: str) -> set[str]:
     """Return the addresses at which processes have bound a port; only loopback and wildcard addresses are decoded."""
     own = {inode for pid in pids for inode in _inodes(pid)}
-    names = {"0100007F": "127.0.0.1", "0" * 8: "0.0.0.0", "0" * 24 + "01000000": "::1", "0" * 32: "::"}
-    found = set()
-    for table in (kind, f"{kind}6"):
-        for line in _rows(table):
-            fields = line.split()
-            address, _, number = fields[1].partition(":")
-            if int(number, 16) == port and int(fields[9]) in own:
-                found.add(names.get(address, address))
-    return found
+    return {each.host for each in sockets(kind, f":{port:04X} ") if each.port == port and each.inode in own}
 
 
 def bound_to_any(pids: Iterable[int], port: int, kind: str) -> bool:
-    """Whether processes have bound a port on all IPv4 addresses, perhaps with a dual-stack socket (ipv6(7))."""
+    """Whether processes have bound a port on all IPv4 addresses, perhaps with a dual-stack socket (ipv6(7)).
+
+    /proc does not show whether an IPv6 socket is dual-stack, but binding the port does.
+    """
     found = bound_hosts(pids, port, kind)
-    return "0.0.0.0" in found or ("::" in found and not _can_bind(port, kind))
+    return "0.0.0.0" in found or ("::" in found and not is_free(kind, port, families=(socket.AF_INET,)))
 
 
-def _can_bind(port: int, kind: str) -> bool:
-    """Whether a port can be bound on all IPv4 addresses: /proc does not show whether an IPv6 socket is dual-stack."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM if kind == "udp" else socket.SOCK_STREAM) as sock:
+def is_free(
+    kind: str,
+    port: int,
+    *,
+    reuse: bool = False,
+    families: tuple[socket.AddressFamily, ...] = (socket.AF_INET, socket.AF_INET6),
+) -> bool:
+    """Whether a port can be bound, with `reuse` even if it has connections in TIME-WAIT (SO_REUSEADDR)."""
+    for family in families:
         try:
-            sock.bind(("", port))
-        except OSError:
-            return False
+            bind(family, ("", port), kind, reuse=reuse).close()
+        except OSError as error:
+            if error.errno not in NO_FAMILY:
+                return False
     return True
+
+
+def free_port(kind: str) -> int:
+    """Find a port that is free for both IPv4 and IPv6."""
+    return next(port for port in iter(lambda: _random.randrange(MIN_PORT, MAX_PORT, 2), 0) if is_free(kind, port))
+
+
+def bind(family: socket.AddressFamily, address: tuple[str, int], kind: str, *, reuse: bool = False) -> socket.socket:
+    """Bind a socket; `reuse` permits connections in TIME-WAIT. Raises OSError."""
+    sock = socket.socket(family, socket.SOCK_DGRAM if kind == "udp" else socket.SOCK_STREAM)
+    try:
+        if reuse and kind != "udp":
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind(address)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
 def listens_at(path: str) -> bool:
     """Whether a Unix socket listens at a path (flag 0x10000 of net/unix; unix(7))."""
-    with suppress(FileNotFoundError):
-        for line in (PROC / "net" / "unix").read_text().splitlines()[1:]:
-            fields = line.split(None, 7)
-            if fields[-1] == path and int(fields[3], 16) & 0x10000:
-                return True
-    return False
-
-
-def with_environment(entry: str) -> list[int]:
-    """List the processes whose environment contains an entry (NAME=value)."""
-    expected, found = entry.encode(), []
-    for pid in _pids():
-        with suppress(*_PROCESS_GONE):
-            if expected in (PROC / str(pid) / "environ").read_bytes().split(b"\0"):
-                found.append(pid)
-    return found
+    rows = (line.split(None, 7) for line in _rows("unix"))
+    return any(fields[-1] == path and int(fields[3], 16) & 0x10000 for fields in rows)
 
 
 def _inodes(pid: int) -> Iterator[int]:
@@ -232,8 +290,5 @@ def _inodes(pid: int) -> Iterator[int]:
 
 def kernel_memory() -> int:
     """Return the kernel memory of all TCP sockets of this system, in bytes (net/sockstat)."""
-    for line in (PROC / "net" / "sockstat").read_text().splitlines():
-        words = line.split()
-        if words[0] == "TCP:":
-            return int(words[words.index("mem") + 1]) * PAGE
-    return 0
+    rows = (line.split() for line in (PROC / "net" / "sockstat").read_text().splitlines())
+    return next((int(words[words.index("mem") + 1]) * PAGE for words in rows if words[0] == "TCP:"), 0)

@@ -7,10 +7,11 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from halloo._check.case import Case, Evidence, Verdict
+from halloo._check.case import AnyCase, Evidence, Verdict
 from halloo._check.diagnoses import Diagnosis
 
 FAILING = ("FAIL", "ERROR")
+NOT_PASSED = (*FAILING, "BLOCKED")
 INTERRUPTED = 130  # exit code, as a shell reports SIGINT
 _EXIT_CODES = (0, 2, 1, INTERRUPTED)  # of several reports the one that comes last here decides
 LOCAL_LIMIT = "local"  # the pattern of an ERROR that is due to this machine, and not to halloo
@@ -18,16 +19,15 @@ LOCAL_LIMIT = "local"  # the pattern of an ERROR that is due to this machine, an
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """The result of one case."""
+    """The result of one case: what was found, or why the case was not run; a note if it passed."""
 
-    case: Case
+    case: AnyCase
     verdict: Verdict
     text: str = ""
-    """What was found, or why the case was not run; a note if it passed."""
     seconds: float = 0.0
     evidence: Evidence | None = None
     pattern: str = ""
-    """How it failed: see `Failed.pattern`."""
+    """How it failed: see `Outcome`."""
     causes: tuple[Diagnosis, ...] = ()
     """Likely causes, the likeliest first."""
     repeat: str = ""
@@ -36,10 +36,9 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class CheckReport:
-    """All results of one target."""
+    """All results of one target, a command or an address."""
 
     target: str
-    """The command or the address."""
     kind: str
     """"server" or "client"."""
     scheme: str
@@ -61,24 +60,20 @@ class CheckReport:
     def counts(self) -> dict[str, int]:
         return dict(Counter(result.verdict for result in self.results))
 
-    @property
-    def failures(self) -> tuple[Result, ...]:
-        """The results that make the exit code 1: failed MUSTs of the level, with `strict` failed SHOULDs too."""
+    def missed(self, *verdicts: str) -> tuple[Result, ...]:
+        """Return what counts of the results with a verdict: MUSTs of the level, with `strict` SHOULDs too."""
         severities = ("MUST", "SHOULD") if self.strict else ("MUST",)
-        return tuple(
-            result
-            for result in self.results
-            if result.verdict in FAILING and result.case.severity in severities and result.case.level <= self.level
-        )
+        counted = (each for each in self.results if each.case.level <= self.level and each.verdict in verdicts)
+        return tuple(each for each in counted if each.case.severity in severities)
 
     @property
     def exit_code(self) -> int:
         """130 if interrupted, 1 if the target failed or did not start, 2 if halloo or this machine failed, else 0."""
         if self.interrupted:
             return INTERRUPTED
-        if self.trouble or any(result.verdict == "FAIL" for result in self.failures):
+        if self.trouble or self.missed("FAIL"):
             return 1
-        return 2 if self.failures else 0
+        return 2 if self.missed("ERROR") else 0
 
 
 def exit_code_of_all(reports: Iterable[CheckReport]) -> int:

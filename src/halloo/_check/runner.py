@@ -7,26 +7,29 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 
-from halloo._check.case import Case, Evidence, Failed, Outcome, Skipped, Verdict, Warned
+from halloo._check.case import AnyCase, Failed, Outcome
+from halloo._check.client.loop import Script, ScriptLoop
+from halloo._check.client.server import bind_port
+from halloo._check.client.target import ClientTarget
 from halloo._check.diagnoses import likely_causes
-from halloo._check.results import FAILING, LOCAL_LIMIT, Result
-from halloo._check.server.program import NOT_STARTED, Program
+from halloo._check.processes import NOT_STARTED, proportional_memory, resident_memory
+from halloo._check.results import FAILING, LOCAL_LIMIT, NOT_PASSED, Result
+from halloo._check.server.program import Program
 from halloo._check.server.target import ServerTarget
-from halloo._check.spec import ServerSpec
+from halloo._check.spec import CheckSpec, ClientSpec, ServerSpec
 from halloo.errors import LocalError
 
 MAX_MEMORY = 2 << 30  # bytes, of all processes of the program
 MAX_PROCESSES = 4096
 POLL_INTERVAL = 0.1  # seconds between two checks of the limits
 EXIT_DELAY = 0.3  # seconds that a failing server may take to exit after its connections are closed
-_VERDICTS: dict[type[Outcome], Verdict] = {Failed: "FAIL", Warned: "WARN", Skipped: "SKIP"}
+COMPARING_CASES = ("C09", "C10")  # MUST for a client that claims to compare, INFO otherwise
 
-RunCase = Callable[[Case], Result]
 OnResult = Callable[[Result], object]
 
 
@@ -43,53 +46,76 @@ class RunOptions:
     """Set once the check is interrupted: the programs of the cases under way are killed."""
 
 
-def run_case(case: Case, spec: ServerSpec, options: RunOptions) -> Result:
-    """Run one case against a program started for it, or against an address."""
-    if not spec.command and (case.process or case.command_only):
-        why = case.command_only or "needs the server's process: give its command instead of an address"
-        return Result(case, "SKIP", why)
+def run_case(case: AnyCase, spec: CheckSpec, options: RunOptions) -> Result:
+    """Run one case against a program started for it, or against an address.
+
+    Raises AddressInUse when the fixed port for a client is taken.
+    """
+    if isinstance(spec, ClientSpec):
+        return _run_client(case, spec, options)
+    if case.command_only and not spec.command:
+        return Result(case, "SKIP", case.command_only)
+    return _run_server(case, spec, options)
+
+
+def _run_server(case: AnyCase, spec: ServerSpec, options: RunOptions) -> Result:
     began = options.clock()
     program = Program(spec, options.clock) if spec.command else None
-    try:
-        with _supervised(program, case.kill, options):
-            verdict, text, evidence, pattern = _run_function(case, spec, program, options)
-    finally:
-        if program:
-            program.close()
-    if program and program.expired and verdict != "ERROR":
-        verdict, text, pattern = "FAIL", f"{program.expired}; then: {text}", "overdue"
-    return Result(case, verdict, text, options.clock() - began, evidence, pattern)
+
+    def act() -> str | None:
+        try:
+            if program:
+                program.start()
+            return case.run(ServerTarget.of(spec, program, options.clock, options.seed, longer=options.longer))
+        except Failed as failure:
+            raise _with_exit_reason(failure, program) if program else failure from failure
+
+    with closing(program) if program else nullcontext(), _supervised(program, case.kill, options):
+        result = _result_of(case, act)
+    if program and program.expired and result.verdict != "ERROR":
+        result = replace(result, verdict="FAIL", text=f"{program.expired}; then: {result.text}", pattern="overdue")
+    return replace(result, seconds=options.clock() - began)
 
 
-def _run_function(
-    case: Case, spec: ServerSpec, program: Program | None, options: RunOptions
-) -> tuple[Verdict, str, Evidence | None, str]:
+def _run_client(case: AnyCase, spec: ClientSpec, options: RunOptions) -> Result:
+    if spec.verifying and case.id in COMPARING_CASES:
+        case = replace(case, severity="MUST")
+    sockets = bind_port(spec.scheme, spec.port)
+    began, loop = options.clock(), ScriptLoop(case.kill, options.clock)
+    with closing(ClientTarget(spec, loop, sockets, options.seed)) as target:
+        loop.start(_limit_memory(target, options.memory))
+        result = _result_of(case, lambda: case.run(target))
+        return replace(result, seconds=options.clock() - began)
+
+
+def _result_of(case: AnyCase, act: Callable[[], str | None]) -> Result:
     try:
-        if program:
-            program.start()
-        note = case.run(ServerTarget.of(spec, program, clock=options.clock, seed=options.seed, longer=options.longer))
-    except Failed as failure:
-        if program:
-            failure = _with_exit_reason(failure, program)
-        return "FAIL", str(failure), failure.evidence, failure.pattern
+        note = act()
     except Outcome as outcome:
-        return _VERDICTS[type(outcome)], str(outcome), None, ""
+        return Result(case, outcome.verdict, str(outcome), evidence=outcome.evidence, pattern=outcome.pattern)
     except LocalError as error:
-        return "ERROR", f"{type(error).__name__}: {error}", None, LOCAL_LIMIT
-    except Exception:  # noqa: BLE001 - a fault of the checker must not count as one of the server
-        return "ERROR", traceback.format_exc(), None, ""
-    return ("INFO" if case.severity == "INFO" else "PASS"), note or "", None, ""
+        return Result(case, "ERROR", f"{type(error).__name__}: {error}", pattern=LOCAL_LIMIT)
+    except Exception:  # noqa: BLE001 - a fault of the checker must not count as one of the program
+        return Result(case, "ERROR", traceback.format_exc())
+    return Result(case, "INFO" if case.severity == "INFO" else "PASS", note or "")
 
 
 def _with_exit_reason(failure: Failed, program: Program) -> Failed:
     """Add that the server has exited, if that is why its clients failed."""
-    if failure.pattern not in ("refused", "reset", "cut", "silent", "unserved"):
-        return failure
-    try:
-        program.check_alive(EXIT_DELAY)
-    except Failed as ended:
-        return failure if str(ended) in str(failure) else failure.in_context(str(ended), pattern="ended")
+    if failure.pattern in ("refused", "reset", "cut", "silent", "unserved"):
+        try:
+            program.check_alive(EXIT_DELAY)
+        except Failed as ended:
+            return failure if str(ended) in str(failure) else failure.in_context(str(ended), pattern="ended")
     return failure
+
+
+def _limit_memory(target: ClientTarget, limit: int) -> Script:
+    """Fail a client that uses too much memory."""
+    while True:
+        yield POLL_INTERVAL
+        if target.launched and target.launched.tree.total(resident_memory) > limit:
+            raise Failed(f"more than {limit / (1 << 30):g} GiB of memory were used", pattern="memory")
 
 
 @contextmanager
@@ -122,16 +148,19 @@ def _supervised(program: Program | None, seconds: float, options: RunOptions) ->
 def _exceeded_limit(program: Program, options: RunOptions) -> str:
     if not program.started:
         return ""
-    if len(program.running_pids()) > options.processes:
+    if len(program.tree.running()) > options.processes:
         return f"more than {options.processes:,} processes were started"
-    if program.resident_memory() > options.memory and program.proportional_memory() > options.memory:
+    if (
+        program.tree.total(resident_memory) > options.memory
+        and program.tree.total(proportional_memory) > options.memory
+    ):
         return f"more than {options.memory >> 20:,} MiB of memory were used"
     return ""
 
 
 def run_all(
-    cases: Sequence[Case],
-    run_one: RunCase,
+    cases: Sequence[AnyCase],
+    run_one: Callable[[AnyCase], Result],
     *,
     jobs: int = 1,
     on_result: OnResult = repr,
@@ -141,14 +170,14 @@ def run_all(
 
     `stopped` is set if an exception ends the run; cases that end later have no result.
     """
-    handle_interrupts()
+    _handle_interrupts()
     stopped = stopped or threading.Event()
     order = _in_dependency_order(cases)
     results: dict[str, Result] = {}
     lock = threading.Lock()  # `on_result` need not be thread-safe
 
-    def record(case: Case) -> Result:
-        missing = [need for need in case.needs if need in results and results[need].verdict in (*FAILING, "BLOCKED")]
+    def record(case: AnyCase) -> Result:
+        missing = [need for need in case.needs.split() if need in results and results[need].verdict in NOT_PASSED]
         if missing:
             result = Result(case, "BLOCKED", f"needs {missing[0]}")
         elif results and all(each.pattern == NOT_STARTED or each.verdict == "BLOCKED" for each in results.values()):
@@ -161,19 +190,14 @@ def run_all(
                 on_result(result)
         return result
 
-    concurrent = [case for case in order if not (jobs > 1 and case.alone)]
-    if jobs == 1:
-        for case in concurrent:
-            record(case)
-    else:
-        _run_concurrently(concurrent, record, jobs, stopped)
-        for case in order:
-            if case.alone:
-                record(case)
+    alone = [case for case in order if case.alone or jobs == 1]
+    _run_concurrently([case for case in order if case not in alone], record, jobs, stopped)
+    for case in alone:
+        record(case)
     return with_causes(tuple(results[case.id] for case in cases))
 
 
-def handle_interrupts() -> None:
+def _handle_interrupts() -> None:
     """Make programs started from now on end at Ctrl-C, even if this process ignores it.
 
     A shell makes background jobs ignore SIGINT. A program inherits an ignored signal, but not a handler (exec(2)).
@@ -182,17 +206,20 @@ def handle_interrupts() -> None:
         signal.signal(signal.SIGINT, lambda _number, _frame: None)
 
 
-def _run_concurrently(cases: Sequence[Case], run_one: RunCase, jobs: int, stopped: threading.Event) -> None:
+def _run_concurrently(
+    cases: Sequence[AnyCase], run_one: Callable[[AnyCase], Result], jobs: int, stopped: threading.Event
+) -> None:
     futures: dict[str, Future[Result]] = {}
 
-    def run(case: Case, needed: Mapping[str, Future[Result]]) -> Result:
-        for future in needed.values():
+    def run(case: AnyCase, needed: Sequence[Future[Result]]) -> Result:
+        for future in needed:
             future.result()
         return run_one(case)
 
     with ThreadPoolExecutor(jobs, thread_name_prefix="halloo check") as pool:
         for case in cases:  # required cases come first, so no thread waits for a case that has not started
-            futures[case.id] = pool.submit(run, case, {need: futures[need] for need in case.needs if need in futures})
+            needed = [futures[need] for need in case.needs.split() if need in futures]
+            futures[case.id] = pool.submit(run, case, needed)
         try:
             for future in futures.values():
                 future.result()
@@ -202,11 +229,11 @@ def _run_concurrently(cases: Sequence[Case], run_one: RunCase, jobs: int, stoppe
             raise
 
 
-def _in_dependency_order(cases: Sequence[Case]) -> list[Case]:
-    known, order = {case.id: case for case in cases}, dict[str, Case]()
+def _in_dependency_order(cases: Sequence[AnyCase]) -> list[AnyCase]:
+    known, order = {case.id: case for case in cases}, dict[str, AnyCase]()
 
-    def add(case: Case) -> None:
-        for need in case.needs:
+    def add(case: AnyCase) -> None:
+        for need in case.needs.split():
             if need in known and need not in order:
                 add(known[need])
         order.setdefault(case.id, case)

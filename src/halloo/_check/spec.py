@@ -7,7 +7,7 @@ import importlib
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,21 +15,42 @@ from halloo._core.address import Address
 from halloo.errors import UsageError
 
 Transform = Callable[[bytes], bytes]
+Stdin = Literal["pty", "pipe", "none"]
+Shape = Literal["typed", "piped", "argument", "own"]
 
 LOOPBACK = "127.0.0.1"
 # {port} as in other tools, or PORT for shells that interpret braces.
-_SERVER_PLACEHOLDER = re.compile(r"\{(port|host|path)\}|\b(PORT|HOST|PATH)\b")
+_SERVER_PLACEHOLDER = re.compile(rb"\{(port|host|path)\}|\b(PORT|HOST|PATH)\b")
+_CLIENT_PLACEHOLDER = re.compile(rb"\{(host|port|msg)\}|\b(HOST|PORT|MSG)\b")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServerSpec:
-    """The server to check: a `command` with placeholders for its port, host or path, or an `address`."""
+def _placeholders(pattern: re.Pattern[bytes], command: tuple[str, ...]) -> set[bytes]:
+    return {(brace or bare).lower() for word in command for brace, bare in pattern.findall(os.fsencode(word))}
 
-    scheme: str = "tcp"
+
+def _substitute(pattern: re.Pattern[bytes], command: tuple[str, ...], values: Mapping[bytes, bytes]) -> list[bytes]:
+    return [pattern.sub(lambda match: values[(match[1] or match[2]).lower()], os.fsencode(word)) for word in command]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spec:
+    """A program to check."""
+
     command: tuple[str, ...] = ()
-    address: Address | None = None
+    scheme: str = "tcp"
     port: int = 0
     """The fixed port of a program that takes no port as an argument."""
+
+    @property
+    def name(self) -> str:
+        return " ".join(self.command)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerSpec(Spec):
+    """The server to check: a `command` with placeholders for its port, host or path, or an `address`."""
+
+    address: Address | None = None
     expect: Transform | None = None
     """How the server transforms each line, if it is not a plain echo."""
     greeting: bool = False
@@ -37,26 +58,60 @@ class ServerSpec:
 
     @property
     def name(self) -> str:
-        return " ".join(self.command) if self.command else str(self.address)
+        return super().name or str(self.address)
 
     def argv(self, host: str, port: int, path: str) -> list[str]:
         """Return the command with its placeholders replaced."""
-        values = {"port": str(port), "host": host, "path": path}
-        return [_substitute(word, values) for word in self.command]
+        values = {b"port": b"%d" % port, b"host": host.encode(), b"path": path.encode()}
+        return [os.fsdecode(word) for word in _substitute(_SERVER_PLACEHOLDER, self.command, values)]
 
     @property
     def has_placeholder(self) -> bool:
-        return any(_substitute(word, dict.fromkeys(("port", "path"), "\0")) != word for word in self.command)
+        return bool(_placeholders(_SERVER_PLACEHOLDER, self.command) - {b"host"})
 
     def expected_reply(self, data: bytes) -> bytes:
         if self.expect is None:
             return data
-        lines = data.split(b"\n")
-        return b"\n".join(self.expect(line) if line else b"" for line in lines)
+        return b"\n".join(self.expect(line) if line else b"" for line in data.split(b"\n"))
 
 
-def _substitute(word: str, values: dict[str, str]) -> str:
-    return _SERVER_PLACEHOLDER.sub(lambda match: values.get((match[1] or match[2]).lower(), match[0]), word)
+@dataclass(frozen=True, kw_only=True)
+class ClientSpec(Spec):
+    """A client's `command`, with placeholders for the server's host and port, and for the message: {msg} or MSG."""
+
+    stdin: Stdin | None = None
+    """A terminal where a line is typed, a pipe, or nothing; None means nothing if there is a placeholder for the
+    message, else a terminal."""
+    message: str = ""
+    """The message to send, unless the case needs a particular one."""
+    verifying: bool = False
+    """Whether the client claims to compare the reply with what it sent."""
+
+    @property
+    def shape(self) -> Shape:
+        """How the client gets the message: typed at a prompt, piped, as an argument, or it has its own."""
+        if self.stdin in ("pipe", "pty"):
+            return "piped" if self.stdin == "pipe" else "typed"
+        if b"msg" in _placeholders(_CLIENT_PLACEHOLDER, self.command):
+            return "argument"
+        return "own" if self.stdin == "none" else "typed"
+
+    @property
+    def takes_port(self) -> bool:
+        return b"port" in _placeholders(_CLIENT_PLACEHOLDER, self.command)
+
+    @property
+    def by_name(self) -> bool:
+        takes_host = b"host" in _placeholders(_CLIENT_PLACEHOLDER, self.command)
+        return takes_host or any("localhost" in word for word in self.command)
+
+    def argv(self, *, host: str, port: int, message: bytes = b"") -> list[bytes]:
+        """Return the command with its placeholders replaced."""
+        values = {b"port": b"%d" % port, b"host": host.encode(), b"msg": message}
+        return _substitute(_CLIENT_PLACEHOLDER, self.command, values)
+
+
+CheckSpec = ServerSpec | ClientSpec
 
 
 def parse_transform(text: str | None) -> Transform | None:
@@ -80,69 +135,3 @@ def parse_transform(text: str | None) -> Transform | None:
 
 
 _TRANSFORMS: dict[str, Transform] = {"upper": bytes.upper, "lower": bytes.lower, "reverse": lambda line: line[::-1]}
-
-
-Stdin = Literal["pty", "pipe", "none"]
-Shape = Literal["typed", "piped", "argument", "own"]
-
-_CLIENT_PLACEHOLDER = re.compile(r"\{(host|port|msg)\}|\b(HOST|PORT|MSG)\b")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClientSpec:
-    """A client's `command`, with placeholders for the server's host and port, and for the message: {msg} or MSG."""
-
-    command: tuple[str, ...]
-    scheme: str = "tcp"
-    port: int = 0
-    """The fixed port of a program that takes no port as an argument."""
-    stdin: Stdin | None = None
-    """A terminal where a line is typed, a pipe, or nothing; None means nothing if there is a placeholder for the
-    message, else a terminal."""
-    message: str = ""
-    """The message to send, unless the case needs a particular one."""
-    verifying: bool = False
-    """Whether the client claims to compare the reply with what it sent."""
-
-    @property
-    def name(self) -> str:
-        """The command as given by the user."""
-        return " ".join(self.command)
-
-    @property
-    def shape(self) -> Shape:
-        """How the client gets the message: typed at a prompt, piped, as an argument, or it has its own."""
-        has_message = "msg" in self._placeholders
-        if self.stdin == "pipe":
-            return "piped"
-        if self.stdin == "pty":
-            return "typed"
-        if has_message:
-            return "argument"
-        return "own" if self.stdin == "none" else "typed"
-
-    @property
-    def takes_port(self) -> bool:
-        return "port" in self._placeholders
-
-    @property
-    def by_name(self) -> bool:
-        return "host" in self._placeholders or any("localhost" in word for word in self.command)
-
-    @property
-    def _placeholders(self) -> set[str]:
-        matches = (_CLIENT_PLACEHOLDER.findall(word) for word in self.command)
-        return {(brace or bare).lower() for each in matches for brace, bare in each}
-
-    def argv(self, *, host: str, port: int, message: bytes = b"") -> list[bytes]:
-        """Return the command with its placeholders replaced."""
-        values = {"host": host.encode(), "port": str(port).encode(), "msg": message}
-        return [_substitute_bytes(word, values) for word in self.command]
-
-
-def _substitute_bytes(word: str, values: dict[str, bytes]) -> bytes:
-    pieces, done = [], 0
-    for match in _CLIENT_PLACEHOLDER.finditer(word):
-        pieces += [word[done : match.start()].encode(), values[(match[1] or match[2]).lower()]]
-        done = match.end()
-    return b"".join([*pieces, word[done:].encode()])

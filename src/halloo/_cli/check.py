@@ -1,24 +1,42 @@
-"""The commands of `halloo check`: signatures are the options, docstrings the help.
+"""The commands of `halloo check`: signatures and option groups are the options, docstrings the help.
 
-The words after `--` are the command to check; `main` passes them on unchanged.
+The words after `--` are the command to check; `main` passes them on unchanged. The report goes to the terminal, and to
+the requested files.
 """
 
+import glob
 import sys
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
+from halloo._check import run
+from halloo._check.case import AnyCase
 from halloo._check.catalogue import cases as all_cases
-from halloo._check.report.finding import Hints
-from halloo._check.results import exit_code_of_all
-from halloo._check.run import Choice, Outputs, client_spec, run, run_each, server_spec
-from halloo._check.spec import Stdin
+from halloo._check.catalogue import choose
+from halloo._check.grading import Weights, read_weights
+from halloo._check.report.exports import gradescope, junit, marks
+from halloo._check.report.html import check_html
+from halloo._check.report.json import check_json, read_reports
+from halloo._check.report.markdown import check_markdown
+from halloo._check.report.progress import print_text, progress
+from halloo._check.report.text import check_text
+from halloo._check.report.view import Hints, summary
+from halloo._check.results import CheckReport, exit_code_of_all
+from halloo._check.runner import OnResult, RunOptions
+from halloo._check.spec import CheckSpec, ClientSpec, ServerSpec, Stdin
 from halloo._cli.options import File, Quiet, switch
+from halloo._core import arguments
 from halloo._core.address import parse
+from halloo._output.files import STDOUT, appender, check_writable, read_text, write_file
 from halloo._output.terminal import folded, width_of
-from halloo.errors import UsageError
+from halloo.errors import LocalError, UsageError
 
+MAX_WEIGHTS = 1_000_000  # characters of a file of weights
 CommandWords = Annotated[
     tuple[str, ...], Parameter(name="--command", show=False, allow_leading_hyphen=True, negative=())
 ]
@@ -27,7 +45,7 @@ Port = Annotated[int, Parameter(show_default=False)]
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class ChoiceFlags(Choice):
+class Choice:
     """Options that select the cases."""
 
     only: Annotated[tuple[str, ...], Parameter(negative=(), show_default=False, metavar="CASES")] = ()
@@ -45,10 +63,35 @@ class ChoiceFlags(Choice):
     jobs: int = 1
     """Number of cases to run in parallel."""
 
+    def __post_init__(self) -> None:
+        """Check the numbers. Raises UsageError."""
+        arguments.whole("seed", self.seed, 0)
+        arguments.whole("jobs", self.jobs, 1)
+
+    def cases(self, spec: CheckSpec) -> tuple[AnyCase, ...]:
+        """Select the cases for a server or client. Raises UsageError if there are none."""
+        kind = "C" if isinstance(spec, ClientSpec) else "U" if spec.scheme == "udp" else "T"
+        known = [case for case in all_cases() if case.id[0] == kind]
+        return choose(known, only=self.only, level=self.level, quick=self.quick, scheme=spec.scheme)
+
+    def check(self, spec: CheckSpec, *, on_result: OnResult = repr, name: str = "") -> CheckReport:
+        """Run the chosen cases, and call `on_result` with each result. Raises UsageError if there are none."""
+        return run.check(
+            spec,
+            self.cases(spec),
+            RunOptions(seed=self.seed, longer=self.longer),
+            jobs=self.jobs,
+            level=self.level,
+            strict=self.strict,
+            only=self.only,
+            on_result=on_result,
+            name=name,
+        )
+
 
 @Parameter(name="*")
 @dataclass(frozen=True, kw_only=True)
-class CheckOutputFlags(Outputs):
+class Outputs:
     """Options that select the reports."""
 
     hints: Hints = "fix"
@@ -68,8 +111,49 @@ class CheckOutputFlags(Outputs):
     grade: File = None
     """TOML file with the weights of the cases: see docs/how-to/mark-a-course.md."""
 
+    @property
+    def weights(self) -> Weights | None:
+        """The weights of the cases. Raises UsageError, LocalError."""
+        if self.grade is None:
+            return None
+        try:
+            with Path(self.grade).open(encoding="utf-8") as file:
+                text = file.read(MAX_WEIGHTS)  # a device may be endless
+            return read_weights(text, known=all_cases())
+        except (OSError, UnicodeDecodeError) as error:
+            reason = (error.strerror or str(error)).lower() if isinstance(error, OSError) else "not text in UTF-8"
+            raise LocalError(f"{self.grade}: {reason}", "name a TOML file of weights") from error
 
-CASES, OUTPUTS = ChoiceFlags(), CheckOutputFlags()
+    @property
+    def paths(self) -> list[str]:
+        """The files that are written; standard output among them moves the text to standard error."""
+        paths = (self.json, self.junit, self.html, self.markdown, self.gradescope, self.csv)
+        return [path for path in paths if path]
+
+    def validate(self) -> None:
+        """Check the weights and the files before any case is run. Raises UsageError, LocalError."""
+        _ = self.weights
+        for path in self.paths:
+            check_writable(path)
+
+    def write(self, reports: Sequence[CheckReport], *, json: bool = True) -> None:
+        weights, hints = self.weights, self.hints
+        texts: tuple[tuple[str | None, Callable[[], str]], ...] = (
+            (self.json if json else None, lambda: "\n".join(check_json(each, hints=hints) for each in reports)),
+            (self.junit, lambda: junit(reports, hints=hints, weights=weights)),
+            (self.html, lambda: check_html(reports, hints=hints, weights=weights)),
+            (self.markdown, lambda: check_markdown(reports, hints=hints)),
+            (self.gradescope, lambda: gradescope(reports, hints=hints, weights=weights)),
+            (self.csv, lambda: marks(reports, weights=weights)),
+        )
+        for path, text in texts:
+            if path:
+                content = text().rstrip("\n")
+                with suppress(BrokenPipeError):  # the reader of this one has left
+                    write_file(path, f"{content}\n")
+
+
+CASES, OUTPUTS = Choice(), Outputs()
 
 
 def server(
@@ -86,8 +170,8 @@ def server(
     allow_remote: Annotated[tuple[str, ...], Parameter(negative=(), show_default=False, metavar="HOST")] = (),
     each: Annotated[str | None, Parameter(metavar="FOLDERS")] = None,
     resume: Annotated[bool, switch("--resume")] = False,
-    choice: ChoiceFlags = CASES,
-    outputs: CheckOutputFlags = OUTPUTS,
+    choice: Choice = CASES,
+    outputs: Outputs = OUTPUTS,
     quiet: Quiet = False,
 ) -> int:
     """Check an echo server, for example: halloo check server -- python server.py PORT.
@@ -131,7 +215,7 @@ def server(
         raise UsageError("is for an address, and a command is checked", "leave it out", argument="allow_remote")
     if resume and each is None:
         raise UsageError("is for several folders", "give each= as well", argument="resume")
-    subject = server_spec(
+    subject = run.server_spec(
         parse(address) if address is not None else None,
         command,
         scheme=schemes[0] if schemes else "tcp",
@@ -141,7 +225,7 @@ def server(
         allowed=allow_remote,
     )
     if each is None:
-        return run(subject, choice, outputs, quiet=quiet).exit_code
+        return run_one(subject, choice, outputs, quiet=quiet).exit_code
     return exit_code_of_all(run_each(each, subject, choice, outputs, resume=resume))
 
 
@@ -153,8 +237,8 @@ def client(
     stdin: Stdin | None = None,
     message: Annotated[str, Parameter(metavar="TEXT")] = "",
     verifying: Annotated[bool, switch("--verifying")] = False,
-    choice: ChoiceFlags = CASES,
-    outputs: CheckOutputFlags = OUTPUTS,
+    choice: Choice = CASES,
+    outputs: Outputs = OUTPUTS,
     quiet: Quiet = False,
 ) -> int:
     """Check an echo client, for example: halloo check client -- python client.py HOST PORT.
@@ -178,10 +262,10 @@ def client(
     quiet
         Print the summary only.
     """
-    subject = client_spec(
+    subject = run.client_spec(
         command, scheme="udp" if udp else "tcp", port=port, stdin=stdin, message=message, verifying=verifying
     )
-    return run(subject, choice, outputs, quiet=quiet).exit_code
+    return run_one(subject, choice, outputs, quiet=quiet).exit_code
 
 
 def cases() -> int:
@@ -191,6 +275,59 @@ def cases() -> int:
         print(folded(f"{case.path} {case.name} ({case.severity}, level {case.level}): {case.description}", width))
         print(folded(f"    passes: {case.passes} [{case.source}]", width))
     return 0
+
+
+def run_one(spec: CheckSpec, choice: Choice, outputs: Outputs, *, quiet: bool = False) -> CheckReport:
+    """Check a server or client, show progress and results on the terminal, and write the requested files."""
+    stream = sys.stderr if STDOUT in outputs.paths else sys.stdout
+    outputs.validate()
+    choice.cases(spec)  # a usage error, before anything is shown
+    if quiet:
+        report = choice.check(spec)
+        text = folded(summary(report), width_of(stream))
+    else:
+        with progress(choice.cases(spec), stream) as show:
+            report = choice.check(spec, on_result=show)
+        text = check_text(report, hints=outputs.hints, width=width_of(stream))
+    outputs.write([report])
+    with suppress(BrokenPipeError):  # the reader has left; the exit code says the rest
+        print_text(text, stream)
+    return report
+
+
+def run_each(
+    pattern: str, spec: ServerSpec, choice: Choice, outputs: Outputs, *, resume: bool = False
+) -> list[CheckReport]:
+    """Check each matching folder, whose name replaces {dir} in the command, and write all reports after each.
+
+    `resume` skips folders that the JSON file has reports of. Raises UsageError if nothing matches.
+    """
+    folders = sorted(folder for folder in glob.glob(pattern) if Path(folder).is_dir())  # noqa: PTH207 - as a shell does
+    if not folders:
+        raise UsageError(f"no folder matches {pattern!r}", "write it as the shell would: 'subs/*'")
+    outputs.validate()
+    append_to = outputs.json if outputs.json != STDOUT else None
+    if resume and not append_to:
+        raise UsageError("needs the reports of an earlier run", "name their file with json=", argument="resume")
+    done = list(read_reports(read_text(append_to), allow_truncated=True)) if resume and append_to else []
+    done_before = {report.target for report in done}
+    if append_to and not resume:
+        write_file(append_to, "")
+    for folder in folders:
+        if folder in done_before:
+            continue
+        words = tuple(word.replace("{dir}", folder).replace("DIR", folder) for word in spec.command)
+        report = choice.check(replace(spec, command=words), name=folder)
+        if report.interrupted:
+            raise KeyboardInterrupt
+        done.append(report)
+        if append_to:
+            with appender(append_to) as write:
+                write(check_json(report, hints=outputs.hints, indent=None) + "\n")
+        outputs.write(done, json=not append_to)
+        stream = sys.stderr if STDOUT in outputs.paths else sys.stdout
+        print(folded(f"{folder}: {summary(report)}", width_of(stream)), file=stream, flush=True)
+    return done
 
 
 def register(check: App) -> None:

@@ -36,7 +36,7 @@ def refuse_new(sock: socket.socket) -> None:
 
     Those in the socket's queue can still be accepted, or received.
     """
-    _attach(sock, _NO_SYN if sock.type == socket.SOCK_STREAM else (_DROP,))
+    attach(sock, _NO_SYN if sock.type == socket.SOCK_STREAM else (_DROP,))
 
 
 def break_loops(sock: socket.socket) -> None:
@@ -48,10 +48,11 @@ def break_loops(sock: socket.socket) -> None:
     for option in ((socket.IPPROTO_IP, socket.IP_TTL), (socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS)):
         with suppress(OSError):  # of the other family
             sock.setsockopt(*option, TTL)
-    _attach(sock, _NO_ECHO)
+    attach(sock, _NO_ECHO)
 
 
-def _attach(sock: socket.socket, program: Sequence[Step]) -> None:
+def attach(sock: socket.socket, program: Sequence[Step]) -> None:
+    """Run the program on each packet that arrives at the socket (SO_ATTACH_FILTER)."""
     if not sys.platform.startswith("linux"):
         return
     code = array("B", b"".join(struct.pack("HBBI", *step) for step in program))

@@ -6,8 +6,7 @@ Some machines resolve localhost to one address family only; the test mounts a ho
 import sys
 
 from halloo._check.client.cases import wire
-from halloo._check.client.runner import ask_client
-from halloo._check.runner import RunOptions
+from halloo._check.runner import RunOptions, run_case
 from halloo._check.spec import ClientSpec
 
 HOSTS = "127.0.0.1 localhost\n::1 localhost\n"
@@ -17,5 +16,5 @@ IN_BOTH_FAMILIES = ("unshare", "-rm", "sh", "-c", 'mount --bind "$0" /etc/hosts 
 if __name__ == "__main__":
     subject = ClientSpec(command=tuple(sys.argv[1:]), stdin="pipe")
     for case in (wire.c18_only_v4, wire.c19_only_v6):
-        result = ask_client(case, subject, RunOptions())
+        result = run_case(case, subject, RunOptions())
         print(case.id, result.verdict)

@@ -11,11 +11,9 @@ class Pinger:
     """Sends ten pings; each may be lost."""
 
     def __init__(self, host: str, port: int) -> None:
-        """Set the server's address."""
         self.address = host, port
 
     def ping(self, sock: socket.socket, number: int) -> None:
-        """Send a ping and print the round-trip time."""
         started = time.perf_counter()
         sock.sendto(f"Ping {number} {started}".encode(), self.address)
         try:
@@ -30,11 +28,9 @@ class Pinger:
             )
 
     def lost(self) -> None:
-        """Print that no reply arrived."""
         print("Request timed out")
 
     def run(self) -> None:
-        """Send all pings."""
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             sock.settimeout(1)
             for number in range(1, PINGS + 1):
@@ -42,7 +38,6 @@ class Pinger:
 
 
 def main(kind: type[Pinger]) -> None:
-    """Run a pinger class with the command-line arguments."""
     kind(sys.argv[1], int(sys.argv[2])).run()
 
 

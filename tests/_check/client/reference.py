@@ -30,17 +30,14 @@ class Client:
         self.last_progress = 0.0
 
     def connect(self) -> socket.socket:
-        """Connect to the first address that accepts."""
         sock = socket.create_connection((self.host, self.port), timeout=TIMEOUT)
         sock.settimeout(None)
         return sock
 
     def read(self) -> bytes:
-        """Return the message."""
         return sys.stdin.buffer.read() if self.message is None else self.message.encode()
 
     def start_sending(self, sock: socket.socket, data: bytes) -> None:
-        """Send in another thread."""
         threading.Thread(target=self.send_quietly, args=(sock, data), daemon=True).start()
 
     def send_quietly(self, sock: socket.socket, data: bytes) -> None:
@@ -52,17 +49,14 @@ class Client:
             self.send_failed = True
 
     def send(self, sock: socket.socket, data: bytes) -> None:
-        """Send all bytes."""
         for offset in range(0, len(data), BUFFER):
             sock.sendall(data[offset : offset + BUFFER])
             self.last_progress = time.monotonic()
 
     def shutdown_write(self, sock: socket.socket) -> None:
-        """Send end of file."""
         sock.shutdown(socket.SHUT_WR)
 
     def wait_readable(self, sock: socket.socket) -> None:
-        """Wait for data while there is progress."""
         while True:
             sock.settimeout(None)
             if self.readable(sock, self.last_progress + TIMEOUT - time.monotonic()):
@@ -72,13 +66,11 @@ class Client:
 
     @staticmethod
     def readable(sock: socket.socket, seconds: float) -> bool:
-        """Whether data arrives within `seconds`."""
         import select  # noqa: PLC0415 - most mutants override the wait
 
         return bool(select.select([sock], [], [], max(seconds, 0))[0])
 
     def receive(self, sock: socket.socket) -> None:
-        """Print chunks until end of file."""
         while data := self.receive_chunk(sock):
             self.show(data)
             self.compare(data)
@@ -96,7 +88,6 @@ class Client:
             return b""
 
     def show(self, data: bytes) -> None:
-        """Print a chunk unchanged."""
         try:
             sys.stdout.buffer.write(data)
             sys.stdout.buffer.flush()
@@ -104,19 +95,16 @@ class Client:
             raise ClientError("standard output is closed") from error
 
     def compare(self, data: bytes) -> None:
-        """Compare a chunk with the message."""
         if data != self.sent[self.received : self.received + len(data)]:
             raise ClientError(f"the reply differs after {self.received} bytes")
 
     def check_complete(self) -> None:
-        """Check that the whole reply arrived."""
         if self.send_failed and self.received < len(self.sent):
             raise ConnectionResetError("the connection was reset")
         if self.received < len(self.sent):
             raise ClientError(f"only {self.received} of {len(self.sent)} bytes received before end of file")
 
     def exchange(self) -> None:
-        """Connect, send, receive and check."""
         with self.connect() as sock:
             data = self.read()
             self.sent += data

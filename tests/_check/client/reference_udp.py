@@ -22,7 +22,6 @@ class UdpEchoClient:
     receive_size = RECEIVE_SIZE
 
     def __init__(self, host: str, port: int) -> None:
-        """Resolve the server's address and open a socket."""
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
         self.server = address
         self.sock = socket.socket(family, socket.SOCK_DGRAM)
@@ -31,15 +30,12 @@ class UdpEchoClient:
         self.earlier: set[bytes] = set()
 
     def open(self) -> None:
-        """Connect, so that ICMP errors are reported and other senders are ignored."""
         self.sock.connect(self.server)
 
     def send(self, line: bytes) -> None:
-        """Send a datagram."""
         self.sock.send(line)
 
     def receive(self) -> bytes:
-        """Receive a datagram that may be the reply."""
         deadline = time.monotonic() + TIMEOUT
         while True:
             data = self.sock.recv(self.receive_size)
@@ -49,16 +45,13 @@ class UdpEchoClient:
                 raise TimeoutError
 
     def is_copy(self, data: bytes) -> bool:
-        """Whether it is the reply to an earlier message."""
         return data in self.earlier
 
     def show(self, data: bytes) -> None:
-        """Print a reply."""
         sys.stdout.buffer.write(data + b"\n")
         sys.stdout.buffer.flush()
 
     def ask(self, line: bytes) -> None:
-        """Send a line, with retries, and print the reply."""
         for _ in range(TRIES):
             self.send(line)
             try:
@@ -71,7 +64,6 @@ class UdpEchoClient:
         self.give_up(line)
 
     def give_up(self, line: bytes) -> None:
-        """Report that no reply arrived."""
         raise ClientError(f"no reply to {line!r}")
 
     def run(self) -> int:
@@ -92,7 +84,6 @@ class UdpEchoClient:
 
 
 def main(kind: type[UdpEchoClient]) -> None:
-    """Run a client class with the command-line arguments."""
     sys.exit(kind(sys.argv[1], int(sys.argv[2])).run())
 
 

@@ -3,28 +3,26 @@ import socket
 import pytest
 
 from halloo._check import processes
-from halloo._check.case import Skipped, cases_in
-from halloo._check.client.case import case
-from halloo._check.client.cases import MODULES
-from halloo._check.client.runner import ask_client
+from halloo._check.case import Skipped
+from halloo._check.catalogue import cases
 from halloo._check.client.server import bind_port
-from halloo._check.client.target import ClientTarget
+from halloo._check.client.target import ClientTarget, case
 from halloo._check.results import Result
-from halloo._check.runner import RunOptions
+from halloo._check.runner import RunOptions, run_case
 from halloo._check.spec import ClientSpec, Stdin
 from halloo.errors import AddressInUse
 from tests.programs import PYTHON
 
-CASES = {case.id: case for module in MODULES for case in cases_in(vars(module).values())}
+CASES = {case.id: case for case in cases()}
 
 
 def ask(id: str, program: str, *, stdin: Stdin | None = "none", verifying: bool = False, port: int = 0) -> Result:  # noqa: A002 - a case id
     words = (PYTHON, "-c", program, "HOST", "PORT")
-    return ask_client(CASES[id], ClientSpec(command=words, stdin=stdin, verifying=verifying, port=port), RunOptions())
+    return run_case(CASES[id], ClientSpec(command=words, stdin=stdin, verifying=verifying, port=port), RunOptions())
 
 
 def test_a_program_that_cannot_start_is_named() -> None:
-    result = ask_client(CASES["C01"], ClientSpec(command=("no-such-program", "PORT"), stdin="none"), RunOptions())
+    result = run_case(CASES["C01"], ClientSpec(command=("no-such-program", "PORT"), stdin="none"), RunOptions())
     assert (result.verdict, result.text) == ("FAIL", "no-such-program: No such file or directory")
 
 
@@ -67,29 +65,29 @@ def test_a_client_killed_by_an_unnamed_signal_fails() -> None:
 
 
 def test_an_exception_in_a_case_is_an_error() -> None:
-    @case(passes="never", severity="MUST", source="this test")
+    @case("MUST", "never", "this test")
     def c99_broken(_: ClientTarget) -> None:
         """Raise an error."""
         raise ZeroDivisionError
 
-    result = ask_client(c99_broken, ClientSpec(command=("true",)), RunOptions())
+    result = run_case(c99_broken, ClientSpec(command=("true",)), RunOptions())
     assert (result.verdict, "ZeroDivisionError" in result.text) == ("ERROR", True)
 
 
 def test_a_case_that_does_not_apply_is_skipped() -> None:
-    @case(passes="never", severity="MUST", source="this test")
+    @case("MUST", "never", "this test")
     def c98_skipped(_: ClientTarget) -> None:
         """Skip."""
         raise Skipped("not of this one")
 
-    result = ask_client(c98_skipped, ClientSpec(command=("true",)), RunOptions())
+    result = run_case(c98_skipped, ClientSpec(command=("true",)), RunOptions())
     assert (result.verdict, result.text) == ("SKIP", "not of this one")
 
 
 def test_a_client_that_uses_too_much_memory_fails() -> None:
     program = "import time; [None for _ in iter(lambda: time.monotonic(), 0)]"
     subject = ClientSpec(command=(PYTHON, "-c", program, "HOST", "PORT"), stdin="none")
-    result = ask_client(CASES["C01"], subject, RunOptions(memory=1 << 20))
+    result = run_case(CASES["C01"], subject, RunOptions(memory=1 << 20))
     assert (result.verdict, result.pattern) == ("FAIL", "memory")
 
 
@@ -100,7 +98,7 @@ def test_verifying_raises_the_severity(*, verifying: bool, severity: str) -> Non
 
 def test_a_fixed_port_is_used() -> None:
     free = bind_port("tcp")
-    port = int(free[4].getsockname()[1])
+    port = int(free[socket.AF_INET].getsockname()[1])
     for sock in free.values():
         sock.close()
     result = ask("C01", f"import socket; s = socket.create_connection(('127.0.0.1', {port})); "
@@ -115,7 +113,7 @@ def test_a_fixed_port_in_use_is_an_error() -> None:
 
 def test_a_port_is_bound_immediately() -> None:
     sockets = bind_port("udp")
-    port = sockets[4].getsockname()[1]
+    port = sockets[socket.AF_INET].getsockname()[1]
     try:
         with pytest.raises(AddressInUse):
             bind_port("udp", port, timeout=0)

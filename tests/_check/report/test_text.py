@@ -1,34 +1,224 @@
+"""A finding in words, the summary, the text of a report, and its display on a terminal."""
+
 import io
 import os
 import re
+from dataclasses import replace
 
 import pytest
 
-from halloo._check.report.summary import summary
-from halloo._check.report.text import (
-    MAX_TEXT,
-    LineProgress,
-    LiveTable,
-    check_text,
-    print_text,
-    progress,
-    result_line,
-    supports_live,
+from halloo._check.case import Evidence, Verdict
+from halloo._check.report.progress import print_text, progress, supports_live
+from halloo._check.report.text import MAX_TEXT, WIDTH, check_text, finding_text, result_line
+from halloo._check.report.view import (
+    INTERNAL_ERROR,
+    LOCAL_ERROR,
+    Hints,
+    columns,
+    dump,
+    finding,
+    findings,
+    format_seconds,
+    headline,
+    is_python,
+    level_result,
+    not_run,
+    one_line,
+    rows,
+    summary,
+    worst_first,
 )
+from halloo._check.results import LOCAL_LIMIT, Result
 from tests._check.report.invented import (
     ALL,
+    BURST,
     DIAGNOSIS,
+    EMPTY,
     FAILED,
     FIVE,
     GOOD,
     HALF_CLOSE,
+    HEAD_OF_LINE,
+    HOSTILE,
     HOSTILE_REPORT,
+    NEXT,
+    NOT_STARTED,
     RESULTS,
     SHORT,
-    each_form,
+    TRACE,
     report,
     result,
 )
+
+# A finding.
+
+
+def test_a_finding_states_facts_cause_and_fix() -> None:
+    assert finding_text(finding(FAILED, target="./echo")) == (
+        "FAIL tcp/T09 half-close (MUST, level 1)\n"
+        "  done      Send 4 bytes, then half-close.\n"
+        "  expected  the reply, then the end within 3 s\n"
+        "  found     the end came after 34 of 84 bytes\n"
+        "    at offset 34\n"
+        "    expected:\n"
+        "     2  41 41 41 41 41 41 41 41 41 41 41 41 41 41 41 41 |AAAAAAAAAAAAAAAA|\n"
+        "    18  41 41 41 41 41 41 41 41 41 41 41 41 41 41 41 41 |AAAAAAAAAAAAAAAA|\n"
+        "    34  1b 5b 33 31 6d 3c 62 3e 26 7c 5a 5a 5a 5a 5a 5a |.[31m<b>&|ZZZZZZ|\n"
+        "        ^^\n"
+        "    50  5a 5a 5a 5a 5a 5a 5a 5a 5a 5a 5a 5a 5a 5a 5a 5a |ZZZZZZZZZZZZZZZZ|\n"
+        "    received:\n"
+        "     2  41 41 41 41 41 41 41 41 41 41 41 41 41 41 41 41 |AAAAAAAAAAAAAAAA|\n"
+        "    18  41 41 41 41 41 41 41 41 41 41 41 41 41 41 41 41 |AAAAAAAAAAAAAAAA|\n"
+        "    34  (end of received data)\n"
+        "  rule      MUST: RFC 9293 3.6; nmap#962\n"
+        "  likely    the connection is closed before everything was sent\n"
+        "            The client's end means only that it has finished sending.\n"
+        "            In Python:\n"
+        "    if not data:\n"
+        "        writer.write_eof()\n"
+        "            In C:\n"
+        "    shutdown(fd, SHUT_WR);\n"
+        "  repeat    halloo check server --only T09 --seed 7 -- python echo.py PORT"
+    )
+
+
+@pytest.mark.parametrize(
+    ("hints", "present"), [("none", (False, False)), ("cause", (True, False)), ("fix", (True, True))]
+)
+def test_hints_select_cause_and_fix(hints: Hints, present: tuple[bool, bool]) -> None:
+    text = finding_text(finding(FAILED, hints=hints))
+    assert (DIAGNOSIS.why in text, "write_eof" in text) == present
+    assert "halloo check server --only T09" in text
+
+
+def test_a_python_program_is_recognized_by_its_command_and_gets_no_fix_in_c() -> None:
+    for target in ("python echoserver.py PORT", "/usr/bin/python3.12 -m echo {port}", "./server.py {port}", "pypy3 x"):
+        assert is_python(target)
+        assert "In C:" not in finding_text(finding(FAILED, target=target))
+    for target in ("./echo {port}", "/home/python/echo PORT", "java Echo PORT", "tcp://127.0.0.1:8888", ""):
+        assert not is_python(target)
+
+
+def test_an_error_of_this_machine_is_not_an_internal_error() -> None:
+    errors = [replace(result(SHORT, "ERROR", TRACE), pattern=pattern) for pattern in (LOCAL_LIMIT, "")]
+    assert [finding(error).facts[-1][1] for error in errors] == [LOCAL_ERROR, INTERNAL_ERROR]
+    assert '              File "x.py", line 1\n' in finding_text(finding(errors[0]))
+
+
+def test_results_are_sorted_worst_and_simplest_first() -> None:
+    found = [(each.verdict, each.case.id) for each in worst_first(report())]
+    assert found == [("FAIL", "T09"), ("FAIL", "T35"), ("ERROR", "T14"), ("WARN", "T24")]
+    assert findings(report((result(SHORT, "PASS"), result(HALF_CLOSE, "SKIP", "no")))) == ()
+
+
+def test_long_texts_are_wrapped_but_commands_are_not() -> None:
+    text = finding_text(finding(result(SHORT, "FAIL", "word " * 60)))
+    assert max(map(len, text.splitlines()[:-1])) <= WIDTH
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [("one\ntwo", "one"), ("", ""), (TRACE, "halloo.errors.Oops: <b>ours</b>"), (" a \t b\x1b", "a b\\x1b")],
+)
+def test_a_headline_is_the_most_informative_line(text: str, line: str) -> None:
+    assert headline(text) == line
+
+
+def test_a_dump_marks_the_first_difference_on_both_sides() -> None:
+    assert dump(Evidence.at(18, b"abcdefghijklmnopqrst", b"abcdefghijklmnopqrXt")) == (
+        "at offset 18\n"
+        "expected:\n"
+        " 0  61 62 63 64 65 66 67 68 69 6a 6b 6c 6d 6e 6f 70 |abcdefghijklmnop|\n"
+        "16  71 72 73 74                                     |qrst|\n"
+        "          ^^\n"
+        "received:\n"
+        " 0  61 62 63 64 65 66 67 68 69 6a 6b 6c 6d 6e 6f 70 |abcdefghijklmnop|\n"
+        "16  71 72 58 74                                     |qrXt|\n"
+        "          ^^"
+    )
+
+
+def test_a_dump_notes_where_a_side_ends() -> None:
+    assert "|hi|\n 2  (end of expected data)\nreceived:" in dump(Evidence.at(2, b"hi", b"hi!\n"))
+    assert dump(Evidence.at(0, b"hi", b"")).endswith("received:\n 0  (end of received data)")
+    assert "1000002  (end of received data)" in dump(Evidence.at(2, b"hi!", b"hi", base=1_000_000))
+
+
+def test_a_dump_has_32_printable_bytes_before_and_after_the_difference() -> None:
+    shown = dump(Evidence.at(100, bytes(200), bytes(100) + b"\1" * 100))
+    assert [row.split()[0] for row in shown.splitlines() if "|" in row] == ["68", "84", "100", "116"] * 2
+    wide = dump(Evidence(32 << 20, bytes(range(64)), b"\x1b[31m\x9b"))
+    assert wide.replace("\n", "").isprintable()
+    assert max(map(len, wide.splitlines())) <= 76
+
+
+# The summary.
+
+
+def test_a_summary_is_one_line() -> None:
+    assert summary(report()) == (
+        "8 cases of a tcp server: 1 PASS, 1 WARN, 1 INFO, 2 FAIL, 1 ERROR, 1 BLOCKED, 1 SKIP; "
+        "level 0 of 4 (no correct echo; 1 needs T09); 12 s, seed 7"
+    )
+    assert summary(report((result(SHORT, "PASS"),))).startswith("1 case of a tcp server: 1 PASS; level 1 of 1 (echo);")
+    assert summary(NOT_STARTED).startswith("no case could run: it ended with code 1")
+
+
+def test_reasons_for_cases_that_did_not_run_are_grouped() -> None:
+    skipped = (result(SHORT, "SKIP", "needs Linux"), result(NEXT, "SKIP", "needs Linux"), result(BURST, "SKIP", "x"))
+    assert not_run(report((*skipped, result(FIVE, "BLOCKED", "needs T14")))) == [
+        "BLOCKED 1: needs T14 (T13)",
+        "SKIP 2: needs Linux (T01 T35)",
+        "SKIP 1: x (T24)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("half_close", "after", "head", "text"),
+    [
+        ("PASS", "PASS", "PASS", "level 3 of 3 (many clients at once)"),
+        ("PASS", "PASS", "FAIL", "level 2 of 3 (one client after another; 3 needs T14)"),
+        ("PASS", "BLOCKED", "FAIL", "level 1 of 3 (echo; 2 needs T35)"),
+        ("FAIL", "PASS", "PASS", "level 0 of 3 (no correct echo; 1 needs T09)"),
+    ],
+)
+def test_the_level_reached_is_below_the_lowest_failed_one(
+    half_close: Verdict, after: Verdict, head: Verdict, text: str
+) -> None:
+    results = (result(HALF_CLOSE, half_close), result(NEXT, after), result(HEAD_OF_LINE, head))
+    assert str(level_result(report(results))) == text
+
+
+def test_a_failed_should_limits_the_level_only_with_strict() -> None:
+    results = (result(SHORT, "PASS"), result(BURST, "FAIL"))
+    assert str(level_result(report(results))) == "level 3 of 3 (many clients at once)"
+    assert str(level_result(report(results, strict=True))) == "level 1 of 3 (echo; 3 needs T24)"
+
+
+def test_no_level_is_named_when_too_few_cases_ran() -> None:
+    assert level_result(report((result(HEAD_OF_LINE, "FAIL"),))) is None
+    assert level_result(report((result(SHORT, "PASS"),), supplied={"only": ["T01"]})) is None
+    assert level_result(NOT_STARTED) is None
+    assert "level" not in summary(report((result(HEAD_OF_LINE, "FAIL"),)))
+
+
+def test_seconds_are_written_briefly() -> None:
+    assert [*map(format_seconds, (0.0123, 0, 3.14, 47.9))] == ["12 ms", "0 ms", "3.1 s", "48 s"]
+
+
+def test_a_matrix_row_has_the_result_of_each_target() -> None:
+    short, burst, empty = result(SHORT, "PASS"), result(BURST, "FAIL"), result(EMPTY, "WARN")
+    reports = [report((empty,), target="a\n", scheme="udp"), report((burst, short), target="b")]
+    assert [(case.id, results) for case, results in rows(reports)] == [
+        ("T01", [None, short]),
+        ("T24", [None, burst]),
+        ("U03", [empty, None]),
+    ]
+    assert columns(reports) == ["a\\n (udp)", "b (tcp)"]
+    assert columns(reports[:1]) == ["a\\n"]
+
+
+# The text.
 
 
 @pytest.mark.parametrize(
@@ -37,51 +227,41 @@ from tests._check.report.invented import (
         (result(HALF_CLOSE, "PASS"), "PASS tcp/T09 half-close  12 ms"),
         (FAILED, "FAIL tcp/T09 half-close  3.1 s  the end came after 34 of 84 bytes"),
         (result(FIVE, "BLOCKED", "needs T14", seconds=0), "BLOCKED tcp/T13 five  needs T14"),
-        (result(SHORT, "PASS", "a\nb"), "PASS tcp/T01 short  12 ms  a"),
+        (result(SHORT, "PASS", "x" * 1000), f"PASS tcp/T01 short  12 ms  {'x' * (MAX_TEXT - 3)}..."),
         (RESULTS[3], "ERROR tcp/T14 head-of-line  12 ms  halloo.errors.Oops: <b>ours</b>"),
     ],
     ids=["pass", "fail", "blocked", "long", "ours"],
 )
-def test_a_result_is_a_line(shown: object, text: str) -> None:
-    assert result_line(shown) == text  # type: ignore[arg-type] # parametrize is untyped
+def test_a_result_is_a_line(shown: Result, text: str) -> None:
+    assert result_line(shown) == text
 
 
-def test_a_long_line_is_truncated() -> None:
-    assert result_line(result(SHORT, "FAIL", "x" * 1000)).endswith(f"  {'x' * (MAX_TEXT - 3)}...")
-
-
-def test_findings_precede_cases_not_run_and_the_summary() -> None:
+def test_findings_precede_observations_cases_not_run_and_the_summary() -> None:
     paragraphs = check_text(report()).split("\n\n")
-    assert [paragraph.partition(" (")[0] for paragraph in paragraphs[:-1]] == [
+    assert [paragraph.partition(" (")[0] for paragraph in paragraphs[:-2]] == [
         "FAIL tcp/T09 half-close",
         "FAIL tcp/T35 next",
         "ERROR tcp/T14 head-of-line",
         "WARN tcp/T24 burst-500",
     ]
+    assert paragraphs[-2] == "observations\n  T25 idle  still works after 4 s"
     assert paragraphs[-1].splitlines() == ["BLOCKED 1: needs T14 (T13)", "SKIP 1: needs Linux (T16)", summary(report())]
-
-
-def test_a_report_without_failures_is_only_the_summary() -> None:
-    assert check_text(GOOD) == summary(GOOD)
+    assert check_text(GOOD) == f"observations\n  T25 idle  60 s\n\n{summary(GOOD)}"
 
 
 def test_a_cause_is_explained_once() -> None:
     text = check_text(report((FAILED, result(SHORT, "FAIL", "short", causes=(DIAGNOSIS,)))))
-    assert text.count(DIAGNOSIS.why) == 1
-    assert text.count("(see above)") == 1
-
-
-def test_hints_select_cause_and_fix() -> None:
-    assert DIAGNOSIS.name in check_text(report(), hints="cause")
-    assert DIAGNOSIS.name not in check_text(report(), hints="none")
+    assert (text.count(DIAGNOSIS.why), text.count("(see above)")) == (1, 1)
 
 
 def test_text_has_no_control_characters() -> None:
-    for text in [*each_form(check_text), *(result_line(each) for one in ALL for each in one.results)]:
-        assert all(character.isprintable() or character == "\n" for character in text)
+    for text in [*map(check_text, ALL), *(result_line(each) for one in ALL for each in one.results)]:
+        assert text.replace("\n", "").isprintable()
+    assert "\\x1b[31m" in check_text(HOSTILE_REPORT)
+    assert one_line(f"a\nb\tc{HOSTILE}").startswith("a\\nb\\tc<script>")
 
 
-CASES = [each.case for each in RESULTS]
+# On a terminal.
 
 
 class Terminal(io.StringIO):
@@ -108,10 +288,15 @@ def _usual_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-def progress_output(stream: io.StringIO) -> str:
-    with progress(CASES, stream) as live:
-        for each in RESULTS:
-            live.update(each)
+def progress_output(stream: io.StringIO, results: tuple[Result, ...] = RESULTS) -> str:
+    with progress([each.case for each in results], stream) as show:
+        for each in results:
+            show(each)
+    return stream.getvalue()
+
+
+def printed(text: str, stream: io.StringIO) -> str:
+    print_text(text, stream)
     return stream.getvalue()
 
 
@@ -129,21 +314,26 @@ def test_no_result_is_longer_than_the_terminal_is_wide(monkeypatch: pytest.Monke
     monkeypatch.setenv("COLUMNS", "60")
     keyboard, screen = os.openpty()
     with open(screen, "w", encoding="utf-8") as stream:  # noqa: PTH123 - a terminal
-        with progress(CASES, stream) as live:
-            live.update(result(SHORT, "FAIL", "at offset 0 bytes were received that were never sent"))
+        with progress([each.case for each in RESULTS], stream) as show:
+            show(result(SHORT, "FAIL", "at offset 0 bytes were received that were never sent"))
         text = os.read(keyboard, 65536).decode()
     os.close(keyboard)
     assert re.search(r" tcp/T01 short  12 ms  at offset 0 bytes were received\r\n  that were never sent\r\n", text)
 
 
 def test_the_last_lines_of_a_check_fit_into_the_terminal() -> None:
-    last = check_text(report(), width=40).rpartition("\n\n")[2]
-    assert max(map(len, last.splitlines())) <= 40
-    assert last.split() == check_text(report()).rpartition("\n\n")[2].split()
+    for number in (-1, -2):
+        last = check_text(report(), width=40).split("\n\n")[number]
+        assert max(map(len, last.splitlines())) <= 40
+        assert last.split() == check_text(report()).split("\n\n")[number].split()
 
 
-def test_on_a_terminal_a_table_fills_with_results() -> None:
+@pytest.mark.parametrize("no_color", ["", "1"])
+def test_on_a_terminal_a_table_fills_with_results(no_color: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", no_color)
     shown = progress_output(Terminal())
+    assert "the end came after 34 of 84 bytes" in shown  # above the table
+    assert "still works after 4 s" not in shown
     assert "8/8" in shown
     last = shown.rpartition("level 1")[2]
     for mark in ("T01:.", "T09:F", "T35:F", "T13:b", "T14:E", "T24:w", "T16:-", "T25:i"):
@@ -153,71 +343,28 @@ def test_on_a_terminal_a_table_fills_with_results() -> None:
 
 def test_an_interrupt_restores_the_cursor() -> None:
     stream = Terminal()
-    with pytest.raises(KeyboardInterrupt), progress(CASES, stream):
+    with pytest.raises(KeyboardInterrupt), progress([SHORT], stream):
         raise KeyboardInterrupt
     assert stream.getvalue().endswith("\x1b[?25h")
-
-
-def test_failures_are_printed_above_the_table() -> None:
-    shown = progress_output(Terminal())
-    assert "the end came after 34 of 84 bytes" in shown
-    assert "still works after 4 s" not in shown
 
 
 def test_a_dumb_terminal_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "dumb")
     assert not supports_live(Terminal())
-    assert isinstance(progress(CASES, Terminal()), LineProgress)
+    assert progress_output(Terminal()).count("\n") == len(RESULTS)
 
 
 def test_colours_are_used_on_terminals_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    terminal, pipe = Terminal(), io.StringIO()
-    print_text("FAIL tcp/T09", terminal)
-    print_text("FAIL tcp/T09", pipe)
-    assert terminal.getvalue() == "\x1b[1;31mFAIL\x1b[0m tcp/T09\n"
-    assert pipe.getvalue() == "FAIL tcp/T09\n"
+    assert printed("FAIL tcp/T09", Terminal()) == "\x1b[1;31mFAIL\x1b[0m tcp/T09\n"
+    assert printed("FAIL tcp/T09", io.StringIO()) == "FAIL tcp/T09\n"
     monkeypatch.setenv("NO_COLOR", "1")
-    plain = Terminal()
-    print_text("FAIL tcp/T09", plain)
-    assert "31" not in plain.getvalue()
+    assert "31" not in printed("FAIL tcp/T09", Terminal())
 
 
-def test_no_color_keeps_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NO_COLOR", "1")
-    assert "T09:F" in progress_output(Terminal())
-
-
-def test_long_lines_are_not_wrapped() -> None:
-    stream = Terminal()
-    print_text(f"repeat {'x' * 200}", stream)
-    assert stream.getvalue() == f"repeat {'x' * 200}\n"
-
-
-def test_markup_of_a_target_has_no_effect() -> None:
-    stream = io.StringIO()
-    print_text("[red]:smile:[/red]", stream)
-    terminal = Terminal()
-    print_text("[red]:smile:[/red]", terminal)
-    assert stream.getvalue() == terminal.getvalue() == "[red]:smile:[/red]\n"
-
-
-def test_text_of_a_target_cannot_move_the_cursor() -> None:
-    stream = Terminal()
-    print_text(check_text(HOSTILE_REPORT), stream)
-    with LiveTable([each.case for each in HOSTILE_REPORT.results], stream) as live:
-        for each in HOSTILE_REPORT.results:
-            live.update(each)
-    assert "\\x1b[31m\\x00" in stream.getvalue()
-    assert "\x07" not in stream.getvalue()
-    assert "\x1b[31m\x00" not in stream.getvalue()
-
-
-def test_the_text_is_the_same_with_and_without_a_terminal() -> None:
-    terminal = Terminal()
-    print_text(check_text(report()), terminal)
-    words = terminal.getvalue()
-    for code in ("\x1b[1;31m", "\x1b[1;35m", "\x1b[1m", "\x1b[2m", "\x1b[31m", "\x1b[32m", "\x1b[33m"):
-        words = words.replace(code, "")
-    for code in ("\x1b[35m", "\x1b[36m", "\x1b[0m"):
-        words = words.replace(code, "")
-    assert words == f"{check_text(report())}\n"
+def test_text_of_a_target_is_neither_wrapped_nor_markup_nor_terminal_codes() -> None:
+    text = f"[red]:smile:[/red] {'x' * 200}"
+    assert printed(text, Terminal()) == f"{text}\n"
+    shown = printed(check_text(HOSTILE_REPORT), Terminal()) + progress_output(Terminal(), HOSTILE_REPORT.results)
+    assert "\\x1b[31m\\x00" in shown
+    assert "\x07" not in shown
+    assert "\x1b[31m\x00" not in shown

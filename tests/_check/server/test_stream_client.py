@@ -1,5 +1,6 @@
 """Tests of the checker's stream client: its timeouts, and the text and pattern of each failure."""
 
+import re
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -9,12 +10,15 @@ import pytest
 
 from halloo._check.case import Failed
 from halloo._check.payload import payload
-from halloo._check.server.stream_client import StreamClient, check_not_self_connected
+from halloo._check.server.stream_client import StreamClient, check_not_self_connected, unacknowledged
 from tests.peers import echoing, peer, receive_all, resetting, silent, unused_port
 
 QUIET = 0.02  # seconds of silence, instead of the default
 LONG = 20.0  # seconds until something that is certain to arrive
 BRIEF = 0.1  # seconds until a timeout that is expected
+
+Act = Callable[[StreamClient], object]
+Serve = Callable[[socket.socket], object]
 
 
 @contextmanager
@@ -23,7 +27,7 @@ def connected(port: int, **how: object) -> Iterator[StreamClient]:
         yield client
 
 
-def failing(act: Callable[[StreamClient], object], server: Callable[[socket.socket], object]) -> Failed:
+def failing(act: Act, server: Serve) -> Failed:
     """Return the failure of a client with a server."""
     with peer(server) as port, connected(port) as client:
         with pytest.raises(Failed) as failed:
@@ -31,7 +35,7 @@ def failing(act: Callable[[StreamClient], object], server: Callable[[socket.sock
         return failed.value
 
 
-def saying(data: bytes) -> Callable[[socket.socket], None]:
+def saying(data: bytes) -> Serve:
     """Send the data, then read to the end of the stream."""
 
     def act(connection: socket.socket) -> None:
@@ -41,8 +45,12 @@ def saying(data: bytes) -> Callable[[socket.socket], None]:
     return act
 
 
-def ending_at_once(_: socket.socket) -> None:
-    """Close without sending anything."""
+def half_closed(act: Act) -> Act:
+    def first_half_close(client: StreamClient) -> None:
+        client.half_close()
+        act(client)
+
+    return first_half_close
 
 
 def test_an_echo_is_accepted() -> None:
@@ -61,12 +69,6 @@ def test_duplex_sends_and_receives_at_the_same_time() -> None:
 def test_the_expected_reply_may_differ_from_the_request() -> None:
     with peer(saying(b"HELLO\n")) as port, connected(port, expected=bytes.upper) as client:
         client.roundtrip(b"hello\n", quiet_time=QUIET)
-
-
-def test_a_greeting_can_be_skipped() -> None:
-    with peer(saying(b"welcome\nhello\n")) as port, connected(port) as client:
-        client.skip_line()
-        client.expect(b"hello\n", quiet_time=QUIET)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +91,39 @@ def test_a_wrong_reply_is_described(reply: bytes, pattern: str, fact: str) -> No
         client.roundtrip(b"hello\n", BRIEF)
 
     failure = failing(act, saying(reply))
-    assert (failure.pattern, str(failure)) == (pattern, fact)
+    assert failure.pattern == pattern
+    assert str(failure).startswith(fact)
+
+
+@pytest.mark.parametrize(
+    ("act", "server", "pattern", "fact"),
+    [
+        (
+            lambda c: c.expect_silence(LONG),
+            lambda _: None,
+            "cut",
+            "the server ended the stream first, after 0 bytes sent",
+        ),
+        (
+            lambda c: c.expect_eof(BRIEF),
+            receive_all,
+            "open",
+            "did not end the stream within 0.1 s of the client's half-c",
+        ),
+        (lambda c: c.expect_eof(), saying(b"bye"), "surplus", "3 unexpected bytes were received"),
+        (
+            half_closed(lambda c: c.expect(b"hello\n")),
+            receive_all,
+            "cut",
+            "0 of 6 bytes came back, then the end of the",
+        ),
+        (half_closed(lambda c: c.expect_eof()), resetting, "reset", "Connection reset by peer"),
+    ],
+)
+def test_a_wrong_end_is_described(act: Act, server: Serve, pattern: str, fact: str) -> None:
+    failure = failing(act, server)
+    assert failure.pattern == pattern
+    assert fact in str(failure)
 
 
 def test_the_evidence_contains_the_bytes_around_a_difference() -> None:
@@ -101,59 +135,20 @@ def test_the_evidence_contains_the_bytes_around_a_difference() -> None:
     assert failure.evidence.received == data[68:100] + b"?" + data[101:132]
 
 
-def test_an_end_of_stream_before_the_reply_is_reported() -> None:
-    def act(client: StreamClient) -> None:
-        client.half_close()
-        client.expect(b"hello\n")
-
-    failure = failing(act, receive_all)
-    assert (failure.pattern, str(failure)[-50:]) == ("cut", "0 of 6 bytes came back, then the end of the stream")
-
-
-def test_an_unexpected_end_of_stream_is_reported() -> None:
-    failure = failing(lambda client: client.expect_silence(LONG), ending_at_once)
-    assert failure.pattern == "cut"
-    assert str(failure) == "the server ended the stream first, after 0 bytes sent and 0 received"
-
-
-def test_a_missing_end_of_stream_is_reported() -> None:
-    failure = failing(lambda client: client.expect_eof(BRIEF), receive_all)
-    assert (failure.pattern, str(failure)) == (
-        "open",
-        "the server did not end the stream within 0.1 s of the client's half-close",
-    )
-
-
-def test_bytes_before_the_end_of_stream_are_reported() -> None:
-    failure = failing(lambda client: client.expect_eof(), saying(b"bye"))
-    assert failure.pattern == "surplus"
-
-
-def test_a_reset_is_reported() -> None:
-    def act(client: StreamClient) -> None:
-        client.half_close()
-        client.expect_eof()
-
-    failure = failing(act, resetting)
-    assert failure.pattern == "reset"
-    assert "Connection reset by peer" in str(failure)
-
-
 def test_a_server_that_stops_reading_is_reported() -> None:
     with silent() as port, connected(port) as client:
+        assert 0 < client.send_until_blocked(bytes(64 << 20), BRIEF) < 64 << 20
         with pytest.raises(Failed, match=r"the server accepted only [\d,]+ of 67,108,864 bytes within 0.1 s") as failed:
             client.send(bytes(64 << 20), BRIEF)
         assert failed.value.pattern == "stuck"
 
 
-def test_a_refused_connection_is_reported() -> None:
+def test_a_refused_connection_and_a_self_connection_are_reported() -> None:
     port = unused_port()
-    with pytest.raises(Failed, match=f"no connection to 127.0.0.1 port {port}: .*refused") as failed:
+    refused = re.compile(f"no connection to 127.0.0.1 port {port}: .*refused")
+    with pytest.raises(Failed, match=refused) as failed:
         StreamClient(("127.0.0.1", port), clock=time.monotonic)
     assert failed.value.pattern == "refused"
-
-
-def test_a_self_connection_is_rejected() -> None:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         sock.connect(sock.getsockname())
@@ -161,15 +156,10 @@ def test_a_self_connection_is_rejected() -> None:
             check_not_self_connected(sock)
 
 
-def test_send_until_blocked_stops_at_backpressure() -> None:
-    with silent() as port, connected(port) as client:
-        assert 0 < client.send_until_blocked(bytes(64 << 20), BRIEF) < 64 << 20
-
-
 def test_the_number_of_unacknowledged_bytes_is_known() -> None:
     with peer(receive_all) as port, connected(port) as client:
         client.send(b"hello")
-        while client.unacknowledged():
+        while unacknowledged(client.raw):
             client.wait(0.001, read=False)
 
 

@@ -11,12 +11,11 @@ from collections.abc import Callable, Generator
 from halloo._check.case import Failed
 
 POLL_INTERVAL = 0.01  # seconds between checks of the conditions of scripts
+READ, WRITE = select.POLLIN, select.POLLOUT
 
 OnReady = Callable[[int], object]
 Step = float | Callable[[], bool]
 Script = Generator[Step, None, None]
-
-READ, WRITE = select.POLLIN, select.POLLOUT
 
 
 class ScriptLoop:
@@ -27,15 +26,14 @@ class ScriptLoop:
         self._time_limit, self._deadline = time_limit, clock() + time_limit
         self._poll = select.poll()
         self._ready: dict[int, OnReady] = {}
-        self._scripts: list[tuple[Script, Step]] = []
+        self._scripts: list[tuple[Script, Callable[[], bool]]] = []
 
     def watch(self, fd: int, ready: OnReady, *, read: bool = False, write: bool = False) -> None:
         """Call `ready` with the poll events of a descriptor; replaces an earlier watch of the same one."""
-        if not (read or write):
-            self.unwatch(fd)
-            return
-        self._poll.register(fd, (READ if read else 0) | (WRITE if write else 0))
-        self._ready[fd] = ready
+        self.unwatch(fd)
+        if read or write:
+            self._poll.register(fd, (READ if read else 0) | (WRITE if write else 0))
+            self._ready[fd] = ready
 
     def unwatch(self, fd: int) -> None:
         """Stop watching a descriptor; to be called before it is closed."""
@@ -43,7 +41,16 @@ class ScriptLoop:
             self._poll.unregister(fd)
 
     def start(self, script: Script) -> None:
-        self._advance(script)
+        """Run a script until it waits, and continue it in later turns."""
+        for step in script:
+            condition = step if callable(step) else self._after(step)
+            if not callable(step) or not condition():
+                self._scripts.append((script, condition))
+                return
+
+    def _after(self, seconds: float) -> Callable[[], bool]:
+        due = self.clock() + seconds
+        return lambda: self.clock() >= due
 
     def turn(self, timeout: float = POLL_INTERVAL) -> None:
         """Poll once and advance the scripts that are due. Raises what a script raises, Failed at the time limit."""
@@ -52,21 +59,12 @@ class ScriptLoop:
         for fd, events in self._poll.poll(max(min(timeout, POLL_INTERVAL), 0) * 1000):
             if ready := self._ready.get(fd):
                 ready(events)
-        now, scripts, self._scripts = self.clock(), self._scripts, []
-        for script, step in scripts:
-            if step() if callable(step) else now >= step:
-                self._advance(script)
+        scripts, self._scripts = self._scripts, []
+        for script, condition in scripts:
+            if condition():
+                self.start(script)
             else:
-                self._scripts.append((script, step))
-
-    def _advance(self, script: Script) -> None:
-        for step in script:
-            if not callable(step):
-                self._scripts.append((script, self.clock() + step))
-                return
-            if not step():
-                self._scripts.append((script, step))
-                return
+                self._scripts.append((script, condition))
 
     def wait_until(self, condition: Callable[[], bool], timeout: float) -> bool:
         """Run until the condition holds or `timeout` seconds have passed; return whether it holds."""
@@ -82,8 +80,8 @@ class ScriptLoop:
 
     def condition_or_timeout(self, condition: Callable[[], bool], timeout: float) -> Callable[[], bool]:
         """Make a step for a script: until the condition holds or `timeout` seconds have passed."""
-        deadline = self.clock() + timeout
-        return lambda: condition() or self.clock() >= deadline
+        timed_out = self._after(timeout)
+        return lambda: condition() or timed_out()
 
     def close(self) -> None:
         scripts, self._scripts = self._scripts, []

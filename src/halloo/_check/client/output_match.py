@@ -32,10 +32,8 @@ def shows(output: bytes, reply: bytes) -> bool:
 
 def remove_reply(output: bytes, reply: bytes) -> bytes:
     """Return the output without the first verbatim or escaped occurrence of the reply."""
-    for form in _spellings(reply.rstrip(b"\r\n")):
-        if form in output:
-            return output.replace(form, b"", 1)
-    return output
+    form = next((form for form in _spellings(reply.rstrip(b"\r\n")) if form in output), b"")
+    return output.replace(form, b"", 1)
 
 
 def _spellings(reply: bytes) -> Iterator[bytes]:

@@ -1,23 +1,17 @@
 """The client under test as a process: its terminal or pipes, its output and its exit.
 
-Uses processes, pseudo-terminals and signals. The client leads a session of its own, and all its descendants carry a
-mark in their environment, so that none of them outlives the case.
+Uses processes, pseudo-terminals and signals. No method blocks: the loop waits.
 """
 
 import os
-import resource
-import secrets
-import signal
 import subprocess
 import termios
 from collections.abc import Sequence
-from contextlib import suppress
 from functools import partial
 
-from halloo._check import processes
 from halloo._check.case import Failed
 from halloo._check.client.loop import ScriptLoop
-from halloo._check.server.program import ENV_MARK, MAX_FILE_SIZE, kill_all, signal_all
+from halloo._check.processes import ProcessTree
 from halloo._check.spec import Shape
 
 # A session leader without a controlling terminal gets the first terminal that it opens: the shell opens it, then execs.
@@ -29,7 +23,7 @@ END_OF_INPUT = b"\x04"  # Ctrl-D
 
 
 class ClientProgram:
-    """The client's processes, from start to exit. No method blocks: the loop waits."""
+    """The client's processes, from start to exit."""
 
     def __init__(self, loop: ScriptLoop, argv: Sequence[bytes], shape: Shape, *, stdout_closed: bool = False) -> None:
         """Start the program; with `stdout_closed` nothing reads its standard output, as in `| head`."""
@@ -38,56 +32,46 @@ class ClientProgram:
         self.duration = 0.0  # from start to exit
         self.last_progress = self.started_at = loop.clock()
         self._loop = loop
-        self._pending = bytearray()
-        self._close_when_written = False  # close the pipe once `_pending` is written
-        self._mark = secrets.token_hex(8)
+        self._unwritten = bytearray()
+        self._close_when_written = False  # close the pipe once all is written
         self._stdin = self._tty = -1
         self._readers: dict[int, bytearray] = {}
         try:
-            self._process = self._launch(argv, shape, stdout_closed=stdout_closed)
-        except OSError as error:
-            self._close_all()
-            raise Failed(f"{argv[0].decode()}: {error.strerror}", pattern="unstarted") from error
-        with suppress(OSError, ValueError):
-            resource.prlimit(self._process.pid, resource.RLIMIT_FSIZE, (MAX_FILE_SIZE, MAX_FILE_SIZE))
+            self.tree = self._launch(argv, shape, stdout_closed=stdout_closed)
+        except Failed:
+            self._close_descriptors()
+            raise
         for fd in self._readers:
             os.set_blocking(fd, False)
             loop.watch(fd, partial(self._on_output, fd), read=True)
 
-    # Start.
-
-    def _launch(self, argv: Sequence[bytes], shape: Shape, *, stdout_closed: bool) -> subprocess.Popen[bytes]:
-        errors, err = os.pipe()
-        self._readers[errors] = self.err
+    def _launch(self, argv: Sequence[bytes], shape: Shape, *, stdout_closed: bool) -> ProcessTree:
+        err = self._output_pipe(self.err)
         stdin, child_fds = subprocess.DEVNULL, [err]
         if stdout_closed:
             unread, out = os.pipe()
             os.close(unread)
             child_fds.append(out)
         if shape == "typed":
-            name = self._open_terminal()
-            argv = [b"sh", b"-c", _IN_TERMINAL[stdout_closed].encode(), name, *argv]
+            argv = [b"sh", b"-c", _IN_TERMINAL[stdout_closed].encode(), self._open_terminal(), *argv]
             out = out if stdout_closed else subprocess.DEVNULL
         elif not stdout_closed:
-            output, out = os.pipe()
-            self._readers[output] = self.out
+            out = self._output_pipe(self.out)
             child_fds.append(out)
         if shape == "piped":
             stdin, self._stdin = os.pipe()
             os.set_blocking(self._stdin, False)
             child_fds.append(stdin)
         try:
-            return subprocess.Popen(
-                argv,
-                stdin=stdin,
-                stdout=out,
-                stderr=err,
-                start_new_session=True,
-                env=_environment() | {ENV_MARK: self._mark},
-            )
+            return ProcessTree(argv, _environment(), stdin=stdin, stdout=out, stderr=err)
         finally:
             for fd in child_fds:
                 os.close(fd)
+
+    def _output_pipe(self, buffer: bytearray) -> int:
+        reader, writer = os.pipe()
+        self._readers[reader] = buffer
+        return writer
 
     def _open_terminal(self) -> bytes:
         """Open a terminal without echo and output processing; return its name."""
@@ -99,8 +83,6 @@ class ClientProgram:
         termios.tcsetwinsize(self._tty, (24, 80))
         self._readers[self._stdin] = self.out
         return os.ttyname(self._tty).encode()
-
-    # Output and input.
 
     def _on_output(self, fd: int, _: int) -> None:
         self._read(fd)
@@ -122,10 +104,10 @@ class ClientProgram:
         buffer += data
 
     def drain_output(self) -> None:
-        for fd in self._readers:
+        for fd, buffer in self._readers.items():
             before = -1
-            while before != len(self._readers[fd]):
-                before = len(self._readers[fd])
+            while before != len(buffer):
+                before = len(buffer)
                 self._read(fd)
 
     def send_input(self, data: bytes, *, eof: bool = False) -> None:
@@ -133,63 +115,46 @@ class ClientProgram:
         if self._stdin < 0 or self._close_when_written:
             return
         terminal = self._tty >= 0
-        self._pending += data + (END_OF_INPUT if eof and terminal else b"")
+        self._unwritten += data + (END_OF_INPUT if eof and terminal else b"")
         self._close_when_written = eof and not terminal
         self._write()
 
     def _write(self, _: int = 0) -> None:
         try:
-            while self._pending:
-                del self._pending[: os.write(self._stdin, self._pending[:CHUNK])]
+            while self._unwritten:
+                del self._unwritten[: os.write(self._stdin, self._unwritten[:CHUNK])]
                 self.last_progress = self._loop.clock()
         except BlockingIOError:
             pass
         except OSError:  # the program has closed its input
-            self._pending.clear()
-        terminal = self._tty >= 0
-        if self._close_when_written and not self._pending:
+            self._unwritten.clear()
+        if self._close_when_written and not self._unwritten:
             self._loop.unwatch(self._stdin)
             os.close(self._stdin)
             self._stdin = -1
-        elif terminal:
-            self._loop.watch(self._stdin, self._on_terminal, read=True, write=bool(self._pending))
         else:
-            self._loop.watch(self._stdin, self._write, write=bool(self._pending))
+            terminal = self._tty >= 0
+            ready = self._on_terminal if terminal else self._write
+            self._loop.watch(self._stdin, ready, read=terminal, write=bool(self._unwritten))
 
     def _on_terminal(self, _: int) -> None:
         self._read(self._stdin)
-        if self._pending:
+        if self._unwritten:
             self._write()
 
     @property
-    def unread(self) -> int:
-        """Number of input bytes that are not written yet."""
-        return len(self._pending)
-
-    # Exit.
-
-    @property
     def ended(self) -> bool:
-        if self.exit_code is None and (code := self._process.poll()) is not None:
+        if self.exit_code is None and (code := self.tree.leader.poll()) is not None:
             self.exit_code = code
             self.last_progress = self._loop.clock()
             self.duration = self.last_progress - self.started_at
         return self.exit_code is not None and self._loop.clock() - self.last_progress >= OUTPUT_DRAIN_TIME
 
-    def send_signal(self, number: signal.Signals) -> None:
-        signal_all(self._running_pids(), number)
-
-    def resident_memory(self) -> int:
-        return sum(map(processes.resident_memory, self._running_pids()))
-
-    def _running_pids(self) -> list[int]:
-        return processes.running(processes.session(self._process.pid))
-
     def close(self) -> None:
-        kill_all(self._process, self._mark)
-        self._close_all()
+        self.tree.kill()
+        self._close_descriptors()
 
-    def _close_all(self) -> None:
+    def _close_descriptors(self) -> None:
         for fd in {*self._readers, self._stdin, self._tty} - {-1}:
             self._loop.unwatch(fd)
             os.close(fd)

@@ -1,111 +1,74 @@
-"""The instrumented server: runs a behaviour on each connection of the client and records what the client does.
+"""The instrumented servers: run a behaviour on each connection, or for datagrams, and record what the client does.
 
-Uses sockets. It shares no code with halloo's own server, so that a bug common to halloo's server and client is found.
+Uses sockets. They share no code with halloo's own server, so that a bug common to halloo's server and client is found.
 The behaviour, a script, writes; bytes from the client are read and recorded beside it.
 """
 
-import array
 import errno
-import fcntl
 import socket
-import struct
-import termios
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
 from halloo._check import processes
 from halloo._check.client.loop import WRITE, Script, ScriptLoop, Step
-from halloo._check.server.program import POLL_INTERVAL, PORT_TIMEOUT, free_port
+from halloo._check.server.program import PORT_TIMEOUT
+from halloo._check.server.stream_client import unacknowledged
+from halloo._net.connection import RESET_ON_CLOSE
 from halloo.errors import AddressInUse
 
-OnFirstReply = Callable[[], object]
 BACKLOG = 64
 CHUNK = 256 * 1024
 MESSAGE_PAUSE = 0.3  # seconds without input after which a message of unknown length is complete
-LINGER_RESET = struct.pack("ii", 1, 0)  # struct linger, on, zero seconds: close() sends RST
+MAX_DATAGRAM = 65507  # bytes
+OTHER_ADDRESS = "127.0.0.2"  # another loopback address (Linux has all of 127/8)
+HOSTS = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
 
-
-Family = Literal[4, 6]
-Sockets = dict[Family, socket.socket]
-HOSTS: dict[Family, str] = {4: "127.0.0.1", 6: "::1"}
-_ADDRESS_FAMILIES: dict[Family, int] = {4: socket.AF_INET, 6: socket.AF_INET6}
-_NO_FAMILY_ERRNOS = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
+OnFirstReply = Callable[[], object]
+Sockets = dict[socket.AddressFamily, socket.socket]
 
 
 def bind_port(scheme: str, fixed: int = 0, *, timeout: float = PORT_TIMEOUT) -> Sockets:
-    """Bind a free port, or wait for the fixed one. Raises AddressInUse."""
+    """Bind a free port, or wait for the fixed one, of all address families of this machine. Raises AddressInUse."""
     deadline = time.monotonic() + timeout
-    kind = socket.SOCK_DGRAM if scheme == "udp" else socket.SOCK_STREAM
     while True:
-        try:
-            return _bind_all(kind, fixed or free_port(scheme), reuse=bool(fixed))
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE:
-                raise
-        if fixed and time.monotonic() >= deadline:
-            raise AddressInUse(f"port {fixed} is taken by another program", "stop it, or choose another with port=")
-        time.sleep(POLL_INTERVAL)
-
-
-def _bind_all(kind: socket.SocketKind, port: int, *, reuse: bool) -> Sockets:
-    """Bind both address families or none; a family that this machine lacks is left out."""
-    sockets: Sockets = {}
-    try:
+        sockets: Sockets = {}
+        port = fixed or processes.free_port(scheme)
         for family, host in HOSTS.items():
             try:
-                sockets[family] = _bind(family, (host, port), kind, reuse=reuse)
+                sockets[family] = processes.bind(family, (host, port), scheme, reuse=bool(fixed))
             except OSError as error:
-                if error.errno not in _NO_FAMILY_ERRNOS:
+                if error.errno in processes.NO_FAMILY:
+                    continue
+                for sock in sockets.values():
+                    sock.close()
+                if error.errno != errno.EADDRINUSE:
                     raise
-    except BaseException:
-        for sock in sockets.values():
-            sock.close()
-        raise
-    return sockets
-
-
-def _bind(family: Family, address: tuple[str, int], kind: socket.SocketKind, *, reuse: bool) -> socket.socket:
-    """Bind one socket; `reuse` permits connections of an earlier case in TIME-WAIT."""
-    sock = socket.socket(_ADDRESS_FAMILIES[family], kind)
-    try:
-        if reuse and kind == socket.SOCK_STREAM:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == 6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        sock.bind(address)
-    except BaseException:
-        sock.close()
-        raise
-    return sock
-
-
-def resolved_families(name: str) -> Iterator[Family]:
-    """Yield the address families that a name resolves to on this machine."""
-    with suppress(OSError):
-        known = {found[0] for found in socket.getaddrinfo(name, None)}
-        yield from (family for family, number in _ADDRESS_FAMILIES.items() if number in known)
+                break
+        else:
+            return sockets
+        if fixed and time.monotonic() >= deadline:
+            raise AddressInUse(f"port {fixed} is taken by another program", "stop it, or choose another with port=")
+        time.sleep(processes.POLL_INTERVAL)
 
 
 class ClientConnection:
     """One connection of the client: the bytes it sent, when they arrived, and how it ended."""
 
-    def __init__(
-        self, sock: socket.socket, loop: ScriptLoop, *, expected: int = 0, on_first_reply: OnFirstReply = lambda: None
-    ) -> None:
+    def __init__(self, sock: socket.socket, loop: ScriptLoop, expected: int, on_first_reply: OnFirstReply) -> None:
         """Take over a connected socket.
 
         `expected` is the length of the message when known; `on_first_reply` is called before the first byte is sent.
         """
         self.received = bytearray()
-        self.arrivals: list[tuple[float, int]] = []  # time and number of bytes
         self.end: Literal["", "FIN", "RST"] = ""  # how the client ended its side
         self.queued = bytearray()  # all bytes to send, sent or not
         self.sent = 0  # how many of them the kernel has accepted
         self.closed = False
-        self.last_progress = loop.clock()
+        self.last_progress = self._last_received = loop.clock()
         self._sock, self._loop, self._expected, self._on_first_reply = sock, loop, expected, on_first_reply
         self._consumed = 0
         self._reading = True
@@ -116,17 +79,16 @@ class ClientConnection:
 
     # Actions of behaviours.
 
-    def send(self, data: bytes | bytearray | memoryview) -> None:
+    def send(self, data: bytes | bytearray) -> None:
         if data and not self.queued:
             self._on_first_reply()
         self.queued += data
         self._write()
 
-    def echo(self, *, max_pending: int | None = None) -> None:
+    def echo(self, max_pending: int | None = None) -> None:
         """Echo unread and future bytes, then end of file; pause reading at `max_pending` unsent bytes."""
         self._echoing, self._max_pending = True, max_pending
-        rest, self._consumed = self.received[self._consumed :], len(self.received)
-        self.send(rest)
+        self.send(self.take_rest())
         if self.end == "FIN":
             self.shutdown_write()
 
@@ -141,7 +103,7 @@ class ClientConnection:
 
     def reset(self) -> None:
         if not self.closed:
-            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_RESET)
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
             self.close()
 
     def close(self) -> None:
@@ -165,12 +127,10 @@ class ClientConnection:
         return bytes(self.received[start:])
 
     def _message_complete(self) -> bool:
-        if self.end:
-            return True
         length = len(self.received) - self._consumed
-        if self._expected and length >= self._expected:
+        if self.end or (self._expected and length >= self._expected):
             return True
-        return length > 0 and self._loop.clock() - self.arrivals[-1][0] >= MESSAGE_PAUSE
+        return length > 0 and self._loop.clock() - self._last_received >= MESSAGE_PAUSE
 
     @property
     def reply_sent(self) -> bool:
@@ -179,12 +139,7 @@ class ClientConnection:
 
     @property
     def acknowledged(self) -> bool:
-        """Whether the client's kernel has acknowledged all bytes (SIOCOUTQ, tcp(7))."""
-        if self.closed or self.sent < len(self.queued):
-            return self.closed
-        unacknowledged = array.array("i", [0])
-        fcntl.ioctl(self._sock, termios.TIOCOUTQ, unacknowledged)
-        return unacknowledged[0] == 0
+        return self.closed or (self.sent == len(self.queued) and unacknowledged(self._sock) == 0)
 
     @property
     def read_by_client(self) -> bool:
@@ -206,32 +161,24 @@ class ClientConnection:
         self._loop.watch(self._sock.fileno(), self._on_ready, read=want_read, write=pending > 0)
 
     def _on_ready(self, events: int) -> None:
-        if events & ~WRITE:
-            self._read()
-        if not self.closed:
-            self._write()
-
-    def _read(self) -> None:
         try:
-            data = self._sock.recv(CHUNK if self._max_pending is None else self._max_pending)
+            if events & ~WRITE:
+                self._read()
         except BlockingIOError:
-            return
+            pass
         except OSError:
             self._on_reset()
-            return
-        self.last_progress = self._loop.clock()
+        self._write()
+
+    def _read(self) -> None:
+        data = self._sock.recv(CHUNK if self._max_pending is None else self._max_pending)
+        self.last_progress = self._last_received = self._loop.clock()
+        self.received += data
         if not data:
             self.end = "FIN"
-            if self._echoing:
-                self.shutdown_write()
-            return
-        self.received += data
-        self.arrivals.append((self.last_progress, len(data)))
-        if self._echoing:
-            self._consumed = len(self.received)
-            if not self.queued:
-                self._on_first_reply()
-            self.queued += data
+            self._shutdown_pending = self._shutdown_pending or self._echoing
+        elif self._echoing:
+            self.send(self.take_rest())
 
     def _write(self) -> None:
         if self.closed:
@@ -248,7 +195,6 @@ class ClientConnection:
             pass
         except OSError:
             self._on_reset()
-            return
         self._update_watch()
 
     def _on_reset(self) -> None:
@@ -257,6 +203,13 @@ class ClientConnection:
 
 
 Behaviour = Callable[[ClientConnection], Script]
+"""A script on a connection. Those that end with an echo still reply to a client that sends more."""
+
+
+def echo(connection: ClientConnection, max_pending: int | None = None) -> Script:
+    """Echo everything immediately, with at most `max_pending` unsent bytes."""
+    connection.echo(max_pending)
+    yield 0
 
 
 class InstrumentedServer:
@@ -266,25 +219,26 @@ class InstrumentedServer:
         self,
         sockets: Sockets,
         loop: ScriptLoop,
-        behaviour: Behaviour | None = None,
+        behaviour: Behaviour | None,
         *,
-        expected: int = 0,
-        buffer: int = 0,
-        on_first_reply: OnFirstReply = lambda: None,
+        expected: int,
+        buffer: int,
+        on_first_reply: OnFirstReply,
     ) -> None:
         """Take over bound sockets; they do not listen yet."""
         self.connections: list[ClientConnection] = []
         self._loop, self._behaviour, self._expected, self._on_first_reply = loop, behaviour, expected, on_first_reply
         self._listeners = sockets
         self._queue_fillers: list[socket.socket] = []
-        for sock in self._listeners.values():
-            if buffer:
+        if buffer:
+            for sock in self._listeners.values():
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer)
 
-    def listen(self, families: tuple[Family, ...] = (4, 6)) -> None:
+    def listen(self, *families: socket.AddressFamily) -> None:
+        """Listen on these address families, by default on all."""
         for family, sock in self._listeners.items():
-            if family in families:
+            if family in (families or HOSTS):
                 sock.listen(BACKLOG)
                 sock.setblocking(False)
                 self._loop.watch(sock.fileno(), partial(self._accept, sock), read=True)
@@ -303,9 +257,7 @@ class InstrumentedServer:
     def _accept(self, listener: socket.socket, _: int) -> None:
         with suppress(OSError):
             sock, _ = listener.accept()
-            connection = ClientConnection(
-                sock, self._loop, expected=self._expected, on_first_reply=self._on_first_reply
-            )
+            connection = ClientConnection(sock, self._loop, self._expected, self._on_first_reply)
             self.connections.append(connection)
             if self._behaviour:
                 self._loop.start(self._behaviour(connection))
@@ -316,3 +268,63 @@ class InstrumentedServer:
         for sock in (*self._listeners.values(), *self._queue_fillers):
             self._loop.unwatch(sock.fileno())
             sock.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Datagram:
+    """A received datagram."""
+
+    data: bytes
+    received_at: float
+    sender: tuple[str, int]
+    socket: socket.socket
+
+
+class UdpServer:
+    """A loopback port for datagrams, on IPv4 and IPv6."""
+
+    def __init__(self, sockets: Sockets, loop: ScriptLoop, on_first_reply: OnFirstReply) -> None:
+        """Take over bound sockets; `on_first_reply` is called before anything is sent."""
+        self.received: list[Datagram] = []
+        self.sent: list[bytes] = []
+        self._loop, self._on_first_reply = loop, on_first_reply
+        self._consumed = 0
+        self._sockets = [*sockets.values()]
+        for sock in self._sockets:
+            sock.setblocking(False)
+            loop.watch(sock.fileno(), partial(self._read, sock), read=True)
+
+    def _read(self, sock: socket.socket, _: int) -> None:
+        with suppress(OSError):  # ICMP error for a reply to a closed port
+            data, sender = sock.recvfrom(MAX_DATAGRAM)
+            self.received.append(Datagram(data, self._loop.clock(), sender[:2], sock))
+
+    def receive(self) -> Generator[Step, None, Datagram]:
+        yield lambda: len(self.received) > self._consumed
+        self._consumed += 1
+        return self.received[self._consumed - 1]
+
+    def reply(self, datagram: Datagram, data: bytes | None = None) -> None:
+        """Send `data` to the sender of a datagram; its own data when None."""
+        self._on_first_reply()
+        self.sent.append(datagram.data if data is None else data)
+        with suppress(OSError):
+            datagram.socket.sendto(self.sent[-1], datagram.sender)
+
+    def spoof_reply(self, datagram: Datagram, data: bytes) -> None:
+        """Send `data` to the sender of a datagram from another port and from another address."""
+        self._on_first_reply()
+        family = datagram.socket.family
+        host, port, *_ = datagram.socket.getsockname()
+        for address in ((host, 0), (OTHER_ADDRESS, port))[: 2 if family == socket.AF_INET else 1]:
+            with suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as sock:
+                sock.bind(address)
+                sock.sendto(data, datagram.sender)
+
+    def close(self) -> None:
+        for sock in self._sockets:
+            self._loop.unwatch(sock.fileno())
+            sock.close()
+
+
+UdpBehaviour = Callable[[UdpServer], Script]

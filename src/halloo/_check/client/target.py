@@ -1,21 +1,27 @@
-"""What a client case works with: the server's sockets, the client to start, and the checks on both.
+"""What a client case works with: the server's sockets, the client to start, and what is observed of both.
 
-A case sets a behaviour for each connection, starts the client, then checks the output and the exit.
+A case sets a behaviour for each connection, starts the client, then checks the output and the exit (see `checks`).
 """
 
 import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from random import Random
-from typing import Protocol
+from socket import AddressFamily
 
-from halloo._check.case import Evidence, Failed, Skipped, Warned
+from halloo._check.case import Case, Failed, Skipped
 from halloo._check.client.loop import Script, ScriptLoop
-from halloo._check.client.output_match import is_traceback, pattern_of, quote_end, remove_reply, shown_length, shows
+from halloo._check.client.output_match import quote_end, remove_reply, shows
 from halloo._check.client.program import ClientProgram
-from halloo._check.client.server import HOSTS, Behaviour, ClientConnection, Family, InstrumentedServer, Sockets
-from halloo._check.client.udp_server import UdpBehaviour, UdpServer, refuse_all
-from halloo._check.payload import difference
+from halloo._check.client.server import (
+    HOSTS,
+    Behaviour,
+    ClientConnection,
+    InstrumentedServer,
+    Sockets,
+    UdpBehaviour,
+    UdpServer,
+)
 from halloo._check.spec import ClientSpec, Shape
 
 CONNECT_TIMEOUT = 10.0  # seconds to connect and to send
@@ -24,12 +30,7 @@ CLIENT_TIMEOUT = 7.0  # seconds within which a client must give up without a rep
 EXIT_TIMEOUT = 1.0  # seconds for the client to exit after a blank line
 QUIET_TIME, PROMPT_TIMEOUT = 0.2, 3.0  # seconds before typing without a prompt: after connecting; at most
 END_OF_INPUT = "the end of the input"
-MAX_COMPARED = 1 << 16  # bytes of a reply to search the output for
-BOTH_FAMILIES: tuple[Family, ...] = (4, 6)
-
-
-class _Closable(Protocol):
-    def close(self) -> None: ...
+_SIGNALS = {*signal.Signals}  # real-time signals have no names
 
 
 @dataclass(slots=True)
@@ -40,22 +41,20 @@ class ClientTarget:
     loop: ScriptLoop
     sockets: Sockets
     seed: int
-    host: str = HOSTS[4]
-    longer: bool = False
+    host: str = HOSTS[AddressFamily.AF_INET]
     server: InstrumentedServer | None = None
     udp_server: UdpServer | None = None
     launched: ClientProgram | None = None
-    lines_typed: int = 0
     ended_by: str = ""  # how the terminal session was ended: "a blank line" or END_OF_INPUT
-    _output_at_eof: tuple[int, int] | None = None  # stdout and stderr lengths at Ctrl-D; later output is its effect
+    lines_typed: int = 0
+    _output_at_eof: tuple[int | None, int | None] = (
+        None,
+        None,
+    )  # stdout and stderr lengths; later output is its effect
     _repeats_message: bool = False  # it prints its own message, which looks like the reply
     _prompt: bytes = b""
-    _stdout_mark: int = 0  # lengths of stdout and stderr before the first reply
-    _stderr_mark: int = 0
+    _marks: tuple[int, int] = field(default=(0, 0))  # lengths of stdout and stderr before the first reply
     _output_marked: bool = False
-    _resources: list[_Closable] = field(default_factory=list)
-
-    # Settings.
 
     @property
     def shape(self) -> Shape:
@@ -64,11 +63,6 @@ class ClientTarget:
     @property
     def port(self) -> int:
         return int(next(iter(self.sockets.values())).getsockname()[1])
-
-    @property
-    def verifying(self) -> bool:
-        """Whether the client claims to compare the reply with its message."""
-        return self.subject.verifying
 
     @property
     def program(self) -> ClientProgram:
@@ -80,61 +74,57 @@ class ClientTarget:
         if self.shape not in shapes:
             raise Skipped(why)
 
-    def random(self) -> Random:
-        return Random(self.seed)  # noqa: S311 - not for secrets
-
-    @property
-    def default_message(self) -> str:
-        """The message of most cases: the user's, or one word of letters and digits."""
-        return self.subject.message or f"halloo{self.random().randrange(1000, 10_000)}echo"
-
     # Start.
 
     def serve(
         self,
-        behaviour: Behaviour,
+        behaviour: Behaviour | None,
         *,
         text: str | None = None,
-        families: tuple[Family, ...] = BOTH_FAMILIES,
+        families: tuple[AddressFamily, ...] = (),
         stdout_closed: bool = False,
     ) -> None:
         """Listen, with the behaviour for each connection, and start the client with a line of text."""
-        line = self.default_message if text is None else text
-        self._listen(behaviour, 0 if self.shape == "own" else len(line.encode())).listen(families)
-        self.start(line, stdout_closed=stdout_closed)
+        line = self._default_message if text is None else text
+        self._serve(behaviour, 0 if self.shape == "own" else len(line.encode())).listen(*families)
+        self._start(line, stdout_closed=stdout_closed)
 
     def serve_bytes(self, behaviour: Behaviour, data: bytes, *, buffer: int = 0) -> None:
-        self._listen(behaviour, len(data), buffer).listen()
+        """Listen, with the behaviour for each connection, and start the client with bytes in its pipe."""
+        self._serve(behaviour, len(data), buffer).listen()
         self._launch(b"", stdout_closed=False)
         self.program.send_input(data, eof=True)
 
-    def _listen(self, behaviour: Behaviour | None = None, expected: int = 0, buffer: int = 0) -> InstrumentedServer:
+    def _serve(self, behaviour: Behaviour | None = None, expected: int = 0, buffer: int = 0) -> InstrumentedServer:
         self.server = InstrumentedServer(
-            self.sockets, self.loop, behaviour, expected=expected, buffer=buffer, on_first_reply=self.mark_output
+            self.sockets, self.loop, behaviour, expected=expected, buffer=buffer, on_first_reply=self._mark_output
         )
-        self._resources.append(self.server)
         return self.server
 
     def serve_udp(self, behaviour: UdpBehaviour, lines: Sequence[str] | None = None) -> UdpServer:
-        """Serve UDP with the behaviour, and start the client with lines of text."""
-        self.udp_server = UdpServer(self.sockets, self.loop, on_first_reply=self.mark_output)
-        self._resources.append(self.udp_server)
-        self.loop.start(behaviour(self.udp_server))
-        self.start(*([self.default_message] if lines is None else lines))
-        return self.udp_server
+        """Serve UDP with the behaviour, start the client with lines of text, and wait for its first datagram."""
+        server = self.udp_server = UdpServer(self.sockets, self.loop, self._mark_output)
+        self.loop.start(behaviour(server))
+        self._start(*([self._default_message] if lines is None else lines))
+        if not self.wait_until(lambda: bool(server.received), CONNECT_TIMEOUT):
+            raise Failed(f"no datagram arrived at port {self.port}; {self.describe()}", pattern="silent")
+        return server
 
-    def refuse_connections(self) -> None:
-        if self.subject.scheme == "udp":
-            refuse_all(self.sockets)
-        else:
-            self._listen()
-        self.start(self.default_message)
+    def refuse_connections(self, *, full_queue: bool = False) -> None:
+        """Start the client without listening, or with a full accept queue."""
+        if full_queue:
+            self._serve().listen_with_full_queue()
+        elif self.subject.scheme == "udp":
+            for sock in self.sockets.values():  # connected, it accepts datagrams from its one remote address only
+                sock.connect((sock.getsockname()[0], 1))
+        self._start(self._default_message)
 
-    def fill_accept_queue(self) -> None:
-        self._listen().listen_with_full_queue()
-        self.start(self.default_message)
+    @property
+    def _default_message(self) -> str:
+        """The message of most cases: the user's, or one word of letters and digits."""
+        return self.subject.message or f"halloo{Random(self.seed).randrange(1000, 10_000)}echo"  # noqa: S311 - no secret
 
-    def start(self, *lines: str, stdout_closed: bool = False) -> None:
+    def _start(self, *lines: str, stdout_closed: bool = False) -> None:
         """Start the client with the lines: typed one by one, written to a pipe, or as an argument."""
         self._launch("\n".join(lines).encode(), stdout_closed=stdout_closed)
         if self.shape == "typed":
@@ -145,7 +135,6 @@ class ClientTarget:
     def _launch(self, message: bytes, *, stdout_closed: bool) -> None:
         argv = self.subject.argv(host=self.host, port=self.port, message=message)
         self.launched = ClientProgram(self.loop, argv, self.shape, stdout_closed=stdout_closed)
-        self._resources.insert(0, self.launched)
 
     def _type_lines(self, lines: Sequence[str]) -> Script:
         """Type each line once the client has handled the previous one; the case ends the session."""
@@ -158,43 +147,21 @@ class ClientTarget:
             self.program.send_input(f"{line}\n".encode())
             yield self.loop.condition_or_timeout(lambda: self.prompted or self.program.ended, CLIENT_TIMEOUT)
 
-    @property
-    def _output(self) -> bytes:
-        return bytes(self.program.out + self.program.err)
-
     def _awaits_input(self) -> bool:
         if self.program.out or self.program.err:
-            return self._idle_time() >= QUIET_TIME / 4
-        return bool(self.connections and self._idle_time() >= QUIET_TIME)
+            return self.idle_time >= QUIET_TIME / 4
+        return bool(self.connections and self.idle_time >= QUIET_TIME)
 
-    def _idle_time(self) -> float:
+    @property
+    def idle_time(self) -> float:
         last_progress = [self.program.last_progress, *(each.last_progress for each in self.connections)]
         return self.loop.clock() - max(last_progress)
 
-    @property
-    def prompted(self) -> bool:
-        return bool(self._prompt) and self._output.count(self._prompt) > self.lines_typed > 0
-
-    # Observations.
+    # Connections.
 
     @property
     def connections(self) -> list[ClientConnection]:
         return self.server.connections if self.server else []
-
-    def wait_connection(self) -> ClientConnection:
-        self.loop.wait_until(lambda: bool(self.connections) or self.program.ended, CONNECT_TIMEOUT)
-        if not self.connections:
-            text = f"the client did not connect to port {self.port}; {self.describe()}"
-            raise Failed(text, pattern="unconnected")
-        return self.connections[0]
-
-    def wait_message(self, timeout: float = CONNECT_TIMEOUT) -> ClientConnection:
-        connection = self.wait_connection()
-        self.loop.wait_until(lambda: any(each.received for each in self.connections) or self.program.ended, timeout)
-        connection = next((each for each in self.connections if each.received), connection)
-        if not connection.received:
-            raise Failed(f"the client connected but sent nothing; {self.describe()}", pattern="silent")
-        return connection
 
     @property
     def reply(self) -> bytes:
@@ -203,20 +170,61 @@ class ClientTarget:
             return self.udp_server.sent[-1] if self.udp_server.sent else b""
         return max((bytes(connection.queued) for connection in self.connections), key=len, default=b"")
 
-    def shows(self, reply: bytes) -> bool:
-        return shows(self._output_after_reply(reply), reply)
+    @property
+    def expected_output(self) -> bytes:
+        """The bytes the client should print: those it sent, on the connection that has most of them."""
+        return max((bytes(connection.received) for connection in self.connections), key=len, default=b"")
 
-    def _output_after_reply(self, reply: bytes) -> bytes:
+    def wait_connection(self) -> ClientConnection:
+        if not self.wait_until(lambda: bool(self.connections), CONNECT_TIMEOUT):
+            text = f"the client did not connect to port {self.port}; {self.describe()}"
+            raise Failed(text, pattern="unconnected")
+        return self.connections[0]
+
+    def wait_message(self) -> ClientConnection:
+        """Wait for a connection on which the client has sent something. Raises Failed."""
+        self.wait_connection()
+        if not self.wait_until(lambda: any(each.received for each in self.connections), CONNECT_TIMEOUT):
+            raise Failed(f"the client connected but sent nothing; {self.describe()}", pattern="silent")
+        return next(each for each in self.connections if each.received)
+
+    def wait_until(self, condition: Callable[[], bool], timeout: float) -> bool:
+        """Wait until the condition holds or the client has exited; return whether it holds."""
+        self.loop.wait_until(lambda: condition() or self.program.ended, timeout)
+        return condition()
+
+    def end_session(self, timeout: float = CLIENT_TIMEOUT) -> bool:
+        """End a terminal session with a blank line, then with Ctrl-D; return whether the client exited."""
         program = self.program
-        output = bytes(program.out[self._stdout_mark :] + b"\n" + program.err[self._stderr_mark :])
+        if self.shape == "typed" and not program.ended:
+            self.ended_by = "a blank line"
+            program.send_input(b"\n")
+            if not self.loop.wait_until(lambda: program.ended, EXIT_TIMEOUT):
+                self.ended_by, self._output_at_eof = END_OF_INPUT, (len(program.out), len(program.err))
+                program.send_input(b"", eof=True)
+        return self.loop.wait_until(lambda: program.ended, timeout)
+
+    # Output.
+
+    @property
+    def prompted(self) -> bool:
+        output = bytes(self.program.out + self.program.err)
+        return bool(self._prompt) and output.count(self._prompt) > self.lines_typed > 0
+
+    def shows(self, reply: bytes) -> bool:
+        return shows(self.output_after_reply(reply), reply)
+
+    def output_after_reply(self, reply: bytes) -> bytes:
+        program = self.program
+        output = bytes(program.out[self._marks[0] :] + b"\n" + program.err[self._marks[1] :])
         return remove_reply(output, reply) if self._repeats_message else output
 
-    def mark_output(self) -> None:
+    def _mark_output(self) -> None:
         """Remember the output length before the first reply: a message printed as it is typed is no reply."""
         if not self._output_marked:
             self._output_marked = True
             self.program.drain_output()
-            self._stdout_mark, self._stderr_mark = len(self.program.out), len(self.program.err)
+            self._marks = len(self.program.out), len(self.program.err)
 
     def expect_partial(self, pending: bool) -> None:
         """Set whether part of the reply is unsent: output that shows all of it then is the client's message."""
@@ -228,8 +236,18 @@ class ClientTarget:
     @property
     def error_output(self) -> str:
         """Standard error without the prompt, up to the end of input."""
-        output = bytes(self.program.err[: self._output_at_eof[1] if self._output_at_eof else None])
-        return output.replace(self._prompt or b"\0", b"").decode(errors="replace").strip()
+        return self._text_of(self.program.err[: self._output_at_eof[1]])
+
+    @property
+    def messages(self) -> str:
+        """Its own messages: output without the prompt and the reply."""
+        output = bytes(self.program.out[self._marks[0] : self._output_at_eof[0]])
+        return self.error_output or self._text_of(output, self.reply)
+
+    def _text_of(self, output: bytes | bytearray, reply: bytes = b"") -> str:
+        for part in filter(None, (self._prompt, reply)):
+            output = output.replace(part, b"")
+        return output.decode(errors="replace").strip()
 
     @property
     def reports_error(self) -> bool:
@@ -248,122 +266,13 @@ class ClientTarget:
         code = self.program.exit_code or 0
         if code >= 0:
             return f"exited with code {code}"
-        known = {*signal.Signals}  # real-time signals have no names
-        return f"was killed by {signal.Signals(-code).name if -code in known else f'signal {-code}'}"
-
-    # Checks.
-
-    def wait_until(self, condition: Callable[[], bool], timeout: float) -> bool:
-        """Wait until the condition holds or the client has exited; return whether it holds."""
-        self.loop.wait_until(lambda: condition() or self.program.ended, timeout)
-        return condition()
-
-    def end_session(self, timeout: float = CLIENT_TIMEOUT) -> bool:
-        """End a terminal session with a blank line, then with Ctrl-D; return whether the client exited."""
-        program = self.program
-        if self.shape == "typed" and not program.ended:
-            self.ended_by = "a blank line"
-            program.send_input(b"\n")
-            if not self.loop.wait_until(lambda: program.ended, EXIT_TIMEOUT):
-                self.ended_by, self._output_at_eof = END_OF_INPUT, (len(program.out), len(program.err))
-                program.send_input(b"", eof=True)
-        return self.loop.wait_until(lambda: program.ended, timeout)
-
-    def check_reply_shown(self, timeout: float = CONNECT_TIMEOUT) -> None:
-        """Check that the output contains the whole reply; an early exit counts as not waiting for it."""
-        self.wait_message()
-        self.wait_until(lambda: any(connection.reply_sent for connection in self.connections), timeout)
-        if not self.wait_until(lambda: self.shows(self.expected_output), OUTPUT_TIMEOUT):
-            self.end_session(OUTPUT_TIMEOUT)
-            if not self.shows(self.expected_output):
-                raise self._not_shown(self.expected_output)
-
-    @property
-    def expected_output(self) -> bytes:
-        """The bytes the client should print: those it sent, on the connection that has most of them."""
-        return max((bytes(connection.received) for connection in self.connections), key=len, default=b"")
-
-    def _not_shown(self, reply: bytes) -> Failed:
-        count = shown_length(self._output_after_reply(reply), reply[:MAX_COMPARED])
-        pattern = "traceback" if is_traceback(self.error_output) else pattern_of(count)
-        reply_text = f"the reply is {quote_end(reply, 60)} ({len(reply):,} bytes); the output shows "
-        return Failed(
-            f"{reply_text}{f'only the first {count:,} bytes' if count else 'none of it'}; {self.describe()}",
-            pattern=pattern,
-        )
-
-    def check_error_reported(
-        self, decision_time: float = 1.5, exit_timeout: float = CLIENT_TIMEOUT, *, lossy: bool = False
-    ) -> str:
-        """Check that the client exits with an error message and a code other than 0.
-
-        `decision_time` is the time to detect the error. Where data may be lost (`lossy`), a client that waited and
-        printed a message only gets a warning for exit code 0.
-        """
-        program = self.program
-        self.wait_until(lambda: self.prompted, decision_time)
-        if not program.ended:
-            self.loop.wait_until(lambda: program.ended, QUIET_TIME)
-        if not self.end_session(exit_timeout):
-            raise Failed(f"the client did not exit: {self.describe()}", pattern="hang")
-        code = program.exit_code or 0
-        if code == 0 or self.ended_by == END_OF_INPUT:  # the exit code after Ctrl-D means nothing
-            if (self.ended_by and self.error_output) or (lossy and self.messages and program.duration > 1):
-                raise Warned(f"the client reports the error but continues or exits with code 0: {self.describe()}")
-            raise Failed(f"the client did not report the error: {self.describe()}", pattern="unnoticed")
-        if code < 0 and -code != signal.SIGPIPE:
-            raise Failed(f"the client {self.describe_exit()}: {self.describe()}", pattern="crash")
-        if is_traceback(self.error_output):
-            raise Warned(f"the client printed a traceback instead of an error message: {self.describe()}")
-        if code < 0 or not self.messages:
-            raise Warned(f"the client detected the error but printed no message: {self.describe()}")
-        return f"exit code {code} after {program.duration:.1f} s: {quote_end(self.messages.encode(), 120)}"
-
-    def check_completed(self, data: bytes, stall_timeout: float = 8.0) -> None:
-        """Check that the client exits by itself and has printed a long reply; fail after a stall."""
-        program = self.program
-        while not program.ended:
-            self.loop.run_for(0.05)
-            idle = self._idle_time()
-            if idle > 1 and len(program.out) >= len(data) and self.shows(data):
-                return  # it waits for EOF without having sent its own: C17 covers that
-            if idle > stall_timeout:
-                received = sum(len(connection.received) for connection in self.connections)
-                sent = sum(connection.sent for connection in self.connections)
-                raise Failed(
-                    f"stalled for {stall_timeout:g} s: of {len(data):,} bytes the server received {received:,} and "
-                    f"sent back {sent:,}, and the client printed {len(program.out):,}",
-                    pattern="stuck",
-                )
-        if not self.shows(data):
-            raise self._incomplete_output(data)
-        if program.exit_code:
-            error = quote_end(self.error_output.encode())
-            raise Failed(f"the client printed the whole reply, but {self.describe_exit()}: {error}")
-
-    def _incomplete_output(self, data: bytes) -> Failed:
-        output = bytes(self.program.out)
-        if not data.startswith(output[:16]) or not output:
-            return self._not_shown(data)
-        # The payload's short lines locate a piece; `bulk_payload` had replaced their ends.
-        text, pattern, offset = difference(data.replace(b".", b"\n"), output.replace(b".", b"\n"))
-        if offset == len(output):
-            text, pattern = f"the output shows only {offset:,} of {len(data):,} bytes", pattern_of(offset)
-        stderr_text = f"; standard error: {quote_end(self.error_output.encode())}" if self.error_output else ""
-        evidence = Evidence.at(offset, data, output)
-        return Failed(f"{text}{stderr_text}, and {self.describe_exit()}", pattern=pattern, evidence=evidence)
-
-    @property
-    def messages(self) -> str:
-        """Its own messages: output without the prompt and the reply."""
-        if self.error_output:
-            return self.error_output
-        end = self._output_at_eof[0] if self._output_at_eof else None
-        output = bytes(self.program.out[self._stdout_mark : end]).replace(self._prompt or b"\0", b"")
-        output = output.replace(self.reply, b"") if self.reply else output
-        return output.decode(errors="replace").strip()
+        return f"was killed by {signal.Signals(-code).name if -code in _SIGNALS else f'signal {-code}'}"
 
     def close(self) -> None:
         self.loop.close()
-        for each in (*self._resources, *self.sockets.values()):
-            each.close()
+        for each in (self.launched, self.server, self.udp_server, *self.sockets.values()):
+            if each:
+                each.close()
+
+
+case = Case[ClientTarget]

@@ -6,14 +6,11 @@ matrix links to the details of its result on the same page.
 
 import html
 from collections.abc import Iterable, Iterator, Sequence
-from functools import cache
 from importlib import resources
 
-from halloo._check.case import Case
 from halloo._check.grading import Weights, grade
-from halloo._check.report.finding import REPORTED, Cause, Hints, finding, headline, one_line
-from halloo._check.report.summary import LEGEND, SYMBOLS, columns, format_seconds, level_result, not_run, rows, summary
-from halloo._check.results import CheckReport, Result
+from halloo._check.report import view
+from halloo._check.results import FAILING, CheckReport, Result
 from halloo._core.escape import printable
 
 _HEAD = """<!DOCTYPE html>
@@ -31,10 +28,11 @@ _HEAD = """<!DOCTYPE html>
 """
 
 
-def check_html(reports: Sequence[CheckReport], *, hints: Hints = "fix", weights: Weights | None = None) -> str:
+def check_html(reports: Sequence[CheckReport], *, hints: view.Hints = "fix", weights: Weights | None = None) -> str:
     """Write the page, with points if weights are given."""
     title = f"halloo check: {reports[0].target if len(reports) == 1 else f'{len(reports)} targets'}"
-    parts = [_HEAD.format(title=_safe(one_line(title)), style=_style())]
+    style = resources.files("halloo._check.report").joinpath("style.css").read_text(encoding="utf-8")
+    parts = [_HEAD.format(title=_safe(view.one_line(title)), style=style)]
     if len(reports) > 1:
         parts += _matrix(reports, weights)
     for number, report in enumerate(reports):
@@ -42,33 +40,31 @@ def check_html(reports: Sequence[CheckReport], *, hints: Hints = "fix", weights:
     return "".join([*parts, "</body>\n</html>\n"])
 
 
-@cache
-def _style() -> str:
-    return resources.files("halloo._check.report").joinpath("style.css").read_text(encoding="utf-8")
-
-
 def _safe(text: object) -> str:
     return html.escape(printable(str(text)))
 
 
-def _anchor(number: int, case: Case) -> str:
-    return _safe(f"r{number}-{case.id}")
+def _anchor(number: int, result: Result) -> str:
+    return _safe(f"r{number}-{result.case.id}")
 
 
 # Several reports.
 
 
 def _matrix(reports: Sequence[CheckReport], weights: Weights | None) -> Iterator[str]:
-    yield f'<p>{_safe(LEGEND)}</p>\n<div class="matrix">\n<table>\n<thead><tr><th scope="col">case</th>'
-    for number, name in enumerate(columns(reports)):
+    yield f'<p>{_safe(view.LEGEND)}</p>\n<div class="matrix">\n<table>\n<thead><tr><th scope="col">case</th>'
+    for number, name in enumerate(view.columns(reports)):
         yield f'<th scope="col"><a href="#r{number}">{_safe(name)}</a></th>'
     yield "</tr></thead>\n<tbody>\n"
     if weights:
-        yield _row("points", [f"{grade([report], weights).points:g}" for report in reports])
-    yield _row("level reached", [str(level.reached) if (level := level_result(report)) else "" for report in reports])
-    for case, results in rows(reports):
+        yield _row("points", (f"{grade([report], weights).points:g}" for report in reports))
+    yield _row(
+        "level reached", (str(level.reached) if (level := view.level_result(report)) else "" for report in reports)
+    )
+    for case, results in view.rows(reports):
         cells = "".join(_cell(result, number) for number, result in enumerate(results))
-        yield f'<tr><th scope="row" title="{_safe(case.description)}">{_name(case)}</th>{cells}</tr>\n'
+        name = f"{_safe(case.path)} {_safe(case.name)} <small>{_safe(case.severity)} {case.level}</small>"
+        yield f'<tr><th scope="row" title="{_safe(case.description)}">{name}</th>{cells}</tr>\n'
     yield "</tbody>\n</table>\n</div>\n"
 
 
@@ -76,53 +72,57 @@ def _row(name: str, texts: Iterable[str]) -> str:
     return f'<tr><th scope="row">{name}</th>{"".join(f"<td>{_safe(text)}</td>" for text in texts)}</tr>\n'
 
 
-def _name(case: Case) -> str:
-    return f"{_safe(case.path)} {_safe(case.name)} <small>{_safe(case.severity)} {case.level}</small>"
-
-
 def _cell(result: Result | None, number: int) -> str:
     if result is None:
         return "<td></td>"
-    tooltip = _safe(f"{result.verdict} {headline(result.text)}")
-    link = f'<a href="#{_anchor(number, result.case)}" title="{tooltip}">{SYMBOLS[result.verdict]}</a>'
+    tooltip = _safe(f"{result.verdict} {view.headline(result.text)}")
+    link = f'<a href="#{_anchor(number, result)}" title="{tooltip}">{view.SYMBOLS[result.verdict]}</a>'
     return f'<td class="{result.verdict}">{link}</td>'
 
 
 # One report.
 
 
-def _section(report: CheckReport, number: int, hints: Hints, weights: Weights | None, *, alone: bool) -> Iterator[str]:
-    name = "" if alone else f"<h2>{_safe(one_line(report.target))}</h2>\n"
-    yield f'<section id="r{number}">\n{name}<p>{_safe(summary(report))}</p>\n'
+def _section(
+    report: CheckReport, number: int, hints: view.Hints, weights: Weights | None, *, alone: bool
+) -> Iterator[str]:
+    name = "" if alone else f"<h2>{_safe(view.one_line(report.target))}</h2>\n"
+    yield f'<section id="r{number}">\n{name}<p>{_safe(view.summary(report))}</p>\n'
     if weights:
         graded = grade([report], weights)
         yield f"<p><b>{graded.points:g} of {graded.max_points:g} points</b></p>\n"
     if report.started:
-        yield f"<p>Started {_safe(one_line(report.started))}.</p>\n"
-    yield from (f"<p>{_safe(line)}</p>\n" for line in not_run(report))
-    yield from (_details(result, number, hints, report.target) for result in report.results)
+        yield f"<p>Started {_safe(view.one_line(report.started))}.</p>\n"
+    yield from (f"<p>{_safe(line)}</p>\n" for line in view.not_run(report))
+    for result in report.results:
+        if not view.is_observation(result):
+            yield from _details(result, number, hints, report.target)
+    if observed := view.observations(report):
+        yield "<h3>Observations</h3>\n<table>\n"
+        for result in observed:
+            case, time = result.case, view.format_seconds(result.seconds) if result.seconds else ""
+            title = f'<th scope="row" title="{_safe(case.description)}">{_safe(case.path)} {_safe(case.name)}</th>'
+            text = f"<td>{time}</td><td>{_safe(view.headline(result.text))}</td>"
+            yield f'<tr id="{_anchor(number, result)}">{title}{text}</tr>\n'
+        yield "</table>\n"
     yield "</section>\n"
 
 
-def _details(result: Result, number: int, hints: Hints, target: str) -> str:
-    case, found = result.case, finding(result, hints=hints, target=target)
-    open_attribute = " open" if result.verdict in ("FAIL", "ERROR") else ""
-    seconds = f" · {format_seconds(result.seconds)}" if result.seconds else ""
-    text = _safe(headline(result.text)) if result.verdict not in REPORTED else ""
-    parts = [
-        f'<details id="{_anchor(number, case)}"{open_attribute}>\n<summary>',
-        f'<span class="{result.verdict}">{result.verdict}</span> {_safe(case.path)} <b>{_safe(case.name)}</b> ',
-        f"<small>{_safe(case.severity)} · level {case.level}{seconds}</small> {text}</summary>\n<dl>",
-        *(f"<dt>{label}</dt><dd>{_safe(text)}</dd>" for label, text in found.facts),
-        "</dl>\n",
-        f"<pre>{_safe(found.dump)}</pre>\n" if found.dump else "",
-        *map(_cause, found.causes),
-        f"<p>Repeat: <code>{_safe(found.repeat)}</code></p>\n" if found.repeat else "",
-        "</details>\n",
-    ]
-    return "".join(parts)
-
-
-def _cause(cause: Cause) -> str:
-    fixes = "".join(f"<p>In {_safe(language)}:</p>\n<pre>{_safe(code)}</pre>\n" for language, code in cause.fixes)
-    return f"<h4>Likely: {_safe(cause.name)}</h4>\n<p>{_safe(cause.why)}</p>\n{fixes}"
+def _details(result: Result, number: int, hints: view.Hints, target: str) -> Iterator[str]:
+    case, found = result.case, view.finding(result, hints=hints, target=target)
+    open_attribute = " open" if result.verdict in FAILING else ""
+    seconds = f" · {view.format_seconds(result.seconds)}" if result.seconds else ""
+    text = _safe(view.headline(result.text)) if result.verdict not in view.REPORTED else ""
+    yield f'<details id="{_anchor(number, result)}"{open_attribute}>\n<summary>'
+    yield f'<span class="{result.verdict}">{result.verdict}</span> {_safe(case.path)} <b>{_safe(case.name)}</b> '
+    yield f"<small>{_safe(case.severity)} · level {case.level}{seconds}</small> {text}</summary>\n<dl>"
+    yield from (f"<dt>{label}</dt><dd>{_safe(text)}</dd>" for label, text in found.facts)
+    yield "</dl>\n"
+    if found.dump:
+        yield f"<pre>{_safe(found.dump)}</pre>\n"
+    for cause in found.causes:
+        yield f"<h4>Likely: {_safe(cause.name)}</h4>\n<p>{_safe(cause.why)}</p>\n"
+        yield from (f"<p>In {_safe(language)}:</p>\n<pre>{_safe(code)}</pre>\n" for language, code in cause.fixes)
+    if found.repeat:
+        yield f"<p>Repeat: <code>{_safe(found.repeat)}</code></p>\n"
+    yield "</details>\n"

@@ -6,86 +6,72 @@ Writes GitHub's Markdown. Text from a target is put in code spans and blocks, wh
 import re
 from collections.abc import Iterator, Sequence
 
-from halloo._check.report.finding import Cause, Finding, Hints, findings, headline, one_line
-from halloo._check.report.summary import LEGEND, SYMBOLS, columns, format_seconds, not_run, rows, summary
-from halloo._check.results import CheckReport, Result
+from halloo._check.report import view
+from halloo._check.results import FAILING, CheckReport, Result
 from halloo._core.escape import printable
 
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>()#+!|~&@$])")
 _MAX_CELL = 120  # characters of text in a cell
 
 
-def check_markdown(reports: Sequence[CheckReport], *, hints: Hints = "fix") -> str:
+def check_markdown(reports: Sequence[CheckReport], *, hints: view.Hints = "fix") -> str:
     """Write one report with its findings, or several as a matrix of cases and targets."""
     lines = _one_report(reports[0], hints) if len(reports) == 1 else _matrix(reports)
     return "\n".join(lines) + "\n"
 
 
-def _one_report(report: CheckReport, hints: Hints) -> Iterator[str]:
-    yield from (f"## halloo check: {_code(report.target)}", "", _summary_text(report), "")
-    yield from (f"- {_code(line)}" for line in not_run(report))
+def _one_report(report: CheckReport, hints: view.Hints) -> Iterator[str]:
+    text = _code(view.summary(report)) if report.trouble else _text(view.summary(report))
+    yield from (f"## halloo check: {_code(report.target)}", "", text, "")
+    yield from (f"- {_code(line)}" for line in view.not_run(report))
     yield from ("", "| case | | time | |", "|---|---|---:|---|")
-    for result in report.results:
-        verdict = f"**{result.verdict}**" if result.verdict in ("FAIL", "ERROR") else result.verdict
-        seconds = format_seconds(result.seconds) if result.seconds else ""
-        yield f"| {_case(result)} | {verdict} | {seconds} | {_found_cell(result)} |"
-    for _, found in findings(report, hints=hints):
+    yield from (_row(each, _bold(each, each.verdict)) for each in report.results if not view.is_observation(each))
+    if observed := view.observations(report):
+        yield from ("", "### Observations", "", "| case | time | |", "|---|---:|---|", *map(_row, observed))
+    for found in view.findings(report, hints=hints):
         yield ""
         yield from _finding(found)
 
 
-def _summary_text(report: CheckReport) -> str:
-    return _code(summary(report)) if report.trouble else _text(summary(report))
+def _row(result: Result, *cells: str) -> str:
+    text = view.headline(result.text, _MAX_CELL)
+    name, seconds = _text(f"{result.case.path} {result.case.name}"), view.format_seconds(result.seconds)
+    cells = (name, *cells, seconds if result.seconds else "", _code(text, cell=True) if text else "")
+    return f"| {' | '.join(cells)} |"
 
 
-def _case(result: Result) -> str:
-    return _text(f"{result.case.path} {result.case.name}")
-
-
-def _found_cell(result: Result) -> str:
-    text = headline(result.text)
-    return _code(text if len(text) <= _MAX_CELL else f"{text[: _MAX_CELL - 3]}...", cell=True) if text else ""
-
-
-def _finding(found: Finding) -> Iterator[str]:
+def _finding(found: view.Finding) -> Iterator[str]:
     yield from (f"### {_text(found.title)}", "")
     for label, text in found.facts:
         if label == "found":
             yield from (f"- {label}:", "", *_block(text, "text", indent="  "), "")
         else:
-            yield f"- {label}: {_text(one_line(text))}"
+            yield f"- {label}: {_text(view.one_line(text))}"
     if found.dump:
         yield from ("", *_block(found.dump, "text"))
     for cause in found.causes:
-        yield from ("", *_cause(cause))
+        yield from ("", f"**Likely: {_text(cause.name)}.** {_text(cause.why)}")
+        for language, code in cause.fixes:
+            yield from ("", *_block(code, language.lower()))
     if found.repeat:
         yield from ("", f"Repeat: {_code(found.repeat)}")
 
 
-def _cause(cause: Cause) -> Iterator[str]:
-    yield f"**Likely: {_text(cause.name)}.** {_text(cause.why)}"
-    for language, code in cause.fixes:
-        yield from ("", *_block(code, language.lower()))
-
-
 def _matrix(reports: Sequence[CheckReport]) -> Iterator[str]:
-    yield from (_text(LEGEND), "")
-    yield f"| case | | {' | '.join(_code(name, cell=True) for name in columns(reports))} |"
+    yield from (_text(view.LEGEND), "")
+    yield f"| case | | {' | '.join(_code(name, cell=True) for name in view.columns(reports))} |"
     yield f"|---|---|{'---|' * len(reports)}"
-    for case, results in rows(reports):
-        cells = " | ".join(map(_mark, results))
+    for case, results in view.rows(reports):
+        cells = " | ".join(_bold(each, view.SYMBOLS[each.verdict]) if each else "" for each in results)
         yield f"| {_text(f'{case.path} {case.name}')} | {case.severity} | {cells} |"
 
 
-def _mark(result: Result | None) -> str:
-    if result is None:
-        return ""
-    mark = SYMBOLS[result.verdict]
-    return f"**{mark}**" if result.verdict in ("FAIL", "ERROR") else mark
+def _bold(result: Result, text: str) -> str:
+    return f"**{text}**" if result.verdict in FAILING else text
 
 
 def _text(text: str) -> str:
-    return _MARKUP.sub(r"\\\1", one_line(text))
+    return _MARKUP.sub(r"\\\1", view.one_line(text))
 
 
 def _code(text: str, *, cell: bool = False) -> str:
@@ -93,7 +79,7 @@ def _code(text: str, *, cell: bool = False) -> str:
 
     Parsers disagree about a bar after two backslashes, so a backslash before a bar is spelled out.
     """
-    line = one_line(text)
+    line = view.one_line(text)
     fence = _fence(line, 1)
     pad = " " if line.startswith("`") or line.endswith("`") else ""
     inside = line.replace(r"\|", r"\x5c|").replace("|", r"\|") if cell else line
@@ -106,5 +92,4 @@ def _block(text: str, language: str, *, indent: str = "") -> list[str]:
 
 
 def _fence(text: str, minimum: int) -> str:
-    runs = re.findall("`+", text)
-    return "`" * max(minimum, *(len(run) + 1 for run in runs), 0)
+    return "`" * max(minimum, *(len(run) + 1 for run in re.findall("`+", text)), 0)

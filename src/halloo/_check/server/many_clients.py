@@ -33,21 +33,13 @@ def many_clients(
 
 
 class Poller:
-    """Waits until any of many clients is readable or writable."""
+    """Waits until any of many clients is readable, or the one that writes is writable."""
 
-    def __init__(self, clients: Iterable[StreamClient]) -> None:
+    def __init__(self, clients: Iterable[StreamClient], writer: StreamClient | None = None) -> None:
         self._poll = select.poll()
         self._clients = {client.sock.fileno(): client for client in clients}
-        for fd in self._clients:
-            self._poll.register(fd, select.POLLIN)
-
-    def watch_writable(self, client: StreamClient, enabled: bool) -> None:
-        self._poll.modify(client.sock, select.POLLIN | (select.POLLOUT if enabled else 0))
-
-    def unregister(self, client: StreamClient) -> None:
-        """Remove a client; call this before it is closed."""
-        self._poll.unregister(client.sock)
-        del self._clients[client.sock.fileno()]
+        for fd, client in self._clients.items():
+            self._poll.register(fd, select.POLLIN | (select.POLLOUT if client is writer else 0))
 
     def ready(self, seconds: float) -> list[StreamClient]:
         return [self._clients[fd] for fd, _ in self._poll.poll(max(seconds, 0) * 1000)]

@@ -6,17 +6,17 @@ Builds IPv4 and UDP headers, and uses raw sockets, which need root (raw(7), pack
 import select
 import socket
 import struct
-from array import array
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 
 from halloo._check.case import Skipped
+from halloo._net.bpf import attach
 
 HostPort = tuple[str, int]
 MAX_BATCH = 10_000  # packets read between two looks at the clock: a flood must not block the deadline
 _UDP, _IPV4 = 17, 0x0800
 _ALL = 3  # ETH_P_ALL: bound to one protocol, a packet socket does not receive outgoing packets
-_SO_ATTACH_FILTER = 26  # Linux; not in the socket module
 _LOAD, _LOAD_2, _LOAD_2_AFTER, _LENGTH, _IF, _END = 0x30, 0x28, 0x48, 0xB1, 0x15, 0x06
 _PROTOCOL, _PACKET_TYPE = 0xFFFFF000, 0xFFFFF004  # SKF_AD_PROTOCOL and SKF_AD_PKTTYPE: packet metadata
 #  0      1    2       4     6      8    9      10     12      16
@@ -32,10 +32,8 @@ def spoof(source: HostPort, destination: HostPort, data: bytes) -> None:
     header = _IP.pack(
         0x45, 0, _IP.size + len(udp) + len(data), 0, 0, 64, _UDP, 0, *map(socket.inet_aton, (source[0], destination[0]))
     )
-    with (
-        _raw_socket("AF_INET", socket.SOCK_RAW, socket.IPPROTO_RAW) as sock,
-        suppress(OSError),
-    ):  # the kernel refuses some source addresses
+    # The kernel refuses some source addresses.
+    with _raw_socket("AF_INET", socket.SOCK_RAW, socket.IPPROTO_RAW) as sock, suppress(OSError):
         sock.sendto(header + udp + data, (destination[0], 0))
 
 
@@ -43,7 +41,15 @@ def spoof(source: HostPort, destination: HostPort, data: bytes) -> None:
 def capture(clock: Callable[[], float], port: int) -> Iterator["Capture"]:
     """Capture the datagrams sent from a port, on all interfaces. Raises Skipped without the privilege."""
     with _raw_socket("AF_PACKET", socket.SOCK_DGRAM, socket.htons(_ALL)) as sock:
-        _attach_filter(sock, port)
+        # The kernel drops all other packets, which would fill the queue.
+        steps = (
+            *((_LOAD_2, 0, 0, _PROTOCOL), (_IF, 0, 8, _IPV4)),
+            *((_LOAD, 0, 0, _PACKET_TYPE), (_IF, 0, 6, socket.PACKET_OUTGOING)),
+            *((_LOAD, 0, 0, 9), (_IF, 0, 4, _UDP)),
+            *((_LENGTH, 0, 0, 0), (_LOAD_2_AFTER, 0, 0, 0), (_IF, 0, 1, port)),
+            *((_END, 0, 0, 64), (_END, 0, 0, 0)),
+        )
+        attach(sock, steps)
         sock.setblocking(False)
         with suppress(BlockingIOError):
             while sock.recv(1):  # packets received before the filter was attached
@@ -51,35 +57,21 @@ def capture(clock: Callable[[], float], port: int) -> Iterator["Capture"]:
         yield Capture(sock, clock)
 
 
-def _attach_filter(sock: socket.socket, port: int) -> None:
-    """Let the kernel drop all other packets, which would fill the queue (socket(7), SO_ATTACH_FILTER)."""
-    steps = (
-        *((_LOAD_2, 0, 0, _PROTOCOL), (_IF, 0, 8, _IPV4)),
-        *((_LOAD, 0, 0, _PACKET_TYPE), (_IF, 0, 6, socket.PACKET_OUTGOING)),
-        *((_LOAD, 0, 0, 9), (_IF, 0, 4, _UDP)),
-        *((_LENGTH, 0, 0, 0), (_LOAD_2_AFTER, 0, 0, 0), (_IF, 0, 1, port)),
-        *((_END, 0, 0, 64), (_END, 0, 0, 0)),
-    )
-    code = array("B", b"".join(struct.pack("HBBI", *step) for step in steps))
-    sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HP", len(steps), code.buffer_info()[0]))
-
-
+@dataclass(frozen=True, slots=True)
 class Capture:
-    """Counts outgoing datagrams."""
+    """Counts outgoing datagrams, read from a packet socket."""
 
-    def __init__(self, sock: socket.socket, clock: Callable[[], float]) -> None:
-        """Read from a packet socket."""
-        self._sock = sock
-        self._clock = clock
+    sock: socket.socket
+    clock: Callable[[], float]
 
     def count_sent(self, seconds: float) -> int:
-        poll, deadline, count = select.poll(), self._clock() + seconds, 0
-        poll.register(self._sock, select.POLLIN)
+        poll, deadline, count = select.poll(), self.clock() + seconds, 0
+        poll.register(self.sock, select.POLLIN)
         while True:
-            left = deadline - self._clock()
+            left = deadline - self.clock()
             with suppress(BlockingIOError):
                 for _ in range(MAX_BATCH):
-                    self._sock.recv(64)
+                    self.sock.recv(64)
                     count += 1
             if left <= 0:  # packets that were queued by then have been counted
                 return count

@@ -1,7 +1,7 @@
 """One stream connection to a server under test: every wait has a timeout, every deviation raises `Failed`.
 
 Uses sockets and a clock. Shares no code with halloo's own client, which may have the same mistakes as halloo's server;
-only the TLS handshake comes from `halloo._net`.
+only the TLS handshake comes from `halloo._net`, and what this machine lacks.
 """
 
 import array
@@ -11,14 +11,15 @@ import os
 import select
 import socket
 import ssl
-import struct
 import termios
 from collections.abc import Callable
 from typing import Self, cast
 
-from halloo._check.case import Evidence, Failed
+from halloo._check.case import Evidence, Failed, context
 from halloo._check.payload import difference
-from halloo._check.server.local_limits import raise_if_local
+from halloo._core.address import Address
+from halloo._net import error_mapping, local_ports
+from halloo._net.connection import RESET_ON_CLOSE
 from halloo._net.readiness import deadline_ns, run_steps
 
 QUIET_TIME = 0.15  # seconds of silence required after the complete reply
@@ -28,8 +29,8 @@ STALL_TIMEOUT = 8.0  # seconds without a byte in either direction after which a 
 PUSHBACK_TIME = 0.5  # seconds without progress after which a server applies backpressure
 CHUNK_SIZE = 256 * 1024
 MSS = 1460  # bytes
-_LINGER_RESET = struct.pack("ii", 1, 0)  # struct linger, on and zero: close is a reset
 _MAX_QUOTED = 64  # bytes
+_LACKING = {errno.EADDRINUSE, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
 class StreamClient:
@@ -64,15 +65,14 @@ class StreamClient:
             check_not_self_connected(self.raw)
             self.raw.setblocking(False)
             self.sock = _wrap_tls(self.raw, timeout) if secure else self.raw
-        except OSError as error:
+        except (OSError, Failed) as error:
             self.raw.close()
+            if isinstance(error, Failed):
+                raise
             if not source_port:  # otherwise the case has chosen the port
                 raise_if_local(error, self.raw.family, address)
             where = address if isinstance(address, str) else f"{address[0]} port {address[1]}"
             raise Failed(f"no connection to {where}: {error}", pattern="refused") from error
-        except Failed:
-            self.raw.close()
-            raise
 
     def __enter__(self) -> Self:
         return self
@@ -83,8 +83,6 @@ class StreamClient:
     @property
     def port(self) -> int:
         return int(self.raw.getsockname()[1])
-
-    # Single steps.
 
     def send_some(self, data: bytes | memoryview) -> int:
         """Send what the socket accepts without blocking; return the number of bytes."""
@@ -108,13 +106,21 @@ class StreamClient:
         self.received += len(data)
         return data
 
+    def receive_part(self, expected: bytes | memoryview, offset: int) -> int | None:
+        """Receive what is available and compare it with the expected bytes at an offset.
+
+        Returns their number: 0 at the end of the stream, None if there is nothing yet.
+        """
+        piece = self.receive_some()
+        if piece and piece != expected[offset : offset + len(piece)]:
+            raise mismatch(expected[offset : offset + len(piece)], piece, offset)
+        return None if piece is None else len(piece)
+
     def wait(self, seconds: float, *, write: bool = False, read: bool = True) -> None:
         """Wait until the socket is readable or writable, as requested."""
         poll = select.poll()
         poll.register(self.sock, (select.POLLIN if read else 0) | (select.POLLOUT if write else 0))
         poll.poll(max(seconds, 0) * 1000)
-
-    # Operations of the cases.
 
     def send(self, data: bytes, within: float = STALL_TIMEOUT) -> None:
         if (count := self.send_until_blocked(data, within)) < len(data):
@@ -134,32 +140,23 @@ class StreamClient:
         return done
 
     def receive(self, count: int, within: float = REPLY_TIMEOUT) -> bytes:
-        pieces, missing, deadline = [], count, self.clock() + within
-        while missing:
-            piece = self.receive_some(missing)
-            if piece:
-                pieces.append(piece)
-                missing -= len(piece)
-            elif piece is not None:
-                progress = f"{count - missing:,} of {count:,} bytes came back"
-                raise Failed(f"{progress}, then the end of the stream", pattern="cut")
-            elif self.clock() >= deadline:
-                progress = f"{count - missing:,} of {count:,} bytes came back"
-                raise Failed(f"{progress} within {within:g} s", pattern="short" if missing < count else "silent")
-            else:
+        received, deadline = bytearray(), self.clock() + within
+        while len(received) < count:
+            piece = self.receive_some(count - len(received))
+            if not piece and (piece is not None or self.clock() >= deadline):
+                progress = f"{len(received):,} of {count:,} bytes came back"
+                if piece is not None:
+                    raise Failed(f"{progress}, then the end of the stream", pattern="cut")
+                raise Failed(f"{progress} within {within:g} s", pattern="short" if received else "silent")
+            if piece is None:
                 self.wait(deadline - self.clock())
-        return b"".join(pieces)
-
-    def skip_line(self, within: float = REPLY_TIMEOUT) -> None:
-        while self.receive(1, within) != b"\n":
-            pass
+            received += piece or b""
+        return bytes(received)
 
     def expect(self, data: bytes, within: float = REPLY_TIMEOUT, *, quiet_time: float = QUIET_TIME) -> None:
         expected = self.expected(data)
-        try:
+        with context(f"sent {_quote(data)}"):
             received = self.receive(len(expected), within)
-        except Failed as failure:
-            raise failure.in_context(f"sent {_quote(data)}") from failure
         if received != expected:
             raise mismatch(expected, received, self.received - len(received))
         if quiet_time:
@@ -177,38 +174,30 @@ class StreamClient:
 
     def expect_silence(self, seconds: float = QUIET_TIME) -> None:
         """Check that nothing is received for so long, not even the end of the stream."""
-        deadline = self.clock() + seconds
-        while True:
-            self._expect_none(self.receive_some())  # before the wait: TLS may have decrypted it already
-            if (left := deadline - self.clock()) <= 0:
-                return
-            self.wait(left)
-
-    def _expect_none(self, piece: bytes | None) -> None:
-        if piece:
-            fact = f"{len(piece):,} unexpected bytes were received after {self._progress()}: {_quote(piece)}"
-            raise Failed(fact, pattern="surplus")
-        if piece is not None:
+        if self._ends(seconds):
             raise Failed(f"the server ended the stream first, after {self._progress()}", pattern="cut")
 
     def expect_eof(self, within: float = EOF_TIMEOUT) -> None:
         """Check that the server ends the stream, and sends nothing before that."""
+        if not self._ends(within):
+            fact = f"the server did not end the stream within {within:g} s of the client's half-close"
+            raise Failed(fact, pattern="open")
+
+    def _ends(self, within: float) -> bool:
         deadline = self.clock() + within
-        while True:
-            piece = self.receive_some()
-            if piece == b"":
-                return
-            self._expect_none(piece)
-            if self.clock() >= deadline:
-                fact = f"the server did not end the stream within {within:g} s of the client's half-close"
-                raise Failed(fact, pattern="open")
-            self.wait(deadline - self.clock())
+        while (piece := self.receive_some()) is None:  # before the wait: TLS may have decrypted it already
+            if (left := deadline - self.clock()) <= 0:
+                return False
+            self.wait(left)
+        if piece:
+            fact = f"{len(piece):,} unexpected bytes were received after {self._progress()}: {_quote(piece)}"
+            raise Failed(fact, pattern="surplus")
+        return True
 
     def duplex(
         self,
         data: bytes,
         *,
-        already_sent: int = 0,
         half_close: bool = False,
         read_delay: float = 0,
         chunk_size: int = CHUNK_SIZE,
@@ -216,17 +205,16 @@ class StreamClient:
     ) -> None:
         """Send and receive at the same time, comparing every byte.
 
-        `already_sent` is the number of bytes sent before; reading starts after `read_delay` seconds; `half_close` ends
-        the stream after the last byte, and expects the server to do the same; `chunk_size` is the maximum for one
-        send; `then_silence` checks that nothing else is received.
+        Reading starts after `read_delay` seconds; `half_close` ends the stream after the last byte, and expects the
+        server to do the same; `chunk_size` is the maximum for one send; `then_silence` checks that nothing else comes.
         """
-        view, sent, received, last_progress = memoryview(data), already_sent, 0, self.clock()
+        view, sent, received, last_progress = memoryview(data), 0, 0, self.clock()
         expected, read_start = memoryview(self.expected(data)), self.clock() + read_delay
         while received < len(expected):
             count = self.send_some(view[sent : sent + chunk_size]) if sent < len(view) else 0
             if count and sent + count == len(view) and half_close:
                 self.half_close()
-            piece = self.receive_some() if self.clock() >= read_start else None
+            piece = self.receive_some() if self.clock() >= read_start else None  # T49 sends single bytes
             if piece == b"":
                 fact = f"{received:,} of {len(view):,} bytes came back, then the end of the stream"
                 raise Failed(fact, pattern="cut")
@@ -256,14 +244,8 @@ class StreamClient:
             fact = f"the half-close failed after {self._progress()}: {error}"
             raise Failed(fact, pattern="reset") from error
 
-    def unacknowledged(self) -> int:
-        """Return the number of bytes sent that have not been acknowledged (tcp(7))."""
-        answer = array.array("i", [0])
-        fcntl.ioctl(self.raw, termios.TIOCOUTQ, answer)
-        return answer[0]
-
     def reset(self) -> None:
-        self.raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
+        self.raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
         self.raw.close()
 
     def close(self) -> None:
@@ -272,6 +254,23 @@ class StreamClient:
 
     def _progress(self) -> str:
         return f"{self.sent:,} bytes sent and {self.received:,} received"
+
+
+def raise_if_local(error: OSError, family: int, address: tuple[str, int] | str) -> None:
+    """Raise LocalError if this machine has no port, no descriptor or no memory left, so that no server is to blame."""
+    number = error.errno
+    if number == errno.EADDRNOTAVAIL and not isinstance(address, str) and local_ports.exhausted(family, address):
+        number = errno.EADDRINUSE
+    if number in _LACKING:
+        target = Address("unix", None, 0, address) if isinstance(address, str) else Address("tcp", *address)
+        raise error_mapping.connecting(target, OSError(number, os.strerror(number))) from error
+
+
+def unacknowledged(sock: socket.socket) -> int:
+    """Return the number of bytes sent that the peer's kernel has not acknowledged (tcp(7))."""
+    answer = array.array("i", [0])
+    fcntl.ioctl(sock, termios.TIOCOUTQ, answer)
+    return answer[0]
 
 
 def unconnected_socket(address: tuple[str, int] | str, receive_buffer: int | None = None) -> socket.socket:

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from random import Random
 
-from halloo._check.case import Skipped
+from halloo._check.case import PROCESS, Case, Skipped
 from halloo._check.server.program import Output, Program
 from halloo._check.server.stream_client import EOF_TIMEOUT, StreamClient
 from halloo._check.server.udp_client import UdpClient
@@ -33,7 +33,7 @@ class ServerTarget:
 
     @classmethod
     def of(
-        cls, spec: ServerSpec, program: Program | None, *, clock: Callable[[], float], seed: int, longer: bool = False
+        cls, spec: ServerSpec, program: Program | None, clock: Callable[[], float], seed: int, *, longer: bool = False
     ) -> "ServerTarget":
         """Make a target from a listening program, or from the address of the spec."""
         if program:
@@ -46,7 +46,7 @@ class ServerTarget:
     def program(self) -> Program:
         """The server's program. Raises Skipped if only its address is known."""
         if self.started is None:
-            raise Skipped("needs the server's process: give its command instead of an address")
+            raise Skipped(PROCESS)
         return self.started
 
     def scale(self, full: int, by_address: int) -> int:
@@ -91,8 +91,8 @@ class ServerTarget:
             secure=self.spec.scheme == "tls",
             expected=self.spec.expected_reply,
         )
-        if self.spec.greeting:
-            client.skip_line()
+        while self.spec.greeting and client.receive(1) != b"\n":
+            pass
         return client
 
     def connect_idle(self) -> StreamClient:
@@ -100,13 +100,9 @@ class ServerTarget:
         timeout = LOCAL_CONNECT_TIMEOUT if self.started else CONNECT_TIMEOUT
         return StreamClient(self.address, clock=self.clock, timeout=timeout)
 
-    def udp_client(self, *, host: str = "", source: str = "", source_port: int = 0) -> UdpClient:
-        return UdpClient(
-            (host or self.host, self.port),
-            clock=self.clock,
-            source=(source, source_port),
-            expected=self.spec.expected_reply,
-        )
+    def udp_client(self, *, host: str = "", source: tuple[str, int] = ("", 0)) -> UdpClient:
+        address, expected = (host or self.host, self.port), self.spec.expected_reply
+        return UdpClient(address, clock=self.clock, source=source, expected=expected)
 
     def check_served(self, within: float = EOF_TIMEOUT) -> float:
         """Check that a new client is served; return the seconds that it took."""
@@ -114,3 +110,6 @@ class ServerTarget:
         with self.connect(timeout=within) as client:
             client.roundtrip(b"and now?\n", within, quiet_time=0)
             return self.clock() - began
+
+
+case = Case[ServerTarget]

@@ -10,10 +10,9 @@ from collections.abc import Callable
 from typing import Self
 
 from halloo._check.case import Evidence, Failed
-from halloo._check.server.local_limits import raise_if_local
+from halloo._check.payload import common_length
+from halloo._check.server.stream_client import QUIET_TIME, REPLY_TIMEOUT, raise_if_local
 
-QUIET_TIME = 0.15  # seconds of silence required after the reply
-REPLY_TIMEOUT = 2.0  # seconds within which a reply has to arrive
 MAX_DATAGRAM = 65507  # bytes
 RECEIVE_BUFFER = 4 << 20  # bytes of replies that the kernel may queue
 _MAX_QUOTED = 64
@@ -46,9 +45,6 @@ class UdpClient:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
         self.sock.close()
 
     def send(self, data: bytes) -> None:
@@ -68,6 +64,7 @@ class UdpClient:
         raise Failed(f"no datagram could be sent for {REPLY_TIMEOUT:g} s")
 
     def receive_from(self, within: float = 0) -> tuple[bytes, tuple[str, int]] | None:
+        """Receive a datagram and its sender; None if none arrives."""
         poll, deadline = select.poll(), self.clock() + within
         poll.register(self.sock, select.POLLIN)
         while True:
@@ -82,21 +79,20 @@ class UdpClient:
             else:
                 return data, peer[:2]
 
-    def receive(self, within: float = REPLY_TIMEOUT) -> bytes:
+    def expect(self, data: bytes, within: float = REPLY_TIMEOUT) -> None:
+        """Check that the next datagram is the whole reply to one."""
         if (received := self.receive_from(within)) is None:
             raise Failed(f"no reply within {within:g} s", pattern="silent")
-        return received[0]
+        self.check_reply(data, received[0])
 
     def roundtrip(self, data: bytes, within: float = REPLY_TIMEOUT, *, quiet_time: float = QUIET_TIME) -> float:
         """Send a datagram and expect exactly one whole reply; return the seconds that it took."""
         began = self.clock()
         self.send(data)
-        try:
-            received = self.receive(within)
-        except Failed as failure:
-            raise failure.in_context(f"sent {len(data):,} bytes") from failure
+        if (received := self.receive_from(within)) is None:
+            raise Failed(f"sent {len(data):,} bytes: no reply within {within:g} s", pattern="silent")
         elapsed = self.clock() - began
-        self.check_reply(data, received)
+        self.check_reply(data, received[0])
         if quiet_time:
             self.expect_silence(quiet_time)
         return elapsed
@@ -105,8 +101,7 @@ class UdpClient:
         expected = self.expected(sent)
         if received == expected:
             return
-        pairs = enumerate(zip(expected, received, strict=False))
-        offset = next((index for index, (a, b) in pairs if a != b), min(len(expected), len(received)))
+        offset = common_length(expected, received)
         longer = "surplus" if received.startswith(expected) else "changed"
         pattern = "short" if expected.startswith(received) else longer
         fact = f"a datagram of {len(sent):,} bytes came back with {len(received):,}"

@@ -3,17 +3,25 @@
 Uses clients and the server's process. The next client must always be served, and no descriptor or process may leak.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+import os
+import signal
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 
-from halloo._check.case import UNENCRYPTED, Failed, Skipped, Warned, case
-from halloo._check.payload import payload
+from halloo._check.case import PROCESS, UNENCRYPTED, Failed, Skipped, Warned
+from halloo._check.payload import KIB, MIB, payload
+from halloo._check.processes import descriptors
 from halloo._check.server.many_clients import SHORT_BACKLOG
 from halloo._check.server.program import Program
-from halloo._check.server.stream_client import StreamClient, begin_connecting, mismatch, unconnected_socket
-from halloo._check.server.target import ServerTarget
+from halloo._check.server.stream_client import (
+    StreamClient,
+    begin_connecting,
+    mismatch,
+    unacknowledged,
+    unconnected_socket,
+)
+from halloo._check.server.target import ServerTarget, case
 
-KIB, MIB = 1024, 1024 * 1024
 MAX_GROWTH = 5  # descriptors, or zombies, that a server may keep
 SETTLE_TIME = 2.0  # seconds
 DESCRIPTOR_LIMIT = 64  # descriptors
@@ -22,18 +30,22 @@ OVERLOAD_TIME = 2.0  # seconds: some servers retry after one second, and then in
 LINE = b"hello\n"  # a client that gets an echo has been accepted: what follows does not affect accept()
 
 
-@case(passes="the next client is served", severity="MUST", source="toxiproxy reset_peer", needs=("T05", "T35"))
+@case("MUST", "the next client is served", "toxiproxy reset_peer", "T05 T35")
 def t18_rst_mid(target: ServerTarget) -> None:
     """A client has a line echoed, sends 100 KB and resets the connection; ten times."""
-    for _ in range(10):
+    _send_and_reset(target, 10, payload(100_000))
+
+
+def _send_and_reset(target: ServerTarget, count: int, data: bytes) -> None:
+    for _ in range(count):
         with target.connect() as client:
             client.roundtrip(LINE, quiet_time=0)
-            client.send_until_blocked(payload(100_000))
+            client.send_until_blocked(data)
             client.reset()
     target.check_served()
 
 
-@case(passes="the next client is served", severity="MUST", source="RFC 1122 4.2.2.13; SIGPIPE", needs=("T05", "T35"))
+@case("MUST", "the next client is served", "RFC 1122 4.2.2.13; SIGPIPE", "T05 T35")
 def t19_close_unread(target: ServerTarget) -> None:
     """A client sends 200 KB and closes with the reply unread; ten times."""
     for _ in range(10):
@@ -43,7 +55,7 @@ def t19_close_unread(target: ServerTarget) -> None:
     target.check_served()
 
 
-@case(passes="the next client is served", severity="MUST", source="gnet#453; ECONNABORTED", needs=("T35",))
+@case("MUST", "the next client is served", "gnet#453; ECONNABORTED", "T35")
 def t20_rst_before_accept(target: ServerTarget) -> None:
     """100 clients connect and reset; after every four, or fewer if its queue is full, another one sends a line."""
     for _ in range(target.scale(100, 20) // SHORT_BACKLOG):
@@ -54,13 +66,7 @@ def t20_rst_before_accept(target: ServerTarget) -> None:
         target.check_served()
 
 
-@case(
-    passes="clients are served; at most 5 more descriptors and 5 more zombies",
-    severity="MUST",
-    source="leaks",
-    needs=("T10", "T35"),
-    process=True,
-)
+@case("MUST", "clients are served; at most 5 more descriptors and 5 more zombies", "leaks", "T10 T35", PROCESS)
 def t21_connect_close(target: ServerTarget) -> None:
     """300 clients connect and close; after every four of them another one sends a line."""
 
@@ -72,26 +78,19 @@ def t21_connect_close(target: ServerTarget) -> None:
 
     program = target.program
     target.check_served()
-    zombies = program.zombies()
+    zombies = program.tree.zombies()
     _check_no_leak(program, connect_and_close)
-    if not program.wait_until(lambda: program.zombies() <= zombies + MAX_GROWTH, SETTLE_TIME):
-        raise Failed(f"after 300 connections there are {program.zombies() - zombies} more zombies", pattern="zombies")
+    if not program.wait_until(lambda: program.tree.zombies() <= zombies + MAX_GROWTH, SETTLE_TIME):
+        raise Failed(
+            f"after 300 connections there are {program.tree.zombies() - zombies} more zombies", pattern="zombies"
+        )
 
 
-@case(passes="at most 5 more descriptors", severity="MUST", source="leaks on error", needs=("T05", "T21"), process=True)
+@case("MUST", "at most 5 more descriptors", "leaks on error", "T05 T21", PROCESS)
 def t22_data_rst_leak(target: ServerTarget) -> None:
     """A client has a line echoed, sends 2 KB and resets the connection; 100 times."""
-
-    def send_and_reset() -> None:
-        for _ in range(100):
-            with target.connect() as client:
-                client.roundtrip(LINE, quiet_time=0)
-                client.send_until_blocked(payload(2000))
-                client.reset()
-        target.check_served()
-
     target.check_served()
-    _check_no_leak(target.program, send_and_reset)
+    _check_no_leak(target.program, lambda: _send_and_reset(target, 100, payload(2000)))
 
 
 def _check_no_leak(program: Program, act: Callable[[], None]) -> None:
@@ -99,29 +98,35 @@ def _check_no_leak(program: Program, act: Callable[[], None]) -> None:
 
     def grown(before: int) -> bool:
         act()
-        return not program.wait_until(lambda: program.descriptors() <= before + MAX_GROWTH, SETTLE_TIME)
+        return not program.wait_until(lambda: program.tree.total(descriptors) <= before + MAX_GROWTH, SETTLE_TIME)
 
-    first = program.descriptors()
-    if grown(first) and grown(then := program.descriptors()):
-        raise Failed(f"{first} descriptors before, then {then}, then {program.descriptors()}", pattern="leak")
+    first = program.tree.total(descriptors)
+    if grown(first) and grown(then := program.tree.total(descriptors)):
+        raise Failed(f"{first} descriptors before, then {then}, then {program.tree.total(descriptors)}", pattern="leak")
 
 
 @case(
-    passes="the old client is served meanwhile, new ones within 1.5 s after the others close; at most 50 % of a core",
-    schemes=UNENCRYPTED,
-    severity="SHOULD",
-    source="cpython#151615; twisted#5368; wai#928; accept(2)",
-    needs=("T13", "T21"),
-    waits=True,
+    "SHOULD",
+    "the old client is served meanwhile, new ones within 1.5 s after the others close; at most 50 % of a core",
+    "cpython#151615; twisted#5368; wai#928; accept(2)",
+    "T13 T21",
+    PROCESS,
     alone=True,
-    process=True,
+    schemes=UNENCRYPTED,
 )
 def t29_emfile(target: ServerTarget) -> str:
     """Limit the server to 64 descriptors, and connect 100 clients for each of its processes."""
     target.restart(descriptors=DESCRIPTOR_LIMIT)
     with target.connect() as old:
         old.roundtrip(b"I was here first\n")
-        with _waiting_connections(target, 100 * len(target.program.running_pids())):
+        with ExitStack() as waiting:
+            for number in range(100 * len(target.program.tree.running())):
+                # Slowly enough for a short queue; those that find it full keep waiting.
+                sock = waiting.enter_context(unconnected_socket(target.address))
+                sock.setblocking(False)
+                begin_connecting(sock, target.address)
+                if number % SHORT_BACKLOG == 0:
+                    target.program.pause(0.01)
             load = target.program.cpu_load(OVERLOAD_TIME, demand=True)
             elapsed = old.roundtrip(b"and I still am\n", quiet_time=0)
         recovery = _recovery_time(target)
@@ -130,19 +135,6 @@ def t29_emfile(target: ServerTarget) -> str:
     if load > 0.5:
         raise Warned(measured)
     return measured
-
-
-@contextmanager
-def _waiting_connections(target: ServerTarget, size: int) -> Iterator[None]:
-    """Start many connections, slowly enough for a short queue; those that find it full keep waiting."""
-    with ExitStack() as stack:
-        for number in range(size):
-            sock = stack.enter_context(unconnected_socket(target.address))
-            sock.setblocking(False)
-            begin_connecting(sock, target.address)
-            if number % SHORT_BACKLOG == 0:
-                target.program.pause(0.01)
-        yield
 
 
 def _recovery_time(target: ServerTarget) -> float:
@@ -163,13 +155,12 @@ def _recovery_time(target: ServerTarget) -> float:
 
 
 @case(
-    passes="no byte is lost",
+    "MUST",
+    "no byte is lost",
+    "signal(7): a stop signal makes a blocked send partial",
+    "T05 T10",
+    PROCESS,
     schemes=UNENCRYPTED,
-    severity="MUST",
-    needs=("T05", "T10"),
-    source="signal(7): a stop signal makes a blocked send partial",
-    waits=True,
-    process=True,
 )
 def t33_freeze(target: ServerTarget) -> str:
     """Stop and continue the server (SIGSTOP, SIGCONT) three times while its send is blocked."""
@@ -191,13 +182,7 @@ def t33_freeze(target: ServerTarget) -> str:
         return f"{sent / MIB:.1f} MiB"
 
 
-@case(
-    passes="clients are served; at most 5 more descriptors",
-    severity="MUST",
-    source="toxiproxy",
-    needs=("T05", "T10", "T18", "T22"),
-    process=True,
-)
+@case("MUST", "clients are served; at most 5 more descriptors", "toxiproxy", "T05 T10 T18 T22", PROCESS)
 def t48_fin_then_rst(target: ServerTarget) -> None:
     """A client has a line echoed, sends 32 KiB or 1 MiB, half-closes and resets with the reply pending; ten times each.
 
@@ -222,18 +207,11 @@ def t48_fin_then_rst(target: ServerTarget) -> None:
 def _wait_acknowledged(client: StreamClient) -> None:
     """Wait until the server's kernel has the data, or 0.1 s if it applies backpressure: a reset discards the rest."""
     deadline = client.clock() + 0.1
-    while client.unacknowledged() and client.clock() < deadline:
+    while unacknowledged(client.raw) and client.clock() < deadline:
         client.wait(0.002, read=False)
 
 
-@case(
-    passes="new clients are served within 1 s; the number of failures",
-    needs=("T35",),
-    severity="INFO",
-    source="prefork servers",
-    waits=True,
-    process=True,
-)
+@case("INFO", "new clients are served within 1 s; the number of failures", "prefork servers", "T35", PROCESS)
 def t45_worker_kill9(target: ServerTarget) -> str:
     """Kill one child process (SIGKILL), and connect new clients for 2 s."""
     serving = target.program.listening_pids()
@@ -241,7 +219,7 @@ def t45_worker_kill9(target: ServerTarget) -> str:
     if not children or len(serving) == 1:
         raise Skipped("the server does not have several processes that serve clients")
     target.check_served()
-    target.program.kill_process(children[0])
+    os.kill(children[0], signal.SIGKILL)
     failures, worst, ends = 0, 0.0, target.clock() + 2
     while target.clock() < ends:
         try:
@@ -253,21 +231,18 @@ def t45_worker_kill9(target: ServerTarget) -> str:
     return f"{failures} failures, slowest {worst * 1000:.0f} ms"
 
 
-@case(passes="no stall", severity="SHOULD", needs=("T05",), source="print() for each message", process=True)
+@case("SHOULD", "no stall", "print() for each message", "T05", PROCESS)
 def t46_stdout_full(target: ServerTarget) -> None:
     """Echo 2 MiB in messages of 1 KiB while the server's output is not read."""
     target.restart(output="unread")
+    data = payload(2 * MIB)
     with target.connect() as client:
-        _send_messages(client, payload(2 * MIB))
+        for offset in range(0, len(data), KIB):
+            client.roundtrip(data[offset : offset + KIB], quiet_time=0)
+        client.expect_silence()
 
 
-def _send_messages(client: StreamClient, data: bytes) -> None:
-    for offset in range(0, len(data), KIB):
-        client.roundtrip(data[offset : offset + KIB], quiet_time=0)
-    client.expect_silence()
-
-
-@case(passes="clients are still served", needs=("T35",), severity="SHOULD", source="EPIPE in logging", process=True)
+@case("SHOULD", "clients are still served", "EPIPE in logging", "T35", PROCESS)
 def t47_stdout_closed(target: ServerTarget) -> None:
     """Close the read end of the server's output pipe; then start the server with its output closed."""
     target.restart(output="unread")

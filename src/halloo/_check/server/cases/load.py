@@ -7,13 +7,13 @@ import socket
 from statistics import median
 
 from halloo._check import processes
-from halloo._check.case import Failed, Skipped, case
-from halloo._check.payload import payload
+from halloo._check.case import PROCESS, Failed, Skipped, context
+from halloo._check.payload import KIB, MIB, payload
+from halloo._check.processes import proportional_memory, resident_memory
 from halloo._check.server.many_clients import Poller, many_clients, p99
-from halloo._check.server.stream_client import StreamClient
-from halloo._check.server.target import ServerTarget
+from halloo._check.server.stream_client import StreamClient, unacknowledged
+from halloo._check.server.target import ServerTarget, case
 
-KIB, MIB = 1024, 1024 * 1024
 MAX_IDLE_LOAD = 0.10  # of a core
 CLIENTS = 1000
 MAX_WAIT = 1.0  # seconds within which a new client has to be served
@@ -25,22 +25,19 @@ MAX_P99 = 0.05  # seconds
 ATTEMPTS = 3  # a busy machine may pause for a moment, but an unfair server is unfair each time
 
 
-@case(
-    passes="backpressure; memory grows by at most 16 MiB",
-    needs=("T05", "T35"),
-    severity="SHOULD",
-    source="uvicorn#23; asyncio flow control",
-    waits=True,
-    process=True,
-)
+def _memory(target: ServerTarget) -> int:
+    return target.program.tree.total(proportional_memory)
+
+
+@case("SHOULD", "backpressure; memory grows by at most 16 MiB", "uvicorn#23; asyncio flow control", "T05 T35", PROCESS)
 def t16_backpressure(target: ServerTarget) -> str:
     """A client sends up to 192 MiB without reading."""
     target.check_served()
-    before, data, sent = target.program.proportional_memory(), payload(MIB), 0
+    before, data, sent = _memory(target), payload(MIB), 0
     with target.connect() as client:
         while sent < 192 * MIB and (count := client.send_until_blocked(data[sent % MIB :], 1.0)):
             sent += count
-        grown = (target.program.proportional_memory() - before) / MIB
+        grown = (_memory(target) - before) / MIB
         if sent >= 192 * MIB:
             raise Failed(f"{sent / MIB:.0f} MiB accepted from a client that reads nothing; memory +{grown:.1f} MiB")
     if grown > 16:
@@ -48,19 +45,17 @@ def t16_backpressure(target: ServerTarget) -> str:
     return f"backpressure after {sent / MIB:.1f} MiB; memory +{grown:.1f} MiB"
 
 
-@case(passes="KiB per client", severity="INFO", source="—", needs=("T14",), process=True)
+@case("INFO", "KiB per client", "—", "T14", PROCESS)
 def t32_memory(target: ServerTarget) -> str:
     """500 clients are connected and idle."""
     target.check_served()
-    before = target.program.proportional_memory()
+    before = _memory(target)
     with many_clients(target, 500) as clients:
         clients[-1].roundtrip(b"idle\n")
-        return f"{(target.program.proportional_memory() - before) / KIB / 500:.2f} KiB per client"
+        return f"{(_memory(target) - before) / KIB / 500:.2f} KiB per client"
 
 
-@case(
-    passes="at most 10 % of a core", needs=("T13",), severity="SHOULD", source="busy polling", waits=True, process=True
-)
+@case("SHOULD", "at most 10 % of a core", "busy polling", "T13", PROCESS)
 def t36_idle_cpu(target: ServerTarget) -> str:
     """Measure the server's CPU time for 1.5 s with ten idle clients."""
     with many_clients(target, 10) as clients:
@@ -69,15 +64,7 @@ def t36_idle_cpu(target: ServerTarget) -> str:
         return _measure_idle_load(target, 1.5)
 
 
-@case(
-    needs=("T05", "T35"),
-    passes="at most 10 % of a core",
-    severity="SHOULD",
-    source="level-triggered EOF",
-    waits=True,
-    process=True,
-    schemes=frozenset({"tcp"}),
-)
+@case("SHOULD", "at most 10 % of a core", "level-triggered EOF", "T05 T35", PROCESS, schemes="tcp")
 def t37_eof_cpu(target: ServerTarget) -> str:
     """Measure the server's CPU time for 1 s while a half-closed client does not read its reply."""
     with target.connect(receive_buffer=SMALL_BUFFER) as client:
@@ -93,7 +80,7 @@ def _reads_everything(target: ServerTarget, client: StreamClient) -> bool:
     """Whether the server reads all received bytes within 0.2 s."""
     deadline = target.clock() + 0.2
     while target.clock() < deadline:
-        if client.unacknowledged() == 0:  # cheaper than reading /proc
+        if unacknowledged(client.raw) == 0:  # cheaper than reading /proc
             entry = processes.server_socket(target.port, client.port)
             if entry and entry.unread == 0:
                 return True
@@ -109,15 +96,7 @@ def _measure_idle_load(target: ServerTarget, seconds: float) -> str:
     raise Failed(f"{load:.0%} of a core", pattern="busy")
 
 
-@case(
-    passes="new clients are served within 1 s",
-    severity="SHOULD",
-    source="slowloris",
-    needs=("T13", "T23"),
-    waits=True,
-    kill=40,
-    alone=True,
-)
+@case("SHOULD", "new clients are served within 1 s", "slowloris", "T13 T23", kill=40, alone=True)
 def t39_trickle_1000(target: ServerTarget) -> str:
     """1000 clients send one newline a second; meanwhile new clients send a line."""
     worst = 0.0
@@ -134,26 +113,25 @@ def t39_trickle_1000(target: ServerTarget) -> str:
 
 
 @case(
-    passes="new clients are served within 1 s; KiB per client",
-    severity="SHOULD",
-    source="bounded buffers",
-    needs=("T13", "T15", "T16", "T23"),
-    waits=True,
+    "SHOULD",
+    "new clients are served within 1 s; KiB per client",
+    "bounded buffers",
+    "T13 T15 T16 T23",
+    PROCESS,
     kill=60,
-    process=True,
     alone=True,
 )
 def t40_stalled_1000(target: ServerTarget) -> str:
     """1000 clients send until their sends block, and never read; then 100 new ones send a line."""
     target.check_served()
-    resident, pinned = target.program.resident_memory(), processes.kernel_memory()
+    resident, pinned = target.program.tree.total(resident_memory), processes.kernel_memory()
     with many_clients(target, CLIENTS, receive_buffer=SMALL_BUFFER) as clients:
         for client in clients:
             # Bytes queued by the clients say nothing about the server, and would exhaust the system's TCP memory.
             client.raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         _fill_buffers(target, clients)
         worst = max(target.check_served() for _ in range(100))
-        user = (target.program.resident_memory() - resident) / CLIENTS / KIB
+        user = (target.program.tree.total(resident_memory) - resident) / CLIENTS / KIB
         kernel = (processes.kernel_memory() - pinned) / CLIENTS / KIB
     return f"{_report_wait(worst)}; per client {user:.0f} KiB of the server, {kernel:.0f} KiB of the kernel (both ends)"
 
@@ -174,14 +152,7 @@ def _report_wait(worst: float) -> str:
     return f"slowest new client {worst * 1000:.1f} ms"
 
 
-@case(
-    passes="99 of 100 replies within 50 ms",
-    severity="SHOULD",
-    source="schedulers",
-    needs=("T13", "T18"),
-    waits=True,
-    alone=True,
-)
+@case("SHOULD", "99 of 100 replies within 50 ms", "schedulers", "T13 T18", alone=True)
 def t41_fairness(target: ServerTarget) -> str:
     """One client streams for 2 s while 20 others exchange messages of 64 bytes; the best of three runs."""
     target.require_plain_echo()
@@ -200,8 +171,7 @@ def _measure_latencies(target: ServerTarget, seconds: float) -> tuple[list[list[
     message, data = payload(64), payload(8 * MIB)
     with many_clients(target, 21) as (bulk, *others):
         times: dict[StreamClient, list[float]] = {client: [] for client in others}
-        poller, sent_at, missing = Poller([bulk, *others]), {}, {client: len(message) for client in others}
-        poller.watch_writable(bulk, True)
+        poller, sent_at, missing = Poller([bulk, *others], bulk), {}, {client: len(message) for client in others}
         for client in others:
             sent_at[client] = target.clock()
             client.send(message)
@@ -231,47 +201,28 @@ def _receive_and_compare(bulk: StreamClient, data: bytes) -> None:
         raise Failed(f"the streaming client's data differs or ends after {bulk.received:,} bytes")
 
 
-@case(
-    passes="none fails; clients per second",
-    kill=60,
-    severity="SHOULD",
-    source="the accept path",
-    needs=("T21",),
-    waits=True,
-)
+@case("SHOULD", "none fails; clients per second", "the accept path", "T21", kill=60)
 def t51_many_short(target: ServerTarget) -> str:
     """5000 clients (1000 over TLS) one after another send 32 bytes, read them and close."""
     message, began = payload(32), target.clock()
     count = target.scale(1000 if target.spec.scheme == "tls" else 5000, 200)
     for number in range(count):
-        try:
-            with target.connect() as client:
-                client.roundtrip(message, quiet_time=0)
-        except Failed as failure:
-            raise failure.in_context(f"client {number}") from failure
+        with context(f"client {number}"), target.connect() as client:
+            client.roundtrip(message, quiet_time=0)
     return f"{count / (target.clock() - began):,.0f}/s"
 
 
-@case(
-    passes="identical; memory grows by at most 16 MiB",
-    needs=("T35",),
-    severity="INFO",
-    source="—",
-    waits=True,
-    kill=120,
-    process=True,
-    has_long_form=True,
-)
+@case("INFO", "identical; memory grows by at most 16 MiB", "—", "T35", PROCESS, kill=120)
 def t53_size_limits(target: ServerTarget) -> str:
     """Send 1 GiB in one stream; in the longer form only."""
     if not target.longer:
         raise Skipped("takes long; runs with: halloo check server --long")
     target.check_served()
-    block, before, began = payload(8 * MIB), target.program.proportional_memory(), target.clock()
+    block, before, began = payload(8 * MIB), _memory(target), target.clock()
     with target.connect() as client:
         for _ in range(128):
             client.duplex(block, then_silence=False)
-        grown = (target.program.proportional_memory() - before) / MIB
+        grown = (_memory(target) - before) / MIB
     if grown > 16:
         raise Failed(f"memory grew by {grown:.1f} MiB for one stream")
     return f"{1024 / (target.clock() - began):,.0f} MiB/s; memory +{grown:.1f} MiB"

@@ -5,27 +5,62 @@ Uses one client. Level 1 of the catalogue, and ways of sending and reading that 
 
 import socket
 import statistics
+from collections.abc import Callable
 
-from halloo._check.case import UNENCRYPTED, Failed, case
-from halloo._check.payload import payload
+from halloo._check.case import UNENCRYPTED, Failed, context
+from halloo._check.payload import KIB, MIB, payload
 from halloo._check.server.stream_client import REPLY_TIMEOUT, StreamClient, mismatch
-from halloo._check.server.target import ServerTarget
+from halloo._check.server.target import ServerTarget, case
 
-KIB, MIB = 1024, 1024 * 1024
 RFC = "RFC 862"
-NO_LINES = "RFC 862: a stream has no lines"
 MAX_MEDIAN = 0.03  # seconds: more than a reply takes, less than the 40 ms of Nagle and a delayed ACK
 INVALID_UTF8 = b"\xc3\x28 \xf0\x9f\x98 \xed\xa0\x80 \xff\xfe"  # truncated, surrogate and impossible sequences
+EVERY_BYTE = bytes(range(256)) + b"\0\0\r\n\r\n\n\r\r " + INVALID_UTF8 + b"\x1a\x04\n"
 
 
-@case(passes="the same 6 bytes, then nothing", severity="MUST", source=RFC)
-def t01_short(target: ServerTarget) -> None:
-    """Send a short line."""
-    with target.connect() as client:
-        client.roundtrip(b"hello\n")
+def _roundtrips(*messages: bytes) -> Callable[[ServerTarget], None]:
+    def run(target: ServerTarget) -> None:
+        with target.connect() as client:
+            for message in messages:
+                client.roundtrip(message)
+
+    return run
 
 
-@case(passes="nothing unsolicited, nothing extra, the connection stays open", severity="MUST", source=RFC, waits=True)
+def _half_close_after(data: bytes) -> Callable[[ServerTarget], None]:
+    """Send data and half-close, with the FIN in the last segment; expect all of it, then EOF."""
+
+    def run(target: ServerTarget) -> None:
+        with target.connect() as client:
+            if client.raw.family != socket.AF_UNIX:
+                client.raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
+            client.send(data)
+            client.half_close()
+            client.expect(data, quiet_time=0)
+            client.expect_eof()
+
+    return run
+
+
+T01 = case("MUST", "the same 6 bytes, then nothing", RFC).of("t01_short", "Send a short line.", _roundtrips(b"hello\n"))
+T03 = case("MUST", "the same bytes within 2 s", "RFC 862: a stream has no lines").of(
+    "t03_no_newline", "Send 15 bytes without a newline.", _roundtrips(b"no newline here")
+)
+T04 = case("MUST", "identical", "Protohackers 0; Autobahn 6.x").of(
+    "t04_binary", "Send all 256 byte values, NUL, CRLF and invalid UTF-8.", _roundtrips(EVERY_BYTE)
+)
+T05 = case("MUST", "each message comes back", 'RFC 862: "continues until"').of(
+    "t05_three", "Send three messages on one connection.", _roundtrips(b"one\n", b"and two\n", b"and then three\n")
+)
+T09 = case("MUST", "the reply, then EOF within 3 s", "Protohackers 0; RFC 9293 3.6; nmap#962").of(
+    "t09_half_close", "Send 4 bytes and half-close, both in one segment.", _half_close_after(b"hi!\n")
+)
+T12 = case("MUST", "all bytes, then EOF", "nmap PR#2510; bun#31383", "T05 T10").of(
+    "t12_data_with_fin", "Send 64 KiB and half-close in the same burst.", _half_close_after(payload(64 * KIB))
+)
+
+
+@case("MUST", "nothing unsolicited, nothing extra, the connection stays open", RFC)
 def t02_silent(target: ServerTarget) -> None:
     """Connect, wait 0.4 s, send a line, wait again."""
     with target.connect() as client:
@@ -33,29 +68,7 @@ def t02_silent(target: ServerTarget) -> None:
         client.roundtrip(b"abc\n", quiet_time=0.4)
 
 
-@case(passes="the same bytes within 2 s", severity="MUST", source=NO_LINES)
-def t03_no_newline(target: ServerTarget) -> None:
-    """Send 15 bytes without a newline."""
-    with target.connect() as client:
-        client.roundtrip(b"no newline here")
-
-
-@case(passes="identical", severity="MUST", source="Protohackers 0; Autobahn 6.x")
-def t04_binary(target: ServerTarget) -> None:
-    """Send all 256 byte values, NUL, CRLF and invalid UTF-8."""
-    with target.connect() as client:
-        client.roundtrip(bytes(range(256)) + b"\0\0\r\n\r\n\n\r\r " + INVALID_UTF8 + b"\x1a\x04\n")
-
-
-@case(passes="each message comes back", severity="MUST", source='RFC 862: "continues until"')
-def t05_three(target: ServerTarget) -> None:
-    """Send three messages on one connection."""
-    with target.connect() as client:
-        for message in (b"one\n", b"and two\n", b"and then three\n"):
-            client.roundtrip(message)
-
-
-@case(passes="identical", severity="MUST", source="toxiproxy slicer", waits=True)
+@case("MUST", "identical", "toxiproxy slicer")
 def t06_dribble(target: ServerTarget) -> None:
     """Send 200 single bytes, 3 ms apart."""
     data, received = payload(200), b""
@@ -72,14 +85,14 @@ def t06_dribble(target: ServerTarget) -> None:
         client.expect_silence()
 
 
-@case(passes="identical", severity="MUST", source="Autobahn 9.1")
+@case("MUST", "identical", "Autobahn 9.1")
 def t07_duplex_1m(target: ServerTarget) -> None:
     """Send 1 MiB, reading at the same time."""
     with target.connect() as client:
         client.duplex(payload(MIB))
 
 
-@case(passes="identical, then EOF", severity="MUST", needs=("T10",), source="Autobahn 9.1", waits=True)
+@case("MUST", "identical, then EOF", "Autobahn 9.1", "T10")
 def t08_duplex_32m(target: ServerTarget) -> str:
     """Send 32 MiB (8 MiB to an address), reading at the same time, then half-close."""
     size = target.scale(32, 8)
@@ -90,18 +103,7 @@ def t08_duplex_32m(target: ServerTarget) -> str:
         return f"{size / (target.clock() - began):,.0f} MiB/s"
 
 
-@case(passes="the reply, then EOF within 3 s", severity="MUST", source="Protohackers 0; RFC 9293 3.6; nmap#962")
-def t09_half_close(target: ServerTarget) -> None:
-    """Send 4 bytes and half-close, both in one segment."""
-    with target.connect() as client:
-        _cork(client)
-        client.send(b"hi!\n")
-        client.half_close()
-        client.expect(b"hi!\n", quiet_time=0)
-        client.expect_eof()
-
-
-@case(passes="EOF, no bytes", severity="MUST", source="RFC 9293 3.6")
+@case("MUST", "EOF, no bytes", "RFC 9293 3.6")
 def t10_empty_half_close(target: ServerTarget) -> None:
     """Half-close without having sent anything."""
     with target.connect() as client:
@@ -109,45 +111,14 @@ def t10_empty_half_close(target: ServerTarget) -> None:
         client.expect_eof()
 
 
-@case(
-    passes="all bytes, then EOF",
-    severity="MUST",
-    needs=("T05", "T10"),
-    source="muduo#366: 10 MB fine, 100 MB lost",
-    waits=True,
-)
+@case("MUST", "all bytes, then EOF", "muduo#366: 10 MB fine, 100 MB lost", "T05 T10")
 def t11_half_close_queued(target: ServerTarget) -> None:
     """Send 16 MiB and half-close, reading only after 1 s."""
     with target.connect() as client:
         client.duplex(payload(target.scale(16, 8) * MIB), half_close=True, read_delay=1)
 
 
-@case(passes="all bytes, then EOF", severity="MUST", needs=("T05", "T10"), source="nmap PR#2510; bun#31383")
-def t12_data_with_fin(target: ServerTarget) -> None:
-    """Send 64 KiB and half-close in the same burst."""
-    data = payload(64 * KIB)
-    with target.connect() as client:
-        _cork(client)
-        client.send(data)
-        client.half_close()
-        client.expect(data, quiet_time=0)
-        client.expect_eof()
-
-
-def _cork(client: StreamClient) -> None:
-    """Hold data back, so that the FIN is sent in the last data segment."""
-    if client.raw.family != socket.AF_UNIX:
-        client.raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
-
-
-@case(
-    passes="identical, then EOF",
-    schemes=UNENCRYPTED,
-    severity="MUST",
-    needs=("T05", "T10"),
-    source="send(2): partial writes, EAGAIN",
-    waits=True,
-)
+@case("MUST", "identical, then EOF", "send(2): partial writes, EAGAIN", "T05 T10", schemes=UNENCRYPTED)
 def t17_stall_then_read(target: ServerTarget) -> str:
     """Send up to 24 MiB without reading, half-close, then read all."""
     target.require_plain_echo()
@@ -164,14 +135,7 @@ def t17_stall_then_read(target: ServerTarget) -> str:
         return f"{sent / MIB:.1f} MiB were accepted before the send blocked"
 
 
-@case(
-    passes="median latencies below 30 ms",
-    severity="SHOULD",
-    needs=("T05",),
-    source="RFC 1122 4.2.3.2 and 4.2.3.4",
-    waits=True,
-    alone=True,
-)
+@case("SHOULD", "median latencies below 30 ms", "RFC 1122 4.2.3.2 and 4.2.3.4", "T05", alone=True)
 def t26_stalls(target: ServerTarget) -> str:
     """Exchange messages of 104, 1504, 5000 and 70,000 bytes (whole lines), 40 of each, one at a time."""
     medians = {}
@@ -187,11 +151,11 @@ def t26_stalls(target: ServerTarget) -> str:
 
 
 @case(
-    passes="clients are served; other bytes intact, the urgent one inline or skipped",
-    needs=("T10", "T35"),
-    severity="INFO",
-    source="RFC 1122 4.2.2.4",
-    schemes=frozenset({"tcp"}),
+    "INFO",
+    "clients are served; other bytes intact, the urgent one inline or skipped",
+    "RFC 1122 4.2.2.4",
+    "T10 T35",
+    schemes="tcp",
 )
 def t27_urgent(target: ServerTarget) -> str:
     """Send a byte, an urgent byte (MSG_OOB), and another byte."""
@@ -218,7 +182,7 @@ def _receive_to_eof(client: StreamClient, within: float = REPLY_TIMEOUT) -> byte
     return received
 
 
-@case(passes="identical", severity="INFO", source="HTTP pipelining clients")
+@case("INFO", "identical", "HTTP pipelining clients")
 def t31_pipelined(target: ServerTarget) -> None:
     """Send 1000 messages of 64 bytes before reading any."""
     data = payload(64 * 1000)
@@ -228,25 +192,22 @@ def t31_pipelined(target: ServerTarget) -> None:
         client.expect(data)
 
 
-@case(passes="identical", needs=("T05", "T10", "T35"), severity="SHOULD", source="Autobahn 9.5", kill=60, waits=True)
+@case("SHOULD", "identical", "Autobahn 9.5", "T05 T10 T35", kill=60)
 def t49_chop_matrix(target: ServerTarget) -> None:
     """Send 1 KiB, 64 KiB and 1 MiB in pieces of 1, 64, 997, 1460 and 65,536 bytes."""
     for size in (KIB, 64 * KIB, MIB):
         data = payload(size)
         for chunk_size in (1, 64, 997, 1460, 64 * KIB):
-            with target.connect() as client:
-                try:
-                    client.duplex(data, half_close=True, chunk_size=chunk_size)
-                except Failed as failure:
-                    raise failure.in_context(f"{size:,} bytes in pieces of {chunk_size:,}") from failure
+            with target.connect() as client, context(f"{size:,} bytes in pieces of {chunk_size:,}"):
+                client.duplex(data, half_close=True, chunk_size=chunk_size)
 
 
 @case(
-    passes="close_notify before the end of the stream; a client may close without one",
-    needs=("T35",),
-    severity="INFO",
-    source="RFC 8446 6.1; uvloop#385",
-    schemes=frozenset({"tls"}),
+    "INFO",
+    "close_notify before the end of the stream; a client may close without one",
+    "RFC 8446 6.1; uvloop#385",
+    "T35",
+    schemes="tls",
 )
 def t54_tls(target: ServerTarget) -> str:
     """Send close_notify and wait for the server's; then close without one, and connect the next client."""

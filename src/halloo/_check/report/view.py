@@ -1,0 +1,209 @@
+"""The view of a report that all formats share: findings in words, observations, the summary, the rows of a matrix.
+
+Its texts contain no control characters; each format escapes them further in its own way.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import takewhile
+from pathlib import PurePath
+from typing import Literal
+
+from halloo._check.case import KINDS, AnyCase, Evidence
+from halloo._check.results import LOCAL_LIMIT, NOT_PASSED, CheckReport, Result
+from halloo._core.escape import printable
+
+Hints = Literal["none", "cause", "fix"]
+
+REPORTED = ("FAIL", "ERROR", "WARN")
+INTERNAL_ERROR = "internal error of halloo, unrelated to the program under test: please report it with these lines"
+LOCAL_ERROR = "the case was not run: this machine lacks what it needs, whatever the program under test does"
+ROW_SIZE = 16
+SYMBOLS = {"PASS": ".", "WARN": "w", "INFO": "i", "FAIL": "F", "ERROR": "E", "BLOCKED": "b", "SKIP": "-"}
+LEGEND = ". pass, F fail, w warning, i information, b blocked by another failure, - skipped, E not the program's error"
+LEVEL_NAMES = ("no correct echo", "echo", "one client after another", "many clients at once", "long-running service")
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """A likely cause: its name, why it matters, and the fix as pairs of language and code."""
+
+    name: str
+    why: str
+    fixes: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A result in words, in report order; `facts` are pairs of label and text."""
+
+    title: str
+    facts: tuple[tuple[str, str], ...]
+    dump: str
+    causes: tuple[Cause, ...]
+    repeat: str
+
+
+def findings(report: CheckReport, *, hints: Hints = "fix") -> tuple[Finding, ...]:
+    """Return the findings of the reportable results, worst first."""
+    return tuple(finding(result, hints=hints, target=report.target) for result in worst_first(report))
+
+
+def worst_first(report: CheckReport) -> list[Result]:
+    """Sort the reportable results: failures before warnings, MUST before SHOULD, lower levels first."""
+
+    def rank(result: Result) -> tuple[int, int, int]:
+        severity = ("MUST", "SHOULD", "INFO").index(result.case.severity)
+        return REPORTED.index(result.verdict), severity, result.case.level
+
+    return sorted((result for result in report.results if result.verdict in REPORTED), key=rank)
+
+
+def observations(report: CheckReport) -> list[Result]:
+    """Return what was observed of a server, and sets no mark; what is wrong with it is among the findings."""
+    observed = (result for result in report.results if is_observation(result))
+    return [replace(result, text=result.text or result.case.passes) for result in observed]
+
+
+def is_observation(result: Result) -> bool:
+    """Whether a result describes a server and sets it no mark."""
+    return result.verdict == "INFO" and result.case.id[0] != "C"
+
+
+def finding(result: Result, *, hints: Hints = "fix", target: str = "") -> Finding:
+    """Put a result into words; `target`, a command, decides the languages of the fixes."""
+    case = result.case
+    facts = [
+        ("done", case.description),
+        ("expected", case.passes),
+        ("found", result.text.strip() or "nothing to report"),
+        ("rule", f"{case.severity}: {case.source}"),
+    ]
+    if result.verdict == "ERROR":
+        facts.append(("note", LOCAL_ERROR if result.pattern == LOCAL_LIMIT else INTERNAL_ERROR))
+    return Finding(
+        title=printable(f"{result.verdict} {case.path} {case.name} ({case.severity}, level {case.level})"),
+        facts=tuple((label, printable(text)) for label, text in facts),
+        dump=dump(result.evidence) if result.evidence else "",
+        causes=() if hints == "none" else tuple(_causes(result, hints, target)),
+        repeat=one_line(result.repeat),
+    )
+
+
+def _causes(result: Result, hints: Hints, target: str) -> Iterator[Cause]:
+    for each in result.causes:
+        codes = [("Python", each.python), ("C", "" if is_python(target) else each.c)]
+        fixes = tuple((language, printable(code).strip("\n")) for language, code in codes if code)
+        yield Cause(printable(each.name), printable(each.why), fixes if hints == "fix" else ())
+
+
+def is_python(target: str) -> bool:
+    """Whether a command runs a Python program; when unclear, C fixes are included too."""
+    names = [PurePath(word).name.lower() for word in target.split()]
+    return any(name.startswith(("python", "pypy")) or name.endswith((".py", ".pyw")) for name in names)
+
+
+def one_line(text: str) -> str:
+    """Escape a text to one printable line."""
+    return printable(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
+def headline(text: str, limit: int | None = None) -> str:
+    """Return the first line of a text, or the last of a traceback, which names the exception."""
+    lines = printable(text).strip().splitlines() or [""]
+    line = " ".join((lines[-1] if lines[0].startswith("Traceback") else lines[0]).split())
+    return line if limit is None or len(line) <= limit else f"{line[: limit - 3]}..."
+
+
+def dump(evidence: Evidence) -> str:
+    """Write both sides as hex, with ^^ below the first difference or a note where one side ends."""
+    pairs = zip(evidence.expected, evidence.received, strict=False)
+    same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+    start, width = evidence.offset - same, len(str(evidence.offset + ROW_SIZE))
+    lines = [f"at offset {evidence.offset:,}"]
+    for name, data in (("expected", evidence.expected), ("received", evidence.received)):
+        lines.append(f"{name}:")
+        for index in range(0, len(data), ROW_SIZE):
+            row = data[index : index + ROW_SIZE]
+            text = "".join(chr(byte) if 0x20 <= byte < 0x7F else "." for byte in row)
+            lines.append(f"{start + index:>{width}}  {row.hex(' '):<{3 * ROW_SIZE - 1}} |{text}|")
+            if index <= same < index + len(row):
+                lines.append(" " * (width + 2 + 3 * (same - index)) + "^^")
+        if same == len(data):
+            lines.append(f"{start + same:>{width}}  (end of {name} data)")
+    return "\n".join(lines)
+
+
+def reasons(report: CheckReport, verdict: str) -> dict[str, list[str]]:
+    """Group the case ids of a verdict by the first line of their text."""
+    groups: dict[str, list[str]] = {}
+    for result in report.results:
+        if result.verdict == verdict:
+            groups.setdefault(headline(result.text), []).append(result.case.id)
+    return groups
+
+
+@dataclass(frozen=True, slots=True)
+class LevelResult:
+    """The level reached, the highest level run, and the `missed` level with the ids that failed it."""
+
+    reached: int
+    highest: int
+    missed: int | None
+    needs: tuple[str, ...]
+
+    def __str__(self) -> str:
+        needs = f"; {self.missed} needs {' '.join(self.needs)}" if self.missed else ""
+        return f"level {self.reached} of {self.highest} ({LEVEL_NAMES[self.reached]}{needs})"
+
+
+def level_result(report: CheckReport) -> LevelResult | None:
+    """Compute the level reached; None when too few cases ran to tell."""
+    levels = {result.case.level for result in report.results if result.case.level <= report.level}
+    if report.trouble or 1 not in levels or report.supplied.get("only"):
+        return None
+    cases = [result.case for result in report.missed(*NOT_PASSED)]
+    missed = min((case.level for case in cases), default=None)
+    reached = max((number for number in levels if missed is None or number < missed), default=0)
+    return LevelResult(reached, max(levels), missed, tuple(case.id for case in cases if case.level == missed))
+
+
+def format_seconds(seconds: float) -> str:
+    """Format a duration for tables: `12 ms`, `3.1 s`, `48 s`."""
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+
+
+def summary(report: CheckReport) -> str:
+    """Summarize a report in one line."""
+    ending = f"{format_seconds(report.seconds)}, seed {report.seed}"
+    if report.trouble:
+        return f"no case could run: {headline(report.trouble)}; {ending}"
+    count, level = len(report.results), level_result(report)
+    cases = f"{'1 case' if count == 1 else f'{count} cases'} of a {one_line(report.scheme)} {one_line(report.kind)}"
+    verdicts = ", ".join(f"{report.counts[word]} {word}" for word in SYMBOLS if word in report.counts)
+    return "; ".join([f"{cases}: {verdicts}", *([str(level)] if level else []), ending])
+
+
+def not_run(report: CheckReport) -> list[str]:
+    """List the reasons why cases did not run, a line each: `SKIP 2: needs Linux (T33 T45)`."""
+    return [
+        f"{verdict} {len(ids)}: {why or 'no reason given'} ({' '.join(ids)})"
+        for verdict in ("BLOCKED", "SKIP")
+        for why, ids in reasons(report, verdict).items()
+    ]
+
+
+def rows(reports: Sequence[CheckReport]) -> list[tuple[AnyCase, list[Result | None]]]:
+    """Return each case with its result for every report, None where it did not run."""
+    found = [{result.case.id: result for result in report.results} for report in reports]
+    known = {result.case.id: result.case for report in reports for result in report.results}
+    ordered = sorted(known.values(), key=lambda case: (list(KINDS).index(case.id[0]), case.id))
+    return [(case, [results.get(case.id) for results in found]) for case in ordered]
+
+
+def columns(reports: Sequence[CheckReport]) -> list[str]:
+    """Name the columns by target, and by scheme too if there are several."""
+    several = len({report.scheme for report in reports}) > 1
+    return [one_line(f"{report.target} ({report.scheme})" if several else report.target) for report in reports]
