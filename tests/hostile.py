@@ -368,7 +368,14 @@ def main(verbs: list[str]) -> int:
 if __name__ == "__main__":
     if "--inside" not in sys.argv and (unshare := shutil.which("unshare")):
         again = [sys.executable, "-m", "tests.hostile", "--inside", *sys.argv[1:]]
-        sys.exit(subprocess.call([unshare, "-Urn", "sh", "-c", 'ip link set lo up && exec "$@"', "sh", *again]))
+        # With its own process namespace, so that whatever it has started ends with it.
+        apart = [unshare, "-Urnpf", "--mount-proc", "--kill-child"]
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+        with subprocess.Popen([*apart, "sh", "-c", 'ip link set lo up && exec "$@"', "sh", *again]) as inside:
+            try:
+                sys.exit(inside.wait())
+            finally:
+                inside.kill()
     if "--inside" not in sys.argv:
         sys.exit("needs unshare(1): a hostile name must not be looked up")
     sys.exit(main([word for word in sys.argv[1:] if word != "--inside"]) > 0)
