@@ -104,7 +104,7 @@ USAGE_ERRORS = [
     ),
     (
         ["serve", "--allow", "10.0.0.0/8", "fd00::/8", ":9000"],
-        "'fd00::/8' is a network, not an address; networks are for --allow and --deny",
+        "'fd00::/8' is a network, not an address; networks are for --allow and --deny of a server",
     ),
     (
         ["serve", "0.0.0.0", "9000"],
@@ -303,7 +303,7 @@ def test_a_port_in_use_is_named_with_its_owner(command: str, port_in_use: int) -
 
 def test_a_privileged_port_is_an_error_with_a_remedy() -> None:
     fact = "halloo: cannot listen on 127.0.0.1:80 (permission denied)"
-    remedy = "ports below 1024 are for the administrator, choose another: halloo serve 8080"
+    remedy = "ports below 1024 are for the administrator, choose another, such as tcp://127.0.0.1:8080"
     result = run(*unprivileged(), *HALLOO, "serve", "127.0.0.1:80")
     assert (result.returncode, result.stdout, result.stderr.decode()) == (2, b"", f"{fact}; {remedy}\n")
 
@@ -324,7 +324,7 @@ def unprivileged() -> tuple[str, ...]:
 def test_an_address_of_another_machine_cannot_be_listened_on() -> None:
     # 192.0.2.0/24 is reserved for documentation (RFC 5737).
     fact = "halloo: cannot listen on 192.0.2.1:0: it is not an address of this machine"
-    remedy = "name one of its own addresses, or every interface with: halloo serve :8888"
+    remedy = "name one of its own addresses, or every interface, as in :8888"
     assert failed("serve", "192.0.2.1:0") == (2, f"{fact}; {remedy}")
 
 

@@ -169,7 +169,7 @@ def test_an_error_names_a_limited_number_of_addresses() -> None:
         (socket.EAI_AGAIN, "try again later, or give an IP address"),
         (
             socket.EAI_NONAME,
-            "name one of this machine's own addresses, or every interface with: halloo serve :8888",
+            "name one of this machine's own addresses, or every interface, as in :8888",
         ),
     ],
 )
@@ -193,8 +193,8 @@ def test_a_listen_error_has_a_class_and_a_message(number: int, kind: type[LocalE
 
 
 def test_a_forbidden_low_port_suggests_a_high_one() -> None:
-    remedy = listening(Address(port=80), failed(errno.EACCES)).remedy
-    assert remedy == "ports below 1024 are for the administrator, choose another: halloo serve 8080"
+    remedy = listening(Address("udp", "::1", port=80), failed(errno.EACCES)).remedy
+    assert remedy == "ports below 1024 are for the administrator, choose another, such as udp://[::1]:8080"
 
 
 def test_a_forbidden_high_port_suggests_no_port_above_65535() -> None:
@@ -203,7 +203,7 @@ def test_a_forbidden_high_port_suggests_no_port_above_65535() -> None:
 
 
 def test_an_unavailable_address_suggests_every_interface() -> None:
-    assert "halloo serve :8888" in listening(HOST, failed(errno.EADDRNOTAVAIL)).remedy
+    assert "every interface, as in :8888" in listening(HOST, failed(errno.EADDRNOTAVAIL)).remedy
 
 
 def test_a_report_names_the_router_and_a_refusal_by_the_host_is_one_of_the_port() -> None:

@@ -173,7 +173,7 @@ def _with_slash(rest: str, text: str) -> tuple[str, str]:
     if before in ("", ".", "..", "~"):
         return f"{shown(text)} is a path", f"a Unix socket is written unix:{shown(rest)[1:-1]}"
     if is_ip(before) and after.isdecimal():
-        return f"{shown(text)} is a network, not an address", "networks are for allow= and deny="
+        return f"{shown(text)} is a network, not an address", "networks are for allow= and deny= of a server"
     return f"{shown(text)} has a path, and only unix: has one", f"leave out {shown(rest[len(before) :])}"
 
 

@@ -37,7 +37,7 @@ PORTS = "close other connections, or allow more ports (on Linux: sysctl net.ipv4
 MEMORY = "close other connections, or end other programs"
 DESCRIPTORS = "raise the limit with: ulimit -n"
 SYSTEM_WIDE = "end other programs, or raise the limit with: sysctl fs.file-max"
-OWN = "name one of its own addresses, or every interface with: halloo serve :8888"
+OWN = "name one of its own addresses, or every interface, as in :8888"
 LOOPBACK_DOWN = "check that the loopback interface is up, with this address: ip addr show lo"
 TRUST = "give ca=, fingerprint= or insecure=True"
 _CONNECTING: dict[int, Words] = {
@@ -223,7 +223,7 @@ def _lacking_zone(address: Address, error: OSError) -> tuple[str, str] | None:
 def not_local(address: Address, error: socket.gaierror | UnicodeError) -> AddressNotAvailable:
     """Return the error for a name to listen on that has no address."""
     source = ", which HALLOO_BIND names" if address.host == os.environ.get("HALLOO_BIND") else ""
-    remedy = "name one of this machine's own addresses, or every interface with: halloo serve :8888"
+    remedy = "name one of this machine's own addresses, or every interface, as in :8888"
     if isinstance(error, socket.gaierror) and error.errno == socket.EAI_AGAIN:
         remedy = "try again later, or give an IP address"
     fact = f"no address is known for {address.host!r}{source}"
@@ -250,11 +250,13 @@ def listening(address: Address, error: OSError) -> LocalError:
     if fault := _lacking_zone(address, error):
         return AddressNotAvailable(f"{fact}: {fault[0]}", fault[1], address=str(address), errno=number)
     if number in (errno.EACCES, errno.EPERM):
-        remedy = f"ports below 1024 are for the administrator, choose another: halloo serve {8000 + address.port}"
-        if address.port >= 1024:  # noqa: PLR2004 - the first port that needs no privilege, ip(7)
-            remedy = "choose another port, or see what reserves this one"
         if address.path is not None:
             remedy = "choose a path in a folder that this user may write to"
+        elif address.port < 1024:  # noqa: PLR2004 - the first port that needs no privilege, ip(7)
+            another = replace(address, port=8000 + address.port)
+            remedy = f"ports below 1024 are for the administrator, choose another, such as {another}"
+        else:
+            remedy = "choose another port, or see what reserves this one"
         return NotPermitted(f"{fact} (permission denied)", remedy, address=str(address), errno=number)
     if number in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT, errno.ENODEV):
         fact, remedy = f"{fact}: it is not an address of this machine", LOOPBACK_DOWN if address.loopback else OWN
