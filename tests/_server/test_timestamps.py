@@ -32,6 +32,7 @@ from halloo._server.poller import Poller, Selector
 from halloo._server.timestamps import ProbeTimestamper, TimestampingHandler, TimestampPoller
 from halloo._server.udp import UDP_GRO
 from halloo.testing import every_split
+from tests.kernel_timestamps import kernel_timestamps
 from tests.stepping import FLOOD, MAKERS, DatagramStage, Stage, ended, pattern, readable
 
 SIZE = 200
@@ -316,6 +317,7 @@ def test_refused_data_that_is_not_a_probe_does_not_count(make_datagram_stage: Ma
 
 @needs_linux
 def test_the_receive_time_is_the_kernel_s_not_that_of_the_read(cleanup: ExitStack) -> None:
+    cleanup.enter_context(kernel_timestamps())
     timestamper = ProbeTimestamper()
     stage = cleanup.enter_context(Stage(poller=TimestampPoller(timestamper), handler=TimestampingHandler(timestamper)))
     assert socket_options.stamps(stage.listener)
@@ -333,6 +335,7 @@ def test_the_receive_time_is_the_kernel_s_not_that_of_the_read(cleanup: ExitStac
 def test_the_receive_time_of_a_datagram_is_the_kernel_s_too(
     cleanup: ExitStack, host: str, make_poller: Callable[[], Poller]
 ) -> None:
+    cleanup.enter_context(kernel_timestamps())
     stage = cleanup.enter_context(DatagramStage(hosts=[host], timestamper=ProbeTimestamper(), poller=make_poller()))
     sender = stage.sender(OTHER_HOST if host == "0.0.0.0" else host)
     for number in range(3):
