@@ -1,20 +1,28 @@
-"""The public Server class: the ways to start and close it, and its certificate as clients see it."""
+"""The public Server class: what it serves and refuses, how it starts and closes, and its certificate."""
 
 import asyncio
+import inspect
 import ssl
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import halloo
-from halloo import ClientTLS, Server, ServerTLS, connect
+from halloo import ClientTLS, Limits, Server, ServerTLS, connect
+from halloo._core import applicable
+from halloo._core.probe import Probes, read_timestamp
+from halloo._net.connector import dial
 
 trustme = pytest.importorskip("trustme")
 
 TIMEOUT = 20.0  # seconds, longer than any passing test takes
+TCP, UDP = "127.0.0.1:0", "udp://127.0.0.1:0"
+PROBE = Probes(run=7, size=200).encode(0, 0)
 
 
 def assert_echoes(server: Server, tls: ClientTLS | ssl.SSLContext | None = None) -> None:
@@ -42,6 +50,104 @@ def tls_server(request: pytest.FixtureRequest, folder: Path) -> Iterator[Server]
         yield server
 
 
+# Serving.
+
+
+def test_serving_binds_a_free_loopback_port() -> None:
+    with Server() as one, Server(family=4) as other:
+        assert one.address.port != other.address.port
+        assert all(address.loopback for address in (*one.addresses, *other.addresses))
+        assert [address.host for address in other.addresses] == ["127.0.0.1"]
+
+
+def test_a_server_echoes_on_every_given_address_within_limits_of_both_and_prints_nothing(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    limits = Limits(max_connections=5, max_bytes=100, any_port=True)
+    with Server(TCP, ("127.0.0.1", 0), UDP, limits=limits) as server:
+        assert len(server.addresses) == 3
+        for address in server.addresses:
+            with dial(address, timeout=TIMEOUT) as connection:
+                connection.send(b"hello")
+                assert connection.receive(timeout=TIMEOUT) == b"hello"
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("options", "sent", "answer"),
+    [
+        ({"respond": bytes.upper, "greeting": b"hi\n"}, b"hello\r\n", b"hi\nHELLO\r\n"),
+        ({"greeting": b"hi\n"}, b"hello\n", b"hi\nhello\n"),
+        ({"respond": lambda chunk: chunk[::-1], "framing": "raw"}, b"hello", b"olleh"),
+    ],
+)
+def test_a_server_answers_with_respond_and_a_greeting(options: dict[str, Any], sent: bytes, answer: bytes) -> None:
+    with Server(**options) as server, connect(server.address, timeout=TIMEOUT) as client:
+        client.send(sent)
+        client.send_eof()
+        assert client.receive_exactly(len(answer)) == answer
+        assert client.receive() == b""
+
+
+def test_a_server_answers_each_datagram_with_any_framing() -> None:
+    framings: tuple[halloo.Framing, ...] = ("line", "raw", "length")
+    for framing in framings:
+        with (
+            Server(UDP, respond=bytes.upper, framing=framing) as server,
+            halloo.connect_udp(server.address) as connection,
+        ):
+            for data in (b"two\nlines\n", b"", b"no end"):
+                connection.send(data)
+                assert connection.receive(timeout=TIMEOUT) == data.upper()
+
+
+def test_a_server_stamps_probes_and_may_poll_without_sleeping() -> None:
+    for busy_poll in (False, True):
+        with Server(TCP, UDP, timestamps=True, busy_poll=busy_poll) as server:
+            for address in server.addresses:
+                with dial(address, timeout=TIMEOUT) as connection:
+                    connection.send(PROBE)
+                    assert read_timestamp(connection.receive(timeout=TIMEOUT))
+
+
+@pytest.mark.parametrize(
+    ("address", "options", "message"),
+    [
+        (TCP, {"greeting": b"x", "framing": "words"}, "framing must be 'line', 'raw' or 'length', not 'words'"),
+        (TCP, {"framing": "length"}, "framing is for respond, and none is given"),
+        (TCP, {"timestamps": True, "respond": bytes.upper}, "timestamps is for the echo, and respond or greeting rep"),
+        (
+            TCP,
+            {"timestamps": True, "greeting": b"hi\n"},
+            "timestamps is for the echo, and respond or greeting rep",
+        ),
+        (UDP, {"limits": Limits(idle_timeout=5)}, "idle_timeout is for connections, and udp:// has none; leave it out"),
+        (UDP, {"limits": Limits(stall_timeout=None)}, "stall_timeout is for connections, and udp:// has none; leave"),
+        (TCP, {"limits": Limits(any_port=True)}, "any_port is for udp://, and no address is; leave it out"),
+        (UDP, {"greeting": b"hi"}, "greeting is for connections, and udp:// has none"),
+    ],
+    ids=str,
+)
+def test_a_server_refuses_options_without_effect(address: str, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(halloo.UsageError, match=f"^{message}"), Server(address, **options):
+        pass
+
+
+FOR_EVERY_ADDRESS: dict[Callable[..., object], set[str]] = {
+    Limits: {"max_bytes", "rate_limit", "buffer"},
+    halloo.listen: {"addresses", "buffer", "reuse_port"},
+    Server: {"addresses", "respond", "framing", "limits", "timestamps", "busy_poll", "drain"},
+    halloo.serve: {"addresses", "respond", "framing", "limits", "timestamps", "busy_poll", "drain"}
+    | {"workers", "reuse_port", "stats", "metrics", "quiet", "log"},
+}
+
+
+def test_each_option_is_for_every_address_or_has_a_rule() -> None:
+    ruled = {name for rule in applicable.RULES for name in rule.options}
+    for function, expected in FOR_EVERY_ADDRESS.items():
+        assert set(inspect.signature(function).parameters) - ruled == expected
+
+
 # Starting and closing.
 
 
@@ -53,6 +159,7 @@ def test_start_and_close_work_without_a_with_block() -> None:
     server.close()
     with pytest.raises(halloo.Refused):
         connect(server.address)
+    assert server.snapshot().received_bytes == 5
 
 
 def test_a_server_works_in_an_async_with_block() -> None:
@@ -65,25 +172,23 @@ def test_a_server_works_in_an_async_with_block() -> None:
         connect(asyncio.run(main()))
 
 
-@pytest.mark.parametrize(
-    "use",
-    [
-        lambda server: server.address,
-        lambda server: server.addresses,
-        lambda server: server.fingerprint,
-        lambda server: server.ca_pem,
-        lambda server: server.client_context(),
-        lambda server: server.snapshot(),
-    ],
-    ids=["address", "addresses", "fingerprint", "ca_pem", "client_context", "snapshot"],
-)
-def test_using_a_server_before_start_is_a_usage_error(use: Callable[[Server], object]) -> None:
-    with pytest.raises(halloo.UsageError, match="has not been started; use it in a with block, or call start"):
-        use(Server())
+def test_a_server_closes_when_its_block_raises() -> None:
+    with pytest.raises(ZeroDivisionError), Server() as server:
+        raise ZeroDivisionError
+    with pytest.raises(halloo.Refused):
+        connect(server.address)
 
 
-def test_a_server_may_be_closed_before_start() -> None:
-    Server().close()
+def test_using_a_server_before_start_is_a_usage_error_but_close_is_not() -> None:
+    server = Server()
+    uses: tuple[Callable[[], object], ...] = (
+        *(lambda: server.address, lambda: server.addresses, lambda: server.fingerprint, lambda: server.ca_pem),
+        *(server.client_context, server.snapshot),
+    )
+    for use in uses:
+        with pytest.raises(halloo.UsageError, match="has not been started; use it in a with block, or call start"):
+            use()
+    server.close()
 
 
 def test_a_server_cannot_be_started_twice() -> None:
@@ -100,13 +205,6 @@ def test_a_server_that_failed_to_start_may_be_started_later() -> None:
             server.start()
     with server:
         assert_echoes(server)
-
-
-def test_the_address_and_snapshot_are_available_after_close() -> None:
-    with Server() as server:
-        assert_echoes(server)
-        address = server.address
-    assert (server.address, server.snapshot().received_bytes) == (address, 5)
 
 
 def test_several_servers_are_independent() -> None:
@@ -128,20 +226,17 @@ def test_close_answers_data_already_sent() -> None:
         closing.result()
 
 
-@pytest.mark.parametrize("clients", ["closed", "idle"])
-def test_close_does_not_wait_for_clients_without_pending_data(clients: str) -> None:
+def test_close_does_not_wait_for_clients_without_pending_data() -> None:
     server = Server(drain=TIMEOUT).start()
-    connected = [connect(server.address) for _ in range(3)]
-    for client in connected:
-        client.send(b"hello")
-        client.receive_exactly(5)
-        if clients == "closed":
-            client.close()
-    start = time.monotonic()
-    server.close()
-    assert time.monotonic() - start < TIMEOUT / 4
-    for client in connected:
-        client.close()
+    with ExitStack() as cleanup:
+        closed, *_idle = (cleanup.enter_context(connect(server.address)) for _ in range(3))
+        for client in (closed, *_idle):
+            client.send(b"hello")
+            client.receive_exactly(5)
+        closed.close()
+        start = time.monotonic()
+        server.close()
+        assert time.monotonic() - start < TIMEOUT / 4
 
 
 def test_drain_bounds_the_wait_for_a_client_that_does_not_read() -> None:
@@ -173,9 +268,39 @@ def ask_and_divide(server: Server) -> None:
     raise ZeroDivisionError
 
 
-def test_a_failed_assertion_in_respond_is_raised_at_the_end_of_the_block() -> None:
-    with pytest.raises(AssertionError, match="the wrong message"), Server(respond=fail) as server:
-        ask(server)
+def in_block(use: Callable[[Server], None]) -> None:
+    with Server(respond=fail) as server:
+        use(server)
+
+
+def in_async_block(use: Callable[[Server], None]) -> None:
+    async def main() -> None:
+        async with Server(respond=fail) as server:
+            await asyncio.to_thread(use, server)
+
+    asyncio.run(main())
+
+
+each_block = pytest.mark.parametrize("block", [in_block, in_async_block])
+
+
+@each_block
+def test_a_failed_assertion_in_respond_is_raised_at_the_end_of_the_block(
+    block: Callable[[Callable[[Server], None]], None],
+) -> None:
+    with pytest.raises(AssertionError, match="the wrong message"):
+        block(ask)
+
+
+@each_block
+def test_errors_in_respond_become_notes_of_an_error_in_the_block(
+    block: Callable[[Callable[[Server], None]], None],
+) -> None:
+    with pytest.raises(ZeroDivisionError) as caught:
+        block(ask_and_divide)
+    [note] = caught.value.__notes__
+    assert note.startswith("respond raised an exception:\n  Traceback")
+    assert "the wrong message" in note
 
 
 def test_a_failed_assertion_in_respond_is_raised_by_close_and_once() -> None:
@@ -187,7 +312,7 @@ def test_a_failed_assertion_in_respond_is_raised_by_close_and_once() -> None:
 
 
 def test_a_failed_assertion_for_a_datagram_is_raised_too() -> None:
-    server = Server("udp://127.0.0.1:0", respond=fail).start()
+    server = Server(UDP, respond=fail).start()
     with halloo.connect_udp(server.address, timeout=TIMEOUT) as client:
         client.send(b"wrong")
         client.send(b"right")
@@ -210,45 +335,15 @@ def test_several_errors_in_respond_are_raised_as_a_group() -> None:
     assert [type(error) for error in caught.value.exceptions] == [AssertionError] * 2
 
 
-def test_errors_in_respond_become_notes_of_an_error_in_the_block() -> None:
-    with pytest.raises(ZeroDivisionError) as caught, Server(respond=fail) as server:
-        ask_and_divide(server)
-    [note] = caught.value.__notes__
-    assert note.startswith("respond raised an exception:\n  Traceback")
-    assert "the wrong message" in note
-
-
-async def ask_in_async_block(use: Callable[[Server], None]) -> None:
-    async with Server(respond=fail) as server:
-        await asyncio.to_thread(use, server)
-
-
-def test_an_async_block_raises_the_errors_too() -> None:
-    with pytest.raises(AssertionError, match="the wrong message"):
-        asyncio.run(ask_in_async_block(ask))
-
-
-def test_an_error_in_an_async_block_gets_the_notes_too() -> None:
-    with pytest.raises(ZeroDivisionError) as caught:
-        asyncio.run(ask_in_async_block(ask_and_divide))
-    assert len(caught.value.__notes__) == 1
-
-
 # Certificates.
 
 
-def test_clients_can_verify_the_certificate_by_its_fingerprint(tls_server: Server) -> None:
+def test_clients_can_verify_the_certificate_by_fingerprint_pem_or_context(tls_server: Server, tmp_path: Path) -> None:
     assert_echoes(tls_server, ClientTLS(fingerprint=tls_server.fingerprint))
-
-
-def test_clients_can_verify_the_certificate_by_its_pem(tls_server: Server, tmp_path: Path) -> None:
     (tmp_path / "ca.pem").write_bytes(tls_server.ca_pem or b"")
     context = ssl.create_default_context(cafile=str(tmp_path / "ca.pem"))
     context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     assert_echoes(tls_server, context)
-
-
-def test_a_client_context_trusts_the_server_and_no_other(tls_server: Server) -> None:
     assert_echoes(tls_server, tls_server.client_context())
     with Server("tls://localhost:0") as other, pytest.raises(halloo.Untrusted):
         connect(other.address, tls=tls_server.client_context())
