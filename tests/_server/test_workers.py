@@ -11,7 +11,6 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from itertools import chain
 from pathlib import Path
 
 import psutil
@@ -30,6 +29,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork") or sys.platform == "win3
 
 TIMEOUT = 20  # seconds without a byte, after which the test fails
 SERVE = (PYTHON, "-m", "halloo", "serve")
+shared_and_reuse_port = pytest.mark.parametrize("options", [(), ("--reuse-port",)], ids=["shared", "reuse-port"])
 
 
 class RunningPool:
@@ -151,94 +151,70 @@ def wait_until(condition: Callable[[], bool]) -> None:
     raise AssertionError("it never was")
 
 
-# Serving.
+# A lifetime.
 
 
-def test_both_workers_serve() -> None:
-    with running_pool() as running:
-        assert len(running.workers()) == 2
+@shared_and_reuse_port
+def test_two_workers_serve_and_a_killed_one_loses_its_own_clients_only(options: tuple[str, ...]) -> None:
+    with running_pool(*options) as running:
+        workers = running.workers()
+        assert len(workers) == 2
+        held = running.clients_by_worker()
+        assert_port_is_taken(running.port, "--workers", "2", *options)
+        for _ in range(50):
+            client = running.dial()
+            client.sendall(b"x")
+            reset(client)
+        for worker, (client, *_) in held.items():  # the parent stops them, and a signal to a worker alone does nothing
+            os.kill(worker, signal.SIGTERM)
+            assert_served(client)  # in a turn after the signal
         running.clients_by_worker()
+        assert running.workers() == workers
 
-
-def test_both_workers_serve_with_reuse_port() -> None:
-    with running_pool("--reuse-port") as running:
-        running.clients_by_worker()
-
-
-def test_a_second_server_reports_that_the_port_is_taken() -> None:
-    with running_pool() as running:
-        second = run(*SERVE, f"127.0.0.1:{running.port}", "--workers", "2")
-        assert second.returncode == 2
-        assert f"port {running.port} on 127.0.0.1 is taken".encode() in second.stderr
-
-
-def test_a_second_server_with_reuse_port_reports_that_the_port_is_taken() -> None:
-    with running_pool("--reuse-port") as running:
-        second = run(*SERVE, f"127.0.0.1:{running.port}", "--workers", "2", "--reuse-port")
-        assert second.returncode == 2
-        assert b"is taken" in second.stderr
-
-
-def test_the_totals_add_up_all_workers() -> None:
-    with running_pool() as running:
-        for clients in running.clients_by_worker().values():
-            for client in clients:
-                client.close()
-        clients_served = 0
-        for _ in range(20):
-            with running.dial() as client:
-                client.sendall(pattern(1000))
-                client.shutdown(socket.SHUT_WR)
-                assert receive_all(client) == pattern(1000)
-                clients_served += 1
-        code, errors = running.stop()
-        assert code == 0
-        [(clients_seen, received, sent)] = re.findall(
-            r"halloo: (\d+) clients in .*, (\d+) bytes in, (\d+) bytes out", errors
-        )
-        assert int(clients_seen) >= clients_served + 2
-        assert int(received) == int(sent) == 1000 * clients_served + 5 * (int(clients_seen) - clients_served)
-
-
-# Killing.
-
-
-def test_a_killed_worker_loses_its_own_clients_only_and_is_restarted() -> None:
-    with running_pool() as running:
-        victim, survivor = running.clients_by_worker().items()
-        os.kill(victim[0], signal.SIGKILL)
-        for client in victim[1]:
+        (victim, lost), (_, kept) = held.items()
+        os.kill(victim, signal.SIGKILL)
+        for client in lost:
             with suppress(ConnectionResetError):
                 assert client.recv(1) == b""
-        for client in survivor[1]:
+        for client in kept:
             assert_served(client)
-        wait_until(lambda: len(running.workers() - {victim[0]}) == 2)
+        wait_until(lambda: len(running.workers() - {victim}) == 2)
         running.clients_by_worker()
 
+        workers = running.workers()
+        running.process.send_signal(signal.SIGINT)
+        assert running.process.wait(TIMEOUT) == 0
+        assert not any(alive(pid) for pid in workers)
 
-def test_a_suspended_worker_delays_no_client() -> None:
+
+def assert_port_is_taken(port: int, *options: str, scheme: str = "tcp") -> None:
+    second = run(*SERVE, f"{scheme}://127.0.0.1:{port}", *options)
+    assert second.returncode == 2
+    assert f"port {port} on 127.0.0.1 is taken".encode() in second.stderr
+
+
+def test_a_suspended_worker_delays_no_client_and_the_counts_of_a_killed_one_are_kept() -> None:
     with running_pool() as running:
-        hung = next(iter(running.clients_by_worker()))
-        os.kill(hung, signal.SIGSTOP)
+        held = running.clients_by_worker()
+        victim, served = min(held), sum(map(len, held.values()))
+        os.kill(victim, signal.SIGSTOP)
         try:
             for _ in range(20):
                 assert_served(running.dial())
         finally:
-            os.kill(hung, signal.SIGCONT)
-
-
-def test_the_counts_of_a_killed_worker_are_kept() -> None:
-    with running_pool() as running:
-        held = running.clients_by_worker()
-        total = sum(map(len, held.values()))
-        for client in chain(*held.values()):
-            client.close()
-        victim = next(iter(held))
+            os.kill(victim, signal.SIGCONT)
+        running.close()
+        with running.dial() as client:
+            client.sendall(pattern(1000))
+            client.shutdown(socket.SHUT_WR)
+            assert receive_all(client) == pattern(1000)
         os.kill(victim, signal.SIGKILL)
         wait_until(lambda: len(running.workers() - {victim}) == 2)
-        _, errors = running.stop()
-        assert f"halloo: {total} clients in" in errors
-        assert f"{5 * total} bytes in, {5 * total} bytes out" in errors
+        code, errors = running.stop()
+        assert code == 0
+        size = 5 * (served + 20) + 1000
+        assert f"halloo: {served + 21} clients in" in errors
+        assert f"{size} bytes in, {size} bytes out" in errors
 
 
 def test_the_workers_of_a_killed_parent_exit_and_the_port_is_free_at_once() -> None:
@@ -257,6 +233,9 @@ def alive(pid: int) -> bool:
     with suppress(psutil.NoSuchProcess):
         return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
     return False
+
+
+# Starting.
 
 
 def test_workers_that_repeatedly_exit_early_make_the_parent_give_up() -> None:
@@ -337,15 +316,6 @@ def test_workers_are_started_without_an_output() -> None:
 # Stopping.
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
-def test_a_signal_ends_all_workers(number: signal.Signals) -> None:
-    with running_pool() as running:
-        workers = running.workers()
-        running.process.send_signal(number)
-        assert running.process.wait(TIMEOUT) == 0
-        assert not any(alive(pid) for pid in workers)
-
-
 def test_a_signal_to_every_process_leaves_the_drain_complete() -> None:
     """A service manager sends SIGTERM to the workers too."""
     with running_pool("--drain", "1m") as running:
@@ -356,7 +326,7 @@ def test_a_signal_to_every_process_leaves_the_drain_complete() -> None:
         with suppress(BlockingIOError):
             while True:  # until the worker, whose answer is not read, reads no more
                 sent += client.send(pattern(100_000))
-                select.select([], [client], [], 0.5)
+                select.select([], [client], [], 0.1)
         client.settimeout(TIMEOUT)
         worker = running.worker_of(client)
         os.kill(worker, signal.SIGTERM)
@@ -365,17 +335,6 @@ def test_a_signal_to_every_process_leaves_the_drain_complete() -> None:
         client.shutdown(socket.SHUT_WR)
         assert len(receive_all(client)) == sent
         assert running.process.wait(TIMEOUT) == 0
-
-
-@pytest.mark.parametrize("options", [(), ("--reuse-port",)], ids=["", "reuse-port"])
-def test_a_signal_to_workers_alone_does_not_stop_them(options: tuple[str, ...]) -> None:
-    with running_pool(*options) as running:
-        clients = running.clients_by_worker()
-        for worker, (client, *_) in clients.items():
-            os.kill(worker, signal.SIGTERM)
-            assert_served(client)  # in a turn after the signal
-        running.clients_by_worker()
-        assert running.workers() == {*clients}
 
 
 def test_a_second_signal_ends_the_server_at_once() -> None:
@@ -392,7 +351,7 @@ def listens(pid: int) -> bool:
     return any(each.status == psutil.CONN_LISTEN for each in psutil.Process(pid).net_connections("tcp4"))
 
 
-@pytest.mark.parametrize("options", [(), ("--reuse-port",)], ids=["shared", "reuse-port"])
+@shared_and_reuse_port
 def test_stopping_under_load_loses_no_byte_of_clients_that_half_close(options: tuple[str, ...]) -> None:
     with running_pool(*options) as running:
         outcomes: list[str] = []
@@ -430,17 +389,6 @@ def test_stopping_under_load_loses_no_byte_of_clients_that_half_close(options: t
         assert len(outcomes) >= 200
 
 
-def test_client_resets_do_not_affect_workers() -> None:
-    with running_pool() as running:
-        workers = running.workers()
-        for _ in range(50):
-            client = running.dial()
-            client.sendall(b"x")
-            reset(client)
-        running.clients_by_worker()
-        assert running.workers() == workers
-
-
 def test_a_worker_out_of_descriptors_goes_on_serving() -> None:
     program = (
         "import resource\n"
@@ -465,14 +413,9 @@ def test_a_worker_out_of_descriptors_goes_on_serving() -> None:
 # Datagrams: each worker has a socket of its own.
 
 
-needs_linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere the workers share a socket")
-UDP = "udp://127.0.0.1:0"
-
-
-def assert_answered(senders: list[socket.socket]) -> None:
+def send_numbers(senders: list[socket.socket]) -> None:
     for number, sender in enumerate(senders):
         sender.send(b"%d" % number)
-    assert_answers(senders)
 
 
 def assert_answers(senders: list[socket.socket]) -> None:
@@ -480,100 +423,50 @@ def assert_answers(senders: list[socket.socket]) -> None:
 
 
 def queues(port: int) -> list[int]:
-    """Return how many bytes are queued at each socket of a port (proc_net(5))."""
+    """Return how many bytes are queued at each IPv4 socket of a port (proc_net(5))."""
     lines = [line.split() for line in Path("/proc/net/udp").read_text(encoding="ascii").splitlines()[1:]]
     return [
         int(line[4].partition(":")[2], 16) for line in lines if line[1].endswith(f":{port:04X}") and line[2][0] == "0"
     ]
 
 
-def test_datagrams_of_all_senders_are_answered() -> None:
-    with running_pool(place=UDP) as running:
-        assert_answered(running.senders())
-        assert "64 datagrams" in running.stop()[1]
-
-
-@needs_linux
-@pytest.mark.parametrize("options", [(), ("--reuse-port",)], ids=["", "reuse-port"])
-def test_datagrams_are_spread_over_the_workers(options: tuple[str, ...]) -> None:
-    with running_pool(*options, place=UDP) as running:
-        senders = running.senders()
-        assert_answered(senders)
-        with running.suspended():
-            for number, sender in enumerate(senders):
-                sender.send(b"%d" % number)
-            assert len(queues(running.port)) == 2
-            assert all(queues(running.port))
-        assert_answers(senders)
-
-
-@needs_linux
-@pytest.mark.parametrize("options", [(), ("--reuse-port",)], ids=["", "reuse-port"])
-def test_workers_on_wildcard_sockets_answer_from_the_destination_address(options: tuple[str, ...]) -> None:
-    with running_pool(*options, place="udp://:0") as running:
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere the workers share a socket")
+@shared_and_reuse_port
+def test_two_workers_answer_every_datagram_though_one_is_killed_and_both_are_stopped(options: tuple[str, ...]) -> None:
+    with running_pool("--timestamps", *options, place="udp://:0") as running:
         assert running.process.stdout
         assert running.process.stdout.readline() == f"listening on udp://[::]:{running.port}\n".encode()
-        for host in ("127.0.0.1", "127.0.0.2", "::1"):
-            assert_answered(running.senders(host))  # connected sockets receive from this address only
-
-
-@needs_linux
-def test_datagrams_for_a_killed_worker_are_answered_by_its_successor() -> None:
-    with running_pool(place=UDP) as running:
-        senders = running.senders()
-        assert_answered(senders)
-        for victim in running.workers():
-            os.kill(victim, signal.SIGKILL)
-            assert_answered(senders)  # including those sent before it has started
-
-
-@needs_linux
-def test_datagrams_queued_at_a_killed_worker_are_answered_by_its_successor() -> None:
-    with running_pool(place=UDP) as running:
-        senders = running.senders()
-        assert_answered(senders)
-        with running.suspended():
-            for number, sender in enumerate(senders):
-                sender.send(b"%d" % number)
-            os.kill(min(running.workers()), signal.SIGKILL)
-        assert_answers(senders)
-
-
-@pytest.mark.parametrize("options", [(), ("--reuse-port",)], ids=["", "reuse-port"])
-def test_a_second_udp_server_reports_that_the_port_is_taken(options: tuple[str, ...]) -> None:
-    with running_pool(*options, place=UDP) as running:
-        for workers in (("--workers", "1"), ("--workers", "2", *options)):
-            second = run(*SERVE, f"udp://127.0.0.1:{running.port}", *workers)
-            assert second.returncode == 2
-            assert f"port {running.port} on 127.0.0.1 is taken".encode() in second.stderr
-        assert_answered(running.senders())
-
-
-@pytest.mark.parametrize("options", [(), ("--reuse-port",)], ids=["", "reuse-port"])
-def test_the_probes_of_one_sender_are_counted_by_one_worker(options: tuple[str, ...]) -> None:
-    with running_pool("--timestamps", *options, place=UDP) as running:
-        for run_number, sender in enumerate(running.senders()[:16]):
+        for host in ("127.0.0.2", "::1", "127.0.0.1"):
+            senders = running.senders(host)  # connected: they receive from this address only
+            send_numbers(senders)
+            assert_answers(senders)
+        for run_number, sender in enumerate(senders[:16]):  # the probes of one sender are counted by one worker
             for number in range(3):
                 sender.send(Probes(run_number, 200).encode(number, 0))
                 timestamp = read_timestamp(sender.recv(1000))
                 assert timestamp
                 assert timestamp.arrived == number + 1
+        for workers in (("--workers", "1"), ("--workers", "2", *options)):
+            assert_port_is_taken(running.port, *workers, scheme="udp")
 
-
-@needs_linux
-def test_datagrams_received_before_the_end_are_answered() -> None:
-    with running_pool(place=UDP) as running:
-        senders = running.senders()
-        assert_answered(senders)
         with running.suspended():
-            for number, sender in enumerate(senders):
-                sender.send(b"%d" % number)
+            send_numbers(senders)
+            assert len(queues(running.port)) == 2
+            assert all(queues(running.port))
+            os.kill(min(running.workers()), signal.SIGKILL)
+        assert_answers(senders)  # those in the queue of the killed worker by its successor
+
+        wait_until(lambda: len(running.workers()) == 2)
+        with running.suspended():
+            send_numbers(senders)
             running.process.terminate()
             moment = threading.Event()
             while queues(running.port) and not all(map(has_pending_signal, running.workers())):
                 moment.wait(0.01)
         assert_answers(senders)
-        assert running.process.wait(TIMEOUT) == 0
+        _, errors = running.process.communicate(timeout=TIMEOUT)
+        assert running.process.returncode == 0
+        assert f"halloo: {3 * 64 + 48 + 2 * 64} datagrams in" in errors.decode()
 
 
 def has_pending_signal(pid: int) -> bool:
@@ -583,9 +476,8 @@ def has_pending_signal(pid: int) -> bool:
     return bool(found and int(found[1], 16) >> (DRAIN_SIGNAL - 1) & 1)
 
 
-@pytest.mark.parametrize("options", [(), ("--reuse-port",)], ids=["", "reuse-port"])
-def test_workers_of_one_address_family_serve_no_other(options: tuple[str, ...]) -> None:
-    with running_pool("-6", *options, place=":0") as running:
+def test_workers_of_one_address_family_serve_no_other() -> None:
+    with running_pool("-6", "--reuse-port", place=":0") as running:
         with socket.create_connection(("::1", running.port), TIMEOUT) as client:
             assert_served(client)
         with pytest.raises(ConnectionRefusedError):
