@@ -32,7 +32,6 @@ class HttpHandler:
         self._heads: dict[int, bytearray] = {}
 
     def opened(self, loop: Loop, fd: int) -> None:  # noqa: ARG002 - Handler's signature
-        """Start with an empty request."""
         self._heads[fd] = bytearray()
 
     def readable(self, loop: Loop, fd: int) -> None:
@@ -44,9 +43,9 @@ class HttpHandler:
         searched = len(head)
         head += chunk
         if _END.search(head, max(searched - 2, 0), MAX_HEAD):
-            self._answer(loop, fd, *self._page(bytes(head)))
+            self._respond(loop, fd, bytes(head))
         elif len(head) >= MAX_HEAD:
-            self._answer(loop, fd, 431, "text/plain", b"", head_only=False)
+            self._answer(loop, fd, 431)
         elif not chunk:
             loop.closer.close_after_flush(fd)
 
@@ -55,22 +54,32 @@ class HttpHandler:
         loop.closer.linger(fd, "answered")
 
     def closed(self, fd: int) -> None:
-        """Drop the request."""
         self._heads.pop(fd, None)
 
-    def _page(self, head: bytes) -> tuple[int, str, bytes, bool]:
-        method, _, rest = head.split(b"\n", 1)[0].removesuffix(b"\r").decode("latin-1").partition(" ")
+    def _respond(self, loop: Loop, fd: int, request: bytes) -> None:
+        method, _, rest = request.split(b"\n", 1)[0].removesuffix(b"\r").decode("latin-1").partition(" ")
         target, _, version = rest.partition(" ")
         if not version.startswith("HTTP/1.") or " " in version:
-            return 400, "text/plain", b"not an HTTP/1.1 request\n", False
-        if method not in ("GET", "HEAD"):
-            return 405, "text/plain", b"only GET and HEAD are supported\n", False
-        page = self._pages.get(target.partition("?")[0])
-        if page is None:
-            return 404, "text/plain", f"available: {', '.join(self._pages)}\n".encode(), method == "HEAD"
-        return 200, *page(), method == "HEAD"
+            self._answer(loop, fd, 400, b"not an HTTP/1.1 request\n")
+        elif method not in ("GET", "HEAD"):
+            self._answer(loop, fd, 405, b"only GET and HEAD are supported\n")
+        elif page := self._pages.get(target.partition("?")[0]):
+            content_type, body = page()
+            self._answer(loop, fd, 200, body, content_type, head_only=method == "HEAD")
+        else:
+            body = f"available: {', '.join(self._pages)}\n".encode()
+            self._answer(loop, fd, 404, body, head_only=method == "HEAD")
 
-    def _answer(self, loop: Loop, fd: int, code: int, content_type: str, body: bytes, head_only: bool) -> None:  # noqa: PLR0917 - what `_page` returns
+    def _answer(
+        self,
+        loop: Loop,
+        fd: int,
+        code: int,
+        body: bytes = b"",
+        content_type: str = "text/plain",
+        *,
+        head_only: bool = False,
+    ) -> None:
         head = (
             f"HTTP/1.1 {code} {REASONS[code]}\r\n"
             f"Content-Type: {content_type}\r\n"

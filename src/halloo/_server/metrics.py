@@ -1,7 +1,6 @@
 """Counters of a server in the text format of Prometheus (prometheus_client); docs/monitoring.md lists them."""
 
-from collections.abc import Iterator, Sequence
-from typing import TypeVar
+from collections.abc import Iterator
 
 from halloo._output.json import system, version
 from halloo._server import connections as states
@@ -10,40 +9,35 @@ from halloo.errors import Unsupported
 
 try:
     from prometheus_client import CollectorRegistry, generate_latest
-    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+    from prometheus_client.core import CounterMetricFamily as Counter
+    from prometheus_client.core import GaugeMetricFamily as Gauge
+    from prometheus_client.core import Metric
     from prometheus_client.registry import Collector
 except ImportError:
     raise Unsupported("needs prometheus_client", "pip install prometheus-client", argument="metrics") from None
 
-Family = TypeVar("Family", GaugeMetricFamily, CounterMetricFamily)
-
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-# Name, help text and field of the snapshot.
-GAUGES = (
-    ("halloo_pending_write_bytes", "Bytes in pending writes to clients that do not read.", "pending_write_bytes"),
-    ("halloo_oldest_pending_write_seconds", "Time since its last progress.", "oldest_pending_write_seconds"),
-    ("halloo_uptime_seconds", "Seconds since the start of the server.", "uptime_seconds"),
+# The kind, name, help text and field of the snapshot.
+PLAIN = (
+    (Gauge, "pending_write_bytes", "Bytes in pending writes to clients that do not read.", "pending_write_bytes"),
+    (Gauge, "oldest_pending_write_seconds", "Time since its last progress.", "oldest_pending_write_seconds"),
+    (Gauge, "uptime_seconds", "Seconds since the start of the server.", "uptime_seconds"),
+    (Counter, "datagrams", "Datagrams received.", "datagrams"),
+    (Counter, "dropped_datagrams", "Datagrams dropped by the kernel: full buffer, or an echo loop.", "dropped"),
+    (Counter, "received_bytes", "Bytes received.", "received_bytes"),
+    (Counter, "sent_bytes", "Bytes sent.", "sent_bytes"),
+    (Counter, "messages", "Messages echoed.", "messages"),
+    (Counter, "lost_bytes", "Bytes pending or unread when the server cut a connection off.", "lost_bytes"),
+    (Counter, "worker_exits", "Worker processes that ended by themselves; each is started again.", "worker_exits"),
 )
-COUNTERS = (
-    ("halloo_datagrams", "Datagrams received.", "datagrams"),
-    ("halloo_dropped_datagrams", "Datagrams dropped by the kernel: full buffer, or an echo loop.", "dropped"),
-    ("halloo_received_bytes", "Bytes received.", "received_bytes"),
-    ("halloo_sent_bytes", "Bytes sent.", "sent_bytes"),
-    ("halloo_messages", "Messages echoed.", "messages"),
-    ("halloo_lost_bytes", "Bytes pending or unread when the server cut a connection off.", "lost_bytes"),
-    ("halloo_worker_exits", "Worker processes that ended by themselves; each is started again.", "worker_exits"),
-)
-Labelled = tuple[tuple[str, str, tuple[str, ...], str, str], ...]
 # Those with a label, its values, which are all exported from the start, and the field: a count for each value.
-LABELLED_GAUGES: Labelled = (
-    ("halloo_open_connections", "scheme", states.SCHEMES, "Open connections.", "open_by_scheme"),
-)
-LABELLED_COUNTERS: Labelled = (
-    ("halloo_accepted_connections", "scheme", states.SCHEMES, "Connections accepted.", "accepted_by_scheme"),
-    ("halloo_refused", "reason", states.REFUSALS, "Connections refused, and datagrams not answered.", "refused"),
-    ("halloo_ended", "reason", states.CLOSE_REASONS, "Connections closed by the server.", "ended"),
-    ("halloo_errors", "name", states.ERRORS, "Errors of connections, datagrams and accept.", "errors"),
+LABELLED = (
+    (Gauge, "open_connections", "scheme", states.SCHEMES, "Open connections.", "open_by_scheme"),
+    (Counter, "accepted_connections", "scheme", states.SCHEMES, "Connections accepted.", "accepted_by_scheme"),
+    (Counter, "refused", "reason", states.REFUSALS, "Connections refused, and datagrams not answered.", "refused"),
+    (Counter, "ended", "reason", states.CLOSE_REASONS, "Connections closed by the server.", "ended"),
+    (Counter, "errors", "name", states.ERRORS, "Errors of connections, datagrams and accept.", "errors"),
 )
 
 
@@ -61,22 +55,14 @@ class _SnapshotCollector(Collector):
         self._snapshot = snapshot
 
     def collect(self) -> Iterator[Metric]:
-        build = GaugeMetricFamily(
-            "halloo_build_info", "The versions of the server, always 1.", labels=["version", "python"]
-        )
-        build.add_metric([version() or "unknown", system()["python"]], 1)
+        labels = {"version": version() or "unknown", "python": system()["python"]}
+        build = Gauge("halloo_build_info", "The versions of the server, always 1.", labels=[*labels])
+        build.add_metric([*labels.values()], 1)
         yield build
-        for name, text, field in GAUGES:
-            yield GaugeMetricFamily(name, text, getattr(self._snapshot, field))
-        for name, text, field in COUNTERS:
-            yield CounterMetricFamily(name, text, getattr(self._snapshot, field))
-        for name, label, values, text, field in LABELLED_GAUGES:
-            yield self._by_value(GaugeMetricFamily(name, text, labels=[label]), values, field)
-        for name, label, values, text, field in LABELLED_COUNTERS:
-            yield self._by_value(CounterMetricFamily(name, text, labels=[label]), values, field)
-
-    def _by_value(self, family: Family, values: Sequence[str], field: str) -> Family:
-        counts: dict[str, int] = getattr(self._snapshot, field)
-        for value in values:
-            family.add_metric([value], counts.get(value, 0))
-        return family
+        for family, name, text, field in PLAIN:
+            yield family(f"halloo_{name}", text, getattr(self._snapshot, field))
+        for family, name, label, values, text, field in LABELLED:
+            metric, counts = family(f"halloo_{name}", text, labels=[label]), getattr(self._snapshot, field)
+            for value in values:
+                metric.add_metric([value], counts.get(value, 0))
+            yield metric
