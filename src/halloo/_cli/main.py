@@ -92,7 +92,9 @@ def main(argv: list[str] | None = None) -> NoReturn:
             names, apps, _ = application(arguments).parse_commands(arguments)
             text = traceback.format_exc().rstrip() if debug else message(error, " ".join(["halloo", *names]), apps[-1])
             if _logs_json(arguments):
-                print(_json_error(text), file=sys.stderr)
+                from halloo._server.log import Event, json_line  # noqa: PLC0415 - for this command alone
+
+                print(json_line(Event("error", message=text), time.time()), file=sys.stderr)
             elif debug:
                 print(text, file=sys.stderr)
             else:
@@ -104,12 +106,6 @@ def main(argv: list[str] | None = None) -> NoReturn:
 def _logs_json(arguments: list[str]) -> bool:
     """Whether the command writes JSON on standard error, so that its errors are JSON as well."""
     return arguments[:1] == ["serve"] and ("--log=json" in arguments or ("--log", "json") in pairwise(arguments))
-
-
-def _json_error(message: str) -> str:
-    from halloo._server.events import error, json_line  # noqa: PLC0415 - for this command alone
-
-    return json_line(error(message), time.time())
 
 
 def _rewritten(arguments: list[str]) -> list[str]:

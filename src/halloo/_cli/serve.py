@@ -74,7 +74,7 @@ def serve(
         Permissions of the files of Unix sockets: 660 lets the group connect as well.
     """
     from halloo._output.lines import LineWriter  # noqa: PLC0415 - imported when the command runs, not for its help
-    from halloo._server.events import format_totals  # noqa: PLC0415 - as above
+    from halloo._server.log import format_totals  # noqa: PLC0415 - as above
     from halloo._server.serve import serve as run  # noqa: PLC0415 - as above
 
     options.check_ports_apart(addresses)

@@ -19,7 +19,7 @@ from halloo._net.first_client import FirstClient, first_client
 from halloo._net.listener import Listener, listen
 from halloo._net.readiness import deadline_ns, seconds_until
 from halloo._output.terminal import folded, say, width_of
-from halloo._server.events import certificate_made
+from halloo._server.log import certificate_made
 from halloo.errors import TimedOut, one_line
 
 

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 
 from halloo._net.listener import Listener
 from halloo._net.signals import RELOADING, Handler
-from halloo._server import events
-from halloo._server.log import Report
+from halloo._server.log import Event, Report
 from halloo.errors import HallooError
 
 if TYPE_CHECKING:
@@ -23,20 +22,15 @@ class Reload:
 
     def __init__(self, listener: Listener, replace: Callable[["SSLContext"], object], report: Report) -> None:
         """Pass each new context to `replace`, and the outcome to `report`."""
-        self._possible = listener.reloadable
-        self._listener = listener
-        self._replace = replace
-        self._report = report
+        self._listener, self._replace, self._report = listener, replace, report
         self._requested = False
-
-    @property
-    def handlers(self) -> dict[signal.Signals, Handler]:
-        """The signal handlers; none where nothing can be reloaded."""
-        return dict.fromkeys(RELOADING, self.request) if self._possible else {}
+        self.handlers: dict[signal.Signals, Handler] = {}  # none where nothing can be reloaded
+        if listener.reloadable:
+            self.handlers = dict.fromkeys(RELOADING, self.request)
 
     def request(self, _number: int, _frame: FrameType | None) -> None:
         """Request it: a signal handler, which may run in the middle of a turn."""
-        self._requested = self._possible
+        self._requested = self._listener.reloadable
 
     def perform(self) -> None:
         """Reload, if that was requested."""
@@ -46,7 +40,8 @@ class Reload:
         try:
             self._listener.reload()
         except HallooError as error:
-            self._report(events.reload_failed(error.fact))
+            text = f"halloo: {error.fact}; the certificate in use stays; correct the file and send SIGHUP again"
+            self._report(Event("reload_failed", text, message=error.fact))
         else:
             self._replace(self._listener.tls_server.context)
-            self._report(events.reloaded())
+            self._report(Event("reloaded"))

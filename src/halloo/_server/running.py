@@ -14,13 +14,12 @@ from halloo._core.limits import Limits
 from halloo._net.fork import release_in_children
 from halloo._net.listener import Listener
 from halloo._net.signals import handle_signals, stopping
-from halloo._server import events
 from halloo._server.acceptor import Endpoint
 from halloo._server.connections import Snapshot
 from halloo._server.drain import drain
 from halloo._server.failures import flush_log
 from halloo._server.handlers import ConnectionObserver, Handler
-from halloo._server.log import Log
+from halloo._server.log import Event, Log
 from halloo._server.reload import Reload
 from halloo._server.responder import Responder
 from halloo._server.tcp import Loop
@@ -52,23 +51,17 @@ class Service:
     def loop(self, listener: Listener, *, row: MutableSequence[int] | None = None, shared: bool = False) -> Loop:
         """Make the loop that serves a listener; see Loop for `row` and `shared`. A forked child releases both."""
         release_in_children(listener)
-        posts = [
-            Endpoint(
-                sock,
-                self.handler,
-                self.context if address.scheme == "tls" else None,
-                self.responder,
-                address=str(address),
-            )
-            for sock, address in zip(listener.sockets, listener.addresses, strict=True)
+        endpoints = [
+            Endpoint(sock, self.handler, self.context if at.scheme == "tls" else None, self.responder, address=str(at))
+            for sock, at in zip(listener.sockets, listener.addresses, strict=True)
         ]
         poller = None
         if self.timestamps:
             from halloo._server.timestamps import with_timestamps  # noqa: PLC0415 - most servers are for the plain echo
 
-            posts, poller = with_timestamps(posts)
+            endpoints, poller = with_timestamps(endpoints)
         return Loop(
-            posts,
+            endpoints,
             poller=poller,
             limits=self.limits,
             observer=self.observer,
@@ -117,8 +110,8 @@ class RunningServer:
     def start(self) -> None:
         self._thread.start()
 
-    def run(self, drain: float = 0, *, ready: Callable[[], object] | None = None, log: Log | None = None) -> None:
-        """Serve in this thread until a stop signal, then finish pending answers, within `drain` seconds.
+    def run(self, seconds: float = 0, *, ready: Callable[[], object] | None = None, log: Log | None = None) -> None:
+        """Serve in this thread until a stop signal, then finish pending answers, within `seconds`.
 
         A second signal raises KeyboardInterrupt. SIGHUP reloads the certificate files, if there are any. `ready` is
         called as soon as signals are handled; `log` gets the events, by default as text on standard output.
@@ -130,8 +123,9 @@ class RunningServer:
             if ready:
                 ready()
             self.loop.run()
-            log(events.stopping(self.loop.table.open))
-            self._drain_for(drain)
+            log(Event("stopping", open=self.loop.table.open))
+            if seconds:
+                drain(self.loop, seconds, self.listener)
 
     def close(self, drain: float = 0) -> None:
         """Stop, finish pending answers within `drain` seconds, and close everything.
@@ -158,10 +152,6 @@ class RunningServer:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _drain_for(self, seconds: float) -> None:
-        if seconds:
-            drain(self.loop, seconds, self.listener)
-
     def _settle_soon(self) -> None:
         """Settle after this turn, which adds to the counters at its end."""
         if awaited := [self._awaited.popleft() for _ in range(len(self._awaited))]:
@@ -179,7 +169,8 @@ class RunningServer:
     def _run_in_thread(self) -> None:
         try:
             self.loop.run()
-            self._drain_for(self._drain)
+            if self._drain:
+                drain(self.loop, self._drain, self.listener)
         except BaseException as error:  # noqa: BLE001 - raised again by `close`
             self._error = error
             self._shutdown()  # clients would wait for a loop that has ended

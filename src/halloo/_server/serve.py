@@ -8,7 +8,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO, get_args
@@ -22,17 +22,25 @@ from halloo._core.tls_options import ServerTLS
 from halloo._net import unix
 from halloo._net.listener import listen
 from halloo._net.signals import handle_signals, stopping
-from halloo._output.lines import LineWriter, dropped_text
-from halloo._server import events, http
+from halloo._output.lines import LineWriter
+from halloo._server import http
 from halloo._server.acceptor import Endpoint
 from halloo._server.connections import Snapshot
-from halloo._server.events import json_line
 from halloo._server.failures import log_failure
-from halloo._server.handlers import ConnectionObserver
-from halloo._server.log import ClientLog, Form, Log, failures_reported
+from halloo._server.log import (
+    ClientLog,
+    Event,
+    Form,
+    Log,
+    certificate_made,
+    failures_reported,
+    json_line,
+    stats_event,
+    totals,
+)
 from halloo._server.responder import Respond
 from halloo._server.running import RunningServer, Service
-from halloo._server.server import DRAIN, checked_limits, make_service, open_listeners, respond_handler
+from halloo._server.server import DRAIN, checked_limits, open_service, respond_handler
 from halloo._server.tcp import Loop
 from halloo._server.workers import WorkerPool
 from halloo.errors import UsageError
@@ -94,43 +102,35 @@ def serve(
     _check_combinations(workers, log, reuse_port=reuse_port, quiet=quiet)
     pages_at = _pages_address(metrics)
     began = time.monotonic()
-    limits = checked_limits(limits)
     pages_alone = pages_at and pages_at.path and all(Address.parse(each).path is None for each in addresses)
-    own_mode = unix.MODE if pages_alone else mode  # then it is for the metrics
-    server: RunningServer | WorkerPool
+    shown = log or (not quiet and sys.stderr is not None and sys.stderr.isatty())
     with _log_to(sys.stderr, log) as (report, failed):
-        handler = respond_handler(respond, framing, greeting, timestamps=timestamps, report=failed)
-        listeners = open_listeners(addresses, family, limits, tls, workers, reuse_port=reuse_port, mode=own_mode)
-        service = make_service(listeners, handler, limits, _observer(report, log, quiet=quiet))
+        listeners, service = open_service(
+            addresses,
+            respond_handler(respond, framing, greeting, timestamps=timestamps, report=failed),
+            checked_limits(limits),
+            tls,
+            family=family,
+            mode=unix.MODE if pages_alone else mode,  # then it is for the metrics
+            timestamps=timestamps,
+            busy_poll=busy_poll,
+            observer=ClientLog(report, measure=log == "json") if shown else None,
+            workers=workers,
+            reuse_port=reuse_port,
+        )
         if listeners[0].made_fingerprint:
-            report(events.certificate_made(listeners[0].made_fingerprint))
-        service = replace(service, timestamps=timestamps, busy_poll=busy_poll)
-        if workers == 1:
-            server = RunningServer(listeners[0], service)
-        else:
-            server = WorkerPool(listeners, service, workers, shared=not reuse_port)
+            report(certificate_made(listeners[0].made_fingerprint))
+        server: RunningServer | WorkerPool = (
+            WorkerPool(listeners, service, workers, shared=not reuse_port)
+            if workers > 1
+            else RunningServer(listeners[0], service)
+        )
         with server, _published(server, pages_at, family, mode, report):
             if stats:
                 _report_regularly(server, stats, report)
             server.run(drain, ready=lambda: _announce(server.addresses, report), log=report)
-            report(events.stopped(server.snapshot()))
+            report(Event("stopped", total=totals(server.snapshot())))
             return ServeReport(server.addresses, time.monotonic() - began, server.snapshot())
-
-
-@contextmanager
-def _log_to(stream: TextIO | None, form: Form | None) -> Iterator[tuple[Log, Callable[[BaseException], object]]]:
-    """Make the log of a server, and what logs the errors of `respond`: in JSON the same, otherwise Python's logging."""
-    as_json = form == "json"
-    terminal = stream is not None and stream.isatty()
-    with LineWriter(stream, _dropped_json if as_json else dropped_text, folding=not as_json) as write:
-        replace_ = write.replace if terminal and not as_json else None
-        log = Log(write, form or "text", replace=replace_, flush=write.flush)
-        with failures_reported(log) if as_json else nullcontext(log_failure) as failed:
-            yield log, failed
-
-
-def _dropped_json(count: int) -> str:
-    return json_line(events.dropped(count), time.time())
 
 
 def _check_combinations(workers: int, log: Form | None, *, reuse_port: bool, quiet: bool) -> None:
@@ -139,6 +139,20 @@ def _check_combinations(workers: int, log: Form | None, *, reuse_port: bool, qui
         raise UsageError("is for several workers, and there is one", "give workers= as well", argument="reuse_port")
     if quiet and log:
         raise UsageError("contradicts the log, a line for each client", "leave one out", argument="quiet")
+
+
+@contextmanager
+def _log_to(stream: TextIO | None, form: Form | None) -> Iterator[tuple[Log, Callable[[BaseException], object]]]:
+    """Make the log of a server, and what logs the errors of `respond`: in JSON the same, otherwise Python's logging."""
+    if form == "json":
+        with LineWriter(stream, lambda count: json_line(Event("dropped", lines=count), time.time())) as write:
+            log = Log(write, form, flush=write.flush)
+            with failures_reported(log) as failed:
+                yield log, failed
+    else:
+        with LineWriter(stream, folding=True) as write:
+            terminal = stream is not None and stream.isatty()
+            yield Log(write, replace=write.replace if terminal else None, flush=write.flush), log_failure
 
 
 def server(s: socket.socket, clients: int | None = None) -> Snapshot:
@@ -202,7 +216,7 @@ def _published(
     listener = listen(metrics, mode=mode) if metrics.path else listen(metrics, family=family)
     for address in listener.addresses:
         url = f"/metrics of {address}" if address.path else f"http://{address.place}/metrics"
-        log(events.publishing(str(address), url))
+        log(Event("publishing", f"halloo: metrics at {url}", address=str(address), url=url))
     if isinstance(server, WorkerPool):
         server.publish(listener, pages)
         yield
@@ -219,7 +233,7 @@ def _report_regularly(server: RunningServer | WorkerPool, seconds: float, log: L
     def look() -> None:
         nonlocal before
         now = server.snapshot()
-        log(events.stats(now, before))
+        log(stats_event(now, before))
         before = now
         loop.timers.call_at(loop.clock() + seconds, look)
 
@@ -231,15 +245,11 @@ def _announce(addresses: tuple[Address, ...], log: Log) -> None:
     with LineWriter(sys.stdout) as announce:
         for address in addresses:
             announce(f"listening on {address}")
-            log(events.listening(str(address)))
+            log(Event("listening", address=str(address)))
     if inside_container() and all(address.loopback and address.path is None for address in addresses):
         place = replace(addresses[0], host="")
-        log(events.hint(f"{_HINT} {place.place if place.scheme == 'tcp' else place}"))
-
-
-def _observer(report: Log, log: Form | None, *, quiet: bool) -> ConnectionObserver | None:
-    shown = log or (not quiet and sys.stderr is not None and sys.stderr.isatty())
-    return ClientLog(report, measure=log == "json") if shown else None
+        message = f"{_HINT} {place.place if place.scheme == 'tcp' else place}"
+        log(Event("hint", f"halloo: {message}", message=message))
 
 
 def inside_container() -> bool:

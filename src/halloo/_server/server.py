@@ -5,7 +5,7 @@ Checks what it is asked for, opens the listeners, and leaves the rest to `runnin
 
 import os
 from collections.abc import Callable
-from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Self, get_args
 
 from halloo._core import applicable, arguments
@@ -75,13 +75,23 @@ class Server:
         arguments.seconds("drain", drain, none=False)
         arguments.family(family)
         arguments.switches(timestamps=timestamps, busy_poll=busy_poll)
-        self._wanted = tuple(Address.parse(address) for address in addresses or (0,))
-        self._limits = checked_limits(limits)
+        wanted = tuple(Address.parse(address) for address in addresses or (0,))
+        limits = checked_limits(limits)
         self._failures = Failures()
-        self._handler = respond_handler(respond, framing, greeting, timestamps=timestamps, report=self._failures.add)
+        handler = respond_handler(respond, framing, greeting, timestamps=timestamps, report=self._failures.add)
         arguments.whole("mode", mode, 0, unix.MAX_MODE)
-        self._family, self._tls, self._drain, self._mode = family, tls, drain, mode
-        self._timestamps, self._busy_poll = timestamps, busy_poll
+        self._open = partial(
+            open_service,
+            wanted,
+            handler,
+            limits,
+            tls,
+            family=family,
+            mode=mode,
+            timestamps=timestamps,
+            busy_poll=busy_poll,
+        )
+        self._drain = drain
         self._running: RunningServer | None = None
         self._pid = 0  # of the process that has started it
 
@@ -121,9 +131,7 @@ class Server:
         """Listen, serve in a thread, and return the server; clients can connect when this returns."""
         if self._running:
             raise UsageError("the server has been started before", "make another Server")
-        listeners = open_listeners(self._wanted, self._family, self._limits, self._tls, workers=1, mode=self._mode)
-        service = make_service(listeners, self._handler, self._limits, None)
-        service = replace(service, timestamps=self._timestamps, busy_poll=self._busy_poll)
+        listeners, service = self._open()
         self._running = RunningServer(listeners[0], service)
         self._running.start()
         self._pid = os.getpid()
@@ -199,53 +207,50 @@ def checked_limits(limits: Limits | None) -> Limits:
     return limits or Limits()
 
 
-def open_listeners(
+def open_service(
     addresses: tuple[AddressLike, ...],
-    family: Family | None,
+    handler: RespondHandler,
     limits: Limits,
     tls: "ServerTLS | SSLContext | None",
-    workers: int,
     *,
+    family: Family | None,
+    mode: int,
+    timestamps: bool,
+    busy_poll: bool,
+    observer: ConnectionObserver | None = None,
+    workers: int = 1,
     reuse_port: bool = False,
-    mode: int = unix.MODE,
-) -> list[Listener]:
-    """Open one listener for all workers, or one for each on the same ports; without addresses, take systemd's."""
+) -> tuple[list[Listener], Service]:
+    """Open one listener for all workers, or one for each on the same ports, and describe what its clients get.
+
+    Without addresses, take systemd's. Raises UsageError, LocalError.
+    """
     passed = None if addresses else inherited(buffer=limits.buffer)
-    first = passed or listen(*addresses, family=family, buffer=limits.buffer, tls=tls, mode=mode)
+    listeners = [passed or listen(*addresses, family=family, buffer=limits.buffer, tls=tls, mode=mode)]
+    first = listeners[0]
     try:
         schemes = {address.scheme for address in first.addresses}
-        applicable.check(schemes, limits.given)
+        applicable.check(schemes, [*limits.given, "greeting"] if handler.greeting else limits.given)
         if passed:
             opening = {"family": family, given_name(tls): tls, "reuse_port": reuse_port, "mode": mode != unix.MODE}
             applicable.check_opened([name for name, value in opening.items() if name and value])
-            return [passed]
-        if reuse_port:
+        elif reuse_port:
             applicable.check_shared(schemes)
-        if workers == 1 or not reuse_port:
-            return first.for_workers(workers, buffer=limits.buffer)
-    except BaseException:
-        first.close()
-        raise
-    first.close()  # it was opened alone to find out whether the port is in use
-    return [first.reopen(buffer=limits.buffer) for _ in range(workers)]
-
-
-def make_service(
-    listeners: list[Listener], handler: RespondHandler, limits: Limits, observer: ConnectionObserver | None
-) -> Service:
-    """Describe what clients get; closes listeners that cannot be served. Raises UsageError, LocalError."""
-    first = listeners[0]
-    try:
-        applicable.check({address.scheme for address in first.addresses}, ["greeting"] if handler.greeting else [])
-        context = first.tls_server.context if first.secure else None
+            first.close()  # it was opened alone to find out whether the port is in use
+            listeners = [first.reopen(buffer=limits.buffer) for _ in range(workers)]
+        else:
+            listeners = first.for_workers(workers, buffer=limits.buffer)
+        context = listeners[0].tls_server.context if first.secure else None
     except BaseException:
         for listener in listeners:
             listener.close()
         raise
-    return Service(
+    return listeners, Service(
         handler=None if handler.plain_echo else handler,
         responder=handler.responder,
         limits=limits,
         context=context,
         observer=observer,
+        timestamps=timestamps,
+        busy_poll=busy_poll,
     )

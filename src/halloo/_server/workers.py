@@ -11,23 +11,23 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, MutableSequence, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from dataclasses import replace
 from types import FrameType
 from typing import TYPE_CHECKING, Self, cast
 
 from halloo._core.address import Address
 from halloo._net.listener import Listener
-from halloo._net.signals import STOPPING, handle_signals, stopping
+from halloo._net.signals import STOPPING, Handler, handle_signals, stopping
 from halloo._output.background import close_all
 from halloo._server import connections as states
-from halloo._server import events, http
+from halloo._server import http
 from halloo._server.acceptor import Endpoint
 from halloo._server.connections import COUNTER_INDEX, COUNTERS, Snapshot, new_counters
 from halloo._server.drain import drain
 from halloo._server.failures import format_traceback
-from halloo._server.handlers import Handler
-from halloo._server.log import Log
+from halloo._server.handlers import Handler as ConnectionHandler
+from halloo._server.log import SECOND, Event, Log, counted
 from halloo._server.reload import Reload
 from halloo._server.running import Service
 from halloo._server.tcp import Loop
@@ -100,7 +100,7 @@ class WorkerPool:
         self._reload = Reload(self._listeners[0], self._replace_context, self._log)
         self.loop.on_wakeup = self._reap
         handlers = stopping(self._stop) | self._reload.handlers
-        handlers[signal.SIGCHLD] = lambda _number, _frame: None  # any handler has the signal wake the loop
+        handlers[signal.SIGCHLD] = _ignore  # any handler has the signal wake the loop
         with handle_signals(handlers, self.loop.wakeup_writer):
             self._start()
             if ready:
@@ -109,7 +109,7 @@ class WorkerPool:
         if self._failure:
             raise self._failure
 
-    def publish(self, listener: Listener, pages: Handler) -> None:
+    def publish(self, listener: Listener, pages: ConnectionHandler) -> None:
         self.loop.acceptor.add([Endpoint(sock, pages) for sock in listener.sockets])
         self._published.append(listener)
 
@@ -152,29 +152,34 @@ class WorkerPool:
 
     def _start(self) -> None:
         for slot in self._slots:
+            if self._stopping:
+                break
             try:
                 self._fork(slot)
             except OSError as error:
                 fact = f"cannot start worker {slot + 1} of {len(self._slots)}: {error.strerror}"
                 raise LocalError(fact, "stop other processes, raise ulimit -u, or use fewer workers") from error
         for pid, slot in self._pids.items():  # now, because the log has a thread, which a fork does not copy
-            self._log(events.worker_started(slot + 1, pid, again=False))
+            self._log(Event("worker_started", number=slot + 1, pid=pid, again=False))
 
     def _start_again(self, slot: int, failures: int = 0) -> None:
         """Start a worker; where the system refuses one more process, try again after growing pauses (fork(2))."""
-        try:
-            self._fork(slot)
-        except OSError as error:
-            pause = BACKOFF * 2 ** min(failures, MAX_DOUBLINGS)
-            self._log(events.worker_start_failed(slot + 1, str(error.strerror), pause))
-            self.loop.timers.call_at(self.loop.clock() + pause, lambda: self._start_again(slot, failures + 1))
-        else:
-            for pid in [pid for pid, started in self._pids.items() if started == slot]:
-                self._log(events.worker_started(slot + 1, pid, again=True))
-
-    def _fork(self, slot: int) -> None:
         if self._stopping:
             return
+        number = slot + 1
+        try:
+            pid = self._fork(slot)
+        except OSError as error:
+            pause = BACKOFF * 2 ** min(failures, MAX_DOUBLINGS)
+            text = f"halloo: cannot restart a worker: {error.strerror}; trying again in {pause:g} s"
+            pause_ns = int(pause * SECOND)
+            self._log(Event("worker_start_failed", text, number=number, message=error.strerror, pause_ns=pause_ns))
+            self.loop.timers.call_at(self.loop.clock() + pause, lambda: self._start_again(slot, failures + 1))
+        else:
+            text = f"halloo: worker {number} is started again (pid {pid})"
+            self._log(Event("worker_started", text, number=number, pid=pid, again=True))
+
+    def _fork(self, slot: int) -> int:
         _flush_output()  # otherwise the worker would write it again
         # Until the worker has its own signal handlers, a signal would run the parent's.
         signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)
@@ -184,13 +189,13 @@ class WorkerPool:
             if pid == 0:
                 self._run_worker(slot)
             self._pids[pid] = slot
+            return pid
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED)
 
     def _replace_context(self, context: "SSLContext") -> None:
         self._service = replace(self._service, context=context)
-        for pid in self._pids:
-            os.kill(pid, signal.SIGHUP)
+        self._signal(signal.SIGHUP)
 
     def _stop(self) -> None:
         self._stopping = True
@@ -201,9 +206,7 @@ class WorkerPool:
             exited, status = os.waitpid(pid, os.WNOHANG)
             if exited:
                 del self._pids[pid]
-                if not self._stopping:
-                    self._report_exit(slot, pid, status)
-                self._restart(slot, failed=status != 0)
+                self._worker_exited(slot, pid, os.waitstatus_to_exitcode(status))
         if self._stopping:
             self._forward_stop()
             self.loop.running = bool(self._pids)
@@ -213,7 +216,7 @@ class WorkerPool:
             self._signal(signal.SIGKILL)
         elif not self._draining:
             self._draining = True
-            self._log(events.stopping(self.snapshot().open))
+            self._log(Event("stopping", open=self.snapshot().open))
             for listener in self._listeners:
                 listener.refuse_new(socket.SOCK_STREAM)
             self._signal(DRAIN_SIGNAL)
@@ -225,22 +228,20 @@ class WorkerPool:
         for pid in self._pids:
             os.kill(pid, number)
 
-    def _report_exit(self, slot: int, pid: int, status: int) -> None:
-        self._exits += 1
-        code = os.waitstatus_to_exitcode(status)
-        reason = _signal_name(-code) if code < 0 else f"exit code {code}"
+    def _worker_exited(self, slot: int, pid: int, code: int) -> None:
+        """Keep the counts of an exited worker, and start another unless the pool is stopping."""
         counters = self._counters(slot)
         lost = counters[states.ACCEPTED] - counters[states.CLOSED]
-        self._log(events.worker_exited(slot + 1, pid, reason, lost))
-
-    def _restart(self, slot: int, *, failed: bool) -> None:
-        """Keep the counts of an exited worker, and start another."""
-        counters = self._counters(slot)
-        if self._stopping and self._drain and failed:
-            counters[COUNTER_INDEX["cut_off"]] += counters[states.ACCEPTED] - counters[states.CLOSED]
-        states.count_all_closed(counters)
         if self._stopping:
-            return  # the counts are kept for the totals of each worker
+            if self._drain and code:
+                counters[COUNTER_INDEX["cut_off"]] += lost
+            states.count_all_closed(counters)  # they are kept for the totals of each worker
+            return
+        self._exits += 1
+        reason = _signal_name(-code) if code < 0 else f"exit code {code}"
+        text = f"halloo: worker {slot + 1} (pid {pid}) has ended: {reason}; {counted(lost, 'connection')} lost"
+        self._log(Event("worker_exited", text, number=slot + 1, pid=pid, reason=reason, open=lost))
+        states.count_all_closed(counters)
         for index, value in enumerate(counters):
             self._exited_counters[index] += value
         counters[:] = new_counters()
@@ -273,30 +274,28 @@ class WorkerPool:
                     other.release()
             loop = self._service.loop(listener, row=self._counters(slot), shared=self._shared)
             loop.watch(self._parent_pipe_reader, states.PARENT_EXIT)
-            with self._handling_signals(loop):
+            reload = Reload(self._listeners[0], loop.acceptor.replace_context, self._log)
+            loop.on_wakeup = reload.perform
+            handlers: dict[signal.Signals, Handler] = {
+                DRAIN_SIGNAL: lambda _number, _frame: loop.stop(),
+                signal.SIGTERM: _ignore,
+                signal.SIGHUP: reload.request,
+            }
+            with handle_signals(handlers, loop.wakeup_writer):
                 signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED)
                 loop.run()
                 drain(loop, self._drain, listener)
             code = 0
         except BaseException as error:  # noqa: BLE001 - reported by the exit code and the traceback
-            self._log(events.worker_error(format_traceback(error)))
+            self._log(Event("worker_error", "halloo: a worker has failed:", traceback=format_traceback(error)))
         finally:
             close_all()
             _flush_output()
             os._exit(code)
 
-    def _handling_signals(self, loop: Loop) -> AbstractContextManager[None]:
-        reload = Reload(self._listeners[0], loop.acceptor.replace_context, self._log)
-        loop.on_wakeup = reload.perform
 
-        def stop(_number: int, _frame: FrameType | None) -> None:
-            loop.stop()
-
-        def ignore(_number: int, _frame: FrameType | None) -> None:
-            """Do nothing; not SIG_IGN, which the programs that `respond` starts would inherit."""
-
-        handlers = {DRAIN_SIGNAL: stop, signal.SIGTERM: ignore, signal.SIGHUP: reload.request}
-        return handle_signals(handlers, loop.wakeup_writer)
+def _ignore(_number: int, _frame: FrameType | None) -> None:
+    """Do nothing; not SIG_IGN, which the programs that `respond` starts would inherit."""
 
 
 def _signal_name(number: int) -> str:
