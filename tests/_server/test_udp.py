@@ -35,8 +35,7 @@ from halloo._server.udp import (
     make_receive,
     reply_control,
 )
-from halloo._server.udp_loops import SILENCE, TEST_INTERVAL
-from halloo._server.udp_policy import MAX_PER_WINDOW, SERVICE_PORTS
+from halloo._server.udp_policy import MAX_PER_WINDOW, SERVICE_PORTS, SILENCE, TEST_INTERVAL
 from tests.stepping import (
     MAKERS,
     POLL_TIMEOUT,
