@@ -1,3 +1,5 @@
+"""What `respond` raises: logged at once, and raised when its server closes."""
+
 import logging
 from collections.abc import Iterator
 
@@ -19,34 +21,22 @@ def test_without_exceptions_nothing_is_raised_or_noted(failures: Failures) -> No
     assert not hasattr(error, "__notes__")
 
 
-def test_one_exception_is_raised_as_it_is(failures: Failures) -> None:
+def test_one_exception_is_raised_as_it_is_and_once(failures: Failures) -> None:
     error = SystemExit(3)
     failures.add(error)
     with pytest.raises(SystemExit) as caught:
         failures.raise_all()
     assert caught.value is error
-
-
-def test_an_exception_is_raised_once(failures: Failures) -> None:
-    failures.add(ValueError())
-    with pytest.raises(ValueError):  # noqa: PT011 - it has no text
-        failures.raise_all()
     failures.raise_all()
 
 
-def test_exceptions_only_are_an_exception_group(failures: Failures) -> None:
-    for error in (ValueError(), AssertionError()):
-        failures.add(error)
-    with pytest.raises(ExceptionGroup):
-        failures.raise_all()
-
-
-def test_an_exit_among_them_makes_a_base_exception_group(failures: Failures) -> None:
-    for error in (ValueError(), SystemExit()):
-        failures.add(error)
-    with pytest.raises(BaseExceptionGroup) as caught:
-        failures.raise_all()
-    assert not isinstance(caught.value, ExceptionGroup)
+def test_several_are_an_exception_group_and_with_an_exit_among_them_a_base_exception_group(failures: Failures) -> None:
+    for other, group in ((AssertionError(), True), (SystemExit(), False)):
+        for error in (ValueError(), other):
+            failures.add(error)
+        with pytest.raises(BaseExceptionGroup) as caught:
+            failures.raise_all()
+        assert isinstance(caught.value, ExceptionGroup) == group
 
 
 def test_only_the_first_are_kept_and_the_others_counted(failures: Failures) -> None:
@@ -69,22 +59,17 @@ def test_a_note_has_the_text_without_terminal_codes(failures: Failures) -> None:
 # The log.
 
 
-def test_errors_are_logged_with_their_traceback(failures: Failures, caplog: pytest.LogCaptureFixture) -> None:
-    error = ValueError()
+def test_errors_are_logged_with_their_traceback_without_control_characters(
+    failures: Failures, caplog: pytest.LogCaptureFixture
+) -> None:
+    error = ValueError("\x1b[31mred\r\x9b\nERROR forged")
     failures.add(error)
     flush_log()
     [record] = caplog.records
     assert (record.name, record.levelname) == ("halloo", "ERROR")
     assert record.exc_info
     assert record.exc_info[1] is error
-
-
-def test_a_formatter_of_the_program_gets_a_traceback_without_control_characters(
-    failures: Failures, caplog: pytest.LogCaptureFixture
-) -> None:
-    failures.add(ValueError("\x1b[31mred\r\x9b\nERROR forged"))
-    flush_log()
-    text = logging.Formatter("%(levelname)s %(message)s").format(caplog.records[0])
+    text = logging.Formatter("%(levelname)s %(message)s").format(record)  # of the program
     assert text.splitlines()[1:] == [r"  ValueError: \x1b[31mred\r\x9b", "  ERROR forged"]
 
 
@@ -94,19 +79,16 @@ def _no_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("_no_handlers")
-def test_without_a_configured_log_errors_go_to_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_configured_log_errors_go_to_standard_error_unless_it_is_disabled(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     log_failure(ValueError("\x1b[31mred\nERROR forged"))
+    flush_log()
+    monkeypatch.setattr(log, "disabled", True)
+    log_failure(ValueError())
     flush_log()
     assert capsys.readouterr().err.splitlines() == [
         "respond failed; its connection is closed, or its datagram has no answer; others are not affected",
         r"  ValueError: \x1b[31mred",
         "  ERROR forged",
     ]
-
-
-@pytest.mark.usefixtures("_no_handlers")
-def test_a_disabled_log_shows_nothing(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log, "disabled", True)
-    log_failure(ValueError())
-    flush_log()
-    assert capsys.readouterr().err == ""

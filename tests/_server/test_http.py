@@ -1,8 +1,7 @@
 """Pages over HTTP, requested by a scraper and by faulty clients."""
 
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator
 from http.client import HTTPConnection, HTTPResponse
 from itertools import count
 
@@ -16,9 +15,11 @@ from tests.stepping import Stage, pattern
 
 TIMEOUT = 20  # seconds without a byte, after which the test fails
 LARGE = 8 * 1024 * 1024
+NUMBERS = count(1)
 CONTENT: dict[str, Page] = {
     "/metrics": lambda: ("text/plain; version=0.0.4", b"halloo_open 1\n"),
     "/healthz": lambda: ("text/plain", b"ok\n"),
+    "/count": lambda: ("text/plain", b"%d" % next(NUMBERS)),
     "/large": lambda: ("text/plain", pattern(LARGE)),
 }
 
@@ -30,108 +31,68 @@ def server() -> Iterator[RunningServer]:
         yield server
 
 
-@pytest.fixture
-def request_page(server: RunningServer) -> Iterator[Callable[..., HTTPResponse]]:
-    with ExitStack() as cleanup:
-
-        def request_page(method: str, path: str, **options: object) -> HTTPResponse:
-            connection = HTTPConnection("127.0.0.1", server.address.port, timeout=TIMEOUT)
-            cleanup.callback(connection.close)
-            connection.request(method, path, **options)  # type: ignore[arg-type] # handed on
-            return connection.getresponse()
-
-        yield request_page
+def requested(server: RunningServer, method: str, path: str, body: bytes | None = None) -> tuple[HTTPResponse, bytes]:
+    connection = HTTPConnection("127.0.0.1", server.address.port, timeout=TIMEOUT)
+    try:
+        connection.request(method, path, body)
+        response = connection.getresponse()
+        return response, response.read()
+    finally:
+        connection.close()
 
 
-@pytest.fixture
-def send_raw(server: RunningServer) -> Iterator[Callable[..., bytes]]:
+def status_line(server: RunningServer, *pieces: bytes) -> bytes:
     """Send pieces and return the first line of the response."""
-    with ExitStack() as cleanup:
-
-        def send_raw(*pieces: bytes) -> bytes:
-            client = socket.create_connection(("127.0.0.1", server.address.port), timeout=TIMEOUT)
-            cleanup.enter_context(client)
-            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            for piece in pieces:
-                client.sendall(piece)
-            return cleanup.enter_context(client.makefile("rb")).readline()
-
-        yield send_raw
+    with socket.create_connection(("127.0.0.1", server.address.port), timeout=TIMEOUT) as client:
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for piece in pieces:
+            client.sendall(piece)
+        with client.makefile("rb") as response:
+            return response.readline()
 
 
-Request = Callable[..., HTTPResponse]
-SendRaw = Callable[..., bytes]
+def test_a_page_has_its_content_type_and_length_and_ends_its_connection(server: RunningServer) -> None:
+    for path in ("/metrics", "/healthz", "/healthz?verbose"):
+        kind, content = CONTENT[path.partition("?")[0]]()
+        for method in ("GET", "HEAD"):
+            response, body = requested(server, method, path)
+            assert (response.status, response.reason) == (200, "OK")
+            assert response.getheader("Content-Type") == kind
+            assert response.getheader("Content-Length") == str(len(content))
+            assert response.getheader("Connection") == "close"
+            assert body == (content if method == "GET" else b"")
 
 
-@pytest.mark.parametrize("path", ["/metrics", "/healthz", "/healthz?verbose"])
-def test_a_page_has_its_content_type_and_length(request_page: Request, path: str) -> None:
-    kind, content = CONTENT[path.partition("?")[0]]()
-    response = request_page("GET", path)
-    assert (response.status, response.reason) == (200, "OK")
-    assert response.getheader("Content-Type") == kind
-    assert response.getheader("Content-Length") == str(len(content))
-    assert response.read() == content
+def test_a_page_is_generated_for_each_request(server: RunningServer) -> None:
+    assert [requested(server, "GET", "/count")[1] for _ in range(2)] == [b"1", b"2"]
 
 
-def test_a_page_is_generated_for_each_request() -> None:
-    numbers = count(1)
-    with RunningServer(listen("127.0.0.1:0"), Service(handler=HttpHandler({"/": lambda: numbered(numbers)}))) as server:
-        server.start()
-        for expected in (b"1", b"2"):
-            connection = HTTPConnection("127.0.0.1", server.address.port, timeout=TIMEOUT)
-            connection.request("GET", "/")
-            assert connection.getresponse().read() == expected
-            connection.close()
+def test_a_page_larger_than_one_write_arrives_whole(server: RunningServer) -> None:
+    assert requested(server, "GET", "/large")[1] == pattern(LARGE)
 
 
-def numbered(numbers: Iterator[int]) -> tuple[str, bytes]:
-    return "text/plain", b"%d" % next(numbers)
+def test_unknown_paths_and_methods_are_refused(server: RunningServer) -> None:
+    response, body = requested(server, "GET", "/nowhere")
+    assert (response.status, body) == (404, b"available: /metrics, /healthz, /count, /large\n")
+    for method in ("POST", "DELETE"):
+        response, body = requested(server, method, "/healthz", b"x")
+        assert (response.status, body) == (405, b"only GET and HEAD are supported\n")
 
 
-def test_head_gives_no_content_but_its_length(request_page: Request) -> None:
-    response = request_page("HEAD", "/healthz")
-    assert (response.status, response.getheader("Content-Length"), response.read()) == (200, "3", b"")
+def test_a_request_may_arrive_in_any_pieces(server: RunningServer) -> None:
+    for ending in (b"\r\n", b"\n"):
+        for pieces in every_split(b"GET /healthz HTTP/1.1" + ending + ending):
+            assert status_line(server, *pieces) == b"HTTP/1.1 200 OK\r\n"
 
 
-def test_an_unknown_path_is_404_and_lists_the_pages(request_page: Request) -> None:
-    response = request_page("GET", "/nowhere")
-    assert response.status == 404
-    assert b"/metrics" in response.read()
+def test_an_invalid_request_is_400(server: RunningServer) -> None:
+    for line in (b"halloo", b"GET /healthz", b"GET / SPDY/3", b"", b"\xff\x00"):
+        assert status_line(server, line + b"\r\n\r\n") == b"HTTP/1.1 400 Bad Request\r\n"
 
 
-@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE"])
-def test_other_methods_are_405(request_page: Request, method: str) -> None:
-    response = request_page(method, "/healthz", body=b"x")
-    assert response.status == 405
-    assert response.read() == b"only GET and HEAD are supported\n"
-
-
-def test_a_page_larger_than_one_write_arrives_whole(request_page: Request) -> None:
-    assert request_page("GET", "/large").read() == pattern(LARGE)
-
-
-def test_one_connection_is_one_request(request_page: Request) -> None:
-    response = request_page("GET", "/healthz")
-    assert response.getheader("Connection") == "close"
-    response.read()
-    assert response.isclosed()
-
-
-@pytest.mark.parametrize("ending", [b"\r\n", b"\n"], ids=["crlf", "lf"])
-def test_a_request_may_arrive_in_any_pieces(send_raw: SendRaw, ending: bytes) -> None:
-    for pieces in every_split(b"GET /healthz HTTP/1.1" + ending + ending):
-        assert send_raw(*pieces) == b"HTTP/1.1 200 OK\r\n"
-
-
-@pytest.mark.parametrize(
-    "said", [b"halloo\r\n\r\n", b"GET /healthz\r\n\r\n", b"GET / SPDY/3\r\n\r\n", b"\r\n\r\n", b"\xff\x00\r\n\r\n"]
-)
-def test_an_invalid_request_is_400(send_raw: SendRaw, said: bytes) -> None:
-    assert send_raw(said) == b"HTTP/1.1 400 Bad Request\r\n"
-
-
-def test_endless_headers_are_431(send_raw: SendRaw) -> None:
-    assert send_raw(b"GET / HTTP/1.1\r\nX: ", b"x" * MAX_HEAD) == b"HTTP/1.1 431 Headers Too Large\r\n"
+def test_endless_headers_are_431(server: RunningServer) -> None:
+    line = b"HTTP/1.1 431 Headers Too Large\r\n"
+    assert status_line(server, b"GET / HTTP/1.1\r\nX: ", b"x" * MAX_HEAD) == line
 
 
 @pytest.mark.parametrize(("size", "code"), [(MAX_HEAD, b"200"), (MAX_HEAD + 1, b"431")])
@@ -143,12 +104,12 @@ def test_headers_that_arrive_at_once_have_the_same_limit(size: int, code: bytes)
         assert client.recv(100).split()[1] == code
 
 
-def test_a_client_that_disconnects_amid_a_request_is_removed(server: RunningServer, request_page: Request) -> None:
+def test_a_client_that_disconnects_amid_a_request_is_removed(server: RunningServer) -> None:
     with socket.create_connection(("127.0.0.1", server.address.port), timeout=TIMEOUT) as client:
         client.sendall(b"GET /heal")
         client.shutdown(socket.SHUT_WR)
         assert client.recv(1) == b""
-    assert request_page("GET", "/healthz").read() == b"ok\n"
+    assert requested(server, "GET", "/healthz")[1] == b"ok\n"
 
 
 def test_half_a_request_is_closed_after_its_time() -> None:

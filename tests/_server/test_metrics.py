@@ -84,13 +84,6 @@ def test_a_new_server_has_every_series() -> None:
         assert {label for each, label in new if each == name} == set(values)
 
 
-def test_the_versions_are_exported() -> None:
-    [build] = [each for each in families(Snapshot()) if each.name == "halloo_build_info"]
-    assert [sample.labels for sample in build.samples] == [
-        {"version": halloo.__version__, "python": platform.python_version()}
-    ]
-
-
 def test_every_metric_is_documented_with_its_labels_and_no_other() -> None:
     rows = re.findall(r"^\| `(halloo_\w+)` \| (.*?) ?\|", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
     documented = {name: set(re.findall(r"`(\w+)`", labels)) for name, labels in rows}
@@ -98,8 +91,11 @@ def test_every_metric_is_documented_with_its_labels_and_no_other() -> None:
     assert documented == exported
 
 
-def test_every_metric_has_a_help_text_and_a_conventional_name() -> None:
+def test_every_metric_has_a_help_text_and_a_conventional_name_and_one_has_the_versions() -> None:
     for family in families(SEEN):
         assert family.documentation
         assert family.type in {"gauge", "counter"}
         assert all((family.type == "counter") == sample.name.endswith("_total") for sample in family.samples)
+    [build] = [family for family in families(SEEN) if family.name == "halloo_build_info"]
+    versions = {"version": halloo.__version__, "python": platform.python_version()}
+    assert [sample.labels for sample in build.samples] == [versions]
