@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
+from functools import partial
 from importlib.util import find_spec
 
 import pytest
@@ -33,47 +34,30 @@ def connected(server: RunningServer) -> socket.socket:
     return socket.create_connection(("127.0.0.1", server.address.port), timeout=TIMEOUT)
 
 
-def assert_served(server: RunningServer) -> None:
-    with connected(server) as client:
-        client.sendall(b"hello")
-        assert client.recv(5) == b"hello"
-
-
 # In the background.
 
 
-def test_a_server_listens_before_it_is_started(listener: Listener) -> None:
-    with RunningServer(listener, Service()) as server, connected(server) as client:
+def test_a_server_listens_before_it_is_started_and_may_be_closed_twice(listener: Listener) -> None:
+    server = RunningServer(listener, Service())
+    with connected(server) as client:
         client.sendall(b"hello")
         server.start()
         assert client.recv(5) == b"hello"
+        server.close()
+        server.close()
+        assert client.recv(1) == b""
+    with listen(("127.0.0.1", server.address.port)):  # it is free
+        pass
 
 
-def test_a_server_has_an_assigned_port_before_it_is_started(listener: Listener) -> None:
-    with RunningServer(listener, Service()) as server:
-        assert server.address == listener.address
-        assert server.address.port > 0
-
-
-def test_both_families_have_the_same_port() -> None:
-    with RunningServer(listen(0), Service()) as server:
-        server.start()
-        if len(server.addresses) == 1:
-            pytest.skip("needs IPv6")
-        assert [address.host for address in server.addresses] == ["127.0.0.1", "::1"]
-        assert len({address.port for address in server.addresses}) == 1
-        for address in server.addresses:
-            with socket.create_connection((address.host, address.port), timeout=TIMEOUT) as client:
-                client.sendall(b"hello")
-                assert client.recv(5) == b"hello"
-
-
-def test_a_snapshot_counts_connections_bytes_and_messages(listener: Listener) -> None:
-    with RunningServer(listener, Service()) as server:
-        server.start()
-        assert_served(server)
-    seen = server.snapshot()
-    assert (seen.accepted, seen.open, seen.received_bytes, seen.sent_bytes, seen.messages) == (1, 0, 5, 5, 1)
+def test_a_server_that_was_not_started_or_cannot_be_made_closes_the_listener(listener: Listener) -> None:
+    RunningServer(listener, Service()).close()
+    assert [sock.fileno() for sock in listener.sockets] == [-1]
+    closed = listen("127.0.0.1:0", "127.0.0.1:0")
+    closed.sockets[0].close()
+    with pytest.raises((OSError, ValueError)):
+        RunningServer(closed, Service())
+    assert [sock.fileno() for sock in closed.sockets] == [-1, -1]
 
 
 class RestlessPoller(Selector):
@@ -163,38 +147,6 @@ def test_a_snapshot_counts_all_that_had_arrived_before(
         assert time.monotonic() - start < TIMEOUT / 4
 
 
-def test_close_closes_every_connection_and_frees_the_port(listener: Listener) -> None:
-    with RunningServer(listener, Service()) as server:
-        server.start()
-        client = connected(server)
-        client.sendall(b"hello")
-        assert client.recv(5) == b"hello"
-    with client:
-        assert client.recv(1) == b""
-    with listen(("127.0.0.1", server.address.port)):
-        pass
-
-
-def test_a_server_may_be_closed_before_it_is_started(listener: Listener) -> None:
-    RunningServer(listener, Service()).close()
-    assert [sock.fileno() for sock in listener.sockets] == [-1]
-
-
-def test_a_server_may_be_closed_twice(listener: Listener) -> None:
-    server = RunningServer(listener, Service())
-    server.start()
-    server.close()
-    server.close()
-
-
-def test_a_loop_that_cannot_be_created_closes_the_listener() -> None:
-    listener = listen("127.0.0.1:0", "127.0.0.1:0")
-    listener.sockets[0].close()
-    with pytest.raises((OSError, ValueError)):
-        RunningServer(listener, Service())
-    assert [sock.fileno() for sock in listener.sockets] == [-1, -1]
-
-
 # Errors in the loop's thread.
 
 
@@ -229,99 +181,56 @@ class FailingObserver(CallingObserver):
         raise ZeroDivisionError
 
 
-def test_close_raises_the_error_of_the_background_thread(listener: Listener) -> None:
+@pytest.mark.parametrize("handler", [None, RespondHandler(bytes.upper, "line", b"")], ids=["echo", "handler"])
+def test_a_loop_that_has_failed_closes_its_clients_and_close_raises_the_error(
+    listener: Listener, handler: RespondHandler | None
+) -> None:
     failing = FailingObserver()
-    server = RunningServer(listener, Service(observer=failing))
-    server.start()
-    with connected(server):
-        failing.failed.wait(TIMEOUT)
-        with pytest.raises(ZeroDivisionError):
-            server.close()
-
-
-def test_close_raises_the_error_of_a_thread_with_a_handler(listener: Listener) -> None:
-    failing = FailingObserver()
-    server = RunningServer(listener, Service(observer=failing, handler=RespondHandler(bytes.upper, "line", b"")))
-    server.start()
-    with ExitStack() as cleanup:
-        cleanup.enter_context(connected(server))
-        cleanup.callback(close_remaining, server)
-        failing.failed.wait(TIMEOUT)
-        with pytest.raises(ZeroDivisionError):
-            server.close()
-
-
-def test_a_loop_that_has_failed_closes_its_clients(listener: Listener) -> None:
-    server = RunningServer(listener, Service(observer=FailingObserver()))
+    server = RunningServer(listener, Service(observer=failing, handler=handler))
     with connected(server) as client:
         server.start()
+        assert failing.failed.wait(TIMEOUT)
         with suppress(ConnectionResetError):
             assert client.recv(1) == b""
         with pytest.raises(ZeroDivisionError):
             server.close()
 
 
-def close_remaining(server: RunningServer) -> None:
-    """Close what a failed `close` left open."""
-    server.listener.close()
-    for sock in (server.loop._wakeup_reader, server.loop.wakeup_writer):
-        sock.close()
-    with suppress(ValueError):
-        server.loop.poller.close()
-
-
 # In the calling thread, until a signal.
 
 
-@pytest.fixture
-def run(listener: Listener) -> Iterator[Callable[[Callable[[], None]], RunningServer]]:
+def run(act: Callable[[], None]) -> RunningServer:
     """Run a server in the main thread, and call the function when its first client has connected."""
-    with ExitStack() as cleanup:
-
-        def run(act: Callable[[], None]) -> RunningServer:
-            server = cleanup.enter_context(RunningServer(listener, Service(observer=CallingObserver(act))))
-            cleanup.enter_context(connected(server))
-            server.run()
-            return server
-
-        yield run
+    with RunningServer(listen("127.0.0.1:0"), Service(observer=CallingObserver(act))) as server, connected(server):
+        server.run()
+    return server
 
 
-Run = Callable[[Callable[[], None]], RunningServer]
-each_signal = pytest.mark.parametrize("number", STOPPING, ids=lambda number: signal.Signals(number).name)
+def test_a_signal_during_a_turn_stops_the_loop_after_the_turn_and_run_restores_the_handlers() -> None:
+    before = [signal.getsignal(each) for each in STOPPING]
+    for number in STOPPING:
+        assert run(partial(signal.raise_signal, number)).snapshot().accepted == 1
+        assert [signal.getsignal(each) for each in STOPPING] == before
 
 
-@each_signal
-def test_a_signal_during_a_turn_stops_the_loop_after_the_turn(run: Run, number: int) -> None:
-    assert run(lambda: signal.raise_signal(number)).snapshot().accepted == 1
-
-
-@each_signal
-def test_a_signal_during_a_wait_stops_the_loop(run: Run, number: int) -> None:
+def test_a_signal_during_a_wait_stops_the_loop() -> None:
     """Python's handlers run in the main thread only, which is waiting: the wakeup descriptor must end the wait."""
-    sender = threading.Thread(target=signal.raise_signal, args=[number])
-    run(sender.start)
-    sender.join()
+    for number in STOPPING:
+        sender = threading.Thread(target=signal.raise_signal, args=[number])
+        run(sender.start)
+        sender.join()
 
 
-@each_signal
-def test_a_second_signal_raises_keyboard_interrupt(run: Run, number: int) -> None:
+def test_a_second_signal_raises_keyboard_interrupt() -> None:
     def twice() -> None:
-        signal.raise_signal(number)
-        signal.raise_signal(number)
+        for _ in range(2):
+            signal.raise_signal(STOPPING[0])
 
     with pytest.raises(KeyboardInterrupt):
         run(twice)
 
 
-@each_signal
-def test_run_restores_the_signal_handlers(run: Run, number: int) -> None:
-    before = [signal.getsignal(each) for each in STOPPING]
-    run(lambda: signal.raise_signal(number))
-    assert [signal.getsignal(each) for each in STOPPING] == before
-
-
-def test_run_restores_the_wakeup_descriptor(run: Run) -> None:
+def test_run_restores_the_wakeup_descriptor() -> None:
     one, other = socket.socketpair()
     with one, other:
         one.setblocking(False)
@@ -336,10 +245,12 @@ def test_run_in_another_thread_installs_no_signal_handlers(listener: Listener) -
     handler = signal.getsignal(signal.SIGINT)
     seen: list[object] = []
     observer = CallingObserver(lambda: seen.append(signal.getsignal(signal.SIGINT)))
-    with RunningServer(listener, Service(observer=observer)) as s:
-        thread = threading.Thread(target=s.run)
+    with RunningServer(listener, Service(observer=observer)) as server:
+        thread = threading.Thread(target=server.run)
         thread.start()
-        assert_served(s)
-        s.loop.stop()
+        with connected(server) as client:
+            client.sendall(b"hello")
+            assert client.recv(5) == b"hello"
+        server.loop.stop()
         thread.join()
     assert seen == [handler]
