@@ -19,10 +19,9 @@ from halloo._net.datagrams import DATAGRAM_ROOM, QUEUE
 from halloo._server import poller
 from halloo._server.acceptor import Endpoint
 from halloo._server.connections import COUNTER_INDEX, Snapshot
-from halloo._server.failures import flush_log
 from halloo._server.handlers import ConnectionObserver, Handler, PeerName
 from halloo._server.poller import Poller, Selector
-from halloo._server.responder import Respond, Responder
+from halloo._server.responder import Respond, Responder, flush_log
 from halloo._server.tcp import BUFFER_SIZE, Loop
 from halloo._server.timestamps import ProbeTimestamper
 from halloo._server.udp import UDP_SEGMENT

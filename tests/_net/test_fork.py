@@ -155,7 +155,7 @@ def test_a_child_of_a_child_logs_the_errors_of_respond_as_well() -> None:
     assert_runs(
         """
         import logging
-        from halloo._server.failures import _log, log, log_failure
+        from halloo._server.responder import _log, log, log_failure
         logged = []
         handler = logging.Handler()
         handler.emit = lambda record: logged.append(record.exc_info[1])

@@ -13,10 +13,9 @@ import pytest
 from halloo._core.framing import MAX_MESSAGE, Framing
 from halloo._net.listener import listen
 from halloo._server.acceptor import Endpoint
-from halloo._server.failures import flush_log
 from halloo._server.handlers import BATCH_MESSAGES, BATCH_SIZE, RespondHandler
 from halloo._server.poller import Poller
-from halloo._server.responder import Respond
+from halloo._server.responder import Respond, flush_log
 from halloo._server.running import RunningServer, Service
 from halloo._server.tcp import BUFFER_SIZE, Loop
 from halloo.errors import Refused

@@ -21,9 +21,9 @@ from halloo._net.datagrams import dropped
 from halloo._net.listener import listen
 from halloo._server.connections import DATAGRAM, FREE
 from halloo._server.drain import drain
-from halloo._server.failures import flush_log
 from halloo._server.poller import READ
 from halloo._server.refusals import REPORT_INTERVAL
+from halloo._server.responder import flush_log
 from halloo._server.running import RunningServer, Service
 from halloo._server.server import Server
 from halloo._server.udp import (

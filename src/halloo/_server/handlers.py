@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Protocol
 
 from halloo._core.framing import FRAMERS, Framer
 from halloo._net.datagrams import IpPeer
-from halloo._server.failures import log_failure
 from halloo._server.poller import Poller
-from halloo._server.responder import Respond, Responder, RespondError
+from halloo._server.responder import Respond, Responder, RespondError, log_failure
 from halloo.errors import HallooError
 
 if TYPE_CHECKING:

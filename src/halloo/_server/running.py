@@ -17,11 +17,10 @@ from halloo._net.signals import handle_signals, stopping
 from halloo._server.acceptor import Endpoint
 from halloo._server.connections import Snapshot
 from halloo._server.drain import drain
-from halloo._server.failures import flush_log
 from halloo._server.handlers import ConnectionObserver, Handler
 from halloo._server.log import Event, Log
 from halloo._server.reload import Reload
-from halloo._server.responder import Responder
+from halloo._server.responder import Responder, flush_log
 from halloo._server.tcp import Loop
 from halloo.errors import UsageError
 

@@ -26,7 +26,6 @@ from halloo._output.lines import LineWriter
 from halloo._server import http
 from halloo._server.acceptor import Endpoint
 from halloo._server.connections import Snapshot
-from halloo._server.failures import log_failure
 from halloo._server.log import (
     ClientLog,
     Event,
@@ -38,7 +37,7 @@ from halloo._server.log import (
     stats_event,
     totals,
 )
-from halloo._server.responder import Respond
+from halloo._server.responder import Respond, log_failure
 from halloo._server.running import RunningServer, Service
 from halloo._server.server import DRAIN, checked_limits, open_service, respond_handler
 from halloo._server.tcp import Loop

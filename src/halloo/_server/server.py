@@ -18,9 +18,8 @@ from halloo._net import unix
 from halloo._net.activation import inherited
 from halloo._net.listener import Listener, listen
 from halloo._server.connections import Snapshot
-from halloo._server.failures import Failures, log_failure
 from halloo._server.handlers import ConnectionObserver, RespondHandler
-from halloo._server.responder import Respond
+from halloo._server.responder import Failures, Respond, log_failure
 from halloo._server.running import RunningServer, Service
 from halloo.errors import UsageError
 
@@ -168,12 +167,8 @@ class Server:
 
     def _report(self, error: BaseException | None) -> None:
         """Raise what `respond` has raised, or add it to the error of the block."""
-        if self._pid != os.getpid():
-            return  # a forked child, and the errors are its parent's
-        if error is None:
-            self._failures.raise_all()
-        else:
-            self._failures.add_notes(error)
+        if self._pid == os.getpid():  # and not a forked child: the errors are its parent's
+            self._failures.raise_all(error)
 
     def _started(self) -> RunningServer:
         if self._running is None:

@@ -25,10 +25,10 @@ from halloo._server import http
 from halloo._server.acceptor import Endpoint
 from halloo._server.connections import COUNTER_INDEX, COUNTERS, Snapshot, new_counters
 from halloo._server.drain import drain
-from halloo._server.failures import format_traceback
 from halloo._server.handlers import Handler as ConnectionHandler
 from halloo._server.log import SECOND, Event, Log, counted
 from halloo._server.reload import Reload
+from halloo._server.responder import format_traceback
 from halloo._server.running import Service
 from halloo._server.tcp import Loop
 from halloo.errors import LocalError, Unsupported
