@@ -403,7 +403,7 @@ def test_every_line_of_a_json_log_is_an_event_over_a_whole_lifetime(tmp_path: Pa
 
 # Output that is not read.
 
-CLIENTS = 200
+CLIENTS = 100
 RAISING = "import halloo; halloo.serve('127.0.0.1:0', respond=lambda message: 1 / 0, framing='raw')"
 TUTORIAL = f"import halloo, socket; halloo.server(socket.create_server(('127.0.0.1', 0)), clients={CLIENTS})"
 

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -72,15 +72,13 @@ class RunningPool:
                         return pid
         raise AssertionError("no worker has it")
 
-    def senders(self, host: str = "127.0.0.1") -> list[socket.socket]:
+    def senders(self, host: str) -> list[socket.socket]:
         """Make enough datagram senders that each worker serves some of them."""
-        return [self._sender(host) for _ in range(64)]
-
-    def _sender(self, host: str) -> socket.socket:
-        sender = self._cleanup.enter_context(unconnected(host))
-        sender.settimeout(TIMEOUT)
-        sender.connect((host, self.port))
-        return sender
+        senders = [self._cleanup.enter_context(unconnected(host)) for _ in range(64)]
+        for sender in senders:
+            sender.settimeout(TIMEOUT)
+            sender.connect((host, self.port))
+        return senders
 
     @contextmanager
     def suspended(self) -> Iterator[None]:
@@ -104,8 +102,8 @@ class RunningPool:
 
 
 @contextmanager
-def running_pool(*options: str, place: str = "127.0.0.1:0") -> Iterator[RunningPool]:
-    with started(*SERVE, place, "--workers", "2", *options) as process:
+def running_pool(*options: str, place: str = "127.0.0.1:0", argv: Sequence[str] = ()) -> Iterator[RunningPool]:
+    with started(*(argv or (*SERVE, place, "--workers", "2", *options))) as process:
         running = RunningPool(process)
         try:
             yield running
@@ -113,16 +111,9 @@ def running_pool(*options: str, place: str = "127.0.0.1:0") -> Iterator[RunningP
             running.close()
 
 
-def assert_served(client: socket.socket, message: bytes = b"hello") -> None:
-    client.sendall(message)
-    assert receive(client, len(message)) == message
-
-
-def receive(client: socket.socket, size: int) -> bytes:
-    pieces = bytearray()
-    while len(pieces) < size and (piece := client.recv(size - len(pieces))):
-        pieces += piece
-    return bytes(pieces)
+def assert_served(client: socket.socket) -> None:
+    client.sendall(b"hello")
+    assert client.recv(5) == b"hello"
 
 
 def receive_all(client: socket.socket) -> bytes:
@@ -132,13 +123,16 @@ def receive_all(client: socket.socket) -> bytes:
     return bytes(pieces)
 
 
-def fill(client: socket.socket) -> None:
-    """Send without reading, until neither the server nor the kernel takes more."""
-    assert_served(client)
-    client.settimeout(0.2)
-    with suppress(TimeoutError):
+def fill(client: socket.socket) -> int:
+    """Send until the worker, whose answer is not read, reads no more; return how much."""
+    sent = 0
+    client.setblocking(False)
+    with suppress(BlockingIOError):
         while True:
-            client.sendall(pattern(1 << 20))
+            sent += client.send(pattern(100_000))
+            select.select([], [client], [], 0.1)
+    client.settimeout(TIMEOUT)
+    return sent
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
@@ -272,9 +266,7 @@ with WorkerPool([listen("127.0.0.1:0")], Service(), 2, shared=True, fork=fork) a
 
 
 def test_a_worker_that_cannot_be_restarted_is_tried_again_and_the_others_serve_on() -> None:
-    with started(PYTHON, "-c", REFUSED_FORKS) as process, ExitStack() as cleanup:
-        running = RunningPool(process)
-        cleanup.callback(running.close)
+    with running_pool(argv=(PYTHON, "-c", REFUSED_FORKS)) as running:
         victim, survivor = running.clients_by_worker().items()
         os.kill(victim[0], signal.SIGKILL)
         wait_until(lambda: len(running.workers() - {victim[0]}) == 2)
@@ -321,15 +313,8 @@ def test_a_signal_to_every_process_leaves_the_drain_complete() -> None:
     with running_pool("--drain", "1m") as running:
         client = running.dial()
         assert_served(client)
-        sent = 0
-        client.setblocking(False)
-        with suppress(BlockingIOError):
-            while True:  # until the worker, whose answer is not read, reads no more
-                sent += client.send(pattern(100_000))
-                select.select([], [client], [], 0.1)
-        client.settimeout(TIMEOUT)
-        worker = running.worker_of(client)
-        os.kill(worker, signal.SIGTERM)
+        sent = fill(client)
+        os.kill(running.worker_of(client), signal.SIGTERM)
         running.process.terminate()
         wait_until(lambda: not listens(running.process.pid))  # it has forwarded the signal before
         client.shutdown(socket.SHUT_WR)
@@ -339,7 +324,9 @@ def test_a_signal_to_every_process_leaves_the_drain_complete() -> None:
 
 def test_a_second_signal_ends_the_server_at_once() -> None:
     with running_pool("--drain", "60s") as running:
-        fill(running.dial())
+        client = running.dial()
+        assert_served(client)
+        fill(client)
         running.process.terminate()
         with pytest.raises(subprocess.TimeoutExpired):
             running.process.wait(0.5)
@@ -396,18 +383,14 @@ def test_a_worker_out_of_descriptors_goes_on_serving() -> None:
         "from halloo._cli.main import main\n"
         "main(['serve', '127.0.0.1:0', '--workers', '2'])\n"
     )
-    with started(PYTHON, "-c", program) as process:
-        running = RunningPool(process)
-        try:
-            first = running.dial()
-            assert_served(first)
-            crowd = [running.dial() for _ in range(60)]
-            assert_served(first)
-            for client in crowd:
-                client.close()
-            assert_served(running.dial())
-        finally:
-            running.close()
+    with running_pool(argv=(PYTHON, "-c", program)) as running:
+        first = running.dial()
+        assert_served(first)
+        crowd = [running.dial() for _ in range(60)]
+        assert_served(first)
+        for client in crowd:
+            client.close()
+        assert_served(running.dial())
 
 
 # Datagrams: each worker has a socket of its own.
