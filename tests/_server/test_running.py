@@ -202,7 +202,7 @@ def test_a_loop_that_has_failed_closes_its_clients_and_close_raises_the_error(
 def run(act: Callable[[], None]) -> RunningServer:
     """Run a server in the main thread, and call the function when its first client has connected."""
     with RunningServer(listen("127.0.0.1:0"), Service(observer=CallingObserver(act))) as server, connected(server):
-        server.run()
+        server.run(0, lambda: None, lambda _event: None)
     return server
 
 
@@ -246,7 +246,7 @@ def test_run_in_another_thread_installs_no_signal_handlers(listener: Listener) -
     seen: list[object] = []
     observer = CallingObserver(lambda: seen.append(signal.getsignal(signal.SIGINT)))
     with RunningServer(listener, Service(observer=observer)) as server:
-        thread = threading.Thread(target=server.run)
+        thread = threading.Thread(target=server.run, args=[0, lambda: None, lambda _event: None])
         thread.start()
         with connected(server) as client:
             client.sendall(b"hello")

@@ -18,6 +18,7 @@ import pytest
 
 from halloo._core.probe import Probes, read_timestamp
 from halloo._net.listener import listen
+from halloo._server.log import Log
 from halloo._server.running import Service
 from halloo._server.workers import DRAIN_SIGNAL, MAX_EARLY_EXITS, WorkerPool
 from halloo.errors import LocalError
@@ -261,7 +262,7 @@ def fork():
     return os.fork()
 
 with WorkerPool([listen("127.0.0.1:0")], Service(), 2, shared=True, fork=fork) as pool:
-    pool.run(10, ready=lambda: print(pool.addresses[0], flush=True), log=Log(partial(print, file=sys.stderr)))
+    pool.run(10, lambda: print(pool.addresses[0], flush=True), Log(partial(print, file=sys.stderr)))
 """
 
 
@@ -292,7 +293,7 @@ def test_workers_that_cannot_be_started_end_the_server_with_an_error() -> None:
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, [])
     with WorkerPool([listen("127.0.0.1:0")], Service(), 2, shared=True, fork=refuse) as pool:
         with pytest.raises(LocalError, match="cannot start worker 1 of 2: Resource temporarily unavailable"):
-            pool.run()
+            pool.run(0, lambda: None, Log(print))
         assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == mask
 
 

@@ -18,7 +18,7 @@ from halloo._server.acceptor import Endpoint
 from halloo._server.connections import Snapshot
 from halloo._server.drain import drain
 from halloo._server.handlers import ConnectionObserver, Handler
-from halloo._server.log import Event, Log
+from halloo._server.log import Event, Report
 from halloo._server.reload import Reload
 from halloo._server.responder import Responder, flush_log
 from halloo._server.tcp import Loop
@@ -109,18 +109,16 @@ class RunningServer:
     def start(self) -> None:
         self._thread.start()
 
-    def run(self, seconds: float = 0, *, ready: Callable[[], object] | None = None, log: Log | None = None) -> None:
+    def run(self, seconds: float, ready: Callable[[], object], log: Report) -> None:
         """Serve in this thread until a stop signal, then finish pending answers, within `seconds`.
 
         A second signal raises KeyboardInterrupt. SIGHUP reloads the certificate files, if there are any. `ready` is
-        called as soon as signals are handled; `log` gets the events, by default as text on standard output.
+        called as soon as signals are handled; `log` gets the events.
         """
-        log = log or Log(print)
         reload = Reload(self.listener, self.loop.acceptor.replace_context, log)
         self.loop.on_wakeup = reload.perform
         with handle_signals(stopping(self.loop.stop) | reload.handlers, self.loop.wakeup_writer):
-            if ready:
-                ready()
+            ready()
             self.loop.run()
             log(Event("stopping", open=self.loop.table.open))
             if seconds:

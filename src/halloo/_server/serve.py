@@ -127,7 +127,7 @@ def serve(
         with server, _published(server, pages_at, family, mode, report):
             if stats:
                 _report_regularly(server, stats, report)
-            server.run(drain, ready=lambda: _announce(server.addresses, report), log=report)
+            server.run(drain, lambda: _announce(server.addresses, report), report)
             report(Event("stopped", total=totals(server.snapshot())))
             return ServeReport(server.addresses, time.monotonic() - began, server.snapshot())
 
@@ -245,12 +245,9 @@ def _announce(addresses: tuple[Address, ...], log: Log) -> None:
         for address in addresses:
             announce(f"listening on {address}")
             log(Event("listening", address=str(address)))
-    if inside_container() and all(address.loopback and address.path is None for address in addresses):
+    marks = ("/.dockerenv", "/run/.containerenv")
+    inside_container = "container" in os.environ or any(Path(mark).exists() for mark in marks)
+    if inside_container and all(address.loopback and address.path is None for address in addresses):
         place = replace(addresses[0], host="")
         message = f"{_HINT} {place.place if place.scheme == 'tcp' else place}"
         log(Event("hint", f"halloo: {message}", message=message))
-
-
-def inside_container() -> bool:
-    """Tell a container by its usual marks."""
-    return "container" in os.environ or Path("/.dockerenv").exists() or Path("/run/.containerenv").exists()

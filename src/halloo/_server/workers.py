@@ -78,8 +78,6 @@ class WorkerPool:
         self._early_exits = self._exits = 0  # the early ones are those in a row
         self._failure: LocalError | None = None
         self._stopping = self._draining = False
-        self._drain = 0.0
-        self._log = Log(print)
         self._parent_pipe_reader, self._parent_pipe_writer = os.pipe()
         self.loop = Loop([], limits=http.limits_beside(service.limits))  # for published pages alone
         self._published: list[Listener] = []  # the workers must not keep them open
@@ -90,21 +88,20 @@ class WorkerPool:
         """Where they listen, with the actual port."""
         return self._listeners[0].addresses
 
-    def run(self, drain: float = 0, *, ready: Callable[[], object] | None = None, log: Log | None = None) -> None:
+    def run(self, drain: float, ready: Callable[[], object], log: Log) -> None:
         """Serve until a stop signal, then drain within `drain` seconds; a second signal raises KeyboardInterrupt.
 
         `ready` is called as soon as all of them run; `log` is as for a RunningServer. Raises LocalError if workers
         cannot be started, or repeatedly exit early.
         """
-        self._drain, self._log = drain, log or self._log
+        self._drain, self._log = drain, log
         self._reload = Reload(self._listeners[0], self._replace_context, self._log)
         self.loop.on_wakeup = self._reap
         handlers = stopping(self._stop) | self._reload.handlers
         handlers[signal.SIGCHLD] = _ignore  # any handler has the signal wake the loop
         with handle_signals(handlers, self.loop.wakeup_writer):
             self._start()
-            if ready:
-                ready()
+            ready()
             self.loop.run()
         if self._failure:
             raise self._failure
