@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -15,6 +16,7 @@ from halloo._net.signals import SECOND_STOP
 from halloo._server.handlers import RespondHandler
 from halloo._server.responder import (
     MAX_KEPT,
+    MAX_WAITING,
     Failures,
     Respond,
     Responder,
@@ -169,6 +171,28 @@ def test_errors_are_logged_with_their_traceback_without_control_characters(
     assert record.exc_info[1] is error
     text = logging.Formatter("%(levelname)s %(message)s").format(record)  # of the program
     assert text.splitlines()[1:] == [r"  ValueError: \x1b[31mred\r\x9b", "  ERROR forged"]
+
+
+def test_errors_beyond_those_that_may_wait_for_the_log_are_counted(caplog: pytest.LogCaptureFixture) -> None:
+    entered, opened = threading.Event(), threading.Event()
+
+    class Blocked(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:  # noqa: ARG002 - its signature
+            entered.set()
+            opened.wait(TIMEOUT)
+
+    blocked = Blocked()
+    log.addHandler(blocked)
+    try:
+        log_failure(ValueError())
+        assert entered.wait(TIMEOUT)
+        for _ in range(MAX_WAITING + 5):
+            log_failure(ValueError())
+    finally:
+        opened.set()
+        flush_log()
+        log.removeHandler(blocked)
+    assert caplog.messages[-1] == "5 more errors of respond are not shown, because the log was not read"
 
 
 @pytest.fixture

@@ -256,6 +256,7 @@ def test_metrics_are_refused_where_they_cannot_be_served(capfd: pytest.CaptureFi
 
 def test_an_invalid_option_ends_the_command_with_one_line() -> None:
     for options, message in (
+        (("--workers", "0"), "'0' is not a number of workers"),
         (("--workers", "2", "--deny", "nowhere"), "'nowhere' is not a network"),
         (("tls://127.0.0.1:0", "--key", "key.pem"), "key needs"),
     ):

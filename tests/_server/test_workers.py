@@ -297,6 +297,19 @@ def test_workers_that_cannot_be_started_end_the_server_with_an_error() -> None:
         assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == mask
 
 
+def test_a_signal_while_workers_are_started_ends_them_and_starts_no_other() -> None:
+    started: list[int] = []
+
+    def start() -> int:
+        signal.raise_signal(signal.SIGTERM)
+        started.append(os.posix_spawn("/bin/sleep", ["sleep", "60"], os.environ))
+        return started[-1]
+
+    with WorkerPool([listen("127.0.0.1:0")], Service(), 2, shared=True, fork=start) as pool:
+        pool.run(0, lambda: None, Log(print))
+    assert len(started) == 1
+
+
 def test_workers_are_started_without_an_output() -> None:
     """Python has no sys.stdout then; the command opens one, a program that calls `serve` need not."""
     port = unused_port()
