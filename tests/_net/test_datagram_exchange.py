@@ -17,11 +17,9 @@ from halloo._net.datagram_exchange import (
     RECENT,
     DatagramExchange,
     DuplicateFilter,
-    _Source,
     exchange_datagrams,
 )
 from halloo._net.datagrams import MAX_DATAGRAM, DatagramConnection
-from halloo._net.readiness import until_readable
 from halloo.errors import Refused, TimedOut, UsageError
 from tests.peers import datagram_peer, datagram_socket, echo_datagram, unused_datagram_port
 
@@ -268,14 +266,6 @@ def break_off(_: bytes) -> None:
 def test_an_error_in_the_source_is_raised(before: list[bytes]) -> None:
     with connected_to(echo_datagram) as connection, pytest.raises(BrokenError):
         exchange_datagrams(connection, broken(*before), len, timeout=TIMEOUT)
-
-
-def test_a_failed_source_is_not_exhausted() -> None:
-    with _Source(broken()) as source:
-        assert until_readable([source.waking], TIMEOUT)  # its thread ends
-        assert not source.over
-        with pytest.raises(BrokenError):
-            source.take()
 
 
 def test_an_error_in_the_sink_is_raised() -> None:

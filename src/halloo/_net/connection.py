@@ -132,7 +132,7 @@ class ConnectedSocket:
         idle_ns = times.idle_until_ns if times.waited else deadline_ns(times.timeout)
         left = min((left for left in map(seconds_until, (idle_ns, times.until_ns)) if left is not None), default=None)
         one: list[socket.socket] = [self.socket]
-        ready = not (times.waited and left == 0) and self._interrupt.wait(
+        ready = left != 0 and self._interrupt.wait(  # the call has just found that it is not ready now
             [] if writing else one, one if writing or self._pending() else [], left
         )
         self._check_open()

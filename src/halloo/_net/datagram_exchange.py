@@ -5,17 +5,14 @@ datagram it answers: replies are counted, without the duplicates that DuplicateF
 """
 
 import math
-import socket
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import dataclass
-from typing import Self
 
 from halloo._net import error_mapping
 from halloo._net.datagrams import DatagramConnection
+from halloo._net.read_ahead import ReadAhead
 from halloo._net.readiness import seconds_until, until_readable
 from halloo.errors import HallooError, TimedOut
 
@@ -60,62 +57,6 @@ class DatagramExchange:
     received: int = 0
     sent_bytes: int = 0
     received_bytes: int = 0
-
-
-class _Source:
-    """Read datagrams ahead in a thread, so that a slow source does not hold up replies."""
-
-    def __init__(self, datagrams: Iterable[bytes]) -> None:
-        self._datagrams = datagrams
-        self._ready: deque[bytes] = deque()
-        self._changed = threading.Condition()
-        self._ended = self._closed = False
-        self._error: BaseException | None = None
-        self.silent = False  # whether no more wake-ups will come
-        self.waking, self._waker = socket.socketpair()
-        self.waking.setblocking(False)
-        threading.Thread(target=self._run, name="halloo reader", daemon=True).start()
-
-    def _run(self) -> None:
-        with self._waker:
-            try:
-                for datagram in self._datagrams:
-                    with self._changed:
-                        self._changed.wait_for(lambda: self._closed or len(self._ready) < MAX_IN_FLIGHT)
-                        self._ready.append(datagram)
-                    if self._closed:
-                        return
-                    with suppress(OSError):  # the other end is closed
-                        self._waker.send(b"!")
-            except Exception as error:  # noqa: BLE001 - raised again by `take`
-                self._error = error
-            self._ended = True
-
-    @property
-    def over(self) -> bool:
-        """Whether all datagrams have been taken, and no error is left to be raised."""
-        return self._ended and not self._ready and not self._error
-
-    def take(self) -> bytes | None:
-        """Return the next datagram, None when there is none yet. Raises what the source has raised."""
-        with suppress(BlockingIOError):
-            self.silent = not self.waking.recv(4096)
-        with self._changed:
-            if self._ready:
-                self._changed.notify()
-                return self._ready.popleft()
-        if self._error:
-            raise self._error
-        return None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        with self._changed:
-            self._closed = True
-            self._changed.notify()
-        self.waking.close()
 
 
 class _Progress:
@@ -220,7 +161,7 @@ def exchange_datagrams(
     before all was sent.
     """
     progress = _Progress(connection, sink, timeout, until_ns)
-    with _Source(datagrams) as source:
+    with ReadAhead(datagrams, MAX_IN_FLIGHT) as source:
         while True:
             surplus = progress.receive()
             while not progress.full and (datagram := source.take()) is not None:

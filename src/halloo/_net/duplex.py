@@ -1,24 +1,22 @@
 """Send a stream and receive the answer at the same time, so that two full buffers cannot block each other.
 
-Uses one connection, one thread and the clock. A thread sends; the caller's thread receives, and is woken by the sender
-whenever its time to wait changes.
+Uses one connection, on which no call waits, a thread that reads the source, and the clock.
 """
 
 import math
-import socket
-import threading
 import time
 from collections.abc import Callable, Iterable
-from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from halloo._core.units import SECOND
 from halloo._net import error_mapping
 from halloo._net.connection import CHUNK, Connection
-from halloo._net.readiness import until_readable
+from halloo._net.read_ahead import ReadAhead
+from halloo._net.readiness import until_readable, until_ready
 from halloo.errors import HallooError, IncompleteRead, Reset, TimedOut
 
-SENDER_GRACE = 0.1  # seconds for the sender to note its last send, when the peer's end follows at once
+READ_AHEAD = 16  # chunks
+GRACE = 0.1  # seconds for the source to end, when the peer's end follows its last byte at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,51 +26,6 @@ class DuplexResult:
     sent_bytes: int
     received_bytes: int
     finished: bool
-
-
-class _Sender:
-    """The sending side, in a thread. The receiving side reads its attributes, and never writes them."""
-
-    def __init__(self, connection: Connection, source: Iterable[bytes]) -> None:
-        self._connection = connection
-        self._source = source
-        self.waking, self._waker = socket.socketpair()
-        self.waking.setblocking(False)
-        self.offered = self.sent = 0  # bytes whose send began, and those whose send has ended
-        self.moved = time.monotonic()  # when a send began or ended last
-        self.blocked = False  # whether a send is under way
-        self.finished = False  # whether all of the source and the half-close were sent
-        self.error: Exception | None = None
-        self.thread = threading.Thread(target=self._run, name="halloo sender", daemon=True)
-        self.thread.start()
-
-    def _run(self) -> None:
-        with closing(self._waker):  # wakes the receiving side for the last time
-            try:
-                for data in self._source:
-                    for start in range(0, len(data), CHUNK):
-                        self._send(data[start : start + CHUNK])
-                self._connection.send_eof()
-                self.finished = True
-            except Exception as error:  # noqa: BLE001 - the receiving side decides what it means
-                self.error = error
-
-    def _send(self, piece: bytes) -> None:
-        self.blocked, self.moved = True, time.monotonic()
-        self.offered += len(piece)
-        with suppress(OSError):  # the receiving side has ended
-            self._waker.send(b"!")
-        self._connection.send(piece)
-        self.sent += len(piece)
-        self.blocked, self.moved = False, time.monotonic()
-
-    def woken(self) -> list[socket.socket]:
-        """Discard the wake-ups so far; return the sockets to watch for further ones."""
-        if self.thread.is_alive():
-            with suppress(BlockingIOError):
-                self.waking.recv(4096)
-            return [self.waking]
-        return []
 
 
 def duplex(
@@ -92,87 +45,138 @@ def duplex(
     Bytes received before an error have been passed to `sink`.
     Raises Reset, TimedOut, IncompleteRead, and what `source` raises.
     """
-    connection.timeout = None  # the time to wait depends on both sides, and is decided here
+    connection.timeout = 0
     until = math.inf if until_ns is None else until_ns / SECOND
-    sender = _Sender(connection, source)
-    received, moved = 0, time.monotonic()
-    try:
-        while chunk := _receive_now(connection, sender, received, owing=linger is None):
-            if chunk is not _NOTHING:
-                progress = linger is None and received < sender.offered
-                received += len(chunk)
-                sink(chunk)
-                if progress and (moved := time.monotonic()) < until:
-                    continue
-            if sender.error and not isinstance(sender.error, HallooError):
-                raise sender.error
-            owed = 0 if linger is not None else sender.sent - received
-            left = _time_left(sender, owed, moved, timeout, linger=linger, until=until)
+    with ReadAhead(source, READ_AHEAD) as ahead:
+        both = _Duplex(connection, ahead, sink, timeout, linger, until)
+        while not both.ended:
+            progress = both.receive()
+            progress = both.send() or progress
+            left = both.time_left()
             if left <= 0:
-                if owed > 0 or not sender.finished:
-                    raise sender.error or _no_progress(connection, sender, received, timeout, until=until)
-                return DuplexResult(sender.sent, received, finished=False)
-            if chunk is _NOTHING:
-                until_readable([connection.socket, *sender.woken()], left)
-        sender.thread.join(SENDER_GRACE)
-        _check(connection, sender, received, owing=linger is None)
-        return DuplexResult(sender.sent, received, finished=True)
-    finally:
-        if sender.thread.is_alive() and not sender.finished:
-            connection.close()  # ends a send that waits
-        sender.thread.join(SENDER_GRACE)
-        sender.waking.close()
+                both.check_answered()
+                break
+            if not progress:
+                both.wait(left)
+        else:
+            both.check_ended()
+        return DuplexResult(both.sent, both.received, finished=both.ended)
 
 
-_NOTHING = b"nothing yet"
+@dataclass(slots=True)
+class _Duplex:
+    """Both directions, and when the last byte made progress."""
 
+    _connection: Connection
+    _source: ReadAhead
+    _sink: Callable[[bytes], object]
+    _timeout: float
+    _linger: float | None
+    _until: float
+    sent: int = 0
+    received: int = 0
+    ended: bool = False  # whether the peer has closed its side
+    _moved: float = field(default_factory=time.monotonic)
+    _unsent: bytes | memoryview = b""
+    _blocked: bool = False  # whether the kernel takes no more
+    _retry_at: int = 0  # bytes received, before which sending more is in vain
+    _finished: bool = False  # whether all of the source and the half-close were sent
+    _failure: HallooError | None = None  # of sending; what the peer sent before can still be received
 
-def _receive_now(connection: Connection, sender: _Sender, received: int, *, owing: bool) -> bytes:
-    """Return received bytes, empty at the peer's end, or _NOTHING. A reset after the whole answer is an end as well."""
-    try:
-        return connection.receive(timeout=0)
-    except TimedOut:
-        return _NOTHING
-    except Reset:
-        if owing and sender.finished and 0 < sender.sent <= received:
-            return b""
-        raise
+    @property
+    def _owed(self) -> int:
+        return self.sent - self.received if self._linger is None else 0
 
+    def receive(self) -> bool:
+        """Pass on what has arrived; return whether anything has. A reset after the whole answer is an end as well."""
+        try:
+            chunk = self._connection.receive()
+        except TimedOut:
+            return False
+        except Reset:
+            if self._linger is not None or not self._finished or not 0 < self.sent <= self.received:
+                raise
+            chunk = b""
+        if self._owed > 0:
+            self._moved = time.monotonic()
+        self.received += len(chunk)
+        self.ended = not chunk
+        if chunk:
+            self._sink(chunk)
+        return True
 
-def _time_left(
-    sender: _Sender, owed: int, moved: float, timeout: float, *, linger: float | None, until: float
-) -> float:
-    """Return for how many more seconds to wait for a byte; while none is owed, until the end of all."""
-    now = time.monotonic()
-    if sender.finished and linger is not None:
-        return min(linger - (now - sender.moved), until - now)
-    if owed > 0 or sender.blocked or sender.finished or sender.error:
-        return min(timeout - (now - max(moved, sender.moved)), until - now)
-    return until - now
+    def send(self) -> bool:
+        """Send what the kernel takes, and the half-close behind the last of the source; return whether it took any."""
+        if self._finished or self._failure or self.received < self._retry_at:
+            return False
+        if not self._unsent:
+            self._unsent = memoryview(self._source.take() or b"")
+        over = not self._unsent and self._source.over
+        if not (self._unsent or over or self._blocked):
+            return False
+        accepted, self._blocked = len(self._unsent[:CHUNK]), False
+        try:
+            self._connection.send(self._unsent[:CHUNK])
+            if over:
+                self._connection.send_eof()
+                self._finished = True
+        except TimedOut as error:
+            accepted, self._blocked = error.sent, True
+            self._retry_at = self.received + CHUNK  # an echo that is read makes room
+        except HallooError as error:
+            self._failure = error
+            return False
+        self.sent += accepted
+        self._unsent = self._unsent[accepted:]
+        if accepted or self._finished:
+            self._moved = time.monotonic()
+        return not self._blocked or accepted > 0
 
+    def time_left(self) -> float:
+        """Return for how many more seconds to wait for a byte; while none is owed, until the end of all."""
+        now = time.monotonic()
+        left = math.inf
+        if self._finished and self._linger is not None:
+            left = self._linger
+        elif self._owed > 0 or self._blocked or self._finished or self._failure:
+            left = self._timeout
+        return min(left - (now - self._moved), self._until - now)
 
-def _no_progress(
-    connection: Connection, sender: _Sender, received: int, timeout: float, *, until: float
-) -> HallooError:
-    place, sent = connection.address.place, sender.sent
-    if time.monotonic() >= until:
-        return error_mapping.overdue(connection.address, f"sent back {received} of {sent} bytes")
-    if received >= sent:
-        fact = f"{place} took {sent} bytes, then no more for {timeout:g} seconds"
-    else:
-        fact = f"{place} sent back {received} of {sent} bytes, then nothing for {timeout:g} seconds"
-    return TimedOut(fact, "allow more time with timeout=, or look at the server", address=str(connection.address))
+    def wait(self, left: float) -> None:
+        sock = self._connection.socket
+        waits_for_source = not (self._unsent or self._blocked or self._finished or self._failure)
+        readers = [sock, self._source.waking] if waits_for_source else [sock]
+        until_ready(readers, [sock] if self._blocked else [], left)
+        self._retry_at = 0
 
+    def check_answered(self) -> None:
+        """Raise an error if something is missing besides the peer's end, once no time is left."""
+        if self._finished and self._owed <= 0:
+            return
+        if self._failure:
+            raise self._failure
+        address, sent = self._connection.address, self.sent
+        if time.monotonic() >= self._until:
+            raise error_mapping.overdue(address, f"sent back {self.received} of {sent} bytes")
+        if self.received >= sent:
+            fact = f"{address.place} took {sent} bytes, then no more for {self._timeout:g} seconds"
+        else:
+            fact = (
+                f"{address.place} sent back {self.received} of {sent} bytes, then nothing for {self._timeout:g} seconds"
+            )
+        raise TimedOut(fact, "allow more time with timeout=, or look at the server", address=str(address))
 
-def _check(connection: Connection, sender: _Sender, received: int, *, owing: bool) -> None:
-    """Raise an error if the peer's end came too early."""
-    place, sent = connection.address.place, sender.sent
-    if sender.error and not isinstance(sender.error, HallooError):
-        raise sender.error
-    if not sender.finished:
-        fact = f"{place} closed the connection before all was sent ({sent} bytes sent, {received} received)"
-    elif owing and received < sent:
-        fact = f"{place} closed the connection after sending back {received} of {sent} bytes"
-    else:
-        return
-    raise IncompleteRead(fact, error_mapping.LOOK, address=str(connection.address))
+    def check_ended(self) -> None:
+        """Raise an error if the peer's end came too early."""
+        until, place = time.monotonic() + GRACE, self._connection.address.place
+        while not (self._finished or self._failure or self._blocked) and (left := until - time.monotonic()) > 0:
+            until_readable([self._source.waking], left)
+            self.send()
+        if not self._finished:
+            counts = f"({self.sent} bytes sent, {self.received} received)"
+            fact = f"{place} closed the connection before all was sent {counts}"
+        elif self._owed > 0:
+            fact = f"{place} closed the connection after sending back {self.received} of {self.sent} bytes"
+        else:
+            return
+        raise IncompleteRead(fact, error_mapping.LOOK, address=str(self._connection.address))

@@ -62,7 +62,7 @@ Steps = Generator[Awaited, bool, Result]
 
 def run_steps(steps: Steps[Result], interrupt: "Interrupt | None" = None) -> Result:
     """Run all steps, waiting for each, and return their result. Once interrupted, the time of each step is over."""
-    wait_for = interrupt.wait if interrupt else _until
+    wait_for = interrupt.wait if interrupt else until_ready
     try:
         awaited = next(steps)
         while True:
@@ -86,7 +86,21 @@ def seconds_until(time_ns: int | None) -> float | None:
 
 def until_readable(sockets: Sequence[socket.socket], timeout: float | None) -> list[socket.socket]:
     """Wait `timeout` seconds, for ever when None, for any of the sockets; return those that are readable."""
-    return _until(sockets, [], timeout)
+    return until_ready(sockets, [], timeout)
+
+
+def until_ready(
+    readers: Sequence[socket.socket], writers: Sequence[socket.socket], timeout: float | None
+) -> list[socket.socket]:
+    """Wait as `until_readable`, for some of the sockets to become writable; return those that are ready."""
+    reading = {sock.fileno(): sock for sock in readers}  # now: another thread may close one meanwhile
+    writing = {sock.fileno(): sock for sock in writers}
+    deadline = inf if timeout is None else time.monotonic() + timeout
+    while True:
+        left = max(deadline - time.monotonic(), 0)
+        ready = wait([*reading], [*writing], min(left, STEP))
+        if ready or not left:
+            return [sock for number, sock in (reading | writing).items() if number in ready]
 
 
 class Interrupt:
@@ -108,7 +122,7 @@ class Interrupt:
                     self._pair = socket.socketpair()
             waker = [self._pair[0]] if self._pair else []
         try:
-            ready = [] if self.requested else _until([*readers, *waker], writers, timeout)
+            ready = [] if self.requested else until_ready([*readers, *waker], writers, timeout)
         except (OSError, ValueError):  # another thread closed a socket before the wait began
             if not self.requested:
                 raise
@@ -133,33 +147,6 @@ class Interrupt:
         pair, self._pair = self._pair, None
         for sock in pair or ():
             sock.close()
-
-
-def _until(
-    readers: Sequence[socket.socket], writers: Sequence[socket.socket], timeout: float | None
-) -> list[socket.socket]:
-    deadline = None if timeout is None else time.monotonic() + timeout
-    while True:
-        left = None if deadline is None else max(deadline - time.monotonic(), 0)
-        step = STEP if left is None else min(left, STEP)
-        ready = _ready(readers, writers, step)
-        if ready or step == left:
-            return ready
-
-
-def _ready(readers: Sequence[socket.socket], writers: Sequence[socket.socket], timeout: float) -> list[socket.socket]:
-    if hasattr(select, "poll"):  # select(2) knows no descriptor above 1023
-        events = dict.fromkeys(readers, select.POLLIN)
-        for sock in writers:
-            events[sock] = events.get(sock, 0) | select.POLLOUT
-        poller, by_number = select.poll(), {}
-        for sock, wanted in events.items():
-            by_number[sock.fileno()] = sock  # now: another thread may close it meanwhile
-            poller.register(sock, wanted)
-        return [by_number[fd] for fd, _ in poller.poll(timeout * 1000)]
-    # Windows reports a failed connect among the exceptional ones only.
-    readable, writable, failed = select.select(readers, writers, [*readers, *writers], timeout)
-    return [*readable, *writable, *failed]
 
 
 AWAKE = 120_000  # nanoseconds before a planned time in which to poll instead of sleeping
