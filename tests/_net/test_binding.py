@@ -43,7 +43,6 @@ def has_ipv6() -> bool:
 
 
 needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="needs ::1")
-needs_proc = pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="needs proc(5)")
 needs_sharing = pytest.mark.skipif(not hasattr(socket, "SO_REUSEPORT"), reason="needs SO_REUSEPORT")
 
 
@@ -56,92 +55,38 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @needs_ipv6
-@pytest.mark.parametrize("scheme", SCHEMES)
-def test_loopback_binds_both_families_to_one_port(scheme: str) -> None:
-    with opened(f"{scheme}://0") as sockets:
-        assert hosts(sockets) == [*LOOPBACK]
-        assert len(ports(sockets)) == 1
-
-
-@needs_ipv6
-@pytest.mark.parametrize(("family", "host"), [(4, "127.0.0.1"), (6, "::1")])
-def test_family_selects_a_single_address(family: int, host: str) -> None:
-    with opened(0, family) as sockets:
-        assert hosts(sockets) == [host]
-
-
-@needs_ipv6
-def test_localhost_binds_both_families() -> None:
-    with opened("localhost:0") as sockets:
-        assert hosts(sockets) == [*LOOPBACK]
-
-
-@needs_ipv6
-@pytest.mark.parametrize("address", [":0", "udp://:0", "[::]:0", ("", 0)])
-def test_the_wildcard_binds_both_families_to_one_port(address: str | tuple[str, int]) -> None:
-    with opened(address) as sockets:
-        assert hosts(sockets) == ["0.0.0.0", "::"]
-        assert len(ports(sockets)) == 1
-
-
-def test_an_ip_address_binds_only_that_address() -> None:
-    with opened("127.0.0.1:0") as sockets:
-        assert hosts(sockets) == ["127.0.0.1"]
-
-
-@needs_ipv6
-def test_halloo_bind_sets_the_default_host(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HALLOO_BIND", "::1")
-    with opened(0) as sockets:
-        assert hosts(sockets) == ["::1"]
-
-
-@needs_ipv6
-def test_an_empty_halloo_bind_binds_every_interface(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HALLOO_BIND", "")
-    with opened(0) as sockets:
-        assert hosts(sockets) == ["0.0.0.0", "::"]
-
-
-def test_an_explicit_host_overrides_halloo_bind(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HALLOO_BIND", "203.0.113.1")
-    with opened("127.0.0.1:0") as sockets:
-        assert hosts(sockets) == ["127.0.0.1"]
+def test_an_address_binds_its_families_to_one_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    every, both = ["0.0.0.0", "::"], [*LOOPBACK]
+    cases: list[tuple[str | None, AddressLike, int | None, list[str]]] = [  # HALLOO_BIND, address, family
+        *((None, address, None, both) for address in ("tcp://0", "udp://0", "localhost:0")),
+        *((None, address, None, every) for address in (":0", "udp://:0", "[::]:0", ("", 0))),
+        (None, 0, 4, ["127.0.0.1"]),
+        (None, 0, 6, ["::1"]),
+        (None, "127.0.0.1:0", None, ["127.0.0.1"]),
+        ("::1", 0, None, ["::1"]),
+        ("", 0, None, every),
+        ("203.0.113.1", "127.0.0.1:0", None, ["127.0.0.1"]),
+    ]
+    for default, address, family, wanted in cases:
+        if default is not None:
+            monkeypatch.setenv("HALLOO_BIND", default)
+        with opened(address, family) as sockets:
+            assert (hosts(sockets), len(ports(sockets))) == (wanted, 1)
 
 
 # Addresses that cannot be bound.
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
-def test_the_error_for_a_port_in_use_names_the_port(scheme: str) -> None:
+@pytest.mark.parametrize(("scheme", "another"), [("tcp", "9999"), ("udp", "udp://9999")])
+def test_the_error_for_a_port_in_use_names_its_process_and_another_port(scheme: str, another: str) -> None:
+    name, pid = own_name_and_pid()
     with opened(f"{scheme}://127.0.0.1:0") as sockets:
         (port,) = ports(sockets)
-        with (
-            pytest.raises(AddressInUse, match=f"^port {port} on 127.0.0.1 is taken") as caught,
-            opened(f"{scheme}://{port}"),
-        ):
+        with pytest.raises(AddressInUse) as caught, opened(f"{scheme}://{port}"):
             pass
     assert (caught.value.errno, caught.value.address) == (errno.EADDRINUSE, f"{scheme}://127.0.0.1:{port}")
-
-
-@needs_proc
-@pytest.mark.parametrize("scheme", SCHEMES)
-def test_the_error_for_a_port_in_use_names_the_owning_process(scheme: str) -> None:
-    name = Path("/proc/self/comm").read_text(encoding="utf-8").strip()
-    with opened(f"{scheme}://127.0.0.1:0") as sockets:
-        (port,) = ports(sockets)
-        with pytest.raises(AddressInUse) as caught, opened(f"{scheme}://{port}"):
-            pass
-    assert caught.value.fact.endswith(f" by {name} (pid {os.getpid()}), this program itself")
-
-
-@pytest.mark.parametrize(("scheme", "another"), [("tcp", "9999"), ("udp", "udp://9999")])
-def test_the_error_for_a_port_in_use_suggests_another_port(scheme: str, another: str) -> None:
-    with opened(f"{scheme}://127.0.0.1:0") as sockets:
-        (port,) = ports(sockets)
-        with pytest.raises(AddressInUse) as caught, opened(f"{scheme}://{port}"):
-            pass
-    assert caught.value.remedy == f"name each port once, or choose another: halloo serve {another}"
+    fact = f"port {port} on 127.0.0.1 is taken by {name} (pid {pid}), this program itself"
+    assert str(caught.value) == f"{fact}; name each port once, or choose another: halloo serve {another}"
 
 
 @needs_ipv6
@@ -153,28 +98,14 @@ def test_a_port_in_use_by_only_the_second_family_is_in_use(scheme: str) -> None:
             pass
 
 
-def test_an_address_of_another_machine_is_not_available() -> None:
-    with (
-        pytest.raises(
-            AddressNotAvailable, match=r"cannot listen on 203\.0\.113\.1:0: it is not an address of this machine"
-        ),
-        opened("203.0.113.1:0"),
-    ):
-        pass
-
-
-def test_an_address_of_the_other_family_is_refused() -> None:
-    with (
-        pytest.raises(AddressError, match=r"127\.0\.0\.1 is not an IPv6 address; leave family= out"),
-        opened("127.0.0.1:0", 6),
-    ):
-        pass
-
-
-@pytest.mark.parametrize("host", ["halloo.invalid", "a..b", "a" * 64])
-def test_an_unknown_host_name_is_not_available(host: str) -> None:
-    with pytest.raises(AddressNotAvailable, match=f"no address is known for '{host}'"), opened((host, 0)):
-        pass
+def test_an_address_that_is_not_this_machines_is_refused() -> None:
+    unknown = {host: f"no address is known for '{host}'" for host in ("halloo.invalid", "a..b", "a" * 64)}
+    foreign = {"203.0.113.1": r"cannot listen on 203\.0\.113\.1:0: it is not an address of this machine"}
+    for host, message in (unknown | foreign).items():
+        with pytest.raises(AddressNotAvailable, match=message):
+            bound(parse((host, 0)), None, [])
+    with pytest.raises(AddressError, match=r"127\.0\.0\.1 is not an IPv6 address; leave family= out"):
+        bound(parse("127.0.0.1:0"), 6, [])
 
 
 # Socket options.
@@ -232,15 +163,28 @@ def port_of(sock: socket.socket) -> int:
     return int(sock.getsockname()[1])
 
 
-def test_port_owner_returns_the_process_name_and_pid() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        assert port_owner(port_of(listener)) == own_name_and_pid()
-
-
 @pytest.mark.skipif(not socket.has_ipv6, reason="needs IPv6")
 def test_port_owner_finds_a_listener_on_ipv6() -> None:
     with socket.create_server(("::1", 0), family=socket.AF_INET6) as listener:
         assert port_owner(port_of(listener)) == own_name_and_pid()
+
+
+def test_a_port_without_a_listener_has_no_owner() -> None:
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        assert port_owner(port_of(bound)) is None
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = port_of(listener)
+        with socket.create_connection(listener.getsockname()) as client:
+            assert port_owner(port_of(client)) is None
+    assert port_owner(port) is None
+
+
+def test_a_group_address_cannot_be_listened_on() -> None:
+    groups = ["udp://224.0.0.1:0", "224.0.0.1:0", "udp://255.255.255.255:0", "[ff02::1%lo]:0", "127.255.255.255:0"]
+    for address in groups:
+        with pytest.raises(AddressNotAvailable, match="it is a multicast or broadcast address; name one of its own"):
+            listen(address)
 
 
 def test_port_owner_tolerates_a_descriptor_that_closes_during_the_search() -> None:
@@ -251,35 +195,6 @@ def test_port_owner_tolerates_a_descriptor_that_closes_during_the_search() -> No
         assert port_owner(port_of(listener)) == own_name_and_pid()
 
 
-def test_a_port_that_is_only_bound_has_no_owner() -> None:
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        assert port_owner(port_of(bound)) is None
-
-
-def test_a_port_that_is_only_connected_has_no_owner() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()) as client:
-        assert port_owner(port_of(client)) is None
-
-
-def test_a_closed_port_has_no_owner() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = port_of(listener)
-    assert port_owner(port) is None
-
-
-@pytest.mark.parametrize(
-    "address",
-    [
-        *("udp://224.0.0.1:0", "224.0.0.1:0", "udp://255.255.255.255:0", "[ff02::1%lo]:0"),
-        pytest.param("127.255.255.255:0", marks=needs_proc),  # loopback's own, on Linux
-    ],
-)
-def test_a_group_address_cannot_be_listened_on(address: str) -> None:
-    with pytest.raises(AddressNotAvailable, match="it is a multicast or broadcast address; name one of its own"):
-        listen(address)
-
-
 def test_a_default_host_that_is_none_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HALLOO_BIND", "two words")
     with pytest.raises(AddressError) as caught:
@@ -287,24 +202,22 @@ def test_a_default_host_that_is_none_is_named(monkeypatch: pytest.MonkeyPatch) -
     assert str(caught.value) == "HALLOO_BIND must be a host, not 'two words'; unset it, or name a host or an IP address"
 
 
-@pytest.mark.parametrize(
-    ("one", "other", "named"),
-    [
+@pytest.mark.parametrize("reuse_port", [False, True])
+def test_an_address_is_named_once(*, reuse_port: bool, tmp_path: Path) -> None:
+    port = str(unused_port())
+    cases = [
         ("127.0.0.1:PORT", "127.0.0.1:PORT", "tcp://127.0.0.1:PORT"),
         ("localhost:PORT", "127.0.0.1:PORT", "tcp://127.0.0.1:PORT"),
         (":PORT", "tls://[::1]:PORT", "tls://[::1]:PORT"),
         ("udp://0.0.0.0:PORT", "udp://PORT", "udp://127.0.0.1:PORT"),
         ("unix:echo", "unix:echo", "unix:echo"),
-    ],
-)
-@pytest.mark.parametrize("reuse_port", [False, True])
-def test_an_address_is_named_once(one: str, other: str, named: str, *, reuse_port: bool, tmp_path: Path) -> None:
-    port = str(unused_port())
-    one, other, named = (text.replace("PORT", port) for text in (one, other, named))
-    with chdir(tmp_path), pytest.raises(UsageError) as caught:
-        listen(one, other, reuse_port=reuse_port and "unix" not in one)
-    assert str(caught.value) == f"{named} is named twice; name each address once"
-    assert not [*tmp_path.iterdir()]
+    ]
+    for case in cases:
+        one, other, named = (text.replace("PORT", port) for text in case)
+        with chdir(tmp_path), pytest.raises(UsageError) as caught:
+            listen(one, other, reuse_port=reuse_port and "unix" not in one)
+        assert str(caught.value) == f"{named} is named twice; name each address once"
+        assert not [*tmp_path.iterdir()]
 
 
 def test_one_port_serves_different_addresses_and_schemes() -> None:

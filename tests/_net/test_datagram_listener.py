@@ -33,35 +33,20 @@ def accepted(listener: DatagramListener) -> DatagramConnection:
     return served
 
 
-def test_accept_returns_none_before_the_first_datagram(listener: DatagramListener) -> None:
-    with connected_to(listener):
-        assert listener.accept() is None
-
-
-def test_an_accepted_connection_receives_all_queued_datagrams(listener: DatagramListener) -> None:
+def test_an_accepted_connection_has_all_datagrams_of_its_peer_and_answers_from_the_same_port(
+    listener: DatagramListener,
+) -> None:
     with connected_to(listener) as connection:
+        assert listener.accept() is None
         for data in (b"one", b"", b"two"):
             connection.send(data)
         with accepted(listener) as served:
             assert served.address == Address("udp", *connection.socket.getsockname())
-            assert [served.receive() for _ in range(3)] == [b"one", b"", b"two"]
-
-
-def test_an_accepted_connection_answers_from_the_listening_port(listener: DatagramListener) -> None:
-    with connected_to(listener) as connection:
-        connection.send(b"hello")
-        with accepted(listener) as served:
-            served.send(served.receive())
-            assert connection.receive() == b"hello"
-
-
-def test_an_accepted_connection_receives_later_datagrams(listener: DatagramListener) -> None:
-    with connected_to(listener) as connection:
-        connection.send(b"before")
-        with accepted(listener) as served:
             connection.send(b"after")
-            assert [served.receive(), served.receive()] == [b"before", b"after"]
+            assert [served.receive() for _ in range(4)] == [b"one", b"", b"two", b"after"]
             assert listener.accept() is None
+            served.send(b"hello")
+            assert connection.receive() == b"hello"
 
 
 @linux

@@ -3,8 +3,6 @@ import os
 import socket
 import ssl
 
-import pytest
-
 from halloo._core.address import Address, parse
 from halloo._core.icmp import IcmpReport
 from halloo._net.error_mapping import (
@@ -52,79 +50,49 @@ def failed(number: int) -> OSError:
     return OSError(number, os.strerror(number))
 
 
-@pytest.mark.parametrize(("number", "kind", "fact"), [(number, *expected) for number, expected in CONNECTING.items()])
-def test_a_connect_error_has_a_class_and_a_message(number: int, kind: type[HallooError], fact: str) -> None:
-    error = connecting(HOST, failed(number))
-    assert (type(error), error.fact) == (kind, fact)
+def test_a_connect_error_has_a_class_a_message_a_remedy_and_its_errno() -> None:
+    for number, expected in CONNECTING.items():
+        error = connecting(HOST, failed(number))
+        assert (type(error), error.fact) == expected
+        assert (error.address, error.errno, error.remedy != "") == ("tcp://host:9", number, True)
+    assert isinstance(connecting(HOST, failed(errno.ENOTCONN)), ConnectionResetError)
 
 
-@pytest.mark.parametrize("number", CONNECTING)
-def test_a_connect_error_has_a_remedy(number: int) -> None:
-    assert connecting(HOST, failed(number)).remedy
-
-
-@pytest.mark.parametrize("number", [*CONNECTING, errno.ENOTCONN])
-def test_a_connect_error_keeps_the_address_and_errno(number: int) -> None:
-    error = connecting(HOST, failed(number))
-    assert (error.address, error.errno) == ("tcp://host:9", number)
-
-
-def test_a_connection_that_the_peer_has_ended_is_a_connection_error() -> None:
-    error = connecting(parse("localhost"), OSError(errno.ENOTCONN, "Transport endpoint is not connected"))
-    assert isinstance(error, ConnectionResetError)
-
-
-def test_an_unmapped_errno_is_reported_in_the_systems_words() -> None:
+def test_other_errors_are_reported_in_their_own_words() -> None:
     error = connecting(HOST, OSError(errno.EISCONN, "Something Odd"))
     assert (type(error), str(error)) == (PeerError, "host:9 failed: something odd")
-
-
-def test_an_error_without_an_errno_is_reported_in_its_own_words() -> None:
     assert str(connecting(HOST, OSError("Something odd"))) == "host:9 failed: something odd"
-
-
-def test_a_builtin_timeout_error_is_mapped_to_timed_out() -> None:
     assert isinstance(connecting(HOST, TimeoutError("timed out")), TimedOut)
 
 
-@pytest.mark.parametrize(
-    ("text", "command"),
-    [
-        ("8888", "halloo serve"),
-        ("localhost", "halloo serve"),
-        ("[::1]:8888", "halloo serve"),
-        ("localhost:9", "halloo serve 9"),
-        ("host", "halloo serve :8888"),
-        ("host:9", "halloo serve :9"),
-        (":9", "halloo serve 9"),
-    ],
-)
-def test_the_suggested_server_command_matches_the_clients_address(text: str, command: str) -> None:
-    assert connecting(parse(text), failed(errno.ECONNREFUSED)).remedy == f"start a server there with: {command}"
-
-
-@pytest.mark.parametrize("text", ["9", ":9"])
-def test_an_omitted_host_is_reported_as_localhost(text: str) -> None:
-    assert "localhost:9" in connecting(parse(text), failed(errno.ECONNREFUSED)).fact
+def test_the_suggested_server_command_matches_the_clients_address() -> None:
+    commands = {
+        "8888": "halloo serve",
+        "localhost": "halloo serve",
+        "[::1]:8888": "halloo serve",
+        "localhost:9": "halloo serve 9",
+        "host": "halloo serve :8888",
+        "host:9": "halloo serve :9",
+        ":9": "halloo serve 9",
+    }
+    for text, command in commands.items():
+        error = connecting(parse(text), failed(errno.ECONNREFUSED))
+        assert error.remedy == f"start a server there with: {command}"
+        assert "on :" not in error.fact
+    assert "localhost:9" in connecting(parse(":9"), failed(errno.ECONNREFUSED)).fact
 
 
 def test_an_unknown_host_name_has_no_known_address() -> None:
-    error = unknown(HOST, socket.gaierror(socket.EAI_NONAME, "Name or service not known"))
+    none, again = (socket.gaierror(number, "of the resolver") for number in (socket.EAI_NONAME, socket.EAI_AGAIN))
+    error = unknown(HOST, none)
     assert str(error) == "no address is known for 'host'; check the spelling, or give an IP address"
-
-
-def test_a_temporary_resolver_failure_suggests_trying_again() -> None:
-    assert unknown(HOST, socket.gaierror(socket.EAI_AGAIN, "Temporary failure")).remedy == "try again later"
-
-
-def test_an_unknown_host_keeps_the_address_and_errno() -> None:
-    error = unknown(HOST, socket.gaierror(socket.EAI_NONAME, "Name or service not known"))
     assert (error.address, error.errno) == ("tcp://host:9", socket.EAI_NONAME)
-
-
-def test_an_unknown_omitted_host_is_reported_as_localhost() -> None:
-    error = unknown(Address(port=9), socket.gaierror(socket.EAI_NONAME, "Name or service not known"))
-    assert "'localhost'" in error.fact
+    assert "'localhost'" in unknown(Address(port=9), none).fact
+    assert unknown(HOST, again).remedy == "try again later"
+    fact = "no address is known for 'host'"
+    own = "name one of this machine's own addresses, or every interface, as in :8888"
+    assert str(not_local(HOST, none)) == f"{fact}; {own}"
+    assert str(not_local(HOST, again)) == f"{fact}; try again later, or give an IP address"
 
 
 # Names with several addresses.
@@ -163,47 +131,46 @@ def test_an_error_names_a_limited_number_of_addresses() -> None:
     assert fact.endswith(", 2 more fail too")
 
 
-@pytest.mark.parametrize(
-    ("number", "remedy"),
-    [
-        (socket.EAI_AGAIN, "try again later, or give an IP address"),
-        (
-            socket.EAI_NONAME,
-            "name one of this machine's own addresses, or every interface, as in :8888",
-        ),
-    ],
-)
-def test_a_name_to_listen_on_without_an_address_has_a_remedy(number: int, remedy: str) -> None:
-    assert str(not_local(HOST, socket.gaierror(number, ""))) == f"no address is known for 'host'; {remedy}"
+LOOPBACK = "check that the loopback interface is up, with this address: ip addr show lo"
 
 
-@pytest.mark.parametrize(
-    ("number", "kind", "fact"),
-    [
-        (errno.EACCES, NotPermitted, "cannot listen on host:9 (permission denied)"),
-        (errno.EPERM, NotPermitted, "cannot listen on host:9 (permission denied)"),
-        (errno.EADDRNOTAVAIL, AddressNotAvailable, "cannot listen on host:9: it is not an address of this machine"),
-        (errno.EAFNOSUPPORT, AddressNotAvailable, "cannot listen on host:9: it is not an address of this machine"),
-        (errno.EINVAL, LocalError, "cannot listen on host:9: invalid argument"),
-    ],
-)
-def test_a_listen_error_has_a_class_and_a_message(number: int, kind: type[LocalError], fact: str) -> None:
-    error = listening(HOST, failed(number))
-    assert (type(error), error.fact, error.errno) == (kind, fact, number)
+def test_a_listen_error_has_a_class_a_message_and_a_next_step() -> None:
+    own = "name one of its own addresses, or every interface, as in :8888"
+    foreign = (AddressNotAvailable, "cannot listen on host:9: it is not an address of this machine", own)
+    low = "ports below 1024 are for the administrator, choose another, such as {}"
+    denied = (NotPermitted, "cannot listen on host:9 (permission denied)", low.format("tcp://host:8009"))
+    expected: dict[int, tuple[type[LocalError], str, str]] = {
+        errno.EACCES: denied,
+        errno.EPERM: denied,
+        errno.EADDRNOTAVAIL: foreign,
+        errno.EAFNOSUPPORT: foreign,
+        errno.ENODEV: foreign,
+        errno.EINVAL: (LocalError, "cannot listen on host:9: invalid argument", ""),
+    }
+    for number, words in expected.items():
+        error = listening(HOST, failed(number))
+        assert (type(error), error.fact, error.remedy) == words
+        assert error.errno == number
+    remedies = [
+        (Address("udp", "::1", port=80), errno.EACCES, low.format("udp://[::1]:8080")),
+        (Address(port=60000), errno.EACCES, "choose another port, or see what reserves this one"),
+        (Address(host="::1"), errno.EADDRNOTAVAIL, LOOPBACK),
+        (Address("unix", path="/run/echo"), errno.EACCES, "choose a path in a folder that this user may write to"),
+        (Address("unix", path="/missing/echo"), errno.ENOENT, "choose a path in a folder that exists"),
+    ]
+    for address, number, remedy in remedies:
+        assert listening(address, failed(number)).remedy == remedy
 
 
-def test_a_forbidden_low_port_suggests_a_high_one() -> None:
-    remedy = listening(Address("udp", "::1", port=80), failed(errno.EACCES)).remedy
-    assert remedy == "ports below 1024 are for the administrator, choose another, such as udp://[::1]:8080"
-
-
-def test_a_forbidden_high_port_suggests_no_port_above_65535() -> None:
-    remedy = listening(Address(port=60000), failed(errno.EACCES)).remedy
-    assert remedy == "choose another port, or see what reserves this one"
-
-
-def test_an_unavailable_address_suggests_every_interface() -> None:
-    assert "every interface, as in :8888" in listening(HOST, failed(errno.EADDRNOTAVAIL)).remedy
+def test_only_a_name_may_be_reached_in_the_other_family() -> None:
+    for host, number, remedy in (
+        ("127.0.0.1", errno.ENETUNREACH, LOOPBACK),
+        ("::1", errno.EADDRNOTAVAIL, LOOPBACK),
+        ("192.0.2.1", errno.ENETUNREACH, "check the address and the network"),
+        ("fe80::1%7", errno.ENETUNREACH, "check that this interface exists and is up: ip link show 7"),
+        ("example.org", errno.ENETUNREACH, "try the other family with family="),
+    ):
+        assert connecting(Address(host=host), failed(number)).remedy == remedy
 
 
 def test_a_report_names_the_router_and_a_refusal_by_the_host_is_one_of_the_port() -> None:
@@ -216,35 +183,6 @@ def test_a_report_names_the_router_and_a_refusal_by_the_host_is_one_of_the_port(
     assert filtered.fact == "192.0.2.1 refuses datagrams to 192.0.2.9:8888 (port unreachable)"
     closed = undelivered(address, IcmpReport(4, 3, 3, "192.0.2.9", errno.ECONNREFUSED))
     assert closed.fact == "nothing is listening on 192.0.2.9:8888 (connection refused)"
-
-
-def test_the_permission_of_a_unix_path_is_no_matter_of_ports() -> None:
-    error = listening(Address("unix", path="/run/echo"), failed(errno.EACCES))
-    assert error.remedy == "choose a path in a folder that this user may write to"
-
-
-LOOPBACK = "check that the loopback interface is up, with this address: ip addr show lo"
-
-
-@pytest.mark.parametrize(
-    ("host", "number", "remedy"),
-    [
-        ("127.0.0.1", errno.ENETUNREACH, LOOPBACK),
-        ("::1", errno.EADDRNOTAVAIL, LOOPBACK),
-        ("192.0.2.1", errno.ENETUNREACH, "check the address and the network"),
-        ("fe80::1%7", errno.ENETUNREACH, "check that this interface exists and is up: ip link show 7"),
-        ("example.org", errno.ENETUNREACH, "try the other family with family="),
-    ],
-)
-def test_only_a_name_may_be_reached_in_the_other_family(host: str, number: int, remedy: str) -> None:
-    assert connecting(Address(host=host), failed(number)).remedy == remedy
-
-
-def test_an_address_to_listen_on_that_is_missing_has_a_next_step() -> None:
-    assert listening(Address(host="::1"), failed(errno.EADDRNOTAVAIL)).remedy == LOOPBACK
-    assert "is not an address of this machine; name one of" in str(listening(HOST, failed(errno.ENODEV)))
-    missing = listening(Address("unix", path="/missing/echo"), failed(errno.ENOENT))
-    assert missing.remedy == "choose a path in a folder that exists"
 
 
 def test_an_expired_certificate_is_no_matter_of_trust() -> None:

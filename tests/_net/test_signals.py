@@ -35,34 +35,31 @@ def woken(stop_request: StopRequest, seconds: float = 0) -> bool:
     return bool(select.select([stop_request.waking], [], [], seconds)[0])
 
 
-def test_close_closes_the_descriptor() -> None:
-    stop_request = StopRequest()
-    stop_request.close()
-    assert stop_request.waking.fileno() == -1
-
-
 @each_stop
-def test_a_stop_signal_requests_a_stop_and_wakes_a_select(stop_request: StopRequest, number: signal.Signals) -> None:
+def test_a_stop_signal_requests_a_stop_and_the_second_interrupts(
+    stop_request: StopRequest, number: signal.Signals
+) -> None:
     with stop_request.of_signals():
         signal.raise_signal(number)
         assert woken(stop_request, TIMEOUT)
-    assert (stop_request.stop, stop_request.look) == (True, False)
-    stop_request.heard()
-    assert not woken(stop_request)
-
-
-@each_stop
-def test_the_second_stop_signal_raises_keyboard_interrupt(stop_request: StopRequest, number: signal.Signals) -> None:
-    with stop_request.of_signals():
-        signal.raise_signal(signal.SIGTERM)
+        assert (stop_request.stop, stop_request.look) == (True, False)
+        for _ in range(2):
+            stop_request.heard()
+            assert not woken(stop_request)
         with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(number)
+            signal.raise_signal(signal.SIGTERM)
+    with interrupting():
+        for _ in range(2):
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(number)
 
 
 def test_a_stop_for_another_reason_counts_as_no_signal(stop_request: StopRequest) -> None:
     with stop_request.of_signals():
         stop_request.stop = True
         signal.raise_signal(signal.SIGTERM)
+    stop_request.close()
+    assert stop_request.waking.fileno() == -1
 
 
 @pytest.mark.skipif(not LOOKING, reason="needs SIGQUIT")
@@ -72,14 +69,6 @@ def test_sigquit_requests_a_look_any_number_of_times(stop_request: StopRequest) 
             signal.raise_signal(signal.SIGQUIT)
         assert woken(stop_request, TIMEOUT)
     assert (stop_request.look, stop_request.stop) == (True, False)
-
-
-@each_stop
-def test_interrupting_raises_keyboard_interrupt_each_time(number: signal.Signals) -> None:
-    with interrupting():
-        for _ in range(2):
-            with pytest.raises(KeyboardInterrupt):
-                signal.raise_signal(number)
 
 
 @pytest.mark.parametrize("number", [*STOPPING, *LOOKING], ids=lambda number: number.name)
@@ -115,10 +104,3 @@ def test_of_signals_in_another_thread_installs_no_handlers(stop_request: StopReq
     thread.start()
     thread.join()
     assert seen == [before]
-
-
-def test_heard_may_be_called_without_a_signal(stop_request: StopRequest) -> None:
-    with stop_request.of_signals():
-        for _ in range(3):
-            stop_request.heard()
-        assert not woken(stop_request)

@@ -14,7 +14,7 @@ import pytest
 
 import halloo
 from halloo._net.listener import listen
-from halloo._net.unix import MAX_PATH, identity, name_text, remove
+from halloo._net.unix import MAX_PATH, identity, name_text
 from halloo.errors import AddressInUse, LocalError, Refused, UsageError
 
 pytestmark = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="needs Unix sockets")
@@ -41,29 +41,15 @@ def answers(path: Path) -> bool:
         return client.recv(5) == b"hello"
 
 
-def test_clients_of_a_unix_socket_are_served(path: Path) -> None:
+def test_a_stale_socket_file_is_replaced_and_one_in_use_is_not(path: Path) -> None:
+    leave_stale_socket(path)
     with halloo.Server(f"unix:{path}") as server:
         assert str(server.address) == f"unix:{path}"
         assert answers(path)
-
-
-def test_close_removes_the_socket_file(path: Path) -> None:
-    with listen(f"unix:{path}"):
-        assert stat.S_ISSOCK(path.stat().st_mode)
-    assert not path.exists()
-
-
-def test_a_stale_socket_file_is_replaced(path: Path) -> None:
-    leave_stale_socket(path)
-    with halloo.Server(f"unix:{path}"):
-        assert answers(path)
-
-
-def test_a_socket_file_in_use_is_not_replaced(path: Path) -> None:
-    with halloo.Server(f"unix:{path}"):
         with pytest.raises(AddressInUse, match="a server answers there"):
             listen(f"unix:{path}")
         assert answers(path)
+    assert not path.exists()
 
 
 def test_a_socket_file_of_a_server_with_a_full_backlog_is_not_replaced(path: Path) -> None:
@@ -110,12 +96,14 @@ def test_a_socket_between_bind_and_listen_is_not_replaced(path: Path, spelling: 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems restrict paths in other ways")
 @pytest.mark.parametrize("umask", [0, 0o022, 0o077])
-@pytest.mark.parametrize(("options", "mode"), [({}, 0o600), ({"mode": 0o660}, 0o660), ({"mode": 0o777}, 0o777)])
-def test_the_file_has_the_mode_whatever_the_umask(path: Path, umask: int, options: dict[str, Any], mode: int) -> None:
+def test_the_file_has_the_mode_whatever_the_umask(path: Path, umask: int) -> None:
+    modes: list[tuple[dict[str, Any], int]] = [({}, 0o600), ({"mode": 0o660}, 0o660), ({"mode": 0o777}, 0o777)]
     before = os.umask(umask)
     try:
-        with listen(f"unix:{path}", **options):
-            assert stat.S_IMODE(path.stat().st_mode) == mode
+        for options, mode in modes:
+            with listen(f"unix:{path}", **options):
+                assert stat.S_ISSOCK(path.stat().st_mode)
+                assert stat.S_IMODE(path.stat().st_mode) == mode
     finally:
         os.umask(before)
 
@@ -125,38 +113,27 @@ def test_a_mode_needs_a_unix_socket() -> None:
         listen("127.0.0.1:0", mode=0o660)
 
 
-@pytest.mark.parametrize("kind", ["file", "folder", "link"])
-def test_a_file_that_is_not_a_socket_is_left_alone(path: Path, kind: str) -> None:
-    if kind == "file":
-        path.write_text("precious")
-    elif kind == "folder":
-        path.mkdir()
-    else:
-        path.symlink_to("nowhere")
-    with pytest.raises(AddressInUse, match="exists and is not a socket"):
-        listen(f"unix:{path}")
-    assert path.is_symlink() or path.exists()
-
-
-def test_a_client_learns_that_a_file_is_not_a_socket(path: Path) -> None:
-    path.touch()
+def test_a_file_that_is_not_a_socket_is_left_alone(path: Path) -> None:
+    file, folder, link = (path.with_name(name) for name in ("file", "folder", "link"))
+    file.write_text("precious")
+    folder.mkdir()
+    link.symlink_to("nowhere")
+    for each in (file, folder, link):
+        with pytest.raises(AddressInUse, match="exists and is not a socket"):
+            listen(f"unix:{each}")
+        assert each.is_symlink() or each.exists()
     with pytest.raises(Refused, match="is not a socket; check the path"):
-        halloo.connect(f"unix:{path}")
+        halloo.connect(f"unix:{file}")
 
 
-def test_close_does_not_remove_a_file_that_replaced_the_socket(path: Path) -> None:
+def test_close_removes_only_its_own_socket_file(path: Path) -> None:
+    with listen(f"unix:{path}"):
+        path.unlink()
     with listen(f"unix:{path}"):
         path.unlink()
         path.write_text("precious")
     assert path.read_text() == "precious"
-
-
-def test_close_ignores_a_missing_socket_file(path: Path) -> None:
-    with listen(f"unix:{path}"):
-        path.unlink()
-
-
-def test_release_leaves_the_socket_file(path: Path) -> None:
+    path.unlink()
     with listen(f"unix:{path}") as listener:
         listener.release()
         assert path.exists()
@@ -175,24 +152,12 @@ def test_a_missing_folder_is_reported(path: Path) -> None:
         listen(f"unix:{path}/halloo")
 
 
-def test_a_file_is_removed_by_its_identity(path: Path) -> None:
-    assert identity(str(path)) is None
-    path.write_text("one")
-    made = identity(str(path))
-    assert made is not None
-    remove(str(path), made)
-    assert not path.exists()
-
-
-@pytest.mark.parametrize(
-    ("name", "text"),
-    [
-        ("", ""),
-        ("/run/echo", "/run/echo"),
-        ("/run/\udcff", r"/run/\xff"),
-        (b"\0abstract", "@abstract"),
-        (b"\0a\0\xff", "@a\0\\xff"),
-    ],
-)
-def test_any_name_of_a_socket_is_text(name: str | bytes, text: str) -> None:
-    assert name_text(name) == text
+def test_any_name_of_a_socket_is_text() -> None:
+    names: dict[str | bytes, str] = {
+        "": "",
+        "/run/echo": "/run/echo",
+        "/run/\udcff": r"/run/\xff",
+        b"\0abstract": "@abstract",
+        b"\0a\0\xff": "@a\0\\xff",
+    }
+    assert [name_text(name) for name in names] == [*names.values()]
