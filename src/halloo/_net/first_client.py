@@ -3,7 +3,8 @@
 Uses a listener and the clock, in one thread.
 """
 
-from collections.abc import Callable, Iterable
+import socket
+from collections.abc import Callable
 from typing import NamedTuple
 
 from halloo._core.limits import HANDSHAKE
@@ -31,21 +32,40 @@ def first_client(
     `on_drop` is called with the reason for each client that is dropped: it ended or failed before its first byte, or
     was silent for longest when more than `max_silent` were.
     """
-    silent = _SilentClients(on_drop, max_silent)
+    silent: dict[Steps[FirstClient | None], Awaited] = {}  # the one silent for longest first
     try:
         while True:
             left = seconds_until(until_ns)
-            ready = wait(*WaitSet.of([Awaited(listener.sockets, False, until_ns), *silent.awaited.values()]))
-            new = [sock for sock in listener.sockets if sock.fileno() in ready]
-            accepting = [_first_data(listener.accepting(sock, deadline_ns(HANDSHAKE))) for sock in new]
-            if (found := silent.advance(ready, accepting)) or left == 0:
-                return found
+            ready = wait(*WaitSet.of([Awaited(listener.sockets, False, until_ns), *silent.values()]))
+            outcomes = [(steps, awaited.outcome(ready)) for steps, awaited in silent.items()]
+            go_on: list[tuple[Steps[FirstClient | None], bool | None]] = [
+                *((steps, outcome) for steps, outcome in outcomes if outcome is not None),
+                *((_first_data(listener, sock), None) for sock in listener.sockets if sock.fileno() in ready),
+            ]
+            for steps, outcome in go_on:
+                try:
+                    silent[steps] = steps.send(outcome)  # type: ignore[arg-type]  # None begins
+                except StopIteration as end:
+                    silent.pop(steps, None)
+                    if end.value:
+                        return end.value  # type: ignore[no-any-return]  # as in readiness
+                except HallooError as error:
+                    silent.pop(steps, None)
+                    on_drop(error.fact)
+                if len(silent) > max_silent:
+                    oldest = next(iter(silent))
+                    del silent[oldest]
+                    oldest.close()
+                    on_drop(f"more than {max_silent} clients have sent nothing; the oldest is dropped")
+            if left == 0:
+                return None
     finally:
-        silent.close()
+        for steps in silent:
+            steps.close()
 
 
-def _first_data(accepting: Steps[Connection | DatagramConnection | None]) -> Steps[FirstClient | None]:
-    connection = yield from accepting
+def _first_data(listener: Listener, sock: socket.socket) -> Steps[FirstClient | None]:
+    connection = yield from listener.accepting(sock, deadline_ns(HANDSHAKE))
     if connection is None:
         return None
     try:
@@ -56,53 +76,9 @@ def _first_data(accepting: Steps[Connection | DatagramConnection | None]) -> Ste
                 yield Awaited([connection.socket], writing=False)
                 continue
             if not data and isinstance(connection, Connection):
-                _end_before_the_first_byte(connection)
+                fact = f"{connection.address.place} closed the connection without sending anything"
+                raise IncompleteRead(fact, address=str(connection.address))  # noqa: TRY301 - it is closed below
             return FirstClient(connection, data)
     except BaseException:
         connection.close()
         raise
-
-
-def _end_before_the_first_byte(connection: Connection) -> None:
-    fact = f"{connection.address.place} closed the connection without sending anything"
-    raise IncompleteRead(fact, address=str(connection.address))
-
-
-class _SilentClients:
-    """Clients that have sent nothing yet, the longest silent one first, each with what it waits for."""
-
-    def __init__(self, on_drop: Callable[[str], object], most: int) -> None:
-        self._on_drop = on_drop
-        self._most = most
-        self.awaited: dict[Steps[FirstClient | None], Awaited] = {}
-
-    def advance(self, ready: set[int], new: Iterable[Steps[FirstClient | None]]) -> FirstClient | None:
-        """Go on with the clients whose wait has ended, then with new ones; return the first that has sent something."""
-        for steps, awaited in [*self.awaited.items()]:
-            outcome = awaited.outcome(ready)
-            if outcome is not None and (found := self._step(steps, outcome)):
-                return found
-        for steps in new:
-            if found := self._step(steps, None):
-                return found
-            if len(self.awaited) > self._most:
-                oldest = next(iter(self.awaited))
-                del self.awaited[oldest]
-                oldest.close()
-                self._on_drop(f"more than {self._most} clients have sent nothing; the oldest is dropped")
-        return None
-
-    def close(self) -> None:
-        for steps in self.awaited:
-            steps.close()
-
-    def _step(self, steps: Steps[FirstClient | None], ready: bool | None) -> FirstClient | None:
-        try:
-            self.awaited[steps] = next(steps) if ready is None else steps.send(ready)
-        except StopIteration as end:
-            self.awaited.pop(steps, None)
-            return end.value  # type: ignore[no-any-return]  # as in readiness
-        except HallooError as error:
-            self.awaited.pop(steps, None)
-            self._on_drop(error.fact)
-        return None

@@ -63,81 +63,58 @@ def race(
     `begin` returns a socket that becomes readable, or with `writing` writable, at the outcome, and `succeeded` returns
     whether there is one. Both raise OSError for a failure.
     """
-    attempts, left = _Attempts(begin, succeeded, failures, clock), deque(places)
+    left, active = deque(places), dict[socket.socket, tuple[Place, int]]()
     next_ns = failed = 0
+
+    def fail(place: Place, began_ns: int, error: OSError) -> None:
+        failures.append(Failure(place, (clock() - began_ns) / SECOND, error))
+
     try:
-        while left or attempts.active:
+        while left or active:
             now = clock()
-            if left and (not attempts.active or now >= next_ns or len(failures) > failed):
+            if left and (not active or now >= next_ns or len(failures) > failed):
                 next_ns, failed = now + _delay(now, until_ns, len(left)), len(failures)
-                attempts.start(left.popleft(), now)
-                if len(failures) > failed:
+                place = left.popleft()
+                try:
+                    active[begin(place)] = place, now
+                except OSError as error:
+                    fail(place, now, error)
                     continue
-            yield Awaited([*attempts.active], writing, _earlier(next_ns if left else None, until_ns))
-            if winner := attempts.finish():
-                attempts.time_out(before_ns=winner.began_ns)
+            ends = [moment for moment in (next_ns if left else None, until_ns) if moment is not None]
+            yield Awaited([*active], writing, min(ends, default=None))
+            winner = _first_success(active, succeeded, fail)
+            if winner or (until_ns is not None and clock() >= until_ns):
+                for place, began_ns in active.values():  # those that began before the winner have had their time
+                    if not winner or began_ns <= winner.began_ns:
+                        fail(place, began_ns, TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT)))
                 return winner
-            if until_ns is not None and clock() >= until_ns:
-                attempts.time_out(before_ns=clock())
-                break
         return None
     finally:
-        for sock in attempts.active:
+        for sock in active:
             sock.close()
 
 
-class _Attempts:
-    """The attempts under way, and those that have failed."""
-
-    def __init__(
-        self,
-        begin: Callable[[Place], socket.socket],
-        succeeded: Callable[[socket.socket], bool],
-        failures: list[Failure],
-        clock: Callable[[], int],
-    ) -> None:
-        self._begin = begin
-        self._succeeded = succeeded
-        self._failures = failures
-        self._clock = clock
-        self.active: dict[socket.socket, tuple[Place, int]] = {}
-
-    def start(self, place: Place, now: int) -> None:
+def _first_success(
+    active: dict[socket.socket, tuple[Place, int]],
+    succeeded: Callable[[socket.socket], bool],
+    fail: Callable[[Place, int, OSError], object],
+) -> Winner | None:
+    """Remove the attempts that have an outcome, up to one that has succeeded; return that one."""
+    for sock, (place, began_ns) in [*active.items()]:
         try:
-            self.active[self._begin(place)] = place, now
+            if not succeeded(sock):
+                continue
         except OSError as error:
-            self._fail(place, now, error)
-
-    def finish(self) -> Winner | None:
-        """Return the attempt that has succeeded, if one has; drop those that have failed."""
-        for sock, (place, began_ns) in [*self.active.items()]:
-            try:
-                if not self._succeeded(sock):
-                    continue
-            except OSError as error:
-                sock.close()
-                self._fail(place, began_ns, error)
-            else:
-                del self.active[sock]
-                return Winner(place, sock, began_ns)
-            del self.active[sock]
-        return None
-
-    def time_out(self, *, before_ns: int) -> None:
-        """Count the attempts that have begun before that time, and have no outcome, as failed."""
-        for place, began_ns in self.active.values():
-            if began_ns <= before_ns:
-                self._fail(place, began_ns, TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT)))
-
-    def _fail(self, place: Place, began_ns: int, error: OSError) -> None:
-        self._failures.append(Failure(place, (self._clock() - began_ns) / SECOND, error))
+            sock.close()
+            fail(place, began_ns, error)
+        else:
+            del active[sock]
+            return Winner(place, sock, began_ns)
+        del active[sock]
+    return None
 
 
 def _delay(now: int, until_ns: int | None, left: int) -> int:
     """Return how long one of the `left` places has alone: less than usual if the last one had no time otherwise."""
     share = ATTEMPT_DELAY if until_ns is None else (until_ns - now) // left
     return max(min(share, ATTEMPT_DELAY), MIN_ATTEMPT_DELAY)
-
-
-def _earlier(one: int | None, other: int | None) -> int | None:
-    return min((moment for moment in (one, other) if moment is not None), default=None)
