@@ -10,8 +10,10 @@ from contextlib import suppress
 import pytest
 
 from halloo._core.address import Address
+from halloo._core.icmp import IcmpReport
 from halloo._net.datagrams import (
     MAX_DATAGRAM,
+    MAX_REPORTS,
     QUEUE,
     DatagramConnection,
     answering_first,
@@ -19,8 +21,10 @@ from halloo._net.datagrams import (
     dropped,
     enlarge_buffers,
     open_datagrams,
+    read_reports,
+    request_reports,
 )
-from halloo._net.readiness import deadline_ns, run_steps
+from halloo._net.readiness import deadline_ns, run_steps, until_readable
 from halloo._net.resolver import Place
 from halloo.errors import (
     ConnectionClosed,
@@ -438,3 +442,40 @@ with router(lambda packet: icmp(packet, 3, 2) if packet[0] >> 4 == 4 else echo(p
 def test_a_report_that_some_datagram_was_not_delivered_does_not_end_the_exchange() -> None:
     printed = behind_a_router(EXCHANGE.format(answer="icmp(packet, 3, 1) if len(seen) == 2 else echo(packet)"))
     assert printed.splitlines()[-1] == "3 2"
+
+
+@linux
+@pytest.mark.parametrize(("family", "host"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")])
+def test_a_closed_port_is_reported_with_the_datagram(family: socket.AddressFamily, host: str) -> None:
+    with socket.socket(family, socket.SOCK_DGRAM) as sock:
+        request_reports(sock)
+        try:
+            sock.connect((host, unused_datagram_port()))
+        except OSError as error:
+            pytest.skip(f"no IPv6 here: {error}")
+        sock.setblocking(False)
+        assert [*read_reports(sock)] == []
+        sock.send(b"datagram")
+        assert until_readable([sock], TIMEOUT)
+        with pytest.raises(ConnectionRefusedError):
+            sock.recv(1)
+        ((report, quoted),) = read_reports(sock)
+    assert (report.description, report.router, quoted) == ("port unreachable", host, b"datagram")
+
+
+@linux
+def test_no_more_reports_are_read_than_a_turn_may_take() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        request_reports(sock)
+        sock.connect(("127.0.0.1", unused_datagram_port()))
+        sock.setblocking(False)
+        reports: list[IcmpReport] = []
+        sent = 0
+        while sent <= MAX_REPORTS:
+            try:
+                sock.send(b"datagram")
+                sent += 1
+            except ConnectionRefusedError:
+                continue  # the report of an earlier one
+        reports += [report for report, _ in read_reports(sock)]
+        assert len(reports) <= MAX_REPORTS

@@ -137,7 +137,9 @@ def connecting(
     depend on a race. `question` is a datagram to find out which of several addresses answers over `udp://`.
     Raises what `connect` and `resolve` raise, and OSErrors of `prepare`.
     """
-    client = _client(wanted, tls)
+    client = _tls_client(wanted, ClientTLS() if tls is None else tls) if wanted.scheme == "tls" else None
+    if client is None and (name := given_name(tls)):
+        raise UsageError(f"is for tls://, not {wanted.scheme}:", "write tls:// before the host", argument=name)
     applicable.check({wanted.scheme}, ["family"] if family else [])
     began, until_ns = time.monotonic_ns(), deadline_ns(timeout)
     if wanted.path is not None:
@@ -162,14 +164,10 @@ def connecting(
     return Connected(Connection(sock, address, timeout=timeout, attempts=attempts), phases)
 
 
-def _client(address: Address, tls: "ClientTLS | SSLContext | None") -> "TlsClient | None":
-    if address.scheme == "tls":
-        from halloo._net.tls import TlsClient  # noqa: PLC0415 - as at the top
+def _tls_client(address: Address, tls: "ClientTLS | SSLContext") -> "TlsClient":
+    from halloo._net.tls import TlsClient  # noqa: PLC0415 - as at the top
 
-        return TlsClient(address, ClientTLS() if tls is None else tls)
-    if name := given_name(tls):
-        raise UsageError(f"is for tls://, not {address.scheme}:", "write tls:// before the host", argument=name)
-    return None
+    return TlsClient(address, tls)
 
 
 def _connected_to_file(address: Address, prepare: Prepare) -> socket.socket:
@@ -201,13 +199,9 @@ def _connecting(
             share_ns = now + (until_ns - now) // (len(groups) - number)
         steps = race(group, partial(_begin, prepare), _established, writing=True, until_ns=share_ns, failures=failures)
         if winner := (yield from steps):
-            return winner, tuple(_attempt(wanted, failure) for failure in failures)
+            tried = [(address_of(place, wanted.scheme), seconds, error) for place, seconds, error in failures]
+            return winner, tuple(Attempt(at, took, error_mapping.connecting(at, error)) for at, took, error in tried)
     raise error_mapping.all_failed(wanted, [(address_of(place, wanted.scheme), error) for place, _, error in failures])
-
-
-def _attempt(wanted: Address, failure: Failure) -> Attempt:
-    address = address_of(failure.place, wanted.scheme)
-    return Attempt(address, failure.seconds, error_mapping.connecting(address, failure.error))
 
 
 def _begin(prepare: Prepare, place: Place) -> socket.socket:

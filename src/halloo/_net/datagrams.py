@@ -16,10 +16,9 @@ from contextlib import suppress
 from halloo._core import arguments
 from halloo._core.address import Address
 from halloo._core.arguments import ReadableBuffer
-from halloo._core.icmp import IcmpReport
+from halloo._core.icmp import IcmpReport, parse_report
 from halloo._net import error_mapping
 from halloo._net.connection import Attempt, ConnectedSocket, Timeout, Times
-from halloo._net.error_queue import MAX_REPORTS, read_reports, request_reports
 from halloo._net.racing import ATTEMPT_DELAY, Failure, race
 from halloo._net.readiness import Steps
 from halloo._net.resolver import Place, address_of
@@ -31,7 +30,12 @@ DATAGRAM_ROOM = 65536  # bytes to receive a datagram in, so that none is cut off
 QUEUE = 8 << 20  # bytes asked for, each way; the kernel takes it down to net.core.rmem_max and wmem_max (socket(7))
 RESENT = 64  # datagrams kept, to be sent again to the next address of the name if the first refuses
 _SO_MEMINFO, _DROPS, _MEMINFO = 55, 8, struct.Struct("9I")  # of Linux: SK_MEMINFO_DROPS, and all up to it
-IP_PKTINFO = getattr(socket, "IP_PKTINFO", 8)  # Linux's number; the module has a name for it since Python 3.14
+MAX_REPORTS = 32  # read at a time, so that a flood of them cannot delay anything else
+_QUOTE, _ROOM = 2048, 256  # bytes for the quoted datagram, and for the report
+# Linux's numbers, which the socket module does not name, or since Python 3.14 only.
+_IP_RECVERR, _IPV6_RECVERR = 11, 25
+_REPORTS = {(socket.IPPROTO_IP, _IP_RECVERR), (socket.IPPROTO_IPV6, _IPV6_RECVERR)}
+IP_PKTINFO = getattr(socket, "IP_PKTINFO", 8)
 IpPeer = tuple[str, int] | tuple[str, int, int, int]
 Prepare = Callable[[socket.socket], object]  # what is done to a socket before it connects
 
@@ -89,7 +93,12 @@ class DatagramConnection(ConnectedSocket):
                 if self.collect_reports() and not self._places:
                     continue
                 if error.errno == errno.EMSGSIZE:
-                    raise _too_long(len(datagram)) from error
+                    size, fact = len(datagram), f"{len(datagram)} bytes do not fit into one packet of this link"
+                    remedy = "find the largest size with a size sweep, or allow fragmentation"
+                    if size > MAX_DATAGRAM:
+                        fact = f"a datagram of {size} bytes is too long"
+                        remedy = f"send at most {MAX_DATAGRAM}, or use tcp://"
+                    raise TooLong(fact, remedy) from error
                 self.next_address(error)
             else:
                 self._refusal = None  # if nothing listens still, this datagram brings another refusal
@@ -147,7 +156,9 @@ class DatagramConnection(ConnectedSocket):
                 if self.fileno() < 0:
                     self._raise(error)
                 if not self.collect_reports() or self._places:
-                    self._refusal = _refusal(error)
+                    if isinstance(error, ConnectionResetError):  # on Windows a reset says that nothing listens
+                        error = OSError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
+                    self._refusal = error
             else:
                 self.keep_address()
                 self.reports.clear()
@@ -182,46 +193,28 @@ class DatagramConnection(ConnectedSocket):
             self._queued.append(self.socket.recv(DATAGRAM_ROOM))
             self.keep_address()
         failures, failure = [*self._failures, (self.address, error)], self._failure(error)
-        if (opened := self._open_next()) is None:
+        opened = None
+        with suppress(OSError):  # none of those left can be connected to
+            if self._places:
+                opened = _open_connected(self._wanted, self._places, self._prepare)
+        if opened is None:
             by_router = self.reports and self.reports[-1][0].router != self.address.host
             raise (failure if by_router else error_mapping.all_failed(self._wanted, failures)) from error
         self.attempts += (Attempt(self.address, time.monotonic() - self._opened, failure),)
         self.reports.clear()
         self.socket.close()
         (self.socket, self.address), self._opened, self._failures = opened, time.monotonic(), failures
-        self._resend()
-
-    def _open_next(self) -> tuple[socket.socket, Address] | None:
-        with suppress(OSError):  # none of those left can be connected to
-            if self._places:
-                return _open_connected(self._wanted, self._places, self._prepare)
-        return None
-
-    def _resend(self) -> None:
         try:
             for datagram in self._sent:
                 self.socket.send(datagram)
         except BlockingIOError:
             pass  # what does not fit now is lost, as it might be on the way
-        except OSError as error:
-            self.next_address(error)
-
-
-def _refusal(error: OSError) -> OSError:
-    """Return the error as other systems report it: on Windows a reset says that nothing listens."""
-    reset = isinstance(error, ConnectionResetError)
-    return OSError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED)) if reset else error
+        except OSError as refusal:
+            self.next_address(refusal)
 
 
 class TooLong(UsageError):  # noqa: N818 - as in errors
     """The datagram is longer than one can be, or than one packet if fragmentation is forbidden (EMSGSIZE)."""
-
-
-def _too_long(size: int) -> TooLong:
-    if size > MAX_DATAGRAM:
-        return TooLong(f"a datagram of {size} bytes is too long", f"send at most {MAX_DATAGRAM}, or use tcp://")
-    fact = f"{size} bytes do not fit into one packet of this link"
-    return TooLong(fact, "find the largest size with a size sweep, or allow fragmentation")
 
 
 def open_datagrams(
@@ -327,3 +320,23 @@ def request_destination(sock: socket.socket) -> None:
     Call it before bind(2): for datagrams that arrived earlier the kernel has not kept it.
     """
     sock.setsockopt(*of_version(sock, IP_PKTINFO, socket.IPV6_RECVPKTINFO), 1)
+
+
+def request_reports(sock: socket.socket) -> None:
+    """Have the kernel keep the reports about a datagram socket; each also makes the next call fail, once."""
+    if sys.platform.startswith("linux") and hasattr(sock, "recvmsg"):
+        sock.setsockopt(*of_version(sock, _IP_RECVERR, _IPV6_RECVERR), 1)
+
+
+def read_reports(sock: socket.socket) -> Iterator[tuple[IcmpReport, bytes]]:
+    """Yield the reports kept (ip(7)), each with as much of its datagram as the router quoted, perhaps nothing."""
+    if not sys.platform.startswith("linux") or not hasattr(sock, "recvmsg"):
+        return
+    for _ in range(MAX_REPORTS):
+        try:
+            quoted, ancillary, _, _ = sock.recvmsg(_QUOTE, _ROOM, socket.MSG_ERRQUEUE)
+        except OSError:  # no more
+            return
+        for level, kind, data in ancillary:
+            if (level, kind) in _REPORTS and (report := parse_report(data)):
+                yield report, quoted

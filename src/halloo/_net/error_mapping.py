@@ -113,16 +113,13 @@ def all_failed(address: Address, failures: Sequence[tuple[Address, OSError]]) ->
     same = len({(type(error), error.errno) for error in errors}) == 1
     if len(errors) == 1 or (same and address.loopback):  # two addresses, one machine
         return errors[0]
-    decisive = min(errors, key=_rank)
+    # Unreachable is a PeerError too, and ranks as what it is.
+    decisive = min(errors, key=lambda error: max(n for n, kind in enumerate(_DECISIVE) if isinstance(error, kind)))
     facts = [connecting(at, error).fact for at, error in failures[:MAX_NAMED]]
     more = len(failures) - len(facts)
     facts += [f"{more} more fail too"] if more else []
     fact = f"no address of {address.host} can be connected to: {', '.join(facts)}"
     return type(decisive)(fact, decisive.remedy, address=str(address), errno=decisive.errno)
-
-
-def _rank(error: HallooError) -> int:
-    return max(number for number, kind in enumerate(_DECISIVE) if isinstance(error, kind))
 
 
 def undelivered(address: Address, report: IcmpReport) -> HallooError:
@@ -191,7 +188,9 @@ def _sentence(address: Address, error: OSError, words: Words, trust: str = "") -
         "reason": reason.lower().replace("_", " ").rstrip("."),
         "start": f"start a server there with: halloo serve {_server(address)}".rstrip(),
         "family": _another_way(address, error.errno),
-        "permission": _permission(address),
+        "permission": "ask its owner, or see its rights with: ls -l"
+        if address.path is not None
+        else "check the local firewall, and that it is no broadcast address",  # which is never permitted (ip(7))
         "trust": trust,
     }
     return kind(fact.format(**values), remedy.format(**values), address=str(address), errno=number)
@@ -205,13 +204,6 @@ def _another_way(address: Address, number: int | None) -> str:
     if zone := host.partition("%")[2]:
         return f"check that this interface exists and is up: ip link show {zone}"
     return "try the other family with family=" if host and not is_ip(host) else "check the address and the network"
-
-
-def _permission(address: Address) -> str:
-    """Return the next step where connecting is not permitted; to a broadcast address it never is (EACCES, ip(7))."""
-    if address.path is not None:
-        return "ask its owner, or see its rights with: ls -l"
-    return "check the local firewall, and that it is no broadcast address"
 
 
 def _lacking_zone(address: Address, error: OSError) -> tuple[str, str] | None:
