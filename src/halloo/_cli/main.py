@@ -160,7 +160,6 @@ class Columns:
     """A formatter for cyclopts: names on the left, descriptions on the right."""
 
     def __call__(self, console: "Console", options: "ConsoleOptions", panel: "HelpPanel") -> None:
-        """Write one group of entries."""
         if not panel.entries:
             return
         lines = [f"{panel.title}:"]
@@ -169,11 +168,9 @@ class Columns:
         _write(console, "\n".join(lines))
 
     def render_usage(self, console: "Console", options: "ConsoleOptions", usage: Any) -> None:  # noqa: ANN401, ARG002 - cyclopts' signature
-        """Write the usage line."""
         _write(console, f"Usage: {_plain(usage)}")
 
     def render_description(self, console: "Console", options: "ConsoleOptions", description: Any) -> None:  # noqa: ANN401 - as above
-        """Write the description of the command."""
         paragraphs = _plain(description).split("\n\n")
         _write(
             console,

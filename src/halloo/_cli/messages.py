@@ -59,7 +59,6 @@ def _flag(name: str, app: App) -> str:
 
 
 def _parse_error(error: Exception) -> str:
-    """Name what is wrong with the words of the command line."""
     if isinstance(error, UnusedCliTokensError) and error.unused_tokens:
         word = error.unused_tokens[0]
         hint = f"; a port is part of the address, as in localhost:{word}" if word.isdecimal() else ""

@@ -60,7 +60,6 @@ def _bits(_type: object, tokens: Sequence[Token]) -> int:
 
 
 def _value(parse: Callable[[str], float | None], metavar: str) -> Parameter:
-    """Describe an option with a value; None is written `max`."""
     return Parameter(
         converter=lambda _type, tokens: parse(tokens[0].value),
         show_default=lambda value: "max" if value is None else f"{value:g}s",

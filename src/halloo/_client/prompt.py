@@ -31,7 +31,6 @@ class TerminalLines:
             self._prompted = True
 
     def leave_prompt(self) -> None:
-        """Begin a new line on the screen, if the cursor is behind a prompt."""
         if self._prompted:
             self.new_line()
 

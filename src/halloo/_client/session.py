@@ -36,7 +36,6 @@ class StreamSession:
         self.sent_datagrams = self.lost_datagrams = 0
 
     def run(self) -> None:
-        """Go on until a blank line, the end of input, Ctrl-C or the deadline."""
         try:
             while line := self._next_line():
                 data = line + b"\n"
@@ -107,7 +106,6 @@ class StreamSession:
                 return
 
     def _within(self, seconds: float) -> float:
-        """Take the time down to what is left until the deadline."""
         left = seconds_until(self._until_ns)
         return seconds if left is None else min(seconds, left)
 

@@ -43,7 +43,6 @@ class RawFramer:
             yield data
 
     def feed_eof(self) -> Iterator[bytes]:
-        """Yield nothing: no data is kept."""
         yield from ()
 
     def body(self, frame: bytes) -> bytes:
@@ -70,7 +69,6 @@ class LineFramer:
             self._keep(data[start:])
 
     def feed_eof(self) -> Iterator[bytes]:
-        """Yield the last line if it lacks an ending."""
         if self._rest:
             yield self._complete(b"")
 
@@ -101,7 +99,6 @@ class LengthFramer:
     """A message follows its length, four bytes in network byte order."""
 
     def __init__(self, max_size: int = MAX_MESSAGE) -> None:
-        """Set the maximum length of a message, in bytes."""
         self._max_size = max_size
         self._rest = bytearray()
 
@@ -120,7 +117,6 @@ class LengthFramer:
             yield frame
 
     def feed_eof(self) -> Iterator[bytes]:
-        """Yield nothing; an incomplete message is an error."""
         if self._rest:
             error = IncompleteRead(f"the stream ended {len(self._rest)} bytes into a message")
             error.partial = bytes(self._rest)

@@ -59,7 +59,6 @@ class Histogram:
             self.record(value)
 
     def record(self, value: int) -> None:
-        """Add a value; a negative one counts as 0."""
         value = max(value, 0)
         shift = max(value.bit_length() - SIGNIFICANT_BITS, 0)
         bucket = (shift << _HALF_BITS) + (value >> shift)
@@ -82,11 +81,9 @@ class Histogram:
 
     @property
     def memory(self) -> int:
-        """The bytes that the counts take."""
         return sum(chunk.itemsize * len(chunk) for chunk in self._chunks.values())
 
     def summary(self, *, missing: int = 0) -> Summary | None:
-        """Summarise the distribution; None if there are no values."""
         if self._min is None:
             return None
         reportable = _reportable(self.count)

@@ -56,7 +56,6 @@ class Networks:
                 self._prefixes[net.max_prefixlen // 8].setdefault(first, []).append((shift, prefix))
 
     def first_bytes(self) -> frozenset[int]:
-        """Return the first bytes of their addresses, of either size."""
         return frozenset().union(*self._prefixes.values())
 
     def __bool__(self) -> bool:
@@ -105,7 +104,6 @@ class Access:
     """Access lists: when `allow` names any network, only its clients are accepted; those of `deny` never are."""
 
     def __init__(self, allow: Iterable[str] = (), deny: Iterable[str] = ()) -> None:
-        """Parse both lists. Raises AddressError."""
         self._allow = Networks(map(network, allow))
         self._deny = Networks(map(network, deny))
 

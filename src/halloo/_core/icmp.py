@@ -59,13 +59,11 @@ class IcmpReport:
 
     @property
     def description(self) -> str:
-        """What happened, as a few words."""
         known = _DESCRIPTIONS.get((self.version, self.type, self.code))
         return known or f"ICMP type {self.type} code {self.code}"
 
     @property
     def remedy(self) -> str:
-        """What to do next; empty if there is no advice."""
         return _REMEDIES.get(self.description, "")
 
     @property

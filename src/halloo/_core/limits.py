@@ -77,7 +77,6 @@ class Limits:
 
     @property
     def controls_admission(self) -> bool:
-        """Whether a client may be refused."""
         return any((self.max_connections, self.max_per_host, self.allow, self.deny))
 
 
@@ -85,7 +84,6 @@ class AdmissionControl:
     """Decide which clients are accepted, and count those connected by host."""
 
     def __init__(self, limits: Limits) -> None:
-        """Start with no client."""
         self._access = Access(limits.allow, limits.deny)
         self._max_connections = limits.max_connections
         self._max_per_host, self._host_prefix = limits.max_per_host, limits.host_prefix
@@ -110,7 +108,6 @@ class AdmissionControl:
         return None
 
     def leave(self, host: str) -> None:
-        """Count an accepted client as gone."""
         self._connected -= 1
         if host and self._max_per_host is not None:
             key = count_key(host, self._host_prefix)

@@ -184,7 +184,6 @@ def is_reply(data: bytes) -> bool:
 
 
 def _is_intact(reply: bytes) -> bool:
-    """Whether the checksum of a timestamp, whole or not, is right."""
     return reply[_CHECKSUM_BEGIN:TIMESTAMP_END] == _checksum(reply[:_CHECKSUM_BEGIN])
 
 

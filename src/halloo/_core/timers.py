@@ -29,7 +29,6 @@ class Timers:
         return min(max(self._heap[0][0] - now, 0), MAX_WAIT) if self._heap else None
 
     def pop_due(self, now: float) -> list[Callable[[], None]]:
-        """Remove and return the callbacks due at `now`, in the order of their times."""
         due = []
         while self._heap and self._heap[0][0] <= now:
             due.append(heapq.heappop(self._heap)[2])
@@ -47,13 +46,11 @@ class LazyDeadlines(Generic[Key]):
         self._order = count()
 
     def add(self, key: Key) -> None:
-        """Include a key for as long as it has a deadline."""
         if key not in self._keys and (when := self._deadline(key)) is not None:
             self._keys.add(key)
             heapq.heappush(self._heap, (when, next(self._order), key))
 
     def earliest(self) -> tuple[int, Key] | None:
-        """Return the earliest deadline and its key; None if there is none."""
         while self._heap:
             when, order, key = self._heap[0]
             present = self._deadline(key)
@@ -83,7 +80,6 @@ class Deadlines:
         self._deadlines.pop(key, None)
 
     def pop_expired(self, now: float) -> list[tuple[int, str]]:
-        """Remove the deadlines that have passed at `now`; return their keys and reasons."""
         expired = [(key, reason) for key, (when, reason) in self._deadlines.items() if when <= now]
         for key, _ in expired:
             del self._deadlines[key]

@@ -183,7 +183,6 @@ def show_column(values: Sequence[int | None], unit: Unit | None = None) -> list[
 
 
 def _natural_unit(ns: int) -> Unit:
-    """Choose the unit that leaves one to three digits before the point."""
     return next((unit for unit in UNITS[:-1] if ns < _ROUNDS_UP * 1000 * NS[unit]), UNITS[-1])
 
 

@@ -42,7 +42,6 @@ def inherited(*, buffer: int | None) -> Listener | None:
 
 
 def _socket(number: int) -> tuple[socket.socket, str]:
-    """Return the socket and its scheme. Raises LocalError for one that cannot be served."""
     try:
         sock = socket.socket(fileno=number)
     except OSError as error:

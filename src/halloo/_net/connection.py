@@ -66,7 +66,6 @@ class ConnectedSocket:
     """
 
     def __init__(self, sock: socket.socket, address: Address, *, timeout: float | None = None) -> None:
-        """Take over a connected socket."""
         sock.setblocking(False)
         self.socket = sock
         self.address = address
@@ -146,7 +145,6 @@ class ConnectedSocket:
 
     @property
     def silence_remedy(self) -> str:
-        """What to do next about a peer that is silent."""
         return "allow more time, or look at the peer's own messages"
 
     def _check_open(self) -> None:
@@ -155,7 +153,6 @@ class ConnectedSocket:
             raise ConnectionClosed(fact, "connect again", address=str(self.address), errno=errno.ECONNABORTED)
 
     def _raise(self, error: OSError) -> NoReturn:
-        """Raise what the system says, in halloo's classes."""
         self._check_open()
         raise error_mapping.connecting(self.address, error) from error
 
@@ -179,7 +176,6 @@ class Connection(ConnectedSocket):
         timeout: float | None = None,
         attempts: tuple[Attempt, ...] = (),
     ) -> None:
-        """Take over a connected socket."""
         super().__init__(sock, address, timeout=timeout)
         if sock.family in INTERNET:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

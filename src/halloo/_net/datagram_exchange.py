@@ -28,7 +28,6 @@ class DuplicateFilter:
     """Recognise replies that arrive twice, by the datagrams sent recently and those already answered."""
 
     def __init__(self) -> None:
-        """Start with nothing sent."""
         # Hashes, as the datagrams themselves may be 64 MB.
         self._unanswered: deque[int] = deque(maxlen=RECENT)
         self._answered: deque[int] = deque(maxlen=RECENT)
@@ -60,8 +59,6 @@ class DatagramExchange:
 
 
 class _Progress:
-    """The datagrams in flight, and how long to wait for their replies."""
-
     def __init__(
         self, connection: DatagramConnection, sink: Callable[[bytes], object], timeout: float, until_ns: int | None
     ) -> None:

@@ -15,7 +15,6 @@ class DatagramListener:
     """A bound datagram socket, which becomes a connection for each sender."""
 
     def __init__(self, sock: socket.socket) -> None:
-        """Use a socket, which stays the caller's to close."""
         self._sock = sock
         self.datagrams: deque[tuple[bytes, IpPeer]] = deque()  # received, of senders without a connection
         self._room = sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)  # bytes that the kernel holds, and this side

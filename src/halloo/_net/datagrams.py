@@ -254,7 +254,6 @@ def answering_first(
 
 
 def _answered(sock: socket.socket) -> bool:
-    """Whether a datagram has arrived. Raises OSError for a refusal."""
     try:
         sock.recv(DATAGRAM_ROOM)
     except BlockingIOError:

@@ -65,8 +65,6 @@ def duplex(
 
 @dataclass(slots=True)
 class _Duplex:
-    """Both directions, and when the last byte made progress."""
-
     _connection: Connection
     _source: ReadAhead
     _sink: Callable[[bytes], object]
@@ -167,7 +165,6 @@ class _Duplex:
         raise TimedOut(fact, "allow more time with timeout=, or look at the server", address=str(address))
 
     def check_ended(self) -> None:
-        """Raise an error if the peer's end came too early."""
         until, place = time.monotonic() + GRACE, self._connection.address.place
         while not (self._finished or self._failure or self._blocked) and (left := until - time.monotonic()) > 0:
             until_readable([self._source.waking], left)

@@ -149,7 +149,6 @@ def shaking(address: Address, error: OSError, *, trust: str = TRUST) -> HallooEr
 
 @cache
 def _tls_words() -> dict[str, Words]:
-    """Return the classes and sentences by OpenSSL's reason."""
     from halloo._net.tls_errors import TlsError, Untrusted  # noqa: PLC0415 - ssl is slow to import
 
     plain: Words = (TlsError, "{place} does not speak TLS", "use tcp://")
@@ -197,7 +196,6 @@ def _sentence(address: Address, error: OSError, words: Words, trust: str = "") -
 
 
 def _another_way(address: Address, number: int | None) -> str:
-    """Return the next step where this machine has no way to an address."""
     host = address.host or ""
     if address.loopback and number in (errno.ENETUNREACH, errno.EADDRNOTAVAIL):
         return LOOPBACK_DOWN
@@ -207,7 +205,6 @@ def _another_way(address: Address, number: int | None) -> str:
 
 
 def _lacking_zone(address: Address, error: OSError) -> tuple[str, str] | None:
-    """Return the fact and the remedy for a link-local address without an interface (ipv6(7))."""
     host = address.host or ""
     return zone_fault(host) if error.errno == errno.EINVAL and "%" not in host else None
 

@@ -46,7 +46,6 @@ class WaitSet(NamedTuple):
 
     @classmethod
     def of(cls, waits: Iterable[Awaited]) -> Self:
-        """Wait for all of them at once."""
         readable, writable, timeout = list[int](), list[int](), inf
         for awaited in waits:
             (writable if awaited.writing else readable).extend(sock.fileno() for sock in awaited.sockets)
@@ -129,7 +128,6 @@ class Interrupt:
         return [] if self.requested else [sock for sock in ready if sock not in waker]
 
     def request(self) -> None:
-        """Interrupt: from now on every wait returns at once."""
         with self._lock:
             self.requested = True
             if self._pair:
@@ -178,7 +176,6 @@ class WatchList:
     """
 
     def __init__(self, few: int = FEW) -> None:
-        """Watch nothing yet; up to `few` descriptors are waited for without epoll(7)."""
         self._few = few
         self._epoll = select.epoll() if hasattr(select, "epoll") else None
         self._numbers: set[int] = set()
@@ -215,7 +212,6 @@ class WatchList:
         return ready
 
     def close(self) -> None:
-        """Release the descriptor of the list, not those watched."""
         if self._epoll:
             self._epoll.close()
 

@@ -39,7 +39,6 @@ class StopRequest:
         self._waker.setblocking(False)
 
     def heard(self) -> None:
-        """Discard the wake-ups so far."""
         with suppress(BlockingIOError):
             while self.waking.recv(4096):
                 pass

@@ -37,7 +37,6 @@ class SocketOptions:
         arguments.instance("bind", self.bind, str, type(None), what="an address of this machine or None")
 
     def prepare(self, sock: socket.socket) -> None:
-        """Set the options of a socket before it connects. Raises UsageError, Unsupported, OSError."""
         if sock.family == getattr(socket, "AF_UNIX", None):
             return
         if self.dscp is not None:

@@ -61,12 +61,10 @@ class TlsSocket:
                 raise TimeoutError(errno.ETIMEDOUT, "the TLS handshake takes too long")
 
     def fingerprint(self) -> str:
-        """Return the SHA-256 of the peer's certificate, empty when it has shown none."""
         shown = self._tls.getpeercert(binary_form=True)
         return fingerprint(shown) if shown else ""
 
     def pending(self) -> bool:
-        """Whether the kernel has not taken all of what is encrypted."""
         return bool(self._unsent or self._outgoing.pending)
 
     def send(self, data: bytes | memoryview, /) -> int:
@@ -182,7 +180,6 @@ class TlsClient:
     """The client's side of the handshake with the server at an address."""
 
     def __init__(self, address: Address, tls: ClientTLS | ssl.SSLContext) -> None:
-        """Read the files first. Raises LocalError, MissingFile, UsageError."""
         self._address = address
         # A link-local address names its interface too (fe80::1%eth0), which no certificate can.
         self._name = (address.host or "localhost").partition("%")[0]
@@ -300,7 +297,6 @@ def _load_own(tls: ServerTLS, context: ssl.SSLContext) -> tuple[str, bytes]:
 
 
 def _make_own() -> LoadOwn:
-    """Make a certificate for this process, and a CA to trust."""
     try:
         import trustme  # noqa: PLC0415 - an extra, and slow to import
     except ImportError:

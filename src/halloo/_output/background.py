@@ -39,7 +39,6 @@ class Background(Generic[Item]):
         release_in_children(self)
 
     def add(self, item: Item) -> None:
-        """Have an item done, or drop it if too many wait."""
         with self._changed:
             self._closing = False
             if len(self._waiting) >= self._max_waiting or not self._started():
@@ -50,7 +49,6 @@ class Background(Generic[Item]):
             self._changed.notify_all()
 
     def flush(self, seconds: float) -> bool:
-        """Wait until everything is done, for so many seconds at most; return whether it is."""
         with self._changed:
             return self._changed.wait_for(lambda: self._thread is None or (self._idle and not self._waiting), seconds)
 

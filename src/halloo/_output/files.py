@@ -171,12 +171,10 @@ def _copy_mode(source: Path, destination: Path) -> None:
 
 
 def _target(path: str) -> Path:
-    """Return the file that a symbolic link leads to."""
     return Path(os.path.realpath(path))
 
 
 def _is_special(path: str) -> bool:
-    """Whether a path names an open file, or anything but a regular file or a folder."""
     if path.startswith(OPEN_FILES):
         return True
     try:

@@ -57,11 +57,9 @@ class LineWriter:
         return folded(one_line(line), width_of(self._terminal))
 
     def flush(self) -> None:
-        """Wait until every line is written, for a second at most."""
         self._background.flush(FLUSH)
 
     def close(self) -> None:
-        """Flush, and end the thread that writes."""
         self._background.close(FLUSH)
 
     def __enter__(self) -> Self:
