@@ -1,7 +1,6 @@
 import ast
 
-import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from halloo._core.escape import EscapingDecoder, printable, quoted
@@ -23,36 +22,26 @@ def test_no_control_byte_survives(data: bytes) -> None:
     assert all(c.isprintable() or c in "\n\t" for c in shown([data]))
 
 
-@pytest.mark.parametrize(
-    ("text", "safe"),
-    [
-        ("\x1b[31mred", r"\x1b[31mred"),
-        ("over\rwritten", r"over\rwritten"),
-        ("\b\a\x7f\0", r"\x08\x07\x7f\x00"),
-        ("\x9b2J", r"\x9b2J"),
-        ("\u202etxt.exe", r"\u202etxt.exe"),
-        ("zero\u200bwidth", r"zero\u200bwidth"),
-    ],
-)
-def test_control_characters_are_escaped(text: str, safe: str) -> None:
-    assert printable(text) == safe
+def test_control_characters_are_escaped_and_harmless_text_is_unchanged() -> None:
+    escaped = {
+        "\x1b[31mred": r"\x1b[31mred",
+        "over\rwritten": r"over\rwritten",
+        "\b\a\x7f\0": r"\x08\x07\x7f\x00",
+        "\x9b2J": r"\x9b2J",
+        "\u202etxt.exe": r"\u202etxt.exe",
+        "zero\u200bwidth": r"zero\u200bwidth",
+    }
+    assert {text: printable(text) for text in escaped} == escaped
+    for text in ("", "plain", "two\nlines\n", "a\ttab", "héllo, wörld", "日本", "🙂", "'quoted' \\ \""):
+        assert printable(text) == text
 
 
-@pytest.mark.parametrize(
-    "text", ["", "plain", "two\nlines\n", "a\ttab", "héllo, wörld", "日本", "🙂", "'quoted' \\ \""]
-)
-def test_harmless_text_is_unchanged(text: str) -> None:
-    assert printable(text) == text
-
-
-def test_a_character_may_be_cut_in_two() -> None:
-    for pieces in every_split("é日🙂\n".encode()):
-        assert shown(pieces) == "é日🙂\n"
-
-
-def test_an_escape_sequence_may_be_cut_in_two() -> None:
-    for pieces in every_split(b"\x1b[2J\xc2\x9b"):
-        assert shown(pieces) == r"\x1b[2J\x9b"
+def test_characters_and_escape_sequences_may_be_cut_in_two() -> None:
+    for data, text in (("é日🙂\n".encode(), "é日🙂\n"), (b"\x1b[2J\xc2\x9b", r"\x1b[2J\x9b")):
+        assert {shown(pieces) for pieces in every_split(data)} == {text}
+    screen = EscapingDecoder()
+    assert [screen.feed(b"a\xc3"), screen.feed(b"\xa9")] == ["a", "é"]
+    assert [shown([b"\xe6\x97"]), shown([b"a\xffb"])] == [r"\xe6\x97", r"a\xffb"]
 
 
 @given(st.binary())
@@ -61,33 +50,10 @@ def test_the_result_does_not_depend_on_the_split(data: bytes) -> None:
         assert shown(pieces) == shown([data])
 
 
-def test_half_a_character_is_kept_for_the_next_chunk() -> None:
-    screen = EscapingDecoder()
-    assert [screen.feed(b"a\xc3"), screen.feed(b"\xa9")] == ["a", "é"]
-
-
-def test_an_incomplete_character_at_the_end_is_escaped() -> None:
-    assert shown([b"\xe6\x97"]) == r"\xe6\x97"
-
-
-def test_bytes_that_are_not_utf8_are_escaped() -> None:
-    assert shown([b"a\xffb"]) == r"a\xffb"
-
-
-def test_a_message_is_quoted_as_text() -> None:
-    assert quoted("héllo\n".encode()) == r"'héllo\n'"
-
-
-def test_a_message_that_is_not_utf8_is_quoted_as_bytes() -> None:
-    assert quoted(b"\xff\n") == r"b'\xff\n'"
-
-
 @given(st.binary())
-def test_a_quoted_message_is_one_line_without_control_characters(message: bytes) -> None:
+@example("héllo\n".encode())
+@example(b"\xff\n")
+def test_a_quoted_message_is_one_line_and_can_be_read_back(message: bytes) -> None:
     assert quoted(message).isprintable()
-
-
-@given(st.binary())
-def test_a_quoted_message_can_be_read_back(message: bytes) -> None:
     value = ast.literal_eval(quoted(message))
     assert (value.encode() if isinstance(value, str) else value) == message

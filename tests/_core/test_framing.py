@@ -33,7 +33,7 @@ def frames(framing: Framer, pieces: Iterable[bytes]) -> list[bytes]:
     return [*found, *framing.feed_eof()]
 
 
-def cut(data: bytes, places: Iterable[int]) -> list[bytes]:
+def split(data: bytes, places: Iterable[int]) -> list[bytes]:
     edges = [0, *sorted(place % (len(data) + 1) for place in places), len(data)]
     return [data[start:end] for start, end in pairwise(edges)]
 
@@ -42,9 +42,24 @@ def framed(messages: Iterable[bytes]) -> bytes:
     return b"".join(LengthFramer().frame_reply(b"", message) for message in messages)
 
 
-def test_lines_are_found_however_the_stream_arrives() -> None:
+def test_messages_are_found_however_the_stream_arrives() -> None:
     for pieces in every_split(b"one\ntwo\r\n\nlast"):
         assert frames(LineFramer(), pieces) == [b"one\n", b"two\r\n", b"\n", b"last"]
+        assert list(cut_lines(pieces, 100)) == [b"one\n", b"two\r\n", b"\n", b"last"]
+    for pieces in every_split(b"\0\0\0\3one\0\0\0\0\0\0\0\5three"):
+        assert frames(LengthFramer(), pieces) == [b"\0\0\0\3one", b"\0\0\0\0", b"\0\0\0\5three"]
+    for pieces in every_split(b"hello"):
+        assert frames(RawFramer(), pieces) == pieces
+    for framer in FRAMERS.values():
+        assert frames(framer(), [b""]) == []
+
+
+def test_an_incomplete_message_is_an_error_with_the_partial_data() -> None:
+    for stream in (b"\0", b"\0\0\0\5", b"\0\0\0\5hell"):
+        for pieces in every_split(stream):
+            with pytest.raises(IncompleteRead) as caught:
+                frames(LengthFramer(), pieces)
+            assert caught.value.partial == stream
 
 
 @pytest.mark.parametrize("framer", [LineFramer, LengthFramer])
@@ -63,26 +78,15 @@ def test_an_unfinished_message_in_small_pieces_costs_about_its_bytes(framer: Cal
     assert held < 1.5 * size
 
 
-def test_lengths_are_found_however_the_stream_arrives() -> None:
-    stream = b"\0\0\0\3one\0\0\0\0\0\0\0\5three"
-    for pieces in every_split(stream):
-        assert frames(LengthFramer(), pieces) == [b"\0\0\0\3one", b"\0\0\0\0", b"\0\0\0\5three"]
-
-
-def test_raw_frames_are_the_pieces_as_they_arrive() -> None:
-    for pieces in every_split(b"hello"):
-        assert frames(RawFramer(), pieces) == pieces
-
-
 @given(texts, st.lists(st.integers(0)))
 def test_lines_do_not_depend_on_the_split(stream: bytes, places: list[int]) -> None:
-    assert frames(LineFramer(), cut(stream, places)) == re.findall(rb"[^\n]*\n|[^\n]+", stream)
+    assert frames(LineFramer(), split(stream, places)) == re.findall(rb"[^\n]*\n|[^\n]+", stream)
 
 
 @given(bodies, st.lists(st.integers(0)))
 def test_lengths_do_not_depend_on_the_split(messages: list[bytes], places: list[int]) -> None:
     framing = LengthFramer()
-    assert [framing.body(frame) for frame in frames(framing, cut(framed(messages), places))] == messages
+    assert [framing.body(frame) for frame in frames(framing, split(framed(messages), places))] == messages
 
 
 @pytest.mark.parametrize("framing", FRAMERS.values(), ids=FRAMERS)
@@ -90,7 +94,7 @@ def test_lengths_do_not_depend_on_the_split(messages: list[bytes], places: list[
 def test_no_byte_is_lost_or_invented(framing: Callable[[], Framer], stream: bytes, places: list[int]) -> None:
     one, received = framing(), b""
     try:
-        for piece in cut(stream, places):
+        for piece in split(stream, places):
             received += b"".join(one.feed(piece))
         received += b"".join(one.feed_eof())
     except IncompleteRead as error:
@@ -100,48 +104,24 @@ def test_no_byte_is_lost_or_invented(framing: Callable[[], Framer], stream: byte
     assert received == stream
 
 
-@pytest.mark.parametrize(("framing", "frame", "body"), MARKED)
-def test_the_body_is_the_frame_without_its_delimiter(framing: Callable[[], Framer], frame: bytes, body: bytes) -> None:
-    assert framing().body(frame) == body
+def test_the_body_is_the_frame_without_its_delimiter_and_a_reply_gets_the_same() -> None:
+    for framing, frame, body in MARKED:
+        assert framing().body(frame) == body
+        assert framing().frame_reply(frame, body) == frame
+    for ending in (b"\n", b"\r\n", b""):
+        assert LineFramer().frame_reply(b"question" + ending, b"answer") == b"answer" + ending
+    assert LengthFramer().frame_reply(b"\0\0\0\2hi", b"answer") == b"\0\0\0\6answer"
 
 
-@pytest.mark.parametrize(("framing", "frame", "body"), MARKED)
-def test_body_and_frame_reply_are_inverse(framing: Callable[[], Framer], frame: bytes, body: bytes) -> None:
-    assert framing().frame_reply(frame, body) == frame
-
-
-@given(st.binary(max_size=20))
-def test_an_answer_gets_its_own_length(answer: bytes) -> None:
-    framing = LengthFramer()
-    assert framing.body(framing.frame_reply(b"\0\0\0\2hi", answer)) == answer
-
-
-@pytest.mark.parametrize("ending", [b"\n", b"\r\n", b""])
-def test_an_answer_ends_as_the_line_did(ending: bytes) -> None:
-    assert LineFramer().frame_reply(b"question" + ending, b"answer") == b"answer" + ending
-
-
-def test_a_line_of_the_maximum_size_is_accepted() -> None:
+def test_a_longer_message_is_an_error_as_soon_as_that_is_known() -> None:
     for pieces in every_split(b"1234\n"):
         assert frames(LineFramer(max_size=5), pieces) == [b"1234\n"]
-
-
-def test_a_longer_line_is_an_error_however_it_arrives() -> None:
     for pieces in every_split(b"12345\n"):
         with pytest.raises(MessageTooLong, match="longer than 5 bytes"):
             frames(LineFramer(max_size=5), pieces)
-
-
-def test_an_endless_line_is_an_error_before_it_ends() -> None:
     with pytest.raises(MessageTooLong):
         list(LineFramer(max_size=5).feed(b"123456"))
-
-
-def test_a_message_of_the_maximum_size_is_accepted() -> None:
     assert frames(LengthFramer(max_size=5), [b"\0\0\0\5hello"]) == [b"\0\0\0\5hello"]
-
-
-def test_a_longer_message_is_an_error_as_soon_as_it_is_announced() -> None:
     with pytest.raises(MessageTooLong, match="announces 6 bytes"):
         list(LengthFramer(max_size=5).feed(b"\0\0\0\6"))
 
@@ -159,58 +139,38 @@ def test_messages_before_an_oversized_one_are_yielded(
         next(found)
 
 
-@pytest.mark.parametrize("stream", [b"\0", b"\0\0\0\5", b"\0\0\0\5hell"])
-def test_an_incomplete_message_is_an_error_with_the_partial_data(stream: bytes) -> None:
-    for pieces in every_split(stream):
-        with pytest.raises(IncompleteRead) as caught:
-            frames(LengthFramer(), pieces)
-        assert caught.value.partial == stream
-
-
-@pytest.mark.parametrize("framing", FRAMERS.values(), ids=FRAMERS)
-def test_a_stream_without_bytes_has_no_frames(framing: Callable[[], Framer]) -> None:
-    assert frames(framing(), [b""]) == []
-
-
 texts = st.text(st.sampled_from("ab\n"), max_size=40).map(str.encode)
 cuts = st.lists(st.integers(0))
 sizes = st.integers(1, 9)
 
 
-def split(data: bytes, places: Iterable[int]) -> list[bytes]:
-    edges = [0, *sorted(place % (len(data) + 1) for place in places), len(data)]
-    return [data[start:end] for start, end in pairwise(edges)]
+def test_longer_messages_are_cut_at_the_same_places_however_they_arrive() -> None:
+    for stream, found in (
+        (b"123456789ab\ncd\n", [b"12345", b"6789a", b"b\n", b"cd\n"]),
+        (b"1234\n", [b"1234\n"]),
+        (b"12345\n", [b"12345", b"\n"]),
+    ):
+        for chunks in every_split(stream):
+            assert list(cut_lines(chunks, 5)) == found
+    for chunks in every_split(b"123456789"):
+        assert list(cut_pieces(chunks, 4)) == [b"1234", b"5678", b"9"]
 
 
-def test_lines_keep_their_newlines_however_the_stream_arrives() -> None:
-    for chunks in every_split(b"one\ntwo\r\n\nlast"):
-        assert list(cut_lines(chunks, 100)) == [b"one\n", b"two\r\n", b"\n", b"last"]
+@pytest.mark.parametrize(("cut", "first"), [(cut_lines, b"one\n"), (cut_pieces, b"one\nt")])
+def test_a_message_is_yielded_before_more_is_read(
+    cut: Callable[[Iterable[bytes], int], Iterator[bytes]], first: bytes
+) -> None:
+    def stream() -> Iterator[bytes]:
+        yield b"one\ntwo"
+        pytest.fail("read on")
 
-
-def test_a_longer_line_is_cut_at_the_same_places_however_it_arrives() -> None:
-    for chunks in every_split(b"123456789ab\ncd\n"):
-        assert list(cut_lines(chunks, 5)) == [b"12345", b"6789a", b"b\n", b"cd\n"]
-
-
-@pytest.mark.parametrize(("stream", "found"), [(b"1234\n", [b"1234\n"]), (b"12345\n", [b"12345", b"\n"])])
-def test_the_newline_belongs_to_the_length_of_a_line(stream: bytes, found: list[bytes]) -> None:
-    for chunks in every_split(stream):
-        assert list(cut_lines(chunks, 5)) == found
-
-
-@given(texts, cuts)
-def test_cut_lines_do_not_depend_on_the_split(stream: bytes, places: list[int]) -> None:
-    assert list(cut_lines(split(stream, places), 100)) == re.findall(rb"[^\n]*\n|[^\n]+", stream)
+    assert list(cut([], 5)) == list(cut([b""], 5)) == []
+    assert next(cut(stream(), 5)) == first
 
 
 @given(texts, cuts, sizes)
 def test_long_lines_do_not_depend_on_the_split(stream: bytes, places: list[int], longest: int) -> None:
     assert list(cut_lines(split(stream, places), longest)) == list(cut_lines([stream], longest))
-
-
-def test_pieces_are_of_one_size_however_the_stream_arrives() -> None:
-    for chunks in every_split(b"123456789"):
-        assert list(cut_pieces(chunks, 4)) == [b"1234", b"5678", b"9"]
 
 
 @given(st.binary(max_size=40), cuts, sizes)
@@ -227,19 +187,3 @@ def test_no_byte_is_lost_or_invented_and_no_message_is_too_long_or_empty(
     found = list(cut(split(stream, places), size))
     assert b"".join(found) == stream
     assert all(0 < len(message) <= size for message in found)
-
-
-@pytest.mark.parametrize("cut", [cut_lines, cut_pieces])
-def test_a_stream_without_bytes_has_no_messages(cut: Callable[[Iterable[bytes], int], Iterator[bytes]]) -> None:
-    assert list(cut([], 5)) == list(cut([b""], 5)) == []
-
-
-@pytest.mark.parametrize(("cut", "first"), [(cut_lines, b"one\n"), (cut_pieces, b"one\nt")])
-def test_a_message_is_yielded_before_more_is_read(
-    cut: Callable[[Iterable[bytes], int], Iterator[bytes]], first: bytes
-) -> None:
-    def stream() -> Iterator[bytes]:
-        yield b"one\ntwo"
-        pytest.fail("read on")
-
-    assert next(cut(stream(), 5)) == first

@@ -90,23 +90,15 @@ def test_numbers_wrap_around_after_two_to_the_32nd() -> None:
     assert probes.encode(NUMBERS + 5, SENT) == probes.encode(5, SENT)
     assert probes.number(probes.encode(NUMBERS - 1, SENT), NUMBERS + 1) == NUMBERS - 1
     assert probes.number(probes.encode(NUMBERS, SENT), NUMBERS + 1) == NUMBERS
-
-
-def test_a_reply_to_another_run_has_no_number() -> None:
-    assert Probes(RUN + 1, 200).number(encoded(), 10) is None
     assert Probes(RUN + NUMBERS, 200).number(encoded(), 10) == NUMBER
 
 
-@pytest.mark.parametrize(
-    "reply", [b"", b"hlo?", b"hello world\n", b"x" * 200, encoded()[:HEADER_SIZE], encoded().upper()]
-)
-def test_data_that_is_not_a_probe_has_no_number(reply: bytes) -> None:
-    assert Probes(RUN, 200).number(reply, 10) is None
-
-
-@pytest.mark.parametrize("digits", [b"0x00beef", b"+000beef", b" 000beef", b"0_00beef", b"-0000001", b"\xd9\xa0000000"])
-def test_only_hexadecimal_digits_are_accepted(digits: bytes) -> None:
-    assert read_header(encoded().replace(b"0000beef", digits[:8])) is None
+def test_data_that_is_not_a_probe_of_the_run_has_no_number() -> None:
+    assert Probes(RUN + 1, 200).number(encoded(), 10) is None
+    for reply in (b"", b"hlo?", b"hello world\n", b"x" * 200, encoded()[:HEADER_SIZE], encoded().upper()):
+        assert Probes(RUN, 200).number(reply, 10) is None
+    for digits in (b"0x00beef", b"+000beef", b" 000beef", b"0_00beef", b"-0000001", b"\xd9\xa0000000"):
+        assert read_header(encoded().replace(b"0000beef", digits[:8])) is None
 
 
 # Timestamps.
@@ -144,36 +136,21 @@ def test_a_damaged_timestamp_is_none(place: int, bits: int) -> None:
     assert first_difference(encoded(), bytes(reply)) == HEADER_SIZE
 
 
-def test_the_timestamp_of_another_probe_is_damaged() -> None:
-    one, other = (write_timestamp(encoded(number=number), STAMP) for number in (7, 8))
-    swapped = one[:HEADER_SIZE] + other[HEADER_SIZE:TIMESTAMP_END] + one[TIMESTAMP_END:]
-    assert read_timestamp(swapped) is None
-
-
-def test_a_timestamp_may_be_written_in_place() -> None:
-    assert write_timestamp(memoryview(encoded()), STAMP) == write_timestamp(encoded(), STAMP)
-
-
-def test_a_timestamp_too_large_for_its_field_wraps_around() -> None:
-    reply = write_timestamp(encoded(), ServerTimestamp(WORDS + 1, WORDS + 2, NUMBERS + 3, NUMBERS + 4, WORDS + 5))
-    assert read_timestamp(reply) == ServerTimestamp(1, 2, 3, 4, 5)
-
-
-@pytest.mark.parametrize(
-    "reply", [b"", encoded(), write_timestamp(encoded(), STAMP)[:100], TIMESTAMPED + b"z" * 200, TIMESTAMPED]
-)
-def test_data_without_a_timestamp_has_none(reply: bytes) -> None:
-    assert read_timestamp(reply) is None
+def test_data_without_a_timestamp_of_its_own_has_none() -> None:
+    stamped = write_timestamp(encoded(), STAMP)
+    for reply in (b"", encoded(), stamped[:100], TIMESTAMPED + b"z" * 200, TIMESTAMPED):
+        assert read_timestamp(reply) is None
+    other = write_timestamp(encoded(number=8), STAMP)
+    assert read_timestamp(stamped[:HEADER_SIZE] + other[HEADER_SIZE:TIMESTAMP_END] + stamped[TIMESTAMP_END:]) is None
+    assert write_timestamp(memoryview(encoded()), STAMP) == stamped
+    wrapping = ServerTimestamp(WORDS + 1, WORDS + 2, NUMBERS + 3, NUMBERS + 4, WORDS + 5)
+    assert read_timestamp(write_timestamp(encoded(), wrapping)) == ServerTimestamp(1, 2, 3, 4, 5)
 
 
 def test_a_timestamp_request_is_recognised() -> None:
-    assert read_request(encoded()) == Header(RUN, NUMBER, SENT, REQUEST)
-    assert read_request(encoded()[:TIMESTAMP_END]) == Header(RUN, NUMBER, SENT, REQUEST)
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
+    for asks in (encoded(), encoded()[:TIMESTAMP_END]):
+        assert read_request(asks) == Header(RUN, NUMBER, SENT, REQUEST)
+    for data in (
         encoded(timestamp=False),
         encoded()[: TIMESTAMP_END - 1],
         write_timestamp(encoded(), STAMP),
@@ -181,10 +158,8 @@ def test_a_timestamp_request_is_recognised() -> None:
         b"\n" + encoded(),
         encoded().replace(b"0000beef", b"0000bean"),
         encoded()[: TIMESTAMP_END - 1] + b"1" + encoded()[TIMESTAMP_END:],
-    ],
-)
-def test_a_probe_without_a_request_or_without_room_is_no_request(data: bytes) -> None:
-    assert read_request(data) is None
+    ):
+        assert read_request(data) is None
 
 
 def test_requests_are_found_at_the_start_of_lines() -> None:
@@ -193,9 +168,6 @@ def test_requests_are_found_at_the_start_of_lines() -> None:
     found = list(request_spans(data))
     assert [data[start:end] for start, end in found] == [one, other]
     assert [start for start, _ in found] == [0, 156]
-
-
-def test_a_line_without_a_newline_is_not_found() -> None:
     assert list(request_spans(encoded()[:-1])) == []
 
 
@@ -231,17 +203,11 @@ def test_a_truncated_reply_differs_at_its_end(length: int) -> None:
         assert first_difference(encoded(), write_timestamp(encoded(), STAMP)[:length]) == length
 
 
-def test_a_reply_that_is_too_long_differs_where_it_should_end() -> None:
+def test_other_replies_differ_where_they_begin_to() -> None:
     assert first_difference(encoded(), encoded() + b"x") == 200
     assert first_difference(encoded(), write_timestamp(encoded(), STAMP) + b"x") == 200
-
-
-def test_a_timestamp_that_was_not_requested_differs() -> None:
     plain = encoded(timestamp=False)
-    assert first_difference(plain, TIMESTAMPED + plain[4:]) == 3
-
-
-def test_part_of_another_probe_is_found_at_its_offset() -> None:
+    assert first_difference(plain, TIMESTAMPED + plain[4:]) == 3  # it was not requested
     sent = encoded(300)
     assert first_difference(sent, sent[:200] + sent[208:216] + sent[208:]) == 205  # the last digits of its offset
 

@@ -21,18 +21,17 @@ def due_values(timers: Timers, now: float) -> None:
         act()
 
 
-def test_without_timers_there_is_no_timeout() -> None:
-    assert Timers().timeout(now=5) is None
-
-
 def test_the_timeout_ends_at_the_earliest_timer() -> None:
+    assert Timers().timeout(now=5) is None
     timers, _ = filled(30, 20, 40)
-    assert timers.timeout(now=5) == 15
+    assert [timers.timeout(now=now) for now in (5, 25)] == [15, 0]
 
 
-def test_an_overdue_timer_makes_the_timeout_zero() -> None:
-    timers, _ = filled(3)
-    assert timers.timeout(now=5) == 0
+def test_due_callbacks_are_called_once() -> None:
+    timers, called = filled(1, 2, 3)
+    for _ in range(2):
+        due_values(timers, now=2)
+        assert called == [1, 2]
 
 
 def test_a_timer_in_the_distant_future_has_a_timeout_that_poll_takes() -> None:
@@ -41,19 +40,6 @@ def test_a_timer_in_the_distant_future_has_a_timeout_that_poll_takes() -> None:
         assert timers.timeout(now=0) == MAX_WAIT
         due_values(timers, now=MAX_WAIT)
         assert called == []
-
-
-def test_only_due_callbacks_are_called() -> None:
-    timers, called = filled(1, 2, 3)
-    due_values(timers, now=2)
-    assert called == [1, 2]
-
-
-def test_no_callback_is_called_twice() -> None:
-    timers, called = filled(1)
-    due_values(timers, now=1)
-    due_values(timers, now=2)
-    assert called == [1]
 
 
 @given(st.lists(st.integers()))
@@ -71,11 +57,22 @@ def test_callbacks_of_one_time_are_called_in_the_order_they_were_scheduled() -> 
     assert called == PARTY
 
 
-def test_a_callback_may_schedule_another() -> None:
-    timers, called = filled()
-    timers.call_at(1, lambda: timers.call_at(2, lambda: called.append(2)))
-    due_values(timers, now=1)
-    assert (called, timers.timeout(now=1)) == ([], 1)
+def test_a_deadline_expires_once_at_its_time_unless_it_is_cleared_or_replaced() -> None:
+    deadlines = Deadlines()
+    assert not deadlines
+    assert deadlines.pop_expired(now=10**9) == []
+    for key, when in ((5, 30), (6, 20), (7, 40), (8, 10)):
+        deadlines.set(key, when, "late")
+    deadlines.set(5, 35, "very late")
+    for _ in range(2):
+        deadlines.clear(8)
+    assert deadlines.earliest == 20
+    assert deadlines.pop_expired(now=19) == []
+    assert deadlines.pop_expired(now=20) == [(6, "late")]
+    assert deadlines.earliest == 35
+    assert deadlines.pop_expired(now=40) == [(5, "very late"), (7, "late")]
+    assert deadlines.pop_expired(now=50) == []
+    assert not deadlines
 
 
 def test_a_callback_scheduled_for_now_by_another_is_called_next_time_without_a_wait() -> None:
@@ -88,55 +85,6 @@ def test_a_callback_scheduled_for_now_by_another_is_called_next_time_without_a_w
 
 
 # Deadlines.
-
-
-def test_without_deadlines_none_expires() -> None:
-    deadlines = Deadlines()
-    assert not deadlines
-    assert deadlines.pop_expired(now=10**9) == []
-
-
-def test_a_deadline_expires_at_its_time_and_not_before() -> None:
-    deadlines = Deadlines()
-    deadlines.set(5, 20, "late")
-    assert deadlines.pop_expired(now=19) == []
-    assert deadlines.pop_expired(now=20) == [(5, "late")]
-
-
-def test_a_deadline_expires_once() -> None:
-    deadlines = Deadlines()
-    deadlines.set(5, 20, "late")
-    deadlines.pop_expired(now=20)
-    assert deadlines.pop_expired(now=21) == []
-    assert not deadlines
-
-
-def test_a_cleared_deadline_does_not_expire() -> None:
-    deadlines = Deadlines()
-    deadlines.set(5, 20, "late")
-    deadlines.clear(5)
-    assert deadlines.pop_expired(now=20) == []
-
-
-def test_clearing_without_a_deadline_does_nothing() -> None:
-    Deadlines().clear(5)
-
-
-def test_a_later_deadline_replaces_an_earlier_one() -> None:
-    deadlines = Deadlines()
-    deadlines.set(5, 20, "late")
-    deadlines.set(5, 30, "very late")
-    assert deadlines.pop_expired(now=20) == []
-    assert deadlines.pop_expired(now=30) == [(5, "very late")]
-
-
-def test_earliest_is_the_minimum() -> None:
-    deadlines = Deadlines()
-    for key, when in ((5, 30), (6, 20), (7, 40)):
-        deadlines.set(key, when, "late")
-    assert deadlines.earliest == 20
-    deadlines.pop_expired(now=25)
-    assert deadlines.earliest == 30
 
 
 def test_lazy_deadlines_follow_those_that_move_later() -> None:

@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from decimal import Decimal
 
 import pytest
@@ -82,40 +82,24 @@ NO_COUNTS = [*NO_NUMBERS, "1.5", "64KiB", "5B", "5/s"]
 NO_RATES = [*NO_NUMBERS, "1.5", "500/m", "500/s/s", "/s"]
 
 
-@pytest.mark.parametrize(("text", "ns"), DURATIONS.items())
-def test_a_duration_is_parsed(text: str, ns: int) -> None:
-    assert duration(text) == ns
-
-
-@pytest.mark.parametrize(("text", "octets"), SIZES.items())
-def test_a_size_is_parsed(text: str, octets: int | None) -> None:
-    assert size(text) == octets
-
-
-@pytest.mark.parametrize(("text", "number"), COUNTS.items())
-def test_a_count_is_parsed(text: str, number: int | None) -> None:
-    assert count(text) == number
-
-
-@pytest.mark.parametrize(("text", "number"), RATES.items())
-def test_a_rate_is_parsed(text: str, number: int | None) -> None:
-    assert rate(text) == number
-
-
 @pytest.mark.parametrize(
-    ("read", "text"),
+    ("read", "texts", "invalid"),
     [
-        *((duration, text) for text in NO_DURATIONS),
-        *((size, text) for text in NO_SIZES),
-        *((count, text) for text in NO_COUNTS),
-        *((rate, text) for text in NO_RATES),
+        (duration, DURATIONS, NO_DURATIONS),
+        (size, SIZES, NO_SIZES),
+        (count, COUNTS, NO_COUNTS),
+        (rate, RATES, NO_RATES),
     ],
-    ids=lambda value: value[:20] if isinstance(value, str) else value.__name__,
+    ids=["duration", "size", "count", "rate"],
 )
-def test_an_invalid_text_is_refused_with_a_remedy(read: Read, text: str) -> None:
-    with pytest.raises(UnitError) as caught:
-        read(text)
-    assert caught.value.remedy
+def test_a_text_is_parsed_or_refused_with_a_remedy(
+    read: Read, texts: Mapping[str, int | None], invalid: list[str]
+) -> None:
+    assert {text: read(text) for text in texts} == texts
+    for text in invalid:
+        with pytest.raises(UnitError) as caught:
+            read(text)
+        assert caught.value.remedy
 
 
 @pytest.mark.parametrize("read", [duration, size, count, rate])
@@ -128,38 +112,21 @@ def test_any_text_is_a_number_or_a_unit_error(read: Read, text: str) -> None:
     assert value is None or value >= 0
 
 
-@pytest.mark.parametrize(
-    ("ns", "text"),
-    [
-        (0, "0ns"),
-        (999, "999ns"),
-        (1_000, "1us"),
-        (1_500_000, "1.5ms"),
-        (100_000_000, "100ms"),
-        (1_234_567_890, "1.23s"),
-        (90_000_000_000, "1.5m"),
-        (HOUR, "1h"),
-        (-1_500_000, "-1.5ms"),
-    ],
-)
-def test_a_duration_is_formatted_in_a_suitable_unit(ns: int, text: str) -> None:
-    assert show_duration(ns) == text
-
-
-@pytest.mark.parametrize(
-    ("octets", "text"),
-    [
-        (0, "0B"),
-        (999, "999B"),
-        (1024, "1KiB"),
-        (1536, "1.5KiB"),
-        (102400, "100KiB"),
-        (5 << 20, "5MiB"),
-        (1 << 40, "1024GiB"),
-    ],
-)
-def test_a_size_is_formatted_in_a_suitable_unit(octets: int, text: str) -> None:
-    assert show_size(octets) == text
+def test_durations_and_sizes_are_formatted_in_a_suitable_unit() -> None:
+    durations = {
+        0: "0ns",
+        999: "999ns",
+        1_000: "1us",
+        1_500_000: "1.5ms",
+        100_000_000: "100ms",
+        1_234_567_890: "1.23s",
+        90_000_000_000: "1.5m",
+        HOUR: "1h",
+        -1_500_000: "-1.5ms",
+    }
+    assert {ns: show_duration(ns) for ns in durations} == durations
+    sizes = {0: "0B", 999: "999B", 1024: "1KiB", 1536: "1.5KiB", 102400: "100KiB", 5 << 20: "5MiB", 1 << 40: "1024GiB"}
+    assert {octets: show_size(octets) for octets in sizes} == sizes
 
 
 @given(st.integers(0, 999 * HOUR))
@@ -180,70 +147,40 @@ def test_a_duration_has_at_most_three_digits_before_its_point(ns: int) -> None:
     assert Decimal(show_duration(ns).rstrip("hmsun")) < 1000
 
 
-@pytest.mark.parametrize(
-    ("text", "number"),
-    [
-        *(("EF", 46), ("ef", 46), (" Af11 ", 10), ("AF13", 14), ("AF21", 18), ("AF43", 38), ("CS0", 0), ("CS7", 56)),
-        *(("BE", 0), ("LE", 1), ("VA", 44), ("0", 0), ("63", 63), ("08", 8)),
-    ],
-)
-def test_a_dscp_name_or_number_is_parsed(text: str, number: int) -> None:
-    assert dscp(text) == number
-
-
-@pytest.mark.parametrize(
-    "text", ["64", "-1", "AF44", "AF50", "CS8", "", "0x2e", "\N{ARABIC-INDIC DIGIT ONE}", "EF AF11", "4" * 5000]
-)
-def test_an_invalid_dscp_is_refused_with_the_valid_ones(text: str) -> None:
-    with pytest.raises(UsageError, match="is not a DSCP; write EF, AF11 to AF43"):
-        dscp(text)
-
-
-@pytest.mark.parametrize("number", range(MAX_DSCP + 1))
-def test_a_formatted_dscp_parses_back(number: int) -> None:
-    assert dscp(show_dscp(number)) == number
-
-
-@pytest.mark.parametrize(("number", "name"), [(0, "BE"), (1, "LE"), (10, "AF11"), (46, "EF"), (48, "CS6"), (47, "47")])
-def test_a_dscp_is_formatted_by_its_commonest_name(number: int, name: str) -> None:
-    assert show_dscp(number) == name
-
-
-def test_each_dscp_fits_into_six_bits() -> None:
+def test_a_dscp_name_or_number_is_parsed_and_formatted() -> None:
+    named = {"EF": 46, "ef": 46, " Af11 ": 10, "AF13": 14, "AF21": 18, "AF43": 38, "CS0": 0, "CS7": 56}
+    named |= {"BE": 0, "LE": 1, "VA": 44, "0": 0, "63": 63, "08": 8}
+    assert {text: dscp(text) for text in named} == named
     assert all(0 <= number <= MAX_DSCP for number in DSCP_NAMES.values())
+    assert [dscp(show_dscp(number)) for number in range(MAX_DSCP + 1)] == [*range(MAX_DSCP + 1)]
+    assert [show_dscp(number) for number in (0, 1, 10, 46, 48, 47)] == ["BE", "LE", "AF11", "EF", "CS6", "47"]
+    arabic = "\N{ARABIC-INDIC DIGIT ONE}"
+    for text in ("64", "-1", "AF44", "AF50", "CS8", "", "0x2e", arabic, "EF AF11", "4" * 5000):
+        with pytest.raises(UsageError, match="is not a DSCP; write EF, AF11 to AF43"):
+            dscp(text)
 
 
 YEAR = 365 * 24 * 3600 * 10**9
 
 
-@pytest.mark.parametrize(
-    ("ns", "text"),
-    [
-        (0, "0ns"),
-        (999, "999ns"),
-        (1000, "1.00us"),
-        (9_999, "10.0us"),
-        (84_123, "84.1us"),
-        (999_600, "1.00ms"),
-        (12_345_678, "12.3ms"),
-        (5_000_000_000, "5.00s"),
-        (123_456_789_012, "123s"),
-    ],
-)
-def test_a_time_has_three_digits_in_its_natural_unit(ns: int, text: str) -> None:
-    assert show_time(ns) == text
+def test_a_time_has_three_digits_in_its_natural_unit() -> None:
+    times = {
+        0: "0ns",
+        999: "999ns",
+        1000: "1.00us",
+        9_999: "10.0us",
+        84_123: "84.1us",
+        999_600: "1.00ms",
+        12_345_678: "12.3ms",
+        5_000_000_000: "5.00s",
+        123_456_789_012: "123s",
+    }
+    assert {ns: show_time(ns) for ns in times} == times
+    assert [show_time(12_345_678, unit) for unit in UNITS] == ["12345678ns", "12346us", "12.3ms", "0.0123s"]
 
 
-@pytest.mark.parametrize(
-    ("unit", "text"), [("ns", "12345678ns"), ("us", "12346us"), ("ms", "12.3ms"), ("s", "0.0123s")]
-)
-def test_a_unit_may_be_fixed(unit: Unit, text: str) -> None:
-    assert show_time(12_345_678, unit) == text
-
-
-@pytest.mark.parametrize(
-    ("values", "texts"),
-    [
+def test_a_column_has_one_unit_and_its_points_aligned() -> None:
+    columns: list[tuple[list[int | None], list[str]]] = [
         ([80_100, 84_200, 130_000], ["80.1us", "84.2us", "130.0us"]),
         ([80_100, 84_200, 12_100_000], ["0.080ms", "0.084ms", "12.100ms"]),
         ([41_000, 1_200_000_000], ["0.041ms", "1200.000ms"]),
@@ -253,13 +190,9 @@ def test_a_unit_may_be_fixed(unit: Unit, text: str) -> None:
         ([0], ["0ns"]),
         ([None], ["-"]),
         ([], []),
-    ],
-)
-def test_a_column_has_one_unit_and_its_points_aligned(values: list[int | None], texts: list[str]) -> None:
-    assert show_column(values) == texts
-
-
-def test_a_column_s_unit_may_be_fixed() -> None:
+    ]
+    for values, texts in columns:
+        assert show_column(values) == texts
     assert show_column([80_100, 12_100_000, None], "us") == ["80.1us", "12100.0us", "-"]
     assert show_column([80_100, 12_100_000], "s") == ["0.0000801s", "0.0121000s"]
 
