@@ -17,29 +17,18 @@ SEND = (PYTHON, "-m", "halloo", "send")
 RANDOM = hashlib.shake_256(b"halloo").digest(5_000_000)
 
 
-def test_received_data_is_printed() -> None:
-    with started(*RECEIVE, "0") as receiver:
-        sender = run(*SEND, str(listening_port(receiver)), "Hello world")
-        output, errors = receiver.communicate(timeout=10)
-    assert (sender.returncode, sender.stdout, sender.stderr) == (0, b"", b"")
-    assert (receiver.returncode, output.splitlines()) == (0, [b"Received:  Hello world"])
-    assert all(line.startswith(b"listening on tcp://") for line in errors.splitlines())
-
-
-def test_the_address_is_printed_to_standard_error_before_a_client_connects() -> None:
-    with started(*RECEIVE, "127.0.0.1:0") as receiver:
-        assert receiver.stderr
-        line = receiver.stderr.readline().decode()
-        assert line == f"listening on tcp://127.0.0.1:{listening_port(receiver)}\n"
-
-
-def test_a_long_message_is_received_whole() -> None:
+@pytest.mark.parametrize("data", [b"Hello world", RANDOM], ids=["short", "5 MB"])
+def test_received_data_is_printed(data: bytes) -> None:
     with started(*RECEIVE, "127.0.0.1:0") as receiver, ThreadPoolExecutor() as pool:
-        sender = pool.submit(run, *SEND, f"127.0.0.1:{listening_port(receiver)}", input=RANDOM)
-        output, _ = receiver.communicate(timeout=10)
-        assert sender.result().returncode == 0
-    identical = output == b"Received:  " + RANDOM + b"\n"
-    assert (receiver.returncode, identical) == (0, True)
+        assert receiver.stderr
+        line = receiver.stderr.readline().decode()  # before a client connects
+        port = listening_port(receiver)
+        assert line == f"listening on tcp://127.0.0.1:{port}\n"
+        sender = pool.submit(run, *SEND, f"127.0.0.1:{port}", input=data)
+        output, errors = receiver.communicate(timeout=10)
+        assert (sender.result().returncode, sender.result().stderr) == (0, b"")
+    identical = output == b"Received:  " + data + b"\n"
+    assert (receiver.returncode, identical, errors) == (0, True, b"")
 
 
 def test_a_client_that_sends_nothing_does_not_count() -> None:
@@ -134,9 +123,10 @@ def test_data_before_a_reset_is_printed_before_the_error() -> None:
 
 
 def test_no_client_within_the_timeout_is_an_error() -> None:
-    result = run(*RECEIVE, "127.0.0.1:0", "-W", "50ms")
-    assert (result.returncode, result.stdout) == (1, b"")
-    assert result.stderr.splitlines()[-1].startswith(b"halloo: no client sent anything to 127.0.0.1:")
+    for scheme, fact in (("tcp", "no client sent anything to"), ("udp", "no datagram arrived at")):
+        result = run(*RECEIVE, f"{scheme}://127.0.0.1:0", "-W", "50ms")
+        assert (result.returncode, result.stdout) == (1, b"")
+        assert result.stderr.decode().splitlines()[-1].startswith(f"halloo: {fact} 127.0.0.1:")
 
 
 def test_control_characters_are_escaped_on_a_terminal() -> None:
@@ -174,9 +164,3 @@ def test_over_udp_one_datagram_is_printed(message: str) -> None:
     assert (sender.returncode, sender.stderr) == (0, b"")
     assert (receiver.returncode, output) == (0, f"Received:  {message}\n".encode())
     assert errors.decode() == f"listening on udp://127.0.0.1:{port}\n"
-
-
-def test_no_datagram_within_the_timeout_is_an_error() -> None:
-    result = run(*RECEIVE, "udp://127.0.0.1:0", "-W", "50ms")
-    assert (result.returncode, result.stdout) == (1, b"")
-    assert result.stderr.splitlines()[-1].startswith(b"halloo: no datagram arrived at 127.0.0.1:")

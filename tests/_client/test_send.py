@@ -13,7 +13,6 @@ from tests.peers import (
     answering,
     datagram_peer,
     datagram_socket,
-    echo_datagram,
     halving,
     peer,
     receive_all,
@@ -33,30 +32,25 @@ def echo() -> Iterator[str]:
         yield server.address.place
 
 
-def test_send_prints_nothing(echo: str) -> None:
-    result = run(*SEND, echo, "Hello world")
-    assert (result.returncode, result.stdout, result.stderr) == (0, b"", b"")
-
-
-def test_reply_prints_the_reply(echo: str) -> None:
-    result = run(*SEND, echo, "Hello world", "--reply")
-    assert (result.returncode, result.stdout.rstrip(b"\n"), result.stderr) == (0, b"Hello world", b"")
-
-
-def test_the_message_may_come_from_standard_input(echo: str) -> None:
-    result = run(*SEND, echo, "--reply", input=b"\xff\0\r\n")
-    assert (result.returncode, result.stdout, result.stderr) == (0, b"\xff\0\r\n", b"")
-
-
-def test_a_message_of_any_size_is_echoed(echo: str) -> None:
-    result = run(*SEND, echo, "--reply", input=RANDOM)
-    identical = result.stdout == RANDOM  # a variable, because pytest would print a long diff of both
-    assert (result.returncode, identical) == (0, True)
-
-
-def test_an_empty_message_is_sent(echo: str) -> None:
-    result = run(*SEND, echo, "", "--reply")
-    assert (result.returncode, result.stdout, result.stderr) == (0, b"", b"")
+@pytest.mark.parametrize(
+    ("arguments", "data", "printed"),
+    [
+        (["Hello world"], b"", b""),
+        (["--reply", "Hello world"], b"", b"Hello world"),
+        (["--reply", ""], b"", b""),
+        (["--reply", "--", "-x"], b"", b"-x"),
+        (["--reply"], b"\xff\0\r\n", b"\xff\0\r\n"),
+        (["--reply"], RANDOM, RANDOM),
+    ],
+    ids=["silent", "reply", "empty", "hyphen", "binary", "5 MB"],
+)
+def test_a_message_is_sent_and_with_reply_the_reply_printed(
+    echo: str, arguments: list[str], data: bytes, printed: bytes
+) -> None:
+    result = run(*SEND, echo, *arguments, input=data)
+    assert (result.returncode, result.stderr) == (0, b"")
+    identical = result.stdout == printed  # a variable, because pytest would print a long diff of both
+    assert identical
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other terminals keep another number of bytes")
@@ -70,11 +64,6 @@ def test_an_empty_input_is_reported(echo: str) -> None:
     result = run(*SEND, echo)
     message = b"halloo: nothing was sent (no input; with docker: run -i)\n"
     assert (result.returncode, result.stdout, result.stderr) == (0, b"", message)
-
-
-def test_a_message_after_two_hyphens_may_begin_with_a_hyphen(echo: str) -> None:
-    result = run(*SEND, "--reply", echo, "--", "-x")
-    assert (result.returncode, result.stdout.rstrip(b"\n"), result.stderr) == (0, b"-x", b"")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="arguments are text on Windows")
@@ -104,19 +93,18 @@ def test_send_waits_a_second_for_a_peer_that_never_closes() -> None:
     assert (result.returncode, result.stdout, result.stderr) == (0, b"", b"")
 
 
-def test_a_missing_reply_is_an_error() -> None:
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("-W", ", then nothing for 0.1 seconds; allow more time with --timeout, or look at the server\n"),
+        ("-w", " before the deadline; allow more with --deadline\n"),
+    ],
+)
+def test_a_missing_reply_is_an_error(option: str, message: str) -> None:
     with silent() as port:
-        result = run(*SEND, f"127.0.0.1:{port}", "Hello world", "--reply", "-W", "100ms")
-    message = f"halloo: 127.0.0.1:{port} sent back 0 of 11 bytes, then nothing for 0.1 seconds; "
-    assert (result.returncode, result.stdout) == (1, b"")
-    assert result.stderr.decode().startswith(message)
-
-
-def test_a_deadline_bounds_the_whole() -> None:
-    with silent() as port:
-        result = run(*SEND, f"127.0.0.1:{port}", "Hello world", "--reply", "-w", "100ms")
-    message = f"halloo: 127.0.0.1:{port} sent back 0 of 11 bytes before the deadline; allow more with --deadline\n"
-    assert (result.returncode, result.stdout, result.stderr.decode()) == (1, b"", message)
+        result = run(*SEND, f"127.0.0.1:{port}", "Hello world", "--reply", option, "100ms")
+    fact = f"halloo: 127.0.0.1:{port} sent back 0 of 11 bytes"
+    assert (result.returncode, result.stdout, result.stderr.decode()) == (1, b"", fact + message)
 
 
 def test_a_reply_cut_short_is_printed_before_the_error() -> None:
@@ -162,31 +150,21 @@ def test_a_message_is_one_datagram(arguments: tuple[str, ...], data: bytes, sent
         assert server.recv(100) == sent
 
 
-def test_the_reply_is_the_next_datagram() -> None:
-    with datagram_peer(lambda datagram: [datagram.upper(), b"another"]) as port:
-        result = run(*SEND, f"udp://127.0.0.1:{port}", "hello", "--reply")
-    assert (result.returncode, result.stdout.rstrip(b"\n"), result.stderr) == (0, b"HELLO", b"")
-
-
-def test_the_longest_datagram_is_echoed() -> None:
-    with datagram_peer(echo_datagram) as port:
-        result = run(*SEND, f"udp://127.0.0.1:{port}", "--reply", input=RANDOM[:65507])
-    identical = result.stdout == RANDOM[:65507]
-    assert (result.returncode, identical) == (0, True)
-
-
-def test_a_message_too_long_for_a_datagram_is_a_usage_error() -> None:
-    with datagram_socket() as server:
-        result = run(*SEND, f"udp://127.0.0.1:{server.getsockname()[1]}", input=bytes(70_000))
-    message = b"halloo: the message is longer than the 65507 bytes that a datagram carries; send less, or use tcp://\n"
-    assert (result.returncode, result.stdout, result.stderr) == (2, b"", message)
+def test_the_reply_is_the_next_datagram_of_any_length() -> None:
+    longest = RANDOM[:65507]
+    with datagram_peer(lambda datagram: [datagram[::-1], b"another"]) as port:
+        result = run(*SEND, f"udp://127.0.0.1:{port}", "--reply", input=longest)
+    assert (result.returncode, result.stderr) == (0, b"")
+    identical = result.stdout == longest[::-1]
+    assert identical
 
 
 def test_an_endless_input_for_a_datagram_is_a_usage_error() -> None:
     with datagram_socket() as server:
         place = f"udp://127.0.0.1:{server.getsockname()[1]}"
         result = run("sh", "-c", '"$@" < /dev/zero', "sh", *SEND, place, timeout=10)
-    assert (result.returncode, result.stdout, result.stderr.count(b"\n")) == (2, b"", 1)
+    message = b"halloo: the message is longer than the 65507 bytes that a datagram carries; send less, or use tcp://\n"
+    assert (result.returncode, result.stdout, result.stderr) == (2, b"", message)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,6 @@ import pytest
 
 import halloo
 from tests.peers import (
-    closing,
     datagram_peer,
     datagram_socket,
     echo_datagram,
@@ -43,33 +42,21 @@ def port_of(echo: str) -> int:
 # On a terminal
 
 
-def test_a_line_is_echoed_and_a_blank_line_ends_the_session(echo: str) -> None:
-    with session(port_of(echo)) as terminal:
+@pytest.mark.parametrize("scheme", ["tcp", "udp"])
+def test_lines_of_any_text_are_echoed_and_a_blank_line_ends_the_session(scheme: str) -> None:
+    with halloo.Server(f"{scheme}://127.0.0.1:0") as server, session(server.address.port, scheme=scheme) as terminal:
         terminal.type("hello\n")
         assert terminal.read_until(b"Send:") == b"hello\r\nReceived 'hello'\r\nSend:"
+        terminal.type("zażółć, 日本\n")
+        assert "\nReceived 'zażółć, 日本'\r\nSend:".encode() in terminal.read_until(b"Send:")
+        terminal.type(b"caf\xe9\n")
+        assert b"\nReceived b'caf\\xe9'\r\nSend:" in terminal.read_until(b"Send:")
+        line = "ż" * 1500  # a terminal takes up to 4095 bytes a line
+        terminal.type(f"{line}\n")
+        assert f"Received '{line}'".encode() in terminal.read_until(b"'\r\nSend:")
         terminal.type("\n")
         assert terminal.read_to_end() == b"\r\n"
         assert terminal.wait() == 0
-
-
-def test_letters_of_any_script_are_echoed(echo: str) -> None:
-    with session(port_of(echo)) as terminal:
-        terminal.type("zażółć, 日本\n")
-        assert "\nReceived 'zażółć, 日本'\r\nSend:".encode() in terminal.read_until(b"Send:")
-
-
-def test_a_long_line_is_echoed_whole(echo: str) -> None:
-    line = "ż" * 1500  # a terminal takes up to 4095 bytes a line
-    with session(port_of(echo)) as terminal:
-        terminal.type(f"{line}\n")
-        assert f"Received '{line}'".encode() in terminal.read_until(b"'\r\nSend:")
-
-
-@pytest.mark.parametrize("scheme", ["tcp", "udp"])
-def test_bytes_that_are_not_text_are_echoed(scheme: str) -> None:
-    with halloo.Server(f"{scheme}://127.0.0.1:0") as server, session(server.address.port, scheme=scheme) as terminal:
-        terminal.type(b"caf\xe9\n")
-        assert b"\nReceived b'caf\\xe9'\r\nSend:" in terminal.read_until(b"Send:")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other terminals keep another number of bytes")
@@ -102,10 +89,14 @@ def test_the_rest_of_a_paste_is_not_left_to_the_shell(echo: str) -> None:
         assert terminal.read_to_end().endswith(b"\nleft: after\r\n")
 
 
-def test_ctrl_c_at_the_prompt_ends_the_session(echo: str) -> None:
+@pytest.mark.parametrize("key", ["^C", "^D"])
+def test_a_key_at_the_prompt_ends_the_session(key: str, echo: str) -> None:
     with session(port_of(echo)) as terminal:
-        terminal.interrupt()
-        assert terminal.read_to_end().removeprefix(b"^C") == b"\r\n"  # readline does not echo it
+        if key == "^C":
+            terminal.interrupt()
+        else:
+            terminal.type("\x04")
+        assert terminal.read_to_end().removeprefix(b"^C").strip() == b""  # readline does not echo it
         assert terminal.wait() == 0
 
 
@@ -118,30 +109,18 @@ def test_ctrl_c_ends_the_wait_for_a_reply() -> None:
         assert terminal.wait() == 0
 
 
-def test_ctrl_d_ends_the_session(echo: str) -> None:
-    with session(port_of(echo)) as terminal:
-        terminal.type("\x04")
-        assert terminal.read_to_end().strip() == b""
-        assert terminal.wait() == 0
-
-
-def test_a_server_that_closes_is_a_one_line_error() -> None:
-    with peer(closing) as port, session(port) as terminal:
-        terminal.type("hello\n")
-        message = f"halloo: 127.0.0.1:{port} closed the connection; look at the server's own messages\r\n"
-        assert terminal.read_to_end().decode() == "hello\r\n" + message
-        assert terminal.wait() == 1
-
-
-def test_an_incomplete_reply_is_printed_before_the_error() -> None:
-    def cutting_short(connection: socket.socket) -> None:
+@pytest.mark.parametrize("reply", [b"", b"hel"], ids=["none", "incomplete"])
+def test_a_server_that_closes_is_a_one_line_error_behind_its_last_bytes(reply: bytes) -> None:
+    def act(connection: socket.socket) -> None:
         connection.recv(100)
-        connection.sendall(b"hel")
+        connection.sendall(reply)
 
-    with peer(cutting_short) as port, session(port) as terminal:
+    with peer(act) as port, session(port) as terminal:
         terminal.type("hello\n")
         message = f"halloo: 127.0.0.1:{port} closed the connection; look at the server's own messages\r\n"
-        assert terminal.read_to_end().decode() == "hello\r\nReceived 'hel'\r\n" + message
+        printed = "Received 'hel'\r\n" if reply else ""
+        assert terminal.read_to_end().decode() == f"hello\r\n{printed}{message}"
+        assert terminal.wait() == 1
 
 
 def test_a_server_that_does_not_reply_is_a_one_line_error() -> None:

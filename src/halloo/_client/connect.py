@@ -86,7 +86,12 @@ def client(
     if size is not None and prompted:
         raise UsageError("is for piped input", "leave it out: at a prompt, a line is a datagram", argument="size")
     with connected(address, timeout, deadline, family, tls) as connection:
-        report = _interact(connection, timeout, until_ns) if prompted else _pipe(connection, timeout, until_ns, size)
+        if prompted:
+            report = _interact(connection, timeout, until_ns)
+        elif isinstance(connection, DatagramConnection):
+            report = _pipe_datagrams(connection, timeout, until_ns, size)
+        else:
+            report = pipe_stream(connection, standard_input(), timeout, until_ns)
     if not prompted and not report.sent_bytes:
         report_no_input()
     return report
@@ -107,14 +112,6 @@ def connected(
         if isinstance(connection, DatagramConnection):
             for attempt in connection.attempts:
                 say(f"{attempt.error.fact}; {connection.address.host} is used")
-
-
-def _pipe(
-    connection: Connection | DatagramConnection, timeout: float, until_ns: int | None, size: int | None
-) -> ConnectReport:
-    if isinstance(connection, DatagramConnection):
-        return _pipe_datagrams(connection, timeout, until_ns, size)
-    return pipe_stream(connection, standard_input(), timeout, until_ns)
 
 
 def pipe_stream(

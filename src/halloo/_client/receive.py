@@ -4,7 +4,6 @@ Uses a listener and the standard streams.
 """
 
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 from halloo._client.streams import Printer
@@ -14,7 +13,6 @@ from halloo._core.arguments import Family
 from halloo._core.tls_options import ServerTLS
 from halloo._net import error_mapping
 from halloo._net.connection import Connection
-from halloo._net.datagrams import DatagramConnection
 from halloo._net.first_client import FirstClient, first_client
 from halloo._net.listener import Listener, listen
 from halloo._net.readiness import deadline_ns, seconds_until
@@ -64,9 +62,12 @@ def receive(
             received = 0
             try:
                 with Printer() as printer:
-                    for chunk in _chunks(connection, data, until_ns):
-                        printer(chunk)
-                        received += len(chunk)
+                    while data:
+                        printer(data)
+                        received += len(data)
+                        data = b""
+                        if isinstance(connection, Connection):
+                            data = _next_chunk(connection, until_ns)
             finally:
                 if not sys.stdout.isatty():
                     print(flush=True)
@@ -75,25 +76,14 @@ def receive(
 
 def _first_client(listener: Listener, timeout: float | None, deadline: float | None) -> FirstClient:
     shortest = min((seconds for seconds in (timeout, deadline) if seconds is not None), default=None)
-    if found := first_client(listener, until_ns=deadline_ns(shortest), on_drop=_report_dropped):
+    if found := first_client(
+        listener, until_ns=deadline_ns(shortest), on_drop=lambda fact: say(f"{fact}; waiting for another client")
+    ):
         return found
     none = "datagram arrived at" if listener.address.scheme == "udp" else "client sent anything to"
     argument = "timeout=" if shortest == timeout else "deadline="
     fact = f"no {none} {listener.address.place} within {shortest:g} seconds"
     raise TimedOut(fact, f"allow more with {argument}", address=str(listener.address))
-
-
-def _report_dropped(fact: str) -> None:
-    say(f"{fact}; waiting for another client")
-
-
-def _chunks(connection: Connection | DatagramConnection, first: bytes, until_ns: int | None) -> Iterator[bytes]:
-    data = first
-    while data:
-        yield data
-        if isinstance(connection, DatagramConnection):
-            return
-        data = _next_chunk(connection, until_ns)
 
 
 def _next_chunk(connection: Connection, until_ns: int | None) -> bytes:

@@ -10,7 +10,6 @@ import os
 import secrets
 import shutil
 import stat
-import sys
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -33,7 +32,7 @@ def check_writable(path: str) -> None:
     """Check that a file can be written, and leave everything as it is. Raises LocalError."""
     if path == STDOUT or _is_special(path):
         return
-    target = _target(path)
+    target = Path(os.path.realpath(path))  # the file that a symbolic link leads to
     with _named_errors(path):
         if target.exists():
             target.open("ab").close()
@@ -51,15 +50,15 @@ def write_file(path: str, text: str) -> None:
         with writer(path) as write:
             write(text)
         return
-    data = text.encode(errors="backslashreplace")
+    data, target = text.encode(errors="backslashreplace"), Path(os.path.realpath(path))
     data = gzip.compress(data) if path.endswith(".gz") else data
     with _named_errors(path):
         try:
-            _replace(_target(path), data)
+            _replace(target, data)
         except OSError as error:
             if error.errno not in IN_PLACE:
                 raise
-            _target(path).write_bytes(data)
+            target.write_bytes(data)
 
 
 @contextmanager
@@ -115,7 +114,10 @@ class _Stream:
     def write(self, text: str) -> None:
         with _named_errors(self._path):
             if not self._special and self._renamed():
-                self._reopen()
+                with suppress(OSError):  # until it can be opened, the renamed file takes the text
+                    renamed = self._file
+                    self._open()
+                    renamed.close()
             self._file.write(text.encode(errors="backslashreplace"))
             self._file.flush()
 
@@ -133,12 +135,6 @@ class _Stream:
         except OSError:
             return True
 
-    def _reopen(self) -> None:
-        renamed = self._file
-        with suppress(OSError):  # until it can be opened, the renamed file takes the text
-            self._open()
-            renamed.close()
-
 
 def _identity(status: os.stat_result) -> tuple[int, int]:
     return status.st_dev, status.st_ino
@@ -155,23 +151,15 @@ def _replace(target: Path, data: bytes) -> None:
         temporary.touch(exist_ok=False)
         temporary.write_bytes(data)
         with suppress(FileNotFoundError):
-            _copy_mode(target, temporary)
+            owner = target.stat()
+            if hasattr(os, "chown"):
+                with suppress(PermissionError):  # only root may give a file away
+                    os.chown(temporary, owner.st_uid, owner.st_gid)
+            shutil.copymode(target, temporary)
         temporary.replace(target)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-
-
-def _copy_mode(source: Path, destination: Path) -> None:
-    owner = source.stat()
-    if hasattr(os, "chown"):
-        with suppress(PermissionError):  # only root may give a file away
-            os.chown(destination, owner.st_uid, owner.st_gid)
-    shutil.copymode(source, destination)
-
-
-def _target(path: str) -> Path:
-    return Path(os.path.realpath(path))
 
 
 def _is_special(path: str) -> bool:
