@@ -4,51 +4,38 @@ An option without effect would mislead: a port without the certificates that wer
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from halloo.errors import UsageError
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """Options that need an address of one of some schemes."""
+class Rule(NamedTuple):
+    """Options that need an address of one of some schemes, unless another option makes them apply."""
 
-    schemes: frozenset[str]
-    options: frozenset[str]
+    schemes: set[str]
+    options: set[str]
     fact: str
-    remedy: str
-    unless: str | None = None  # another option, whose presence makes it apply
+    remedy: str = "leave it out"
+    unless: str | None = None
 
 
 _OF_CONNECTIONS = {"idle_timeout", "max_lifetime", "stall_timeout", "max_connections", "max_memory", "greeting"}
+_OF_HOSTS = {"max_per_host", "family", "allow", "deny", "host_prefix", "bind", "dscp", "ttl"}
+_OF_TLS = {"tls", "tls.cert", "tls.client_ca", "handshake_timeout"}
+_SERVE_TCP, _WRITE_TLS = "leave it out, or serve tcp:// as well", "write tls:// before the host or the port"
+_PER_HOST = "leave it out, or give max_per_host= as well"
 RULES = (
     Rule(
-        frozenset({"tcp", "tls", "unix"}),
-        frozenset({*_OF_CONNECTIONS, "max_per_host"}),
+        {"tcp", "tls", "unix"},
+        {*_OF_CONNECTIONS, "max_per_host"},
         "is for connections, and udp:// has none",
-        "leave it out, or serve tcp:// as well",
+        _SERVE_TCP,
     ),
-    Rule(
-        frozenset({"tcp", "tls", "udp"}),
-        frozenset({"family", "allow", "deny", "max_per_host", "host_prefix", "bind", "dscp", "ttl"}),
-        "is for IP addresses, and unix: has none",
-        "leave it out",
-    ),
-    Rule(
-        frozenset({"tls"}),
-        frozenset({"tls", "tls.cert", "tls.client_ca", "handshake_timeout"}),
-        "is for tls://, and no address is",
-        "write tls:// before the host or the port",
-    ),
-    Rule(frozenset({"udp"}), frozenset({"any_port"}), "is for udp://, and no address is", "leave it out"),
-    Rule(
-        frozenset({"udp"}),
-        frozenset({"host_prefix"}),
-        "is for limits per host, and there is none",
-        "leave it out, or give max_per_host= as well",
-        unless="max_per_host",
-    ),
-    Rule(frozenset({"unix"}), frozenset({"mode"}), "is for unix:, and no address is", "leave it out"),
+    Rule({"tcp", "tls", "udp"}, _OF_HOSTS, "is for IP addresses, and unix: has none"),
+    Rule({"tls"}, _OF_TLS, "is for tls://, and no address is", _WRITE_TLS),
+    Rule({"udp"}, {"any_port"}, "is for udp://, and no address is"),
+    Rule({"udp"}, {"host_prefix"}, "is for limits per host, and there is none", _PER_HOST, unless="max_per_host"),
+    Rule({"unix"}, {"mode"}, "is for unix:, and no address is"),
 )
 
 

@@ -83,21 +83,8 @@ def network(text: str) -> Network:
 
 # Loopback, link-local, RFC 1918, RFC 4193. Not `is_private`: which networks that names differs between versions of
 # Python.
-NEAR = Networks(
-    map(
-        network,
-        (
-            "127.0.0.0/8",
-            "10.0.0.0/8",
-            "172.16.0.0/12",
-            "192.168.0.0/16",
-            "169.254.0.0/16",
-            "::1",
-            "fe80::/10",
-            "fc00::/7",
-        ),
-    )
-)
+_NEAR4 = ("127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16")
+NEAR = Networks(map(network, (*_NEAR4, "::1", "fe80::/10", "fc00::/7")))
 
 
 class Access:

@@ -18,7 +18,7 @@ from halloo._net.connection import URGENT_INLINE
 from halloo._net.datagrams import enlarge_buffers, request_destination
 from halloo._net.readiness import run_steps
 from halloo._net.resolver import from_sockaddr, resolving
-from halloo.errors import AddressError, AddressInUse, Unsupported, UsageError
+from halloo.errors import AddressError, AddressInUse, AddressNotAvailable, Unsupported, UsageError
 
 BACKLOG = 4096  # connections not yet accepted; the kernel reduces it to net.core.somaxconn
 Options = list[tuple[int, int, int]]  # level, name and value, as for setsockopt(2)
@@ -71,15 +71,20 @@ def bound(
     if not places:
         raise error_mapping.wrong_family(address, family or 0)
     for _, host in places:
-        if is_group(host) or _is_broadcast(host):
-            raise error_mapping.group(replace(address, host=host))
+        if is_group(host) or _is_broadcast(host):  # a server that listens there would never answer
+            at = replace(address, host=host)
+            fact = f"cannot listen on {at.place}: it is a multicast or broadcast address"
+            raise AddressNotAvailable(fact, error_mapping.OWN, address=str(at), errno=errno.EADDRNOTAVAIL)
     _check_apart([replace(address, host=host) for _, host in places], earlier)
     for _ in range(_MAX_PORTS if address.port == 0 else 1):
         try:
             return _open_all(address, places, chosen)
         except AddressInUse as error:
             taken = error
-    raise taken if address.port else error_mapping.no_port_to_listen_on(address, [host for _, host in places])
+    if address.port:
+        raise taken
+    fact = f"no port is free on {' and '.join(host for _, host in places)} (all that the system may choose are in use)"
+    raise AddressInUse(fact, f"name a port, {error_mapping.PORTS}", address=str(address), errno=errno.EADDRINUSE)
 
 
 def _is_broadcast(host: str) -> bool:

@@ -22,7 +22,7 @@ from halloo._net.datagrams import DatagramConnection, Prepare, no_preparation
 from halloo._net.racing import Failure, Winner, interleaved, race
 from halloo._net.readiness import Steps, deadline_ns, run_steps
 from halloo._net.resolver import Place, Resolved, address_of
-from halloo.errors import Refused, UsageError
+from halloo.errors import Refused, TimedOut, UsageError
 
 if TYPE_CHECKING:  # ssl takes as long to import as all the rest here, and tcp:// does not need it
     from ssl import SSLContext
@@ -47,7 +47,9 @@ def resolve(address: Address, family: int | None, until_ns: int | None) -> Steps
             raise error_mapping.wrong_family(address, family) from error
         raise error_mapping.unknown(address, error) from error
     except TimeoutError as error:
-        raise error_mapping.unresolved(address) from error
+        fact = f"the resolver has not found {host!r} in time (timed out)"
+        remedy = "try again later, or give an IP address"
+        raise TimedOut(fact, remedy, address=str(address), errno=errno.ETIMEDOUT) from error
     except OSError as error:
         raise error_mapping.connecting(address, error) from error
 

@@ -14,7 +14,6 @@ from halloo._core.address import Address, is_ip, zone_fault
 from halloo._core.icmp import IcmpReport
 from halloo.errors import (
     AddressError,
-    AddressInUse,
     AddressNotAvailable,
     HallooError,
     IncompleteRead,
@@ -78,12 +77,6 @@ def unknown(address: Address, error: socket.gaierror | UnicodeError) -> UnknownH
     if fault := zone_fault(address.host or ""):
         fact, remedy = f"{fact}: {fault[0]}", fault[1]
     return UnknownHost(fact, remedy, address=str(address), errno=number)
-
-
-def unresolved(address: Address) -> TimedOut:
-    """Return the error for a resolver that does not answer in time."""
-    fact = f"the resolver has not found {address.host or 'localhost'!r} in time (timed out)"
-    return TimedOut(fact, "try again later, or give an IP address", address=str(address), errno=errno.ETIMEDOUT)
 
 
 def overdue(address: Address, fact: str) -> TimedOut:
@@ -219,18 +212,6 @@ def not_local(address: Address, error: socket.gaierror | UnicodeError) -> Addres
     if fault := zone_fault(address.host or ""):
         fact, remedy = f"{fact}: {fault[0]}", fault[1]
     return AddressNotAvailable(fact, remedy, address=str(address))
-
-
-def no_port_to_listen_on(address: Address, hosts: Sequence[str]) -> AddressInUse:
-    """Return the error for port 0 where all ports that the system would choose from are in use."""
-    fact = f"no port is free on {' and '.join(hosts)} (all that the system may choose are in use)"
-    return AddressInUse(fact, f"name a port, {PORTS}", address=str(address), errno=errno.EADDRINUSE)
-
-
-def group(address: Address) -> AddressNotAvailable:
-    """Return the error for a multicast or broadcast address: a server that listens there would never answer."""
-    fact = f"cannot listen on {address.place}: it is a multicast or broadcast address"
-    return AddressNotAvailable(fact, OWN, address=str(address), errno=errno.EADDRNOTAVAIL)
 
 
 def listening(address: Address, error: OSError) -> LocalError:

@@ -10,6 +10,7 @@ import os
 import secrets
 import shutil
 import stat
+import sys
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
