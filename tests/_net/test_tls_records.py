@@ -36,22 +36,12 @@ def fed(*chunks: bytes, times: int) -> list[bytes]:
     return found
 
 
-def test_records_received_together_are_fed_one_by_one() -> None:
-    assert fed(record(b"a") + record(b"") + record(b"bc"), times=3) == [record(b"a"), record(b""), record(b"bc")]
-
-
-def test_the_received_part_of_a_record_is_fed_at_once() -> None:
-    whole = record(b"hello")
-    assert fed(whole[:7], whole[7:] + record(b"next"), times=3) == [whole[:7], whole[7:], record(b"next")]
-
-
-def test_what_is_no_record_is_fed_for_openssl_to_refuse() -> None:
-    assert fed(b"GET / HTTP/1.1\r\n", times=1) == [b"GET / HTTP/1.1\r\n"]
-
-
-def test_a_part_that_follows_a_record_waits_for_its_rest() -> None:
-    whole = record(b"hello")
-    assert fed(record(b"a") + whole[:8], whole[8:], times=2) == [record(b"a"), whole]
+def test_records_are_fed_one_by_one_and_the_first_part_of_one_at_once() -> None:
+    whole, a, empty, more = record(b"hello"), record(b"a"), record(b""), record(b"more")
+    assert fed(a + empty + more, times=3) == [a, empty, more]
+    assert fed(whole[:7], whole[7:] + more, times=3) == [whole[:7], whole[7:], more]
+    assert fed(a + whole[:8], whole[8:], times=2) == [a, whole]  # a part that follows a record waits for its rest
+    assert fed(b"GET / HTTP/1.1\r\n", times=1) == [b"GET / HTTP/1.1\r\n"]  # for OpenSSL to refuse
 
 
 @pytest.mark.parametrize("cut", range(1, HEADER))
