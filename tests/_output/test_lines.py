@@ -104,7 +104,9 @@ def test_a_long_line_is_folded_on_a_terminal_and_replaced_as_a_whole(folding: bo
         with LineWriter(output, folding=folding) as write:
             write.replace(long)
             write.replace(long)
-        text = os.read(terminal, 1000).decode().replace("\r\n", "\n")
+        text = ""
+        while text.count("words") < 20 or not text.endswith("\n"):
+            text += os.read(terminal, 1000).decode().replace("\r\n", "\n")
     finally:
         os.close(terminal)
         os.close(output)
