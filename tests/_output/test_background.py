@@ -106,7 +106,6 @@ def test_an_item_that_fails_is_reported_and_the_next_one_done(
 def test_a_forked_child_begins_anew(background: Background[str], output: Output) -> None:
     block(background, output)
     output.opened.set()
-    background.flush(TIMEOUT)
     background.close(TIMEOUT)
     background.release()  # as in the child
     background.add("of the child")
@@ -120,10 +119,10 @@ def test_an_item_is_dropped_if_no_thread_can_be_started(
     def refuse(_thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
+    output.opened.set()
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", refuse)
         background.add("lost")
-    output.opened.set()
     background.add("next")
     assert background.flush(TIMEOUT)
     assert output.items == ["1 dropped", "next"]

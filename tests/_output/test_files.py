@@ -1,7 +1,6 @@
 """Writing, appending to and reading result files."""
 
 import gzip
-import json
 import os
 import stat
 import sys
@@ -33,23 +32,11 @@ Write = Callable[[str, str], None]
 
 
 @each_way
-def test_a_file_is_written_as_text(write: Write, tmp_path: Path) -> None:
-    path = tmp_path / "report.json"
-    write(str(path), "é\n")
-    assert path.read_bytes() == b"\xc3\xa9\n"
-
-
-def test_text_that_cannot_be_encoded_is_escaped(tmp_path: Path) -> None:
-    path = tmp_path / "report.html"
-    write_file(str(path), "a folder: \udcff\n")
-    assert path.read_bytes() == b"a folder: \\udcff\n"
-
-
-@each_way
-def test_a_name_that_ends_in_gz_is_compressed(write: Write, tmp_path: Path) -> None:
-    path = tmp_path / "report.json.gz"
-    write(str(path), '{"a": 1}\n')
-    assert json.loads(gzip.decompress(path.read_bytes())) == {"a": 1}
+def test_a_file_is_written_as_text_and_compressed_if_its_name_ends_in_gz(write: Write, tmp_path: Path) -> None:
+    plain, packed = tmp_path / "report.html", tmp_path / "report.json.gz"
+    for path in (plain, packed):
+        write(str(path), "é, a folder: \udcff\n")
+    assert plain.read_bytes() == gzip.decompress(packed.read_bytes()) == b"\xc3\xa9, a folder: \\udcff\n"
 
 
 @each_way
@@ -80,18 +67,12 @@ def test_check_writable_leaves_everything_as_it_is(tmp_path: Path) -> None:
         check_writable(str(tmp_path / "nowhere" / "report.json"))
 
 
-def test_a_file_that_is_not_written_keeps_its_content(tmp_path: Path) -> None:
+@posix
+def test_a_file_keeps_its_content_until_it_is_written_and_for_an_open_reader_longer(tmp_path: Path) -> None:
     path = tmp_path / "report.json"
     path.write_text("before", encoding="utf-8")
     with writer(str(path)):
         assert path.read_text(encoding="utf-8") == "before"
-    assert path.read_text(encoding="utf-8") == "before"
-
-
-@posix
-def test_an_open_reader_sees_the_old_content_to_its_end(tmp_path: Path) -> None:
-    path = tmp_path / "report.json"
-    path.write_text("before", encoding="utf-8")
     with path.open(encoding="utf-8") as reader:
         write_file(str(path), "after")
         assert reader.read() == "before"
@@ -147,29 +128,21 @@ def test_a_full_disk_is_named_and_leaves_the_old_file(tmp_path: Path) -> None:
 
 
 @posix
-def test_a_symbolic_link_stays_and_the_file_that_it_names_is_replaced(tmp_path: Path) -> None:
+def test_a_replaced_file_keeps_its_link_and_mode_and_a_new_one_has_that_of_the_umask(tmp_path: Path) -> None:
     folder, link = tmp_path / "reports", tmp_path / "latest.json"
     folder.mkdir()
     link.symlink_to("reports/today.json")
-    for text in ("one", "two"):  # at first there is no such file
-        check_writable(str(link))
-        write_file(str(link), text)
-    assert link.is_symlink()
-    assert (folder / "today.json").read_text(encoding="utf-8") == "two"
-
-
-@posix
-def test_the_mode_is_that_of_the_old_file_or_by_the_umask(tmp_path: Path) -> None:
-    old, new = tmp_path / "old.json", tmp_path / "new.json"
-    old.touch()
-    old.chmod(0o604)
     before = os.umask(0o026)
     try:
-        for path in (old, new):
-            write_file(str(path), "{}")
+        for text, mode in (("one", 0o640), ("two", 0o604)):  # at first there is no such file
+            check_writable(str(link))
+            write_file(str(link), text)
+            assert stat.S_IMODE((folder / "today.json").stat().st_mode) == mode
+            (folder / "today.json").chmod(0o604)
     finally:
         os.umask(before)
-    assert [stat.S_IMODE(path.stat().st_mode) for path in (old, new)] == [0o604, 0o640]
+    assert link.is_symlink()
+    assert (folder / "today.json").read_text(encoding="utf-8") == "two"
 
 
 # unshare(1), mount(8): $0 is mounted over $1, as docker does with one file; the rest is the program, which gets $1.
@@ -221,15 +194,10 @@ def test_a_reader_of_a_fifo_that_leaves_is_not_an_error_of_the_file(
 
 
 @linux
-def test_a_device_is_written_directly() -> None:
-    with pytest.raises(
-        LocalError, match=r"^/dev/full cannot be written: no space left on device; make room on its disk"
-    ):
+def test_devices_and_open_files_are_written_directly(tmp_path: Path) -> None:
+    message = r"^/dev/full cannot be written: no space left on device; make room on its disk"
+    with pytest.raises(LocalError, match=message):
         write_file("/dev/full", "text")
-
-
-@linux
-def test_an_open_file_is_written_directly_after_its_content(tmp_path: Path) -> None:
     path = tmp_path / "output"
     with path.open("w", encoding="utf-8") as output:
         output.write("one\n")
@@ -243,22 +211,15 @@ def test_an_open_file_is_written_directly_after_its_content(tmp_path: Path) -> N
 
 
 @each_name
-def test_appended_text_follows_the_present_content(name: str, tmp_path: Path) -> None:
+def test_appended_text_follows_the_present_content_and_can_be_read_at_once(name: str, tmp_path: Path) -> None:
     place = str(tmp_path / name)
-    for line in ("one\n", "two\n"):
+    assert read_text(place) == ""
+    for line, content in (("one\n", "one\n"), ("two\n", "one\ntwo\n")):
         with appender(place) as write:
             write(line)
-    assert read_text(place) == "one\ntwo\n"
+            assert read_text(place) == content
     write_file(place, "anew\n")
     assert read_text(place) == "anew\n"
-
-
-@each_name
-def test_appended_text_can_be_read_at_once(name: str, tmp_path: Path) -> None:
-    path = tmp_path / name
-    with appender(str(path)) as write:
-        write("line\n")
-        assert read_text(str(path)) == "line\n"
 
 
 @posix
@@ -286,22 +247,16 @@ def test_a_stream_whose_new_file_cannot_be_opened_goes_on_in_the_old_one(tmp_pat
     assert (tmp_path / "moved" / "x.json").read_text(encoding="utf-8") == "one\ntwo\n"
 
 
-def test_a_stream_that_was_truncated_begins_at_the_start(tmp_path: Path) -> None:
+@posix
+def test_a_stream_that_was_truncated_begins_at_the_start_and_a_full_disk_is_named(tmp_path: Path) -> None:
     path = tmp_path / "x.json"
     with appender(str(path)) as write:
         write("one\n")
         os.truncate(path, 0)  # as logrotate's `copytruncate` does
         write("two\n")
-    assert path.read_bytes() == b"two\n"
-
-
-@posix
-def test_a_full_disk_is_named_in_the_error_of_a_stream(tmp_path: Path) -> None:
-    path = tmp_path / "x.json"
-    with appender(str(path)) as write:
-        write("one\n")
+        assert path.read_bytes() == b"two\n"
         with disk_of(4), pytest.raises(LocalError, match=f"^{path} cannot be written: file too large"):
-            write("two\n")
+            write("three\n")
 
 
 # Reading.
@@ -316,21 +271,11 @@ def test_a_truncated_compressed_file_is_read_as_far_as_it_goes(tmp_path: Path) -
     assert read_text(str(place)).startswith("one\n")
 
 
-def test_a_missing_file_is_empty(tmp_path: Path) -> None:
-    assert read_text(str(tmp_path / "reports.json")) == ""
-
-
-@pytest.mark.parametrize(
-    "packed", [b"no such thing", gzip.compress(b"one")[:10] + b"\xff" * 12], ids=["not packed", "broken"]
-)
-def test_a_file_that_cannot_be_read_is_an_error_with_a_remedy(packed: bytes, tmp_path: Path) -> None:
-    place = tmp_path / "reports.json.gz"
-    place.write_bytes(packed)
-    with pytest.raises(LocalError, match=r"cannot be read: .*; name another file"):
-        read_text(str(place))
-
-
-def test_half_a_character_at_the_end_is_replaced(tmp_path: Path) -> None:
-    place = tmp_path / "reports.json"
-    place.write_bytes("one\né".encode()[:-1])
-    assert read_text(str(place)).startswith("one\n")
+def test_a_file_that_cannot_be_read_is_an_error_with_a_remedy(tmp_path: Path) -> None:
+    place, plain = tmp_path / "reports.json.gz", tmp_path / "reports.json"
+    for packed in (b"no such thing", gzip.compress(b"one")[:10] + b"\xff" * 12):
+        place.write_bytes(packed)
+        with pytest.raises(LocalError, match=r"cannot be read: .*; name another file"):
+            read_text(str(place))
+    plain.write_bytes("one\né".encode()[:-1])  # half a character is none
+    assert read_text(str(plain)).startswith("one\n")
