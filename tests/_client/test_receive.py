@@ -31,31 +31,25 @@ def test_received_data_is_printed(data: bytes) -> None:
     assert (receiver.returncode, identical, errors) == (0, True, b"")
 
 
-def test_a_client_that_sends_nothing_does_not_count() -> None:
-    with started(*RECEIVE, "127.0.0.1:0") as receiver:
-        port = listening_port(receiver)
-        with socket.create_connection(("127.0.0.1", port)) as scanner:
-            place = "{}:{}".format(*scanner.getsockname())
-        with socket.create_connection(("127.0.0.1", port)):  # silent
-            assert run(*SEND, f"127.0.0.1:{port}", "Hello world").returncode == 0
-            output, errors = receiver.communicate(timeout=10)
-    assert (receiver.returncode, output) == (0, b"Received:  Hello world\n")
-    message = f"halloo: {place} closed the connection without sending anything; waiting for another client"
-    assert errors.decode().splitlines()[1:] == [message]
-
-
-def test_a_failed_handshake_does_not_count() -> None:
-    pytest.importorskip("trustme")
-    with started(*RECEIVE, "tls://127.0.0.1:0") as receiver:
+@pytest.mark.parametrize("scheme", ["tcp", "tls"])
+def test_a_client_that_sends_nothing_or_fails_its_handshake_does_not_count(scheme: str) -> None:
+    if scheme == "tls":
+        pytest.importorskip("trustme")
+    with started(*RECEIVE, f"{scheme}://127.0.0.1:0") as receiver:
         port = listening_port(receiver)
         with socket.create_connection(("127.0.0.1", port), timeout=10) as scanner:
-            scanner.sendall(b"GET / HTTP/1.0\r\n\r\n")
-            while scanner.recv(100):
-                pass
-        assert run(*SEND, f"tls://127.0.0.1:{port}", "Hello world", "--insecure").returncode == 0
-        output, errors = receiver.communicate(timeout=10)
+            place = "{}:{}".format(*scanner.getsockname())
+            if scheme == "tls":
+                scanner.sendall(b"GET / HTTP/1.0\r\n\r\n")
+                while scanner.recv(100):
+                    pass
+        with socket.create_connection(("127.0.0.1", port)):  # silent
+            options = ("--insecure",) if scheme == "tls" else ()
+            assert run(*SEND, f"{scheme}://127.0.0.1:{port}", "Hello world", *options).returncode == 0
+            output, errors = receiver.communicate(timeout=10)
     assert (receiver.returncode, output) == (0, b"Received:  Hello world\n")
-    assert errors.splitlines()[-1].endswith(b" does not speak TLS; waiting for another client")
+    fact = "does not speak TLS" if scheme == "tls" else "closed the connection without sending anything"
+    assert errors.decode().splitlines()[-1] == f"halloo: {place} {fact}; waiting for another client"
 
 
 @pytest.mark.parametrize(
@@ -75,36 +69,25 @@ def test_a_silent_client_is_an_error_after_the_timeout(sent: bytes, output: byte
     assert message.format(place=f"127.0.0.1:{port}") in errors.decode().splitlines()[-1]
 
 
-def test_a_deadline_bounds_a_client_that_falls_silent() -> None:
-    with (
-        started(*RECEIVE, "127.0.0.1:0", "-w", "2s") as receiver,
-        socket.create_connection(("127.0.0.1", listening_port(receiver))) as client,
-    ):
+@pytest.mark.parametrize("pauses", [True, False])
+def test_a_deadline_bounds_a_client_that_falls_silent_or_never_pauses(*, pauses: bool) -> None:
+    def send(client: socket.socket) -> None:
         client.sendall(b"Hello")
-        output, errors = receiver.communicate(timeout=10)
-    assert (receiver.returncode, output) == (1, b"Received:  Hello\n")
-    assert errors.splitlines()[-1].endswith(b" did not end before the deadline; allow more with --deadline")
+        with suppress(ConnectionError):
+            while not pauses:
+                client.sendall(bytes(65536))
 
-
-def test_a_deadline_bounds_a_client_that_never_pauses() -> None:
     discarding = ("sh", "-c", '"$@" > /dev/null', "sh")
     with (
         started(*discarding, *RECEIVE, "127.0.0.1:0", "-w", "2s") as receiver,
         socket.create_connection(("127.0.0.1", listening_port(receiver))) as client,
         ThreadPoolExecutor() as pool,
     ):
-        flooding = pool.submit(flood, client)
+        sending = pool.submit(send, client)
         _, errors = receiver.communicate(timeout=10)
-        flooding.result()
+        sending.result()
     assert receiver.returncode == 1
     assert errors.splitlines()[-1].endswith(b" did not end before the deadline; allow more with --deadline")
-
-
-def flood(client: socket.socket) -> None:
-    """Send until the other side closes."""
-    with suppress(ConnectionError):
-        while True:
-            client.sendall(bytes(65536))
 
 
 def test_data_before_a_reset_is_printed_before_the_error() -> None:
