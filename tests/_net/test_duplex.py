@@ -16,7 +16,7 @@ from halloo._net.connection import Connection
 from halloo._net.connector import connect
 from halloo._net.duplex import DuplexResult, duplex
 from halloo._net.listener import Listener, listen
-from halloo.errors import IncompleteRead, PeerError, TimedOut
+from halloo.errors import IncompleteRead, PeerError, Reset, TimedOut
 
 TIMEOUT = 10.0  # seconds, longer than any passing test takes
 SHORT_TIMEOUT = 0.05  # seconds to wait for a peer that stays silent
@@ -146,6 +146,26 @@ def test_an_eof_right_after_a_complete_answer_is_finished() -> None:
     for _ in range(200):  # the peer's EOF may arrive before the sending half has recorded its own
         with peer(act) as connection:
             assert duplex(connection, [b"hello"], len, timeout=TIMEOUT) == DuplexResult(5, 5, finished=True)
+
+
+def test_a_reset_after_a_complete_answer_is_an_end() -> None:
+    answered = threading.Event()
+
+    def act(served: Connection) -> None:
+        served.send(read_all(served))
+        assert answered.wait(TIMEOUT)
+        served.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+
+    with peer(act) as connection:
+        done = duplex(connection, [b"hello"], lambda _: answered.set(), timeout=TIMEOUT)
+    assert done == DuplexResult(5, 5, finished=True)
+
+
+def test_a_failed_send_is_raised_when_nothing_more_arrives() -> None:
+    with silent() as (connection, _):
+        connection.send_eof()
+        with pytest.raises(Reset, match="has closed the connection"):
+            duplex(connection, [b"hello"], len, timeout=SHORT_TIMEOUT)
 
 
 # Peers that talk without end. Only bytes that are owed are progress.
