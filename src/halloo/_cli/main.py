@@ -164,7 +164,7 @@ class Columns:
             return
         lines = [f"{panel.title}:"]
         for entry in panel.entries:
-            lines += _entry(", ".join(entry.display_labels_with_metavar), _description(entry), options.max_width)
+            lines += _entry(entry, options.max_width)
         _write(console, "\n".join(lines))
 
     def render_usage(self, console: "Console", options: "ConsoleOptions", usage: Any) -> None:  # noqa: ANN401, ARG002 - cyclopts' signature
@@ -180,22 +180,18 @@ class Columns:
         )
 
 
-def _entry(label: str, text: str, width: int) -> list[str]:
-    indent = COLUMN if width - COLUMN >= NARROW else 8
-    wrapped = textwrap.wrap(text, max(width - indent, NARROWEST))
-    first = f"  {label}"
-    if len(first) + 2 <= indent and wrapped:
-        first = f"{first:<{indent}}{wrapped.pop(0)}"
-    return [first, *(" " * indent + line for line in wrapped)]
-
-
-def _description(entry: "HelpEntry") -> str:
+def _entry(entry: "HelpEntry", width: int) -> list[str]:
     text = " ".join(_plain(entry.description).split())
     if entry.choices:
         text += f" [{'|'.join(entry.choices)}]"
     if entry.default is not None and entry.default != "":
         text += f" [default: {entry.default}]"
-    return text
+    indent = COLUMN if width - COLUMN >= NARROW else 8
+    wrapped = textwrap.wrap(text, max(width - indent, NARROWEST))
+    first = f"  {', '.join(entry.display_labels_with_metavar)}"
+    if len(first) + 2 <= indent and wrapped:
+        first = f"{first:<{indent}}{wrapped.pop(0)}"
+    return [first, *(" " * indent + line for line in wrapped)]
 
 
 def _plain(text: Any) -> str:  # noqa: ANN401 - a str, rich's Text, or cyclopts' wrapper of one

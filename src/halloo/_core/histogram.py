@@ -77,7 +77,8 @@ class Histogram:
         for first, chunk in sorted(self._chunks.items()):
             for bucket, count in enumerate(chunk, first << _CHUNK_BITS):
                 if count:
-                    yield _midpoint(bucket), count
+                    shift = max((bucket >> _HALF_BITS) - 1, 0)
+                    yield ((bucket - (shift << _HALF_BITS)) << shift) + ((1 << shift) >> 1), count
 
     @property
     def memory(self) -> int:
@@ -88,6 +89,11 @@ class Histogram:
             return None
         reportable = _reportable(self.count)
         found = self.percentiles([50.0, *reportable])
+        with_missing: dict[float, int | None] = {**found}
+        if missing:
+            percents = [50.0, *_reportable(self.count + missing)]
+            counted = self.percentiles(percents, missing=missing)
+            with_missing = {percent: counted.get(percent) for percent in percents}
         variance = self._squares * self.count - self._total * self._total  # times the square of the count: exact
         return Summary(
             count=self.count,
@@ -98,7 +104,7 @@ class Histogram:
             median_ns=found[50.0],
             percentiles={percent: found[percent] for percent in reportable},
             missing=missing,
-            with_missing=self._with_missing(missing) if missing else dict(found),
+            with_missing=with_missing,
         )
 
     def percentiles(self, percents: Iterable[float], *, missing: int = 0) -> dict[float, int]:
@@ -115,16 +121,6 @@ class Histogram:
             found[percent] = min(max(midpoint, self._min or 0), self.max)
         return found
 
-    def _with_missing(self, missing: int) -> dict[float, int | None]:
-        percents = dict.fromkeys([50.0, *_reportable(self.count + missing)])
-        found = self.percentiles(percents, missing=missing)
-        return {percent: found.get(percent) for percent in percents}
-
 
 def _reportable(count: int) -> list[float]:
     return [percent for percent in PERCENTILES if count * (100 - percent) / 100 >= MIN_ABOVE - 1e-9]
-
-
-def _midpoint(bucket: int) -> int:
-    shift = max((bucket >> _HALF_BITS) - 1, 0)
-    return ((bucket - (shift << _HALF_BITS)) << shift) + ((1 << shift) >> 1)

@@ -52,7 +52,10 @@ class RecordFeed:
     def add(self, received: bytes) -> None:
         """Do the same with bytes that the caller has received."""
         if not received:
-            raise _unexpected_end()
+            # As OpenSSL reports it: a peer that ends properly has sent close_notify before.
+            error = ssl.SSLEOFError(ssl.SSL_ERROR_EOF, "closed without close_notify")
+            error.library, error.reason = "SSL", "UNEXPECTED_EOF_WHILE_READING"
+            raise error
         self._pass_on(self.kept + received)
 
     def _pass_on(self, data: bytes) -> None:
@@ -71,10 +74,3 @@ class RecordFeed:
         else:
             self.kept, self._missing = data[size:], 0
             self._incoming.write(data[:size])
-
-
-def _unexpected_end() -> ssl.SSLEOFError:
-    """Make the error that OpenSSL reports, because a peer that ends properly has sent close_notify before."""
-    error = ssl.SSLEOFError(ssl.SSL_ERROR_EOF, "closed without close_notify")
-    error.library, error.reason = "SSL", "UNEXPECTED_EOF_WHILE_READING"
-    return error

@@ -41,7 +41,12 @@ class Background(Generic[Item]):
     def add(self, item: Item) -> None:
         with self._changed:
             self._closing = False
-            if len(self._waiting) >= self._max_waiting or not self._started():
+            if self._thread is None:
+                thread = threading.Thread(target=self._run, name="halloo output", daemon=True)
+                with suppress(RuntimeError):  # no further thread is possible
+                    thread.start()
+                    self._thread = thread
+            if len(self._waiting) >= self._max_waiting or self._thread is None:
                 self._dropped += 1
                 return
             self._report_dropped()
@@ -59,14 +64,6 @@ class Background(Generic[Item]):
             self._changed.notify_all()
         if thread:
             thread.join(seconds)
-
-    def _started(self) -> bool:
-        if self._thread is None:
-            thread = threading.Thread(target=self._run, name="halloo output", daemon=True)
-            with suppress(RuntimeError):  # no further thread is possible
-                thread.start()
-                self._thread = thread
-        return self._thread is not None
 
     def _report_dropped(self) -> None:
         if self._dropped:
