@@ -1,9 +1,12 @@
-"""Short Python programs to check; `python(CODE)` is the command.
+"""Programs to check: short ones in Python, and mutants, correct programs with one mistake.
 
-They use only the standard library.
+They use only the standard library; `python(CODE)` is the command.
 """
 
 import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 
 LISTEN = """
 import os, signal, socket, sys
@@ -20,8 +23,38 @@ while True:
             conn.sendall(data)
 """
 )
+MODULES = "import os, select, struct, sys, traceback\nkept = []\n"  # for mutants
+HERE = Path(__file__).parent
 
 
 def python(code: str, *words: str) -> tuple[str, ...]:
     """Return the command that runs the code; its arguments are `words`, by default `PORT`."""
     return (sys.executable, "-IS", "-c", code, *(words or ("PORT",)))
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A mistake in a program of this folder, as changes of its text: from what is correct to what is wrong.
+
+    Further lines of both are indented like the line where they begin. It fails the cases in `fails`, and no others but
+    those in `perhaps`, depending on timing; `warns` are passed with a warning. `cause` is the likeliest cause of the
+    first failure, empty if there is no diagnosis.
+    """
+
+    mistake: str
+    changes: Mapping[str, str]
+    fails: str = ""
+    cause: str = ""
+    perhaps: str = ""
+    warns: str = ""
+    program: str = "threaded"
+
+    def command(self, *words: str) -> tuple[str, ...]:
+        code = (HERE / f"{self.program}.py").read_text(encoding="utf-8")
+        for pair in self.changes.items():
+            line = code[: code.find(pair[0].partition("\n")[0])].rpartition("\n")[2]
+            margin = "\n" + line[: len(line) - len(line.lstrip())]
+            correct, wrong = (text.replace("\n", margin) for text in pair)
+            assert code.count(correct) == 1, f"{self.mistake}: {correct!r} occurs {code.count(correct)} times"
+            code = code.replace(correct, wrong)
+        return (sys.executable, "-S", "-c", MODULES + code, *words)

@@ -1,7 +1,7 @@
 """A correct UDP echo server, which passes all cases: `python -m tests._check.reference_udp PORT`.
 
 Uses only the standard library on Linux, not halloo. It binds the port on all addresses of both families, and serves
-TCP on another port. Mutants override one step of it.
+TCP on another port. Mutants are changes of a line or two of it.
 """
 
 import socket
@@ -64,9 +64,7 @@ class Datagram(NamedTuple):
 
 
 class Server:
-    """A server with a method for each step, so that a mutant can override one."""
-
-    services = SERVICES
+    """A socket and a thread for each address family."""
 
     def __init__(self, port: int) -> None:
         self.port = port
@@ -94,8 +92,7 @@ class Server:
             self.step(sock)
 
     def step(self, sock: socket.socket) -> None:
-        """Reply to one datagram. An error concerns one client, perhaps an earlier one."""
-        with suppress(OSError):
+        with suppress(OSError):  # it concerns one client, perhaps an earlier one
             datagram = self.receive(sock)
             if not self.ignores(datagram):
                 self.reply(sock, datagram)
@@ -105,19 +102,10 @@ class Server:
         return Datagram(data, peer, ancillary)
 
     def ignores(self, datagram: Datagram) -> bool:
-        return (
-            self.is_loop(datagram)
-            or datagram.peer[1] in self.services
-            or datagram.sent_to_group
-            or self.is_group(datagram.peer)
-        )
-
-    def is_loop(self, datagram: Datagram) -> bool:
-        return datagram.is_reply or datagram.peer[1] == self.port
-
-    def is_group(self, peer: tuple[str, int]) -> bool:
-        """Whether the source is a multicast address; for broadcasts, the kernel requires SO_BROADCAST."""
-        return ip_address(peer[0].partition("%")[0]).is_multicast
+        host, port = datagram.peer[:2]
+        from_group = ip_address(host.partition("%")[0]).is_multicast  # for broadcasts, the kernel needs SO_BROADCAST
+        is_loop = datagram.is_reply or port == self.port
+        return is_loop or port in SERVICES or datagram.sent_to_group or from_group
 
     def reply(self, sock: socket.socket, datagram: Datagram) -> None:
         sock.sendmsg([datagram.data], datagram.destination_info, 0, datagram.peer)
@@ -142,9 +130,5 @@ def has(family: socket.AddressFamily) -> bool:
     return True
 
 
-def main(server: type[Server] = Server) -> None:
-    server(int(sys.argv[1])).serve()
-
-
 if __name__ == "__main__":
-    main()
+    Server(int(sys.argv[1])).serve()
