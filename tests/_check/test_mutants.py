@@ -81,11 +81,11 @@ def test_each_mutant_fails_its_quick_cases() -> None:
     """It echoes a line, unless that is its mistake, and fails the quick cases."""
 
     def unexpected(mutant: Mutant) -> str:
-        fails = QUICK.intersection(mutant.fails.split())
+        command, fails = mutant.command(), QUICK.intersection(mutant.fails.split())
         if not fails:
             return ""
         chosen = [CASES[each] for each in sorted({f"{kind_of(mutant)}01", *fails})]
-        results = check_program(mutant.command(), chosen, jobs=1)
+        results = check_program(command, chosen, jobs=1)
         # Without root some cases are skipped; T01 and T04 fail by timing if a server closes soon after its reply.
         unclear = set(texts(results, "SKIP")) & NEED_ROOT | ({"T01", "T04"} if "T02" in mutant.fails else set())
         failed = texts(results, "FAIL", "ERROR")

@@ -67,55 +67,18 @@ CORRECT = {
         warns="C07 C12 C13",
     ),
 }
-MUTANTS = {
-    "PrintsNothing": "C01",
-    "ReceivesOnce": "C02 C03 C05 C14 C15",
-    "SaysWhatItSent": "C02 C03 C05 C14 C15",
-    "DecodesEachChunk": "C03 C23",
-    "SendsBeforeItReads": "C14",
-    "NeverTimesOut": "C08 C20",
-    "HasNoPatience": "C04",
-    "ExpectsASpeed": "C15",
-    "IgnoresAnEarlyEnd": "C06 C11 C27",
-    "SucceedsAfterAReset": "C07 C12",
-    "SucceedsWithoutAServer": "C13",
-    "FailsAfterTheAnswer": "C26",
-    "ShowsTracebacks": "C21 C28",
-    "CannotBeInterrupted": "C21",
-    "WaitsAfterNothing": "C22",
-    "Strips": "C17",
-    "ResetsAtTheEnd": "C17",
-    "AddsANewline": "C24",
-    "ReadsText": "C23",
-    "Resends": "C17 C23 C24",
-    "IgnoresSend": "C25",
-    "DoesNotCompare": "C09 C10",
-    "UdpWaitsForEver": "C29 C34",
-    "UdpSaysThatItWaits": "C29 C34",
-    "UdpTakesAnySender": "C30",
-    "UdpTakesCopies": "C31",
-    "UdpSucceedsWithoutAServer": "C32",
-    "UdpReadsLittle": "C33",
-    "UdpStopsAtALoss": "C34",
-}
-# These need a machine where localhost has two address families.
-BY_NAME = {"TriesOneAddress": "C18", "KnowsOneFamily": "C19"}
 TUTORIAL = "C02 C03 C05 C06 C07 C08 C09 C10 C11 C20 C21 C28"
-
-
-def mutant(name: str) -> ClientCase:
-    words, udp = (PYTHON, "-m", clients.__name__, name, "{host}", "{port}"), name.startswith("Udp")
-    return ClientCase(
-        words=words,
-        stdin="none" if name == "UdpStopsAtALoss" else "pipe",
-        scheme="udp" if udp else "tcp",
-        verifying=not udp,
-        fails=MUTANTS.get(name, ""),
-        warns="C06 C07 C08 C11 C12 C13 C20 C27" if name == "ShowsTracebacks" else "",
+FAULTY = {
+    mutant.mistake: ClientCase(
+        words=mutant.command("{host}", "{port}"),
+        stdin="none" if mutant.program == "client/pinger" else "pipe",
+        scheme="tcp" if mutant in clients.TCP else "udp",
+        verifying=mutant in clients.TCP,
+        fails=mutant.fails,
+        warns=mutant.warns,
     )
-
-
-FAULTY = {name: mutant(name) for name in MUTANTS} | {
+    for mutant in (*clients.TCP, *clients.UDP)
+} | {
     "tutorial": ClientCase(
         words=(PYTHON, "-m", "tests._check.mutants.tutorial", "{host}", "{port}"),
         stdin=None,
@@ -158,11 +121,18 @@ def test_a_mutant_fails_exactly_its_cases(name: str) -> None:
 
 
 @pytest.mark.conformance
-@pytest.mark.parametrize(("name", "failed"), [("reference", ""), ("halloo", ""), *BY_NAME.items()])
-def test_both_families_of_a_name_are_tried(name: str, failed: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("words", "failed"),
+    [
+        (CORRECT["reference"].words, ""),
+        (CORRECT["halloo"].words, ""),
+        *((mutant.command("HOST", "PORT"), mutant.fails) for mutant in clients.BY_NAME),
+    ],
+    ids=["reference", "halloo", *(mutant.mistake for mutant in clients.BY_NAME)],
+)
+def test_both_families_of_a_name_are_tried(words: tuple[str, ...], failed: str, tmp_path: Path) -> None:
     hosts = tmp_path / "hosts"
     hosts.write_text(HOSTS)
-    words = CORRECT[name].words if name in CORRECT else mutant(name).words
     command = (*IN_BOTH_FAMILIES, str(hosts), PYTHON, "-m", "tests._check.client.families", *words)
     run = subprocess.run(command, capture_output=True, text=True, timeout=50, check=False)
     if run.returncode:
@@ -171,14 +141,9 @@ def test_both_families_of_a_name_are_tried(name: str, failed: str, tmp_path: Pat
     assert found == {each: "FAIL" if each == failed else "PASS" for each in ("C18", "C19")}
 
 
-def test_each_required_case_fails_at_least_one_mutant() -> None:
-    failed = {each for client in FAULTY.values() for each in client.fails.split()} | {*BY_NAME.values()}
+def test_each_required_case_is_failed_by_a_mutant() -> None:
+    failed = {each for mutant in (*clients.TCP, *clients.UDP, *clients.BY_NAME) for each in mutant.fails.split()}
     assert {case.id for case in CASES.values() if case.severity != "INFO"} - failed == set()
-
-
-def test_every_mutant_is_checked() -> None:
-    found = {name for name, each in vars(clients).items() if getattr(each, "__module__", "") == clients.__name__}
-    assert found == {*MUTANTS, *BY_NAME}
 
 
 def test_a_case_is_either_tcp_or_udp() -> None:

@@ -1,313 +1,172 @@
-"""Echo clients with one mistake each: `python -m tests._check.mutants.clients NAME HOST PORT`."""
-
-import signal
-import socket
-import struct
-import sys
-import time
-import traceback
-
-from tests._check.client import pinger, reference, reference_udp
-
-PART = 1 << 20
-
-
-class AddsANewline(reference.Client):
-    """Reads lines and ends each with a newline, also the last."""
-
-    def read(self) -> bytes:
-        return b"".join(line.removesuffix(b"\n") + b"\n" for line in super().read().splitlines(keepends=True))
-
-
-class CannotBeInterrupted(reference.Client):
-    """Ignores Ctrl-C."""
-
-    def exchange(self) -> None:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        super().exchange()
-
-
-class DecodesEachChunk(reference.Client):
-    """Decodes each chunk separately, although a character may be split."""
-
-    def show(self, data: bytes) -> None:
-        sys.stdout.write(data.decode())
-        sys.stdout.flush()
-
-
-class DoesNotCompare(reference.Client):
-    """Prints the reply without comparing it."""
-
-    def compare(self, data: bytes) -> None:
-        pass
-
-
-class ExpectsASpeed(reference.Client):
-    """Limits the whole reply to 2.6 seconds plus its time at 2 MB/s, despite progress."""
-
-    def wait_readable(self, sock: socket.socket) -> None:
-        self.started_at = getattr(self, "started_at", time.monotonic())
-        deadline = self.started_at + 2.6 + len(self.sent) / 2_000_000
-        if not self.readable(sock, deadline - time.monotonic()):
-            raise reference.ClientError("the answer takes too long")
-
-
-class FailsAfterTheAnswer(reference.Client):
-    """Treats a reset as an error even after the whole reply."""
-
-    def receive_chunk(self, sock: socket.socket) -> bytes:
-        self.wait_readable(sock)
-        return sock.recv(reference.BUFFER)
-
-
-class HasNoPatience(reference.Client):
-    """Gives up when a reply takes longer than a second."""
-
-    def wait_readable(self, sock: socket.socket) -> None:
-        if not self.readable(sock, 1):
-            raise reference.ClientError("no answer within a second")
-
-
-class IgnoresAnEarlyEnd(reference.Client):
-    """Treats end of file as the end of the reply, even if bytes are missing."""
-
-    def check_complete(self) -> None:
-        if self.send_failed:
-            super().check_complete()
-
-
-class IgnoresSend(reference.Client):
-    """Ignores the return value of send()."""
-
-    def send(self, sock: socket.socket, data: bytes) -> None:
-        for offset in range(0, len(data), PART):
-            sock.send(data[offset : offset + PART])
-            self.last_progress = time.monotonic()
-
-
-class KnowsOneFamily(reference.Client):
-    """Supports IPv4 only."""
-
-    def connect(self) -> socket.socket:
-        sock = socket.socket(socket.AF_INET)
-        sock.settimeout(reference.TIMEOUT)
-        sock.connect((self.host, self.port))
-        sock.settimeout(None)
-        return sock
-
-
-class NeverTimesOut(reference.Client):
-    """Waits without a limit for the connection and for the reply."""
-
-    def connect(self) -> socket.socket:
-        return socket.create_connection((self.host, self.port))
-
-    def wait_readable(self, sock: socket.socket) -> None:
-        pass
-
-
-class PrintsNothing(reference.Client):
-    """Receives the reply but does not print it."""
-
-    def show(self, data: bytes) -> None:
-        pass
-
-
-class ReadsText(reference.Client):
-    """Reads its input as text."""
-
-    def read(self) -> bytes:
-        return sys.stdin.buffer.read().decode().encode()
-
-
-class ReceivesOnce(reference.Client):
-    """Treats the result of one recv() as the whole reply."""
-
-    def receive(self, sock: socket.socket) -> None:
-        data = self.receive_chunk(sock)
-        self.show(data)
-        self.compare(data)
-        self.received += len(data)
-
-
-class Resends(reference.Client):
-    """Sends everything twice."""
-
-    def send(self, sock: socket.socket, data: bytes) -> None:
-        super().send(sock, data)
-        super().send(sock, data)
-
-    def compare(self, data: bytes) -> None:
-        offset = self.received % len(self.sent)
-        expected = self.sent[offset : offset + len(data)]
-        expected += self.sent[: len(data) - len(expected)]
-        if data != expected:
-            raise reference.ClientError(f"the answer differs after {self.received} bytes")
-
-
-class ResetsAtTheEnd(reference.Client):
-    """Ends the connection with a reset."""
-
-    def check_complete(self) -> None:
-        super().check_complete()
-        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-
-    def connect(self) -> socket.socket:
-        self.sock = super().connect()
-        return self.sock
-
-    def shutdown_write(self, sock: socket.socket) -> None:
-        pass
-
-    def receive(self, sock: socket.socket) -> None:
-        while self.received < len(self.sent) and (data := self.receive_chunk(sock)):
-            self.show(data)
-            self.compare(data)
-            self.received += len(data)
-            self.last_progress = time.monotonic()
-
-
-class SaysWhatItSent(reference.Client):
-    """Receives once and prints its message beside the reply, so that the output contains the whole reply anyway."""
-
-    def receive(self, sock: socket.socket) -> None:
-        data = self.receive_chunk(sock)
-        self.show(b"Sent: " + self.sent + b"\nReceived: " + data + b"\n")
-        self.compare(data)
-        self.received += len(data)
-
-
-class SendsBeforeItReads(reference.Client):
-    """Sends everything before it reads anything."""
-
-    def start_sending(self, sock: socket.socket, data: bytes) -> None:
-        self.send(sock, data)
-        self.shutdown_write(sock)
-
-
-class ShowsTracebacks(reference.Client):
-    """Catches no exceptions."""
-
-    def run(self) -> int:
-        try:
-            self.exchange()
-        except (Exception, KeyboardInterrupt):  # noqa: BLE001 - as the interpreter does
-            traceback.print_exc()
-            return 1
-        return 0
-
-
-class Strips(reference.Client):
-    """Strips the input before sending it."""
-
-    def read(self) -> bytes:
-        return super().read().strip()
-
-
-class SucceedsAfterAReset(reference.Client):
-    """Reports that the connection was reset, but exits with code 0."""
-
-    def report(self, error: Exception) -> int:
-        code = super().report(error)
-        return 0 if isinstance(error, ConnectionResetError | BrokenPipeError) else code
-
-
-class SucceedsWithoutAServer(reference.Client):
-    """Reports that the connection was refused, but exits with code 0."""
-
-    def report(self, error: Exception) -> int:
-        code = super().report(error)
-        return 0 if isinstance(error, ConnectionRefusedError) else code
-
-
-class TriesOneAddress(reference.Client):
-    """Tries only the first address of a name."""
-
-    def connect(self) -> socket.socket:
-        family, kind, _, _, address = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)[0]
-        sock = socket.socket(family, kind)
-        sock.settimeout(reference.TIMEOUT)
-        sock.connect(address)
-        sock.settimeout(None)
-        return sock
-
-
-class UdpReadsLittle(reference_udp.UdpEchoClient):
-    """Receives 1024 bytes and does not detect truncation."""
-
-    receive_size = 1024
-
-
-class UdpSaysThatItWaits(reference_udp.UdpEchoClient):
-    """Prints that it waits, and waits forever."""
-
-    timeout = None
-
-    def send(self, line: bytes) -> None:
-        super().send(line)
-        sys.stdout.write("sent; waiting for the answer\n")
-        sys.stdout.flush()
-
-
-class UdpStopsAtALoss(pinger.Pinger):
-    """Exits when a ping gets no reply."""
-
-    def lost(self) -> None:
-        sys.exit("Request timed out")
-
-
-class UdpSucceedsWithoutAServer(reference_udp.UdpEchoClient):
-    """Exits with code 0 when the port is unreachable."""
-
-    def report(self, error: Exception) -> int:
-        code = super().report(error)
-        return 0 if isinstance(error, ConnectionRefusedError) else code
-
-
-class UdpTakesAnySender(reference_udp.UdpEchoClient):
-    """Accepts a reply from any sender."""
-
-    def open(self) -> None:
-        pass
-
-    def send(self, line: bytes) -> None:
-        self.sock.sendto(line, self.server)
-
-
-class UdpTakesCopies(reference_udp.UdpEchoClient):
-    """Accepts any reply as the one to its last message."""
-
-    def is_copy(self, data: bytes) -> bool:
-        return not isinstance(data, bytes)
-
-
-class UdpWaitsForEver(reference_udp.UdpEchoClient):
-    """Waits for a reply without a limit."""
-
-    timeout = None
-
-
-class WaitsAfterNothing(reference.Client):
-    """Sends no end of file, and receives at least once even after an empty message."""
-
-    def shutdown_write(self, sock: socket.socket) -> None:
-        pass
-
-    def receive(self, sock: socket.socket) -> None:
-        while data := self.receive_chunk(sock):
-            self.show(data)
-            self.compare(data)
-            self.received += len(data)
-            self.last_progress = time.monotonic()
-            if self.received >= len(self.sent):
-                return
-
-    def wait_readable(self, sock: socket.socket) -> None:
-        if self.sent:
-            super().wait_readable(sock)
-
-
-if __name__ == "__main__":
-    mutant = vars()[sys.argv.pop(1)]
-    bases = {reference.Client: reference, reference_udp.UdpEchoClient: reference_udp, pinger.Pinger: pinger}
-    next(module for base, module in bases.items() if issubclass(mutant, base)).main(mutant)
+"""Echo clients with one mistake each, as changes of a correct one, and the cases that they fail."""
+
+from functools import partial
+
+from tests._check.programs import Mutant
+
+CONNECT = """\
+with socket.create_connection((self.host, self.port), timeout=TIMEOUT) as sock:
+    sock.settimeout(None)"""
+READ = "sys.stdin.buffer.read()"
+START = "threading.Thread(target=self.send, args=(sock,), daemon=True).start()"
+LOOP = "while data := self.receive(sock):"
+SHOW = "self.show(data)"
+WAIT = """\
+while not select.select([sock], [], [], max(self.last_progress + TIMEOUT - time.monotonic(), 0))[0]:
+    if time.monotonic() >= self.last_progress + TIMEOUT:
+        raise ClientError(f"no reply within {TIMEOUT:g} seconds")"""
+SEND = "sock.sendall(self.sent[offset : offset + BUFFER])"
+SHUTDOWN = "sock.shutdown(socket.SHUT_WR)"
+FAILED = "file=sys.stderr)\nreturn 1"
+
+tcp = partial(Mutant, program="client/reference")
+udp = partial(Mutant, program="client/reference_udp")
+
+
+def connecting(family: str) -> dict[str, str]:
+    """Connect to the first address of a family."""
+    found = f"socket.getaddrinfo(self.host, self.port, {family}, socket.SOCK_STREAM)[0][4][:2]"
+    return {"(self.host, self.port)": found}
+
+
+TCP = (
+    tcp("prints nothing of the reply", {SHOW: "pass"}, "C01"),
+    tcp("treats the result of one recv() as the whole reply", {LOOP: f"if {LOOP[6:]}"}, "C02 C03 C05 C14 C15"),
+    tcp(
+        "receives once, and prints its message beside the reply, so that the output contains the whole reply anyway",
+        {LOOP: f"if {LOOP[6:]}", SHOW: r'self.show(b"Sent: " + self.sent + b"\nReceived: " + data + b"\n")'},
+        "C02 C03 C05 C14 C15",
+    ),
+    tcp(
+        "decodes each chunk separately, although a character may be split",
+        {"buffer.write(data)": "write(data.decode())", "sys.stdout.buffer.flush()": "sys.stdout.flush()"},
+        "C03 C23",
+    ),
+    tcp("sends everything before it reads anything", {START: "self.send(sock)"}, "C14"),
+    tcp("waits without a limit to connect and for the reply", {", timeout=TIMEOUT": "", WAIT: "pass"}, "C08 C20"),
+    tcp("gives up when a reply takes longer than a second", {"TIMEOUT = 3.0": "TIMEOUT = 1.0"}, "C04"),
+    tcp(
+        "limits the whole reply to 2.6 seconds plus its time at 2 MB/s, despite progress",
+        {
+            WAIT: """\
+self.started_at = getattr(self, "started_at", time.monotonic())
+deadline = self.started_at + 2.6 + len(self.sent) / 2_000_000
+if not select.select([sock], [], [], max(deadline - time.monotonic(), 0))[0]:
+    raise ClientError("the reply takes too long")"""
+        },
+        "C15",
+    ),
+    tcp(
+        "treats end of file as the end of the reply, even if bytes are missing",
+        {"if self.received < len(self.sent):\n    if self.send_failed:": "if self.send_failed:\n    if True:"},
+        "C06 C11 C27",
+    ),
+    tcp(
+        "reports that the connection was reset, but exits with code 0",
+        {FAILED: "file=sys.stderr)\nreturn 0 if isinstance(error, ConnectionResetError | BrokenPipeError) else 1"},
+        "C07 C12",
+    ),
+    tcp(
+        "reports that the connection was refused, but exits with code 0",
+        {FAILED: "file=sys.stderr)\nreturn 0 if isinstance(error, ConnectionRefusedError) else 1"},
+        "C13",
+    ),
+    tcp(
+        "treats a reset as an error even after the whole reply",
+        {'if self.received < len(self.sent):\n    raise\nreturn b""': "raise"},
+        "C26",
+    ),
+    tcp(
+        "catches no exceptions",
+        {
+            "except KeyboardInterrupt:\n    return 130\nexcept (ClientError, OSError) as error:": """\
+except (Exception, KeyboardInterrupt) as error:
+    traceback.print_exc()
+    return 1"""
+        },
+        "C21 C28",
+        warns="C06 C07 C08 C11 C12 C13 C20 C27",
+    ),
+    tcp("ignores Ctrl-C", {CONNECT: f"import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n{CONNECT}"}, "C21"),
+    tcp(
+        "sends no end of file, and receives at least once even after an empty message",
+        {
+            SHUTDOWN: "pass",
+            WAIT: f'if self.received == len(self.sent):\n    return b"" if self.sent else sock.recv(1)\n{WAIT}',
+        },
+        "C22",
+    ),
+    tcp("strips the input before sending it", {READ: f"{READ}.strip()"}, "C17"),
+    tcp(
+        "ends the connection with a reset",
+        {
+            SHUTDOWN: "pass",
+            WAIT: f'if self.received == len(self.sent):\n    return b""\n{WAIT}',
+            "if self.received < len(self.sent):\n    if self.send_failed:": """\
+if self.received == len(self.sent):
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+else:
+    if self.send_failed:""",
+        },
+        "C17",
+    ),
+    tcp(
+        "reads lines and ends each with a newline, also the last",
+        {READ: f'b"".join(line.removesuffix(b"\\n") + b"\\n" for line in {READ}.splitlines(keepends=True))'},
+        "C24",
+    ),
+    tcp("reads its input as text", {READ: f"{READ}.decode().encode()"}, "C23"),
+    tcp("sends everything twice", {READ: f"2 * {READ}"}, "C17 C23 C24"),
+    tcp(
+        "ignores the result of send()",
+        {
+            "range(0, len(self.sent), BUFFER)": "range(0, len(self.sent), 1 << 20)",
+            SEND: "sock.send(self.sent[offset:][: 1 << 20])",
+        },
+        "C25",
+    ),
+    tcp("prints the reply without comparing it", {"if data != self.sent": "if False and data != self.sent"}, "C09 C10"),
+)
+UDP = (
+    udp("waits for a reply without a limit", {"settimeout(TIMEOUT)": "settimeout(None)"}, "C29 C34"),
+    udp(
+        "prints that it waits, and waits without a limit",
+        {
+            "settimeout(TIMEOUT)": "settimeout(None)",
+            "self.sock.send(line)": 'self.sock.send(line)\nprint("sent; waiting for the answer", flush=True)',
+        },
+        "C29 C34",
+    ),
+    udp(
+        "accepts a reply from any sender",
+        {"self.sock.connect(self.server)": "", "self.sock.send(line)": "self.sock.sendto(line, self.server)"},
+        "C30",
+    ),
+    udp("accepts any reply as the one to its last message", {"if data not in self.earlier": "if True"}, "C31"),
+    udp(
+        "exits with code 0 when the port is unreachable",
+        {FAILED: "file=sys.stderr)\nreturn 0 if isinstance(error, ConnectionRefusedError) else 1"},
+        "C32",
+    ),
+    udp("receives 1024 bytes", {"RECEIVE_SIZE = 65536": "RECEIVE_SIZE = 1024"}, "C33"),
+    Mutant(
+        "exits with code 1 after a loss, without a message on standard error",
+        {
+            'print("Request timed out")': 'kept.append(print("Request timed out"))',
+            "import time": "import atexit\nimport time\natexit.register(lambda: kept and os._exit(1))",
+        },
+        "C34",
+        program="client/pinger",
+    ),
+    Mutant(
+        "exits when a ping gets no reply",
+        {'print("Request timed out")': 'sys.exit("Request timed out")'},
+        "C34",
+        program="client/pinger",
+    ),
+)
+# These need a machine where localhost has two address families.
+BY_NAME = (
+    tcp("tries only the first address of a name", connecting("0"), "C18"),
+    tcp("supports IPv4 only", connecting("socket.AF_INET"), "C19"),
+)
