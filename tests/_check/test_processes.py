@@ -56,7 +56,7 @@ def test_a_listening_unix_socket_is_found_by_its_path() -> None:
         assert processes.listens_at(path)
 
 
-def test_the_servers_socket_of_a_connection_is_found() -> None:
+def test_the_other_end_of_a_connection_is_found() -> None:
     with (
         socket.create_server(("127.0.0.1", 0)) as listener,
         socket.create_connection(listener.getsockname()) as client,
@@ -64,7 +64,7 @@ def test_the_servers_socket_of_a_connection_is_found() -> None:
     ):
         client.sendall(b"unread")
         server.recv(1, socket.MSG_PEEK)
-        entry = processes.server_socket(listener.getsockname()[1], client.getsockname()[1])
+        entry = processes.other_end(client)
         assert entry
         assert (entry.host, entry.unread) == ("127.0.0.1", 6)
 

@@ -39,14 +39,14 @@ _random = SystemRandom()
 class ProcessTree:
     """A command and all processes that it starts."""
 
-    def __init__(self, argv: Sequence[str] | Sequence[bytes], env: dict[str, str], **streams: Any) -> None:  # noqa: ANN401 - those of Popen
+    def __init__(self, argv: Sequence[str], env: dict[str, str], **streams: Any) -> None:  # noqa: ANN401 - those of Popen
         """Start the command in a session of its own. Raises Failed."""
         mark = secrets.token_hex(8)
         self._mark = f"{ENV_MARK}={mark}".encode()
         try:
             self.leader = subprocess.Popen(argv, start_new_session=True, env=env | {ENV_MARK: mark}, **streams)
         except OSError as error:
-            raise Failed(f"{os.fsdecode(argv[0])}: {error.strerror}", pattern=NOT_STARTED) from error
+            raise Failed(f"{argv[0]}: {error.strerror}", pattern=NOT_STARTED) from error
         with suppress(OSError, ValueError):
             resource.prlimit(self.leader.pid, resource.RLIMIT_FSIZE, (MAX_FILE_SIZE, MAX_FILE_SIZE))
 
@@ -203,8 +203,12 @@ def _rows(table: str) -> list[str]:
     return []
 
 
-def server_socket(port: int, remote_port: int) -> Socket | None:
-    """Find the server's socket of a connection."""
+def other_end(sock: socket.socket) -> Socket | None:
+    """Find the socket at the other end of a connection; None if that has been closed."""
+    try:
+        port, remote_port = sock.getpeername()[1], sock.getsockname()[1]
+    except OSError:
+        return None
     found = sockets("tcp", f":{port:04X} ", f":{remote_port:04X} ")
     return next((each for each in found if (each.port, each.remote_port) == (port, remote_port)), None)
 

@@ -62,7 +62,7 @@ def client_spec(
     spec = ClientSpec(
         command=tuple(command), scheme=scheme, port=port, stdin=stdin, message=message, verifying=verifying
     )
-    if not port and not spec.takes_port:
+    if not port and "port" not in spec.placeholders:
         raise UsageError("the command has no placeholder for the port", "write PORT in its place, or give port=")
     return spec
 

@@ -7,9 +7,10 @@ import importlib
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from functools import partial
+from typing import ClassVar, Literal
 
 from halloo._core.address import Address
 from halloo.errors import UsageError
@@ -19,22 +20,14 @@ Stdin = Literal["pty", "pipe", "none"]
 Shape = Literal["typed", "piped", "argument", "own"]
 
 LOOPBACK = "127.0.0.1"
-# {port} as in other tools, or PORT for shells that interpret braces.
-_SERVER_PLACEHOLDER = re.compile(rb"\{(port|host|path)\}|\b(PORT|HOST|PATH)\b")
-_CLIENT_PLACEHOLDER = re.compile(rb"\{(host|port|msg)\}|\b(HOST|PORT|MSG)\b")
-
-
-def _placeholders(pattern: re.Pattern[bytes], command: tuple[str, ...]) -> set[bytes]:
-    return {(brace or bare).lower() for word in command for brace, bare in pattern.findall(os.fsencode(word))}
-
-
-def _substitute(pattern: re.Pattern[bytes], command: tuple[str, ...], values: Mapping[bytes, bytes]) -> list[bytes]:
-    return [pattern.sub(lambda match: values[(match[1] or match[2]).lower()], os.fsencode(word)) for word in command]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Spec:
-    """A program to check."""
+    """A program to check; its command has placeholders such as {port} or PORT."""
+
+    names: ClassVar[str]
+    """The names of the placeholders, separated by bars."""
 
     command: tuple[str, ...] = ()
     scheme: str = "tcp"
@@ -45,11 +38,26 @@ class Spec:
     def name(self) -> str:
         return " ".join(self.command)
 
+    @property
+    def _placeholder(self) -> re.Pattern[str]:
+        # {port} as in other tools, or PORT for shells that interpret braces.
+        return re.compile(rf"\{{({self.names})\}}|\b({self.names.upper()})\b", re.ASCII)
+
+    @property
+    def placeholders(self) -> set[str]:
+        return {(brace or bare).lower() for word in self.command for brace, bare in self._placeholder.findall(word)}
+
+    def argv(self, **values: str) -> list[str]:
+        """Return the command with its placeholders replaced."""
+        replace = partial(self._placeholder.sub, lambda match: values[(match[1] or match[2]).lower()])
+        return [*map(replace, self.command)]
+
 
 @dataclass(frozen=True, kw_only=True)
 class ServerSpec(Spec):
     """The server to check: a `command` with placeholders for its port, host or path, or an `address`."""
 
+    names = "port|host|path"
     address: Address | None = None
     expect: Transform | None = None
     """How the server transforms each line, if it is not a plain echo."""
@@ -60,14 +68,9 @@ class ServerSpec(Spec):
     def name(self) -> str:
         return super().name or str(self.address)
 
-    def argv(self, host: str, port: int, path: str) -> list[str]:
-        """Return the command with its placeholders replaced."""
-        values = {b"port": b"%d" % port, b"host": host.encode(), b"path": path.encode()}
-        return [os.fsdecode(word) for word in _substitute(_SERVER_PLACEHOLDER, self.command, values)]
-
     @property
     def has_placeholder(self) -> bool:
-        return bool(_placeholders(_SERVER_PLACEHOLDER, self.command) - {b"host"})
+        return bool(self.placeholders - {"host"})
 
     def expected_reply(self, data: bytes) -> bytes:
         if self.expect is None:
@@ -79,6 +82,7 @@ class ServerSpec(Spec):
 class ClientSpec(Spec):
     """A client's `command`, with placeholders for the server's host and port, and for the message: {msg} or MSG."""
 
+    names = "host|port|msg"
     stdin: Stdin | None = None
     """A terminal where a line is typed, a pipe, or nothing; None means nothing if there is a placeholder for the
     message, else a terminal."""
@@ -92,23 +96,13 @@ class ClientSpec(Spec):
         """How the client gets the message: typed at a prompt, piped, as an argument, or it has its own."""
         if self.stdin in ("pipe", "pty"):
             return "piped" if self.stdin == "pipe" else "typed"
-        if b"msg" in _placeholders(_CLIENT_PLACEHOLDER, self.command):
+        if "msg" in self.placeholders:
             return "argument"
         return "own" if self.stdin == "none" else "typed"
 
     @property
-    def takes_port(self) -> bool:
-        return b"port" in _placeholders(_CLIENT_PLACEHOLDER, self.command)
-
-    @property
     def by_name(self) -> bool:
-        takes_host = b"host" in _placeholders(_CLIENT_PLACEHOLDER, self.command)
-        return takes_host or any("localhost" in word for word in self.command)
-
-    def argv(self, *, host: str, port: int, message: bytes = b"") -> list[bytes]:
-        """Return the command with its placeholders replaced."""
-        values = {b"port": b"%d" % port, b"host": host.encode(), b"msg": message}
-        return _substitute(_CLIENT_PLACEHOLDER, self.command, values)
+        return "host" in self.placeholders or any("localhost" in word for word in self.command)
 
 
 CheckSpec = ServerSpec | ClientSpec

@@ -25,7 +25,7 @@ END_OF_INPUT = b"\x04"  # Ctrl-D
 class ClientProgram:
     """The client's processes, from start to exit."""
 
-    def __init__(self, loop: ScriptLoop, argv: Sequence[bytes], shape: Shape, *, stdout_closed: bool = False) -> None:
+    def __init__(self, loop: ScriptLoop, argv: Sequence[str], shape: Shape, *, stdout_closed: bool = False) -> None:
         """Start the program; with `stdout_closed` nothing reads its standard output, as in `| head`."""
         self.out, self.err = bytearray(), bytearray()
         self.exit_code: int | None = None
@@ -45,7 +45,7 @@ class ClientProgram:
             os.set_blocking(fd, False)
             loop.watch(fd, partial(self._on_output, fd), read=True)
 
-    def _launch(self, argv: Sequence[bytes], shape: Shape, *, stdout_closed: bool) -> ProcessTree:
+    def _launch(self, argv: Sequence[str], shape: Shape, *, stdout_closed: bool) -> ProcessTree:
         err = self._output_pipe(self.err)
         stdin, child_fds = subprocess.DEVNULL, [err]
         if stdout_closed:
@@ -53,7 +53,7 @@ class ClientProgram:
             os.close(unread)
             child_fds.append(out)
         if shape == "typed":
-            argv = [b"sh", b"-c", _IN_TERMINAL[stdout_closed].encode(), self._open_terminal(), *argv]
+            argv = ["sh", "-c", _IN_TERMINAL[stdout_closed], self._open_terminal(), *argv]
             out = out if stdout_closed else subprocess.DEVNULL
         elif not stdout_closed:
             out = self._output_pipe(self.out)
@@ -73,7 +73,7 @@ class ClientProgram:
         self._readers[reader] = buffer
         return writer
 
-    def _open_terminal(self) -> bytes:
+    def _open_terminal(self) -> str:
         """Open a terminal without echo and output processing; return its name."""
         self._stdin, self._tty = os.openpty()
         mode = termios.tcgetattr(self._tty)
@@ -82,7 +82,7 @@ class ClientProgram:
         termios.tcsetattr(self._tty, termios.TCSANOW, mode)
         termios.tcsetwinsize(self._tty, (24, 80))
         self._readers[self._stdin] = self.out
-        return os.ttyname(self._tty).encode()
+        return os.ttyname(self._tty)
 
     def _on_output(self, fd: int, _: int) -> None:
         self._read(fd)

@@ -145,10 +145,7 @@ class ClientConnection:
     def read_by_client(self) -> bool:
         if self.closed or not self.acknowledged:
             return self.closed
-        try:
-            client_socket = processes.server_socket(self._sock.getpeername()[1], self._sock.getsockname()[1])
-        except OSError:  # the client has closed it
-            return True
+        client_socket = processes.other_end(self._sock)
         return client_socket is None or client_socket.unread == 0
 
     # Socket events.

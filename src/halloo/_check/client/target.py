@@ -3,6 +3,7 @@
 A case sets a behaviour for each connection, starts the client, then checks the output and the exit (see `checks`).
 """
 
+import os
 import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -92,7 +93,7 @@ class ClientTarget:
     def serve_bytes(self, behaviour: Behaviour, data: bytes, *, buffer: int = 0) -> None:
         """Listen, with the behaviour for each connection, and start the client with bytes in its pipe."""
         self._serve(behaviour, len(data), buffer).listen()
-        self._launch(b"", stdout_closed=False)
+        self._launch("")
         self.program.send_input(data, eof=True)
 
     def _serve(self, behaviour: Behaviour | None = None, expected: int = 0, buffer: int = 0) -> InstrumentedServer:
@@ -126,14 +127,15 @@ class ClientTarget:
 
     def _start(self, *lines: str, stdout_closed: bool = False) -> None:
         """Start the client with the lines: typed one by one, written to a pipe, or as an argument."""
-        self._launch("\n".join(lines).encode(), stdout_closed=stdout_closed)
+        self._launch("\n".join(lines), stdout_closed=stdout_closed)
         if self.shape == "typed":
             self.loop.start(self._type_lines(lines))
         elif self.shape == "piped":
             self.program.send_input("".join(f"{line}\n" for line in lines).encode(), eof=True)
 
-    def _launch(self, message: bytes, *, stdout_closed: bool) -> None:
-        argv = self.subject.argv(host=self.host, port=self.port, message=message)
+    def _launch(self, message: str, *, stdout_closed: bool = False) -> None:
+        message = os.fsdecode(message.encode())  # UTF-8 in every locale
+        argv = self.subject.argv(host=self.host, port=str(self.port), msg=message)
         self.launched = ClientProgram(self.loop, argv, self.shape, stdout_closed=stdout_closed)
 
     def _type_lines(self, lines: Sequence[str]) -> Script:

@@ -103,7 +103,7 @@ class Program:
         )
 
     def argv(self, port: int) -> list[str]:
-        return self._spec.argv(LOOPBACK, port, self.path)
+        return self._spec.argv(host=LOOPBACK, port=str(port), path=self.path)
 
     def _await_free(self, port: int, *, reuse: bool = False) -> None:
         deadline = self._clock() + PORT_TIMEOUT

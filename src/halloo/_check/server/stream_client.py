@@ -80,10 +80,6 @@ class StreamClient:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    @property
-    def port(self) -> int:
-        return int(self.raw.getsockname()[1])
-
     def send_some(self, data: bytes | memoryview) -> int:
         """Send what the socket accepts without blocking; return the number of bytes."""
         try:

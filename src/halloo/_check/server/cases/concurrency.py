@@ -175,7 +175,7 @@ def t38_families(target: ServerTarget) -> str:
 def t52_reuse_tuple(target: ServerTarget) -> str:
     """Connect again from the same port, right after a reset and right after a half-close."""
     with target.connect(source_port=0) as client:
-        port = client.port
+        port = client.raw.getsockname()[1]
         client.roundtrip(b"first\n", quiet_time=0)
         client.reset()
     with target.connect(source_port=port) as client:

@@ -112,7 +112,7 @@ def t42_keep_alive(target: ServerTarget) -> str:
     """Read the keep-alive timer of the server's socket from /proc/net/tcp."""
     with target.connect() as client:
         client.roundtrip(b"hello\n")
-        entry = processes.server_socket(target.port, client.port)
+        entry = processes.other_end(client.raw)
     if entry is None:
         raise Failed("the server has no socket for this client")
     return "off" if entry.keep_alive is None else f"on, after {entry.keep_alive:,.0f} s"

@@ -81,7 +81,7 @@ def _reads_everything(target: ServerTarget, client: StreamClient) -> bool:
     deadline = target.clock() + 0.2
     while target.clock() < deadline:
         if unacknowledged(client.raw) == 0:  # cheaper than reading /proc
-            entry = processes.server_socket(target.port, client.port)
+            entry = processes.other_end(client.raw)
             if entry and entry.unread == 0:
                 return True
         client.wait(0.005, read=False)
