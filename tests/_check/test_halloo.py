@@ -3,13 +3,13 @@
 This proves that the cases can be passed. `make check-all` runs the slow cases and the other configurations.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection
 
 import pytest
 
-from halloo._check.case import QUICK, AnyCase
-from halloo._check.catalogue import cases
-from halloo._check.runner import RunOptions, run_case
+from halloo._check.case import QUICK
+from halloo._check.catalogue import cases as all_cases
+from halloo._check.runner import RunOptions, run_all, run_case
 from halloo._check.spec import ServerSpec
 from tests.programs import PYTHON
 
@@ -20,7 +20,6 @@ LIMITS = (
     *("--idle-timeout", "1h", "--max-lifetime", "1h", "--max-bytes", "10GB", "--rate-limit", "10GB/s"),
     *("--max-connections", "100k", "--max-per-host", "100k", "--max-memory", "1GiB"),
 )
-DEFAULTS = ("halloo", "halloo, datagrams")
 SPECS = {
     "halloo": ServerSpec(command=(*HALLOO, "PORT")),
     "halloo, workers": ServerSpec(command=(*HALLOO, "PORT", "--workers", "2")),
@@ -34,38 +33,35 @@ SPECS = {
     "halloo, datagrams, portable poller": ServerSpec(scheme="udp", command=(*PORTABLE, "udp://PORT")),
     "reference": ServerSpec(command=(PYTHON, "-m", "tests._check.reference", "PORT")),
 }
+DEFAULTS = ("halloo", "halloo, datagrams")
 LONG_FORM = {"T25", "T50", "T53"}
-WAIT = {"T02", "T06", "T08", "T11", "U05"}  # of the quick cases those that take more than about a second
-MARGIN = 30  # seconds in addition to those of the case, for the start on a busy machine
+SLOW = {"T02", "T06", "T08", "T11", "U05"}  # of the quick cases those that take more than about a second
 
 
-def parameters(*, longer: bool = False) -> Iterator[object]:
-    for name, spec in SPECS.items():
-        for case in cases():
-            if case.id[0] == "C" or not case.runs_over(spec.scheme):
-                continue
-            if longer and (case.id not in LONG_FORM or (case.severity == "INFO" and name not in DEFAULTS)):
-                continue
-            marks = [pytest.mark.timeout(case.kill + MARGIN)]
-            if longer or case.id in WAIT or name not in DEFAULTS or case.id not in QUICK:
-                marks.append(pytest.mark.conformance)
-            yield pytest.param(spec, case, marks=marks, id=f"{name}-{case.id}-{case.name}")
+def check_passes(name: str, chosen: Collection[str], *, longer: bool = False, jobs: int = 2) -> None:
+    """Check that a server passes these cases; those that cannot be run here are skipped."""
+    spec, options = SPECS[name], RunOptions(seed=1, longer=longer)
+    servers = (case for case in all_cases() if case.id[0] != "C" and case.runs_over(spec.scheme))
+    cases = [case for case in servers if case.id in chosen]
+    results = run_all(cases, lambda case: run_case(case, spec, options), jobs=jobs)
+    assert [each for each in results if each.verdict not in ("PASS", "INFO", "SKIP")] == []
 
 
-def check_passes(spec: ServerSpec, case: AnyCase, *, longer: bool = False) -> None:
-    result = run_case(case, spec, RunOptions(seed=1, longer=longer))
-    if result.verdict == "SKIP":
-        pytest.skip(result.text)
-    assert result.verdict in ("PASS", "INFO"), (
-        f"{case.path} {case.name}: {case.description} {result.verdict}: {result.text}"
-    )
+@pytest.mark.parametrize("name", DEFAULTS)
+def test_it_passes_the_quick_cases(name: str) -> None:
+    check_passes(name, QUICK - SLOW, jobs=4)
 
 
-@pytest.mark.parametrize(("spec", "case"), [*parameters()])
-def test_it_passes(spec: ServerSpec, case: AnyCase) -> None:
-    check_passes(spec, case)
+@pytest.mark.conformance
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("name", SPECS)
+def test_it_passes_every_case(name: str) -> None:
+    check_passes(name, {case.id for case in all_cases()})
 
 
-@pytest.mark.parametrize(("spec", "case"), [*parameters(longer=True)])
-def test_it_passes_the_long_form(spec: ServerSpec, case: AnyCase) -> None:
-    check_passes(spec, case, longer=True)
+@pytest.mark.conformance
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("name", SPECS)
+def test_it_passes_the_long_forms(name: str) -> None:
+    info = {case.id for case in all_cases() if case.severity == "INFO"}
+    check_passes(name, LONG_FORM if name in DEFAULTS else LONG_FORM - info, longer=True)
