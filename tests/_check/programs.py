@@ -37,8 +37,8 @@ class Mutant:
     """A mistake in a program of this folder, as changes of its text: from what is correct to what is wrong.
 
     Further lines of both are indented like the line where they begin. It fails the cases in `fails`, and no others but
-    those in `perhaps`, depending on timing; `warns` are passed with a warning. `cause` is the likeliest cause of the
-    first failure, empty if there is no diagnosis.
+    those in `perhaps`, depending on timing; `warns` are passed with a warning. `cause` is in the name of the likeliest
+    cause of the first failure, and empty if there is no diagnosis.
     """
 
     mistake: str

@@ -4,6 +4,7 @@ import io
 import os
 import re
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 
@@ -82,13 +83,14 @@ def test_a_finding_states_facts_cause_and_fix() -> None:
     )
 
 
-@pytest.mark.parametrize(
-    ("hints", "present"), [("none", (False, False)), ("cause", (True, False)), ("fix", (True, True))]
-)
-def test_hints_select_cause_and_fix(hints: Hints, present: tuple[bool, bool]) -> None:
-    text = finding_text(finding(FAILED, hints=hints))
-    assert (DIAGNOSIS.why in text, "write_eof" in text) == present
-    assert "halloo check server --only T09" in text
+def test_hints_select_cause_and_fix() -> None:
+    shown = {hints: finding_text(finding(FAILED, hints=hints)) for hints in get_args(Hints)}
+    assert {hints: (DIAGNOSIS.why in text, "write_eof" in text) for hints, text in shown.items()} == {
+        "none": (False, False),
+        "cause": (True, False),
+        "fix": (True, True),
+    }
+    assert all("halloo check server --only T09" in text for text in shown.values())
 
 
 def test_a_python_program_is_recognized_by_its_command_and_gets_no_fix_in_c() -> None:
@@ -116,12 +118,9 @@ def test_long_texts_are_wrapped_but_commands_are_not() -> None:
     assert max(map(len, text.splitlines()[:-1])) <= WIDTH
 
 
-@pytest.mark.parametrize(
-    ("text", "line"),
-    [("one\ntwo", "one"), ("", ""), (TRACE, "halloo.errors.Oops: <b>ours</b>"), (" a \t b\x1b", "a b\\x1b")],
-)
-def test_a_headline_is_the_most_informative_line(text: str, line: str) -> None:
-    assert headline(text) == line
+def test_a_headline_is_the_most_informative_line() -> None:
+    lines = {"one\ntwo": "one", "": "", TRACE: "halloo.errors.Oops: <b>ours</b>", " a \t b\x1b": "a b\\x1b"}
+    assert {text: headline(text) for text in lines} == lines
 
 
 def test_a_dump_marks_the_first_difference_on_both_sides() -> None:
@@ -173,20 +172,15 @@ def test_reasons_for_cases_that_did_not_run_are_grouped() -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("half_close", "after", "head", "text"),
-    [
-        ("PASS", "PASS", "PASS", "level 3 of 3 (many clients at once)"),
-        ("PASS", "PASS", "FAIL", "level 2 of 3 (one client after another; 3 needs T14)"),
-        ("PASS", "BLOCKED", "FAIL", "level 1 of 3 (echo; 2 needs T35)"),
-        ("FAIL", "PASS", "PASS", "level 0 of 3 (no correct echo; 1 needs T09)"),
-    ],
-)
-def test_the_level_reached_is_below_the_lowest_failed_one(
-    half_close: Verdict, after: Verdict, head: Verdict, text: str
-) -> None:
-    results = (result(HALF_CLOSE, half_close), result(NEXT, after), result(HEAD_OF_LINE, head))
-    assert str(level_result(report(results))) == text
+def level_of(half_close: Verdict, after: Verdict, head: Verdict) -> str:
+    return str(level_result(report((result(HALF_CLOSE, half_close), result(NEXT, after), result(HEAD_OF_LINE, head)))))
+
+
+def test_the_level_reached_is_below_the_lowest_failed_one() -> None:
+    assert level_of("PASS", "PASS", "PASS") == "level 3 of 3 (many clients at once)"
+    assert level_of("PASS", "PASS", "FAIL") == "level 2 of 3 (one client after another; 3 needs T14)"
+    assert level_of("PASS", "BLOCKED", "FAIL") == "level 1 of 3 (echo; 2 needs T35)"
+    assert level_of("FAIL", "PASS", "PASS") == "level 0 of 3 (no correct echo; 1 needs T09)"
 
 
 def test_a_failed_should_limits_the_level_only_with_strict() -> None:
@@ -221,19 +215,15 @@ def test_a_matrix_row_has_the_result_of_each_target() -> None:
 # The text.
 
 
-@pytest.mark.parametrize(
-    ("shown", "text"),
-    [
+def test_a_result_is_a_line() -> None:
+    for shown, line in (
         (result(HALF_CLOSE, "PASS"), "PASS tcp/T09 half-close  12 ms"),
         (FAILED, "FAIL tcp/T09 half-close  3.1 s  the end came after 34 of 84 bytes"),
         (result(FIVE, "BLOCKED", "needs T14", seconds=0), "BLOCKED tcp/T13 five  needs T14"),
         (result(SHORT, "PASS", "x" * 1000), f"PASS tcp/T01 short  12 ms  {'x' * (MAX_TEXT - 3)}..."),
         (RESULTS[3], "ERROR tcp/T14 head-of-line  12 ms  halloo.errors.Oops: <b>ours</b>"),
-    ],
-    ids=["pass", "fail", "blocked", "long", "ours"],
-)
-def test_a_result_is_a_line(shown: Result, text: str) -> None:
-    assert result_line(shown) == text
+    ):
+        assert result_line(shown) == line
 
 
 def test_findings_precede_observations_cases_not_run_and_the_summary() -> None:
@@ -334,11 +324,9 @@ def test_on_a_terminal_a_table_fills_with_results(no_color: str, monkeypatch: py
     shown = progress_output(Terminal())
     assert "the end came after 34 of 84 bytes" in shown  # above the table
     assert "still works after 4 s" not in shown
-    assert "8/8" in shown
     last = shown.rpartition("level 1")[2]
-    for mark in ("T01:.", "T09:F", "T35:F", "T13:b", "T14:E", "T24:w", "T16:-", "T25:i"):
-        assert mark in last
-    assert "1 PASS, 1 WARN, 1 INFO, 2 FAIL, 1 ERROR, 1 BLOCKED, 1 SKIP" in last
+    marks = ("T01:.", "T09:F", "T35:F", "T13:b", "T14:E", "T24:w", "T16:-", "T25:i")
+    assert [text for text in (*marks, "8/8", summary(report()).partition("; ")[0][28:]) if text not in last] == []
 
 
 def test_an_interrupt_restores_the_cursor() -> None:
