@@ -1,7 +1,6 @@
 """Tests of the runner: each case gets a new program, with limits, after the cases that it needs."""
 
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -11,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 
-from halloo._check.case import PROCESS, AnyCase, Case, Evidence, Failed, Severity, Skipped, Warned
+from halloo._check.case import PROCESS, AnyCase, Evidence, Failed, Skipped, Warned
 from halloo._check.processes import proportional_memory, resident_memory
 from halloo._check.results import LOCAL_LIMIT, Result
 from halloo._check.runner import RunOptions, run_all, run_case
@@ -20,6 +19,7 @@ from halloo._check.spec import ServerSpec
 from halloo._core.address import Address
 from halloo.errors import AddressNotAvailable
 from tests._check.programs import ECHO, LISTEN, WAIT, python
+from tests.peers import unused_port
 
 SERVER = ServerSpec(command=python(ECHO))
 IDLE = ServerSpec(command=python(LISTEN + WAIT))
@@ -27,20 +27,17 @@ OPTIONS = RunOptions(seed=7)
 EVIDENCE = Evidence(3, b"abc", b"abd")
 
 
-def case(
-    act: Callable[[ServerTarget], str | None],
-    *,
-    name: str = "t99_example",
-    severity: Severity = "MUST",
-    needs: str = "",
-    alone: bool = False,
-) -> AnyCase:
+def case(act: Callable[[ServerTarget], str | None], name: str = "t99_example", **fields: object) -> AnyCase:
     """Make a case from a function."""
-    return Case(severity, "-", "-", needs, alone=alone).of(name, "-", act)
+    return replace(AnyCase("MUST", "-", "-"), **fields).of(name, "-", act)  # type: ignore[arg-type] # fields of a case
 
 
-def numbered(*numbers: int, needs: str = "", alone: bool = False) -> list[AnyCase]:
-    return [case(lambda _: None, name=f"t{number:02}_x", needs=needs, alone=alone) for number in numbers]
+def numbered(*numbers: int, **fields: object) -> list[AnyCase]:
+    return [case(lambda _: None, f"t{number:02}_x", **fields) for number in numbers]
+
+
+def pause(target: ServerTarget) -> None:
+    target.program.pause(20)
 
 
 def answering(**verdicts: str) -> Callable[[AnyCase], Result]:
@@ -61,23 +58,21 @@ def test_a_case_that_returns_passes_and_its_note_is_kept() -> None:
     assert run_case(case(lambda _: "3 KiB each", severity="INFO"), SERVER, OPTIONS).verdict == "INFO"
 
 
-@pytest.mark.parametrize(
-    ("outcome", "verdict", "pattern"),
-    [
-        (Failed("it is", pattern="changed", evidence=EVIDENCE), "FAIL", "changed"),
-        (Warned("it is"), "WARN", ""),
-        (Skipped("it is"), "SKIP", ""),
-        (AddressNotAvailable("it is", "close some"), "ERROR", LOCAL_LIMIT),
-    ],
-)
-def test_an_outcome_that_a_case_raises_is_its_verdict(outcome: Exception, verdict: str, pattern: str) -> None:
-    def act(_: ServerTarget) -> None:
-        raise outcome
+def test_an_outcome_that_a_case_raises_is_its_verdict() -> None:
+    def found(outcome: Exception) -> Result:
+        def act(_: ServerTarget) -> None:
+            raise outcome
 
-    result = run_case(case(act), SERVER, OPTIONS)
-    assert (result.verdict, result.pattern) == (verdict, pattern)
-    assert result.text == ("AddressNotAvailable: it is; close some" if pattern == LOCAL_LIMIT else "it is")
-    assert result.evidence == (EVIDENCE if verdict == "FAIL" else None)
+        return run_case(case(act), SERVER, OPTIONS)
+
+    failed = found(Failed("it is", pattern="changed", evidence=EVIDENCE))
+    assert (failed.verdict, failed.text, failed.pattern, failed.evidence) == ("FAIL", "it is", "changed", EVIDENCE)
+    for outcome, verdict in ((Warned("it is"), "WARN"), (Skipped("it is"), "SKIP")):
+        result = found(outcome)
+        assert (result.verdict, result.text, result.pattern, result.evidence) == (verdict, "it is", "", None)
+    lacking = found(AddressNotAvailable("it is", "close some"))
+    assert (lacking.verdict, lacking.pattern) == ("ERROR", LOCAL_LIMIT)
+    assert lacking.text == "AddressNotAvailable: it is; close some"
 
 
 def test_another_exception_in_a_case_is_an_error_of_the_checker() -> None:
@@ -86,15 +81,13 @@ def test_another_exception_in_a_case_is_an_error_of_the_checker() -> None:
     assert "ZeroDivisionError" in result.text
 
 
-def test_each_case_gets_a_new_program() -> None:
-    pids = []
+def test_each_case_gets_a_new_program_and_the_seed_decides_the_choices() -> None:
+    def act(target: ServerTarget) -> str:
+        return f"{target.program.pid} {target.random().random()}"
 
-    def act(target: ServerTarget) -> None:
-        pids.append(target.program.pid)
-
-    for _ in range(2):
-        run_case(case(act), SERVER, OPTIONS)
-    assert len(set(pids)) == 2
+    results = [run_case(case(act), SERVER, RunOptions(seed=seed)).text.split() for seed in (7, 7, 8)]
+    assert len({pid for pid, _ in results}) == 3
+    assert results[0][1] == results[1][1] != results[2][1]
 
 
 def test_a_server_that_exits_is_named_as_the_cause_of_its_clients_failure() -> None:
@@ -107,14 +100,6 @@ def test_a_server_that_exits_is_named_as_the_cause_of_its_clients_failure() -> N
     result = run_case(case(act), ServerSpec(command=python(exits)), OPTIONS)
     assert result.text.startswith("the server exited with code 1; its output: ...'enough': sent b'hello\\n': ")
     assert result.pattern == "ended"
-
-
-def test_the_seed_decides_the_choices() -> None:
-    def act(target: ServerTarget) -> str:
-        return str(target.random().random())
-
-    again, other = (run_case(case(act), SERVER, RunOptions(seed=seed)).text for seed in (7, 8))
-    assert run_case(case(act), SERVER, OPTIONS).text == again != other
 
 
 def test_a_case_over_its_time_limit_is_stopped() -> None:
@@ -130,14 +115,13 @@ def test_a_case_over_its_time_limit_is_stopped() -> None:
     assert result.pattern == "overdue"
 
 
-def test_a_program_over_the_memory_limit_is_killed() -> None:
+def test_a_program_over_a_limit_is_killed() -> None:
     large = ServerSpec(command=python(f"{LISTEN}kept = bytearray(b'x' * (64 << 20))\n{WAIT}"))
-
-    def act(target: ServerTarget) -> None:
-        target.program.pause(20)
-
-    result = run_case(case(act), large, RunOptions(memory=32 << 20))
+    result = run_case(case(pause), large, RunOptions(memory=32 << 20))
     assert result.text.startswith("more than 32 MiB of memory were used; then: ")
+    forking = ServerSpec(command=python(f"{LISTEN}\nfor _ in range(5):\n    if not os.fork():\n        {WAIT}\n{WAIT}"))
+    result = run_case(case(pause), forking, RunOptions(processes=4))
+    assert result.text.startswith("more than 4 processes were started; then: ")
 
 
 def test_memory_shared_by_forked_processes_is_counted_once() -> None:
@@ -153,47 +137,26 @@ def test_memory_shared_by_forked_processes_is_counted_once() -> None:
     assert run_case(case(act), ServerSpec(command=python(forking)), RunOptions(memory=64 << 20)).text == "lives"
 
 
-def test_a_program_that_starts_too_many_processes_is_killed() -> None:
-    forking = ServerSpec(command=python(f"{LISTEN}\nfor _ in range(5):\n    if not os.fork():\n        {WAIT}\n{WAIT}"))
-
-    def act(target: ServerTarget) -> None:
-        target.program.pause(20)
-
-    result = run_case(case(act), forking, RunOptions(processes=4))
-    assert result.text.startswith("more than 4 processes were started; then: ")
-
-
 # An address.
 
 
-def test_an_address_gets_the_reduced_load() -> None:
+def test_an_address_gets_the_reduced_load_and_no_case_that_needs_a_command() -> None:
     def act(target: ServerTarget) -> str:
         return f"{target.host} {target.port} {target.scale(32, 8)}"
 
-    assert run_case(case(act), ServerSpec(address=Address("tcp", "127.0.0.1", 9)), OPTIONS).text == "127.0.0.1 9 8"
-
-
-@pytest.mark.parametrize(
-    ("change", "why"),
-    [
-        ({"command_only": PROCESS}, "needs the server's process: give its command instead of an address"),
-        ({"command_only": "500 clients at once"}, "500 clients at once"),
-    ],
-)
-def test_cases_that_need_a_command_are_skipped_for_an_address(change: dict[str, object], why: str) -> None:
-    skipped = replace(case(lambda _: None), **change)  # type: ignore[arg-type] # fields of a case
-    result = run_case(skipped, ServerSpec(address=Address("tcp", "127.0.0.1", 9)), OPTIONS)
-    assert (result.verdict, result.text) == ("SKIP", why)
+    spec = ServerSpec(address=Address("tcp", "127.0.0.1", 9))
+    assert run_case(case(act), spec, OPTIONS).text == "127.0.0.1 9 8"
+    for why in (PROCESS, "500 clients at once"):
+        result = run_case(case(act, command_only=why), spec, OPTIONS)
+        assert (result.verdict, result.text) == ("SKIP", why)
 
 
 def test_a_refused_connection_fails_the_case() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        port = sock.getsockname()[1]
-
     def act(target: ServerTarget) -> None:
         target.check_served()
 
-    assert run_case(case(act), ServerSpec(address=Address("tcp", "127.0.0.1", port)), OPTIONS).pattern == "refused"
+    spec = ServerSpec(address=Address("tcp", "127.0.0.1", unused_port()))
+    assert run_case(case(act), spec, OPTIONS).pattern == "refused"
 
 
 # Several cases.
@@ -209,18 +172,14 @@ def test_required_cases_are_run_first_and_results_are_in_the_order_of_the_cases(
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
-@pytest.mark.parametrize("verdict", ["FAIL", "ERROR"])
-def test_cases_that_need_a_failed_case_are_blocked_even_indirectly(verdict: str, jobs: int) -> None:
-    cases = [*numbered(1), *numbered(2, needs="T01"), *numbered(3, needs="T02"), *numbered(4)]
-    results = run_all(cases, answering(T01=verdict), jobs=jobs)
-    assert verdicts(results) == {"T01": verdict, "T02": "BLOCKED", "T03": "BLOCKED", "T04": "PASS"}
-    assert [result.text for result in results[1:3]] == ["needs T01", "needs T02"]
-
-
-def test_other_verdicts_and_cases_that_are_not_selected_block_none() -> None:
+def test_cases_that_need_a_failed_case_are_blocked_even_indirectly_and_no_others(jobs: int) -> None:
+    cases = [*numbered(1), *numbered(2, needs="T01 T99"), *numbered(3, needs="T02"), *numbered(4)]
+    for verdict in ("FAIL", "ERROR"):
+        results = run_all(cases, answering(T01=verdict), jobs=jobs)
+        assert verdicts(results) == {"T01": verdict, "T02": "BLOCKED", "T03": "BLOCKED", "T04": "PASS"}
+        assert [result.text for result in results[1:3]] == ["needs T01", "needs T02"]
     for verdict in ("WARN", "SKIP", "INFO"):
-        cases = [*numbered(1), *numbered(2, needs="T01 T99")]
-        assert verdicts(run_all(cases, answering(T01=verdict)))["T02"] == "PASS"
+        assert verdicts(run_all(cases, answering(T01=verdict), jobs=jobs))["T02"] == "PASS"
 
 
 def test_a_server_that_did_not_start_is_not_started_again() -> None:
@@ -265,7 +224,7 @@ def test_an_interrupt_kills_the_programs_of_concurrent_cases_and_prevents_furthe
 
     def idle(target: ServerTarget) -> None:
         waiting.set()
-        target.program.pause(20)
+        pause(target)
 
     def interrupt(_target: ServerTarget) -> None:
         waiting.wait(20)
@@ -275,7 +234,7 @@ def test_an_interrupt_kills_the_programs_of_concurrent_cases_and_prevents_furthe
         started.append(case.id)
         return run_case(case, IDLE, options)
 
-    cases = [case(interrupt, name="t01_x"), case(idle, name="t02_x"), *numbered(*range(3, 99))]
+    cases = [case(interrupt, "t01_x"), case(idle, "t02_x"), *numbered(*range(3, 99))]
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         run_all(cases, one, jobs=2, on_result=lambda result: seen.append(result.case.id), stopped=options.stopped)

@@ -14,46 +14,11 @@ import pytest
 from halloo._check import processes
 from halloo._check.case import Failed
 from halloo._check.processes import MAX_FILE_SIZE, MAX_PORT, MIN_PORT, free_port, is_free
-from halloo._check.server.program import (
-    Program,
-    with_detected_port,
-)
+from halloo._check.server.program import Output, Program, with_detected_port
 from halloo._check.spec import ServerSpec
 from tests._check.programs import LISTEN, WAIT, python
 
-DAEMON = f"""{LISTEN}
-if os.fork() == 0:
-    os.setsid()
-    if os.fork() == 0:
-        print("daemon", os.getpid(), flush=True)
-        {WAIT}
-    os._exit(0)
-os.wait()
-{WAIT}"""
-
-
-FORKS = """import os, signal, time
-def fork(*_):
-    if os.fork() == 0:
-        while time.process_time() < 0.3: pass
-        print("finished", flush=True)
-signal.signal(signal.SIGUSR1, fork)
-"""
-
-
-class Forker(Program):
-    """A program that starts a child as fast_clock as it is measured, which uses 0.3 s of CPU time."""
-
-    def __init__(self) -> None:
-        super().__init__(ServerSpec(command=python(f"{FORKS}{LISTEN}while True: signal.pause()")))
-
-    def pause(self, seconds: float) -> None:
-        self.send_signal(signal.SIGUSR1)
-        for _ in range(1000):
-            if "finished" in self.output():
-                break
-            super().pause(0.01)
-        super().pause(seconds)
+IDLE = LISTEN + WAIT
 
 
 def fast_clock() -> float:
@@ -62,19 +27,31 @@ def fast_clock() -> float:
 
 
 @contextmanager
-def started(code: str, *words: str, scheme: str = "tcp", port: int = 0) -> Iterator[Program]:
+def started(
+    code: str = IDLE,
+    *words: str,
+    scheme: str = "tcp",
+    port: int = 0,
+    descriptors: int | None = None,
+    output: Output = "kept",
+) -> Iterator[Program]:
     spec = ServerSpec(command=python(code, *words), scheme=scheme, port=port)
     with closing(Program(spec)) as program:
-        program.start()
+        program.start(descriptors=descriptors, output=output)
         yield program
 
 
-def refused(spec: ServerSpec, clock: Callable[[], float] = fast_clock) -> str:
+def refused(*command: str, clock: Callable[[], float] = fast_clock, port: int = 0) -> str:
     """Return the reason why a program cannot be started."""
+    spec = ServerSpec(command=command, port=port)
     with closing(Program(spec, clock)) as program, pytest.raises(Failed) as failed:
         program.start()
     assert failed.value.pattern == "unstarted"
     return str(failed.value)
+
+
+def alive(session: int) -> list[int]:
+    return [pid for pid in processes.session(session) if not processes.is_zombie(pid)]
 
 
 # Starting.
@@ -88,50 +65,46 @@ def test_listening_is_detected_without_connecting() -> None:
 
 
 def test_its_port_is_odd_and_below_the_ephemeral_range() -> None:
-    for port in (free_port("tcp") for _ in range(20)):
-        assert port % 2 == 1
-        assert MIN_PORT <= port <= MAX_PORT
+    assert all(port % 2 == 1 and MIN_PORT <= port <= MAX_PORT for port in (free_port("tcp") for _ in range(20)))
 
 
 def test_the_host_is_the_one_it_listens_on() -> None:
     if not socket.has_ipv6:
         pytest.skip("needs IPv6")
-    six = 'import signal, socket, sys\ns = socket.create_server(("::1", int(sys.argv[1])), family=socket.AF_INET6)\n'
-    with started(six + WAIT) as program:
+    with started(
+        IDLE.replace('("127.0.0.1", int(sys.argv[1]))', '("::1", int(sys.argv[1])), family=socket.AF_INET6')
+    ) as program:
         assert program.host == "::1"
 
 
 def test_a_bound_udp_server_is_detected() -> None:
-    code = 'import signal, socket, sys\ns = socket.socket(type=socket.SOCK_DGRAM); s.bind(("", int(sys.argv[1])))\n'
-    with started(code + WAIT, scheme="udp") as program:
+    code = (
+        f'import signal, socket, sys\ns = socket.socket(type=socket.SOCK_DGRAM); s.bind(("", int(sys.argv[1])))\n{WAIT}'
+    )
+    with started(code, scheme="udp") as program:
         assert not is_free("udp", program.port)
 
 
 def test_a_unix_socket_server_gets_a_temporary_path() -> None:
-    code = "import signal, socket, sys\ns = socket.socket(socket.AF_UNIX); s.bind(sys.argv[1]); s.listen()\n"
-    with started(code + WAIT, "{path}", scheme="unix") as program:
+    code = f"import signal, socket, sys\ns = socket.socket(socket.AF_UNIX); s.bind(sys.argv[1]); s.listen()\n{WAIT}"
+    with started(code, "{path}", scheme="unix") as program:
         assert Path(program.path).is_socket()
     assert not Path(program.path).parent.exists()
 
 
-def test_a_server_that_listens_in_a_child_is_detected() -> None:
-    with started(f"import os, signal\nif os.fork():\n    signal.pause()\n{LISTEN}{WAIT}") as program:
+def test_a_server_that_listens_in_a_child_is_detected_and_its_children_are_killed() -> None:
+    with started(f"import os, signal\nif os.fork():\n    signal.pause()\n{IDLE}") as program:
         assert len(program.tree.running()) == 2
+        leader = program.pid
+    assert not alive(leader)
 
 
-def test_a_server_may_have_a_fixed_port() -> None:
+def test_a_fixed_port_is_used_and_detected() -> None:
     port = free_port("tcp")
-    with started(LISTEN + WAIT, str(port), port=port) as program:
+    with started(IDLE, str(port), port=port) as program:
         assert program.port == port
-
-
-def test_the_fixed_port_of_a_program_is_detected() -> None:
-    port = free_port("tcp")
-    assert with_detected_port(ServerSpec(command=python(LISTEN + WAIT, str(port)))).port == port
-
-
-def test_a_program_with_another_port_each_time_has_no_fixed_port() -> None:
-    assert with_detected_port(ServerSpec(command=python(LISTEN + WAIT, "0"))).port == 0
+    assert with_detected_port(ServerSpec(command=python(IDLE, str(port)))).port == port
+    assert with_detected_port(ServerSpec(command=python(IDLE, "0"))).port == 0  # another one each time
 
 
 # Failing to start.
@@ -145,63 +118,46 @@ def test_listening_on_another_port_is_reported() -> None:
         listening = (each.port for each in processes.sockets("tcp", processes.LISTEN))
         return next(ticks) if other in listening else 0
 
-    reason = refused(ServerSpec(command=python(LISTEN + WAIT, str(other), "PORT")), clock)
+    reason = refused(*python(IDLE, str(other), "PORT"), clock=clock)
     assert reason.startswith(f"the server listens on port {other}, not on ")
     assert reason.endswith(f"; check it with: halloo check server --port {other}")
 
 
-def test_waiting_for_a_program_to_listen_times_out() -> None:
-    reason = refused(ServerSpec(command=python("import signal\nsignal.pause()")))
-    assert reason == "the server did not listen within 15 s; it printed nothing"
-
-
-def test_a_program_that_exits_early_is_reported_with_its_output() -> None:
-    reason = refused(ServerSpec(command=python("raise SystemExit('no such luck')")), time.monotonic)
-    assert reason == "the server exited with code 1 before it listened; its output: ...'no such luck'"
-
-
-def test_a_missing_program_is_named() -> None:
-    assert refused(ServerSpec(command=("no-such-server", "PORT"))) == "no-such-server: No such file or directory"
-
-
-def test_a_port_in_use_by_another_program_is_named() -> None:
+def test_why_a_program_does_not_listen_is_reported() -> None:
+    early = "the server exited with code 1 before it listened; its output: ...'no such luck'"
+    assert refused(*python("raise SystemExit('no such luck')"), clock=time.monotonic) == early
+    late = "the server did not listen within 15 s; it printed nothing"
+    assert refused(*python("import signal\nsignal.pause()")) == late
+    assert refused("no-such-server", "PORT") == "no-such-server: No such file or directory"
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        reason = refused(ServerSpec(command=python(LISTEN + WAIT, str(port)), port=port))
-    assert reason == f"port {port} is in use by another program"
+        assert refused(*python(IDLE, str(port)), port=port) == f"port {port} is in use by another program"
 
 
 # Ending.
 
 
 def test_a_daemon_that_it_started_is_killed_as_well() -> None:
-    with started(DAEMON) as program:
+    twice = "if os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0:\n        print(os.getpid(), flush=True)\n"
+    with started(f"{LISTEN}{twice}        {WAIT}    os._exit(0)\nos.wait()\n{WAIT}") as program:
         assert program.wait_until(lambda: program.output().endswith("\n"), 10)
-        daemon = int(program.output().split()[1])
+        daemon = int(program.output())
         assert daemon not in program.tree.running()
-    assert not [pid for pid in processes.session(daemon) if not processes.is_zombie(pid)]
-
-
-def test_its_children_are_killed_as_well() -> None:
-    with started(f"{LISTEN}os.fork()\n{WAIT}") as program:
-        assert program.wait_until(lambda: len(program.tree.running()) == 2, 10)
-        leader = program.pid
-    assert not [pid for pid in processes.session(leader) if not processes.is_zombie(pid)]
+    assert not alive(daemon)
 
 
 def test_it_can_be_killed_and_restarted_on_the_same_port() -> None:
-    with started(LISTEN + WAIT) as program:
+    with started() as program:
         port, first = program.port, program.pid
         for _ in range(2):
             program.kill()
         assert not program.started
         program.start(port=port, wait_for_port=False)
-        assert program.port == port
-        assert program.pid != first
+        assert (program.port, program.pid != first) == (port, True)
 
 
 def test_the_first_reason_for_killing_it_early_is_kept() -> None:
-    with started(LISTEN + WAIT) as program:
+    with started() as program:
         program.expire("not done within 1 s")
         program.expire("something else")
         assert program.expired == "not done within 1 s"
@@ -210,7 +166,7 @@ def test_the_first_reason_for_killing_it_early_is_kept() -> None:
 
 
 def test_a_program_may_exit_after_a_signal() -> None:
-    with started(LISTEN + WAIT) as program:
+    with started() as program:
         program.send_signal(signal.SIGTERM)
         program.check_alive(5)
         assert program.wait_exit(10)[0] == -signal.SIGTERM
@@ -242,72 +198,75 @@ def test_an_exit_with_an_error_is_reported_with_the_output() -> None:
             program.check_alive(10)
 
 
-# Limits and resource usage.
-
-
-def test_its_descriptors_and_the_size_of_its_files_are_limited() -> None:
-    with closing(Program(ServerSpec(command=python(LISTEN + WAIT)))) as program:
-        program.start(descriptors=64)
-        assert resource.prlimit(program.pid, resource.RLIMIT_NOFILE)[0] == 64
-        assert resource.prlimit(program.pid, resource.RLIMIT_FSIZE) == (MAX_FILE_SIZE, MAX_FILE_SIZE)
-
-
-def test_its_output_can_be_closed() -> None:
-    only_then = "import sys\nif sys.stdout or sys.stderr: sys.exit(1)\n"
-    with closing(Program(ServerSpec(command=python(only_then + LISTEN + WAIT)))) as program:
-        program.start(output="closed")
-        assert program.started
-
-
-def test_its_input_is_empty() -> None:
-    with started(f"import sys\nprint(repr(sys.stdin.read()), flush=True)\n{LISTEN}{WAIT}") as program:
-        assert program.output() == "''\n"
-
-
-def test_its_cpu_load_is_measured() -> None:
-    with started(LISTEN + WAIT) as idle, started(f"{LISTEN}\nwhile True: pass") as busy:
-        calm = idle.cpu_load(0.1)
-        assert busy.wait_until(lambda: busy.cpu_load(0.1) > calm, 20)
-
-
-def test_the_cpu_time_of_a_process_started_meanwhile_is_measured() -> None:
-    with closing(Forker()) as program:
-        program.start()
-        began = time.monotonic()
-        assert program.cpu_load(0.1) * (time.monotonic() - began) >= 0.2
-
-
-BACKGROUND = f"""{LISTEN}
-if os.fork():
-    os._exit(0)
-{WAIT}"""
+BACKGROUND = f"{LISTEN}\nif os.fork():\n    os._exit(0)\n{WAIT}"
 
 
 def test_the_first_process_may_leave_a_server_in_the_background() -> None:
-    with closing(Program(ServerSpec(command=python(BACKGROUND)))) as program:
-        program.start()
+    with started(BACKGROUND) as program:
         program.pause(0.1)
         assert len(program.listening_pids()) == 1
 
 
 def test_a_background_server_that_still_listens_has_not_exited() -> None:
-    hours, fast = count(), list[bool]()
-    with closing(
-        Program(ServerSpec(command=python(BACKGROUND)), lambda: 3600.0 * next(hours) if fast else time.monotonic())
-    ) as program:
+    hours, fast, spec = count(), list[bool](), ServerSpec(command=python(BACKGROUND))
+    with closing(Program(spec, lambda: 3600.0 * next(hours) if fast else time.monotonic())) as program:
         program.start()
         fast.append(True)
         with pytest.raises(Failed, match="exited with code 0, but 3 s later others of its processes still listen"):
             program.wait_exit(1)
 
 
-def test_its_descriptors_are_counted() -> None:
-    with started(f"{LISTEN}kept = [os.dup(1) for _ in range(10)]\nprint(os.getpid(), flush=True)\n{WAIT}") as program:
-        assert program.wait_until(lambda: bool(program.output()), 10)
-        assert program.tree.total(processes.descriptors) == len([*Path(f"/proc/{program.pid}/fd").iterdir()]) >= 13
+# Limits and resource usage.
 
 
-def test_its_zombies_are_counted() -> None:
-    with started(f"{LISTEN}\nif not os.fork():\n    os._exit(0)\n{WAIT}") as program:
+def test_its_descriptors_and_the_size_of_its_files_are_limited() -> None:
+    with started(descriptors=64) as program:
+        assert resource.prlimit(program.pid, resource.RLIMIT_NOFILE)[0] == 64
+        assert resource.prlimit(program.pid, resource.RLIMIT_FSIZE) == (MAX_FILE_SIZE, MAX_FILE_SIZE)
+
+
+def test_its_output_can_be_closed_and_its_input_is_empty() -> None:
+    with started(f"import sys\nif sys.stdout or sys.stderr: sys.exit(1)\n{IDLE}", output="closed") as program:
+        assert program.started
+    with started(f"import sys\nprint(repr(sys.stdin.read()), flush=True)\n{IDLE}") as program:
+        assert program.output() == "''\n"
+
+
+def test_its_cpu_load_is_measured() -> None:
+    with started() as idle, started(f"{LISTEN}\nwhile True: pass") as busy:
+        calm = idle.cpu_load(0.1)
+        assert busy.wait_until(lambda: busy.cpu_load(0.1) > calm, 20)
+
+
+class Forker(Program):
+    """A program that starts a child as soon as it is measured, which uses 0.3 s of CPU time."""
+
+    def pause(self, seconds: float) -> None:
+        self.send_signal(signal.SIGUSR1)
+        for _ in range(1000):
+            if "finished" in self.output():
+                break
+            super().pause(0.01)
+        super().pause(seconds)
+
+
+def test_the_cpu_time_of_a_process_started_meanwhile_is_measured() -> None:
+    forks = """import os, signal, time
+def fork(*_):
+    if os.fork() == 0:
+        while time.process_time() < 0.3: pass
+        print("finished", flush=True)
+signal.signal(signal.SIGUSR1, fork)
+"""
+    with closing(Forker(ServerSpec(command=python(f"{forks}{LISTEN}while True: signal.pause()")))) as program:
+        program.start()
+        began = time.monotonic()
+        assert program.cpu_load(0.1) * (time.monotonic() - began) >= 0.2
+
+
+def test_its_descriptors_and_zombies_are_counted() -> None:
+    holds = "kept = [os.dup(1) for _ in range(10)]\nif not os.fork():\n    os._exit(0)\n"
+    with started(f"{LISTEN}{holds}{WAIT}") as program:
         assert program.wait_until(lambda: program.tree.zombies() == 1, 10)
         assert program.tree.running() == [program.pid]
+        assert program.tree.total(processes.descriptors) == len([*Path(f"/proc/{program.pid}/fd").iterdir()]) >= 13
