@@ -5,7 +5,7 @@ import pytest
 from halloo._check import processes
 from halloo._check.case import Skipped
 from halloo._check.catalogue import cases
-from halloo._check.client.server import bind_port
+from halloo._check.client.server import Sockets, bind_port
 from halloo._check.client.target import ClientTarget, case
 from halloo._check.results import Result
 from halloo._check.runner import RunOptions, run_case
@@ -47,16 +47,12 @@ def test_child_processes_of_a_client_are_killed() -> None:
 CONNECT = "import socket, sys; s = socket.create_connection((sys.argv[1], int(sys.argv[2])), 5); "
 
 
-@pytest.mark.parametrize("stream", ["stdout", "stderr"])
-def test_output_before_the_reply_is_no_reply(stream: str) -> None:
-    message = f"print('sending hello', file=sys.{stream}, flush=True); "
-    assert ask("C01", f"{CONNECT}{message}s.sendall(b'hello'); s.recv(9)").verdict == "FAIL"
-
-
-@pytest.mark.parametrize("stream", ["stdout", "stderr"])
-def test_a_reply_may_be_printed_on_either_stream(stream: str) -> None:
-    show = f"print(s.recv(9), file=sys.{stream})"
-    assert ask("C01", f"{CONNECT}s.sendall(b'hello'); {show}").verdict == "PASS"
+def test_a_reply_may_be_printed_on_either_stream_but_output_before_it_is_none() -> None:
+    for stream in ("stdout", "stderr"):
+        message = f"print('sending hello', file=sys.{stream}, flush=True); "
+        assert ask("C01", f"{CONNECT}{message}s.sendall(b'hello'); s.recv(9)").verdict == "FAIL"
+        show = f"print(s.recv(9), file=sys.{stream})"
+        assert ask("C01", f"{CONNECT}s.sendall(b'hello'); {show}").verdict == "PASS"
 
 
 def test_a_client_killed_by_an_unnamed_signal_fails() -> None:
@@ -64,24 +60,17 @@ def test_a_client_killed_by_an_unnamed_signal_fails() -> None:
     assert (result.verdict, result.pattern) == ("FAIL", "crash")
 
 
-def test_an_exception_in_a_case_is_an_error() -> None:
-    @case("MUST", "never", "this test")
-    def c99_broken(_: ClientTarget) -> None:
-        """Raise an error."""
-        raise ZeroDivisionError
+def test_a_case_may_raise_anything() -> None:
+    def found(error: Exception) -> Result:
+        def act(_: ClientTarget) -> None:
+            raise error
 
-    result = run_case(c99_broken, ClientSpec(command=("true",)), RunOptions())
-    assert (result.verdict, "ZeroDivisionError" in result.text) == ("ERROR", True)
+        broken = case("MUST", "never", "this test").of("c99_broken", "Raise an error.", act)
+        return run_case(broken, ClientSpec(command=("true",)), RunOptions())
 
-
-def test_a_case_that_does_not_apply_is_skipped() -> None:
-    @case("MUST", "never", "this test")
-    def c98_skipped(_: ClientTarget) -> None:
-        """Skip."""
-        raise Skipped("not of this one")
-
-    result = run_case(c98_skipped, ClientSpec(command=("true",)), RunOptions())
-    assert (result.verdict, result.text) == ("SKIP", "not of this one")
+    error, skipped = found(ZeroDivisionError()), found(Skipped("not of this one"))
+    assert (error.verdict, "ZeroDivisionError" in error.text) == ("ERROR", True)
+    assert (skipped.verdict, skipped.text) == ("SKIP", "not of this one")
 
 
 def test_a_client_that_uses_too_much_memory_fails() -> None:
@@ -91,32 +80,31 @@ def test_a_client_that_uses_too_much_memory_fails() -> None:
     assert (result.verdict, result.pattern) == ("FAIL", "memory")
 
 
-@pytest.mark.parametrize(("verifying", "severity"), [(False, "INFO"), (True, "MUST")])
-def test_verifying_raises_the_severity(*, verifying: bool, severity: str) -> None:
-    assert ask("C10", "", verifying=verifying).case.severity == severity
+def test_verifying_raises_the_severity() -> None:
+    assert [ask("C10", "", verifying=each).case.severity for each in (False, True)] == ["INFO", "MUST"]
+
+
+def close(sockets: Sockets) -> int:
+    """Close the sockets of a port, and return it."""
+    port = int(sockets[socket.AF_INET].getsockname()[1])
+    for sock in sockets.values():
+        sock.close()
+    return port
 
 
 def test_a_fixed_port_is_used() -> None:
-    free = bind_port("tcp")
-    port = int(free[socket.AF_INET].getsockname()[1])
-    for sock in free.values():
-        sock.close()
-    result = ask("C01", f"import socket; s = socket.create_connection(('127.0.0.1', {port})); "
-                 "s.sendall(b'x'); print(s.recv(9).decode())", port=port)  # fmt: skip
-    assert result.verdict == "PASS"
+    port = close(bind_port("tcp"))
+    program = f"import socket; s = socket.create_connection(('127.0.0.1', {port})); "
+    assert ask("C01", f"{program}s.sendall(b'x'); print(s.recv(9).decode())", port=port).verdict == "PASS"
 
 
-def test_a_fixed_port_in_use_is_an_error() -> None:
+def test_a_port_is_bound_immediately_and_one_in_use_is_an_error() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other, pytest.raises(AddressInUse):
         bind_port("tcp", other.getsockname()[1], timeout=0)
-
-
-def test_a_port_is_bound_immediately() -> None:
     sockets = bind_port("udp")
     port = sockets[socket.AF_INET].getsockname()[1]
     try:
         with pytest.raises(AddressInUse):
             bind_port("udp", port, timeout=0)
     finally:
-        for sock in sockets.values():
-            sock.close()
+        close(sockets)

@@ -48,10 +48,10 @@ def test_reports_of_one_target_are_one_row() -> None:
     assert [row[1:4] for row in found[1:]] == [["50", "1", "1"]]
 
 
-@pytest.mark.parametrize("name", ["=cmd()", "+1", "-1", "@SUM(A1)", " =cmd()", "\N{FULLWIDTH EQUALS SIGN}1"])
-def test_a_text_is_never_a_formula(name: str) -> None:
-    row = rows(marks([report((), target=name, trouble=name.strip())]))[1]
-    assert (row[0], row[4]) == (f"'{name}", f"'{name.strip()}")
+def test_a_text_is_never_a_formula() -> None:
+    for name in ("=cmd()", "+1", "-1", "@SUM(A1)", " =cmd()", "\N{FULLWIDTH EQUALS SIGN}1"):
+        row = rows(marks([report((), target=name, trouble=name.strip())]))[1]
+        assert (row[0], row[4]) == (f"'{name}", f"'{name.strip()}")
 
 
 def test_text_of_a_target_stays_in_its_row() -> None:
@@ -62,27 +62,10 @@ def test_text_of_a_target_stays_in_its_row() -> None:
 
 
 # Keys and types as in https://gradescope-autograders.readthedocs.io/en/latest/specs/.
-TOP = {
-    "score": float,
-    "execution_time": int,
-    "output": str,
-    "output_format": str,
-    "test_output_format": str,
-    "test_name_format": str,
-    "visibility": str,
-    "stdout_visibility": str,
-    "tests": list,
-}
-TEST = {
-    "score": float,
-    "max_score": float,
-    "status": str,
-    "name": str,
-    "number": str,
-    "output": str,
-    "tags": list,
-    "visibility": str,
-}
+STRINGS = ("output", "output_format", "test_output_format", "test_name_format", "visibility", "stdout_visibility")
+TOP = {"score": float, "execution_time": int, "tests": list, **dict.fromkeys(STRINGS, str)}
+TEST = {"score": float, "max_score": float, "tags": list}
+TEST |= dict.fromkeys(("status", "name", "number", "output", "visibility"), str)
 
 
 def document(text: str) -> dict[str, Any]:
@@ -94,18 +77,18 @@ def output(text: str, number: str) -> str:
     return next(str(test["output"]) for test in document(text)["tests"] if test["number"] == number)
 
 
-@pytest.mark.parametrize("reports", [[each] for each in ALL] + [list(ALL)])
-def test_the_document_has_the_documented_shape(reports: list[Any]) -> None:
-    found = document(gradescope(reports))
-    assert {name: type(value) for name, value in found.items()} == TOP
-    assert {found[name] for name in ("output_format", "test_output_format", "test_name_format")} == {"text"}
-    assert (found["visibility"], found["stdout_visibility"]) == ("visible", "hidden")
-    for test in found["tests"]:
-        assert {name: type(value) for name, value in test.items()} == TEST
-        assert test["status"] in ("passed", "failed")
-        assert test["visibility"] == "visible"
-        assert 0 <= test["score"] <= test["max_score"]
-        assert all(isinstance(tag, str) for tag in test["tags"])
+def test_the_document_has_the_documented_shape() -> None:
+    for reports in (*([each] for each in ALL), ALL):
+        found = document(gradescope(reports))
+        assert {name: type(value) for name, value in found.items()} == TOP
+        assert {found[name] for name in STRINGS[1:4]} == {"text"}
+        assert (found["visibility"], found["stdout_visibility"]) == ("visible", "hidden")
+        for test in found["tests"]:
+            assert {name: type(value) for name, value in test.items()} == TEST
+            assert test["status"] in ("passed", "failed")
+            assert test["visibility"] == "visible"
+            assert 0 <= test["score"] <= test["max_score"]
+            assert all(isinstance(tag, str) for tag in test["tags"])
 
 
 def test_each_case_is_a_test_with_its_share_of_points() -> None:
@@ -128,33 +111,26 @@ def test_skipped_cases_are_listed_above_the_tests() -> None:
 
 
 def test_a_test_says_what_was_found_or_expected() -> None:
-    assert DIAGNOSIS.why in output(gradescope([report()], hints="cause"), "T09")
-    assert "write_eof" not in output(gradescope([report()], hints="cause"), "T09")
-    assert "write_eof" in output(gradescope([report()]), "T09")
-    assert DIAGNOSIS.name not in gradescope([report()], hints="none")
+    assert DIAGNOSIS.why in output(gradescope([report()]), "T09")
     assert output(gradescope([report()]), "T13").startswith("BLOCKED: needs T14. ")
     assert output(gradescope([GOOD]), "T01") == (
         "Send 4 bytes, then half-close. Expected: the reply, then the end within 3 s."
     )
 
 
-# Jenkins' junit-10.xsd: for each element its allowed attributes, required attributes and children.
-SHAPE: dict[str, tuple[set[str], set[str], set[str]]] = {
-    "testsuites": ({"name", "time", "tests", "failures", "errors"}, set(), {"testsuite"}),
+# Jenkins' junit-10.xsd: for each element its required attributes, further allowed ones, and its children.
+SHAPE = {
+    "testsuites": ("", "name time tests failures errors", "testsuite"),
     "testsuite": (
-        {"name", "tests", "failures", "errors", "time", "skipped", "timestamp", "hostname", "id", "package"},
-        {"name", "tests", "failures", "errors"},
-        {"properties", "testcase", "system-out", "system-err"},
+        "name tests failures errors",
+        "time skipped timestamp hostname id package",
+        "properties testcase system-out system-err",
     ),
-    "properties": (set(), set(), {"property"}),
-    "property": ({"name", "value"}, {"name", "value"}, set()),
-    "testcase": (
-        {"name", "time", "classname", "group"},
-        {"name"},
-        {"skipped", "error", "failure", "system-out", "system-err"},
-    ),
-    **dict.fromkeys(("failure", "error", "skipped"), ({"type", "message"}, set[str](), set[str]())),
-    "system-out": (set(), set(), set()),
+    "properties": ("", "", "property"),
+    "property": ("name value", "", ""),
+    "testcase": ("name", "time classname group", "skipped error failure system-out system-err"),
+    **dict.fromkeys(("failure", "error", "skipped"), ("", "type message", "")),
+    "system-out": ("", "", ""),
 }
 SUREFIRE_TIME = r"(([0-9]{0,3},)*[0-9]{3}|[0-9]{0,3})*(\.[0-9]*)?"
 ANT_TIMESTAMP = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}"
@@ -172,8 +148,8 @@ def test_the_document_follows_the_jenkins_schema_and_its_counts_match() -> None:
     root = parsed(junit(ALL, weights=Weights()))
     assert root.tag == "testsuites"
     for element in root.iter():
-        allowed, needed, inside = SHAPE[element.tag]
-        assert needed <= set(element.attrib) <= allowed
+        needed, allowed, inside = (set(words.split()) for words in SHAPE[element.tag])
+        assert needed <= set(element.attrib) <= needed | allowed
         assert {child.tag for child in element} <= inside
     for suite in root:
         assert re.fullmatch(SUREFIRE_TIME, suite.get("time", ""))
@@ -205,17 +181,13 @@ def test_a_failure_has_facts_cause_and_fix_and_a_skipped_case_its_reason() -> No
     assert (test.get("classname"), test.get("time")) == ("halloo.check.tcp", "3.100")
     assert (test[0].get("type"), test[0].get("message")) == ("MUST", "the end came after 34 of 84 bytes")
     assert DIAGNOSIS.why in (test[0].text or "")
-    assert DIAGNOSIS.why not in junit([report()], hints="none")
     assert [found[name][0].get("message") for name in ("T13 five", "T16 backpressure")] == ["needs T14", "needs Linux"]
 
 
-def test_points_are_a_property() -> None:
+def test_points_are_a_property_and_a_program_that_did_not_start_is_a_failed_test() -> None:
     found = parsed(junit([GOOD], weights=Weights())).iter("property")
     properties = {each.get("name"): each.get("value") for each in found}
     assert (properties["points"], properties["points of"], properties["seed"]) == ("100", "100", "7")
-
-
-def test_a_program_that_did_not_start_is_a_failed_test() -> None:
     (test,) = by_name(junit([NOT_STARTED])).values()
     assert test.get("name") == "start"
     assert (test[0].get("message") or "").startswith("it ended with code 1")

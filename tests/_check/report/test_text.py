@@ -9,26 +9,10 @@ from typing import get_args
 import pytest
 
 from halloo._check.case import Evidence, Verdict
+from halloo._check.report import view
 from halloo._check.report.progress import print_text, progress, supports_live
 from halloo._check.report.text import MAX_TEXT, WIDTH, check_text, finding_text, result_line
-from halloo._check.report.view import (
-    INTERNAL_ERROR,
-    LOCAL_ERROR,
-    Hints,
-    columns,
-    dump,
-    finding,
-    findings,
-    format_seconds,
-    headline,
-    is_python,
-    level_result,
-    not_run,
-    one_line,
-    rows,
-    summary,
-    worst_first,
-)
+from halloo._check.report.view import Hints, dump, finding, headline, is_python, level_result, summary
 from halloo._check.results import LOCAL_LIMIT, Result
 from tests._check.report.invented import (
     ALL,
@@ -103,14 +87,14 @@ def test_a_python_program_is_recognized_by_its_command_and_gets_no_fix_in_c() ->
 
 def test_an_error_of_this_machine_is_not_an_internal_error() -> None:
     errors = [replace(result(SHORT, "ERROR", TRACE), pattern=pattern) for pattern in (LOCAL_LIMIT, "")]
-    assert [finding(error).facts[-1][1] for error in errors] == [LOCAL_ERROR, INTERNAL_ERROR]
+    assert [finding(error).facts[-1][1] for error in errors] == [view.LOCAL_ERROR, view.INTERNAL_ERROR]
     assert '              File "x.py", line 1\n' in finding_text(finding(errors[0]))
 
 
 def test_results_are_sorted_worst_and_simplest_first() -> None:
-    found = [(each.verdict, each.case.id) for each in worst_first(report())]
+    found = [(each.verdict, each.case.id) for each in view.worst_first(report())]
     assert found == [("FAIL", "T09"), ("FAIL", "T35"), ("ERROR", "T14"), ("WARN", "T24")]
-    assert findings(report((result(SHORT, "PASS"), result(HALF_CLOSE, "SKIP", "no")))) == ()
+    assert view.findings(report((result(SHORT, "PASS"), result(HALF_CLOSE, "SKIP", "no")))) == ()
 
 
 def test_long_texts_are_wrapped_but_commands_are_not() -> None:
@@ -165,7 +149,7 @@ def test_a_summary_is_one_line() -> None:
 
 def test_reasons_for_cases_that_did_not_run_are_grouped() -> None:
     skipped = (result(SHORT, "SKIP", "needs Linux"), result(NEXT, "SKIP", "needs Linux"), result(BURST, "SKIP", "x"))
-    assert not_run(report((*skipped, result(FIVE, "BLOCKED", "needs T14")))) == [
+    assert view.not_run(report((*skipped, result(FIVE, "BLOCKED", "needs T14")))) == [
         "BLOCKED 1: needs T14 (T13)",
         "SKIP 2: needs Linux (T01 T35)",
         "SKIP 1: x (T24)",
@@ -197,19 +181,19 @@ def test_no_level_is_named_when_too_few_cases_ran() -> None:
 
 
 def test_seconds_are_written_briefly() -> None:
-    assert [*map(format_seconds, (0.0123, 0, 3.14, 47.9))] == ["12 ms", "0 ms", "3.1 s", "48 s"]
+    assert [*map(view.format_seconds, (0.0123, 0, 3.14, 47.9))] == ["12 ms", "0 ms", "3.1 s", "48 s"]
 
 
 def test_a_matrix_row_has_the_result_of_each_target() -> None:
     short, burst, empty = result(SHORT, "PASS"), result(BURST, "FAIL"), result(EMPTY, "WARN")
     reports = [report((empty,), target="a\n", scheme="udp"), report((burst, short), target="b")]
-    assert [(case.id, results) for case, results in rows(reports)] == [
+    assert [(case.id, results) for case, results in view.rows(reports)] == [
         ("T01", [None, short]),
         ("T24", [None, burst]),
         ("U03", [empty, None]),
     ]
-    assert columns(reports) == ["a\\n (udp)", "b (tcp)"]
-    assert columns(reports[:1]) == ["a\\n"]
+    assert view.columns(reports) == ["a\\n (udp)", "b (tcp)"]
+    assert view.columns(reports[:1]) == ["a\\n"]
 
 
 # The text.
@@ -248,7 +232,7 @@ def test_text_has_no_control_characters() -> None:
     for text in [*map(check_text, ALL), *(result_line(each) for one in ALL for each in one.results)]:
         assert text.replace("\n", "").isprintable()
     assert "\\x1b[31m" in check_text(HOSTILE_REPORT)
-    assert one_line(f"a\nb\tc{HOSTILE}").startswith("a\\nb\\tc<script>")
+    assert view.one_line(f"a\nb\tc{HOSTILE}").startswith("a\\nb\\tc<script>")
 
 
 # On a terminal.
