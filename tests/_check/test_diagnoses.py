@@ -1,9 +1,6 @@
 """Diagnoses refer to existing cases, have an explanation and a fix, and are ranked by likelihood."""
 
-from collections.abc import Collection
 from textwrap import indent
-
-import pytest
 
 from halloo._check.catalogue import cases
 from halloo._check.diagnoses import MAX_CAUSES, diagnoses, likely_causes
@@ -33,22 +30,17 @@ def test_every_python_fix_compiles() -> None:
         compile(f"async def f():\n while True:\n{indent(code, '  ')}", diagnosis.name, "exec")
 
 
-@pytest.mark.parametrize(
-    ("case", "pattern", "failed", "name"),
-    [
-        ("T17", "gap", {"T17"}, IGNORED),
-        ("T17", "gap:851", {"T17"}, IGNORED),
-        ("T12", "reset", {"T12"}, "the connection is closed with bytes unread"),
-        ("T20", "ended", {"T20"}, ACCEPT),
-        ("T20", "ended", {"T18", "T19", "T20", "T22"}, "one client's error ends the server"),
-        ("T33", "cut", {"T33"}, IGNORED),
-        ("T33", "cut", {"T09", "T11", "T12", "T17", "T33", "T49", "T50"}, CLOSED_EARLY),
-    ],
-)
-def test_pattern_and_other_failures_decide_the_likeliest(
-    case: str, pattern: str, failed: Collection[str], name: str
-) -> None:
-    assert likely_causes(case, pattern, failed)[0].name == name
+def test_pattern_and_other_failures_decide_the_likeliest() -> None:
+    for case, pattern, failed, name in (
+        ("T17", "gap", "T17", IGNORED),
+        ("T17", "gap:851", "T17", IGNORED),
+        ("T12", "reset", "T12", "the connection is closed with bytes unread"),
+        ("T20", "ended", "T20", ACCEPT),
+        ("T20", "ended", "T18 T19 T20 T22", "one client's error ends the server"),
+        ("T33", "cut", "T33", IGNORED),
+        ("T33", "cut", "T09 T11 T12 T17 T33 T49 T50", CLOSED_EARLY),
+    ):
+        assert likely_causes(case, pattern, failed.split())[0].name == name
 
 
 def test_a_matching_pattern_excludes_other_diagnoses_and_none_excludes_no_case() -> None:

@@ -46,20 +46,17 @@ def test_cases_above_the_level_weigh_nothing_unless_named() -> None:
     assert points(*pairs, level=2, weights="[weights]\nT14 = 1") == 50
 
 
-@pytest.mark.parametrize(
-    ("entries", "weight"),
-    [
-        ("MUST = 2", 2),
-        ("tcp = 3\nMUST = 2", 3),
-        ("level-3 = 4\ntcp = 3\nMUST = 2", 4),
-        ("t14 = 5\nlevel-3 = 4\ntcp = 3", 5),
-        ('"tcp/T14" = 6\nlevel-3 = 4', 6),
-        ("udp = 7", 1),
-        ("MUST = 0\ntcp = 5", 0),
-    ],
-)
-def test_the_most_specific_entry_applies(entries: str, weight: float) -> None:
-    assert read_weights(f"[weights]\n{entries}").weight_of(HEAD_OF_LINE) == weight
+def test_the_most_specific_entry_applies() -> None:
+    for entries, weight in {
+        "MUST = 2": 2,
+        "tcp = 3\nMUST = 2": 3,
+        "level-3 = 4\ntcp = 3\nMUST = 2": 4,
+        "t14 = 5\nlevel-3 = 4\ntcp = 3": 5,
+        '"tcp/T14" = 6\nlevel-3 = 4': 6,
+        "udp = 7": 1,
+        "MUST = 0\ntcp = 5": 0,
+    }.items():
+        assert read_weights(f"[weights]\n{entries}").weight_of(HEAD_OF_LINE) == weight, entries
 
 
 def test_an_info_case_weighs_nothing_unless_it_is_named() -> None:
@@ -84,25 +81,18 @@ def test_the_weights_file_in_the_documentation_can_be_read() -> None:
     assert read_weights(text) == Weights(points=50, by_name={"must": 2, "should": 1, "tcp/t14": 5})
 
 
-@pytest.mark.parametrize(
-    ("text", "fact"),
-    [
-        ("points 3", "the weights are not valid TOML"),
-        ("points = " + "[" * 100_000, "the weights are not valid TOML"),
-        ("point = 3", "'point' is not a known key"),
-        ("points = 0", "points is 0"),
-        ("points = true", "points is True"),
-        ("points = inf", "points is inf"),
-        ("weights = 3", "weights is not a table"),
-        ("[weights]\nMUST = -1", "MUST is -1"),
-        ('[weights]\nMUST = "1"', "MUST is '1'"),
-        ("[weights]\nmuts = 1", "'muts' has no weight"),
-        ("[weights]\nlevel-5 = 1", "'level-5' has no weight"),
-        ("[weights]\nX01 = 1", "'X01' has no weight"),
-        ("[weights]\nT99 = 1", "'T99' has no weight"),
-    ],
-    ids=lambda value: value[:20],
-)
-def test_a_mistake_in_the_file_is_named(text: str, fact: str) -> None:
-    with pytest.raises(UsageError, match=fact):
-        read_weights(text, known=[SHORT])
+def test_a_mistake_in_the_file_is_named() -> None:
+    for text, fact in {
+        "points 3": "the weights are not valid TOML",
+        "points = " + "[" * 100_000: "the weights are not valid TOML",
+        "point = 3": "'point' is not a known key",
+        "points = 0": "points is 0",
+        "points = true": "points is True",
+        "points = inf": "points is inf",
+        "weights = 3": "weights is not a table",
+        "[weights]\nMUST = -1": "MUST is -1",
+        '[weights]\nMUST = "1"': "MUST is '1'",
+        **{f"[weights]\n{name} = 1": f"'{name}' has no weight" for name in ("muts", "level-5", "X01", "T99")},
+    }.items():
+        with pytest.raises(UsageError, match=fact):
+            read_weights(text, known=[SHORT])

@@ -67,17 +67,12 @@ def test_numbers_have_limits() -> None:
 # Results and reports.
 
 
-def test_a_greeting_precedes_the_echo() -> None:
+def test_a_running_server_is_checked_by_its_address_without_the_cases_that_need_its_process() -> None:
     with Server(greeting=b"welcome\n") as server:
         spec = server_spec(server.address, (), greeting=True)
-        assert FIRST.check(spec).exit_code == 0
+        report = Choice(only=("T01", "T21")).check(spec)
+        assert [result.verdict for result in report.results] == ["PASS", "SKIP"]
         assert FIRST.check(replace(spec, greeting=False)).exit_code == 1
-
-
-def test_cases_that_need_a_process_are_skipped_for_an_address() -> None:
-    with Server() as server:
-        report = Choice(only=("T01", "T21")).check(server_spec(server.address, ()))
-    assert [result.verdict for result in report.results] == ["PASS", "SKIP"]
 
 
 def test_a_program_that_does_not_start_blocks_all_further_cases() -> None:
@@ -87,29 +82,23 @@ def test_a_program_that_does_not_start_blocks_all_further_cases() -> None:
     assert report.exit_code == 1
 
 
-class Interrupting:
-    """Takes results, and raises an error at the second one."""
-
-    def __init__(self, error: type[BaseException]) -> None:
-        self._error = error
-        self._results = 0
-
-    def __call__(self, _result: Result) -> None:
-        self._results += 1
-        if self._results == 2:
-            raise self._error
-
-
 @pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt, 130), (BrokenPipeError, 0)])
-@pytest.mark.parametrize("jobs", [1, 2])
-def test_an_interrupted_check_reports_the_cases_that_ended(error: type[BaseException], code: int, jobs: int) -> None:
+def test_an_interrupted_check_reports_the_cases_that_ended(error: type[BaseException], code: int) -> None:
     with Server() as server:
-        choice = Choice(only=("T01", "T02", "T03"), jobs=jobs)
-        report = choice.check(server_spec(server.address, ()), on_result=Interrupting(error))
-    assert [result.verdict for result in report.results] == ["PASS", "PASS", "BLOCKED"]
-    assert (report.results[2].text, report.exit_code) == ("the check was interrupted", code)
-    (again,) = read_reports(check_json(report))
-    assert again.exit_code == code
+        for jobs in (1, 2):
+            seen: list[Result] = []
+
+            def interrupt(result: Result, seen: list[Result] = seen) -> None:
+                seen.append(result)
+                if len(seen) == 2:
+                    raise error
+
+            choice = Choice(only=("T01", "T02", "T03"), jobs=jobs)
+            report = choice.check(server_spec(server.address, ()), on_result=interrupt)
+            assert [result.verdict for result in report.results] == ["PASS", "PASS", "BLOCKED"]
+            assert (report.results[2].text, report.exit_code) == ("the check was interrupted", code)
+            (again,) = read_reports(check_json(report))
+            assert again.exit_code == code
 
 
 def test_the_exit_code_says_who_failed_and_of_several_reports_the_gravest_counts() -> None:
@@ -146,66 +135,44 @@ def test_standard_output_contains_only_the_report(capsys: pytest.CaptureFixture[
     assert "PASS tcp/T01 short" in output.err
 
 
-def test_an_unwritable_file_is_reported_before_any_case_is_run(
+def test_a_mistake_in_a_file_is_reported_before_any_case_is_run(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(LocalError, match="cannot be written: no such file or directory; name another file"):
         run(server_spec(None, CORRECT), FIRST, Outputs(html=str(tmp_path / "missing" / "page.html")))
-    output = capsys.readouterr()
-    assert (output.out, output.err) == ("", "")
-
-
-def test_a_mistake_in_the_weights_is_reported_before_any_case_is_run(tmp_path: Path) -> None:
     (tmp_path / "weights.toml").write_text("[weights]\nT99 = 3\n")
     with pytest.raises(UsageError, match="T99"):
         run(server_spec(None, CORRECT), FIRST, Outputs(grade=str(tmp_path / "weights.toml")))
-
-
-@pytest.mark.parametrize(("name", "reason"), [("", "is a directory"), ("none", "no such file"), ("binary", "not text")])
-def test_a_file_that_holds_no_weights_is_reported(name: str, reason: str, tmp_path: Path) -> None:
     (tmp_path / "binary").write_bytes(b"\xff")
-    with pytest.raises(LocalError, match=f"{name}: {reason}.*; name a TOML file of weights$"):
-        run(server_spec(None, CORRECT), FIRST, Outputs(grade=str(tmp_path / name)))
-
-
-@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="needs /dev/zero")
-def test_an_endless_file_holds_no_weights() -> None:
-    with pytest.raises(UsageError):
-        run(server_spec(None, CORRECT), FIRST, Outputs(grade="/dev/zero"))
+    for name, reason in {"": "is a directory", "none": "no such file", "binary": "not text"}.items():
+        with pytest.raises(LocalError, match=f"{name}: {reason}.*; name a TOML file of weights$"):
+            run(server_spec(None, CORRECT), FIRST, Outputs(grade=str(tmp_path / name)))
+    if Path("/dev/zero").exists():  # it is endless
+        with pytest.raises(UsageError):
+            run(server_spec(None, CORRECT), FIRST, Outputs(grade="/dev/zero"))
+    output = capsys.readouterr()
+    assert (output.out, output.err) == ("", "")
 
 
 # Many submissions.
 
 
-@pytest.fixture
-def submissions(tmp_path: Path) -> Path:
-    for name, program in (
-        ("anna", "import runpy; runpy.run_module('tests._check.reference', run_name='__main__')"),
-        ("bob", ""),
-    ):
+COMMAND = (PYTHON, "-c", "exec(open('DIR/server.py').read())", "PORT")
+
+
+def test_each_submission_has_a_row_and_a_run_over_them_can_be_resumed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    echo = "import runpy; runpy.run_module('tests._check.reference', run_name='__main__')"
+    for name, program in (("anna", echo), ("bob", "")):
         (tmp_path / name).mkdir()
         (tmp_path / name / "server.py").write_text(program)
-    return tmp_path
-
-
-COMMAND = (PYTHON, "{dir}/server.py", "PORT")
-
-
-def test_each_submission_has_a_row(submissions: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    marks = submissions / "marks.csv"
-    spec = server_spec(None, (PYTHON, "-c", "exec(open('DIR/server.py').read())", "PORT"))
-    reports = run_each(f"{submissions}/*", spec, FIRST, Outputs(csv=str(marks)))
-    assert [report.exit_code for report in reports] == [0, 1]
-    assert [row["points"] for row in rows(marks)] == ["100", "0"]
-    assert len(capsys.readouterr().out.splitlines()) == 2
-
-
-def test_a_run_over_submissions_can_be_resumed(submissions: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    outputs = Outputs(json=str(submissions / "class.json"))
-    spec = server_spec(None, (PYTHON, "-c", "exec(open('DIR/server.py').read())", "PORT"))
-    run_each(f"{submissions}/anna", spec, FIRST, outputs)
-    reports = run_each(f"{submissions}/*", spec, FIRST, outputs, resume=True)
-    assert [Path(report.target).name for report in reports] == ["anna", "bob"]
+    outputs = Outputs(json=str(tmp_path / "class.json"), csv=str(tmp_path / "marks.csv"))
+    braces = [word.replace("DIR", "{dir}") for word in COMMAND]
+    run_each(f"{tmp_path}/anna", server_spec(None, braces), FIRST, outputs)
+    reports = run_each(f"{tmp_path}/*", server_spec(None, COMMAND), FIRST, outputs, resume=True)
+    assert [(Path(report.target).name, report.exit_code) for report in reports] == [("anna", 0), ("bob", 1)]
+    assert [row["points"] for row in rows(tmp_path / "marks.csv")] == ["100", "0"]
     assert len(capsys.readouterr().out.splitlines()) == 2
 
 

@@ -32,13 +32,11 @@ def test_a_spec_is_named_as_it_was_written() -> None:
     assert ServerSpec(address=Address("tcp", "localhost", 8888)).name == "tcp://localhost:8888"
 
 
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [(None, b"one\n\nTwo\0"), ("upper", b"ONE\n\nTWO\0"), ("lower", b"one\n\ntwo\0"), ("reverse", b"eno\n\n\0owT")],
-)
-def test_each_line_is_transformed_and_its_newline_kept(name: str | None, expected: bytes) -> None:
-    spec = ServerSpec(command=("x",), expect=parse_transform(name))
-    assert spec.expected_reply(b"one\n\nTwo\0") == expected
+def test_each_line_is_transformed_and_its_newline_kept() -> None:
+    expected = {None: b"one\n\nTwo\0", "upper": b"ONE\n\nTWO\0", "lower": b"one\n\ntwo\0", "reverse": b"eno\n\n\0owT"}
+    for name, reply in expected.items():
+        found = ServerSpec(command=("x",), expect=parse_transform(name))
+        assert found.expected_reply(b"one\n\nTwo\0") == reply
 
 
 def test_a_function_of_a_module_can_be_the_transformation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,25 +48,17 @@ def test_a_function_of_a_module_can_be_the_transformation(tmp_path: Path, monkey
     assert found(b"ha") == b"haha"
 
 
-@pytest.mark.parametrize(
-    ("text", "fault"),
-    [
-        ("louder", "'louder' is not a known transformation"),
-        ("no_such_module:f", "cannot be imported"),
-        ("base64:no_such_function", "cannot be imported"),
-        (":f", "cannot be imported"),
-        ("..:f", "cannot be imported"),
-        ("this_module_exits:f", "cannot be imported"),
-        ("string:digits", "is not callable"),
-    ],
-)
-def test_an_invalid_transformation_is_a_usage_error(
-    text: str, fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_invalid_transformation_is_a_usage_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "this_module_exits.py").write_text("raise SystemExit(0)\n")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(UsageError, match=fault):
-        parse_transform(text)
+    missing = ("no_such_module:f", "base64:no_such_function", ":f", "..:f", "this_module_exits:f")
+    for text, fault in {
+        "louder": "'louder' is not a known transformation",
+        "string:digits": "is not callable",
+        **dict.fromkeys(missing, "cannot be imported"),
+    }.items():
+        with pytest.raises(UsageError, match=fault):
+            parse_transform(text)
 
 
 def spec(*words: str, stdin: Stdin | None = None) -> ClientSpec:
@@ -83,22 +73,17 @@ def test_placeholders_of_a_client_are_replaced_and_other_words_are_kept() -> Non
     ]
 
 
-@pytest.mark.parametrize(
-    ("words", "stdin", "shape"),
-    [
-        (("client",), None, "typed"),
-        (("client",), "pty", "typed"),
-        (("client",), "pipe", "piped"),
-        (("client",), "none", "own"),
-        (("client", "MSG"), None, "argument"),
-        (("client", "{msg}"), "none", "argument"),
-        (("client", "MSG"), "pipe", "piped"),
-    ],
-)
-def test_the_shape_follows_from_the_command_and_stdin(
-    words: tuple[str, ...], stdin: Stdin | None, shape: Shape
-) -> None:
-    assert spec(*words, stdin=stdin).shape == shape
+def test_the_shape_follows_from_the_command_and_stdin() -> None:
+    shapes: dict[tuple[str, Stdin | None], Shape] = {
+        ("client", None): "typed",
+        ("client", "pty"): "typed",
+        ("client", "pipe"): "piped",
+        ("client", "none"): "own",
+        ("MSG", None): "argument",
+        ("{msg}", "none"): "argument",
+        ("MSG", "pipe"): "piped",
+    }
+    assert {key: spec(key[0], stdin=key[1]).shape for key in shapes} == shapes
 
 
 def test_the_command_shows_whether_it_takes_a_port_and_a_host() -> None:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from halloo._check.case import Failed
+from halloo._check.case import Evidence, Failed
 from halloo._check.payload import payload
 from halloo._check.server.stream_client import StreamClient, check_not_self_connected, unacknowledged
 from tests.peers import echoing, peer, receive_all, resetting, silent, unused_port
@@ -17,7 +17,6 @@ QUIET = 0.02  # seconds of silence, instead of the default
 LONG = 20.0  # seconds until something that is certain to arrive
 BRIEF = 0.1  # seconds until a timeout that is expected
 
-Act = Callable[[StreamClient], object]
 Serve = Callable[[socket.socket], object]
 
 
@@ -27,12 +26,13 @@ def connected(port: int, **how: object) -> Iterator[StreamClient]:
         yield client
 
 
-def failing(act: Act, server: Serve) -> Failed:
-    """Return the failure of a client with a server."""
+@contextmanager
+def failing(server: Serve, pattern: str, fact: str) -> Iterator[StreamClient]:
+    """Check that what a client does with a server fails in this way."""
     with peer(server) as port, connected(port) as client:
-        with pytest.raises(Failed) as failed:
-            act(client)
-        return failed.value
+        with pytest.raises(Failed, match=re.escape(fact)) as failed:
+            yield client
+        assert failed.value.pattern == pattern
 
 
 def saying(data: bytes) -> Serve:
@@ -45,19 +45,13 @@ def saying(data: bytes) -> Serve:
     return act
 
 
-def half_closed(act: Act) -> Act:
-    def first_half_close(client: StreamClient) -> None:
-        client.half_close()
-        act(client)
-
-    return first_half_close
-
-
-def test_an_echo_is_accepted() -> None:
+def test_an_echo_is_accepted_and_the_expected_reply_may_differ_from_the_request() -> None:
     with peer(echoing) as port, connected(port) as client:
         assert client.roundtrip(b"hello\n", quiet_time=QUIET) < 2
         client.half_close()
         client.expect_eof()
+    with peer(saying(b"HELLO\n")) as port, connected(port, expected=bytes.upper) as client:
+        client.roundtrip(b"hello\n", quiet_time=QUIET)
 
 
 def test_duplex_sends_and_receives_at_the_same_time() -> None:
@@ -66,73 +60,40 @@ def test_duplex_sends_and_receives_at_the_same_time() -> None:
         assert client.sent == client.received == 4 << 20
 
 
-def test_the_expected_reply_may_differ_from_the_request() -> None:
-    with peer(saying(b"HELLO\n")) as port, connected(port, expected=bytes.upper) as client:
-        client.roundtrip(b"hello\n", quiet_time=QUIET)
-
-
-@pytest.mark.parametrize(
-    ("reply", "pattern", "fact"),
-    [
-        (
-            b"hello\nhello\n",
-            "surplus",
-            "6 unexpected bytes were received after 6 bytes sent and 12 received: b'hello\\n'",
-        ),
+def test_a_wrong_reply_is_described() -> None:
+    surplus = "6 unexpected bytes were received after 6 bytes sent and 12 received: b'hello\\n'"
+    for reply, pattern, fact in (
+        (b"hello\nhello\n", "surplus", surplus),
         (b"hullo\n", "changed", "at offset 1 bytes were received that were never sent"),
         (b"hel", "short", "sent b'hello\\n': 3 of 6 bytes came back within 0.1 s"),
         (b"", "silent", "sent b'hello\\n': 0 of 6 bytes came back within 0.1 s"),
-    ],
-)
-def test_a_wrong_reply_is_described(reply: bytes, pattern: str, fact: str) -> None:
-    def act(client: StreamClient) -> None:
-        if reply:
-            client.wait(LONG)  # until the reply has arrived
-        client.roundtrip(b"hello\n", BRIEF)
-
-    failure = failing(act, saying(reply))
-    assert failure.pattern == pattern
-    assert str(failure).startswith(fact)
+    ):
+        with failing(saying(reply), pattern, fact) as client:
+            client.wait(LONG if reply else 0)  # until the reply has arrived
+            client.roundtrip(b"hello\n", BRIEF)
 
 
-@pytest.mark.parametrize(
-    ("act", "server", "pattern", "fact"),
-    [
-        (
-            lambda c: c.expect_silence(LONG),
-            lambda _: None,
-            "cut",
-            "the server ended the stream first, after 0 bytes sent",
-        ),
-        (
-            lambda c: c.expect_eof(BRIEF),
-            receive_all,
-            "open",
-            "did not end the stream within 0.1 s of the client's half-c",
-        ),
-        (lambda c: c.expect_eof(), saying(b"bye"), "surplus", "3 unexpected bytes were received"),
-        (
-            half_closed(lambda c: c.expect(b"hello\n")),
-            receive_all,
-            "cut",
-            "0 of 6 bytes came back, then the end of the",
-        ),
-        (half_closed(lambda c: c.expect_eof()), resetting, "reset", "Connection reset by peer"),
-    ],
-)
-def test_a_wrong_end_is_described(act: Act, server: Serve, pattern: str, fact: str) -> None:
-    failure = failing(act, server)
-    assert failure.pattern == pattern
-    assert fact in str(failure)
+def test_a_wrong_end_is_described() -> None:
+    with failing(lambda _: None, "cut", "the server ended the stream first, after 0 bytes sent") as client:
+        client.expect_silence(LONG)
+    with failing(receive_all, "open", "did not end the stream within 0.1 s of the client's half-close") as client:
+        client.expect_eof(BRIEF)
+    with failing(saying(b"bye"), "surplus", "3 unexpected bytes were received") as client:
+        client.expect_eof()
+    with failing(receive_all, "cut", "0 of 6 bytes came back, then the end of the") as client:
+        client.half_close()
+        client.expect(b"hello\n")
+    with failing(resetting, "reset", "Connection reset by peer") as client:
+        client.half_close()
+        client.expect_eof()
 
 
 def test_the_evidence_contains_the_bytes_around_a_difference() -> None:
     data = payload(200)
-    failure = failing(lambda client: client.roundtrip(data), saying(data[:100] + b"?" + data[101:]))
-    assert failure.evidence
-    assert failure.evidence.offset == 100
-    assert failure.evidence.expected == data[68:132]
-    assert failure.evidence.received == data[68:100] + b"?" + data[101:132]
+    server = saying(data[:100] + b"?" + data[101:])
+    with peer(server) as port, connected(port) as client, pytest.raises(Failed) as failed:
+        client.roundtrip(data)
+    assert failed.value.evidence == Evidence(100, data[68:132], data[68:100] + b"?" + data[101:132])
 
 
 def test_a_server_that_stops_reading_is_reported() -> None:
