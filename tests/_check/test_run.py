@@ -11,7 +11,7 @@ import pytest
 
 from halloo._check.report.json import check_json, read_reports
 from halloo._check.results import Result, exit_code_of_all
-from halloo._check.run import client_spec, server_spec
+from halloo._check.spec import ClientSpec, ServerSpec
 from halloo._cli.check import Choice, Outputs, run_each
 from halloo._cli.check import run_one as run
 from halloo._core.address import parse
@@ -21,6 +21,7 @@ from tests.programs import PYTHON
 
 CORRECT = (PYTHON, "-m", "tests._check.reference", "PORT")
 FAILS_TO_START = (PYTHON, "-c", "import sys; sys.exit('no server today')")
+ECHO = ServerSpec(command=CORRECT)
 FIRST = Choice(only=("T01",))
 
 
@@ -34,30 +35,28 @@ def rows(path: Path) -> list[dict[str, str]]:
 def test_exactly_one_server_has_to_be_named() -> None:
     for address, command in ((None, ()), (parse("localhost"), CORRECT)):
         with pytest.raises(UsageError, match="name one server to check; an address, or its command"):
-            server_spec(address, command)
+            ServerSpec(address=address, command=command)
 
 
 def test_a_public_address_has_to_be_allowed() -> None:
     with pytest.raises(UsageError, match=r"8\.8\.8\.8 is neither .* name it with allow_remote="):
-        server_spec(parse("8.8.8.8"), ())
-    assert server_spec(parse("8.8.8.8"), (), allowed=["8.8.8.8"]).address == parse("8.8.8.8")
+        ServerSpec(address=parse("8.8.8.8"))
+    assert ServerSpec(address=parse("8.8.8.8"), allowed=("8.8.8.8",)).address == parse("8.8.8.8")
     for host in ("localhost", "127.0.0.2", "10.1.2.3", "[fe80::1]", "unix:/tmp/echo", "udp://localhost"):
-        spec = server_spec(parse(host), ())
-        assert (spec.address, spec.scheme) == (parse(host), parse(host).scheme)
+        assert ServerSpec(address=parse(host)).address == parse(host)
 
 
 def test_a_client_needs_a_placeholder_for_the_port() -> None:
     with pytest.raises(UsageError, match="has no placeholder for the port; write PORT in its place, or give port="):
-        client_spec(("client", "HOST"))
-    assert client_spec(("client", "HOST"), port=8888).port == 8888
+        ClientSpec(command=("client", "HOST"))
+    assert ClientSpec(command=("client", "HOST"), port=8888).port == 8888
 
 
 def test_numbers_have_limits() -> None:
     for port in (-1, 65536):
-        with pytest.raises(UsageError, match=f"port must be 0 to 65535, not {port}"):
-            server_spec(None, CORRECT, port=port)
-        with pytest.raises(UsageError, match=f"port must be 0 to 65535, not {port}"):
-            client_spec(("client", "HOST"), port=port)
+        for kind in (ServerSpec, ClientSpec):
+            with pytest.raises(UsageError, match=f"port must be 0 to 65535, not {port}"):
+                kind(command=CORRECT, port=port)
     for argument, value in (("seed", -1), ("jobs", 0), ("jobs", -1)):
         wrong: dict[str, Any] = {argument: value}
         with pytest.raises(UsageError, match=f"^{argument} must be at least {int(argument == 'jobs')}, not {value}$"):
@@ -69,14 +68,14 @@ def test_numbers_have_limits() -> None:
 
 def test_a_running_server_is_checked_by_its_address_without_the_cases_that_need_its_process() -> None:
     with Server(greeting=b"welcome\n") as server:
-        spec = server_spec(server.address, (), greeting=True)
+        spec = ServerSpec(address=server.address, greeting=True)
         report = Choice(only=("T01", "T21")).check(spec)
         assert [result.verdict for result in report.results] == ["PASS", "SKIP"]
         assert FIRST.check(replace(spec, greeting=False)).exit_code == 1
 
 
 def test_a_program_that_does_not_start_blocks_all_further_cases() -> None:
-    report = Choice(only=("T01", "T03")).check(server_spec(None, FAILS_TO_START))
+    report = Choice(only=("T01", "T03")).check(ServerSpec(command=FAILS_TO_START))
     assert [result.verdict for result in report.results] == ["FAIL", "BLOCKED"]
     assert "no server today" in report.trouble
     assert report.exit_code == 1
@@ -94,7 +93,7 @@ def test_an_interrupted_check_reports_the_cases_that_ended(error: type[BaseExcep
                     raise error
 
             choice = Choice(only=("T01", "T02", "T03"), jobs=jobs)
-            report = choice.check(server_spec(server.address, ()), on_result=interrupt)
+            report = choice.check(ServerSpec(address=server.address), on_result=interrupt)
             assert [result.verdict for result in report.results] == ["PASS", "PASS", "BLOCKED"]
             assert (report.results[2].text, report.exit_code) == ("the check was interrupted", code)
             (again,) = read_reports(check_json(report))
@@ -102,7 +101,7 @@ def test_an_interrupted_check_reports_the_cases_that_ended(error: type[BaseExcep
 
 
 def test_the_exit_code_says_who_failed_and_of_several_reports_the_gravest_counts() -> None:
-    passed = FIRST.check(server_spec(None, CORRECT))
+    passed = FIRST.check(ECHO)
     (result,) = passed.results
     failed, not_run = (replace(passed, results=(result, replace(result, verdict=each))) for each in ("FAIL", "ERROR"))
     interrupted, both = replace(passed, interrupted=True), replace(passed, results=(*failed.results, *not_run.results))
@@ -115,21 +114,21 @@ def test_the_exit_code_says_who_failed_and_of_several_reports_the_gravest_counts
 
 def test_each_result_has_the_command_that_repeats_it() -> None:
     command = (*FAILS_TO_START, "{port}", "{}", "{x}")  # no part of it is a template
-    (result,) = Choice(only=("T01",), seed=7).check(server_spec(None, command)).results
+    (result,) = Choice(only=("T01",), seed=7).check(ServerSpec(command=command)).results
     assert result.repeat == f"halloo check server --only T01 --seed 7 -- {' '.join(command)}"
 
 
 def test_a_report_is_written_to_every_requested_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     names = ("json", "junit", "html", "markdown", "gradescope", "csv")
     paths: dict[str, Any] = {name: str(tmp_path / name) for name in names}
-    run(server_spec(None, CORRECT), FIRST, replace(Outputs(), **paths))
+    run(ECHO, FIRST, replace(Outputs(), **paths))
     assert all("T01" in (tmp_path / name).read_text() for name in names if name != "csv")
     assert rows(tmp_path / "csv")[0]["passed"] == "1"
     assert "PASS tcp/T01 short" in capsys.readouterr().out
 
 
 def test_standard_output_contains_only_the_report(capsys: pytest.CaptureFixture[str]) -> None:
-    run(server_spec(None, CORRECT), FIRST, Outputs(json="-"))
+    run(ECHO, FIRST, Outputs(json="-"))
     output = capsys.readouterr()
     assert json.loads(output.out)["schema"] == "halloo.check/1"
     assert "PASS tcp/T01 short" in output.err
@@ -139,17 +138,17 @@ def test_a_mistake_in_a_file_is_reported_before_any_case_is_run(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(LocalError, match="cannot be written: no such file or directory; name another file"):
-        run(server_spec(None, CORRECT), FIRST, Outputs(html=str(tmp_path / "missing" / "page.html")))
+        run(ECHO, FIRST, Outputs(html=str(tmp_path / "missing" / "page.html")))
     (tmp_path / "weights.toml").write_text("[weights]\nT99 = 3\n")
     with pytest.raises(UsageError, match="T99"):
-        run(server_spec(None, CORRECT), FIRST, Outputs(grade=str(tmp_path / "weights.toml")))
+        run(ECHO, FIRST, Outputs(grade=str(tmp_path / "weights.toml")))
     (tmp_path / "binary").write_bytes(b"\xff")
     for name, reason in {"": "is a directory", "none": "no such file", "binary": "not text"}.items():
         with pytest.raises(LocalError, match=f"{name}: {reason}.*; name a TOML file of weights$"):
-            run(server_spec(None, CORRECT), FIRST, Outputs(grade=str(tmp_path / name)))
+            run(ECHO, FIRST, Outputs(grade=str(tmp_path / name)))
     if Path("/dev/zero").exists():  # it is endless
         with pytest.raises(UsageError):
-            run(server_spec(None, CORRECT), FIRST, Outputs(grade="/dev/zero"))
+            run(ECHO, FIRST, Outputs(grade="/dev/zero"))
     output = capsys.readouterr()
     assert (output.out, output.err) == ("", "")
 
@@ -168,9 +167,9 @@ def test_each_submission_has_a_row_and_a_run_over_them_can_be_resumed(
         (tmp_path / name).mkdir()
         (tmp_path / name / "server.py").write_text(program)
     outputs = Outputs(json=str(tmp_path / "class.json"), csv=str(tmp_path / "marks.csv"))
-    braces = [word.replace("DIR", "{dir}") for word in COMMAND]
-    run_each(f"{tmp_path}/anna", server_spec(None, braces), FIRST, outputs)
-    reports = run_each(f"{tmp_path}/*", server_spec(None, COMMAND), FIRST, outputs, resume=True)
+    braces = tuple(word.replace("DIR", "{dir}") for word in COMMAND)
+    run_each(f"{tmp_path}/anna", ServerSpec(command=braces), FIRST, outputs)
+    reports = run_each(f"{tmp_path}/*", ServerSpec(command=COMMAND), FIRST, outputs, resume=True)
     assert [(Path(report.target).name, report.exit_code) for report in reports] == [("anna", 0), ("bob", 1)]
     assert [row["points"] for row in rows(tmp_path / "marks.csv")] == ["100", "0"]
     assert len(capsys.readouterr().out.splitlines()) == 2
@@ -178,4 +177,4 @@ def test_each_submission_has_a_row_and_a_run_over_them_can_be_resumed(
 
 def test_a_pattern_without_matches_is_a_usage_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no folder matches"):
-        run_each(f"{tmp_path}/*", server_spec(None, COMMAND), FIRST, Outputs())
+        run_each(f"{tmp_path}/*", ServerSpec(command=COMMAND), FIRST, Outputs())

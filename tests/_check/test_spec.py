@@ -62,7 +62,7 @@ def test_an_invalid_transformation_is_a_usage_error(tmp_path: Path, monkeypatch:
 
 
 def spec(*words: str, stdin: Stdin | None = None) -> ClientSpec:
-    return ClientSpec(command=words, stdin=stdin)
+    return ClientSpec(command=words, stdin=stdin, port=8888)
 
 
 def test_placeholders_of_a_client_are_replaced_and_other_words_are_kept() -> None:

@@ -1,6 +1,6 @@
-"""Run cases: each against a new process, within limits of time and memory, and only if the required cases passed.
+"""Check a program: run cases, each against a new process, within limits, and only if the required cases passed.
 
-Uses programs, threads and the clock. A callback is called with each result.
+Uses programs, threads and the clock. The command chooses the cases, and writes the report.
 """
 
 import signal
@@ -11,17 +11,20 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 
-from halloo._check.case import AnyCase, Failed, Outcome
+from halloo._check.case import MAX_LEVEL, AnyCase, Failed, Outcome
 from halloo._check.client.loop import Script, ScriptLoop
 from halloo._check.client.server import bind_port
 from halloo._check.client.target import ClientTarget
 from halloo._check.diagnoses import likely_causes
 from halloo._check.processes import NOT_STARTED, proportional_memory, resident_memory
-from halloo._check.results import FAILING, LOCAL_LIMIT, NOT_PASSED, Result
-from halloo._check.server.program import Program
+from halloo._check.results import FAILING, LOCAL_LIMIT, NOT_PASSED, CheckReport, Result
+from halloo._check.server.program import Program, with_detected_port
 from halloo._check.server.target import ServerTarget
 from halloo._check.spec import CheckSpec, ClientSpec, ServerSpec
+from halloo._net.connector import CONNECT_TIMEOUT, resolve
+from halloo._net.readiness import deadline_ns, run_steps
 from halloo.errors import LocalError
 
 MAX_MEMORY = 2 << 30  # bytes, of all processes of the program
@@ -39,11 +42,71 @@ class RunOptions:
 
     seed: int = 1
     longer: bool = False
+    jobs: int = 1
     clock: Callable[[], float] = time.monotonic
     memory: int = MAX_MEMORY
     processes: int = MAX_PROCESSES
     stopped: threading.Event = field(default_factory=threading.Event)
     """Set once the check is interrupted: the programs of the cases under way are killed."""
+
+
+def check(
+    spec: CheckSpec,
+    cases: Sequence[AnyCase],
+    options: RunOptions,
+    *,
+    level: int = MAX_LEVEL,
+    strict: bool = False,
+    only: Sequence[str] = (),
+    on_result: OnResult = repr,
+    name: str = "",
+) -> CheckReport:
+    """Run cases, and call `on_result` with each result; `level`, `strict` and `only` say how they were chosen.
+
+    `name` is the target's name in the report, by default its command. Raises UnknownHost, TimedOut if the address
+    cannot be resolved.
+    """
+    began, started = time.monotonic(), datetime.now(UTC)
+    if isinstance(spec, ServerSpec):
+        if spec.address and spec.address.path is None:  # else each case would wait for the name, and fail
+            run_steps(resolve(spec.address, None, deadline_ns(CONNECT_TIMEOUT)))
+        spec = with_detected_port(spec)
+    kind = "server" if isinstance(spec, ServerSpec) else "client"
+    jobs = 1 if spec.port or not spec.command else options.jobs
+    ended: dict[str, Result] = {}
+
+    def run_one(case: AnyCase) -> Result:
+        return run_case(case, spec, options)
+
+    def record(result: Result) -> None:
+        ended[result.case.id] = result
+        on_result(result)
+
+    interrupted = False
+    try:
+        results = run_all(cases, run_one, jobs=jobs, on_result=record, stopped=options.stopped)
+    except (KeyboardInterrupt, BrokenPipeError) as error:  # or the reader of the lines has left
+        interrupted = isinstance(error, KeyboardInterrupt)
+        rest = {case.id: Result(case, "BLOCKED", "the check was interrupted") for case in cases}
+        results = with_causes(tuple((rest | ended).values()))
+    ever_started = any(each.pattern != NOT_STARTED and each.verdict != "BLOCKED" for each in results)
+    return CheckReport(
+        target=name or spec.name,
+        kind=kind,
+        scheme=spec.scheme,
+        seed=options.seed,
+        level=MAX_LEVEL if only else level,
+        strict=strict,
+        seconds=time.monotonic() - began,
+        results=tuple(
+            replace(each, repeat=f"halloo check {kind} --only {each.case.id} --seed {options.seed} -- {spec.name}")
+            for each in results
+        ),
+        started=started.isoformat(timespec="seconds"),
+        trouble="" if ever_started or not results else results[0].text,
+        supplied={"only": list(only)} if only else {},
+        interrupted=interrupted,
+    )
 
 
 def run_case(case: AnyCase, spec: CheckSpec, options: RunOptions) -> Result:

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar, Literal
 
+from halloo._core import arguments
 from halloo._core.address import Address
+from halloo._core.hosts import is_near
 from halloo.errors import UsageError
 
 Transform = Callable[[bytes], bytes]
@@ -33,6 +35,10 @@ class Spec:
     scheme: str = "tcp"
     port: int = 0
     """The fixed port of a program that takes no port as an argument."""
+
+    def __post_init__(self) -> None:
+        """Check what the user has given. Raises UsageError."""
+        arguments.whole("port", self.port, 0, 65535)
 
     @property
     def name(self) -> str:
@@ -63,6 +69,21 @@ class ServerSpec(Spec):
     """How the server transforms each line, if it is not a plain echo."""
     greeting: bool = False
     """Whether the server sends a line before it reads."""
+    allowed: tuple[str, ...] = ()
+    """Public hosts that may be checked."""
+
+    def __post_init__(self) -> None:
+        """Raise UsageError unless there is one server, and it may be checked."""
+        super().__post_init__()
+        if (self.address is None) == (not self.command):
+            raise UsageError(
+                "name one server to check", "an address, or its command: halloo check server -- COMMAND PORT"
+            )
+        host = (self.address and self.address.host) or "localhost"
+        if not is_near(host) and host not in self.allowed:
+            raise UsageError(
+                f"{host} is neither a local nor a private address", "if you may test it, name it with allow_remote="
+            )
 
     @property
     def name(self) -> str:
@@ -90,6 +111,14 @@ class ClientSpec(Spec):
     """The message to send, unless the case needs a particular one."""
     verifying: bool = False
     """Whether the client claims to compare the reply with what it sent."""
+
+    def __post_init__(self) -> None:
+        """Raise UsageError for a client that cannot find the server."""
+        super().__post_init__()
+        if not self.command:
+            raise UsageError("name a client to check", "its command: halloo check client -- COMMAND HOST PORT")
+        if not self.port and "port" not in self.placeholders:
+            raise UsageError("the command has no placeholder for the port", "write PORT in its place, or give port=")
 
     @property
     def shape(self) -> Shape:

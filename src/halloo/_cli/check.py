@@ -14,7 +14,6 @@ from typing import Annotated, Literal
 
 from cyclopts import App, Parameter
 
-from halloo._check import run
 from halloo._check.case import AnyCase
 from halloo._check.catalogue import cases as all_cases
 from halloo._check.catalogue import choose
@@ -28,7 +27,8 @@ from halloo._check.report.text import check_text
 from halloo._check.report.view import Hints, summary
 from halloo._check.results import CheckReport, exit_code_of_all
 from halloo._check.runner import OnResult, RunOptions
-from halloo._check.spec import CheckSpec, ClientSpec, ServerSpec, Stdin
+from halloo._check.runner import check as run_check
+from halloo._check.spec import CheckSpec, ClientSpec, ServerSpec, Stdin, parse_transform
 from halloo._cli.options import File, Quiet, switch
 from halloo._core import arguments
 from halloo._core.address import parse
@@ -76,11 +76,10 @@ class Choice:
 
     def check(self, spec: CheckSpec, *, on_result: OnResult = repr, name: str = "") -> CheckReport:
         """Run the chosen cases, and call `on_result` with each result. Raises UsageError if there are none."""
-        return run.check(
+        return run_check(
             spec,
             self.cases(spec),
-            RunOptions(seed=self.seed, longer=self.longer),
-            jobs=self.jobs,
+            RunOptions(seed=self.seed, longer=self.longer, jobs=self.jobs),
             level=self.level,
             strict=self.strict,
             only=self.only,
@@ -215,12 +214,13 @@ def server(
         raise UsageError("is for an address, and a command is checked", "leave it out", argument="allow_remote")
     if resume and each is None:
         raise UsageError("is for several folders", "give each= as well", argument="resume")
-    subject = run.server_spec(
-        parse(address) if address is not None else None,
-        command,
-        scheme=schemes[0] if schemes else "tcp",
+    parsed = parse(address) if address is not None else None
+    subject = ServerSpec(
+        command=command,
+        address=parsed,
+        scheme=parsed.scheme if parsed else schemes[0] if schemes else "tcp",
         port=port,
-        expect=expect,
+        expect=parse_transform(expect),
         greeting=greeting,
         allowed=allow_remote,
     )
@@ -262,9 +262,8 @@ def client(
     quiet
         Print the summary only.
     """
-    subject = run.client_spec(
-        command, scheme="udp" if udp else "tcp", port=port, stdin=stdin, message=message, verifying=verifying
-    )
+    scheme = "udp" if udp else "tcp"
+    subject = ClientSpec(command=command, scheme=scheme, port=port, stdin=stdin, message=message, verifying=verifying)
     return run_one(subject, choice, outputs, quiet=quiet).exit_code
 
 

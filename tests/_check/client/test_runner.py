@@ -66,7 +66,7 @@ def test_a_case_may_raise_anything() -> None:
             raise error
 
         broken = case("MUST", "never", "this test").of("c99_broken", "Raise an error.", act)
-        return run_case(broken, ClientSpec(command=("true",)), RunOptions())
+        return run_case(broken, ClientSpec(command=("true", "PORT")), RunOptions())
 
     error, skipped = found(ZeroDivisionError()), found(Skipped("not of this one"))
     assert (error.verdict, "ZeroDivisionError" in error.text) == ("ERROR", True)
