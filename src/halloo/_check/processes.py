@@ -1,10 +1,9 @@
 """A program seen from outside: its processes, memory, descriptors, CPU time and sockets.
 
-Reads Linux's /proc (proc(5)), and tests whether a port can be bound. A program is all processes of a session, and those
+Reads Linux's /proc (proc(5)). A program is all processes of a session, and those
 that have its mark in their environment: that includes daemons, and children whose parent has exited.
 """
 
-import errno
 import os
 import resource
 import secrets
@@ -15,10 +14,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from random import SystemRandom
 from typing import Any
 
 from halloo._check.case import Failed
+from halloo._check.sockets import POLL_INTERVAL, is_free
 
 PROC = Path("/proc")
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -28,12 +27,8 @@ KEEP_ALIVE = 2  # its `timer_active` value there
 ENV_MARK = "HALLOO_CHECK"
 NOT_STARTED = "unstarted"  # pattern of a failure to start
 MAX_FILE_SIZE = 256 << 20  # bytes of a file written by the program
-POLL_INTERVAL = 0.02  # seconds between two polls
-MIN_PORT, MAX_PORT = 10_001, 32_767  # odd ports below the ephemeral range: no self-connection can occur there
-NO_FAMILY = (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)  # without IPv6
 _PROCESS_GONE = (FileNotFoundError, ProcessLookupError, PermissionError)
 _NAMES = {"0100007F": "127.0.0.1", "0" * 8: "0.0.0.0", "0" * 24 + "01000000": "::1", "0" * 32: "::"}
-_random = SystemRandom()
 
 
 class ProcessTree:
@@ -238,43 +233,6 @@ def bound_to_any(pids: Iterable[int], port: int, kind: str) -> bool:
     """
     found = bound_hosts(pids, port, kind)
     return "0.0.0.0" in found or ("::" in found and not is_free(kind, port, families=(socket.AF_INET,)))
-
-
-def is_free(
-    kind: str,
-    port: int,
-    *,
-    reuse: bool = False,
-    families: tuple[socket.AddressFamily, ...] = (socket.AF_INET, socket.AF_INET6),
-) -> bool:
-    """Whether a port can be bound, with `reuse` even if it has connections in TIME-WAIT (SO_REUSEADDR)."""
-    for family in families:
-        try:
-            bind(family, ("", port), kind, reuse=reuse).close()
-        except OSError as error:
-            if error.errno not in NO_FAMILY:
-                return False
-    return True
-
-
-def free_port(kind: str) -> int:
-    """Find a port that is free for both IPv4 and IPv6."""
-    return next(port for port in iter(lambda: _random.randrange(MIN_PORT, MAX_PORT, 2), 0) if is_free(kind, port))
-
-
-def bind(family: socket.AddressFamily, address: tuple[str, int], kind: str, *, reuse: bool = False) -> socket.socket:
-    """Bind a socket; `reuse` permits connections in TIME-WAIT. Raises OSError."""
-    sock = socket.socket(family, socket.SOCK_DGRAM if kind == "udp" else socket.SOCK_STREAM)
-    try:
-        if reuse and kind != "udp":
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        sock.bind(address)
-    except BaseException:
-        sock.close()
-        raise
-    return sock
 
 
 def listens_at(path: str) -> bool:

@@ -15,13 +15,13 @@ from datetime import UTC, datetime
 
 from halloo._check.case import MAX_LEVEL, AnyCase, Failed, Outcome
 from halloo._check.client.loop import Script, ScriptLoop
-from halloo._check.client.server import bind_port
 from halloo._check.client.target import ClientTarget
 from halloo._check.diagnoses import likely_causes
 from halloo._check.processes import NOT_STARTED, proportional_memory, resident_memory
 from halloo._check.results import FAILING, LOCAL_LIMIT, NOT_PASSED, CheckReport, Result
 from halloo._check.server.program import Program, with_detected_port
 from halloo._check.server.target import ServerTarget
+from halloo._check.sockets import bind_port
 from halloo._check.spec import CheckSpec, ClientSpec, ServerSpec
 from halloo._net.connector import CONNECT_TIMEOUT, resolve
 from halloo._net.readiness import deadline_ns, run_steps

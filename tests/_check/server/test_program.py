@@ -13,8 +13,9 @@ import pytest
 
 from halloo._check import processes
 from halloo._check.case import Failed
-from halloo._check.processes import MAX_FILE_SIZE, MAX_PORT, MIN_PORT, free_port, is_free
+from halloo._check.processes import MAX_FILE_SIZE
 from halloo._check.server.program import Output, Program, with_detected_port
+from halloo._check.sockets import MAX_PORT, MIN_PORT, free_port, is_free
 from halloo._check.spec import ServerSpec
 from tests._check.programs import LISTEN, WAIT, python
 

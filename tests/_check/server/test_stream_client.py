@@ -10,7 +10,8 @@ import pytest
 
 from halloo._check.case import Evidence, Failed
 from halloo._check.payload import payload
-from halloo._check.server.stream_client import StreamClient, check_not_self_connected, unacknowledged
+from halloo._check.server.stream_client import StreamClient
+from halloo._check.sockets import check_not_self_connected, unacknowledged
 from tests.peers import echoing, peer, receive_all, resetting, silent, unused_port
 
 QUIET = 0.02  # seconds of silence, instead of the default

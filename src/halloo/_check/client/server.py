@@ -4,55 +4,24 @@ Uses sockets. They share no code with halloo's own server, so that a bug common 
 The behaviour, a script, writes; bytes from the client are read and recorded beside it.
 """
 
-import errno
 import socket
-import time
 from collections.abc import Callable, Generator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-from halloo._check import processes
+from halloo._check import processes, sockets
 from halloo._check.client.loop import WRITE, Script, ScriptLoop, Step
-from halloo._check.server.program import PORT_TIMEOUT
-from halloo._check.server.stream_client import unacknowledged
-from halloo._net.connection import RESET_ON_CLOSE
-from halloo.errors import AddressInUse
+from halloo._check.sockets import HOSTS, Sockets, unacknowledged
 
 BACKLOG = 64
 CHUNK = 256 * 1024
 MESSAGE_PAUSE = 0.3  # seconds without input after which a message of unknown length is complete
 MAX_DATAGRAM = 65507  # bytes
 OTHER_ADDRESS = "127.0.0.2"  # another loopback address (Linux has all of 127/8)
-HOSTS = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
 
 OnFirstReply = Callable[[], object]
-Sockets = dict[socket.AddressFamily, socket.socket]
-
-
-def bind_port(scheme: str, fixed: int = 0, *, timeout: float = PORT_TIMEOUT) -> Sockets:
-    """Bind a free port, or wait for the fixed one, of all address families of this machine. Raises AddressInUse."""
-    deadline = time.monotonic() + timeout
-    while True:
-        sockets: Sockets = {}
-        port = fixed or processes.free_port(scheme)
-        for family, host in HOSTS.items():
-            try:
-                sockets[family] = processes.bind(family, (host, port), scheme, reuse=bool(fixed))
-            except OSError as error:
-                if error.errno in processes.NO_FAMILY:
-                    continue
-                for sock in sockets.values():
-                    sock.close()
-                if error.errno != errno.EADDRINUSE:
-                    raise
-                break
-        else:
-            return sockets
-        if fixed and time.monotonic() >= deadline:
-            raise AddressInUse(f"port {fixed} is taken by another program", "stop it, or choose another with port=")
-        time.sleep(processes.POLL_INTERVAL)
 
 
 class ClientConnection:
@@ -102,15 +71,13 @@ class ClientConnection:
         self._update_watch()
 
     def reset(self) -> None:
-        if not self.closed:
-            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
-            self.close()
+        self.close(sockets.reset)
 
-    def close(self) -> None:
+    def close(self, close: Callable[[socket.socket], None] = socket.socket.close) -> None:
         if not self.closed:
             self.closed = True
             self._loop.unwatch(self._sock.fileno())
-            self._sock.close()
+            close(self._sock)
 
     # Conditions of behaviours.
 

@@ -14,15 +14,8 @@ from halloo._check.case import Case, Failed, Skipped
 from halloo._check.client.loop import Script, ScriptLoop
 from halloo._check.client.output_match import quote_end, remove_reply, shows
 from halloo._check.client.program import ClientProgram
-from halloo._check.client.server import (
-    HOSTS,
-    Behaviour,
-    ClientConnection,
-    InstrumentedServer,
-    Sockets,
-    UdpBehaviour,
-    UdpServer,
-)
+from halloo._check.client.server import Behaviour, ClientConnection, InstrumentedServer, UdpBehaviour, UdpServer
+from halloo._check.sockets import HOSTS, Sockets
 from halloo._check.spec import ClientSpec, Shape
 
 CONNECT_TIMEOUT = 10.0  # seconds to connect and to send

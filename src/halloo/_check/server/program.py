@@ -15,11 +15,11 @@ from typing import Literal
 
 from halloo._check import processes
 from halloo._check.case import Failed
-from halloo._check.processes import NOT_STARTED, POLL_INTERVAL, ProcessTree, free_port, is_free
+from halloo._check.processes import NOT_STARTED, ProcessTree
+from halloo._check.sockets import POLL_INTERVAL, PORT_TIMEOUT, free_port, is_free
 from halloo._check.spec import LOOPBACK, ServerSpec
 
 START_TIMEOUT = 15.0  # seconds until the program has to listen
-PORT_TIMEOUT = 90.0  # seconds until a fixed port has to be free again: TIME-WAIT takes 60
 SUSPEND_TIMEOUT = 2.0  # seconds until all processes are stopped
 EXIT_TIMEOUT = 3.0  # seconds until no process listens, once the first has exited
 PIPE_SIZE = 4096  # capacity of an unread pipe in bytes: the minimum

@@ -1,25 +1,19 @@
 """One stream connection to a server under test: every wait has a timeout, every deviation raises `Failed`.
 
 Uses sockets and a clock. Shares no code with halloo's own client, which may have the same mistakes as halloo's server;
-only the TLS handshake comes from `halloo._net`, and what this machine lacks.
+only the TLS handshake comes from `halloo._net`.
 """
 
-import array
-import errno
-import fcntl
-import os
 import select
 import socket
 import ssl
-import termios
 from collections.abc import Callable
 from typing import Self, cast
 
+from halloo._check import sockets
 from halloo._check.case import Evidence, Failed, context
 from halloo._check.payload import difference
-from halloo._core.address import Address
-from halloo._net import error_mapping, local_ports
-from halloo._net.connection import RESET_ON_CLOSE
+from halloo._check.sockets import check_not_self_connected, raise_if_local, unconnected_socket
 from halloo._net.readiness import deadline_ns, run_steps
 
 QUIET_TIME = 0.15  # seconds of silence required after the complete reply
@@ -28,9 +22,7 @@ EOF_TIMEOUT = 3.0  # seconds within which the end of the stream has to arrive
 STALL_TIMEOUT = 8.0  # seconds without a byte in either direction after which a stream has stalled
 PUSHBACK_TIME = 0.5  # seconds without progress after which a server applies backpressure
 CHUNK_SIZE = 256 * 1024
-MSS = 1460  # bytes
 _MAX_QUOTED = 64  # bytes
-_LACKING = {errno.EADDRINUSE, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
 class StreamClient:
@@ -241,8 +233,7 @@ class StreamClient:
             raise Failed(fact, pattern="reset") from error
 
     def reset(self) -> None:
-        self.raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
-        self.raw.close()
+        sockets.reset(self.raw)
 
     def close(self) -> None:
         """Close; if there are unread bytes, this is a reset too."""
@@ -250,55 +241,6 @@ class StreamClient:
 
     def _progress(self) -> str:
         return f"{self.sent:,} bytes sent and {self.received:,} received"
-
-
-def raise_if_local(error: OSError, family: int, address: tuple[str, int] | str) -> None:
-    """Raise LocalError if this machine has no port, no descriptor or no memory left, so that no server is to blame."""
-    number = error.errno
-    if number == errno.EADDRNOTAVAIL and not isinstance(address, str) and local_ports.exhausted(family, address):
-        number = errno.EADDRINUSE
-    if number in _LACKING:
-        target = Address("unix", None, 0, address) if isinstance(address, str) else Address("tcp", *address)
-        raise error_mapping.connecting(target, OSError(number, os.strerror(number))) from error
-
-
-def unacknowledged(sock: socket.socket) -> int:
-    """Return the number of bytes sent that the peer's kernel has not acknowledged (tcp(7))."""
-    answer = array.array("i", [0])
-    fcntl.ioctl(sock, termios.TIOCOUTQ, answer)
-    return answer[0]
-
-
-def unconnected_socket(address: tuple[str, int] | str, receive_buffer: int | None = None) -> socket.socket:
-    """Make a socket for an address; with a small `receive_buffer`, its segments are limited to an Ethernet's size.
-
-    With loopback's segments of 64 KiB, the kernel buffers megabytes before a server's send blocks.
-    """
-    family = socket.AF_UNIX
-    if not isinstance(address, str):
-        family = socket.getaddrinfo(address[0], address[1], type=socket.SOCK_STREAM)[0][0]
-    try:
-        sock = socket.socket(family)
-    except OSError as error:
-        raise_if_local(error, family, address)
-        raise
-    if receive_buffer:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        if sock.family != socket.AF_UNIX:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, MSS)
-    return sock
-
-
-def begin_connecting(sock: socket.socket, address: tuple[str, int] | str) -> None:
-    """Connect a non-blocking socket; its outcome follows. Raises LocalError if this machine cannot connect it."""
-    if (number := sock.connect_ex(address)) not in (0, errno.EINPROGRESS):
-        raise_if_local(OSError(number, os.strerror(number)), sock.family, address)
-
-
-def check_not_self_connected(sock: socket.socket) -> None:
-    """Reject a self-connection, which echoes: Linux makes one if nothing listens on an ephemeral port."""
-    if sock.family != socket.AF_UNIX and sock.getsockname() == sock.getpeername():
-        raise Failed("the socket is connected to itself: nothing listens on the port", pattern="refused")
 
 
 def mismatch(expected: bytes | memoryview, received: bytes | memoryview, base: int = 0) -> Failed:

@@ -11,7 +11,8 @@ from typing import Self
 
 from halloo._check.case import Evidence, Failed
 from halloo._check.payload import common_length
-from halloo._check.server.stream_client import QUIET_TIME, REPLY_TIMEOUT, raise_if_local
+from halloo._check.server.stream_client import QUIET_TIME, REPLY_TIMEOUT
+from halloo._check.sockets import raise_if_local
 
 MAX_DATAGRAM = 65507  # bytes
 RECEIVE_BUFFER = 4 << 20  # bytes of replies that the kernel may queue

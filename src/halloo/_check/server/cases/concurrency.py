@@ -12,14 +12,9 @@ from contextlib import ExitStack, suppress
 from halloo._check.case import Failed, Skipped, Warned
 from halloo._check.payload import MIB, payload
 from halloo._check.server.many_clients import many_clients
-from halloo._check.server.stream_client import (
-    EOF_TIMEOUT,
-    begin_connecting,
-    check_not_self_connected,
-    raise_if_local,
-    unconnected_socket,
-)
+from halloo._check.server.stream_client import EOF_TIMEOUT
 from halloo._check.server.target import ServerTarget, case
+from halloo._check.sockets import begin_connecting, check_not_self_connected, raise_if_local, unconnected_socket
 from halloo._check.spec import LOOPBACK
 
 FLOOD_SIZE = 192 * MIB

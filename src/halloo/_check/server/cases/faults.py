@@ -13,14 +13,9 @@ from halloo._check.payload import KIB, MIB, payload
 from halloo._check.processes import descriptors
 from halloo._check.server.many_clients import SHORT_BACKLOG
 from halloo._check.server.program import Program
-from halloo._check.server.stream_client import (
-    StreamClient,
-    begin_connecting,
-    mismatch,
-    unacknowledged,
-    unconnected_socket,
-)
+from halloo._check.server.stream_client import StreamClient, mismatch
 from halloo._check.server.target import ServerTarget, case
+from halloo._check.sockets import begin_connecting, unacknowledged, unconnected_socket
 
 MAX_GROWTH = 5  # descriptors, or zombies, that a server may keep
 SETTLE_TIME = 2.0  # seconds

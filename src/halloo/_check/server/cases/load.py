@@ -11,8 +11,9 @@ from halloo._check.case import PROCESS, Failed, Skipped, context
 from halloo._check.payload import KIB, MIB, payload
 from halloo._check.processes import proportional_memory, resident_memory
 from halloo._check.server.many_clients import Poller, many_clients, p99
-from halloo._check.server.stream_client import StreamClient, unacknowledged
+from halloo._check.server.stream_client import StreamClient
 from halloo._check.server.target import ServerTarget, case
+from halloo._check.sockets import unacknowledged
 
 MAX_IDLE_LOAD = 0.10  # of a core
 CLIENTS = 1000
