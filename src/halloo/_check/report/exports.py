@@ -11,7 +11,6 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 from xml.etree import ElementTree as ET
 
-from halloo._check.case import KINDS
 from halloo._check.grading import FULL_MARKS, NO_MARKS, Mark, Weights, grade
 from halloo._check.report import view
 from halloo._check.report.text import finding_text
@@ -45,9 +44,9 @@ def _first_failure(reports: Sequence[CheckReport]) -> str:
     for report in reports:
         if report.trouble:
             return view.headline(report.trouble)
-        for result in view.worst_first(report):
-            if result.verdict == "FAIL":
-                return f"{result.case.id} {result.case.name}: {view.headline(result.text)}"
+        for found in view.worst_first(view.findings(report)):
+            if found.verdict == "FAIL":
+                return f"{found.id} {found.name}: {found.headline}"
     return ""
 
 
@@ -81,22 +80,21 @@ def _heading(report: CheckReport) -> str:
 
 
 def _test(mark: Mark, hints: view.Hints, target: str) -> dict[str, Any]:
-    result, case = mark.result, mark.result.case
-    text = view.headline(result.text)
-    if result.verdict in ("FAIL", "WARN"):
-        output = finding_text(view.finding(result, hints=hints, target=target))
-    elif result.verdict == "BLOCKED":
-        output = view.one_line(f"BLOCKED: {text}. It runs once that passes. {case.description}")
+    found = view.finding(mark.result, hints=hints, target=target)
+    if found.verdict in ("FAIL", "WARN"):
+        output = finding_text(found)
+    elif found.verdict == "BLOCKED":
+        output = f"BLOCKED: {found.headline}. It runs once that passes. {found.description}"
     else:
-        output = view.one_line(f"{case.description} Expected: {case.passes}.{f' {text}' if text else ''}")
+        output = f"{found.description} Expected: {found.passes}. {found.headline}".rstrip()
     return {
         "score": round(mark.points, 4),
         "max_score": round(mark.max_points, 4),
-        "status": "passed" if result.verdict in FULL_MARKS else "failed",
-        "name": view.one_line(case.name),
-        "number": view.one_line(case.id),
+        "status": "passed" if found.verdict in FULL_MARKS else "failed",
+        "name": found.name,
+        "number": found.id,
         "output": output,
-        "tags": [KINDS[case.id[0]], case.severity, f"level {case.level}"],
+        "tags": [found.kind, found.severity, f"level {found.level}"],
         "visibility": "visible",
     }
 
@@ -134,7 +132,7 @@ def _suite(report: CheckReport, hints: view.Hints, weights: Weights | None) -> E
         failure = ET.SubElement(test, "failure", type="MUST", message=view.headline(report.trouble))
         failure.text = printable(report.trouble)
     for result in report.results:
-        _add_case(suite, result, hints, report.target)
+        _add_case(suite, result, view.finding(result, hints=hints, target=report.target))
     for name, element in (("tests", ""), ("failures", "/failure"), ("errors", "/error"), ("skipped", "/skipped")):
         suite.set(name, str(len(suite.findall(f"testcase{element}"))))
     ET.SubElement(suite, "system-out").text = view.summary(report)
@@ -147,15 +145,13 @@ def _element(suite: ET.Element, kind: str, name: str, time: str) -> ET.Element:
     )
 
 
-def _add_case(suite: ET.Element, result: Result, hints: view.Hints, target: str) -> None:
-    case = result.case
-    test = _element(suite, KINDS[case.id[0]], f"{case.id} {case.name}", f"{result.seconds:.3f}")
-    element = _ELEMENTS.get(result.verdict)
+def _add_case(suite: ET.Element, result: Result, found: view.Finding) -> None:
+    test = _element(suite, found.kind, f"{found.id} {found.name}", f"{result.seconds:.3f}")
+    element = _ELEMENTS.get(found.verdict)
     if element == "skipped":
-        ET.SubElement(test, element, type=result.verdict, message=view.headline(result.text))
-    elif element or result.verdict == "WARN":
-        attributes = {"type": case.severity, "message": view.headline(result.text)} if element else {}
-        text = finding_text(view.finding(result, hints=hints, target=target))
-        ET.SubElement(test, element or "system-out", attributes).text = text
+        ET.SubElement(test, element, type=found.verdict, message=found.headline)
+    elif element or found.verdict == "WARN":
+        attributes = {"type": found.severity, "message": found.headline} if element else {}
+        ET.SubElement(test, element or "system-out", attributes).text = finding_text(found)
     elif result.text:
         ET.SubElement(test, "system-out").text = printable(result.text)

@@ -44,8 +44,8 @@ def _safe(text: object) -> str:
     return html.escape(printable(str(text)))
 
 
-def _anchor(number: int, result: Result) -> str:
-    return _safe(f"r{number}-{result.case.id}")
+def _anchor(number: int, id: str) -> str:  # noqa: A002 - a case id
+    return _safe(f"r{number}-{id}")
 
 
 # Several reports.
@@ -76,7 +76,7 @@ def _cell(result: Result | None, number: int) -> str:
     if result is None:
         return "<td></td>"
     tooltip = _safe(f"{result.verdict} {view.headline(result.text)}")
-    link = f'<a href="#{_anchor(number, result)}" title="{tooltip}">{view.SYMBOLS[result.verdict]}</a>'
+    link = f'<a href="#{_anchor(number, result.case.id)}" title="{tooltip}">{view.SYMBOLS[result.verdict]}</a>'
     return f'<td class="{result.verdict}">{link}</td>'
 
 
@@ -94,28 +94,26 @@ def _section(
     if report.started:
         yield f"<p>Started {_safe(view.one_line(report.started))}.</p>\n"
     yield from (f"<p>{_safe(line)}</p>\n" for line in view.not_run(report))
-    for result in report.results:
-        if not view.is_observation(result):
-            yield from _details(result, number, hints, report.target)
-    if observed := view.observations(report):
+    everything = view.findings(report, hints=hints)
+    for found in everything:
+        if not view.is_observation(found):
+            yield from _details(found, number)
+    if observed := [*filter(view.is_observation, everything)]:
         yield "<h3>Observations</h3>\n<table>\n"
-        for result in observed:
-            case, time = result.case, view.format_seconds(result.seconds) if result.seconds else ""
-            title = f'<th scope="row" title="{_safe(case.description)}">{_safe(case.path)} {_safe(case.name)}</th>'
-            text = f"<td>{time}</td><td>{_safe(view.headline(result.text))}</td>"
-            yield f'<tr id="{_anchor(number, result)}">{title}{text}</tr>\n'
+        for found in observed:
+            title = f'<th scope="row" title="{_safe(found.description)}">{_safe(found.path)} {_safe(found.name)}</th>'
+            text = f"<td>{found.time}</td><td>{_safe(found.headline or found.passes)}</td>"
+            yield f'<tr id="{_anchor(number, found.id)}">{title}{text}</tr>\n'
         yield "</table>\n"
     yield "</section>\n"
 
 
-def _details(result: Result, number: int, hints: view.Hints, target: str) -> Iterator[str]:
-    case, found = result.case, view.finding(result, hints=hints, target=target)
-    open_attribute = " open" if result.verdict in FAILING else ""
-    seconds = f" · {view.format_seconds(result.seconds)}" if result.seconds else ""
-    text = _safe(view.headline(result.text)) if result.verdict not in view.REPORTED else ""
-    yield f'<details id="{_anchor(number, result)}"{open_attribute}>\n<summary>'
-    yield f'<span class="{result.verdict}">{result.verdict}</span> {_safe(case.path)} <b>{_safe(case.name)}</b> '
-    yield f"<small>{_safe(case.severity)} · level {case.level}{seconds}</small> {text}</summary>\n<dl>"
+def _details(found: view.Finding, number: int) -> Iterator[str]:
+    seconds = f" · {found.time}" if found.time else ""
+    text = _safe(found.headline) if found.verdict not in view.REPORTED else ""
+    yield f'<details id="{_anchor(number, found.id)}"{" open" if found.verdict in FAILING else ""}>\n<summary>'
+    yield f'<span class="{found.verdict}">{found.verdict}</span> {_safe(found.path)} <b>{_safe(found.name)}</b> '
+    yield f"<small>{found.severity} · level {found.level}{seconds}</small> {text}</summary>\n<dl>"
     yield from (f"<dt>{label}</dt><dd>{_safe(text)}</dd>" for label, text in found.facts)
     yield "</dl>\n"
     if found.dump:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from halloo._check.report import view
-from halloo._check.results import FAILING, CheckReport, Result
+from halloo._check.results import FAILING, CheckReport
 from halloo._core.escape import printable
 
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>()#+!|~&@$])")
@@ -25,18 +25,18 @@ def _one_report(report: CheckReport, hints: view.Hints) -> Iterator[str]:
     yield from (f"## halloo check: {_code(report.target)}", "", text, "")
     yield from (f"- {_code(line)}" for line in view.not_run(report))
     yield from ("", "| case | | time | |", "|---|---|---:|---|")
-    yield from (_row(each, _bold(each, each.verdict)) for each in report.results if not view.is_observation(each))
-    if observed := view.observations(report):
+    everything = view.findings(report, hints=hints)
+    yield from (_row(each, _bold(each.verdict, each.verdict)) for each in everything if not view.is_observation(each))
+    if observed := [*filter(view.is_observation, everything)]:
         yield from ("", "### Observations", "", "| case | time | |", "|---|---:|---|", *map(_row, observed))
-    for found in view.findings(report, hints=hints):
+    for found in view.worst_first(everything):
         yield ""
         yield from _finding(found)
 
 
-def _row(result: Result, *cells: str) -> str:
-    text = view.headline(result.text, _MAX_CELL)
-    name, seconds = _text(f"{result.case.path} {result.case.name}"), view.format_seconds(result.seconds)
-    cells = (name, *cells, seconds if result.seconds else "", _code(text, cell=True) if text else "")
+def _row(found: view.Finding, *cells: str) -> str:
+    text = view.shortened(found.headline or (found.passes if view.is_observation(found) else ""), _MAX_CELL)
+    cells = (_text(f"{found.path} {found.name}"), *cells, found.time, _code(text, cell=True) if text else "")
     return f"| {' | '.join(cells)} |"
 
 
@@ -62,12 +62,12 @@ def _matrix(reports: Sequence[CheckReport]) -> Iterator[str]:
     yield f"| case | | {' | '.join(_code(name, cell=True) for name in view.columns(reports))} |"
     yield f"|---|---|{'---|' * len(reports)}"
     for case, results in view.rows(reports):
-        cells = " | ".join(_bold(each, view.SYMBOLS[each.verdict]) if each else "" for each in results)
+        cells = " | ".join(_bold(each.verdict, view.SYMBOLS[each.verdict]) if each else "" for each in results)
         yield f"| {_text(f'{case.path} {case.name}')} | {case.severity} | {cells} |"
 
 
-def _bold(result: Result, text: str) -> str:
-    return f"**{text}**" if result.verdict in FAILING else text
+def _bold(verdict: str, text: str) -> str:
+    return f"**{text}**" if verdict in FAILING else text
 
 
 def _text(text: str) -> str:

@@ -15,9 +15,9 @@ WHOLE = " " * 4  # before lines that are not wrapped: bytes, code
 
 def result_line(result: Result) -> str:
     """Format a result as a line: `PASS tcp/T09 half-close  12 ms`."""
-    title = view.one_line(f"{result.verdict} {result.case.path} {result.case.name}")
-    seconds = view.format_seconds(result.seconds) if result.seconds else ""
-    return "  ".join(filter(None, (title, seconds, view.headline(result.text, MAX_TEXT))))
+    found = view.finding(result)
+    parts = (f"{found.verdict} {found.path} {found.name}", found.time, view.shortened(found.headline, MAX_TEXT))
+    return "  ".join(filter(None, parts))
 
 
 def check_text(report: CheckReport, *, hints: view.Hints = "fix", width: int | None = None) -> str:
@@ -26,13 +26,14 @@ def check_text(report: CheckReport, *, hints: view.Hints = "fix", width: int | N
     Each cause is explained once.
     """
     known: set[str] = set()
-    paragraphs = []
-    for found in view.findings(report, hints=hints):
+    paragraphs, everything = [], view.findings(report, hints=hints)
+    for found in view.worst_first(everything):
         paragraphs.append(finding_text(found, known=known))
         known.update(cause.name for cause in found.causes)
-    if observed := [(view.one_line(f"{each.case.id} {each.case.name}"), each) for each in view.observations(report)]:
-        column = max(len(name) for name, _ in observed)
-        lines = (f"  {name:<{column}}  {view.headline(each.text, MAX_TEXT)}".rstrip() for name, each in observed)
+    if observed := {f"{each.id} {each.name}": each for each in filter(view.is_observation, everything)}:
+        column = max(map(len, observed))
+        texts = {name: view.shortened(each.headline or each.passes, MAX_TEXT) for name, each in observed.items()}
+        lines = (f"  {name:<{column}}  {text}".rstrip() for name, text in texts.items())
         paragraphs.append("\n".join(["observations", *(folded(line, width) for line in lines)]))
     paragraphs.append("\n".join(folded(line, width) for line in [*view.not_run(report), view.summary(report)]))
     return "\n\n".join(paragraphs)

@@ -1,15 +1,15 @@
-"""The view of a report that all formats share: findings in words, observations, the summary, the rows of a matrix.
+"""The view of a report that all formats share: each result as a finding in words, the summary, the rows of a matrix.
 
 Its texts contain no control characters; each format escapes them further in its own way.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import PurePath
 from typing import Literal
 
-from halloo._check.case import KINDS, AnyCase, Evidence
+from halloo._check.case import KINDS, AnyCase, Evidence, Verdict
 from halloo._check.results import LOCAL_LIMIT, NOT_PASSED, CheckReport, Result
 from halloo._core.escape import printable
 
@@ -35,39 +35,50 @@ class Cause:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A result in words, in report order; `facts` are pairs of label and text."""
+    """A result in words, each on one line except for `facts`, pairs of label and text, the dump and the causes."""
 
-    title: str
+    verdict: Verdict
+    kind: str
+    id: str
+    name: str
+    severity: str
+    level: int
+    description: str
+    passes: str
+    headline: str
+    time: str
+    """How long it took; empty if it was not run."""
     facts: tuple[tuple[str, str], ...]
     dump: str
     causes: tuple[Cause, ...]
     repeat: str
 
+    @property
+    def path(self) -> str:
+        return f"{self.kind}/{self.id}"
+
+    @property
+    def title(self) -> str:
+        return f"{self.verdict} {self.path} {self.name} ({self.severity}, level {self.level})"
+
 
 def findings(report: CheckReport, *, hints: Hints = "fix") -> tuple[Finding, ...]:
-    """Return the findings of the reportable results, worst first."""
-    return tuple(finding(result, hints=hints, target=report.target) for result in worst_first(report))
+    """Put all results into words."""
+    return tuple(finding(result, hints=hints, target=report.target) for result in report.results)
 
 
-def worst_first(report: CheckReport) -> list[Result]:
-    """Sort the reportable results: failures before warnings, MUST before SHOULD, lower levels first."""
+def worst_first(found: Iterable[Finding]) -> list[Finding]:
+    """Select what is reported: failures before warnings, MUST before SHOULD, lower levels first."""
 
-    def rank(result: Result) -> tuple[int, int, int]:
-        severity = ("MUST", "SHOULD", "INFO").index(result.case.severity)
-        return REPORTED.index(result.verdict), severity, result.case.level
+    def rank(each: Finding) -> tuple[int, int, int]:
+        return REPORTED.index(each.verdict), ("MUST", "SHOULD", "INFO").index(each.severity), each.level
 
-    return sorted((result for result in report.results if result.verdict in REPORTED), key=rank)
-
-
-def observations(report: CheckReport) -> list[Result]:
-    """Return what was observed of a server, and sets no mark; what is wrong with it is among the findings."""
-    observed = (result for result in report.results if is_observation(result))
-    return [replace(result, text=result.text or result.case.passes) for result in observed]
+    return sorted((each for each in found if each.verdict in REPORTED), key=rank)
 
 
-def is_observation(result: Result) -> bool:
-    """Whether a result describes a server and sets it no mark."""
-    return result.verdict == "INFO" and result.case.id[0] != "C"
+def is_observation(found: Finding) -> bool:
+    """Whether it describes a server and sets no mark; what is wrong with a server is among the findings."""
+    return found.verdict == "INFO" and found.kind != "client"
 
 
 def finding(result: Result, *, hints: Hints = "fix", target: str = "") -> Finding:
@@ -82,7 +93,16 @@ def finding(result: Result, *, hints: Hints = "fix", target: str = "") -> Findin
     if result.verdict == "ERROR":
         facts.append(("note", LOCAL_ERROR if result.pattern == LOCAL_LIMIT else INTERNAL_ERROR))
     return Finding(
-        title=printable(f"{result.verdict} {case.path} {case.name} ({case.severity}, level {case.level})"),
+        verdict=result.verdict,
+        kind=KINDS[case.id[0]],
+        id=one_line(case.id),
+        name=one_line(case.name),
+        severity=case.severity,
+        level=case.level,
+        description=one_line(case.description),
+        passes=one_line(case.passes),
+        headline=headline(result.text),
+        time=format_seconds(result.seconds) if result.seconds else "",
         facts=tuple((label, printable(text)) for label, text in facts),
         dump=dump(result.evidence) if result.evidence else "",
         causes=() if hints == "none" else tuple(_causes(result, hints, target)),
@@ -108,11 +128,15 @@ def one_line(text: str) -> str:
     return printable(text).replace("\n", "\\n").replace("\t", "\\t")
 
 
-def headline(text: str, limit: int | None = None) -> str:
+def headline(text: str) -> str:
     """Return the first line of a text, or the last of a traceback, which names the exception."""
     lines = printable(text).strip().splitlines() or [""]
-    line = " ".join((lines[-1] if lines[0].startswith("Traceback") else lines[0]).split())
-    return line if limit is None or len(line) <= limit else f"{line[: limit - 3]}..."
+    return " ".join((lines[-1] if lines[0].startswith("Traceback") else lines[0]).split())
+
+
+def shortened(text: str, limit: int) -> str:
+    """Cut a text off at `limit` characters."""
+    return text if len(text) <= limit else f"{text[: limit - 3]}..."
 
 
 def dump(evidence: Evidence) -> str:
