@@ -36,18 +36,25 @@ def python(code: str, *words: str) -> tuple[str, ...]:
 class Mutant:
     """A mistake in a program of this folder, as changes of its text: from what is correct to what is wrong.
 
-    Further lines of both are indented like the line where they begin. It fails the cases in `fails`, and no others but
-    those in `perhaps`, depending on timing; `warns` are passed with a warning. `cause` is in the name of the likeliest
-    cause of the first failure, and empty if there is no diagnosis.
+    Further lines of both are indented like the line where they begin. Its effect, `T18 T19: words`, is that it fails
+    these cases, and no others but those in `perhaps`, depending on timing; the words are in the name of the likeliest
+    cause of the first failure. `warns` are passed with a warning.
     """
 
     mistake: str
     changes: Mapping[str, str]
-    fails: str = ""
-    cause: str = ""
+    effect: str = ""
     perhaps: str = ""
     warns: str = ""
     program: str = "threaded"
+
+    @property
+    def fails(self) -> set[str]:
+        return set(self.effect.partition(":")[0].split())
+
+    @property
+    def cause(self) -> str:
+        return self.effect.partition(": ")[2]
 
     def command(self, *words: str) -> tuple[str, ...]:
         code = (HERE / f"{self.program}.py").read_text(encoding="utf-8")

@@ -74,7 +74,7 @@ def skip_if_skipped(results: Iterable[Result], fails: Iterable[str]) -> None:
 
 
 def test_every_must_and_should_is_failed_by_a_mutant() -> None:
-    failed = {case for mutant in MUTANTS for case in mutant.fails.split()}
+    failed = {case for mutant in MUTANTS for case in mutant.fails}
     assert failed == {case.id for kind in "TU" for case in required(kind)}
     for cause in {mutant.cause for mutant in MUTANTS} - {""}:
         assert len([each for each in diagnoses() if cause in each.name]) == 1, cause
@@ -84,7 +84,7 @@ def test_each_mutant_fails_its_quick_cases() -> None:
     """It echoes a line, unless that is its mistake, and fails the quick cases."""
 
     def unexpected(mutant: Mutant) -> str:
-        command, fails = mutant.command(), QUICK.intersection(mutant.fails.split())
+        command, fails = mutant.command(), QUICK & mutant.fails
         if not fails:
             return ""
         chosen = [CASES[each] for each in sorted({f"{kind_of(mutant)}01", *fails})]
@@ -102,7 +102,7 @@ def test_each_mutant_fails_its_quick_cases() -> None:
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.mistake)
 def test_a_mutant_fails_exactly_the_cases_for_its_mistake(mutant: Mutant) -> None:
-    cases_to_run, fails, perhaps = required(kind_of(mutant)), set(mutant.fails.split()), set(mutant.perhaps.split())
+    cases_to_run, fails, perhaps = required(kind_of(mutant)), mutant.fails, set(mutant.perhaps.split())
     results = check_program(mutant.command(), cases_to_run)
     skip_if_skipped(results, fails)
     failed, warned, blocked = texts(results, "FAIL", "ERROR"), texts(results, "WARN"), texts(results, "BLOCKED")

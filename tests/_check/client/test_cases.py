@@ -74,7 +74,7 @@ FAULTY = {
         stdin="none" if mutant.program == "client/pinger" else "pipe",
         scheme="tcp" if mutant in clients.TCP else "udp",
         verifying=mutant in clients.TCP,
-        fails=mutant.fails,
+        fails=mutant.effect,
         warns=mutant.warns,
     )
     for mutant in (*clients.TCP, *clients.UDP)
@@ -126,7 +126,7 @@ def test_a_mutant_fails_exactly_its_cases(name: str) -> None:
     [
         (CORRECT["reference"].words, ""),
         (CORRECT["halloo"].words, ""),
-        *((mutant.command("HOST", "PORT"), mutant.fails) for mutant in clients.BY_NAME),
+        *((mutant.command("HOST", "PORT"), mutant.effect) for mutant in clients.BY_NAME),
     ],
     ids=["reference", "halloo", *(mutant.mistake for mutant in clients.BY_NAME)],
 )
@@ -142,7 +142,7 @@ def test_both_families_of_a_name_are_tried(words: tuple[str, ...], failed: str, 
 
 
 def test_each_required_case_is_failed_by_a_mutant() -> None:
-    failed = {each for mutant in (*clients.TCP, *clients.UDP, *clients.BY_NAME) for each in mutant.fails.split()}
+    failed = {each for mutant in (*clients.TCP, *clients.UDP, *clients.BY_NAME) for each in mutant.fails}
     assert {case.id for case in CASES.values() if case.severity != "INFO"} - failed == set()
 
 
