@@ -3,9 +3,18 @@
 from dataclasses import asdict, replace
 
 from halloo._core.histogram import Histogram, Summary
-from halloo._ping.counters import DirectionalLoss, Outage
-from halloo._ping.report import Generator, Kernel, PingReport, ProbeEvent, TargetReport, TimestampReport
-from halloo._ping.variation import DelayVariation, Variation
+from halloo._ping.delays import Variation
+from halloo._ping.report import (
+    DelayVariation,
+    DirectionalLoss,
+    Generator,
+    Kernel,
+    Outage,
+    PingReport,
+    ProbeEvent,
+    TargetReport,
+    TimestampReport,
+)
 
 US, MS, SECOND = 1_000, 1_000_000, 1_000_000_000
 START = 1_767_323_045_123_456_789  # 2026-01-02 03:04:05 UTC

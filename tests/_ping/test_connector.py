@@ -6,47 +6,62 @@ from contextlib import contextmanager
 
 import pytest
 
-from halloo._core.address import AddressLike, parse
+from halloo._core.address import AddressLike
 from halloo._net.readiness import wait
 from halloo._ping.connector import MAX_CONNECTING, Connector
-from halloo._ping.flow import ConnectOptions, ProbeConnection
+from halloo._ping.delays import Instant
+from halloo._ping.flow import Connecting, Flow
 from halloo._server.server import Server
 from halloo.errors import HallooError
+from tests._ping.flows import TIMEOUT, make_flow
 from tests.peers import full, unused_port
 
-TIMEOUT = 10.0  # seconds, more than any test takes
 linux = pytest.mark.skipif(sys.platform != "linux", reason="how a full queue behaves is the system's choice")
+PLANNED = Instant(7, 7)
 
 
 class Attempts:
-    """Connections, their connector, and the result reported for each index."""
+    """Flows, their connector, and the result reported for each index."""
 
     def __init__(self, *addresses: AddressLike, timeout: float = TIMEOUT) -> None:
-        self.connections = [
-            ProbeConnection(ConnectOptions(parse(address), timeout), run=0, size=128) for address in addresses
-        ]
+        self.flows = [make_flow(address, timeout=timeout) for address in addresses]
         self.opened: dict[int, Mapping[str, int]] = {}
         self.failed: dict[int, str] = {}
-        self.connector = Connector(self.connections, self.opened.__setitem__, self._fail)
+        self.connector = Connector(self._open, self._fail)
 
-    def _fail(self, index: int, error: HallooError) -> None:
-        self.failed[index] = type(error).__name__
+    def _open(self, flow: Flow, planned: Instant | None, phases: Mapping[str, int]) -> None:
+        assert planned is PLANNED
+        self.opened[self.flows.index(flow)] = phases
+
+    def _fail(self, flow: Flow, planned: Instant | None, error: HallooError) -> None:
+        assert planned is PLANNED
+        self.failed[self.flows.index(flow)] = type(error).__name__
+
+    @property
+    def in_progress(self) -> int:
+        return sum(isinstance(flow.state, Connecting) for flow in self.flows)
 
     def step(self) -> None:
         reading, writing, seconds = self.connector.wait_set()
         self.connector.advance(wait(reading, writing, min(seconds, TIMEOUT)))
+
+    def finish(self) -> None:
+        while self.connector:
+            self.step()
 
 
 @contextmanager
 def connecting(*addresses: AddressLike, timeout: float = TIMEOUT) -> Iterator[Attempts]:
     attempts = Attempts(*addresses, timeout=timeout)
     try:
-        for index in range(len(addresses)):
-            attempts.connector.start(index)
+        for flow in attempts.flows:
+            attempts.connector.start(flow, PLANNED)
         yield attempts
     finally:
-        for connection in attempts.connections:
-            connection.close()
+        attempts.connector.cancel()
+        for flow in attempts.flows:
+            if flow.connection:
+                flow.connection.close()
 
 
 def test_connections_are_made_concurrently_and_each_result_is_reported() -> None:
@@ -55,12 +70,17 @@ def test_connections_are_made_concurrently_and_each_result_is_reported() -> None
         Server("udp://127.0.0.1:0") as other,
         connecting(server.address, other.address, ("localhost", unused_port())) as attempts,
     ):
-        while attempts.connector:
-            attempts.step()
+        attempts.finish()
         assert attempts.opened.keys() == {0, 1}
         assert attempts.opened[0].keys() == {"connect"}
         assert attempts.failed == {2: "Refused"}
-        assert [bool(connection.connection) for connection in attempts.connections] == [True, True, False]
+        assert [bool(flow.connection) for flow in attempts.flows] == [True, True, False]
+
+
+def test_resolving_a_name_is_a_phase() -> None:
+    with Server("127.0.0.1:0") as server, connecting(("localhost", server.address.port)) as attempts:
+        attempts.finish()
+        assert attempts.opened[0].keys() == {"resolve", "connect"}
 
 
 @linux
@@ -68,46 +88,36 @@ def test_an_unresponsive_target_does_not_delay_the_others() -> None:
     with full() as dead, Server("127.0.0.1:0") as server, connecting(dead, server.address) as attempts:
         while 1 not in attempts.opened:
             attempts.step()
-        assert attempts.connections[0].opening
-        assert attempts.failed == {}
+        assert (attempts.in_progress, attempts.failed) == (1, {})
 
 
 @linux
 def test_a_connection_that_takes_too_long_fails() -> None:
     with full() as dead, connecting(dead, timeout=0.02) as attempts:
-        while attempts.connector:
-            attempts.step()
-        assert attempts.failed == {0: "TimedOut"}
-        assert not attempts.connections[0].opening
+        attempts.finish()
+        assert (attempts.failed, attempts.in_progress) == ({0: "TimedOut"}, 0)
 
 
 @linux
-def test_all_connections_can_time_out_at_once() -> None:
-    with full() as dead, connecting(dead, dead) as attempts:
+def test_the_concurrent_attempts_are_limited_and_all_can_time_out_at_once() -> None:
+    count = MAX_CONNECTING + 2
+    with full() as dead, connecting(*[dead] * count) as attempts:
+        assert (attempts.in_progress, len(attempts.connector.wait_set().writable)) == (count, MAX_CONNECTING)
         attempts.connector.time_out()
-        assert attempts.failed == {0: "TimedOut", 1: "TimedOut"}
-        assert not attempts.connector
+        assert attempts.failed == dict.fromkeys(range(count), "TimedOut")
+        assert (attempts.in_progress, bool(attempts.connector)) == (0, False)
 
 
 @linux
-def test_cancelled_connections_are_not_reported() -> None:
+def test_cancelled_connections_are_counted_and_not_reported() -> None:
     with full() as dead, connecting(dead) as attempts:
-        attempts.connector.cancel()
-        assert (attempts.failed, attempts.opened, attempts.connections[0].opening) == ({}, {}, False)
+        attempts.connector.start(make_flow(dead))  # no probe waits for it
+        assert attempts.connector.cancel() == 1
+        assert (attempts.failed, attempts.opened, attempts.in_progress) == ({}, {}, 0)
         assert attempts.connector.wait_set() == ([], [], float("inf"))
-
-
-@linux
-def test_the_number_of_concurrent_attempts_is_limited() -> None:
-    with full() as dead, connecting(*[dead] * (MAX_CONNECTING + 2)) as attempts:
-        assert sum(connection.opening for connection in attempts.connections) == MAX_CONNECTING
-        assert all(index in attempts.connector for index in range(MAX_CONNECTING + 2))
-        attempts.connector.time_out()
-        assert len(attempts.failed) == MAX_CONNECTING + 2
 
 
 def test_queued_connections_follow() -> None:
     with Server("127.0.0.1:0") as server, connecting(*[server.address] * (MAX_CONNECTING + 2)) as attempts:
-        while attempts.connector:
-            attempts.step()
+        attempts.finish()
         assert attempts.opened.keys() == {*range(MAX_CONNECTING + 2)}

@@ -7,15 +7,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from halloo._core.probe import REQUEST, WINDOW, Header, ServerTimestamp
-from halloo._ping.counters import (
-    MAX_OUTAGES,
-    MAX_TIMESTAMPS,
-    MAX_TRACKED,
-    DirectionalLoss,
-    LossDirection,
-    Outage,
-    ProbeCounters,
-)
+from halloo._ping.counters import MAX_OUTAGES, MAX_TIMESTAMPS, MAX_TRACKED, LossDirection, ProbeCounters
+from halloo._ping.report import DirectionalLoss, Outage
 from halloo._server.run_window import ReceiveWindows
 
 TIMEOUT = 25

@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from halloo._ping.counters import DirectionalLoss, Outage
 from halloo._ping.goals import COUNTS, RUN_COUNTS, TIMES, Goal, goal, missed
-from halloo._ping.report import Generator, Kernel, TargetReport, TimestampReport
+from halloo._ping.report import DirectionalLoss, Generator, Kernel, Outage, TargetReport, TimestampReport
 from halloo.errors import UnitError, UsageError
 from tests._ping.sample_reports import report, summary_of
 

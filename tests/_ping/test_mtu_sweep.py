@@ -6,15 +6,14 @@ from itertools import count
 
 import pytest
 
-from halloo._core.address import parse
 from halloo._core.limits import Limits
 from halloo._core.probe import MIN_SIZE, write_notice
 from halloo._net.datagrams import MAX_DATAGRAM
 from halloo._net.signals import StopRequest
-from halloo._ping.flow import ConnectOptions, ProbeConnection
 from halloo._ping.mtu_sweep import TRIES, MtuSweep
 from halloo._ping.report import ProbeEvent, SizeLimit, TargetReport
 from halloo._server.server import Server
+from tests._ping.flows import make_flow
 from tests.peers import datagram_peer, unused_datagram_port
 
 TIMEOUT = 0.06  # seconds for each try
@@ -25,26 +24,21 @@ def sweep(
 ) -> tuple[TargetReport, list[ProbeEvent]]:
     """Run a sweep; return its report and its events."""
     events: list[ProbeEvent] = []
-    connection = ProbeConnection(ConnectOptions(parse(address), timeout), run=0, size=MIN_SIZE)
-    with closing(StopRequest()) as stop_request, closing(connection):
+    flow = make_flow(address, timeout=timeout, size_sweep=True)
+    with closing(StopRequest()) as stop_request:
 
         def record(event: ProbeEvent) -> None:
             events.append(event)
             if on_event:
                 on_event(event, stop_request)
 
-        target = TargetReport(address, address, None, None)
         random_run = count(1).__next__
-        return MtuSweep(
-            connection,
-            target,
-            stop_request,
-            record,
-            timeout_ns=int(timeout * 1e9),
-            random_run=random_run,
-            index=5,
-            limit_pause_ns=0,
-        ).run(), events
+        sweep = MtuSweep(flow, stop_request, record, random_run=random_run, index=5, limit_pause_ns=0)
+        try:
+            return sweep.run(), events
+        finally:
+            if flow.connection:
+                flow.connection.close()
 
 
 @pytest.mark.parametrize("largest", [MIN_SIZE, 1472, 65_506])

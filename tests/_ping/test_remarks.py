@@ -4,8 +4,7 @@ from datetime import UTC, timedelta, timezone
 import pytest
 
 from halloo._core.icmp import IcmpReport
-from halloo._ping.counters import DirectionalLoss, Outage
-from halloo._ping.one_way import CLOCK_SET
+from halloo._ping.delays import CLOCK_SET
 from halloo._ping.remarks import (
     MAX_LISTED_OUTAGES,
     counts_text,
@@ -16,8 +15,17 @@ from halloo._ping.remarks import (
     schedule_notes,
     wall_clock,
 )
-from halloo._ping.report import Generator, Kernel, Outcome, ProbeEvent, SizeLimit, TimestampReport
-from halloo._ping.variation import DelayVariation
+from halloo._ping.report import (
+    DelayVariation,
+    DirectionalLoss,
+    Generator,
+    Kernel,
+    Outage,
+    Outcome,
+    ProbeEvent,
+    SizeLimit,
+    TimestampReport,
+)
 from tests._ping.sample_reports import (
     BAD,
     EVENTS,

@@ -7,11 +7,13 @@ from collections.abc import Mapping
 import pytest
 
 from halloo._core.histogram import Histogram, Summary
-from halloo._ping.counters import DirectionalLoss, Outage
 from halloo._ping.report import (
     PHASES,
+    DelayVariation,
+    DirectionalLoss,
     Generator,
     Kernel,
+    Outage,
     PingReport,
     ProbeEvent,
     TargetReport,
@@ -19,7 +21,6 @@ from halloo._ping.report import (
     event_dict,
     summary_dict,
 )
-from halloo._ping.variation import DelayVariation
 
 OUTAGE = Outage(start_ns=100, end_ns=350, probes=3, over=False)
 

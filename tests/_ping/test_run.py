@@ -730,33 +730,7 @@ def test_the_largest_datagram_is_found() -> None:
     ("options", "message"),
     [
         ({"size": 36}, "size must be 37 to 65507 bytes, not 36"),
-        ({"size": 65_508}, "size must be 37 to 65507 bytes, not 65508"),
-        ({"count": 0}, "count must be at least 1, not 0; omit it to run until"),
-        ({"interval": -1}, "interval must be at least 0 seconds, not -1"),
-        ({"timeout": 0}, "timeout must be more than 0 seconds, not 0"),
-        ({"deadline": 0}, "deadline must be more than 0 seconds, not 0"),
-        ({"flows": 0}, "flows must be 1 to 1000, not 0"),
-        ({"flows": 1001}, "flows must be 1 to 1000, not 1001"),
-        ({"dscp": 64}, "dscp must be 0 to 63, not 64"),
-        ({"ttl": 0}, "ttl must be 1 to 255, not 0"),
-        ({"ttl": 256}, "ttl must be 1 to 255, not 256"),
-        ({"family": 5}, "family must be 4, 6 or None, not 5"),
-        ({"family": True}, "family must be 4, 6 or None, not True"),
-        ({"count": 2.5}, "count must be a whole number or None, not 2.5"),
-        ({"count": "3"}, "count must be a whole number or None, not '3'"),
-        ({"size": None}, "size must be a whole number, not None"),
-        ({"ttl": "5"}, "ttl must be a whole number or None, not '5'"),
-        ({"interval": float("inf")}, "interval must be finite, not inf"),
-        ({"deadline": float("nan")}, "deadline must be a number of seconds or None, not nan"),
-        ({"timeout": None}, "timeout must be a number of seconds, not None"),
-        ({"timeout": 1e-10}, "timeout must be more than 0 seconds, not 1e-10"),
         ({"goals": ["p99"]}, "'p99' is not a goal"),
-        ({"df": True}, "df needs datagrams; write udp:// before the host"),
-        ({"size_sweep": True}, "size_sweep needs datagrams"),
-        ({"connect": True, "size": 64}, "size is for probes, and none is sent; leave it out, or connect="),
-        ({"connect": True, "user_clock": True}, "user_clock is for probes, and none is sent"),
-        ({"connect": True, "reconnect": True}, "reconnect is for probes, and none is sent"),
-        ({"tls": ClientTLS(insecure=True)}, "TLS options do not apply to tcp://; write tls:// before the host"),
         ({"bind": "192.0.2.1"}, r"bind 192\.0\.2\.1 is not an address of this machine"),
         ({"bind": "192.0.2.1", "reconnect": True}, r"bind 192\.0\.2\.1 is not an address of this machine"),
     ],
@@ -767,28 +741,6 @@ def test_invalid_arguments_are_raised_before_the_start(options: dict[str, Any], 
     with pytest.raises(UsageError, match=message):
         ping("127.0.0.1:9", **options, sink=sink)
     assert (sink.started, sink.events, sink.ended) == ([], [], [])
-
-
-@pytest.mark.parametrize(
-    "option", [{"dscp": 46}, {"ttl": 3}, {"bind": "127.0.0.1"}], ids=lambda option: next(iter(option))
-)
-def test_a_unix_socket_has_no_use_for_options_of_packets(option: dict[str, Any]) -> None:
-    with pytest.raises(UsageError, match=f"^{next(iter(option))} is for IP addresses, and unix: has none"):
-        quick_ping("unix:/no/where", **option)
-
-
-@pytest.mark.parametrize(
-    "option", [{"count": 3}, {"interval": 0}, {"size": 64}, {"busy_poll": True}], ids=lambda option: next(iter(option))
-)
-def test_a_size_sweep_has_no_use_for_options_of_probes(option: dict[str, Any]) -> None:
-    with pytest.raises(UsageError, match=f"^{next(iter(option))} is for probes of one size; leave it out, or size_"):
-        ping("udp://127.0.0.1:9", size_sweep=True, **option)
-
-
-@pytest.mark.parametrize("option", ["connect", "reconnect"])
-def test_udp_cannot_use_connection_options(option: str) -> None:
-    with pytest.raises(UsageError, match=f"^{option} needs connections, and udp:// has none"):
-        quick_ping("udp://localhost", **{option: True})
 
 
 @pytest.mark.parametrize("options", [{}, {"reconnect": True}, {"connect": True}], ids=["one", "reconnect", "connect"])

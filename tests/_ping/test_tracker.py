@@ -1,5 +1,6 @@
 """The tracker of one target: the outcome of each reply, and the report. Times are integers of two clocks."""
 
+import pickle
 from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
@@ -12,9 +13,9 @@ from hypothesis import strategies as st
 from halloo._core.histogram import PERCENTILES
 from halloo._core.icmp import IcmpReport
 from halloo._core.probe import HEADER_SIZE, Probes, ServerTimestamp, write_notice, write_timestamp
-from halloo._ping.counters import MAX_TRACKED, DirectionalLoss
-from halloo._ping.report import Kernel, ProbeEvent, TargetReport
-from halloo._ping.round_trip import Instant
+from halloo._ping.counters import MAX_TRACKED
+from halloo._ping.delays import Instant
+from halloo._ping.report import DirectionalLoss, Kernel, ProbeEvent, TargetReport
 from halloo._ping.tracker import MAX_REPORTS, ProbeTracker, wrong_share
 
 RUN, SIZE, INDEX = 0xBEEF, 128, 3
@@ -675,14 +676,18 @@ def above(ordered: list[int], percent: float) -> Fraction:
     return len(ordered) * (100 - Fraction(str(percent))) / 100
 
 
-def test_delays_in_memory_do_not_grow_with_the_probes_sent() -> None:
+def test_a_tracker_does_not_grow_with_the_probes_sent() -> None:
     tracker = new_tracker(size=37, tracked=WINDOW)
-    for number in range(2_000):
+    sizes: dict[int, int] = {}
+    for number in range(2_001):
         now = number * STEP
         _, probe = tracker.send(at(now))
         if number % 3:
             tracker.receive(probe, at(now + 9), None)
-    assert tracker.kept <= 3 * WINDOW
+        list(tracker.expire(at(now + 9)))
+        if number in (1_000, 2_000):
+            sizes[number] = len(pickle.dumps(tracker))
+    assert sizes[2_000] < 1.1 * sizes[1_000]
 
 
 # Reports of routers and hosts.

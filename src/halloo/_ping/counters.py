@@ -5,32 +5,18 @@ Times are integers of nanoseconds of one monotonic clock.
 
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal
 
 from halloo._core.probe import WINDOW, ServerTimestamp
+from halloo._ping.report import Direction, DirectionalLoss, Outage
 
 MAX_TRACKED = 1 << 16  # probes: older ones count as lost, and their duplicates as unknown
 MAX_OUTAGES = 1000  # listed; more are only counted
 MIN_OUTAGE_PROBES = 2  # consecutive lost or late probes
+MAX_TIMESTAMPS = 4096  # the latest are kept
 
 _PENDING, _ANSWERED, _LOST, _LATE = range(4)
 Arrival = Literal["reply", "late", "duplicate", "unknown"]
-
-
-@dataclass(frozen=True, slots=True)
-class Outage:
-    """A period without timely replies: from the first lost or late probe to the next one that was answered in time."""
-
-    start_ns: int
-    end_ns: int
-    probes: int
-    over: bool = True
-
-    @property
-    def length_ns(self) -> int:
-        """Its duration."""
-        return self.end_ns - self.start_ns
 
 
 class ProbeCounters:
@@ -169,20 +155,6 @@ class ProbeCounters:
             if self.longest_outage is None or outage.length_ns > self.longest_outage.length_ns:
                 self.longest_outage = outage
         self._failing = []
-
-
-Direction = Literal["forward", "reverse"]
-MAX_TIMESTAMPS = 4096  # the latest are kept
-
-
-@dataclass(frozen=True, slots=True)
-class DirectionalLoss:
-    """Probes lost on the forward and on the reverse path, refused by the server, and sent after the last timestamp."""
-
-    forward: int
-    reverse: int
-    refused: int
-    unknown: int
 
 
 class LossDirection:

@@ -15,8 +15,7 @@ from operator import attrgetter
 
 from halloo._core.histogram import MIN_ABOVE, PERCENTILES, Summary
 from halloo._core.units import count, duration, show_duration
-from halloo._ping.counters import DirectionalLoss
-from halloo._ping.report import PHASES, PingReport, TargetReport
+from halloo._ping.report import PHASES, DirectionalLoss, PingReport, TargetReport
 from halloo.errors import UnitError, UsageError
 
 COMPARISONS: dict[str, Callable[[float, float], bool]] = {

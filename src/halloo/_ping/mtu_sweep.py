@@ -1,6 +1,6 @@
 """Find the largest datagram that is echoed, by bisection.
 
-Uses one connection, with a prober for each try. Routers may drop datagrams that are too large silently, and any
+Uses one connection, with a scheduler for each try. Routers may drop datagrams that are too large silently, and any
 datagram may be lost; so a size without a reply is rejected only after TRIES.
 """
 
@@ -17,10 +17,10 @@ from halloo._core.units import SECOND
 from halloo._net.datagrams import MAX_DATAGRAM
 from halloo._net.readiness import until_readable
 from halloo._net.signals import StopRequest
-from halloo._ping.flow import Flow, ProbeConnection
-from halloo._ping.prober import LIMIT_PAUSE, Prober
+from halloo._ping.flow import Flow
+from halloo._ping.receiver import LIMIT_PAUSE
 from halloo._ping.report import ProbeEvent, SizeEvidence, SizeLimit, TargetReport
-from halloo._ping.schedule import Schedule
+from halloo._ping.scheduler import Scheduler
 from halloo._ping.tracker import ProbeTracker
 from halloo.errors import UnknownHost
 
@@ -38,12 +38,10 @@ class MtuSweep:
 
     def __init__(
         self,
-        connection: ProbeConnection,
-        target: TargetReport,
+        flow: Flow,
         stop_request: StopRequest,
         on_event: Callable[[ProbeEvent], object],
         *,
-        timeout_ns: int,
         random_run: Callable[[], int],
         index: int = 0,
         end_ns: int | None = None,
@@ -51,15 +49,13 @@ class MtuSweep:
     ) -> None:
         """Store the arguments without sending; `end_ns` is the steady-clock time at which to stop.
 
-        `limit_pause_ns` is how long to wait after the server has refused a probe by its rate limit.
-
-        `random_run` returns a new run number for each try, so that a late reply to another try counts as unmatched.
+        `limit_pause_ns` is how long to wait after the server has refused a probe by its rate limit. `random_run`
+        returns a new run number for each try, so that a late reply to another try counts as unmatched.
         """
-        self._connection = connection
-        self._target = target
+        self._flow = flow
+        self._target = flow.tracker.report()
         self._stop_request = stop_request
         self._on_event = on_event
-        self._timeout = timeout_ns
         self._random_run = random_run
         self._index = index
         self._end_ns = end_ns
@@ -76,49 +72,42 @@ class MtuSweep:
     def run(self, on_info_request: Callable[[], object] = int) -> TargetReport:
         """Search and return the report; SIGQUIT calls `on_info_request`."""
         size = MIN_SIZE
-        while self._high - self._low > 1 and not self._done:
+        while self._high - self._low > 1 and not self._is_over():
             if self._returns(size, on_info_request):
                 self._low = size
             else:
                 self._high = size
-            size = (
-                MAX_DATAGRAM if self._low == MIN_SIZE and self._high > MAX_DATAGRAM else (self._low + self._high) // 2
-            )
             if self._low < MIN_SIZE:
                 break
+            untried = self._low == MIN_SIZE and self._high > MAX_DATAGRAM
+            size = MAX_DATAGRAM if untried else (self._low + self._high) // 2
         return self.report()
 
     def report(self) -> TargetReport:
         """Return the result so far: `largest_bytes` is None if not even the smallest probe was echoed."""
+        found = MIN_SIZE <= self._low == self._high - 1 < MAX_DATAGRAM
+        connection = self._flow.connection
         return replace(
             self._target,
-            **self._connection.describe(),  # type: ignore[arg-type]  # fields of TargetReport by name
+            **(connection.describe() if connection else {}),  # type: ignore[arg-type]  # fields of TargetReport by name
             **{name: self._counts[name] for name in COUNTERS},  # type: ignore[arg-type]  # as above
             errors=dict(self._errors),
             icmp=tuple(self._reports.items()),
             size_sweep=True,
             failure=None if self._counts["received"] else self._failure,
-            clock="kernel" if self._connection.kernel_timestamps else "user",
+            clock="kernel" if connection and connection.kernel_timestamps else "user",
             round_trip=self._latency.summary(),
             largest_bytes=self._low if self._low >= MIN_SIZE else None,
-            size_limit=self._size_limit(),
+            size_limit=SizeLimit(self._high, self._evidence) if found else None,
         )
 
-    def _size_limit(self) -> SizeLimit | None:
-        found = MIN_SIZE <= self._low == self._high - 1 < MAX_DATAGRAM
-        return SizeLimit(self._high, self._evidence) if found else None
-
-    @property
-    def _done(self) -> bool:
-        return (
-            self._stop_request.stop
-            or not self._resolved
-            or (self._end_ns is not None and time.monotonic_ns() >= self._end_ns)
-        )
+    def _is_over(self) -> bool:
+        past_end = self._end_ns is not None and time.monotonic_ns() >= self._end_ns
+        return self._stop_request.stop or not self._resolved or past_end
 
     def _returns(self, size: int, on_info_request: Callable[[], object]) -> bool:
         for _ in range(TRIES):
-            if self._done:
+            if self._is_over():
                 return False
             if self._try(size, on_info_request):
                 return True
@@ -129,23 +118,29 @@ class MtuSweep:
         return False
 
     def _try(self, size: int, on_info_request: Callable[[], object]) -> bool:
-        slowest = self._latency.max
-        timeout = min(self._timeout, max(MIN_TRY_TIMEOUT, TIMEOUT_FACTOR * slowest)) if slowest else self._timeout
-        tracker = ProbeTracker(self._index, Probes(self._random_run(), size, timestamps=False), timeout, self._target)
-        flow = Flow(self._connection, tracker)
-        remaining = None if self._end_ns is None else max(self._end_ns - time.monotonic_ns(), 0)
-        on_event = partial(self._report_event, size)
-        prober = Prober([flow], Schedule(0, 1, 1), self._stop_request, on_event, deadline_ns=remaining)
+        flow, timeout_ns = self._flow, self._flow.config.timeout_ns
+        if self._latency.max:
+            timeout_ns = min(timeout_ns, max(MIN_TRY_TIMEOUT, TIMEOUT_FACTOR * self._latency.max))
+        left = None if self._end_ns is None else max(self._end_ns - time.monotonic_ns(), 1) / SECOND
+        config = replace(flow.config, size_sweep=False, df=True, count=1, interval=0, size=size, deadline=left)
+        run = self._random_run()
+        tracker = ProbeTracker(self._index, Probes(run, size, timestamps=False), timeout_ns, self._target)
+        attempt = Flow(flow.address, config, run, tracker, flow.state)
+        scheduler = Scheduler([attempt], config, self._stop_request, partial(self._report_event, size))
         try:
-            prober.open()
-            prober.run(on_info_request)
+            scheduler.open()
+            scheduler.run(on_info_request)
         except UnknownHost as error:
             self._failure, self._resolved = str(error), False
             self._errors[type(error).__name__] += 1
             return False
         finally:
-            prober.release()
-        report = tracker.report()
+            flow.state = attempt.connection
+            scheduler.release()
+        return self._count(tracker.report())
+
+    def _count(self, report: TargetReport) -> bool:
+        """Add up the report of one try; return whether its probe was echoed."""
         self._counts.update({name: getattr(report, name) for name in COUNTERS})
         self._errors.update({name: number for name, number in report.errors.items() if name not in TOO_LARGE})
         self._reports.update(dict(report.icmp))
@@ -164,7 +159,7 @@ class MtuSweep:
             return known or "reply"
         if report.rate_limited:
             return "limit"
-        connection = self._connection.connection
+        connection = self._flow.connection
         return "server" if connection and connection.address.loopback else "path"
 
     def _report_event(self, size: int, event: ProbeEvent) -> None:

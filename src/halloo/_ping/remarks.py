@@ -9,8 +9,7 @@ from datetime import UTC, datetime, tzinfo
 
 from halloo._core.escape import printable
 from halloo._core.units import SECOND, Unit, show_duration, show_time
-from halloo._ping.counters import Outage
-from halloo._ping.report import PHASES, Generator, Kernel, ProbeEvent, TargetReport, TimestampReport
+from halloo._ping.report import PHASES, Generator, Kernel, Outage, ProbeEvent, TargetReport, TimestampReport
 
 MAX_LISTED_OUTAGES = 10  # outages; JSON has them all
 Note = tuple[str, str]

@@ -9,14 +9,13 @@ from typing import Any, Literal
 
 from halloo._core.histogram import PERCENTILES, Summary
 from halloo._core.icmp import IcmpReport
-from halloo._ping.counters import Direction, DirectionalLoss, Outage
-from halloo._ping.variation import DelayVariation
 from halloo.errors import LocalError
 
 SCHEMA = "halloo.ping/1"
 PHASES = ("resolve", "connect", "tls", "first")  # the first echo on a connection; all echoes are in `round_trip`
 Clock = Literal["kernel", "user"]  # which clock timed the replies
 Outcome = Literal["reply", "late", "duplicate", "corrupt", "unmatched", "stray", "lost", "error"]
+Direction = Literal["forward", "reverse"]
 LOCAL_ERRORS = {LocalError.__name__, *(kind.__name__ for kind in LocalError.__subclasses__())}
 
 
@@ -65,6 +64,39 @@ class Kernel:
     lost: int = 0
     window_segments: int = 0
     mss: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """A period without timely replies: from the first lost or late probe to the next one that was answered in time."""
+
+    start_ns: int
+    end_ns: int
+    probes: int
+    over: bool = True
+
+    @property
+    def length_ns(self) -> int:
+        """Its duration."""
+        return self.end_ns - self.start_ns
+
+
+@dataclass(frozen=True, slots=True)
+class DelayVariation:
+    """`ipdv_ns` is None without two consecutive probes that were answered, the jitter with fewer than two replies."""
+
+    ipdv_ns: int | None = None
+    jitter_rfc3550_ns: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DirectionalLoss:
+    """Probes lost on the forward and on the reverse path, refused by the server, and sent after the last timestamp."""
+
+    forward: int
+    reverse: int
+    refused: int
+    unknown: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,11 +37,6 @@ class Schedule:
         return not self._turns
 
     @property
-    def interval_ns(self) -> int:
-        """The time between two probes to one target."""
-        return self._interval
-
-    @property
     def back_to_back(self) -> bool:
         """Whether a probe is sent as soon as the last one is answered or lost."""
         return not self._interval

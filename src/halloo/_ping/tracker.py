@@ -23,11 +23,9 @@ from halloo._core.probe import (
     read_notice,
     read_timestamp,
 )
-from halloo._ping.counters import MAX_TRACKED, LossDirection, Outage, ProbeCounters
-from halloo._ping.one_way import OneWay, OneWayTimes, impossibility
-from halloo._ping.report import Clock, Kernel, Outcome, ProbeEvent, TargetReport, TimestampReport
-from halloo._ping.round_trip import Instant, round_trip
-from halloo._ping.variation import Variation
+from halloo._ping.counters import MAX_TRACKED, LossDirection, ProbeCounters
+from halloo._ping.delays import Instant, OneWay, OneWayTimes, Variation, impossibility, round_trip
+from halloo._ping.report import Clock, Kernel, Outage, Outcome, ProbeEvent, TargetReport, TimestampReport
 
 MAX_CANDIDATES = 64  # pending probes that a reply without a readable number is compared with
 MIN_COMPARED_BYTES = 12  # with fewer, unrelated bytes may look like a reply
@@ -127,11 +125,6 @@ class ProbeTracker:
         if oldest is None or self._last_round_trip is None or self.clock == "kernel":
             return None
         return oldest + self._last_round_trip
-
-    @property
-    def kept(self) -> int:
-        """The number of probes in memory, whatever was sent so far."""
-        return len(self._sent) + self._variation.kept
 
     def receive(self, data: bytes, now: Instant, kernel_ns: int | None) -> ProbeEvent:
         """Classify received data as a reply, corrupt or not, as stray, or as a notice of the server's rate limit."""

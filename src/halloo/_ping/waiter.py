@@ -1,15 +1,13 @@
 """Wait for the sockets of many flows, at a cost that does not grow with their number.
 
-Works with a watch list and the connections in progress. Sleeping ends shortly before an expected event, and polling
-bridges the rest.
+Sleeping ends shortly before an expected event, and polling bridges the rest.
 """
 
 from collections.abc import Iterator, Sequence
 
 from halloo._core.units import SECOND
-from halloo._net.readiness import AWAKE, WatchList, wait
+from halloo._net.readiness import AWAKE, WaitSet, WatchList, wait
 from halloo._net.signals import StopRequest
-from halloo._ping.connector import Connector
 from halloo._ping.flow import Flow
 
 # Around an expected reply that only the program's own clock times, it polls instead of sleeping: nanoseconds.
@@ -21,17 +19,10 @@ class FlowWaiter:
     """Waits for flows, for connections in progress, and for a stop request."""
 
     def __init__(
-        self,
-        flows: Sequence[Flow],
-        connector: Connector,
-        stop_request: StopRequest,
-        *,
-        interval_ns: int,
-        busy_poll: bool = False,
+        self, flows: Sequence[Flow], stop_request: StopRequest, *, interval_ns: int, busy_poll: bool = False
     ) -> None:
         """Watch no flow yet. `interval_ns` is between two probes to a flow; `busy_poll` never sleeps."""
         self._flows = flows
-        self._connector = connector
         self._stop_request = stop_request
         self._waking = stop_request.waking.fileno()
         self._spins = interval_ns >= MIN_SPIN_INTERVAL * len(flows)
@@ -47,27 +38,26 @@ class FlowWaiter:
         if number is not None:
             self._watch_list.remove(number)
             del self._by_number[number]
-        connection = flow.connection.connection
-        if connection and not flow.connect:
+        connection = flow.connection
+        if connection and not flow.config.connect:
             number = self._numbers[flow] = connection.socket.fileno()
             self._by_number[number] = flow
-            self._watch_list.add(number, writing=flow.connection.has_unsent)
+            self._watch_list.add(number, writing=bool(connection.unsent))
 
     def set_unfinished(self, flow: Flow) -> None:
         """Have the next wait return the flow at once: part of what has arrived was not processed."""
         self._unfinished[flow] = None
 
-    def wait(self, until: int, now: int, *, flows: bool = True) -> set[int]:
+    def wait(self, until: int, now: int, connecting: WaitSet | None = None, *, flows: bool = True) -> set[int]:
         """Wait until a descriptor is ready or `until`; return those ready. Both times are of the steady clock.
 
         Without `flows` it waits for connections in progress only.
         """
-        if self._busy_poll and not self._connector:
+        if self._busy_poll and not connecting:
             return {*self._by_number}
         seconds = 0 if self._unfinished else max(self.spin_from(until, now) - now, 0) / SECOND
         reading, writing = [self._waking], []
-        if self._connector:
-            connecting = self._connector.wait_set()
+        if connecting:
             reading, writing = [*reading, *connecting.readable], connecting.writable
             seconds = min(seconds, connecting.timeout)
         ready = (self._watch_list.wait if flows else wait)(reading, writing, seconds)
