@@ -7,7 +7,8 @@ import pytest
 
 from halloo._ping.live import DRAW_FACTOR, MIN_REDRAW_NS, PingLive, Strip
 from halloo._ping.report import PingReport, ProbeEvent
-from halloo._ping.text import PingText, summary
+from halloo._ping.summary import summary
+from halloo._ping.text import PingText
 from tests._ping.sample_reports import BAD, EVENTS, GOOD, HOSTILE, MS, REFUSAL, REPLY, REPORTS, START, US, report
 
 

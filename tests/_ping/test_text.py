@@ -8,7 +8,8 @@ import pytest
 from halloo._core.units import Unit
 from halloo._output.terminal import NARROWEST
 from halloo._ping.report import PingReport
-from halloo._ping.text import PingText, heading, summary
+from halloo._ping.summary import summary
+from halloo._ping.text import PingText, heading
 from tests._ping.sample_reports import (
     BAD,
     EVENTS,

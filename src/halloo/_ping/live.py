@@ -15,9 +15,9 @@ from rich.text import Text
 
 from halloo._core.escape import printable
 from halloo._core.units import NS, Unit, show_time
-from halloo._ping.remarks import counts_text
 from halloo._ping.report import PingReport, ProbeEvent, TargetReport
-from halloo._ping.text import COLUMNS, PingText
+from halloo._ping.summary import COLUMNS, counts_text
+from halloo._ping.text import PingText
 
 MIN_REDRAW_NS = 100 * NS["ms"]  # between two drawings
 DRAW_FACTOR = 20  # multiples of the time a drawing takes, between two drawings

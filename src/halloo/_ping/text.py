@@ -1,35 +1,16 @@
-"""A ping as text: a line for each probe while it runs, and a summary.
+"""A ping as text: a heading, a line for each probe while it runs, and the summary."""
 
-A single target has a full summary; several are compared in one table, with anomalies listed below it. On a terminal of
-`width` columns long lines continue on a further one, and names outside of sentences are shortened.
-"""
-
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import tzinfo
-from itertools import zip_longest
+from collections.abc import Callable, Iterator, Sequence
 from typing import TextIO
 
 from halloo._core.escape import printable
-from halloo._core.histogram import Summary
-from halloo._core.units import NO_VALUE, Unit, show_column, show_dscp, show_duration, show_time
-from halloo._output.terminal import USUAL, fold, folded, shortened_names, width_of
-from halloo._ping import remarks
-from halloo._ping.report import PHASES, PingReport, ProbeEvent, TargetReport
+from halloo._core.units import Unit, show_dscp, show_time
+from halloo._output.terminal import fold, folded, shortened_names, width_of
+from halloo._ping.report import PingReport, ProbeEvent, TargetReport
+from halloo._ping.summary import GAP, MIN_NAME, phases_text, summary
 
-INDENT = 12  # columns of the labels
-MIN_NAME = 32  # columns of a shortened name
-GAP = "  "
-Read = Callable[[Summary], int | None]
-COLUMNS: dict[str, Read] = {
-    "min": lambda summary: summary.min_ns,
-    "mean": lambda summary: summary.mean_ns,
-    "p50": lambda summary: summary.median_ns,
-    "p90": lambda summary: summary.at(90.0),
-    "p99": lambda summary: summary.at(99.0),
-    "p99.9": lambda summary: summary.at(99.9),
-    "max": lambda summary: summary.max_ns,
-}
-SIDE_BY_SIDE = ("min", "p50", "p99", "max")
+MICROSECOND = 1000
+MILLION = 1_000_000
 
 
 class PingText:
@@ -67,19 +48,19 @@ class PingText:
             text = "\n".join(fold(text, self._width, indent=GAP))
         self._write(text)
 
-    def _line(self, event: ProbeEvent, name: str) -> str:
-        text = remarks.probe_line(event, name, time_stamp=self._time_stamps, unit=self._unit)
-        if event.outcome == "error":
-            if self._last_errors.get(event.target) == event.text:
-                text = text.partition("; ")[0]
-            self._last_errors[event.target] = event.text
-        return text
-
     def interim(self, report: PingReport) -> None:
         self._write(f"\n{self._summary(report)}\n")
 
     def end(self, report: PingReport) -> None:
         self._write(("" if self._quiet else "\n") + self._summary(report))
+
+    def _line(self, event: ProbeEvent, name: str) -> str:
+        text = probe_line(event, name, time_stamp=self._time_stamps, unit=self._unit)
+        if event.outcome == "error":
+            if self._last_errors.get(event.target) == event.text:
+                text = text.partition("; ")[0]
+            self._last_errors[event.target] = event.text
+        return text
 
     def _summary(self, report: PingReport) -> str:
         return summary(report, unit=self._unit, width=width_of(self._stream))
@@ -107,114 +88,43 @@ def heading(report: PingReport) -> Iterator[str]:
         yield printable(", ".join(words))
 
 
-def summary(
-    report: PingReport, *, unit: Unit | None = None, zone: tzinfo | None = None, width: int | None = None
-) -> str:
-    """Format the report; `zone` is the time zone of outages, the local one by default."""
-    sections = _single_target if len(report.targets) == 1 else _comparison
-    notes = [*remarks.schedule_notes(report.generator, unit), *(("missed", sentence) for sentence in report.missed)]
-    lines = [*sections(report, unit, zone, width), *_notes(notes, width)]
-    return printable("\n".join(lines))
+def probe_line(event: ProbeEvent, name: str, *, time_stamp: bool = False, unit: Unit | None = None) -> str:
+    """Format a probe's outcome; `name` is its target, `time_stamp` puts the time of day before it."""
+    preposition = "to" if event.outcome in ("lost", "error") else "from"
+    words = [f"{event.size} bytes {preposition} {name}:" if event.size or event.outcome == "stray" else f"{name}:"]
+    if event.number is not None:
+        words.append(f"seq={event.number}")
+    if event.round_trip_ns is not None:
+        others = {phase: elapsed for phase, elapsed in event.phases.items() if elapsed != event.round_trip_ns}
+        words.append(f"time={show_time(event.round_trip_ns, unit)}")
+        words += [f"({phases_text(others, unit)})"] if others else []
+    words.append(_outcome(event, name))
+    text = printable(" ".join(" ".join(words).split()))
+    return f"[{wall_clock(event.wall_ns)}] {text}" if time_stamp else text
 
 
-def _single_target(report: PingReport, unit: Unit | None, zone: tzinfo | None, width: int | None) -> Iterator[str]:
-    (target,) = report.targets
-    yield _named("--- {} ---", target.label, width)
-    yield from _fold(f"{remarks.counts_text(target)}, in {show_duration(report.duration_ns)}", width)
-    yield from _times(target, unit, width)
-    kernel = [("kernel", remarks.kernel_text(target.kernel, unit))] if target.kernel else []
-    yield from _notes([*remarks.details(target, unit), *kernel, *remarks.findings(target, unit, zone)], width)
+def wall_clock(wall_ns: int) -> str:
+    """Format seconds since 1970 as `ping -D` does.
 
-
-def _times(target: TargetReport, unit: Unit | None, width: int | None) -> Iterator[str]:
-    """Yield the table of round trips, server times, and phases that were measured more than once.
-
-    The rows differ in magnitude and are read along the row, so that each value has its own unit.
+    >>> wall_clock(1_700_000_000_123_456_789)
+    '1700000000.123456'
     """
-    rows = {"round trip": target.round_trip, "server": target.timestamps.server if target.timestamps else None}
-    rows |= {phase: times for phase in PHASES if (times := target.phases.get(phase)) and times.count > 1}
-    present = {name: summary for name, summary in rows.items() if summary}
-    if present:
-        columns = {name: [read(summary) for summary in present.values()] for name, read in COLUMNS.items()}
-        cells = [(name, [_cell(value, unit) for value in values]) for name, values in columns.items() if any(values)]
-        yield from _table(list(present), cells, width, min_width=INDENT - len(GAP))
+    micros = wall_ns // MICROSECOND
+    return f"{micros // MILLION}.{micros % MILLION:06d}"
 
 
-def _comparison(report: PingReport, unit: Unit | None, zone: tzinfo | None, width: int | None) -> Iterator[str]:
-    targets = report.targets
-    yield f"--- {len(targets)} targets, in {show_duration(report.duration_ns)} ---"
-    yield from _table([target.label for target in targets], _compared(targets, unit), width)
-    for target in targets:
-        if notes := list(_remarks(target, unit, zone)):
-            yield _named("{}:", target.label, width)
-            yield from _notes(notes, width)
-    timed = [target for target in targets if target.round_trip]
-    if {target.clock for target in timed} == {"kernel"}:
-        yield from _notes([("clock", remarks.clock_text(timed[0]))], width)
-
-
-def _compared(targets: Sequence[TargetReport], unit: Unit | None) -> list[tuple[str, list[str]]]:
-    columns = {
-        name: [COLUMNS[name](target.round_trip) if target.round_trip else None for target in targets]
-        for name in SIDE_BY_SIDE
-    }
-    repeated = any(times.count > 1 for target in targets for times in target.phases.values())
-    for phase in PHASES[:-1] if repeated else ():
-        columns[phase] = [target.phases[phase].median_ns if phase in target.phases else None for target in targets]
-    if not repeated:
-        columns["min_rtt"] = [target.floor_ns for target in targets]
-    columns["server"] = [target.timestamps.server.median_ns if target.timestamps else None for target in targets]
-    counts = [("sent", [str(target.sent) for target in targets])]
-    if not any(target.size_sweep for target in targets):  # sizes that are too large are no loss
-        counts += [("lost", [remarks.percent(target.loss_percent) for target in targets])]
-    return [*counts, *_time_columns(columns, unit)]
-
-
-def _remarks(target: TargetReport, unit: Unit | None, zone: tzinfo | None) -> Iterator[remarks.Note]:
-    if text := remarks.anomalies(target):
-        yield "also", text
-    if target.kernel and (target.kernel.retransmits or target.kernel.lost):
-        yield "kernel", remarks.kernel_text(target.kernel, unit)
-    yield from remarks.findings(target, unit, zone)
-
-
-def _time_columns(columns: dict[str, list[int | None]], unit: Unit | None) -> list[tuple[str, list[str]]]:
-    """Format columns of times in one common unit; empty columns are left out."""
-    present = {name: values for name, values in columns.items() if any(value is not None for value in values)}
-    texts = iter(show_column([value for values in present.values() for value in values], unit))
-    return [(name, [next(texts) for _ in values]) for name, values in present.items()]
-
-
-def _table(
-    rows: Sequence[str], columns: Sequence[tuple[str, list[str]]], width: int | None, *, min_width: int = 0
-) -> Iterator[str]:
-    """Yield the lines of a table; if they do not fit with short names either, the columns go into several tables."""
-    cells = [[f"{text:>{max(map(len, (name, *texts)))}}" for text in (name, *texts)] for name, texts in columns]
-    if width:
-        rows = shortened_names(rows, max(width - sum(len(GAP + column[0]) for column in cells), MIN_NAME))
-    names = [f"{row:<{max(min_width, *map(len, rows))}}" for row in ("", *rows)]
-    while cells:
-        fitting = [names]
-        while cells and (len(fitting) == 1 or not width or len(GAP.join(c[0] for c in [*fitting, cells[0]])) <= width):
-            fitting.append(cells.pop(0))
-        for row in zip(*fitting, strict=True):
-            yield GAP.join(row).rstrip()
-
-
-def _cell(value: int | None, unit: Unit | None) -> str:
-    return NO_VALUE if value is None else show_time(value, unit)
-
-
-def _named(pattern: str, name: str, width: int | None) -> str:
-    room = width - len(pattern.format("")) if width else len(name)
-    return pattern.format(*shortened_names([name], room))
-
-
-def _notes(notes: Iterable[remarks.Note], width: int | None) -> Iterator[str]:
-    for label, text in notes:
-        lines = _fold(text, width, INDENT)
-        yield from (f"{start:<{INDENT}}{line}" for start, line in zip_longest((label,), lines, fillvalue=""))
-
-
-def _fold(text: str, width: int | None, indent: int = 0) -> list[str]:
-    return fold(text, min(width or USUAL, USUAL) - indent)
+def _outcome(event: ProbeEvent, name: str) -> str:
+    if event.count > 1:
+        return f"{event.count} duplicates" if event.outcome == "duplicate" else f"{event.count} {event.outcome} replies"
+    place = "" if event.offset is None else f" from byte {event.offset} on"
+    text = {
+        "reply": "",
+        "late": "late: after the timeout",
+        "duplicate": "duplicate",
+        "corrupt": f"corrupt{place}: {event.text}" if event.text else f"corrupt{place}",
+        "unmatched": "unmatched: replies to another run, or to a probe given up long ago",
+        "stray": "stray: is no reply to a probe",
+        "lost": f"lost on the {event.way} path" if event.way else "lost",
+        "error": event.text.removeprefix(f"{name} "),
+    }[event.outcome]
+    return f"{text} reordered" if event.reordered else text

@@ -5,16 +5,6 @@ import pytest
 
 from halloo._core.icmp import IcmpReport
 from halloo._ping.delays import CLOCK_SET
-from halloo._ping.remarks import (
-    MAX_LISTED_OUTAGES,
-    counts_text,
-    details,
-    findings,
-    kernel_text,
-    probe_line,
-    schedule_notes,
-    wall_clock,
-)
 from halloo._ping.report import (
     DelayVariation,
     DirectionalLoss,
@@ -26,6 +16,8 @@ from halloo._ping.report import (
     SizeLimit,
     TimestampReport,
 )
+from halloo._ping.summary import MAX_LISTED_OUTAGES, counts_text, details, findings, kernel_text, schedule_notes
+from halloo._ping.text import probe_line, wall_clock
 from tests._ping.sample_reports import (
     BAD,
     EVENTS,
@@ -57,6 +49,7 @@ def test_details_have_phases_variation_clock_and_minimum() -> None:
         "variation": "mdev 14.1us, ipdv 5.56us, jitter 3.02us (RFC 3550)",
         "clock": "kernel timestamps: replies are timed as they reach this machine",
         "network": "kernel minimum 41.2us; server and queueing up to 42.8us of p50",
+        "kernel": "smoothed 84.0us, 0 retransmits, 0 lost, window 10 x 1448 bytes",
     }
 
 
