@@ -131,7 +131,6 @@ class MultiSink:
     """Passes each event to several sinks in order; the errors among them name flags, as those of the command."""
 
     def __init__(self, sinks: "Sequence[Sink]") -> None:
-        """Pass events to `sinks`."""
         self._sinks = sinks
         self._app = App()
         self._app.default(ping)
@@ -141,26 +140,22 @@ class MultiSink:
         return f"{fact}{separator}{with_flags(remedy, self._app)}" if separator else error
 
     def _reported(self, report: PingReport) -> PingReport:
-        targets = (
-            replace(target, failure=self._with_flags(target.failure)) if target.failure else target
-            for target in report.targets
-        )
+        targets = [
+            replace(target, failure=target.failure and self._with_flags(target.failure)) for target in report.targets
+        ]
         return replace(report, targets=tuple(targets))
 
     def begin(self, report: PingReport, look: Callable[[], PingReport]) -> None:
-        """Pass on the start."""
         for sink in self._sinks:
             sink.begin(report, look)
 
     def probe(self, event: ProbeEvent) -> None:
-        """Pass on a probe's outcome."""
         if event.outcome == "error":
             event = replace(event, text=self._with_flags(event.text))
         for sink in self._sinks:
             sink.probe(event)
 
     def interim(self, report: PingReport) -> None:
-        """Pass on an intermediate report."""
         report = self._reported(report)
         for sink in self._sinks:
             sink.interim(report)
@@ -191,17 +186,14 @@ def open_sinks(flags: PingOutputFlags) -> "Iterator[Sink]":
     if hdr is not None and json is not None and Path(hdr).resolve() == Path(json).resolve():
         shared = "standard output" if hdr == STDOUT else hdr
         raise UsageError(f"--hdr and the JSON cannot share {shared}", "name another file for one of them: --hdr FILE")
-    from halloo._ping.json import ReportSink  # noqa: PLC0415 - unused by other commands
+    from halloo._ping.json import PingStream, ReportSink, ping_json  # noqa: PLC0415 - unused by other commands
 
     with ExitStack() as stack:
         sinks: list[Sink] = []  # data first: a closed pipe must not stop it
-        if json is not None:
-            from halloo._ping.json import PingStream, ping_json  # noqa: PLC0415 - optional output
-
-            if flags.json_stream:
-                sinks.append(PingStream(stack.enter_context(appender(json))))
-            else:
-                sinks.append(ReportSink(stack.enter_context(writer(json)), ping_json))
+        if json is not None and flags.json_stream:
+            sinks.append(PingStream(stack.enter_context(appender(json))))
+        elif json is not None:
+            sinks.append(ReportSink(stack.enter_context(writer(json)), ping_json))
         if hdr is not None:
             from halloo._ping.hdr import hdr_log  # noqa: PLC0415 - optional output
 

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from halloo._core.escape import printable
 from halloo._core.units import NS, Unit, show_time
-from halloo._ping.report import PingReport, ProbeEvent, TargetReport
+from halloo._ping.report import PingReport, ProbeEvent
 from halloo._ping.summary import COLUMNS, counts_text
 from halloo._ping.text import PingText
 
@@ -113,14 +113,22 @@ class PingLive:
 
     def end(self, report: PingReport) -> None:
         self._live.stop()
-        self._console.print(self._final_strips(report))
+        for target, strip in zip(report.targets, self._strips, strict=True):
+            if len(report.targets) > 1:
+                self._console.print(Text(printable(target.label)))
+            self._console.print(*self._strip(strip), sep="\n")
         self._text.end(report)
 
     def _draw(self, report: PingReport) -> None:
         start = self._clock()
-        rows = [
-            row for target, strip in zip(report.targets, self._strips, strict=True) for row in self._rows(target, strip)
-        ]
+        rows = list[Text]()
+        for target, strip in zip(report.targets, self._strips, strict=True):
+            rows.append(Text(f"{printable(target.label)}: {counts_text(target)}", "bold"))
+            if summary := target.round_trip:
+                cells = ((name, COLUMNS[name](summary)) for name in SHOWN_COLUMNS)
+                shown = (f"{name} {show_time(value, self._unit)}" for name, value in cells if value is not None)
+                rows.append(Text("  ".join(shown)))
+            rows += self._strip(strip)
         if self._last_error:
             rows.append(Text(printable(" ".join(self._last_error.split())), "red"))
         width = max(self._console.width - TYPED, MARGIN)
@@ -129,37 +137,13 @@ class PingLive:
         now = self._clock()
         self._next_draw_ns = now + max(MIN_REDRAW_NS, DRAW_FACTOR * (now - start))
 
-    def _rows(self, target: TargetReport, strip: Strip) -> list[Text]:
-        return [
-            Text(f"{printable(target.label)}: {counts_text(target)}", "bold"),
-            *self._times(target),
-            *self._strip(strip),
-        ]
-
-    def _times(self, target: TargetReport) -> list[Text]:
-        summary = target.round_trip
-        if summary is None:
-            return []
-        cells = ((name, COLUMNS[name](summary)) for name in SHOWN_COLUMNS)
-        return [Text("  ".join(f"{name} {show_time(value, self._unit)}" for name, value in cells if value is not None))]
-
     def _strip(self, strip: Strip) -> list[Text]:
         blocks, least, most = strip.render()
         text = Text(blocks, no_wrap=True)
         for mark, style in STYLES.items():
             text.highlight_regex(f"[{mark}]", style)
-        scale = (
-            f"{BLOCKS[0]} {show_time(least, self._unit)}  {BLOCKS[-1]} {show_time(most, self._unit)}" if most else ""
-        )
-        return [text, Text(scale, "dim")]
-
-    def _final_strips(self, report: PingReport) -> Group:
-        labelled = len(report.targets) > 1
-        rows = []
-        for target, strip in zip(report.targets, self._strips, strict=True):
-            rows += [Text(printable(target.label))] if labelled else []
-            rows += self._strip(strip)
-        return Group(*rows)
+        scale = f"{BLOCKS[0]} {show_time(least, self._unit)}  {BLOCKS[-1]} {show_time(most, self._unit)}"
+        return [text, Text(scale if most else "", "dim")]
 
 
 def _block(value: int, least: int, most: int) -> str:

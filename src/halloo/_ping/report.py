@@ -3,6 +3,7 @@
 Times are integers of nanoseconds; those called `wall` are UTC since 1970.
 """
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
@@ -269,12 +270,8 @@ class PingReport:
                 "targets": [target_dict(target) for target in self.targets],
             },
             "intervals": [],
-            "errors": self._errors(),
+            "errors": dict(sorted(sum((Counter(target.errors) for target in self.targets), Counter()).items())),
         }
-
-    def _errors(self) -> dict[str, int]:
-        names = sorted({name for target in self.targets for name in target.errors})
-        return {name: sum(target.errors.get(name, 0) for target in self.targets) for name in names}
 
 
 def summary_dict(summary: Summary | None) -> dict[str, Any] | None:
@@ -296,7 +293,11 @@ def target_dict(target: TargetReport) -> dict[str, Any]:
     return {name: getattr(target, name) for name in names} | {
         "errors": dict(target.errors),
         "size_limit": target.size_limit and asdict(target.size_limit),
-        "icmp": [_icmp_dict(report, count) for report, count in target.icmp],
+        "icmp": [
+            {"error": icmp.name, "router": icmp.router, "type": icmp.type, "code": icmp.code, "mtu": icmp.mtu or None}
+            | {"count": count}
+            for icmp, count in target.icmp
+        ],
         "round_trip": summary_dict(target.round_trip),
         "phases": {name: summary_dict(summary) for name, summary in target.phases.items()},
         "kernel": target.kernel and asdict(target.kernel),
@@ -312,21 +313,19 @@ def event_dict(event: ProbeEvent) -> dict[str, Any]:
     return fields | {"phases": dict(event.phases), "text": event.text or None}
 
 
-def _icmp_dict(report: IcmpReport, count: int) -> dict[str, Any]:
-    fields = {"router": report.router, "type": report.type, "code": report.code, "mtu": report.mtu or None}
-    return {"error": report.name, **fields, "count": count}
-
-
 def _timestamps_dict(timestamps: TimestampReport) -> dict[str, Any]:
-    """One-way times are only as exact as the two clocks agree."""
-    forward, reverse = summary_dict(timestamps.forward), summary_dict(timestamps.reverse)
-    variations = {"forward": asdict(timestamps.forward_variation), "reverse": asdict(timestamps.reverse_variation)}
     return {
         "server": summary_dict(timestamps.server),
         "lost": timestamps.lost and asdict(timestamps.lost),
-        "one_way_if_clocks_agree": {"forward": forward, "reverse": reverse},
+        "one_way_if_clocks_agree": {
+            "forward": summary_dict(timestamps.forward),
+            "reverse": summary_dict(timestamps.reverse),
+        },
         "one_way_withheld": timestamps.withheld,
-        "one_way_variation": variations,
+        "one_way_variation": {
+            "forward": asdict(timestamps.forward_variation),
+            "reverse": asdict(timestamps.reverse_variation),
+        },
     }
 
 
