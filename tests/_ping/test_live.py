@@ -37,59 +37,46 @@ def _a_usual_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-def strip(*events: ProbeEvent, width: int = 20) -> Strip:
-    found = Strip(width)
-    for event in events:
-        found.record(event)
-    return found
-
-
 def reply(number: int, microseconds: int) -> ProbeEvent:
     return replace(REPLY, number=number, round_trip_ns=microseconds * US)
 
 
-# The strip
+PAIRS: list[tuple[list[ProbeEvent], tuple[str, int, int]]] = [
+    ([], ("", 0, 0)),
+    ([reply(number, 10 * number) for number in range(8)], ("▁▂▃▄▅▆▇█", 0, 70 * US)),
+    ([reply(0, 5), reply(1, 5)], ("▁▁", 5 * US, 5 * US)),
+    (
+        [
+            reply(0, 5),
+            ProbeEvent(0, "lost", START, 1),
+            ProbeEvent(0, "error", START, 2, text=REFUSAL),
+            replace(reply(3, 5), outcome="corrupt", offset=7),
+            reply(5, 5),
+        ],
+        ("▁xx!·▁", 5 * US, 5 * US),
+    ),
+    ([ProbeEvent(0, "lost", START, 0), replace(reply(0, 9), outcome="late")], ("▁", 9 * US, 9 * US)),
+    (
+        [reply(0, 5), replace(reply(0, 9), outcome="duplicate"), ProbeEvent(0, "stray", START)],
+        ("▁", 5 * US, 5 * US),
+    ),
+]
 
 
-def test_a_strip_scales_to_all_blocks() -> None:
-    blocks, least, most = strip(*(reply(number, 10 * number) for number in range(8))).render()
-    assert (blocks, least, most) == ("▁▂▃▄▅▆▇█", 0, 70 * US)
-
-
-def test_equal_round_trips_are_the_lowest_block() -> None:
-    assert strip(reply(0, 5), reply(1, 5)).render() == ("▁▁", 5 * US, 5 * US)
-
-
-def test_lost_corrupt_and_pending_probes_have_marks() -> None:
-    events = (
-        reply(0, 5),
-        ProbeEvent(0, "lost", START, 1),
-        ProbeEvent(0, "error", START, 2, text=REFUSAL),
-        replace(reply(3, 5), outcome="corrupt", offset=7),
-        reply(5, 5),
-    )
-    assert strip(*events).render()[0] == "▁xx!·▁"
-
-
-def test_a_late_reply_replaces_the_loss() -> None:
-    assert strip(ProbeEvent(0, "lost", START, 0), replace(reply(0, 9), outcome="late")).render()[0] == "▁"
-
-
-def test_duplicates_and_stray_data_are_not_drawn() -> None:
-    assert (
-        strip(reply(0, 5), replace(reply(0, 9), outcome="duplicate"), ProbeEvent(0, "stray", START)).render()[1]
-        == 5 * US
-    )
+def test_a_strip_has_a_block_or_a_mark_for_each_probe() -> None:
+    for events, rendered in PAIRS:
+        found = Strip(20)
+        for event in events:
+            found.record(event)
+        assert found.render() == rendered
 
 
 def test_a_strip_keeps_only_the_last_probes() -> None:
-    found = strip(*(reply(number, number) for number in range(10_000)), width=8)
-    assert found.render() == ("▁▂▃▄▅▆▇█", 9_992 * US, 9_999 * US)
+    found = Strip(8)
+    for number in range(1_000):
+        found.record(reply(number, number))
+    assert found.render() == ("▁▂▃▄▅▆▇█", 992 * US, 999 * US)
     assert len(found._results) <= 16
-
-
-def test_an_empty_strip_is_empty() -> None:
-    assert strip().render() == ("", 0, 0)
 
 
 # The panel
@@ -123,19 +110,19 @@ def open_panel() -> Iterator[Callable[..., Drawn]]:
         drawn.sink.__exit__(None, None, None)
 
 
-def test_a_panel_has_the_numbers_and_the_strip(open_panel: Callable[..., Drawn]) -> None:
+def test_a_panel_has_the_numbers_the_strip_and_the_last_error(open_panel: Callable[..., Drawn]) -> None:
     drawn = open_panel()
+    lines = drawn.stream.getvalue().splitlines()
+    assert [len(line) for line in lines if line.startswith("╰")] == [80 - len("^C")]  # room for a typed interrupt
     drawn.sink.probe(reply(0, 80))
     drawn.clock.now = MIN_REDRAW_NS
     drawn.sink.probe(reply(1, 120))
     shown = drawn.stream.getvalue()
     for words in ("halloo ping", "localhost:8888: 10 sent, 10 received", "p50 84.0us", "▁█", "▁ 80.0us  █ 120us"):
         assert words in shown
-
-
-def test_the_panel_leaves_room_for_a_typed_interrupt(open_panel: Callable[..., Drawn]) -> None:
-    lines = open_panel().stream.getvalue().splitlines()
-    assert [len(line) for line in lines if line.startswith("╰")] == [80 - len("^C")]
+    drawn.clock.now *= 3
+    drawn.sink.probe(ProbeEvent(0, "error", START, 0, text=REFUSAL))
+    assert [word for word in REFUSAL.split() if word not in drawn.stream.getvalue()] == []
 
 
 def test_the_panel_is_drawn_at_most_ten_times_a_second(open_panel: Callable[..., Drawn]) -> None:
@@ -153,13 +140,6 @@ def test_a_slow_terminal_is_drawn_less_often(open_panel: Callable[..., Drawn]) -
     drawn.clock.now = due - 2 * MIN_REDRAW_NS
     drawn.sink.probe(reply(0, 80))
     assert drawn.snapshots == 0
-
-
-def test_the_last_error_is_shown_below_the_numbers(open_panel: Callable[..., Drawn]) -> None:
-    drawn = open_panel()
-    drawn.clock.now = MIN_REDRAW_NS
-    drawn.sink.probe(ProbeEvent(0, "error", START, 0, text=REFUSAL))
-    assert [word for word in REFUSAL.split() if word not in drawn.stream.getvalue()] == []
 
 
 def test_the_summary_replaces_the_panel(open_panel: Callable[..., Drawn]) -> None:
@@ -193,12 +173,12 @@ def test_several_targets_have_a_strip_each(open_panel: Callable[..., Drawn]) -> 
     assert last.index("localhost:8888\n") < last.index("udp://10.0.0.2:8888\n")
 
 
-@pytest.mark.parametrize("found", REPORTS)
-def test_control_characters_do_not_reach_the_terminal(found: PingReport, open_panel: Callable[..., Drawn]) -> None:
-    drawn = open_panel(found=found)
-    for event in EVENTS:
-        drawn.clock.now += MIN_REDRAW_NS
-        drawn.sink.probe(event)
-    drawn.sink.end(found)
-    assert HOSTILE not in drawn.stream.getvalue()
-    assert not {"\x00", "\x07", "\u202e"} & set(drawn.stream.getvalue())
+def test_control_characters_do_not_reach_the_terminal(open_panel: Callable[..., Drawn]) -> None:
+    for found in REPORTS:
+        drawn = open_panel(found=found)
+        for event in EVENTS:
+            drawn.clock.now += MIN_REDRAW_NS
+            drawn.sink.probe(event)
+        drawn.sink.end(found)
+        assert HOSTILE not in drawn.stream.getvalue()
+        assert not {"\x00", "\x07", "\u202e"} & set(drawn.stream.getvalue())

@@ -31,14 +31,7 @@ def split_up(pieces: list[bytes], size: int = SIZE) -> list[bytes]:
     return [*found, rest] if rest else found
 
 
-def assert_same_at_any_split(data: bytes, expected: list[bytes]) -> None:
-    assert all(split_up(split) == expected for split in every_split(data))
-
-
-# Replies.
-
-
-@pytest.mark.parametrize("size", [37, 64, 101, SIZE, 1000])
+@pytest.mark.parametrize("size", [37, 101, SIZE, 1000])
 def test_replies_are_whole_at_any_split(size: int) -> None:
     answers = [probe(number, size) for number in range(3)]
     assert all(split_up(split, size) == answers for split in every_split(b"".join(answers)))
@@ -50,79 +43,32 @@ def test_a_reply_is_complete_with_its_last_byte() -> None:
     assert [*replies.feed(ZERO[-1:])] == [ZERO]
 
 
-def test_a_reply_with_a_timestamp_is_one_piece() -> None:
-    answer = write_timestamp(ZERO, ServerTimestamp(1, 2, 1, 0, 1))
-    assert_same_at_any_split(answer + ONE, [answer, ONE])
+STAMPED = write_timestamp(ZERO, ServerTimestamp(1, 2, 1, 0, 1))
+LONGER = ONE[:60] + b"xyz" + ONE[60:]
+OTHER = Probes(RUN + 1, SIZE).encode(0, SENT)
+PIECES = {
+    "a timestamp": [STAMPED, ONE],
+    "a duplicate": [ZERO, ZERO, ONE],
+    "nothing": [],
+    **{f"a reply cut after {kept} bytes": [ZERO[:kept], ONE, TWO] for kept in (12, 36, 64, 121, 127)},
+    "halves of replies": [ZERO[:64], ONE[:64], TWO[:64]],
+    "no newlines": [ZERO[:-1], ONE[:-1], TWO[:-1]],
+    "a damaged mark": [ZERO, b"HLO?" + ONE[4:], TWO],
+    "changed marks": [ZERO.upper(), ONE.upper(), TWO.upper()],
+    "a newline within": [ZERO, ONE[:50] + b"\n" + ONE[51:], TWO],
+    "missing first bytes": [ZERO, ONE[7:], TWO],
+    "bytes between replies": [ZERO, b"You said: ", ONE, TWO],
+    "bytes within a reply": [ZERO, LONGER[:SIZE], LONGER[SIZE:], TWO],
+    "CRLF": [ZERO[:-1] + b"\r", b"\n", ONE],
+    "a greeting": [GREETING, b"login: ", ZERO],
+    "a greeting that ends like a mark": [b"hlo?0000bee", ZERO],
+    "another run": [OTHER, ZERO],
+}
 
 
-def test_a_duplicate_reply_is_given_twice() -> None:
-    assert_same_at_any_split(ZERO + ZERO + ONE, [ZERO, ZERO, ONE])
-
-
-def test_empty_input_gives_nothing() -> None:
-    assert split_up([b"", b""]) == []
-
-
-# Damage to one reply does not hide others.
-
-
-@pytest.mark.parametrize("kept", [12, 36, 64, 121, 127])
-def test_a_short_reply_ends_at_the_next_mark(kept: int) -> None:
-    assert_same_at_any_split(ZERO[:kept] + ONE + TWO, [ZERO[:kept], ONE, TWO])
-
-
-def test_halves_of_replies_are_not_joined() -> None:
-    assert_same_at_any_split(ZERO[:64] + ONE[:64] + TWO[:64], [ZERO[:64], ONE[:64], TWO[:64]])
-
-
-def test_replies_without_newlines_are_separate_pieces() -> None:
-    assert_same_at_any_split(ZERO[:-1] + ONE[:-1] + TWO[:-1], [ZERO[:-1], ONE[:-1], TWO[:-1]])
-
-
-def test_a_reply_with_a_damaged_mark_is_a_separate_line() -> None:
-    damaged = b"HLO?" + ONE[4:]
-    assert_same_at_any_split(ZERO + damaged + TWO, [ZERO, damaged, TWO])
-
-
-def test_an_echo_that_changes_every_mark_is_split_into_lines() -> None:
-    answers = [ZERO.upper(), ONE.upper(), TWO.upper()]
-    assert_same_at_any_split(b"".join(answers), answers)
-
-
-def test_a_damaged_byte_after_the_mark_changes_no_boundary() -> None:
-    damaged = ONE[:50] + b"\n" + ONE[51:]
-    assert_same_at_any_split(ZERO + damaged + TWO, [ZERO, damaged, TWO])
-
-
-def test_missing_first_bytes_leave_the_rest_of_the_line() -> None:
-    assert_same_at_any_split(ZERO + ONE[7:] + TWO, [ZERO, ONE[7:], TWO])
-
-
-def test_inserted_bytes_are_a_separate_piece() -> None:
-    assert_same_at_any_split(ZERO + b"You said: " + ONE + TWO, [ZERO, b"You said: ", ONE, TWO])
-
-
-def test_inserted_bytes_within_a_reply_do_not_affect_the_next() -> None:
-    longer = ONE[:60] + b"xyz" + ONE[60:]
-    assert_same_at_any_split(ZERO + longer + TWO, [ZERO, longer[:SIZE], longer[SIZE:], TWO])
-
-
-def test_crlf_line_endings_give_an_extra_piece() -> None:
-    answer = ZERO[:-1] + b"\r\n"
-    assert_same_at_any_split(answer + ONE, [answer[:SIZE], b"\n", ONE])
-
-
-def test_a_greeting_is_a_separate_piece() -> None:
-    assert_same_at_any_split(GREETING + b"login: " + ZERO, [GREETING, b"login: ", ZERO])
-
-
-def test_a_greeting_that_ends_like_a_mark_is_held_back() -> None:
-    assert_same_at_any_split(b"hlo?0000bee" + ZERO, [b"hlo?0000bee", ZERO])
-
-
-def test_probes_of_another_run_are_ordinary_lines() -> None:
-    other = Probes(RUN + 1, SIZE).encode(0, SENT)
-    assert_same_at_any_split(other + ZERO, [other, ZERO])
+@pytest.mark.parametrize("expected", PIECES.values(), ids=PIECES)
+def test_damage_to_one_reply_does_not_hide_others_at_any_split(expected: list[bytes]) -> None:
+    assert all(split_up(split) == expected for split in every_split(b"".join(expected)))
 
 
 # Endless and arbitrary input.

@@ -40,15 +40,6 @@ def report(*targets: TargetReport, **known: object) -> PingReport:
     return PingReport(targets, started_ns=1, duration_ns=2, **known)  # type: ignore[arg-type] # as above
 
 
-def leaves(value: object) -> list[object]:
-    """List all scalars in a JSON value."""
-    if isinstance(value, Mapping):
-        return [leaf for each in value.values() for leaf in leaves(each)]
-    if isinstance(value, list):
-        return [leaf for each in value for leaf in leaves(each)]
-    return [value]
-
-
 def keys(value: object) -> set[str]:
     """List the names in a JSON value, at every depth."""
     if isinstance(value, Mapping):
@@ -121,16 +112,10 @@ def test_time_above_the_kernel_minimum_is_from_the_median_and_not_negative() -> 
     assert target(floor_ns=600).above_floor_ns is None
 
 
-@pytest.mark.parametrize(("behind", "limited"), [(0, False), (5, False), (6, True)])
-def test_more_than_one_in_twenty_behind_means_limited(behind: int, limited: bool) -> None:
-    assert Generator(planned=100, late=50, behind=behind).limited == limited
-
-
-def test_late_percent_is_relative_to_planned_probes() -> None:
+def test_a_client_is_limited_if_more_than_one_in_twenty_fell_behind() -> None:
+    for behind, limited in ((0, False), (5, False), (6, True)):
+        assert Generator(planned=100, late=50, behind=behind).limited == limited
     assert Generator(planned=80, late=20).late_percent == 25.0
-
-
-def test_a_generator_that_planned_nothing_was_not_late() -> None:
     assert (Generator().late_percent, Generator().limited) == (0.0, False)
 
 
@@ -143,7 +128,7 @@ def test_a_report_is_json_without_nan(one: TargetReport) -> None:
     assert json.loads(json.dumps(found, allow_nan=False)) == found
 
 
-def test_all_times_are_integers_and_all_shares_are_floats() -> None:
+def test_all_times_are_integers_all_shares_are_floats_and_all_names_are_snake_case() -> None:
     found = report(FULL, generator=Generator(planned=10, late=1, lateness=summary_of(5), cpu_percent=12.5)).to_dict()
 
     def check(value: object) -> None:
@@ -157,11 +142,7 @@ def test_all_times_are_integers_and_all_shares_are_floats() -> None:
             check(each)
 
     check(found)
-    assert all(leaf is None or isinstance(leaf, int | float | str) for leaf in leaves(found))
-
-
-def test_all_json_names_are_snake_case() -> None:
-    names = keys(report(FULL).to_dict()) - {"ECONNREFUSED"}
+    names = keys(found) - {"ECONNREFUSED"}
     assert all(name.replace("_", "").isalnum() and name == name.lower() for name in names)
 
 
@@ -185,28 +166,17 @@ def test_errors_are_summed_by_name() -> None:
     assert found["errors"] == {"a": 1, "b": 5}
 
 
-def test_only_the_median_needs_no_values_beyond_it() -> None:
+def test_percentiles_have_the_documented_names_and_only_the_median_needs_no_values_beyond_it() -> None:
     found = summary_dict(summary_of(1, 2, 3))
-    assert found
-    assert (found["p50_ns"], found["p90_ns"], found["p99_9_ns"], found["ipdv_ns"]) == (2, None, None, None)
-    assert summary_dict(None) is None
-
-
-def test_percentiles_have_the_documented_names() -> None:
-    found = summary_dict(summary_of(*range(100_000)))
     assert found
     names = ["p50_ns", "p75_ns", "p90_ns", "p95_ns", "p99_ns", "p99_9_ns", "p99_99_ns"]
     assert [name for name in found if name.startswith("p")] == names
-    assert all(type(found[name]) is int for name in names)
+    assert [found[name] for name in names] == [2, *[None] * 6]
+    assert (found["ipdv_ns"], summary_dict(None)) == (None, None)
 
 
-def test_an_event_is_json() -> None:
+def test_an_event_is_json_with_all_its_fields() -> None:
     found = event_dict(ProbeEvent(0, "corrupt", wall_ns=5, number=3, offset=17, phases={"connect": 9}))
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert (found["outcome"], found["offset"], found["phases"], found["text"]) == ("corrupt", 17, {"connect": 9}, None)
-
-
-def test_an_event_has_all_fields_in_json() -> None:
-    assert event_dict(ProbeEvent(0, "lost", wall_ns=5)).keys() >= {
-        field.name for field in dataclasses.fields(ProbeEvent)
-    }
+    assert found.keys() == {field.name for field in dataclasses.fields(ProbeEvent)}

@@ -1,9 +1,12 @@
 from dataclasses import replace
 from datetime import UTC, timedelta, timezone
+from itertools import product
 
 import pytest
 
 from halloo._core.icmp import IcmpReport
+from halloo._core.units import UNITS
+from halloo._output.terminal import NARROWEST
 from halloo._ping.delays import CLOCK_SET
 from halloo._ping.report import (
     DelayVariation,
@@ -11,54 +14,166 @@ from halloo._ping.report import (
     Generator,
     Kernel,
     Outage,
-    Outcome,
-    ProbeEvent,
+    PingReport,
+    SizeEvidence,
     SizeLimit,
     TimestampReport,
 )
-from halloo._ping.summary import MAX_LISTED_OUTAGES, counts_text, details, findings, kernel_text, schedule_notes
-from halloo._ping.text import probe_line, wall_clock
+from halloo._ping.summary import (
+    MAX_LISTED_OUTAGES,
+    counts_text,
+    details,
+    findings,
+    kernel_text,
+    schedule_notes,
+    summary,
+)
 from tests._ping.sample_reports import (
     BAD,
-    EVENTS,
+    FLOWS,
     GOOD,
-    HOSTILE,
-    KERNEL,
     LIMITED,
-    MS,
     OUTAGES,
     REFUSAL,
-    REPLY,
+    REPORTS,
     SECOND,
     SILENT,
     START,
     US,
+    report,
     summary_of,
 )
 
+WRAPPED = REFUSAL.replace("a server", "a\n            server")
 
-def test_counts_are_formatted() -> None:
-    assert counts_text(GOOD) == "10 sent, 10 received, 0 % lost"
-    others = "5 late, 3 duplicate, 2 reordered, 1 corrupt, 4 stray, 7 errors (refused)"
-    assert counts_text(BAD) == f"20000 sent, 19980 received, 0.075 % lost, {others}"
+SINGLE = """\
+--- localhost:8888 ---
+10 sent, 10 received, 0 % lost, in 9.01s
+               min    mean     p50    max
+round trip  80.0us  88.2us  84.0us  130us
+phases      resolve 210us, connect 41.0us, first 130us
+variation   mdev 14.1us, ipdv 5.56us, jitter 3.02us (RFC 3550)
+clock       kernel timestamps: replies are timed as they reach this machine
+network     kernel minimum 41.2us; server and queueing up to 42.8us of p50
+kernel      smoothed 84.0us, 0 retransmits, 0 lost, window 10 x 1448 bytes"""
+
+ALL_FINDINGS = """\
+--- udp://10.0.0.2:8888 ---
+20000 sent, 19980 received, 0.075 % lost, 5 late, 3 duplicate, 2 reordered,
+1 corrupt, 4 stray, 7 errors (refused), in 9.01s
+               min    mean     p50    p90    p99  p99.9     max
+round trip  80.0us  99.5us  99.0us  115us  119us  119us   119us
+server      3.00us  3.50us  3.00us      -      -      -  4.00us
+resolve     2.00ms  2.50ms  2.00ms      -      -      -  3.00ms
+connect     1.00ms  37.0ms  50.0ms      -      -      -  60.0ms
+first       80.0us  85.0us  80.0us      -      -      -  90.0us
+variation   mdev 11.5us, ipdv 1.95us, jitter 1.21us (RFC 3550)
+clock       this program's clock: its own delays are included
+lost        15: 3 on the forward path, 2 on the reverse path, 9 refused by the
+            server, 1 after the last timestamp
+one way     forward 40.0us, reverse 44.0us (medians, if both clocks agree)
+ipdv        forward 2.00us, reverse 3.00us (means, even if the clocks disagree)
+outages     2, the longest 4s
+            2026-01-02 03:05:05.123 +0000 to 03:05:09.123: 4s, 40 probes
+            2026-01-02 03:05:35.123 +0000 to the end: 200ms, 2 probes
+schedule    this client was the bottleneck: 60 of 1000 planned probes fell
+            behind schedule, by 3.00ms at most; CPU use 99.5 % of a core; use a
+            longer interval, or busy polling
+missed      p99 of it is 7.1ms (fail if p99>5ms)"""
+
+FLOW_TABLE = """\
+--- 4 targets, in 9.01s ---
+                       sent  lost      min      p50      max  min_rtt
+localhost:8888 :51234    10   0 %  0.080ms  0.080ms  0.080ms  0.041ms
+localhost:8888 :51235    10   0 %  0.080ms  0.080ms  0.080ms  0.041ms
+localhost:8888 :51236    10   0 %  4.080ms  4.080ms  4.080ms  0.041ms
+localhost:8888 :51237    10  10 %  0.080ms  0.080ms  0.080ms  0.041ms
+clock       kernel timestamps: replies are timed as they reach this machine"""
+
+COMPARISON = f"""\
+--- 2 targets, in 9.01s ---
+                sent   lost     min     p50      max  min_rtt
+localhost:8888    10    0 %  80.0us  84.0us  130.0us   41.2us
+localhost:9        2  100 %       -       -        -        -
+localhost:9:
+also        2 errors (refused)
+failed      {WRAPPED}
+clock       kernel timestamps: replies are timed as they reach this machine"""
+
+SILENT_TARGET = f"""\
+--- localhost:9 ---
+2 sent, 0 received, 100 % lost, 2 errors (refused), in 9.01s
+failed      {WRAPPED}"""
 
 
-def test_details_have_phases_variation_clock_and_minimum() -> None:
-    assert dict(details(GOOD, None)) == {
-        "phases": "resolve 210us, connect 41.0us, first 130us",
-        "variation": "mdev 14.1us, ipdv 5.56us, jitter 3.02us (RFC 3550)",
-        "clock": "kernel timestamps: replies are timed as they reach this machine",
-        "network": "kernel minimum 41.2us; server and queueing up to 42.8us of p50",
-        "kernel": "smoothed 84.0us, 0 retransmits, 0 lost, window 10 x 1448 bytes",
-    }
+SUMMARIES = [
+    (report(GOOD), SINGLE),
+    (report(BAD, generator=LIMITED, missed=("p99 of it is 7.1ms (fail if p99>5ms)",)), ALL_FINDINGS),
+    (report(*FLOWS), FLOW_TABLE),
+    (report(GOOD, SILENT), COMPARISON),
+    (report(SILENT), SILENT_TARGET),
+]
+
+
+def test_a_summary_is_formatted() -> None:
+    for sample, text in SUMMARIES:
+        assert summary(sample, zone=UTC) == text
+
+
+def test_a_comparison_of_size_sweeps_has_no_loss() -> None:
+    swept = replace(GOOD, lost=5, size_sweep=True, largest_bytes=1252)
+    text = summary(report(swept, swept), zone=UTC)
+    assert "lost" not in text
+    assert text.count("datagrams of up to 1252 bytes are echoed") == 2
+
+
+def test_a_unit_may_be_fixed() -> None:
+    for sample, unit in product((report(GOOD), report(*FLOWS)), UNITS):
+        times = [word for word in summary(sample, unit=unit).partition("clock")[0].split() if word[0].isdigit()]
+        found = {word.lstrip("0123456789.").rstrip(",") for word in times if word.rstrip(",")[-1] == "s"}
+        assert found - {"s"} == {unit} - {"s"}
+
+
+def test_repeated_phases_are_columns() -> None:
+    header = summary(report(BAD, BAD)).splitlines()[1]
+    assert header.split() == ["sent", "lost", "min", "p50", "p99", "max", "resolve", "connect", "server"]
+
+
+LONG = "tls://measurement-endpoint-{}.eu-central-1.internal.example.com:8888"
+IPV6 = "[2001:db8:1234:5678:9abc:def0:1234:5678]:8888"
+WIDE = [
+    report(replace(BAD, label=LONG.format(1)), generator=LIMITED, missed=("a goal, " * 40,)),
+    report(*(replace(flow, label=f"udp://{IPV6} :{51234 + number}") for number, flow in enumerate(FLOWS))),
+    report(*(replace(target, label=LONG.format(number)) for number, target in enumerate((BAD, BAD, GOOD)))),
+]
+
+
+@pytest.mark.parametrize("sample", [*REPORTS[:-1], *WIDE], ids=range(len(REPORTS) + 2))
+def test_no_line_is_longer_than_the_terminal_is_wide(sample: PingReport) -> None:
+    for width, unit in product((60, 80, 200), (None, UNITS[0])):
+        lines = summary(sample, unit=unit, zone=UTC, width=width).splitlines()
+        assert [line for line in lines if len(line) > width] == []
+        rows = [line for line in lines if "..." in line]
+        assert len(rows) == len(set(rows))  # and the targets remain distinct
+
+
+def test_the_narrowest_terminal_gets_all_of_a_summary() -> None:
+    text = summary(report(GOOD), zone=UTC, width=NARROWEST)
+    assert set(SINGLE.split()) - set(text.split()) == {"localhost:8888"}  # which is shortened
+
+
+def test_a_pipe_gets_whole_names_and_one_table() -> None:
+    for sample in WIDE:
+        lines = summary(sample, zone=UTC).splitlines()
+        assert all(any(target.label in line for line in lines) for target in sample.targets)
+        assert len([line for line in lines if " p50 " in line and "us" not in line]) == 1
+
+
+# Notes.
 
 
 def test_a_single_round_trip_has_no_variation() -> None:
     assert "variation" not in dict(details(replace(GOOD, round_trip=summary_of(5)), None))
-
-
-def test_the_user_clock_mentions_its_own_delays() -> None:
-    assert dict(details(BAD, None))["clock"] == "this program's clock: its own delays are included"
 
 
 def test_normal_results_have_no_findings() -> None:
@@ -82,22 +197,8 @@ def test_reports_of_routers_are_listed_with_their_senders() -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("outcome", "text"),
-    [("stray", "7 stray replies"), ("unmatched", "7 unmatched replies"), ("duplicate", "7 duplicates")],
-)
-def test_merged_replies_are_one_line(outcome: Outcome, text: str) -> None:
-    event = ProbeEvent(0, outcome, START, size=700, count=7)
-    assert probe_line(event, "here:1") == f"700 bytes from here:1: {text}"
-
-
 def test_losses_are_listed_by_direction() -> None:
-    expected = "15: 3 on the forward path, 2 on the reverse path, 9 refused by the server, 1 after the last timestamp"
-    assert dict(findings(BAD))["lost"] == expected
     assert "lost" not in dict(findings(replace(BAD, timestamps=None)))
-
-
-def test_refused_probes_are_listed_apart() -> None:
     limited = replace(BAD, lost=812, timestamps=TimestampReport(summary_of(1), DirectionalLoss(0, 0, 812, 0)))
     assert dict(findings(limited))["lost"] == "812: 812 refused by the server"
 
@@ -115,14 +216,6 @@ def test_one_way_times_have_a_condition() -> None:
     assert ("one way", "times are withheld: the clock of this machine was set during the run") in notes
     assert ("ipdv", "forward 2.00us, reverse 30ns (means, even if the clocks disagree)") in notes
     assert "one way" not in dict(findings(replace(BAD, timestamps=TimestampReport(summary_of(1), None))))
-
-
-def test_outages_are_listed_in_wall_time() -> None:
-    assert [note for note in findings(BAD, zone=UTC) if note[0] in ("outages", "")] == [
-        ("outages", "2, the longest 4s"),
-        ("", "2026-01-02 03:05:05.123 +0000 to 03:05:09.123: 4s, 40 probes"),
-        ("", "2026-01-02 03:05:35.123 +0000 to the end: 200ms, 2 probes"),
-    ]
 
 
 def test_an_outage_over_midnight_has_both_dates() -> None:
@@ -153,33 +246,27 @@ def test_a_size_sweep_counts_no_loss() -> None:
     assert counts_text(SWEEP) == "30 probes of different sizes sent, 5 received"
 
 
-@pytest.mark.parametrize(
-    ("limit", "expected"),
-    [
-        (None, ""),
-        (SizeLimit(1253, "link"), "; larger ones do not fit into one packet of this machine's link"),
-        (SizeLimit(1253, "report"), "; larger ones are reported as too big, see above"),
-        (SizeLimit(1253, "reply"), "; larger ones come back corrupt"),
-        (SizeLimit(1253, "server"), "; the server does not echo larger ones"),
-    ],
-)
-def test_the_largest_datagram_is_a_finding(limit: SizeLimit | None, expected: str) -> None:
-    found = dict(findings(replace(SWEEP, size_limit=limit)))
-    assert found == {"largest": f"datagrams of up to 1252 bytes are echoed{expected}"}
-
-
-@pytest.mark.parametrize(
-    ("mtu", "known"), [(1500, ", although the path MTU is 1500 as far as this machine knows"), (None, "")]
-)
-def test_a_silent_limit_on_the_path_is_a_black_hole(mtu: int | None, known: str) -> None:
-    found = dict(findings(replace(SWEEP, path_mtu=mtu, size_limit=SizeLimit(1253, "path"))))
-    fact = f"datagrams of 1253 bytes have no reply, and no router reports them (ICMP){known}"
-    assert found["black hole"] == f"{fact}; a router drops them silently, or the server does not echo them"
-    assert found["largest"] == "datagrams of up to 1252 bytes are echoed"
+def test_the_largest_datagram_is_a_finding_and_a_silent_limit_on_the_path_a_black_hole() -> None:
+    largest = "datagrams of up to 1252 bytes are echoed"
+    reasons: dict[SizeEvidence, str] = {
+        "link": "larger ones do not fit into one packet of this machine's link",
+        "report": "larger ones are reported as too big, see above",
+        "reply": "larger ones come back corrupt",
+        "server": "the server does not echo larger ones",
+        "limit": "the server's rate limit refused larger ones",
+    }
+    assert dict(findings(SWEEP)) == {"largest": largest}
+    for evidence, reason in reasons.items():
+        found = dict(findings(replace(SWEEP, size_limit=SizeLimit(1253, evidence))))
+        assert found == {"largest": f"{largest}; {reason}"}
+    for mtu, known in ((1500, ", although the path MTU is 1500 as far as this machine knows"), (None, "")):
+        found = dict(findings(replace(SWEEP, path_mtu=mtu, size_limit=SizeLimit(1253, "path"))))
+        fact = f"datagrams of 1253 bytes have no reply, and no router reports them (ICMP){known}"
+        hole = f"{fact}; a router drops them silently, or the server does not echo them"
+        assert found == {"largest": largest, "black hole": hole}
 
 
 def test_kernel_data_is_formatted() -> None:
-    assert kernel_text(KERNEL, None) == "smoothed 84.0us, 0 retransmits, 0 lost, window 10 x 1448 bytes"
     assert kernel_text(Kernel(retransmits=3, lost=1), None) == "3 retransmits, 1 lost"
 
 
@@ -192,13 +279,7 @@ def test_skipped_turns_are_noted() -> None:
     assert list(schedule_notes(Generator(planned=10, skipped_waiting=12))) == [("skipped", expected)]
 
 
-def test_a_client_that_was_the_bottleneck_is_noted() -> None:
-    behind = "60 of 1000 planned probes fell behind schedule, by 3.00ms at most"
-    fact = f"this client was the bottleneck: {behind}; CPU use 99.5 % of a core"
-    assert list(schedule_notes(LIMITED)) == [("schedule", f"{fact}; use a longer interval, or busy polling")]
-
-
-def test_a_unit_may_be_fixed() -> None:
+def test_a_unit_of_notes_may_be_fixed() -> None:
     expected = dict(
         [
             *details(GOOD, "ms"),
@@ -208,51 +289,3 @@ def test_a_unit_may_be_fixed() -> None:
     )
     assert expected["network"] == "kernel minimum 0.0412ms; server and queueing up to 0.0428ms of p50"
     assert "by 0.0500ms at most" in expected["schedule"]
-
-
-LINES = [
-    "128 bytes from host:1: seq=0 time=130us (resolve 210us, connect 41.0us)",
-    "128 bytes from host:1: seq=1 time=84.1us",
-    "128 bytes from host:1: seq=3 time=84.1us reordered",
-    "host:1: seq=2 lost on the reverse path",
-    "host:1: seq=4 lost",
-    "128 bytes from host:1: seq=5 time=5.20s late: after the timeout",
-    "128 bytes from host:1: seq=3 time=84.1us duplicate",
-    "128 bytes from host:1: seq=6 time=84.1us corrupt from byte 45 on",
-    "17 bytes from host:1: stray: is no reply to a probe",
-    f"host:1: seq=7 {REFUSAL}",
-    f"host:1: seq=8 {REFUSAL}",
-    "host:1: \\x1b[31m\\x00\\x07 \\u202e [red]",
-    "host:1: seq=9 time=8.10ms (resolve 210us, tls 20.0ms)",
-    "128 bytes from host:1: seq=6 time=84.1us corrupt from byte 36 on: impossible server time of 184ms",
-]
-
-
-@pytest.mark.parametrize(("event", "text"), [*zip(EVENTS, LINES, strict=True)], ids=LINES)
-def test_a_probe_is_a_line(event: ProbeEvent, text: str) -> None:
-    assert probe_line(event, "host:1") == text
-
-
-def test_a_lost_probe_has_its_size_if_known() -> None:
-    assert probe_line(ProbeEvent(0, "lost", START, 2, size=1472), "host:1") == "1472 bytes to host:1: seq=2 lost"
-
-
-def test_a_line_may_begin_with_the_time_of_day() -> None:
-    assert (
-        probe_line(REPLY, "host:1", time_stamp=True) == "[1767323045.123456] 128 bytes from host:1: seq=0 time=84.1us"
-    )
-
-
-@pytest.mark.parametrize(("wall_ns", "text"), [(0, "0.000000"), (START, "1767323045.123456"), (999, "0.000000")])
-def test_the_time_of_day_is_formatted_as_by_ping(wall_ns: int, text: str) -> None:
-    assert wall_clock(wall_ns) == text
-
-
-def test_the_unit_of_a_line_may_be_fixed() -> None:
-    event = replace(REPLY, round_trip_ns=MS, phases={"tls": 1234 * US})
-    assert probe_line(event, "host:1", unit="us").endswith("time=1000us (tls 1234us)")
-
-
-def test_control_characters_do_not_reach_the_terminal() -> None:
-    for event in EVENTS:
-        assert probe_line(event, HOSTILE).isprintable()
