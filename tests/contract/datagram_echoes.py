@@ -1,7 +1,7 @@
 """List the datagram echoes that the contract holds for: how to start them, and at which addresses.
 
 Besides halloo's own there are two others: the reference, which proves the contract itself, and the benchmark's C
-program. To add one, add a line to ECHOES or PROGRAMS.
+program. To add one, add a line to ECHOES or VARIANTS.
 """
 
 import os
@@ -114,43 +114,36 @@ def measure(form: str) -> AbstractContextManager[Echo]:
     return program(str(servers.build("udp.c")), form)
 
 
+# The whole contract holds for these.
 ECHOES: dict[str, Callable[[], AbstractContextManager[Echo]]] = {
     "reference": reference,
     "selectors": partial(looping, Selector),
+}
+# For these, which differ from one of the others in a part, its core is tested.
+VARIANTS: dict[str, Callable[[], AbstractContextManager[Echo]]] = {
     "selectors, IPv6": partial(looping, Selector, "udp://[::1]:0", SIX),
     "selectors, everywhere": partial(looping, Selector, "udp://:0", MANY),
     "selectors, limits": partial(looping, Selector, limits=LIMITS),
-    "serving": partial(public, "udp://127.0.0.1:0", FOUR),
-    "serving, timestamps": partial(public, "udp://127.0.0.1:0", FOUR, timestamps=True),
-    "serving, timestamps, IPv6": partial(public, "udp://[::1]:0", SIX, timestamps=True),
-    "serving, timestamps, everywhere": partial(public, "udp://:0", MANY, timestamps=True),
-    "serving, respond": partial(public, "udp://127.0.0.1:0", FOUR, bytes),
-    "serving, respond, everywhere": partial(public, "udp://:0", MANY, bytes),
+    "timestamps": partial(public, "udp://127.0.0.1:0", FOUR, timestamps=True),
+    "timestamps, IPv6": partial(public, "udp://[::1]:0", SIX, timestamps=True),
+    "timestamps, everywhere": partial(public, "udp://:0", MANY, timestamps=True),
+    "respond": partial(public, "udp://127.0.0.1:0", FOUR, bytes),
+    "respond, everywhere": partial(public, "udp://:0", MANY, bytes),
 }
 if hasattr(select, "epoll"):
-    ECHOES |= {
-        "epoll": partial(looping, Epoll),
+    ECHOES |= {"epoll": partial(looping, Epoll), "epoll, everywhere": partial(looping, Epoll, "udp://:0", MANY)}
+    VARIANTS |= {
         "epoll, IPv6": partial(looping, Epoll, "udp://[::1]:0", SIX),
-        "epoll, everywhere": partial(looping, Epoll, "udp://:0", MANY),
         "epoll, everywhere, IPv6": partial(looping, Epoll, "udp://:0", SIX),
         "epoll, limits": partial(looping, Epoll, limits=LIMITS),
         "epoll, limits, everywhere": partial(looping, Epoll, "udp://:0", MANY, limits=LIMITS),
-    }
-if LINUX:
-    ECHOES |= {
-        "selectors, no batches": partial(looping, Selector, batches=False),
         "epoll, no batches": partial(looping, Epoll, batches=False),
         "epoll, no batches, everywhere": partial(looping, Epoll, "udp://:0", MANY, batches=False),
-        "epoll, no batches, IPv6": partial(looping, Epoll, "udp://[::1]:0", SIX, batches=False),
+        "C, plain": partial(measure, "plain"),
+        "C, batch": partial(measure, "batch"),
     }
-
-# Echoes in separate processes. One process serves all the tests.
-PROGRAMS: dict[str, Callable[[], AbstractContextManager[Echo]]] = {}
+if LINUX:
+    VARIANTS["selectors, no batches"] = partial(looping, Selector, batches=False)
 if hasattr(os, "fork"):
-    PROGRAMS |= {
-        "workers": partial(command, "udp://127.0.0.1:0", FOUR, "--workers", "2"),
-        "workers, IPv6": partial(command, "udp://[::1]:0", SIX, "--workers", "2"),
-        "workers, everywhere": partial(command, "udp://:0", MANY, "--workers", "2", "--reuse-port"),
-    }
-if hasattr(select, "epoll"):
-    PROGRAMS |= {"C, plain": partial(measure, "plain"), "C, batch": partial(measure, "batch")}
+    ECHOES["workers"] = partial(command, "udp://:0", MANY, "--workers", "2", "--reuse-port")
+    VARIANTS["workers, one port"] = partial(command, "udp://127.0.0.1:0", FOUR, "--workers", "2")

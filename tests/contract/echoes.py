@@ -2,7 +2,7 @@
 
 Besides halloo's own there are two others: the reference, which proves the contract itself, and the benchmark's C
 program, which has to be correct to be a measure. An echo is a context manager that yields its `connect`. To add one,
-add a line to ECHOES or PROGRAMS.
+add a line to ECHOES or VARIANTS.
 """
 
 import asyncio
@@ -191,47 +191,31 @@ def connected(host: str | None, port: int) -> socket.socket:
     return sock
 
 
+# The whole contract holds for these.
 ECHOES: dict[str, Callable[[], AbstractContextManager[Connect]]] = {
     "selectors": partial(looping, Selector),
+    "tls": encrypted,
+    "asyncio": reference,
+}
+# For these, which differ from one of the others in a part, its core is tested.
+VARIANTS: dict[str, Callable[[], AbstractContextManager[Connect]]] = {
     "selectors, limited": partial(looping, Selector, limits=LIMITS),
+    "selectors, busy poll": partial(looping, Selector, busy_poll=True),
     "stale events": partial(looping, DuplicatingEpoll),
     "respond raw": partial(looping, Selector, lambda: RespondHandler(bytes, "raw", b"")),
-    "selectors, busy poll": partial(looping, Selector, busy_poll=True),
-    "serving": public,
     "timestamps": partial(public, timestamps=True),
     "timestamps, limited": partial(public, LIMITS, timestamps=True),
-    "tls": encrypted,
     "tls, limited": partial(encrypted, LIMITS),
     "tls, timestamps": partial(encrypted, timestamps=True),
-    "asyncio": reference,
 }
 if hasattr(select, "epoll"):
     ECHOES["epoll"] = partial(looping, Epoll)
-    ECHOES["epoll, busy poll"] = partial(looping, Epoll, busy_poll=True)
-    ECHOES["epoll, limited"] = partial(looping, Epoll, limits=LIMITS)
-    ECHOES["respond raw, epoll"] = partial(looping, Epoll, lambda: RespondHandler(bytes, "raw", b""))
-    ECHOES["respond raw, epoll, limited"] = partial(looping, Epoll, lambda: RespondHandler(bytes, "raw", b""), LIMITS)
+    VARIANTS["epoll, busy poll"] = partial(looping, Epoll, busy_poll=True)
+    VARIANTS["epoll, limited"] = partial(looping, Epoll, limits=LIMITS)
+    VARIANTS["respond raw, epoll, limited"] = partial(looping, Epoll, lambda: RespondHandler(bytes, "raw", b""), LIMITS)
+    VARIANTS["C"] = measure
 if hasattr(socket, "AF_UNIX"):
-    ECHOES["unix"] = unix
-
-# Echoes in separate processes. One process serves all the tests.
-PROGRAMS: dict[str, Callable[[], AbstractContextManager[Connect]]] = {}
-if hasattr(select, "epoll"):
-    PROGRAMS["C"] = measure
+    VARIANTS["unix"] = unix
 if hasattr(os, "fork"):
-    PROGRAMS["workers"] = workers
-    PROGRAMS["workers, a port for each"] = partial(workers, "--reuse-port")
-
-# With these, an answer does not show that the process of another client has taken a turn.
-SEVERAL = {"workers", "workers, a port for each"}
-
-# Tests that do not apply to an echo, and why.
-INAPPLICABLE = {
-    ("test_urgent_bytes_are_echoed_in_their_places", "unix"): "urgent data is TCP's",
-    ("test_urgent_bytes_are_echoed_in_their_places", "tls"): "urgent data is TCP's, and a record knows none",
-    ("test_urgent_bytes_are_echoed_in_their_places", "tls, limited"): "urgent data is TCP's, and a record knows none",
-    (
-        "test_urgent_bytes_are_echoed_in_their_places",
-        "tls, timestamps",
-    ): "urgent data is TCP's, and a record knows none",
-}
+    ECHOES["workers"] = workers
+    VARIANTS["workers, a port for each"] = partial(workers, "--reuse-port")
