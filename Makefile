@@ -21,10 +21,10 @@ check: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_architecture.py
 
-# Also run `halloo check` against halloo and its mutants, with the cases that wait or load the machine, and the tests of
-# the pages in the unpacked sdist: many minutes.
-check-all: check $(VENV)/.dev
-	$(BIN)/python -m pytest -m "" tests/_check tests/test_packaging.py
+# Also run every marked test, one after another: `halloo check` against halloo and its mutants, with the cases that wait
+# or load the machine, floods, and the tests of the pages in the unpacked sdist. Many minutes.
+check-all: check test
+	$(BIN)/python -m pytest -m conformance
 
 # Compare halloo with other servers on this machine; needs a C compiler. See bench/README.md.
 bench: $(VENV)/.bench
