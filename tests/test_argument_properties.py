@@ -130,12 +130,17 @@ class Peers:
 
 
 @pytest.fixture(scope="module")
-def peers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Peers]:
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> str:
     trustme = pytest.importorskip("trustme")
-    certificate = tmp_path_factory.mktemp("tls") / "certificate"
-    trustme.CA().issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(certificate)
+    path = tmp_path_factory.mktemp("tls") / "certificate"
+    trustme.CA().issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(path)
+    return str(path)
+
+
+@pytest.fixture
+def peers(certificate: str) -> Iterator[Peers]:
     with halloo.Server("127.0.0.1:0", "udp://127.0.0.1:0") as server:
-        yield Peers(server.addresses[0], server.addresses[1], str(certificate))
+        yield Peers(server.addresses[0], server.addresses[1], certificate)
 
 
 @pytest.fixture

@@ -95,8 +95,8 @@ def certificate() -> bytes:
     return pem
 
 
-@pytest.fixture(scope="module")
-def echo() -> Iterator[halloo.Server]:
+@pytest.fixture
+def echo() -> Iterator[halloo.Server]:  # for one test: after the last client it still has a descriptor for a moment
     with halloo.Server("127.0.0.1:0", "udp://127.0.0.1:0") as server:
         yield server
 
