@@ -53,19 +53,14 @@ def read_line(name: str) -> Ready:
     return lambda process: getattr(process, name).readline()
 
 
-@contextmanager
-def serving() -> Iterator[tuple[list[str], Ready]]:
-    yield [*HALLOO, "serve", "127.0.0.1:0"], read_line("stdout")
+def printing(stream: str, *words: str) -> Verb:
+    """Make a command that is at work once it has printed a line."""
 
+    @contextmanager
+    def verb() -> Iterator[tuple[list[str], Ready]]:
+        yield [*HALLOO, *words], read_line(stream)
 
-@contextmanager
-def serving_with_workers() -> Iterator[tuple[list[str], Ready]]:
-    yield [*HALLOO, "serve", "127.0.0.1:0", "--workers", "2"], read_line("stdout")
-
-
-@contextmanager
-def receiving() -> Iterator[tuple[list[str], Ready]]:
-    yield [*HALLOO, "receive", "127.0.0.1:0"], read_line("stderr")
+    return verb
 
 
 @contextmanager
@@ -114,9 +109,9 @@ def connecting(*words: str) -> Verb:
 
 UNFINISHED = 130
 VERBS = {
-    "serve": (serving, 0),
-    "serve --workers": (serving_with_workers, 0),
-    "receive": (receiving, UNFINISHED),
+    "serve": (printing("stdout", "serve", "127.0.0.1:0"), 0),
+    "serve --workers": (printing("stdout", "serve", "127.0.0.1:0", "--workers", "2"), 0),
+    "receive": (printing("stderr", "receive", "127.0.0.1:0"), UNFINISHED),
     "connect": (connecting("connect", "127.0.0.1:PORT"), UNFINISHED),
     "send": (connecting("send", "127.0.0.1:PORT"), UNFINISHED),
     "ping": (pinging, 0),
@@ -125,12 +120,9 @@ VERBS = {
     "demo": (demonstrating, UNFINISHED),
 }
 
-each_verb = pytest.mark.parametrize(("verb", "code"), VERBS.values(), ids=VERBS)
-each_signal = pytest.mark.parametrize("number", STOPPING, ids=lambda number: number.name)
 # Every verb and every signal, though not each with each: they have one entry.
-some_signal = pytest.mark.parametrize(
-    ("verb", "code", "number"), [(*verb, number) for verb, number in zip(VERBS.values(), cycle(STOPPING))], ids=VERBS
-)
+CASES = {name: (*verb, number) for (name, verb), number in zip(VERBS.items(), cycle(STOPPING))}
+OWN_HANDLERS = ("serve", "serve --workers", "connect", "ping", "check server")
 
 
 @contextmanager
@@ -141,14 +133,22 @@ def running(verb: Verb, *prefix: str, ignored: str = "") -> Iterator[subprocess.
         yield process
 
 
-@some_signal
-def test_a_signal_ends_a_command(verb: Verb, code: int, number: signal.Signals) -> None:
-    with running(verb) as process:
-        process.send_signal(number)
-        assert process.wait(TIMEOUT) == code
+@pytest.mark.parametrize(("verb", "code", "number"), CASES.values(), ids=CASES)
+def test_a_signal_ends_a_command_also_as_process_1_of_a_container(
+    verb: Verb, code: int, number: signal.Signals
+) -> None:
+    if without_namespaces():
+        with running(verb) as process:
+            process.send_signal(number)
+            assert process.wait(TIMEOUT) == code
+    else:
+        with running(verb, *IN_NAMESPACE) as outside:
+            (process_1,) = psutil.Process(outside.pid).children()
+            process_1.send_signal(number)
+            assert outside.wait(TIMEOUT) == code
 
 
-@each_signal
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP], ids=lambda number: number.name)
 def test_a_signal_ends_a_session_on_a_terminal(number: signal.Signals) -> None:
     with halloo.Server("127.0.0.1:0") as server, Terminal(*HALLOO, "connect", str(server.address)) as terminal:
         terminal.read_until(b"Send:")
@@ -160,7 +160,7 @@ def test_a_signal_ends_a_session_on_a_terminal(number: signal.Signals) -> None:
         assert terminal.wait() == 0
 
 
-@some_signal
+@pytest.mark.parametrize(("verb", "code", "number"), [CASES[name] for name in OWN_HANDLERS], ids=OWN_HANDLERS)
 def test_an_ignored_signal_stays_ignored(verb: Verb, code: int, number: signal.Signals) -> None:
     with running(verb, ignored=number.name) as process:
         if (
@@ -172,19 +172,8 @@ def test_an_ignored_signal_stays_ignored(verb: Verb, code: int, number: signal.S
         assert process.wait(TIMEOUT) == code
 
 
-@each_verb
-def test_sigterm_ends_process_1_of_a_container(verb: Verb, code: int) -> None:
-    if problem := without_namespaces():
-        pytest.skip(f"needs a process namespace: {problem}")
-    with running(verb, *IN_NAMESPACE) as outside:
-        (process_1,) = psutil.Process(outside.pid).children()
-        process_1.send_signal(signal.SIGTERM)
-        assert outside.wait(TIMEOUT) == code
-
-
-@pytest.mark.parametrize("options", [(), ("--workers", "2")], ids=["", "workers"])
-@each_signal
-def test_a_second_signal_ends_a_server_that_drains(options: tuple[str, ...], number: signal.Signals) -> None:
+@pytest.mark.parametrize(("number", "options"), [(signal.SIGINT, ()), (signal.SIGHUP, ("--workers", "2"))])
+def test_a_second_signal_ends_a_server_that_drains(number: signal.Signals, options: tuple[str, ...]) -> None:
     with started(*HALLOO, "serve", "127.0.0.1:0", "--drain", "1m", *options) as process:
         place = ("127.0.0.1", listening_port(process))
         with socket.create_connection(place, TIMEOUT) as client:
@@ -261,8 +250,8 @@ sys.meta_path.insert(0, Finder())
 @pytest.mark.parametrize(
     ("module", "finaliser"),
     [
-        *(("signal", ""), ("typing", ""), ("halloo._cli.main", ""), ("cyclopts", ""), ("halloo._client.send", "")),
-        *(("typing", "1"), ("halloo._cli.main", "1"), ("cyclopts", "1"), ("halloo._cli.client", "1")),
+        *(("signal", ""), ("halloo._cli.main", ""), ("halloo._client.send", "")),
+        *(("typing", "1"), ("cyclopts", "1"), ("halloo._cli.client", "1")),
     ],
 )
 def test_an_interrupt_of_an_import_ends_a_command_quietly(tmp_path: Path, module: str, finaliser: str) -> None:
