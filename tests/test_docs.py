@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from halloo._server.server import Server
+from halloo import Server
+from tests.command import halloo
 from tests.programs import PYTHON, Terminal, listening_port, run, started
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -41,8 +42,8 @@ def console(start: str, *, nth: int = 0) -> list[str]:
 
 @pytest.fixture
 def port() -> Iterator[int]:
-    with started(*HALLOO, "serve", "0", "-4") as server:
-        yield listening_port(server)
+    with Server("127.0.0.1:0") as server:
+        yield server.address.port
 
 
 @pytest.fixture
@@ -53,14 +54,15 @@ def port_of_both_families() -> Iterator[int]:
 
 @pytest.fixture
 def datagram_port() -> Iterator[int]:
-    with started(*HALLOO, "serve", "udp://0", "-4", "-q") as server:
-        yield listening_port(server, "udp")
+    with Server("udp://127.0.0.1:0") as server:
+        yield server.address.port
 
 
-@pytest.mark.parametrize("program", [text for text in PROGRAMS if "def test_" not in text])
-def test_a_program_prints_what_its_comments_say(program: str, capsys: pytest.CaptureFixture[str]) -> None:
-    exec(compile(program, "a page", "exec"), {})  # noqa: S102 - the reader's program
-    assert capsys.readouterr().out.splitlines() == re.findall(r"print\(.*\)  # (.*)", program)
+def test_each_program_prints_what_its_comments_say(capsys: pytest.CaptureFixture[str]) -> None:
+    for program in PROGRAMS:
+        if "def test_" not in program:
+            exec(compile(program, "a page", "exec"), {})  # noqa: S102 - the reader's program
+            assert capsys.readouterr().out.splitlines() == re.findall(r"print\(.*\)  # (.*)", program), program
 
 
 def test_the_fixture_works_as_shown(tmp_path: Path) -> None:
@@ -92,7 +94,10 @@ def talk(command: list[str]) -> str:
     return f"Send:{screen.decode()}".replace("\r\n", "\n")
 
 
-@pytest.mark.parametrize("command", ["halloo serve tls://localhost:0", "halloo serve 0 udp://0", LEFT_RUNNING])
+SERVERS = ["halloo serve tls://localhost:0", "halloo serve 0 udp://0", LEFT_RUNNING]
+
+
+@pytest.mark.parametrize("command", SERVERS)
 def test_a_server_prints_where_it_listens(command: str) -> None:
     shown = console(command)[1:]
     with started(*HALLOO, *shlex.split(command)[1:]) as server:
@@ -130,29 +135,29 @@ def test_the_pipe_of_datagrams(datagram_port: int, tmp_path: Path) -> None:
 
 def test_the_datagram_commands_of_the_table(datagram_port: int) -> None:
     assert any("`halloo send udp://localhost 'Hello world' --reply`" in page for page in RUN)
-    done = run(*HALLOO, "send", f"udp://localhost:{datagram_port}", "Hello world", "--reply")
+    done = halloo("send", f"udp://localhost:{datagram_port}", "Hello world", "--reply")
     assert done.stdout == b"Hello world"
     with started(*HALLOO, "receive", "udp://0", "-4") as receiver:
-        run(*HALLOO, "send", f"udp://localhost:{listening_port(receiver, 'udp')}", "Hello world")
+        halloo("send", f"udp://localhost:{listening_port(receiver, 'udp')}", "Hello world")
         out, _ = receiver.communicate(timeout=10)
     assert out.decode().splitlines() == console("halloo receive")[1:]
 
 
 def test_one_message_and_its_reply(port: int) -> None:
     _, reply = console("halloo send localhost 'Hello world' --reply")
-    assert run(*HALLOO, "send", f"localhost:{port}", "Hello world", "--reply").stdout.decode() == reply
+    assert halloo("send", f"localhost:{port}", "Hello world", "--reply").stdout.decode() == reply
 
 
 def test_one_client_whose_message_is_printed() -> None:
     with started(*HALLOO, "receive", "0", "-4") as receiver:
-        run(*HALLOO, "send", f"localhost:{listening_port(receiver)}", "Hello world")
+        halloo("send", f"localhost:{listening_port(receiver)}", "Hello world")
         out, _ = receiver.communicate(timeout=10)
     assert out.decode().splitlines() == console("halloo receive")[1:]
 
 
 def test_ping_prints_where_the_time_goes(port: int) -> None:
     command = "halloo ping localhost -c 3 -i 0.2"
-    done = run(*HALLOO, *command.replace("localhost", f"localhost:{port}").split()[1:])
+    done = halloo(*command.replace("localhost", f"localhost:{port}").split()[1:])
     assert done.returncode == 0, done.stderr
     printed, _, _ = done.stdout.decode().partition("\nschedule")  # printed only when the machine was busy
     assert [without_times(line) for line in console(command)[1:]] == [
@@ -168,7 +173,7 @@ def without_times(line: str) -> str:
 def test_check_prints_what_is_wrong() -> None:
     command = "halloo check server --only T14 -- python examples/echoserver.py PORT"
     paths = {"python": PYTHON, "examples/echoserver.py": str(ROOT / "examples" / "echoserver.py")}
-    done = run(*HALLOO, *(paths.get(word, word) for word in shlex.split(command)[1:]))
+    done = halloo(*(paths.get(word, word) for word in shlex.split(command)[1:]))
     output = done.stdout.decode()
     for short, long in paths.items():
         output = output.replace(long, short)
@@ -180,7 +185,7 @@ def test_the_error_without_a_server() -> None:
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))
         port = bound.getsockname()[1]
-        done = run(*HALLOO, "connect", f"localhost:{port}")
+        done = halloo("connect", f"localhost:{port}")
     message = done.stderr.decode().replace(f"localhost:{port}", "localhost:8888").replace(f"serve {port}", "serve")
     assert message.splitlines() == console("halloo connect localhost", nth=1)[1:]
 
@@ -221,33 +226,27 @@ def test_the_readme_is_shorter_than_150_lines() -> None:
     assert len(README.splitlines()) < 150
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_every_relative_link_leads_to_a_file(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):
-        assert "://" in target or (page.parent / target).exists(), target
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_no_page_installs_halloo_from_an_index_that_does_not_have_it(page: Path) -> None:
-    found = re.search(r"(pip|pip3|pipx|uv) (tool )?(install|run) '?halloo\b(?!-)|uvx", page.read_text(encoding="utf-8"))
-    assert not found, found
+def test_every_relative_link_leads_to_a_file_and_no_page_installs_halloo_from_an_index_without_it() -> None:
+    index = re.compile(r"(pip|pip3|pipx|uv) (tool )?(install|run) '?halloo\b(?!-)|uvx")
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        targets = [target for target in re.findall(r"\]\(([^)#]+)[^)]*\)", text) if "://" not in target]
+        assert [target for target in targets if not (page.parent / target).exists()] == [], page
+        assert not index.search(text), page
 
 
 PYTHON_2 = re.findall(r"^\| `+ ?(.+?) ?`+ \| `(\w+Error: .+?)` \| `(.+?)`", RUN[-2], re.MULTILINE)
 
 
-@pytest.mark.parametrize(("code", "error", "fix"), PYTHON_2)
-def test_python_2_code_raises_the_error_of_the_table_and_its_fix_runs(code: str, error: str, fix: str) -> None:
+def test_python_2_code_raises_the_error_of_the_table_and_its_fix_runs() -> None:
+    assert len(PYTHON_2) == 4
     with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()) as s:
         names = {"s": s, "text": "x", "input": lambda _: "x"}
-        with pytest.raises((SyntaxError, NameError, TypeError)) as raised:
-            exec(compile(code, "tutorial", "exec"), dict(names))  # noqa: S102 - the reader's program
-        assert f"{raised.type.__name__}: {raised.value.args[0]}" == error
-        exec(compile(fix, "tutorial", "exec"), dict(names))  # noqa: S102 - as above
-
-
-def test_the_python_2_table_has_four_rows() -> None:
-    assert len(PYTHON_2) == 4
+        for code, error, fix in PYTHON_2:
+            with pytest.raises((SyntaxError, NameError, TypeError)) as raised:
+                exec(compile(code, "tutorial", "exec"), dict(names))  # noqa: S102 - the reader's program
+            assert f"{raised.type.__name__}: {raised.value.args[0]}" == error
+            exec(compile(fix, "tutorial", "exec"), dict(names))  # noqa: S102 - as above
 
 
 def test_contributing_names_files_that_exist() -> None:

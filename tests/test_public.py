@@ -42,13 +42,13 @@ def test_the_documented_names_match_dunder_all() -> None:
     assert sorted(names) == sorted(halloo.__all__)
 
 
-@pytest.mark.parametrize(("name", "row"), documented()["Errors"].items())
-def test_an_error_has_the_documented_bases_and_exit_code(name: str, row: re.Match[str]) -> None:
-    kind = getattr(halloo, name)
+def test_each_error_has_the_documented_bases_and_exit_code() -> None:
     known = {"gaierror": socket.gaierror} | vars(builtins) | vars(ssl) | vars(errors)
     known["TlsError"] = halloo.TlsError
-    bases = [known.get(text) for text in re.findall(r"`(?:\w+\.)?(\w+)`", row[3])]
-    assert (list(kind.__bases__), kind.exit_code) == (bases, int(row[4]))
+    for name, row in documented()["Errors"].items():
+        kind = getattr(halloo, name)
+        bases = [known.get(text) for text in re.findall(r"`(?:\w+\.)?(\w+)`", row[3])]
+        assert (list(kind.__bases__), kind.exit_code) == (bases, int(row[4]))
 
 
 def test_the_imports_for_type_checkers_match_those_at_run_time() -> None:
@@ -86,13 +86,14 @@ def test_each_name_has_the_documented_kind_after_importing_every_module() -> Non
     assert json.loads(done.stdout) == {name: title for title, rows in documented().items() for name in rows}
 
 
-@pytest.mark.parametrize("name", [name for title in ("Functions", "Classes", "Errors") for name in documented()[title]])
-def test_each_public_name_and_method_has_a_docstring(name: str) -> None:
-    value = getattr(halloo, name)
-    members = vars(value).items() if isinstance(value, type) else []
-    parts = {name: value} | {f"{name}.{key}": part for key, part in members if not key.startswith("_")}
-    parts = {key: part for key, part in parts.items() if isinstance(part, FunctionType | property | classmethod | type)}
-    assert [key for key, part in parts.items() if not (part.__doc__ or "").strip()] == []
+def test_each_public_name_and_method_has_a_docstring() -> None:
+    for name in (name for title in ("Functions", "Classes", "Errors") for name in documented()[title]):
+        value = getattr(halloo, name)
+        members = vars(value).items() if isinstance(value, type) else []
+        parts = {name: value} | {f"{name}.{key}": part for key, part in members if not key.startswith("_")}
+        kinds = (FunctionType, property, classmethod, type)
+        parts = {key: part for key, part in parts.items() if isinstance(part, kinds)}
+        assert [key for key, part in parts.items() if not (part.__doc__ or "").strip()] == []
 
 
 # Wrong arguments.
@@ -162,16 +163,11 @@ def started(*addresses: Any, **options: Any) -> halloo.Server:  # noqa: ANN401 -
     return halloo.Server(*addresses, **options).start()
 
 
-@pytest.mark.parametrize(
-    ("argument", "call", "values", "keywords"),
-    [pytest.param(*case, id=f"{case[1].__name__}-{case[2]}-{case[3]}") for case in cases()],
-)
-def test_a_wrong_argument_is_refused_by_name(
-    argument: str, call: Callable[..., object], values: tuple[object, ...], keywords: dict[str, object]
-) -> None:
-    with pytest.raises(halloo.UsageError) as caught:
-        call(*values, **keywords)
-    assert argument in str(caught.value)
+def test_a_wrong_argument_is_refused_by_name() -> None:
+    for argument, call, values, keywords in cases():
+        with pytest.raises(halloo.UsageError) as caught:
+            call(*values, **keywords)
+        assert argument in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["receive", "receive_exactly", "receive_until", "receive_line", "send", "send_eof"])
