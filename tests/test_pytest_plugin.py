@@ -5,40 +5,12 @@ import pytest
 pytest_plugins = ["pytester"]
 
 
-def test_the_fixture_is_a_running_echo_server(pytester: pytest.Pytester) -> None:
+def test_the_fixture_is_a_separate_echo_server_for_each_test_and_leaves_nothing_behind(
+    pytester: pytest.Pytester,
+) -> None:
     pytester.makepyfile(
         """
-        import socket
-
-        def test_echo(halloo_server):
-            with socket.create_connection((halloo_server.address.host, halloo_server.address.port), 20) as client:
-                client.sendall(b"hello")
-                assert client.recv(5) == b"hello"
-        """
-    )
-    pytester.runpytest_subprocess().assert_outcomes(passed=1)
-
-
-def test_every_test_has_a_separate_server(pytester: pytest.Pytester) -> None:
-    pytester.makepyfile(
-        """
-        import halloo, pytest
-
-        @pytest.mark.parametrize("turn", [1, 2])
-        def test_count(halloo_server, turn):
-            with halloo.connect(halloo_server.address) as connection:
-                connection.send(b"hello")
-                assert connection.receive_exactly(5) == b"hello"
-            assert halloo_server.snapshot().accepted == 1
-        """
-    )
-    pytester.runpytest_subprocess().assert_outcomes(passed=2)
-
-
-def test_the_fixture_leaves_nothing_behind(pytester: pytest.Pytester) -> None:
-    pytester.makepyfile(
-        """
-        import psutil, threading
+        import halloo, psutil, pytest, threading
 
         def resources():
             process = psutil.Process()
@@ -49,20 +21,16 @@ def test_the_fixture_leaves_nothing_behind(pytester: pytest.Pytester) -> None:
         def test_without():
             before.append(resources())
 
-        def test_with(halloo_server):
+        @pytest.mark.parametrize("turn", [1, 2])
+        def test_count(halloo_server, turn):
             assert threading.active_count() == before[0][1] + 1
+            with halloo.connect(halloo_server.address) as connection:
+                connection.send(b"hello")
+                assert connection.receive_exactly(5) == b"hello"
+            assert halloo_server.snapshot().accepted == 1
 
         def test_without_again():
             assert resources() == before[0]
-        """
-    )
-    pytester.runpytest_subprocess("-p", "no:timeout").assert_outcomes(passed=3)
-
-
-def test_a_failed_assertion_in_respond_fails_the_test_that_used_the_server(pytester: pytest.Pytester) -> None:
-    pytester.makepyfile(
-        """
-        import halloo, pytest
 
         def check(message):
             assert message == b"right"
@@ -80,8 +48,8 @@ def test_a_failed_assertion_in_respond_fails_the_test_that_used_the_server(pytes
                 assert connection.receive() == b""
         """
     )
-    result = pytester.runpytest_subprocess()
-    result.assert_outcomes(passed=2, errors=1)
+    result = pytester.runpytest_subprocess("-p", "no:timeout")
+    result.assert_outcomes(passed=6, errors=1)  # the assertion in `respond` fails the test that used the server
     result.stdout.fnmatch_lines(["*ERROR at teardown of test_client*wrong*", "*assert b'wrong' == b'right'*"])
 
 
