@@ -99,6 +99,7 @@ def many_descriptors() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
+@pytest.mark.conformance
 @pytest.mark.usefixtures("many_descriptors")
 def test_two_thousand_slow_readers_cost_a_bounded_buffer_each_and_delay_no_other_client() -> None:
     with started(PYTHON, "-m", "halloo", "serve", "127.0.0.1:0", "-q", "--buffer", "64KiB") as server:
