@@ -24,7 +24,7 @@ def start(*words):
     return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 def show(process, began):
     output, _ = process.communicate(timeout=60)
-    print(process.returncode, "quick" if time.monotonic() - began < 4 else "slow", output.decode().rstrip())
+    print(process.returncode, "quick" if time.monotonic() - began < 8 else "slow", output.decode().rstrip())
 try:
     ip("link set lo up")
 except (OSError, subprocess.CalledProcessError) as error:
