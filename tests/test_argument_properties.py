@@ -7,7 +7,6 @@ import inspect
 import io
 import signal
 import socket
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, redirect_stdout, suppress
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from hypothesis import strategies as st
 
 import halloo
 from halloo import testing
-from tests.visits import late_signals_ignored
+from tests.visits import odd_files
 
 Options = dict[str, Any]
 
@@ -144,15 +143,8 @@ def peers(certificate: str) -> Iterator[Peers]:
 
 
 @pytest.fixture
-def _files(peers: Peers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Work in a folder with a file of each kind, and with nothing on standard input."""
-    (tmp_path / "folder").mkdir()
-    (tmp_path / "empty").touch()
-    (tmp_path / "binary").write_bytes(bytes(range(256)))
-    (tmp_path / "certificate").write_bytes(Path(peers.certificate).read_bytes())
-    monkeypatch.chdir(tmp_path)
-    with (tmp_path / "empty").open() as nothing, late_signals_ignored():
-        monkeypatch.setattr(sys, "stdin", nothing)
+def _files(peers: Peers, tmp_path: Path) -> Iterator[None]:
+    with odd_files(tmp_path, Path(peers.certificate).read_bytes()):
         yield
 
 

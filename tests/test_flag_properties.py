@@ -4,7 +4,6 @@ The options are read from the parser: a new one is covered as it stands, with th
 """
 
 import io
-import sys
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from hypothesis import strategies as st
 import halloo
 from halloo._cli.main import COMMANDS, application, main
 from tests.hostile import ADDRESSES
-from tests.visits import VisitedOutput, late_signals_ignored
+from tests.visits import VisitedOutput, odd_files
 
 LONG = "9" * 5000
 POSITIONAL = ("address", "addresses", "host")  # the names of positional parameters
@@ -102,15 +101,8 @@ def echo() -> Iterator[halloo.Server]:  # for one test: after the last client it
 
 
 @pytest.fixture
-def _files(certificate: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Work in a folder with a file of each kind, and with nothing on standard input."""
-    (tmp_path / "folder").mkdir()
-    (tmp_path / "empty").touch()
-    (tmp_path / "binary").write_bytes(bytes(range(256)))
-    (tmp_path / "certificate").write_bytes(certificate)
-    monkeypatch.chdir(tmp_path)
-    with (tmp_path / "empty").open() as nothing, late_signals_ignored():
-        monkeypatch.setattr(sys, "stdin", nothing)
+def _files(certificate: bytes, tmp_path: Path) -> Iterator[None]:
+    with odd_files(tmp_path, certificate):
         yield
 
 

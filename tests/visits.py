@@ -7,9 +7,13 @@ import io
 import re
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
 
 LISTENING = re.compile(r"listening on \w+://127\.0\.0\.1:(\d+)\n")
 REQUEST = b"GET / HTTP/1.1\r\n\r\n"  # more than a TLS handshake begins with, and not one
@@ -57,3 +61,16 @@ def late_signals_ignored() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def odd_files(folder: Path, certificate: bytes) -> Iterator[None]:
+    """Work in a folder with a file of each kind, and with nothing on standard input."""
+    (folder / "folder").mkdir()
+    (folder / "empty").touch()
+    (folder / "binary").write_bytes(bytes(range(256)))
+    (folder / "certificate").write_bytes(certificate)
+    with pytest.MonkeyPatch.context() as patch, (folder / "empty").open() as nothing, late_signals_ignored():
+        patch.chdir(folder)
+        patch.setattr(sys, "stdin", nothing)
+        yield
