@@ -17,12 +17,14 @@ from typing import Self
 from halloo._core.limits import Limits
 from halloo._net.datagrams import DATAGRAM_ROOM, QUEUE
 from halloo._server import poller
-from halloo._server.acceptor import Endpoint
-from halloo._server.connections import COUNTER_INDEX, Snapshot
-from halloo._server.handlers import ConnectionObserver, Handler, PeerName
+from halloo._server.counters import COUNTER_INDEX, Snapshot
+from halloo._server.drain import Drain
+from halloo._server.echo import BUFFER_SIZE, EchoServer
+from halloo._server.endpoint import Endpoint
+from halloo._server.exchange import Handler
+from halloo._server.handlers import ConnectionObserver, PeerName
 from halloo._server.poller import Poller, Selector
 from halloo._server.responder import Respond, Responder, flush_log
-from halloo._server.tcp import BUFFER_SIZE, Loop
 from halloo._server.timestamps import ProbeTimestamper
 from halloo._server.udp import UDP_SEGMENT
 
@@ -64,7 +66,7 @@ class SteppedLoop:
         for post in endpoints:
             self._cleanup.enter_context(post.sock)
         self.clock = Clock()
-        self.loop = Loop(
+        self.loop = EchoServer(
             endpoints,
             poller=poller,
             limits=limits,
@@ -73,7 +75,7 @@ class SteppedLoop:
             counters=counters,
             clock=self.clock,
         )
-        self._cleanup.callback(lambda: None if self.loop.wakeup_writer.fileno() < 0 else self.loop.shutdown())
+        self._cleanup.callback(lambda: None if self.loop.reactor.wakeup_writer.fileno() < 0 else self.loop.shutdown())
 
     def __enter__(self) -> Self:
         return self
@@ -88,7 +90,7 @@ class SteppedLoop:
 
     def count(self, name: str) -> int:
         """Return the counter of a name."""
-        return self.loop.table.counters[COUNTER_INDEX[name]]
+        return self.loop.connections.counters[COUNTER_INDEX[name]]
 
     def until(self, condition: Callable[[], bool]) -> None:
         """Take turns until the condition holds."""
@@ -108,7 +110,7 @@ class SteppedLoop:
     def elapse(self, seconds: float) -> None:
         """Advance the clock, and call the callbacks that are due."""
         self.clock.now += seconds
-        for callback in self.loop.timers.pop_due(self.clock.now):
+        for callback in self.loop.reactor.timers.pop_due(self.clock.now):
             callback()
 
     def elapse_in_steps(self, seconds: float, step: float = 0.25) -> None:
@@ -192,7 +194,7 @@ class Stage(SteppedLoop):
             try:
                 sent += client.send(data[sent : sent + BUFFER_SIZE])
             except BlockingIOError:
-                if self.loop.table.pending_writes and not self.loop.poller.poll(0):
+                if self.loop.connections.pending and not self.loop.reactor.poller.poll(0):
                     return sent
                 self.loop.turn(POLL_TIMEOUT)
         raise AssertionError(f"{sent} bytes were taken")
@@ -290,6 +292,11 @@ class RecordingObserver:
 
     def closed(self, fd: int, reason: str) -> None:  # noqa: ARG002 - as above
         self.events.append(("closed", reason))
+
+
+def draining(server: EchoServer, seconds: float) -> Drain:
+    """Make what drains a server, for a test that takes its turns."""
+    return Drain(server.reactor, server.connections, server.closer, server.exchange, server.turn, seconds=seconds)
 
 
 @cache

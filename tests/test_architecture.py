@@ -44,17 +44,13 @@ LINES_OF_A_FUNCTION = 40
 
 # Each violation that stays, word for word, and why.
 EXCEPTIONS = {
-    (
-        "circle: halloo._server.acceptor halloo._server.closer halloo._server.handlers halloo._server.tcp "
-        "halloo._server.throttling halloo._server.timestamps halloo._server.tls halloo._server.udp"
-    ): "the helpers of the loop name its type; each is to be handed the narrow thing that it needs",
     "halloo._core.hosts imports socket.AF_INET": "for inet_pton",
     "halloo._core.hosts imports socket.AF_INET6": "for inet_pton",
     "halloo._core.hosts imports socket.inet_pton": "parses text, without I/O, in a tenth of the time of ipaddress",
     "halloo.errors imports socket": "UnknownHost is kin of socket.gaierror",
     "halloo.__main__ imports signal": "an interrupt ends the command before anything else is imported",
     "halloo._cli.main imports signal": "the exit code of an interrupted command is made of SIGINT's number",
-    "halloo._server.tcp:turn has more than 40 lines": "the hot loop: calls would cost a tenth of the speed",
+    "halloo._server.echo:turn has more than 40 lines": "the hot loop: calls would cost a tenth of the speed",
     "halloo._server.udp:readable has more than 40 lines": "the hot loop of datagrams, for the same reason",
 }
 

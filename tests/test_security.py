@@ -9,11 +9,11 @@ from halloo._core.probe import NOTICE_SIZE
 from halloo._net import bpf, tls_records, unix
 from halloo._server import (
     acceptor,
+    echo,
     handlers,
     http,
     refusals,
     run_window,
-    tcp,
     tls,
     udp,
     udp_policy,
@@ -32,8 +32,8 @@ PROMISES = [
     f"arrive with a TTL of {bpf.MAX_INITIAL_TTL + 1} to {bpf.TTL}",
     f"gets no reply for {udp_policy.SILENCE} s",
     f"up to {udp_policy.MAX_PORTS} ports of a host are known",
-    f"at most one buffer ({tcp.BUFFER_SIZE // KIB} KiB)",
-    f"one read of at most {tcp.BUFFER_SIZE // KIB} KiB",
+    f"at most one buffer ({echo.BUFFER_SIZE // KIB} KiB)",
+    f"one read of at most {echo.BUFFER_SIZE // KIB} KiB",
     f"over TLS one record of at most {tls.MAX_RECORD // KIB} KiB",
     f"a message is at most {MAX_MESSAGE // KIB**2} MiB",
     f"answers at most {handlers.BATCH_MESSAGES} messages",

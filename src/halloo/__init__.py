@@ -31,7 +31,7 @@ if TYPE_CHECKING:  # for type checkers, what `_MODULES` says at run time; a test
     from halloo._net.tls_errors import Untrusted as Untrusted
     from halloo._ping.report import PingReport as PingReport
     from halloo._ping.run import ping as ping
-    from halloo._server.connections import Snapshot as Snapshot
+    from halloo._server.counters import Snapshot as Snapshot
     from halloo._server.responder import Respond as Respond
     from halloo._server.serve import ServeReport as ServeReport
     from halloo._server.serve import serve as serve

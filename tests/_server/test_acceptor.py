@@ -12,12 +12,13 @@ import pytest
 
 from halloo._core.limits import Limits
 from halloo._net.binding import BACKLOG
-from halloo._server.acceptor import MAX_ACCEPTS, RESOURCE_PAUSE, RETRY_INTERVAL, Endpoint, host_of
-from halloo._server.connections import ECHOING
+from halloo._server.acceptor import MAX_ACCEPTS, RESOURCE_PAUSE, RETRY_INTERVAL, host_of
+from halloo._server.echo import EchoServer
+from halloo._server.endpoint import Endpoint
 from halloo._server.handlers import RespondHandler
 from halloo._server.log import ClientLog, Form, Log
 from halloo._server.poller import Selector
-from halloo._server.tcp import Loop
+from halloo._server.states import ECHOING
 from tests.stepping import MAKERS, POLL_TIMEOUT, Clock, RecordingObserver, Stage, ended, reset
 
 OTHER_HOST = "127.0.0.2"  # Linux: all of 127/8 is local
@@ -164,7 +165,7 @@ def test_a_client_that_cannot_be_watched_is_closed(make_stage: MakeStage) -> Non
     client = stage.dial()
     stage.until(lambda: bool(stage.snapshot.errors))
     assert ended(client)
-    assert stage.loop.table.in_state(ECHOING) == []
+    assert stage.loop.reactor.in_state(ECHOING) == []
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs abstract names (unix(7))")
@@ -175,7 +176,7 @@ def test_a_client_with_an_abstract_name_that_is_no_text_is_served_and_logged(cle
     listener.listen()
     listener.setblocking(False)
     lines: list[str] = []
-    loop = Loop([Endpoint(listener)], observer=ClientLog(Log(lines.append, form)))
+    loop = EchoServer([Endpoint(listener)], observer=ClientLog(Log(lines.append, form)))
     cleanup.callback(loop.shutdown)
     client.bind(b"\0\xff\n-%d" % os.getpid())
     client.connect(listener.getsockname())
@@ -215,7 +216,7 @@ def test_a_tls_client_that_resets_while_it_is_accepted_delays_no_other(cleanup: 
     listener.bind(("127.0.0.1", 0))
     listener.listen()
     listener.setblocking(False)
-    loop = Loop([Endpoint(listener, context=ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))], shared=shared)
+    loop = EchoServer([Endpoint(listener, context=ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))], shared=shared)
     cleanup.callback(loop.shutdown)
     for _ in range(3):
         client = socket.create_connection(listener.getsockname())
@@ -235,7 +236,7 @@ def test_a_worker_without_resources_tries_again_though_none_of_its_connections_c
     cleanup: ExitStack, name: str
 ) -> None:
     listener, clock = failing(cleanup, 0), Clock()
-    loop = Loop([Endpoint(listener)], shared=True, clock=clock)
+    loop = EchoServer([Endpoint(listener)], shared=True, clock=clock)
     cleanup.callback(loop.shutdown)
     cleanup.enter_context(socket.create_connection(listener.getsockname()))
     loop.turn(POLL_TIMEOUT)
@@ -244,7 +245,7 @@ def test_a_worker_without_resources_tries_again_though_none_of_its_connections_c
     loop.turn(POLL_TIMEOUT)
     assert not loop.acceptor.accepting
     clock.now += RETRY_INTERVAL
-    for act in loop.timers.pop_due(clock.now):
+    for act in loop.reactor.timers.pop_due(clock.now):
         act()
     assert (loop.snapshot().accepted, loop.snapshot().errors) == (2, {name: 1})
 
@@ -256,7 +257,7 @@ def test_without_resources_accepting_pauses(make_stage: MakeStage, cleanup: Exit
     stage.loop.acceptor.add([Endpoint(listener)])
     with socket.create_connection(listener.getsockname()):
         stage.until(lambda: stage.snapshot.errors == {name: 1})
-        assert stage.loop.poller.poll(0) == []
+        assert stage.loop.reactor.poller.poll(0) == []
         stage.elapse(RESOURCE_PAUSE)
         stage.until(lambda: stage.snapshot.accepted == 1)
 
@@ -278,7 +279,7 @@ def test_close_accepts_queued_clients_and_none_after(make_stage: MakeStage) -> N
     stage.loop.acceptor.close()
     assert stage.snapshot.accepted == len(waiting)
     stage.dial()
-    assert stage.loop.poller.poll(0) == []
+    assert stage.loop.reactor.poller.poll(0) == []
 
 
 def test_close_accepts_a_client_queued_behind_many_denied_ones(make_stage: MakeStage) -> None:
@@ -325,7 +326,7 @@ def test_another_listener_may_be_added(make_stage: MakeStage, cleanup: ExitStack
 def test_two_loops_on_one_listener_both_accept(cleanup: ExitStack) -> None:
     listener = cleanup.enter_context(socket.create_server(("127.0.0.1", 0)))
     listener.setblocking(False)
-    loops = [Loop([Endpoint(listener)], shared=True) for _ in range(2)]
+    loops = [EchoServer([Endpoint(listener)], shared=True) for _ in range(2)]
     for loop in loops:
         cleanup.callback(loop.shutdown)
     for _ in range(10):
@@ -341,12 +342,12 @@ def test_a_client_without_a_wake_up_is_accepted_by_the_retry(cleanup: ExitStack)
     listener = cleanup.enter_context(socket.create_server(("127.0.0.1", 0)))
     listener.setblocking(False)
     clock = Clock()
-    hanging, awake = (Loop([Endpoint(listener)], shared=True, clock=clock) for _ in range(2))
+    hanging, awake = (EchoServer([Endpoint(listener)], shared=True, clock=clock) for _ in range(2))
     for loop in (hanging, awake):
         cleanup.callback(loop.shutdown)
     cleanup.enter_context(socket.create_connection(listener.getsockname()))
     clock.now += RETRY_INTERVAL
-    for act in awake.timers.pop_due(clock.now):
+    for act in awake.reactor.timers.pop_due(clock.now):
         act()
     assert awake.snapshot().accepted == 1
 

@@ -8,7 +8,7 @@ import pytest
 
 from halloo._core.limits import Limits
 from halloo._server.closer import LINGER_TIMEOUT
-from halloo._server.connections import ECHOING, LINGERING
+from halloo._server.states import ECHOING, LINGERING
 from tests.stepping import MAKERS, RecordingObserver, Stage, ended, pattern, reset
 
 SMALL_BUFFER = 16 * 1024  # bytes of the kernel's buffer, so that a write is soon pending
@@ -32,7 +32,7 @@ def recorder() -> RecordingObserver:
 
 def only_connection(stage: Stage) -> int:
     """Return the descriptor of the one connection."""
-    [fd] = stage.loop.table.in_state(ECHOING)
+    [fd] = stage.loop.reactor.in_state(ECHOING)
     return fd
 
 
@@ -150,17 +150,17 @@ def test_a_client_that_has_reset_already_can_be_disconnected(stage: Stage) -> No
 def test_a_pending_write_of_a_disconnected_client_is_counted_as_lost(make_stage: Callable[..., Stage]) -> None:
     stage = make_stage(buffer=SMALL_BUFFER)
     stage.flood(stage.connect(buffer=SMALL_BUFFER))
-    [(fd, pending)] = stage.loop.table.pending_writes.items()
+    [(fd, pending)] = stage.loop.connections.pending.items()
     stage.loop.closer.disconnect(fd, "max_lifetime")
     assert (stage.snapshot.lost_bytes, stage.snapshot.pending_write_bytes) == (len(pending), 0)
-    assert stage.loop.table.pending_writes == {}
+    assert stage.loop.connections.pending == {}
 
 
 def test_a_lingering_connection_keeps_no_turn_busy(stage: Stage) -> None:
     stage.connect()
     stage.loop.closer.disconnect(only_connection(stage), "idle_timeout")
     stage.settle()
-    assert stage.loop.poller.poll(0) == []
+    assert stage.loop.reactor.poller.poll(0) == []
 
 
 def test_the_server_s_reason_is_reported_whatever_the_client_does_after(
@@ -211,11 +211,11 @@ def test_each_connection_has_its_own_deadline(stage: Stage) -> None:
     stage.loop.closer.set_deadline(only_connection(stage), 5, "handshake_timeout")
     first = only_connection(stage)
     stage.connect()
-    [second] = set(stage.loop.table.in_state(ECHOING)) - {first}
+    [second] = set(stage.loop.reactor.in_state(ECHOING)) - {first}
     stage.elapse(3)
     stage.loop.closer.set_deadline(second, 5, "handshake_timeout")
     stage.elapse(2)
-    assert stage.loop.table.in_state(ECHOING) == [second]
+    assert stage.loop.reactor.in_state(ECHOING) == [second]
     stage.elapse(3)
     assert stage.snapshot.ended == {"handshake_timeout": 2}
 
@@ -225,10 +225,10 @@ def test_an_earlier_deadline_set_after_a_later_one_is_kept(stage: Stage) -> None
     stage.loop.closer.set_deadline(only_connection(stage), 60, "handshake_timeout")
     first = only_connection(stage)
     stage.connect()
-    [second] = set(stage.loop.table.in_state(ECHOING)) - {first}
+    [second] = set(stage.loop.reactor.in_state(ECHOING)) - {first}
     stage.loop.closer.set_deadline(second, 5, "handshake_timeout")
     stage.elapse(5)
-    assert stage.loop.table.in_state(ECHOING) == [first]
+    assert stage.loop.reactor.in_state(ECHOING) == [first]
 
 
 def test_many_cleared_deadlines_leave_few_timers(stage: Stage) -> None:
@@ -237,12 +237,12 @@ def test_many_cleared_deadlines_leave_few_timers(stage: Stage) -> None:
     for _ in range(1000):
         stage.loop.closer.set_deadline(fd, 5, "handshake_timeout")
         stage.loop.closer.clear_deadline(fd)
-    assert len(stage.loop.timers.pop_due(stage.clock.now + 5)) < 10
+    assert len(stage.loop.reactor.timers.pop_due(stage.clock.now + 5)) < 10
 
 
 def test_a_limit_disconnects_a_client_once(make_stage: Callable[..., Stage]) -> None:
     stage = make_stage(Limits(idle_timeout=0.5))
     stage.connect()
     stage.elapse_in_steps(1.2)
-    assert stage.loop.table.in_state(LINGERING)
+    assert stage.loop.reactor.in_state(LINGERING)
     assert stage.snapshot.ended == {"idle_timeout": 1}

@@ -15,15 +15,16 @@ from halloo._core.address import Address
 from halloo._core.limits import Limits
 from halloo._net.connector import connect_udp
 from halloo._net.listener import Listener, listen
-from halloo._server.acceptor import MAX_ACCEPTS, Endpoint
-from halloo._server.connections import ECHOING
-from halloo._server.drain import POLL_INTERVAL, QUIET_TIME, SENDING_TIME, Drain, drain, seconds_without_input
+from halloo._server.acceptor import MAX_ACCEPTS
+from halloo._server.drain import POLL_INTERVAL, QUIET_TIME, SENDING_TIME, Drain, seconds_without_input
+from halloo._server.echo import EchoServer
+from halloo._server.endpoint import Endpoint
 from halloo._server.handlers import RespondHandler
 from halloo._server.poller import Poller
 from halloo._server.responder import Respond
 from halloo._server.running import Service
-from halloo._server.tcp import Loop
-from tests.stepping import FLOOD, MAKERS, Stage, ended, pattern
+from halloo._server.states import ECHOING
+from tests.stepping import FLOOD, MAKERS, Stage, draining, ended, pattern
 
 TIMEOUT = 20  # seconds without a byte, after which the test fails
 DRAIN_TIME = 10.0  # seconds of draining
@@ -40,7 +41,7 @@ class DrainStage:
     def __init__(self, poller: Poller, cleanup: ExitStack, limits: Limits | None = None) -> None:
         self._cleanup = cleanup
         self.listener = cleanup.enter_context(Listener([(socket.create_server(("127.0.0.1", 0), backlog=200), "tcp")]))
-        self.loop = Loop([Endpoint(self.listener.sockets[0])], poller=poller, limits=limits)
+        self.loop = EchoServer([Endpoint(self.listener.sockets[0])], poller=poller, limits=limits)
         self._closed = False
         cleanup.callback(self.shutdown)
 
@@ -60,7 +61,7 @@ class DrainStage:
         return fill(self.loop, client)
 
     def drain(self, seconds: float = DRAIN_TIME) -> None:
-        drain(self.loop, seconds, self.listener)
+        self.loop.drain(seconds, self.listener)
 
     def shutdown(self) -> None:
         if not self._closed:
@@ -78,11 +79,11 @@ def dialled(address: Address, buffer: int | None = None) -> socket.socket:
     return client
 
 
-def fill(loop: Loop, client: socket.socket) -> int:
+def fill(loop: EchoServer, client: socket.socket) -> int:
     """Send from a client that does not read, until a write is pending; return how much it has sent."""
     data, sent = pattern(FLOOD), 0
     client.setblocking(False)
-    while not loop.table.pending_writes:
+    while not loop.connections.pending:
         try:
             sent += client.send(data[sent : sent + MIB])
         except BlockingIOError:
@@ -257,7 +258,7 @@ def test_datagrams_are_answered_until_the_last_connection_is_drained(run_in_thre
         slow = cleanup.enter_context(dialled(listener.addresses[0], RECEIVE_BUFFER))
         sender = cleanup.enter_context(connect_udp(listener.addresses[1]))
         sent = fill(loop, slow)
-        draining = run_in_thread(lambda: drain(loop, DRAIN_TIME, listener))
+        draining = run_in_thread(lambda: loop.drain(DRAIN_TIME, listener))
         for _ in range(3):
             sender.send(b"still there?")
             assert sender.receive(timeout=TIMEOUT) == b"still there?"
@@ -273,11 +274,15 @@ def test_datagrams_are_answered_until_the_last_connection_is_drained(run_in_thre
 
 def test_a_client_is_drained_when_it_has_been_quiet(make_stage: MakeStage) -> None:
     stage = make_stage()
-    stage.connect()
-    drain = Drain(stage.loop, DRAIN_TIME)
-    advance(stage, drain, QUIET_TIME - POLL_INTERVAL)
+    client, passed = stage.connect(), QUIET_TIME
+    [fd] = stage.loop.reactor.in_state(ECHOING)
+    while passed > QUIET_TIME / 2:  # seconds of the kernel's clock, which a busy machine may take to come here
+        stage.echo(client)
+        drain = draining(stage.loop, DRAIN_TIME)
+        passed = seconds_without_input(fd)
+    advance(stage, drain, QUIET_TIME - passed - POLL_INTERVAL)
     assert stage.snapshot.ended == {}
-    advance(stage, drain, 3 * POLL_INTERVAL)
+    advance(stage, drain, passed + 3 * POLL_INTERVAL)
     assert (stage.snapshot.ended, stage.snapshot.open) == ({"drained": 1}, 0)
 
 
@@ -286,10 +291,10 @@ def test_a_client_that_has_been_quiet_before_is_drained_at_once(make_stage: Make
     stage = make_stage()
     client = stage.connect()
     assert stage.echo(client) == b"still there?\n"
-    [fd] = stage.loop.table.in_state(ECHOING)
+    [fd] = stage.loop.reactor.in_state(ECHOING)
     while seconds_without_input(fd) < QUIET_TIME:
         stage.loop.turn(QUIET_TIME - seconds_without_input(fd))
-    advance(stage, Drain(stage.loop, DRAIN_TIME), 3 * POLL_INTERVAL)
+    advance(stage, draining(stage.loop, DRAIN_TIME), 3 * POLL_INTERVAL)
     assert (stage.snapshot.ended, stage.snapshot.open) == ({"drained": 1}, 0)
     assert ended(client)
 
@@ -297,7 +302,7 @@ def test_a_client_that_has_been_quiet_before_is_drained_at_once(make_stage: Make
 def test_a_tls_client_that_never_begins_is_drained_when_it_has_been_quiet(make_stage: MakeStage) -> None:
     stage = make_stage(context=ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
     client = stage.connect()
-    advance(stage, Drain(stage.loop, DRAIN_TIME), QUIET_TIME + 3 * POLL_INTERVAL)
+    advance(stage, draining(stage.loop, DRAIN_TIME), QUIET_TIME + 3 * POLL_INTERVAL)
     assert (stage.snapshot.ended, stage.snapshot.open) == ({"drained": 1}, 0)
     assert ended(client)
 
@@ -315,7 +320,7 @@ def test_a_client_that_sends_on_is_answered_for_a_while_and_then_cut_off(
         handler=respond and RespondHandler(respond, "raw", b""),
     )
     client = stage.connect()
-    drain, began, sent, received = Drain(stage.loop, DRAIN_TIME), stage.clock.now, 0, b""
+    drain, began, sent, received = draining(stage.loop, DRAIN_TIME), stage.clock.now, 0, b""
     while stage.snapshot.ended == {}:
         assert stage.clock.now - began < 3 * SENDING_TIME
         sent += client.send(pattern(FLOOD)[sent : sent + 4000])
@@ -332,7 +337,7 @@ def test_a_slow_reader_is_sent_everything_however_long_it_takes(make_stage: Make
     stage = make_stage(buffer=RECEIVE_BUFFER)
     client = stage.connect(buffer=RECEIVE_BUFFER)
     sent = stage.flood(client)
-    drain, received = Drain(stage.loop, DRAIN_TIME), b""
+    drain, received = draining(stage.loop, DRAIN_TIME), b""
     advance(stage, drain, 2 * SENDING_TIME, step=10 * POLL_INTERVAL)
     while len(received) < sent:
         assert stage.snapshot.ended == {}
@@ -347,33 +352,9 @@ def test_a_slow_reader_is_sent_everything_however_long_it_takes(make_stage: Make
 # Cut off.
 
 
-def test_a_client_that_goes_on_sending_ends_the_drain_early(
-    drain_stage: DrainStage,
-    receive_in_thread: ReceiveInThread,
-    run_in_thread: RunInThread,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("halloo._server.drain.SENDING_TIME", 0.3)
-    client = drain_stage.connect()
-
-    def keep_sending() -> None:
-        with suppress(OSError):
-            while True:
-                client.sendall(pattern(FLOOD))
-
-    run_in_thread(keep_sending)
-    got = receive_in_thread(client)
-    began = time.monotonic()
-    drain_stage.drain()
-    assert time.monotonic() - began < DRAIN_TIME / 2
-    seen = drain_stage.loop.snapshot()
-    assert len(got()) == seen.sent_bytes - len("hello") == seen.received_bytes - len("hello")
-    assert seen.ended == {"cut_off": 1}
-
-
 def test_pending_writes_at_the_deadline_are_counted_as_lost(drain_stage: DrainStage) -> None:
     drain_stage.fill(drain_stage.connect(RECEIVE_BUFFER))
-    [pending] = drain_stage.loop.table.pending_writes.values()
+    [pending] = drain_stage.loop.connections.pending.values()
     drain_stage.drain(0.3)
     seen = drain_stage.loop.snapshot()
     assert seen.ended == {"cut_off": 1}
@@ -390,7 +371,7 @@ def test_drain_keeps_its_deadline(drain_stage: DrainStage) -> None:
 def test_a_stop_during_drain_ends_it_at_once(drain_stage: DrainStage) -> None:
     drain_stage.connect()
     drain_stage.fill(drain_stage.connect(RECEIVE_BUFFER))  # does not read
-    drain_stage.loop.timers.call_at(drain_stage.loop.clock(), drain_stage.loop.stop)
+    drain_stage.loop.reactor.timers.call_at(drain_stage.loop.reactor.clock(), drain_stage.loop.reactor.stop)
     began = time.monotonic()
     drain_stage.drain()
     assert time.monotonic() - began < 5

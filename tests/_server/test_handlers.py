@@ -12,12 +12,12 @@ import pytest
 
 from halloo._core.framing import MAX_MESSAGE, Framing
 from halloo._net.listener import listen
-from halloo._server.acceptor import Endpoint
+from halloo._server.echo import BUFFER_SIZE, EchoServer
+from halloo._server.endpoint import Endpoint
 from halloo._server.handlers import BATCH_MESSAGES, BATCH_SIZE, RespondHandler
 from halloo._server.poller import Poller
 from halloo._server.responder import Respond, flush_log
 from halloo._server.running import RunningServer, Service
-from halloo._server.tcp import BUFFER_SIZE, Loop
 from halloo.errors import Refused
 from halloo.testing import every_split
 from tests.stepping import MAKERS, Stage
@@ -77,7 +77,7 @@ def test_a_client_with_many_messages_in_one_read_delays_no_other(
     assert stage.read(busy) == (b"" if reply is None else b"\n" * count)
     assert len(heard) == count + 1
     assert stage.snapshot.pending_write_bytes == 0
-    assert stage.loop.table.pending_since == {}
+    assert stage.loop.connections.pending_since == {}
 
 
 # Lines.
@@ -248,12 +248,12 @@ def divide(line: bytes) -> bytes:
 
 
 @pytest.fixture
-def stepping(cleanup: ExitStack) -> Callable[[Respond, Framing], tuple[Loop, socket.socket]]:
+def stepping(cleanup: ExitStack) -> Callable[[Respond, Framing], tuple[EchoServer, socket.socket]]:
     """Make a loop that the test runs, and one non-blocking client."""
 
-    def stepping(respond: Respond, framing: Framing) -> tuple[Loop, socket.socket]:
+    def stepping(respond: Respond, framing: Framing) -> tuple[EchoServer, socket.socket]:
         listener = cleanup.enter_context(listen("127.0.0.1:0"))
-        loop = Loop([Endpoint(sock, RespondHandler(respond, framing, b"")) for sock in listener.sockets])
+        loop = EchoServer([Endpoint(sock, RespondHandler(respond, framing, b"")) for sock in listener.sockets])
         cleanup.callback(loop.shutdown)
         client = cleanup.enter_context(connected(listener.address.port))
         client.setblocking(False)
@@ -262,7 +262,7 @@ def stepping(cleanup: ExitStack) -> Callable[[Respond, Framing], tuple[Loop, soc
     return stepping
 
 
-Stepping = Callable[[Respond, Framing], tuple[Loop, socket.socket]]
+Stepping = Callable[[Respond, Framing], tuple[EchoServer, socket.socket]]
 
 
 def test_a_slow_reader_gets_many_answers_in_order(answer: Answer) -> None:
@@ -275,7 +275,7 @@ def test_a_slow_reader_gets_many_answers_in_order(answer: Answer) -> None:
 def test_a_slow_reader_costs_one_batch_of_answers(stepping: Stepping) -> None:
     loop, client = stepping(lambda line: line * 1000, "line")
     flood(loop, client, b"0123456789\n" * 100_000)
-    [pending] = loop.table.pending_writes.values()
+    [pending] = loop.connections.pending.values()
     assert len(pending) <= BATCH_SIZE + 10_001
     assert loop.snapshot().received_bytes <= 2 * BUFFER_SIZE  # nor is more read than the pending answers belong to
 
@@ -307,10 +307,10 @@ def test_a_slow_reader_that_resets_is_removed(stepping: Stepping) -> None:
     client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     client.close()
     for _ in range(MAX_TURNS):
-        if not loop.table.open:
+        if not loop.connections.open:
             break
         loop.turn(1)
-    assert loop.table.pending_writes == {}
+    assert loop.connections.pending == {}
     assert sum(loop.snapshot().errors.values()) == 1
 
 
@@ -373,14 +373,14 @@ def receive_all(client: socket.socket) -> bytes:
     return bytes(pieces)
 
 
-def flood(loop: Loop, client: socket.socket, data: bytes) -> None:
+def flood(loop: EchoServer, client: socket.socket, data: bytes) -> None:
     """Send as much as is taken, until a write is pending and there is no more progress."""
     rest = memoryview(data)
     for _ in range(MAX_TURNS):
         if rest:
             with suppress(BlockingIOError):
                 rest = rest[client.send(rest) :]
-        if loop.table.pending_writes and not loop.poller.poll(0):
+        if loop.connections.pending and not loop.reactor.poller.poll(0):
             return
         loop.turn(1)
     raise AssertionError(f"no write is pending after {MAX_TURNS} turns")

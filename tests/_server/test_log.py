@@ -12,7 +12,7 @@ import pytest
 import halloo
 from halloo._core.limits import Limits
 from halloo._output.lines import MAX_LINE
-from halloo._server.connections import Snapshot
+from halloo._server.counters import Snapshot
 from halloo._server.handlers import PeerName, RespondHandler
 from halloo._server.log import (
     ClientLog,

@@ -8,7 +8,7 @@ from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 import halloo
-from halloo._server.connections import CLOSE_REASONS, ERRORS, REFUSALS, Snapshot
+from halloo._server.counters import CLOSE_REASONS, ERRORS, REFUSALS, Snapshot
 from halloo._server.metrics import prometheus
 
 SEEN = Snapshot(

@@ -15,11 +15,11 @@ import pytest
 
 from halloo._net.listener import Listener, listen
 from halloo._net.signals import STOPPING
-from halloo._server.drain import QUIET_TIME, Drain
+from halloo._server.drain import QUIET_TIME
 from halloo._server.handlers import PeerName, RespondHandler
 from halloo._server.poller import READ, Poller, Selector
 from halloo._server.running import RunningServer, Service
-from tests.stepping import Clock
+from tests.stepping import Clock, draining
 
 TIMEOUT = 20  # seconds without a byte, after which the test fails
 
@@ -71,7 +71,7 @@ def test_a_snapshot_of_a_loop_that_is_never_idle_takes_a_bounded_number_of_turns
     listener: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("halloo._server.running.SETTLING", TIMEOUT)
-    monkeypatch.setattr("halloo._server.tcp.default_poller", RestlessPoller)
+    monkeypatch.setattr("halloo._server.echo.default_poller", RestlessPoller)
     with RunningServer(listener, Service()) as server:
         server.start()
         start = time.monotonic()
@@ -91,14 +91,14 @@ def test_a_snapshot_does_not_hide_from_a_drain_what_a_client_sends(listener: Lis
                 second.sendall(b"second")  # arrives in the turn in which the snapshot is taken
 
         server = cleanup.enter_context(RunningServer(listener, Service(handler=RespondHandler(respond, "raw", b""))))
-        server.loop.clock = clock = Clock()
+        server.loop.reactor.clock = clock = Clock()
         while server.snapshot().accepted < 2:
             server.loop.turn(TIMEOUT)
-        drain = Drain(server.loop, seconds=10)
+        drain = draining(server.loop, 10)
         clock.now += QUIET_TIME
         first.sendall(b"first")
         server._awaited.append(threading.Event())
-        server.loop.wake()
+        server.loop.reactor.wake()
         drain.turn()
         drain.turn()
         assert (server.snapshot().received_bytes, server.snapshot().ended) == (11, {})
@@ -140,7 +140,7 @@ def test_a_snapshot_counts_all_that_had_arrived_before(
             pass  # it has not arrived yet
         start = time.monotonic()
         taken = [pool.submit(server.snapshot) for _ in range(snapshots)]
-        assert select.select([server.loop._wakeup_reader], [], [], TIMEOUT)[0]
+        assert select.select([server.loop.reactor._wakeup_reader], [], [], TIMEOUT)[0]
         gate.opened.set()
         for seen in (each.result() for each in taken):
             assert (seen.accepted, seen.open, seen.received_bytes, seen.sent_bytes) == (2, 1, 10, 10)
@@ -251,6 +251,6 @@ def test_run_in_another_thread_installs_no_signal_handlers(listener: Listener) -
         with connected(server) as client:
             client.sendall(b"hello")
             assert client.recv(5) == b"hello"
-        server.loop.stop()
+        server.loop.reactor.stop()
         thread.join()
     assert seen == [handler]

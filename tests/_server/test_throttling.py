@@ -1,4 +1,4 @@
-"""Limits of each connection, with a clock that the test moves."""
+"""Limits of what each connection receives, with a clock that the test moves."""
 
 import socket
 from collections.abc import Callable, Iterator
@@ -7,9 +7,10 @@ from contextlib import ExitStack
 import pytest
 
 from halloo._core.limits import BURST, Limits
-from halloo._server.connections import THROTTLED, WRITE_PENDING
-from halloo._server.handlers import Handler, RespondHandler
+from halloo._server.exchange import Handler
+from halloo._server.handlers import RespondHandler
 from halloo._server.poller import Poller, Selector
+from halloo._server.states import THROTTLED, WRITE_PENDING
 from tests.stepping import MAKERS, RecordingObserver, Stage, ended, pattern, reset
 
 SMALL_BUFFER = 16 * 1024  # bytes of the kernel's buffer, so that a write is soon pending
@@ -62,7 +63,7 @@ def test_a_client_that_takes_its_pending_write_is_not_idle(make_stage: MakeStage
     client = stage.connect(buffer=SMALL_BUFFER)
     sent = stage.flood(client)
     read = 0
-    while stage.loop.table.in_state(WRITE_PENDING) and read < sent:
+    while stage.loop.reactor.in_state(WRITE_PENDING) and read < sent:
         stage.elapse_in_steps(1)
         read += len(stage.read(client, 64 * 1024))
     assert stage.snapshot.ended == {}
@@ -110,7 +111,7 @@ def test_without_connections_there_are_no_sweeps(make_stage: MakeStage) -> None:
     stage.connect().close()
     stage.until(lambda: stage.snapshot.open == 0)
     stage.elapse_in_steps(1)
-    assert stage.loop.timers.timeout(stage.clock.now) is None
+    assert stage.loop.reactor.timers.timeout(stage.clock.now) is None
 
 
 # Lifetime.
@@ -125,57 +126,6 @@ def test_a_client_beyond_max_lifetime_is_disconnected_even_if_active(make_stage:
     stage.elapse_in_steps(2)
     assert ended(client)
     assert stage.snapshot.ended == {"max_lifetime": 1}
-
-
-# Stalling.
-
-
-def test_a_client_that_does_not_read_is_closed_and_counted(make_stage: MakeStage) -> None:
-    stage = make_stage(Limits(stall_timeout=4))
-    client = stage.connect(buffer=SMALL_BUFFER)
-    stage.flood(client)
-    stage.elapse_in_steps(3.75)
-    assert stage.snapshot.open == 1
-    stage.elapse_in_steps(1.5)
-    assert stage.snapshot.open == 0
-    assert stage.snapshot.ended == {"stall_timeout": 1}
-    assert stage.snapshot.pending_write_bytes == 0
-
-
-def test_a_client_that_reads_a_little_now_and_then_is_not_stalled(make_stage: MakeStage) -> None:
-    stage = make_stage(Limits(stall_timeout=4))
-    client = stage.connect(buffer=SMALL_BUFFER)
-    stage.flood(client)
-    for _ in range(5):
-        stage.elapse_in_steps(3)
-        stage.read(client, 128 * 1024)
-    assert stage.snapshot.ended == {}
-
-
-def test_a_silent_client_without_a_pending_write_is_not_stalled(make_stage: MakeStage) -> None:
-    stage = make_stage(Limits(stall_timeout=4))
-    client = stage.connect()
-    stage.elapse_in_steps(100, step=1)
-    assert stage.echo(client, b"hello") == b"hello"
-
-
-def test_a_snapshot_has_the_time_without_progress_of_the_oldest_pending_write(make_stage: MakeStage) -> None:
-    stage = make_stage(Limits(stall_timeout=60))
-    client = stage.connect(buffer=SMALL_BUFFER)
-    stage.flood(client)
-    stage.elapse_in_steps(7)
-    assert stage.snapshot.oldest_pending_write_seconds == pytest.approx(7, abs=1)
-    reset(client)
-    stage.until(lambda: stage.snapshot.open == 0)
-    stage.elapse_in_steps(2)
-    assert stage.snapshot.oldest_pending_write_seconds == 0
-
-
-def test_the_oldest_pending_write_is_reported_without_a_stall_timeout(make_stage: MakeStage) -> None:
-    stage = make_stage(Limits(stall_timeout=None))
-    stage.flood(stage.connect(buffer=SMALL_BUFFER))
-    stage.elapse_in_steps(7)
-    assert stage.snapshot.oldest_pending_write_seconds == pytest.approx(7, abs=1)
 
 
 # Bytes.
@@ -252,7 +202,7 @@ def test_a_client_over_its_rate_limit_is_paused_until_tokens_are_available(make_
     stage.settle()
     first = stage.snapshot.received_bytes
     assert first <= 2 * 1000 * BURST
-    assert stage.loop.table.in_state(THROTTLED)
+    assert stage.loop.reactor.in_state(THROTTLED)
     stage.elapse_in_steps(1)
     assert stage.snapshot.received_bytes - first <= 1000 * (1 + BURST)
 
@@ -270,7 +220,7 @@ def test_a_client_within_its_rate_limit_is_never_paused(make_stage: MakeStage) -
     client = stage.connect()
     for _ in range(20):
         assert stage.echo(client, pattern(100)) == pattern(100)
-        assert not stage.loop.table.in_state(THROTTLED)
+        assert not stage.loop.reactor.in_state(THROTTLED)
         stage.elapse_in_steps(0.1, step=0.1)
 
 
@@ -288,13 +238,13 @@ def test_a_throttled_client_keeps_no_turn_busy_and_delays_no_other(make_stage: M
     fast, other = stage.connect(), stage.connect()
     fast.send(pattern(5000))
     stage.settle()
-    assert stage.loop.poller.poll(0) == []
+    assert stage.loop.reactor.poller.poll(0) == []
     assert stage.echo(other, b"hello") == b"hello"
 
 
 def test_a_throttled_client_that_resets_is_removed(make_stage: MakeStage) -> None:
     stage = make_stage(Limits(rate_limit=1000))
-    if isinstance(stage.loop.poller, Selector):
+    if isinstance(stage.loop.reactor.poller, Selector):
         pytest.skip("selectors say nothing of who rests: its number is its own until the pause is over")
     client = stage.connect()
     client.send(pattern(5000))
@@ -306,7 +256,7 @@ def test_a_throttled_client_that_resets_is_removed(make_stage: MakeStage) -> Non
 
 def test_the_end_of_a_pause_does_not_resume_a_reused_descriptor(make_stage: MakeStage) -> None:
     stage = make_stage(Limits(rate_limit=1000))
-    if isinstance(stage.loop.poller, Selector):
+    if isinstance(stage.loop.reactor.poller, Selector):
         pytest.skip("selectors say nothing of who rests: its number is its own until the pause is over")
     client = stage.connect()
     client.send(pattern(5000))
@@ -325,38 +275,6 @@ def test_a_very_low_rate_lets_a_byte_through_now_and_then(make_stage: MakeStage,
     client.send(b"hello world")
     stage.elapse_in_steps(11, step=0.1)
     assert 10 * rate - 2 <= stage.snapshot.received_bytes or stage.snapshot.received_bytes == 11
-
-
-# The pending writes of all clients.
-
-
-def test_beyond_max_memory_the_largest_pending_write_is_closed_and_counted(make_stage: MakeStage) -> None:
-    stage = make_stage(Limits(max_memory=30_000, stall_timeout=None))
-    stage.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2 * SMALL_BUFFER)
-    stage.flood(stage.connect(buffer=SMALL_BUFFER))
-    [(largest, pending)] = stage.loop.table.pending_writes.items()
-    stage.listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, SMALL_BUFFER)
-    for _ in range(30_000 // 1000):
-        stage.flood(stage.connect(buffer=SMALL_BUFFER))
-        if stage.snapshot.ended:
-            break
-        assert max(map(len, stage.loop.table.pending_writes.values())) == len(pending)
-    assert largest not in stage.loop.table.pending_writes
-    assert stage.snapshot.ended == {"max_memory": 1}
-    assert 30_000 - len(pending) <= stage.snapshot.pending_write_bytes <= 30_000
-
-
-def test_a_pending_write_beyond_max_memory_closes_its_own_connection(make_stage: MakeStage) -> None:
-    stage = make_stage(Limits(max_memory=1000))
-    client, other = stage.connect(buffer=SMALL_BUFFER), stage.connect()
-    while not stage.snapshot.ended:
-        try:
-            client.send(pattern(1 << 20))
-        except BlockingIOError:
-            stage.loop.turn(1)
-    assert stage.snapshot.ended == {"max_memory": 1}
-    assert (stage.snapshot.open, stage.snapshot.pending_write_bytes) == (1, 0)
-    assert stage.echo(other, b"hello") == b"hello"
 
 
 # What is reported.

@@ -27,8 +27,8 @@ from halloo._core.probe import (
 from halloo._core.tls_options import ClientTLS
 from halloo._net import socket_options
 from halloo._net.connector import dial
-from halloo._server.connections import THROTTLED, WRITE_PENDING
 from halloo._server.poller import Poller, Selector
+from halloo._server.states import THROTTLED, WRITE_PENDING
 from halloo._server.timestamps import ProbeTimestamper, TimestampingHandler, TimestampPoller
 from halloo._server.udp import UDP_GRO
 from halloo.testing import every_split
@@ -183,7 +183,7 @@ def test_a_client_that_does_not_read_gets_every_byte_later(make_stage: MakeStage
     line = Probes(7, 1000).encode(3, NOW)
     data = line * (FLOOD // len(line))
     sent = 0
-    while not stage.loop.table.in_state(WRITE_PENDING):
+    while not stage.loop.reactor.in_state(WRITE_PENDING):
         sent += client.send(data[sent : sent + 50_000])
         stage.loop.turn(0)
     reply = stage.read(client, sent)
@@ -198,7 +198,7 @@ def test_a_rate_is_kept(make_stage: MakeStage) -> None:
     client = stage.connect()
     for number in range(2):
         assert counts(probe(number), stage.echo(client, probe(number)))[0] == number + 1
-    assert stage.loop.table.in_state(THROTTLED)
+    assert stage.loop.reactor.in_state(THROTTLED)
     client.sendall(probe(2))
     stage.settle()
     assert not readable(client)

@@ -14,10 +14,10 @@ from halloo._core.limits import HANDSHAKE, Limits
 from halloo._core.tls_options import ServerTLS
 from halloo._net.tls import TlsServer
 from halloo._net.tls_records import HEADER, MAX_WITHOUT_DATA
-from halloo._server.acceptor import Endpoint
 from halloo._server.closer import LINGER_TIMEOUT
-from halloo._server.connections import ECHOING
+from halloo._server.endpoint import Endpoint
 from halloo._server.handlers import RespondHandler
+from halloo._server.states import ECHOING
 from halloo._server.tls import MAX_HANDSHAKES, MAX_RECORD
 from tests.key_updates import write_key_update
 from tests.stepping import IDLE_TIMEOUT, MAKERS, MAX_IDLE_TURNS, RecordingObserver, Stage, ended, pattern, reset
@@ -312,8 +312,8 @@ def test_a_stalled_handshake_is_closed_at_its_timeout_and_counted(make_stage: Ma
 def test_a_server_with_a_long_timeout_waits_beside_a_stalled_handshake(make_stage: MakeStage) -> None:
     stage = make_stage(Limits(handshake_timeout=600 * 3600))
     stage.connect()
-    stage.loop.wake()
-    stage.loop.turn(stage.loop.timers.timeout(stage.clock.now))
+    stage.loop.reactor.wake()
+    stage.loop.turn(stage.loop.reactor.timers.timeout(stage.clock.now))
     assert stage.snapshot.open == 1
 
 
@@ -448,15 +448,15 @@ def test_a_received_record_that_waits_for_its_turn_counts_as_queued(
 ) -> None:
     client = TlsClient(stage, client_context).do_handshake()
     assert client.exchange(b"hello") == b"hello"
-    (fd,) = stage.loop.table.in_state(ECHOING)
+    (fd,) = stage.loop.reactor.in_state(ECHOING)
     for letter in (b"a", b"b"):
         client.tls.write(letter)
     client.sock.send(client._goes.read())
     stage.loop.turn(IDLE_TIMEOUT)
     assert stage.snapshot.messages == 2
-    assert stage.loop.poller.queued_bytes(fd)[0] > 0  # so that a drain answers it
+    assert stage.loop.reactor.poller.queued_bytes(fd)[0] > 0  # so that a drain answers it
     assert client.read(2) == b"ab"
-    assert stage.loop.poller.queued_bytes(fd)[0] == 0
+    assert stage.loop.reactor.poller.queued_bytes(fd)[0] == 0
 
 
 # Client certificates.
@@ -515,7 +515,7 @@ def test_a_client_that_does_not_read_is_closed_and_counted(
     client = TlsClient(stage, client_context, stage.connect(buffer=16 * 1024)).do_handshake()
     client.tls.write(pattern(8 * MIB))
     unsent = client._goes.read()
-    while not stage.loop.table.pending_writes:
+    while not stage.loop.connections.pending:
         with suppress(BlockingIOError):
             unsent = unsent[client.sock.send(unsent) :]
         stage.loop.turn(0)

@@ -19,13 +19,12 @@ from halloo._core.probe import Probes, read_notice, write_notice
 from halloo._net.bpf import TTL
 from halloo._net.datagrams import dropped
 from halloo._net.listener import listen
-from halloo._server.connections import DATAGRAM, FREE
-from halloo._server.drain import drain
 from halloo._server.poller import READ
 from halloo._server.refusals import REPORT_INTERVAL
 from halloo._server.responder import flush_log
 from halloo._server.running import RunningServer, Service
 from halloo._server.server import Server
+from halloo._server.states import DATAGRAM, FREE
 from halloo._server.udp import (
     ANCILLARY_SIZE,
     MAX_NEW_PEERS,
@@ -860,16 +859,16 @@ def test_after_drain_no_datagram_is_received(make_stage: MakeStage) -> None:
     drain_stage(stage)
     stage.send(stage.sender(), b"hello")
     assert stage.loop.turn(0) == []
-    assert (stage.snapshot.datagrams, stage.loop.table.in_state(DATAGRAM)) == (0, [])
+    assert (stage.snapshot.datagrams, stage.loop.reactor.in_state(DATAGRAM)) == (0, [])
 
 
 def test_an_event_of_a_closed_socket_is_ignored(make_stage: MakeStage) -> None:
     stage = make_stage()
     drain_stage(stage)
-    stage.loop.poller.watch(stage.socks[0].fileno(), READ)
+    stage.loop.reactor.poller.watch(stage.socks[0].fileno(), READ)
     stage.send(stage.sender(), b"hello")
     stage.loop.turn(POLL_TIMEOUT)
-    assert (stage.snapshot.datagrams, stage.loop.table.state[stage.socks[0].fileno()]) == (0, FREE)
+    assert (stage.snapshot.datagrams, stage.loop.reactor.state[stage.socks[0].fileno()]) == (0, FREE)
 
 
 def test_drain_keeps_its_deadline(make_stage: MakeStage) -> None:
@@ -887,7 +886,7 @@ def test_drain_keeps_its_deadline(make_stage: MakeStage) -> None:
 
 def test_a_stop_ends_drain(make_stage: MakeStage) -> None:
     def impatient(datagram: bytes) -> bytes:
-        stage.loop.stop()
+        stage.loop.reactor.stop()
         return datagram
 
     stage = make_stage(respond=impatient)
@@ -918,7 +917,7 @@ def test_a_sender_that_keeps_sending_does_not_extend_drain() -> None:
         while loop.snapshot().messages < 10_000:
             loop.turn(1)
         began = time.monotonic()
-        drain(loop, TIMEOUT, listener)
+        loop.drain(TIMEOUT, listener)
         assert time.monotonic() - began < TIMEOUT / 2
     finally:
         over.set()
@@ -932,7 +931,7 @@ def test_a_loop_whose_sockets_are_closed_already_shuts_down(make_stage: MakeStag
     stage = make_stage()
     stage.socks[0].close()
     stage.loop.shutdown()
-    assert stage.loop.table.in_state(DATAGRAM) == []
+    assert stage.loop.reactor.in_state(DATAGRAM) == []
 
 
 def drain_stage(stage: DatagramStage, seconds: float = TIMEOUT) -> None:

@@ -27,11 +27,12 @@ from bench import servers
 from halloo._core.limits import Limits
 from halloo._net.binding import BACKLOG
 from halloo._net.listener import Listener, listen
-from halloo._server.acceptor import Endpoint
-from halloo._server.handlers import Handler, RespondHandler
+from halloo._server.echo import EchoServer
+from halloo._server.endpoint import Endpoint
+from halloo._server.exchange import Handler
+from halloo._server.handlers import RespondHandler
 from halloo._server.poller import READ_NORMAL, Epoll, Poller, Selector
 from halloo._server.running import RunningServer, Service
-from halloo._server.tcp import Loop
 from tests.contract.encrypted import TlsSocket
 from tests.programs import PYTHON, started
 
@@ -68,9 +69,9 @@ class PollerService(Service):
 
     poller: Callable[[], Poller]
 
-    def loop(self, listener: Listener, *, row: MutableSequence[int] | None = None, shared: bool = False) -> Loop:
+    def loop(self, listener: Listener, *, row: MutableSequence[int] | None = None, shared: bool = False) -> EchoServer:
         posts = [Endpoint(sock, self.handler) for sock in listener.sockets]
-        return Loop(
+        return EchoServer(
             posts, poller=self.poller(), limits=self.limits, counters=row, shared=shared, busy_poll=self.busy_poll
         )
 

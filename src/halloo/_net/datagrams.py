@@ -37,6 +37,8 @@ _IP_RECVERR, _IPV6_RECVERR = 11, 25
 _REPORTS = {(socket.IPPROTO_IP, _IP_RECVERR), (socket.IPPROTO_IPV6, _IPV6_RECVERR)}
 IP_PKTINFO = getattr(socket, "IP_PKTINFO", 8)
 IpPeer = tuple[str, int] | tuple[str, int, int, int]
+Ancillary = tuple[int, int, bytes]  # level, type and data, as in recvmsg(2)
+Receive = Callable[[list[memoryview], int], tuple[int, Sequence[Ancillary], int, IpPeer]]  # as recvmsg_into does
 Prepare = Callable[[socket.socket], object]  # what is done to a socket before it connects
 
 

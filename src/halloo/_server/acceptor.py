@@ -3,23 +3,23 @@
 import errno
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, MutableSequence, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from halloo._core.limits import AdmissionControl
+from halloo._core.limits import AdmissionControl, Limits
 from halloo._net.binding import BACKLOG
-from halloo._server import connections as states
-from halloo._server.handlers import Handler, PeerName
+from halloo._server import states
+from halloo._server.counters import ACCEPTED, count_event, error_name
+from halloo._server.endpoint import Endpoint
+from halloo._server.handlers import ConnectionObserver, PeerName
 from halloo._server.poller import READ
-from halloo._server.responder import Responder
+from halloo._server.reactor import Reactor
 
 if TYPE_CHECKING:
     from ssl import SSLContext
 
-    from halloo._server.tcp import Loop
-    from halloo._server.timestamps import ProbeTimestamper
 
 MAX_ACCEPTS = 16  # connections accepted at one event, so that a burst does not delay the other descriptors
 # No descriptor or memory for one more socket, or none to watch it (accept(2), epoll_ctl(2)).
@@ -31,43 +31,41 @@ LISTENER_ERRORS = {errno.EBADF, errno.EINVAL, errno.ENOTSOCK}  # every other err
 EXCLUSIVE = 1 << 28  # EPOLLEXCLUSIVE: wake one of the workers that wait for a listener (epoll_ctl(2))
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """A server socket and its service: the echo or a handler, in the clear or over TLS."""
-
-    sock: socket.socket
-    handler: Handler | None = None
-    context: "SSLContext | None" = None
-    responder: Responder | None = None  # for datagrams
-    timestamper: "ProbeTimestamper | None" = None  # for datagrams
-    address: str = ""  # for the log
-    scheme: int = field(init=False)  # its number in SCHEMES
-
-    def __post_init__(self) -> None:
-        unix = hasattr(socket, "AF_UNIX") and self.sock.family == socket.AF_UNIX
-        object.__setattr__(self, "scheme", states.SCHEMES.index("unix" if unix else "tls" if self.context else "tcp"))
-
-    @property
-    def stream(self) -> bool:
-        """Whether it accepts connections; otherwise it receives datagrams."""
-        return self.sock.type == socket.SOCK_STREAM
+AddConnection = Callable[[socket.socket, PeerName, Endpoint], object]
+"""Takes over an accepted, non-blocking socket. Raises OSError where it cannot be watched."""
 
 
 class Acceptor:
     """The listening sockets of a loop, all accepting or all paused."""
 
-    def __init__(self, loop: "Loop", endpoints: Sequence[Endpoint], *, clients: int | None, shared: bool) -> None:
+    def __init__(
+        self,
+        reactor: Reactor,
+        counters: MutableSequence[int],
+        endpoints: Sequence[Endpoint],
+        add_connection: AddConnection,
+        *,
+        limits: Limits,
+        observer: ConnectionObserver | None = None,
+        clients: int | None = None,
+        shared: bool = False,
+    ) -> None:
         """Start accepting; `clients` is the total number to accept; `shared` means that workers share the listeners."""
-        self.admission = AdmissionControl(loop.limits) if loop.limits.controls_admission else None
+        self._reactor = reactor
+        self._counters = counters
+        self._endpoints = {endpoint.sock.fileno(): endpoint for endpoint in endpoints}
+        self._add_connection = add_connection
+        self._admission = AdmissionControl(limits) if limits.controls_admission else None
+        self._keeps_hosts = limits.max_per_host is not None
         self._hosts: list[str] = []  # by descriptor, if there is a limit per host
-        self._loop = loop
-        self._endpoints = {post.sock.fileno(): post for post in endpoints}
+        self._observer = observer
         self._clients = clients
         self._shared = shared
         self._events = READ | (EXCLUSIVE if shared else 0)
         self.accepting = False
         self._out_of_resources = False  # the only reason to pause that passes
         self._retry_planned = False
+        reactor.handlers[states.LISTENING] = self.accept
         self.resume_accepting()
         if shared:
             self._retry()
@@ -75,21 +73,21 @@ class Acceptor:
     def add(self, endpoints: Sequence[Endpoint]) -> None:
         """Accept at more sockets."""
         self.pause_accepting()
-        self._endpoints.update((post.sock.fileno(), post) for post in endpoints)
+        self._endpoints.update((endpoint.sock.fileno(), endpoint) for endpoint in endpoints)
         self.resume_accepting()
 
     def replace_context(self, context: "SSLContext") -> None:
         """Use another context for the TLS connections accepted from now on."""
         self._endpoints = {
-            fd: replace(post, context=context) if post.context else post for fd, post in self._endpoints.items()
+            fd: replace(endpoint, context=context) if endpoint.context else endpoint
+            for fd, endpoint in self._endpoints.items()
         }
 
     def resume_accepting(self) -> None:
         if not self.accepting:
             self.accepting = True
             for fd in self._endpoints:
-                self._loop.table.add(fd, states.LISTENING)
-                self._loop.poller.watch(fd, self._events)
+                self._reactor.watch(fd, states.LISTENING, self._events)
 
     def pause_accepting(self) -> None:
         """Stop accepting, until `resume_accepting`; new clients wait in the kernel's queue."""
@@ -97,9 +95,7 @@ class Acceptor:
         if self.accepting:
             self.accepting = False
             for fd in self._endpoints:
-                self._loop.table.state[fd] = states.FREE
-                with suppress(OSError, KeyError, ValueError):  # the caller has closed it already
-                    self._loop.poller.unwatch(fd)
+                self._reactor.unwatch(fd)
 
     def close(self) -> None:
         """Accept every client in the queue, at most BACKLOG at each listener, and then no more."""
@@ -115,7 +111,7 @@ class Acceptor:
         """Accept clients from a listener: the handler for LISTENING. Return whether more may be queued."""
         endpoint, more = self._endpoints[fd], True
         for _ in range(MAX_ACCEPTS):
-            if self._loop.table.counters[states.ACCEPTED] == self._clients:
+            if self._counters[ACCEPTED] == self._clients:
                 self.pause_accepting()
                 return False
             try:
@@ -128,46 +124,45 @@ class Acceptor:
                     raise
                 self._count_error(error)
             else:
-                if self.admission is None or self._admit(sock, peer, endpoint):
-                    self._add_connection(sock, peer, endpoint)
+                if self._admission is None or self._admit(sock, peer, endpoint):
+                    self._hand_over(sock, peer, endpoint)
             if not self.accepting:
                 return False
         if self._shared:
             # Move to the end of the kernel's wait queue: otherwise the same worker would be woken each time.
-            self._loop.poller.unwatch(fd)
-            self._loop.poller.watch(fd, self._events)
+            self._reactor.poller.unwatch(fd)
+            self._reactor.poller.watch(fd, self._events)
         return more
 
     def _count_error(self, error: OSError) -> None:
         """Count an error of a new connection; pause if the next one would meet it as well."""
-        self._loop.table.count(states.error_name(error))
+        count_event(self._counters, error_name(error))
         if error.errno in RESOURCE_ERRORS:
             self._pause()
 
-    def connection_closed(self, fd: int) -> None:
+    def connection_closed(self, fd: int, _reason: str) -> None:
         """Update admission, and accept again if paused: there may be resources now."""
-        if self.admission:
-            self.admission.leave(self._hosts[fd] if self._hosts else "")
+        if self._admission:
+            self._admission.leave(self._hosts[fd] if self._hosts else "")
         self._resume_after_pause()
 
-    def _add_connection(self, sock: socket.socket, peer: PeerName, endpoint: Endpoint) -> None:
-        """Hand a client to the loop."""
+    def _hand_over(self, sock: socket.socket, peer: PeerName, endpoint: Endpoint) -> None:
         sock.setblocking(False)
         fd = sock.fileno()
-        if self.admission and self._loop.limits.max_per_host:  # before it is added, because it may close at once
+        if self._keeps_hosts:  # before it is added, because it may close at once
             if fd >= len(self._hosts):
                 self._hosts.extend([""] * (fd + 64 - len(self._hosts)))
             self._hosts[fd] = sys.intern(host_of(peer))  # one string for all clients of a host
         try:
-            self._loop.add_connection(sock, peer, endpoint)
+            self._add_connection(sock, peer, endpoint)
         except OSError as error:
-            if self.admission:
-                self.admission.leave(host_of(peer))
+            if self._admission:
+                self._admission.leave(host_of(peer))
             sock.close()
             self._count_error(error)
 
     def _admit(self, sock: socket.socket, peer: PeerName, endpoint: Endpoint) -> bool:
-        reason = self.admission.enter(host_of(peer)) if self.admission else None
+        reason = self._admission.enter(host_of(peer)) if self._admission else None
         if reason is None:
             return True
         with suppress(OSError):
@@ -175,9 +170,9 @@ class Acceptor:
             sock.shutdown(socket.SHUT_WR)
             sock.recv(REFUSED_READ)  # closing with unread bytes would send a reset; once, as more may always follow
         sock.close()
-        self._loop.table.count(reason)
-        if self._loop.observer:
-            self._loop.observer.refused(peer, endpoint.address, reason)
+        count_event(self._counters, reason)
+        if self._observer:
+            self._observer.refused(peer, endpoint.address, reason)
         return False
 
     def _pause(self) -> None:
@@ -186,7 +181,7 @@ class Acceptor:
         self._out_of_resources = True
         if not (self._shared or self._retry_planned):
             self._retry_planned = True
-            self._loop.timers.call_at(self._loop.clock() + RESOURCE_PAUSE, self._retry_after_pause)
+            self._reactor.call_later(RESOURCE_PAUSE, self._retry_after_pause)
 
     def _retry_after_pause(self) -> None:
         self._retry_planned = False
@@ -206,7 +201,7 @@ class Acceptor:
         for fd in self._endpoints:
             if self.accepting:
                 self.accept(fd)
-        self._loop.timers.call_at(self._loop.clock() + RETRY_INTERVAL, self._retry)
+        self._reactor.call_later(RETRY_INTERVAL, self._retry)
 
 
 def host_of(peer: PeerName) -> str:

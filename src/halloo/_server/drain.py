@@ -10,80 +10,74 @@ import os
 import socket
 import struct
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from math import inf
-from typing import TYPE_CHECKING
 
-from halloo._server import connections as states
-
-if TYPE_CHECKING:
-    from halloo._net.listener import Listener
-    from halloo._server.handlers import Handler
-    from halloo._server.tcp import Loop
+from halloo._server import states
+from halloo._server.closer import Closer
+from halloo._server.connections import Connections
+from halloo._server.counters import LOST, RECEIVED
+from halloo._server.exchange import Exchange, Handler
+from halloo._server.reactor import Reactor
 
 QUIET_TIME = 0.25  # seconds without input, longer than the gap between two segments
 SENDING_TIME = 1.0  # seconds that a client has to finish sending, or half of the time to drain if that is less
 POLL_INTERVAL = 0.02  # seconds between two checks
 _LAST_INPUT = struct.Struct("=52xI")  # tcpi_last_data_recv of struct tcp_info: in milliseconds (linux/tcp.h)
 _KNOWS_QUEUES = os.name != "nt"  # see `poller.queued_bytes`
-_READING = (states.ECHOING, states.LIMITED, states.HANDLING)
-
-
-def drain(loop: "Loop", seconds: float, listener: "Listener") -> None:
-    """Answer what clients have sent, within `seconds`, and close the connections and the listener's sockets.
-
-    What the deadline, or a `stop` meanwhile, cuts off is counted.
-    """
-    loop.running = True
-    deadline = loop.clock() + seconds
-    listener.refuse_new(socket.SOCK_STREAM)
-    loop.acceptor.close()
-    listener.close_streams()
-    Drain(loop, seconds).run()
-    if loop.datagrams:
-        listener.refuse_new(socket.SOCK_DGRAM)
-        loop.datagrams.drain(deadline)
-    listener.release()
-    loop.running = False
 
 
 class Drain:
-    """The connections of a loop that are being drained."""
+    """The connections of an echo server that are being drained."""
 
-    def __init__(self, loop: "Loop", seconds: float) -> None:
-        self._loop = loop
-        self._checked = now = loop.clock()
+    def __init__(
+        self,
+        reactor: Reactor,
+        connections: Connections,
+        closer: Closer,
+        exchange: Exchange,
+        turn: Callable[[float], list[tuple[int, int]]],
+        *,
+        seconds: float,
+    ) -> None:
+        """Drain within `seconds`; `turn` takes one of the server's turns."""
+        self._reactor = reactor
+        self._connections = connections
+        self._closer = closer
+        self._exchange = exchange
+        self._take_turn = turn
+        self._checked = now = reactor.clock()
         self._deadline = now + seconds
-        connected = loop.table.in_state(*states.CONNECTED)
+        connected = reactor.in_state(*states.CONNECTED)
         self._last_input = {fd: now - seconds_without_input(fd) for fd in connected}
         self._time_to_send = dict.fromkeys(connected, min(SENDING_TIME, seconds / 2))
 
     def run(self) -> None:
-        """Take turns until every connection is closed; close the others at the deadline."""
-        loop = self._loop
-        while loop.running and loop.table.open and loop.clock() < self._deadline:
+        """Take turns until every connection is closed; close the others at the deadline, or at a `stop`."""
+        reactor = self._reactor
+        while reactor.running and self._connections.open and reactor.clock() < self._deadline:
             self.turn()
-        for fd in loop.table.in_state(*states.CONNECTED):
+        for fd in reactor.in_state(*states.CONNECTED):
             self._close(fd)
 
     def turn(self) -> None:
-        loop = self._loop
-        ready = loop.turn(POLL_INTERVAL)
-        now = loop.clock()
-        for callback in loop.timers.pop_due(now):
-            callback()
+        ready = self._take_turn(POLL_INTERVAL)
+        self._reactor.call_due()
+        now = self._reactor.clock()
         self._last_input.update((fd, now) for fd, _ in ready)
         if now >= self._checked + POLL_INTERVAL:
             self._check(now)
 
     def _check(self, now: float) -> None:
-        loop, elapsed, self._checked = self._loop, now - self._checked, now
-        for fd in loop.table.in_state(*_READING, states.THROTTLED, states.HANDSHAKING):
-            if now - self._last_input[fd] >= QUIET_TIME and not any(loop.poller.queued_bytes(fd)):
-                loop.closer.disconnect(fd, "drained")
-                if _KNOWS_QUEUES and not loop.poller.queued_bytes(fd)[0]:
+        elapsed, self._checked = now - self._checked, now
+        queued_bytes = self._reactor.poller.queued_bytes
+        for fd in self._reactor.in_state(*states.READING, states.THROTTLED, states.HANDSHAKING):
+            if now - self._last_input[fd] >= QUIET_TIME and not any(queued_bytes(fd)):
+                self._closer.disconnect(fd, "drained")
+                if _KNOWS_QUEUES and not queued_bytes(fd)[0]:
                     # A close would reset nothing: the client has all answers.
-                    loop.closer.close(fd)
+                    self._closer.close(fd)
                 continue
             self._time_to_send[fd] -= elapsed
             if self._time_to_send[fd] <= 0:
@@ -92,64 +86,63 @@ class Drain:
 
     def _end_input(self, fd: int) -> None:
         """Have answered what has been received so far, and nothing that arrives later."""
-        unread, _ = self._loop.poller.queued_bytes(fd)
-        if unread and self._loop.table.state[fd] != states.HANDSHAKING:
-            LastInput(unread).take_over(self._loop, fd)
+        unread, _ = self._reactor.poller.queued_bytes(fd)
+        if unread and self._reactor.state[fd] != states.HANDSHAKING:
+            last = LastInput(unread, self._reactor, self._connections)
+            last.inner = self._exchange.replace_handler(fd, last)
         else:
-            self._loop.closer.disconnect(fd, "drained")
+            self._closer.disconnect(fd, "drained")
 
     def _close(self, fd: int) -> None:
-        loop = self._loop
-        if loop.table.state[fd] == states.LINGERING:
-            loop.closer.close(fd)
+        if self._reactor.state[fd] == states.LINGERING:
+            self._closer.close(fd)
             return
-        lost = len(loop.table.pending_writes.get(fd, b"")) + sum(loop.poller.queued_bytes(fd))
+        lost = len(self._connections.pending.get(fd, b"")) + sum(self._reactor.poller.queued_bytes(fd))
         reason = "cut_off" if lost else "drained"
-        loop.table.count(reason)
-        loop.table.counters[states.LOST] += lost
-        loop.close(fd, reason)
+        self._connections.count(reason)
+        self._connections.counters[LOST] += lost
+        self._connections.close(fd, reason)
 
 
 class LastInput:
     """A handler that has the one before it answer `unread` bytes more, and then disconnects."""
 
-    def __init__(self, unread: int) -> None:
+    def __init__(self, unread: int, reactor: Reactor, connections: Connections) -> None:
         self._unread = unread
-        self._inner: Handler | None = None
+        self._reactor = reactor
+        self._connections = connections
+        self.inner: Handler | None = None  # None for the echo
 
-    def take_over(self, loop: "Loop", fd: int) -> None:
-        self._inner = loop.replace_handler(fd, self)
-
-    def opened(self, loop: "Loop", fd: int) -> None:
+    def opened(self, exchange: Exchange, fd: int) -> None:
         """Do nothing: the connection is open."""
 
-    def readable(self, loop: "Loop", fd: int) -> None:
+    def readable(self, exchange: Exchange, fd: int) -> None:
         """Read once, as the server did before."""
         if self._unread > 0:
-            before = loop.table.counters[states.RECEIVED]
-            if self._inner:
-                self._inner.readable(loop, fd)
+            before = self._connections.counters[RECEIVED]
+            if self.inner:
+                self.inner.readable(exchange, fd)
             else:
-                loop.echo(fd)
-            self._unread -= loop.table.counters[states.RECEIVED] - before
-        self._disconnect_if_answered(loop, fd)
+                exchange.echo(fd)
+            self._unread -= self._connections.counters[RECEIVED] - before
+        self._disconnect_if_answered(exchange, fd)
 
-    def writable(self, loop: "Loop", fd: int) -> None:
-        if self._inner:
-            self._inner.writable(loop, fd)
-        self._disconnect_if_answered(loop, fd)
+    def writable(self, exchange: Exchange, fd: int) -> None:
+        if self.inner:
+            self.inner.writable(exchange, fd)
+        self._disconnect_if_answered(exchange, fd)
 
     def closed(self, fd: int) -> None:
-        if self._inner:
-            self._inner.closed(fd)
+        if self.inner:
+            self.inner.closed(fd)
 
-    def _disconnect_if_answered(self, loop: "Loop", fd: int) -> None:
-        if loop.table.state[fd] != states.HANDLING:
+    def _disconnect_if_answered(self, exchange: Exchange, fd: int) -> None:
+        if self._reactor.state[fd] != states.HANDLING:
             return
-        later, _ = loop.poller.queued_bytes(fd)
+        later, _ = self._reactor.poller.queued_bytes(fd)
         if self._unread <= 0 or not later:
-            loop.table.counters[states.LOST] += later
-            loop.closer.disconnect(fd, "cut_off" if later else "drained")
+            self._connections.counters[LOST] += later
+            exchange.disconnect(fd, "cut_off" if later else "drained")
 
 
 def seconds_without_input(fd: int) -> float:

@@ -6,38 +6,19 @@ that does not read costs one batch of answers and what it had sent before.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from halloo._core.framing import FRAMERS, Framer
 from halloo._net.datagrams import IpPeer
+from halloo._server.exchange import Exchange
 from halloo._server.poller import Poller
 from halloo._server.responder import Respond, Responder, RespondError, log_failure
 from halloo.errors import HallooError
-
-if TYPE_CHECKING:
-    from halloo._server.tcp import Loop
-
 
 BATCH_SIZE = 64 * 1024  # bytes of answers collected before they are written
 BATCH_MESSAGES = 200  # answered in one turn, 0.3 ms; a read may hold 262144, and other clients would wait for them
 
 PeerName = IpPeer | str | bytes  # as accept(2) reports it; of a Unix socket, its name or "", bytes of an abstract one
-
-
-class Handler(Protocol):
-    """Answers instead of the echo; see `RespondHandler` and `http.HttpHandler`."""
-
-    def opened(self, loop: "Loop", fd: int) -> None:
-        """Handle a new connection, after any TLS handshake."""
-
-    def readable(self, loop: "Loop", fd: int) -> None:
-        """Read and answer."""
-
-    def writable(self, loop: "Loop", fd: int) -> None:
-        """Continue after the pending write is flushed."""
-
-    def closed(self, fd: int) -> None:
-        """Release what is kept for a closed connection."""
 
 
 class ConnectionObserver(Protocol):
@@ -92,37 +73,36 @@ class RespondHandler:
         self.greeting = greeting
         self._queues: dict[int, MessageQueue] = {}
 
-    def opened(self, loop: "Loop", fd: int) -> None:
+    def opened(self, exchange: Exchange, fd: int) -> None:
         self._queues[fd] = MessageQueue(self._framing())
         if self.greeting:
-            loop.send(fd, self.greeting)
+            exchange.send(fd, self.greeting)
 
-    def readable(self, loop: "Loop", fd: int) -> None:
+    def readable(self, exchange: Exchange, fd: int) -> None:
         """Read, and answer the messages that are complete."""
-        chunk = loop.receive(fd)
+        chunk = exchange.receive(fd)
         if chunk is None:
             return
         data = bytes(chunk)
         queue = self._queues[fd]
         queue.eof = not data
         queue.messages = queue.framing.feed(data) if data else queue.framing.feed_eof()
-        self.writable(loop, fd)
+        self.writable(exchange, fd)
 
-    def writable(self, loop: "Loop", fd: int) -> None:
+    def writable(self, exchange: Exchange, fd: int) -> None:
         """Answer a batch of messages, and the next one in another turn; close after the last."""
         queue = self._queues[fd]
         answers = self._answers(queue)
-        if answers and not loop.send(fd, answers):
+        if answers and not exchange.send(fd, answers):
             return
         if not queue.answered:
-            loop.queue_write(fd, memoryview(b""))  # so that the next turn goes on here, after other connections
+            exchange.continue_later(fd)
         elif queue.failure:
-            loop.table.count(queue.failure)
-            loop.closer.linger(fd, queue.failure)
+            exchange.disconnect(fd, queue.failure)
         elif queue.eof:
-            loop.closer.close_after_flush(fd)
+            exchange.end(fd)
         else:
-            loop.limiter.throttle_if_overdrawn(fd)
+            exchange.answered(fd)
 
     def closed(self, fd: int) -> None:
         """Remove the connection's queue."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from halloo._core.limits import Limits
-from halloo._server.tcp import Loop
+from halloo._server.exchange import Exchange
 
 MAX_HEAD = 16 * 1024  # bytes of a request's headers
 # A scraper is done in much less, and half a request would otherwise be kept for ever.
@@ -31,48 +31,48 @@ class HttpHandler:
         self._pages = pages
         self._heads: dict[int, bytearray] = {}
 
-    def opened(self, loop: Loop, fd: int) -> None:  # noqa: ARG002 - Handler's signature
+    def opened(self, exchange: Exchange, fd: int) -> None:  # noqa: ARG002 - Handler's signature
         self._heads[fd] = bytearray()
 
-    def readable(self, loop: Loop, fd: int) -> None:
+    def readable(self, exchange: Exchange, fd: int) -> None:
         """Read the request headers, and answer once they are complete."""
-        chunk = loop.receive(fd)
+        chunk = exchange.receive(fd)
         if chunk is None:
             return
         head = self._heads[fd]
         searched = len(head)
         head += chunk
         if _END.search(head, max(searched - 2, 0), MAX_HEAD):
-            self._respond(loop, fd, bytes(head))
+            self._respond(exchange, fd, bytes(head))
         elif len(head) >= MAX_HEAD:
-            self._answer(loop, fd, 431)
+            self._answer(exchange, fd, 431)
         elif not chunk:
-            loop.closer.close_after_flush(fd)
+            exchange.end(fd)
 
-    def writable(self, loop: Loop, fd: int) -> None:
+    def writable(self, exchange: Exchange, fd: int) -> None:
         """Close the connection: the answer is sent."""
-        loop.closer.linger(fd, "answered")
+        exchange.linger(fd, "answered")
 
     def closed(self, fd: int) -> None:
         self._heads.pop(fd, None)
 
-    def _respond(self, loop: Loop, fd: int, request: bytes) -> None:
+    def _respond(self, exchange: Exchange, fd: int, request: bytes) -> None:
         method, _, rest = request.split(b"\n", 1)[0].removesuffix(b"\r").decode("latin-1").partition(" ")
         target, _, version = rest.partition(" ")
         if not version.startswith("HTTP/1.") or " " in version:
-            self._answer(loop, fd, 400, b"not an HTTP/1.1 request\n")
+            self._answer(exchange, fd, 400, b"not an HTTP/1.1 request\n")
         elif method not in ("GET", "HEAD"):
-            self._answer(loop, fd, 405, b"only GET and HEAD are supported\n")
+            self._answer(exchange, fd, 405, b"only GET and HEAD are supported\n")
         elif page := self._pages.get(target.partition("?")[0]):
             content_type, body = page()
-            self._answer(loop, fd, 200, body, content_type, head_only=method == "HEAD")
+            self._answer(exchange, fd, 200, body, content_type, head_only=method == "HEAD")
         else:
             body = f"available: {', '.join(self._pages)}\n".encode()
-            self._answer(loop, fd, 404, body, head_only=method == "HEAD")
+            self._answer(exchange, fd, 404, body, head_only=method == "HEAD")
 
     def _answer(
         self,
-        loop: Loop,
+        exchange: Exchange,
         fd: int,
         code: int,
         body: bytes = b"",
@@ -87,5 +87,5 @@ class HttpHandler:
             "Connection: close\r\n\r\n"
         ).encode()
         self._heads[fd].clear()  # the client may take its time to read
-        if loop.send(fd, head if head_only else head + body):
-            self.writable(loop, fd)
+        if exchange.send(fd, head if head_only else head + body):
+            self.writable(exchange, fd)

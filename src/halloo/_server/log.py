@@ -18,7 +18,7 @@ from halloo._net.unix import name_text
 from halloo._output.background import FLUSH, Background
 from halloo._output.json import plain_json
 from halloo._output.lines import MAX_LINE
-from halloo._server.connections import Snapshot
+from halloo._server.counters import Snapshot
 from halloo._server.handlers import PeerName
 from halloo._server.poller import Poller
 from halloo._server.responder import MAX_WAITING, format_traceback

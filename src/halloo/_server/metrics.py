@@ -3,8 +3,7 @@
 from collections.abc import Iterator
 
 from halloo._output.json import system, version
-from halloo._server import connections as states
-from halloo._server.connections import Snapshot
+from halloo._server.counters import CLOSE_REASONS, ERRORS, REFUSALS, SCHEMES, Snapshot
 from halloo.errors import Unsupported
 
 try:
@@ -33,11 +32,11 @@ PLAIN = (
 )
 # Those with a label, its values, which are all exported from the start, and the field: a count for each value.
 LABELLED = (
-    (Gauge, "open_connections", "scheme", states.SCHEMES, "Open connections.", "open_by_scheme"),
-    (Counter, "accepted_connections", "scheme", states.SCHEMES, "Connections accepted.", "accepted_by_scheme"),
-    (Counter, "refused", "reason", states.REFUSALS, "Connections refused, and datagrams not answered.", "refused"),
-    (Counter, "ended", "reason", states.CLOSE_REASONS, "Connections closed by the server.", "ended"),
-    (Counter, "errors", "name", states.ERRORS, "Errors of connections, datagrams and accept.", "errors"),
+    (Gauge, "open_connections", "scheme", SCHEMES, "Open connections.", "open_by_scheme"),
+    (Counter, "accepted_connections", "scheme", SCHEMES, "Connections accepted.", "accepted_by_scheme"),
+    (Counter, "refused", "reason", REFUSALS, "Connections refused, and datagrams not answered.", "refused"),
+    (Counter, "ended", "reason", CLOSE_REASONS, "Connections closed by the server.", "ended"),
+    (Counter, "errors", "name", ERRORS, "Errors of connections, datagrams and accept.", "errors"),
 )
 
 

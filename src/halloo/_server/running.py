@@ -14,14 +14,14 @@ from halloo._core.limits import Limits
 from halloo._net.fork import release_in_children
 from halloo._net.listener import Listener
 from halloo._net.signals import handle_signals, stopping
-from halloo._server.acceptor import Endpoint
-from halloo._server.connections import Snapshot
-from halloo._server.drain import drain
-from halloo._server.handlers import ConnectionObserver, Handler
+from halloo._server.counters import Snapshot
+from halloo._server.echo import EchoServer
+from halloo._server.endpoint import Endpoint, with_timestamps
+from halloo._server.exchange import Handler
+from halloo._server.handlers import ConnectionObserver
 from halloo._server.log import Event, Report
 from halloo._server.reload import Reload
 from halloo._server.responder import Responder, flush_log
-from halloo._server.tcp import Loop
 from halloo.errors import UsageError
 
 if TYPE_CHECKING:
@@ -47,8 +47,8 @@ class Service:
     timestamps: bool = False
     busy_poll: bool = False
 
-    def loop(self, listener: Listener, *, row: MutableSequence[int] | None = None, shared: bool = False) -> Loop:
-        """Make the loop that serves a listener; see Loop for `row` and `shared`. A forked child releases both."""
+    def loop(self, listener: Listener, *, row: MutableSequence[int] | None = None, shared: bool = False) -> EchoServer:
+        """Make the loop that serves a listener; see EchoServer for `row` and `shared`. A forked child releases both."""
         release_in_children(listener)
         endpoints = [
             Endpoint(sock, self.handler, self.context if at.scheme == "tls" else None, self.responder, address=str(at))
@@ -56,10 +56,8 @@ class Service:
         ]
         poller = None
         if self.timestamps:
-            from halloo._server.timestamps import with_timestamps  # noqa: PLC0415 - most servers are for the plain echo
-
             endpoints, poller = with_timestamps(endpoints)
-        return Loop(
+        return EchoServer(
             endpoints,
             poller=poller,
             limits=self.limits,
@@ -80,7 +78,7 @@ class RunningServer:
         except BaseException:
             listener.close()
             raise
-        self.loop.on_wakeup = self._settle_soon
+        self.loop.reactor.on_wakeup = self._settle_soon
         self._thread = threading.Thread(target=self._run_in_thread, name=f"halloo {listener.address}", daemon=True)
         self._error: BaseException | None = None
         self._awaited: deque[threading.Event] = deque()  # set once the loop has settled
@@ -102,7 +100,7 @@ class RunningServer:
         if self._thread.is_alive() and threading.current_thread() is not self._thread:
             settled = threading.Event()
             self._awaited.append(settled)
-            self.loop.wake()
+            self.loop.reactor.wake()
             settled.wait(SETTLING)
         return replace(self.loop.snapshot(), dropped=self.listener.dropped)
 
@@ -116,13 +114,13 @@ class RunningServer:
         called as soon as signals are handled; `log` gets the events.
         """
         reload = Reload(self.listener, self.loop.acceptor.replace_context, log)
-        self.loop.on_wakeup = reload.perform
-        with handle_signals(stopping(self.loop.stop) | reload.handlers, self.loop.wakeup_writer):
+        self.loop.reactor.on_wakeup = reload.perform
+        with handle_signals(stopping(self.loop.reactor.stop) | reload.handlers, self.loop.reactor.wakeup_writer):
             ready()
             self.loop.run()
-            log(Event("stopping", open=self.loop.table.open))
+            log(Event("stopping", open=self.loop.connections.open))
             if seconds:
-                drain(self.loop, seconds, self.listener)
+                self.loop.drain(seconds, self.listener)
 
     def close(self, drain: float = 0) -> None:
         """Stop, finish pending answers within `drain` seconds, and close everything.
@@ -135,7 +133,7 @@ class RunningServer:
             return
         self._closed = True
         self._drain = drain
-        self.loop.stop()
+        self.loop.reactor.stop()
         if self._thread.ident is not None:
             self._thread.join()
         flush_log()
@@ -152,13 +150,13 @@ class RunningServer:
     def _settle_soon(self) -> None:
         """Settle after this turn, which adds to the counters at its end."""
         if awaited := [self._awaited.popleft() for _ in range(len(self._awaited))]:
-            self.loop.timers.call_at(self.loop.clock(), lambda: self._settle(awaited, MAX_TURNS))
+            self.loop.reactor.call_later(0, lambda: self._settle(awaited, MAX_TURNS))
 
     def _settle(self, awaited: list[threading.Event], turns: int) -> None:
         """Set the events once nothing is ready, or after so many turns."""
         loop = self.loop
-        if turns and loop.running and loop.poller.poll(0):
-            loop.timers.call_at(loop.clock(), lambda: self._settle(awaited, turns - 1))
+        if turns and loop.reactor.running and loop.reactor.poller.poll(0):
+            loop.reactor.call_later(0, lambda: self._settle(awaited, turns - 1))
             return
         for settled in awaited:
             settled.set()
@@ -167,7 +165,7 @@ class RunningServer:
         try:
             self.loop.run()
             if self._drain:
-                drain(self.loop, self._drain, self.listener)
+                self.loop.drain(self._drain, self.listener)
         except BaseException as error:  # noqa: BLE001 - raised again by `close`
             self._error = error
             self._shutdown()  # clients would wait for a loop that has ended

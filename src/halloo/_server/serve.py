@@ -24,8 +24,9 @@ from halloo._net.listener import listen
 from halloo._net.signals import handle_signals, stopping
 from halloo._output.lines import LineWriter
 from halloo._server import http
-from halloo._server.acceptor import Endpoint
-from halloo._server.connections import Snapshot
+from halloo._server.counters import Snapshot
+from halloo._server.echo import EchoServer
+from halloo._server.endpoint import Endpoint
 from halloo._server.log import (
     ClientLog,
     Event,
@@ -40,7 +41,6 @@ from halloo._server.log import (
 from halloo._server.responder import Respond, log_failure
 from halloo._server.running import RunningServer, Service
 from halloo._server.server import DRAIN, checked_limits, open_service, respond_handler
-from halloo._server.tcp import Loop
 from halloo._server.workers import WorkerPool
 from halloo.errors import UsageError
 
@@ -124,7 +124,7 @@ def serve(
             if workers > 1
             else RunningServer(listeners[0], service)
         )
-        with server, _published(server, pages_at, family, mode, report):
+        with server, _published(server, pages_at, family, mode, report, limits=http.limits_beside(service.limits)):
             if stats:
                 _report_regularly(server, stats, report)
             server.run(drain, lambda: _announce(server.addresses, report), report)
@@ -175,9 +175,9 @@ def server(s: socket.socket, clients: int | None = None) -> Snapshot:
     timeout = s.gettimeout()
     s.setblocking(False)
     with LineWriter(sys.stdout) as write:
-        loop = Loop([Endpoint(s)], clients=clients, observer=ClientLog(Log(write)))
+        loop = EchoServer([Endpoint(s)], clients=clients, observer=ClientLog(Log(write)))
         try:
-            with handle_signals(stopping(loop.stop), loop.wakeup_writer):
+            with handle_signals(stopping(loop.reactor.stop), loop.reactor.wakeup_writer):
                 loop.run()
             return loop.snapshot()
         finally:
@@ -198,7 +198,13 @@ def _pages_address(metrics: AddressLike | None) -> Address | None:
 
 @contextmanager
 def _published(
-    server: RunningServer | WorkerPool, metrics: Address | None, family: Family | None, mode: int, log: Log
+    server: RunningServer | WorkerPool,
+    metrics: Address | None,
+    family: Family | None,
+    mode: int,
+    log: Log,
+    *,
+    limits: Limits,
 ) -> Iterator[None]:
     """Serve /metrics and /healthz: in the loop of a worker pool's parent, or in a thread beside the only loop."""
     if metrics is None:
@@ -220,23 +226,22 @@ def _published(
         server.publish(listener, pages)
         yield
     else:
-        limits = http.limits_beside(server.loop.limits)
         with RunningServer(listener, Service(handler=pages, limits=limits)) as publisher:
             publisher.start()
             yield
 
 
 def _report_regularly(server: RunningServer | WorkerPool, seconds: float, log: Log) -> None:
-    loop, before = server.loop, server.snapshot()
+    reactor, before = server.loop.reactor, server.snapshot()
 
     def look() -> None:
         nonlocal before
         now = server.snapshot()
         log(stats_event(now, before))
         before = now
-        loop.timers.call_at(loop.clock() + seconds, look)
+        reactor.call_later(seconds, look)
 
-    loop.timers.call_at(loop.clock() + seconds, look)
+    reactor.call_later(seconds, look)
 
 
 def _announce(addresses: tuple[Address, ...], log: Log) -> None:

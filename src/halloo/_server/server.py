@@ -17,7 +17,7 @@ from halloo._core.tls_options import ServerTLS, given_name
 from halloo._net import unix
 from halloo._net.activation import inherited
 from halloo._net.listener import Listener, listen
-from halloo._server.connections import Snapshot
+from halloo._server.counters import Snapshot
 from halloo._server.handlers import ConnectionObserver, RespondHandler
 from halloo._server.responder import Failures, Respond, log_failure
 from halloo._server.running import RunningServer, Service

@@ -8,23 +8,19 @@ The receive time is the kernel's, so that waiting for a busy server counts as th
 sockets, and where the kernel gives no time, it is the time of the read.
 """
 
-import select
 import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from halloo._core.probe import REQUEST, TIMESTAMP_END, ServerTimestamp, read_request, request_spans, write_timestamp
 from halloo._net import socket_options
-from halloo._server.poller import Epoll, Poller, default_poller
+from halloo._server.exchange import Exchange
+from halloo._server.poller import Epoll
 from halloo._server.run_window import ReceiveWindows
 
 if TYPE_CHECKING:
-    from halloo._net.datagrams import IpPeer
-    from halloo._server.acceptor import Endpoint
-    from halloo._server.tcp import Loop
-    from halloo._server.udp import Ancillary, Receive
+    from halloo._net.datagrams import Ancillary, IpPeer, Receive
 
 _KERNEL_TIME = (socket.SOL_SOCKET, socket_options.SO_TIMESTAMPNS)
 
@@ -82,23 +78,23 @@ class TimestampingHandler:
     def __init__(self, timestamper: ProbeTimestamper) -> None:
         self._timestamper = timestamper
 
-    def opened(self, loop: "Loop", fd: int) -> None:
+    def opened(self, exchange: Exchange, fd: int) -> None:
         """Do nothing."""
 
-    def readable(self, loop: "Loop", fd: int) -> None:
+    def readable(self, exchange: Exchange, fd: int) -> None:
         """Read, write timestamps, and send back."""
         self._timestamper.received_ns = 0
-        chunk = loop.receive(fd)
+        chunk = exchange.receive(fd)
         if chunk:
             self._timestamper.timestamp_lines(chunk)
-            if loop.send(fd, chunk):
-                loop.limiter.throttle_if_overdrawn(fd)
+            if exchange.send(fd, chunk):
+                exchange.answered(fd)
         elif chunk is not None:
-            loop.closer.close_after_flush(fd)
+            exchange.end(fd)
 
-    def writable(self, loop: "Loop", fd: int) -> None:
+    def writable(self, exchange: Exchange, fd: int) -> None:
         """Check the rate limit."""
-        loop.limiter.throttle_if_overdrawn(fd)
+        exchange.answered(fd)
 
     def closed(self, fd: int) -> None:
         """Do nothing."""
@@ -142,18 +138,6 @@ class TimestampPoller:
     def close_fd(self, fd: int) -> None:
         """Close the socket; close(2) also takes it out of the epoll set."""
         self._sockets.pop(fd).close()
-
-
-def with_timestamps(endpoints: Sequence["Endpoint"]) -> tuple[list["Endpoint"], Poller]:
-    """Return the endpoints with timestamping handlers, and the poller that their loop needs."""
-    timestamper = ProbeTimestamper()
-    handler = TimestampingHandler(timestamper)
-    # Accepted sockets inherit the option from their listener.
-    kernel_times = [socket_options.stamps(endpoint.sock) for endpoint in endpoints if endpoint.stream]
-    poller = TimestampPoller(timestamper) if any(kernel_times) and hasattr(select, "epoll") else default_poller()
-    return [
-        replace(each, handler=handler) if each.stream else replace(each, timestamper=timestamper) for each in endpoints
-    ], poller
 
 
 def _split(data: memoryview, segment: int) -> Iterator[memoryview]:

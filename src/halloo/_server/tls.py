@@ -7,16 +7,17 @@ may have been received already, and are reported by `poll` all the same.
 
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 from halloo._net.tls_records import HEADER, MAX_ENCRYPTED, RecordFeed
+from halloo._server import states
+from halloo._server.closer import Closer
+from halloo._server.connections import Connections
 from halloo._server.poller import READ, READ_NORMAL, WRITE, Poller
-
-if TYPE_CHECKING:
-    from halloo._server.tcp import Loop
+from halloo._server.reactor import Reactor
 
 MAX_RECORD = 16 * 1024  # bytes of data (RFC 8446, 5.1), and so the smallest read buffer
 MAX_HANDSHAKES = 8  # continued in one turn; one takes 1 to 3 ms, and a burst of them would hold up everything else
@@ -267,18 +268,26 @@ class TlsPoller:
         self._connections.pop(fd, None)
 
 
-class HandshakeHandler:
-    """The handler for HANDSHAKING; it puts a TlsPoller in front of the loop's poller."""
+class Handshakes:
+    """The handler for HANDSHAKING."""
 
-    def __init__(self, loop: "Loop") -> None:
-        self._loop = loop
-        self._poller = loop.poller = TlsPoller(loop.poller)
+    def __init__(
+        self,
+        reactor: Reactor,
+        poller: TlsPoller,
+        connections: Connections,
+        closer: Closer,
+        done: Callable[[int], object],
+    ) -> None:
+        """Have `done` called for a connection once it can be read and written."""
+        self._reactor = reactor
+        self._poller = poller
+        self._connections = connections
+        self._closer = closer
+        self._done = done
+        reactor.handlers[states.HANDSHAKING] = self._advance
 
-    def wrap(self, sock: socket.socket, context: ssl.SSLContext) -> int:
-        """Take over a socket to encrypt; return its descriptor."""
-        return self._poller.wrap(sock, context)
-
-    def advance(self, fd: int) -> None:
+    def _advance(self, fd: int) -> None:
         """Continue a handshake; after invalid input the connection lingers, so that the client can read the alert."""
         if not self._poller.handshakes_left:
             return  # it is ready in the next turn again
@@ -286,12 +295,12 @@ class HandshakeHandler:
         try:
             wanted = self._poller.do_handshake(fd)
         except ssl.SSLError as error:
-            self._loop.table.count(type(error).__name__)
-            self._loop.closer.linger(fd, type(error).__name__)
+            self._closer.disconnect(fd, type(error).__name__)
         except OSError as error:
-            self._loop.connection_failed(fd, error)
+            self._connections.fail(fd, error)
         else:
             if wanted:
-                self._loop.poller.change(fd, wanted)
+                self._reactor.poller.change(fd, wanted)
             else:
-                self._loop.handshake_done(fd)
+                self._closer.clear_deadline(fd)
+                self._done(fd)

@@ -11,22 +11,25 @@ import errno
 import socket
 import struct
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import MutableSequence, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from halloo._core.address import EVERYWHERE
+from halloo._core.limits import Limits
 from halloo._net.bpf import break_loops
-from halloo._net.datagrams import DATAGRAM_ROOM, IP_PKTINFO, IpPeer, request_destination
-from halloo._server import connections as states
+from halloo._net.datagrams import DATAGRAM_ROOM, IP_PKTINFO, Ancillary, IpPeer, Receive, request_destination
+from halloo._server import states
+from halloo._server.counters import DATAGRAMS, MESSAGES, RECEIVED, SENT, count_event, error_name
+from halloo._server.endpoint import Endpoint
+from halloo._server.handlers import ConnectionObserver
+from halloo._server.reactor import Reactor
 from halloo._server.refusals import RateNotices, RefusalReports
 from halloo._server.responder import Responder, RespondError
 from halloo._server.udp_policy import UdpPolicy
 
 if TYPE_CHECKING:
-    from halloo._server.acceptor import Endpoint
-    from halloo._server.tcp import Loop
     from halloo._server.timestamps import ProbeTimestamper
 
 MAX_READS = 64  # reads at one event, so that a flood of datagrams does not delay other descriptors
@@ -48,10 +51,8 @@ _SEGMENTED = (socket.IPPROTO_UDP, UDP_SEGMENT)
 # Errors where a device, a route or a datagram's size does not allow segmentation; single datagrams work there.
 SEGMENTATION_ERRORS = {errno.EINVAL, errno.EIO, errno.EMSGSIZE, errno.EOPNOTSUPP, errno.ENOPROTOOPT}
 
-Ancillary = tuple[int, int, bytes]  # level, type and data, as in recvmsg(2)
 ReplyControl = tuple[list[Ancillary], int, str | None]
 _NO_CONTROL: ReplyControl = ([], 0, None)
-Receive = Callable[[list[memoryview], int], tuple[int, Sequence[Ancillary], int, IpPeer]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +70,24 @@ class DatagramEndpoint:
 class DatagramEcho:
     """The handler for DATAGRAM: all the datagram sockets of a loop."""
 
-    def __init__(self, loop: "Loop", endpoints: Sequence["Endpoint"]) -> None:
-        self._loop = loop
-        self._max_datagram = loop.limits.max_bytes or DATAGRAM_ROOM
+    def __init__(
+        self,
+        reactor: Reactor,
+        counters: MutableSequence[int],
+        endpoints: Sequence[Endpoint],
+        *,
+        limits: Limits,
+        observer: ConnectionObserver | None = None,
+    ) -> None:
+        self._reactor = reactor
+        self._counters = counters
+        self._observer = observer
+        self._max_datagram = limits.max_bytes or DATAGRAM_ROOM
         self._buffer = memoryview(bytearray(DATAGRAM_ROOM))
-        self._recent_peers: dict[IpPeer, None] | None = {} if loop.observer else None
+        self._recent_peers: dict[IpPeer, None] | None = {} if observer else None
         self._new_peers, self._second_end = 0, 0.0
         self._refusals, self._notices = RefusalReports(), RateNotices()
+        reactor.handlers[states.DATAGRAM] = self.readable
         own_ports = {endpoint.sock.getsockname()[1] for endpoint in endpoints}
         self._endpoints: dict[int, DatagramEndpoint] = {}
         for endpoint in endpoints:
@@ -83,18 +95,19 @@ class DatagramEcho:
             self._endpoints[fd] = DatagramEndpoint(
                 endpoint.sock,
                 _endpoint_receive(endpoint),
-                UdpPolicy(loop.limits, own_ports),
+                UdpPolicy(limits, own_ports),
                 endpoint.responder,
                 endpoint.timestamper,
                 endpoint.address,
             )
             break_loops(endpoint.sock)
-            loop.watch(fd, states.DATAGRAM)
+            reactor.watch(fd, states.DATAGRAM)
 
     def readable(self, fd: int) -> bool:  # noqa: C901, PLR0912, PLR0915 - see below
         """Echo what has arrived, in at most MAX_READS reads; return whether there may be more."""
         # Long, because all of this runs for every datagram, and a call would add half of its cost.
-        endpoint, buffer, recent_peers, now = self._endpoints[fd], self._buffer, self._recent_peers, self._loop.clock()
+        endpoint, buffer, now = self._endpoints[fd], self._buffer, self._reactor.clock()
+        recent_peers = self._recent_peers
         receive, responder, timestamper = endpoint.receive, endpoint.responder, endpoint.timestamper
         sendto, limit = endpoint.sock.sendto, self._max_datagram
         ports, trusted_hosts = endpoint.policy.ports, endpoint.policy.trusted_hosts
@@ -150,24 +163,21 @@ class DatagramEcho:
     def drain(self, until: float) -> None:
         """Answer what has arrived, until `until` on the loop's clock or a `stop` at the latest, and then close."""
         for fd in self._endpoints:
-            while self.readable(fd) and self._loop.running and self._loop.clock() < until:
+            while self.readable(fd) and self._reactor.running and self._reactor.clock() < until:
                 pass
         self.close()
 
     def close(self) -> None:
         """Stop receiving."""
         for fd in self._endpoints:
-            self._loop.table.state[fd] = states.FREE
-            with suppress(OSError, KeyError, ValueError):  # the caller has closed it already
-                self._loop.poller.unwatch(fd)
+            self._reactor.unwatch(fd)
         self._endpoints.clear()
 
     def _count(self, received: int, datagrams: int, sent: int, answers: int) -> None:
-        counters = self._loop.table.counters
-        counters[states.RECEIVED] += received
-        counters[states.DATAGRAMS] += datagrams
-        counters[states.SENT] += sent
-        counters[states.MESSAGES] += answers
+        self._counters[RECEIVED] += received
+        self._counters[DATAGRAMS] += datagrams
+        self._counters[SENT] += sent
+        self._counters[MESSAGES] += answers
 
     def _echo_separately(
         self,
@@ -194,12 +204,12 @@ class DatagramEcho:
         try:
             return responder(datagram)
         except RespondError:
-            self._loop.table.count("respond")
+            count_event(self._counters, "respond")
             return None
 
     def _count_error(self, error: OSError, datagrams: int) -> None:
         """Count an error of this datagram, or of an earlier one whose sender has closed (ICMP)."""
-        self._loop.table.count(states.error_name(error), datagrams)
+        count_event(self._counters, error_name(error), datagrams)
 
     def _send(
         self,
@@ -229,12 +239,12 @@ class DatagramEcho:
         reason: str,
     ) -> None:
         """Count the datagrams of a read that are not answered, and report the refusal unless one was just reported."""
-        now, datagrams = self._loop.clock(), -(-len(data) // segment) if segment else 1
-        self._loop.table.count(reason, datagrams)
+        now, datagrams = self._reactor.clock(), -(-len(data) // segment) if segment else 1
+        count_event(self._counters, reason, datagrams)
         if timestamper := endpoint.timestamper:
             timestamper.record_refused(data, segment)
-        if (observer := self._loop.observer) and (count := self._refusals.record(reason, peer[0], datagrams, now)):
-            observer.refused(peer, endpoint.address, reason, count)
+        if self._observer and (times := self._refusals.record(reason, peer[0], datagrams, now)):
+            self._observer.refused(peer, endpoint.address, reason, times)
         counted = timestamper and timestamper.may_contain_request(data, segment)  # the next timestamp has the count
         if reason == "rate_limit" and not endpoint.responder and not counted:
             first = bytes(data[: segment or len(data)])
@@ -250,8 +260,8 @@ class DatagramEcho:
         if now >= self._second_end:
             self._new_peers, self._second_end = 0, now + 1
         self._new_peers += 1
-        if self._loop.observer and self._new_peers <= MAX_NEW_PEERS:
-            self._loop.observer.datagram_received(peer, address)
+        if self._observer and self._new_peers <= MAX_NEW_PEERS:
+            self._observer.datagram_received(peer, address)
 
 
 def make_receive(sock: socket.socket, *, segmentation: bool = True) -> Receive:
@@ -270,7 +280,7 @@ def make_receive(sock: socket.socket, *, segmentation: bool = True) -> Receive:
     return sock.recvmsg_into
 
 
-def _endpoint_receive(endpoint: "Endpoint") -> Receive:
+def _endpoint_receive(endpoint: Endpoint) -> Receive:
     receive = make_receive(endpoint.sock)
     return endpoint.timestamper.wrap_receive(endpoint.sock, receive) if endpoint.timestamper else receive
 

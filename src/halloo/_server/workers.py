@@ -20,17 +20,24 @@ from halloo._core.address import Address
 from halloo._net.listener import Listener
 from halloo._net.signals import STOPPING, Handler, handle_signals, stopping
 from halloo._output.background import close_all
-from halloo._server import connections as states
-from halloo._server import http
-from halloo._server.acceptor import Endpoint
-from halloo._server.connections import COUNTER_INDEX, COUNTERS, Snapshot, new_counters
-from halloo._server.drain import drain
-from halloo._server.handlers import Handler as ConnectionHandler
+from halloo._server import http, states
+from halloo._server.counters import (
+    ACCEPTED,
+    CLOSED,
+    COUNTER_INDEX,
+    COUNTERS,
+    OLDEST_PENDING,
+    Snapshot,
+    count_all_closed,
+    new_counters,
+)
+from halloo._server.echo import EchoServer
+from halloo._server.endpoint import Endpoint
+from halloo._server.exchange import Handler as ConnectionHandler
 from halloo._server.log import SECOND, Event, Log, counted
 from halloo._server.reload import Reload
 from halloo._server.responder import format_traceback
 from halloo._server.running import Service
-from halloo._server.tcp import Loop
 from halloo.errors import LocalError, Unsupported
 
 if TYPE_CHECKING:
@@ -79,9 +86,9 @@ class WorkerPool:
         self._failure: LocalError | None = None
         self._stopping = self._draining = False
         self._parent_pipe_reader, self._parent_pipe_writer = os.pipe()
-        self.loop = Loop([], limits=http.limits_beside(service.limits))  # for published pages alone
+        self.loop = EchoServer([], limits=http.limits_beside(service.limits))  # for published pages alone
         self._published: list[Listener] = []  # the workers must not keep them open
-        self._started = self.loop.clock()
+        self._started = self.loop.reactor.clock()
 
     @property
     def addresses(self) -> tuple[Address, ...]:
@@ -96,10 +103,10 @@ class WorkerPool:
         """
         self._drain, self._log = drain, log
         self._reload = Reload(self._listeners[0], self._replace_context, self._log)
-        self.loop.on_wakeup = self._reap
+        self.loop.reactor.on_wakeup = self._reap
         handlers = stopping(self._stop) | self._reload.handlers
         handlers[signal.SIGCHLD] = _ignore  # any handler has the signal wake the loop
-        with handle_signals(handlers, self.loop.wakeup_writer):
+        with handle_signals(handlers, self.loop.reactor.wakeup_writer):
             self._start()
             ready()
             self.loop.run()
@@ -113,10 +120,8 @@ class WorkerPool:
     def snapshot(self) -> Snapshot:
         rows = [self._counters(slot) for slot in self._slots]
         total = [sum(column) for column in zip(self._exited_counters, *rows, strict=True)]
-        total[states.OLDEST_PENDING] = min(
-            (row[states.OLDEST_PENDING] for row in rows if row[states.OLDEST_PENDING]), default=0
-        )
-        now = self.loop.clock()
+        total[OLDEST_PENDING] = min((row[OLDEST_PENDING] for row in rows if row[OLDEST_PENDING]), default=0)
+        now = self.loop.reactor.clock()
         workers = tuple(
             Snapshot.of(row, started=born, now=now) for row, born in zip(rows, self._started_at, strict=True)
         )
@@ -171,7 +176,7 @@ class WorkerPool:
             text = f"halloo: cannot restart a worker: {error.strerror}; trying again in {pause:g} s"
             pause_ns = int(pause * SECOND)
             self._log(Event("worker_start_failed", text, number=number, message=error.strerror, pause_ns=pause_ns))
-            self.loop.timers.call_at(self.loop.clock() + pause, lambda: self._start_again(slot, failures + 1))
+            self.loop.reactor.call_later(pause, lambda: self._start_again(slot, failures + 1))
         else:
             text = f"halloo: worker {number} is started again (pid {pid})"
             self._log(Event("worker_started", text, number=number, pid=pid, again=True))
@@ -180,7 +185,7 @@ class WorkerPool:
         _flush_output()  # otherwise the worker would write it again
         # Until the worker has its own signal handlers, a signal would run the parent's.
         signal.pthread_sigmask(signal.SIG_BLOCK, _HANDLED)
-        self._started_at[slot] = self.loop.clock()
+        self._started_at[slot] = self.loop.reactor.clock()
         try:
             pid = self._os_fork()
             if pid == 0:
@@ -206,7 +211,7 @@ class WorkerPool:
                 self._worker_exited(slot, pid, os.waitstatus_to_exitcode(status))
         if self._stopping:
             self._forward_stop()
-            self.loop.running = bool(self._pids)
+            self.loop.reactor.running = bool(self._pids)
 
     def _forward_stop(self) -> None:
         if self._failure or not self._drain:
@@ -219,7 +224,7 @@ class WorkerPool:
             self._signal(DRAIN_SIGNAL)
             for listener in self._listeners:
                 listener.close()
-            self.loop.timers.call_at(self.loop.clock() + self._drain + KILL_GRACE, lambda: self._signal(signal.SIGKILL))
+            self.loop.reactor.call_later(self._drain + KILL_GRACE, lambda: self._signal(signal.SIGKILL))
 
     def _signal(self, number: signal.Signals) -> None:
         for pid in self._pids:
@@ -228,28 +233,28 @@ class WorkerPool:
     def _worker_exited(self, slot: int, pid: int, code: int) -> None:
         """Keep the counts of an exited worker, and start another unless the pool is stopping."""
         counters = self._counters(slot)
-        lost = counters[states.ACCEPTED] - counters[states.CLOSED]
+        lost = counters[ACCEPTED] - counters[CLOSED]
         if self._stopping:
             if self._drain and code:
                 counters[COUNTER_INDEX["cut_off"]] += lost
-            states.count_all_closed(counters)  # they are kept for the totals of each worker
+            count_all_closed(counters)  # they are kept for the totals of each worker
             return
         self._exits += 1
         reason = _signal_name(-code) if code < 0 else f"exit code {code}"
         text = f"halloo: worker {slot + 1} (pid {pid}) has ended: {reason}; {counted(lost, 'connection')} lost"
         self._log(Event("worker_exited", text, number=slot + 1, pid=pid, reason=reason, open=lost))
-        states.count_all_closed(counters)
+        count_all_closed(counters)
         for index, value in enumerate(counters):
             self._exited_counters[index] += value
         counters[:] = new_counters()
-        now = self.loop.clock()
+        now = self.loop.reactor.clock()
         self._early_exits = self._early_exits + 1 if now - self._started_at[slot] < EARLY_EXIT else 0
         if self._early_exits >= MAX_EARLY_EXITS:
             message = f"{MAX_EARLY_EXITS} workers in a row exited within {EARLY_EXIT:g} s"
             self._failure = LocalError(message, "see the messages above")
             self._stopping = True
         elif self._early_exits:
-            self.loop.timers.call_at(now + BACKOFF * 2**self._early_exits, lambda: self._start_again(slot))
+            self.loop.reactor.call_later(BACKOFF * 2**self._early_exits, lambda: self._start_again(slot))
         else:
             self._start_again(slot)
 
@@ -270,18 +275,19 @@ class WorkerPool:
                 if other is not listener:
                     other.release()
             loop = self._service.loop(listener, row=self._counters(slot), shared=self._shared)
-            loop.watch(self._parent_pipe_reader, states.PARENT_EXIT)
+            loop.reactor.handlers[states.PARENT_EXIT] = _parent_exited
+            loop.reactor.watch(self._parent_pipe_reader, states.PARENT_EXIT)
             reload = Reload(self._listeners[0], loop.acceptor.replace_context, self._log)
-            loop.on_wakeup = reload.perform
+            loop.reactor.on_wakeup = reload.perform
             handlers: dict[signal.Signals, Handler] = {
-                DRAIN_SIGNAL: lambda _number, _frame: loop.stop(),
+                DRAIN_SIGNAL: lambda _number, _frame: loop.reactor.stop(),
                 signal.SIGTERM: _ignore,
                 signal.SIGHUP: reload.request,
             }
-            with handle_signals(handlers, loop.wakeup_writer):
+            with handle_signals(handlers, loop.reactor.wakeup_writer):
                 signal.pthread_sigmask(signal.SIG_UNBLOCK, _HANDLED)
                 loop.run()
-                drain(loop, self._drain, listener)
+                loop.drain(self._drain, listener)
             code = 0
         except BaseException as error:  # noqa: BLE001 - reported by the exit code and the traceback
             self._log(Event("worker_error", "halloo: a worker has failed:", traceback=format_traceback(error)))
@@ -293,6 +299,11 @@ class WorkerPool:
 
 def _ignore(_number: int, _frame: FrameType | None) -> None:
     """Do nothing; not SIG_IGN, which the programs that `respond` starts would inherit."""
+
+
+def _parent_exited(_fd: int) -> None:
+    # Without the parent nothing restarts this worker or closes the port; its clients need another server.
+    os._exit(1)
 
 
 def _signal_name(number: int) -> str:

@@ -16,11 +16,13 @@ from typing import Protocol
 import pytest
 
 from halloo._server import poller
-from halloo._server.acceptor import MAX_ACCEPTS, RESOURCE_PAUSE, Endpoint
-from halloo._server.connections import ACCEPTED, CLOSED, ECHOING, RECEIVED, SENT, WRITE_PENDING, Snapshot
+from halloo._server.acceptor import MAX_ACCEPTS, RESOURCE_PAUSE
+from halloo._server.counters import ACCEPTED, CLOSED, RECEIVED, SENT, Snapshot
+from halloo._server.echo import BUFFER_SIZE, SMALL_MESSAGE, EchoServer
+from halloo._server.endpoint import Endpoint
 from halloo._server.handlers import ConnectionObserver
 from halloo._server.poller import READ, READ_NORMAL, WRITE, Poller, Selector
-from halloo._server.tcp import BUFFER_SIZE, SMALL_MESSAGE, Loop
+from halloo._server.states import ECHOING, WRITE_PENDING
 from tests.stepping import IDLE_TIMEOUT, RecordingObserver
 
 MAKERS: list[Callable[[], Poller]] = [Selector]
@@ -40,7 +42,7 @@ class MakeLoop(Protocol):
         clients: int | None = None,
         observer: ConnectionObserver | None = None,
         clock: Callable[[], float] = ...,
-    ) -> Loop: ...
+    ) -> EchoServer: ...
 
 
 @pytest.fixture
@@ -60,16 +62,16 @@ def listener() -> Iterator[socket.socket]:
 def make_loop(request: pytest.FixtureRequest, listener: socket.socket, cleanup: ExitStack) -> MakeLoop:
     """Make loops on the listener, with either poller, and shut them down after the test."""
 
-    def make_loop(**options: object) -> Loop:
-        loop = Loop([Endpoint(listener)], **{"poller": request.param()} | options)
-        cleanup.callback(lambda: None if loop.wakeup_writer.fileno() < 0 else loop.shutdown())
+    def make_loop(**options: object) -> EchoServer:
+        loop = EchoServer([Endpoint(listener)], **{"poller": request.param()} | options)
+        cleanup.callback(lambda: None if loop.reactor.wakeup_writer.fileno() < 0 else loop.shutdown())
         return loop
 
     return make_loop
 
 
 @pytest.fixture
-def loop(make_loop: MakeLoop) -> Loop:
+def loop(make_loop: MakeLoop) -> EchoServer:
     return make_loop()
 
 
@@ -91,36 +93,36 @@ Dial = Callable[[], socket.socket]
 # Turns.
 
 
-def test_a_turn_with_nothing_to_do_returns_at_once(loop: Loop) -> None:
+def test_a_turn_with_nothing_to_do_returns_at_once(loop: EchoServer) -> None:
     loop.turn(0)
     assert counts(loop) == Snapshot()
 
 
-def test_a_client_is_accepted_in_one_turn_and_answered_in_the_next(loop: Loop, dial: Dial) -> None:
+def test_a_client_is_accepted_in_one_turn_and_answered_in_the_next(loop: EchoServer, dial: Dial) -> None:
     client = dial()
     client.send(b"hello")
     loop.turn(POLL_TIMEOUT)
-    assert loop.table.counters[RECEIVED] == 0
+    assert loop.connections.counters[RECEIVED] == 0
     loop.turn(POLL_TIMEOUT)
     assert client.recv(9) == b"hello"
 
 
-def test_one_turn_answers_every_client(loop: Loop, dial: Dial) -> None:
+def test_one_turn_answers_every_client(loop: EchoServer, dial: Dial) -> None:
     clients = [dial() for _ in range(5)]
-    until(loop, lambda: loop.table.open == 5)
+    until(loop, lambda: loop.connections.open == 5)
     for client in clients:
         client.send(b"hello")
     loop.turn(POLL_TIMEOUT)
     assert [client.recv(9) for client in clients] == [b"hello"] * 5
 
 
-def test_a_burst_of_connections_takes_several_turns(loop: Loop, dial: Dial) -> None:
+def test_a_burst_of_connections_takes_several_turns(loop: EchoServer, dial: Dial) -> None:
     for _ in range(MAX_ACCEPTS + 1):
         dial()
     loop.turn(POLL_TIMEOUT)
-    assert loop.table.open == MAX_ACCEPTS
+    assert loop.connections.open == MAX_ACCEPTS
     loop.turn(POLL_TIMEOUT)
-    assert loop.table.open == MAX_ACCEPTS + 1
+    assert loop.connections.open == MAX_ACCEPTS + 1
 
 
 @pytest.mark.parametrize(
@@ -135,9 +137,9 @@ def test_a_burst_of_connections_takes_several_turns(loop: Loop, dial: Dial) -> N
         BUFFER_SIZE + 1,
     ],
 )
-def test_a_message_comes_back_whole_whatever_its_size(loop: Loop, dial: Dial, size: int) -> None:
+def test_a_message_comes_back_whole_whatever_its_size(loop: EchoServer, dial: Dial, size: int) -> None:
     client = dial()
-    until(loop, lambda: loop.table.open == 1)
+    until(loop, lambda: loop.connections.open == 1)
     for _ in range(3):  # the read method depends on the size of the previous message
         client.send(b"hello")
         assert drain(loop, client, 5) == b"hello"
@@ -150,31 +152,31 @@ def test_a_message_comes_back_whole_whatever_its_size(loop: Loop, dial: Dial, si
         assert got == pattern(size)
 
 
-def test_a_message_longer_than_a_small_one_is_sent_back_in_one_write(loop: Loop, dial: Dial) -> None:
+def test_a_message_longer_than_a_small_one_is_sent_back_in_one_write(loop: EchoServer, dial: Dial) -> None:
     client = dial()
-    until(loop, lambda: loop.table.open == 1)
+    until(loop, lambda: loop.connections.open == 1)
     client.send(pattern(2 * SMALL_MESSAGE))
     loop.turn(POLL_TIMEOUT)
     assert client.recv(BUFFER_SIZE) == pattern(2 * SMALL_MESSAGE)
 
 
-def test_a_turn_after_a_full_buffer_echoes_its_own_bytes_only(loop: Loop, dial: Dial) -> None:
+def test_a_turn_after_a_full_buffer_echoes_its_own_bytes_only(loop: EchoServer, dial: Dial) -> None:
     long, short = dial(), dial()
-    until(loop, lambda: loop.table.open == 2)
+    until(loop, lambda: loop.connections.open == 2)
     long.send(bytes(100_000))
     short.send(b"hello")
-    until(loop, lambda: loop.table.counters[SENT] == 100_005)
+    until(loop, lambda: loop.connections.counters[SENT] == 100_005)
     assert short.recv(9) == b"hello"
 
 
 def test_every_event_except_read_normal_may_be_reported_twice(make_loop: MakeLoop, dial: Dial) -> None:
     loop = make_loop(poller=DuplicatingPoller())
     client = dial()
-    until(loop, lambda: loop.table.open == 1)
+    until(loop, lambda: loop.connections.open == 1)
     client.send(b"hello")
-    until(loop, lambda: loop.table.counters[SENT] == 5)
+    until(loop, lambda: loop.connections.counters[SENT] == 5)
     client.shutdown(socket.SHUT_WR)
-    until(loop, lambda: loop.table.open == 0)
+    until(loop, lambda: loop.connections.open == 0)
     assert counts(loop) == Snapshot(1, 0, 5, 5, messages=1)
 
 
@@ -182,18 +184,18 @@ def test_a_stale_event_for_a_reused_descriptor_does_nothing(make_loop: MakeLoop,
     poller = ReplayingPoller()
     loop = make_loop(poller=poller)
     leaver = dial()
-    until(loop, lambda: loop.table.open == 1)
-    [fd] = loop.table.in_state(ECHOING)
+    until(loop, lambda: loop.connections.open == 1)
+    [fd] = loop.reactor.in_state(ECHOING)
     leaver.close()
-    until(loop, lambda: loop.table.open == 0)
+    until(loop, lambda: loop.connections.open == 0)
     newcomer = dial()
-    until(loop, lambda: loop.table.open == 1)
-    assert loop.table.in_state(ECHOING) == [fd]
+    until(loop, lambda: loop.connections.open == 1)
+    assert loop.reactor.in_state(ECHOING) == [fd]
     poller.replay = [(fd, READ), (fd, WRITE)]
     loop.turn(0)
     assert counts(loop) == Snapshot(accepted=2, open=1)
     newcomer.send(b"hello")
-    until(loop, lambda: loop.table.counters[SENT] == 5)
+    until(loop, lambda: loop.connections.counters[SENT] == 5)
     assert newcomer.recv(9) == b"hello"
 
 
@@ -208,53 +210,53 @@ def test_a_stale_event_for_a_closed_descriptor_does_nothing(make_loop: MakeLoop)
 # Pending writes.
 
 
-def test_a_slow_reader_has_at_most_one_buffer_pending(loop: Loop, dial: Dial) -> None:
+def test_a_slow_reader_has_at_most_one_buffer_pending(loop: EchoServer, dial: Dial) -> None:
     client = dial()
     sent = flood(loop, client)
-    [pending] = loop.table.pending_writes.values()
+    [pending] = loop.connections.pending.values()
     assert 0 < len(pending) <= BUFFER_SIZE
     assert memoryview(pending.obj).nbytes <= BUFFER_SIZE  # nor does the view keep a larger object alive
-    assert len(loop.table.in_state(WRITE_PENDING)) == 1
-    assert loop.table.counters[RECEIVED] < sent  # the client can send no more
+    assert len(loop.reactor.in_state(WRITE_PENDING)) == 1
+    assert loop.connections.counters[RECEIVED] < sent  # the client can send no more
 
 
-def test_a_slow_reader_gets_everything_in_the_end(loop: Loop, dial: Dial) -> None:
+def test_a_slow_reader_gets_everything_in_the_end(loop: EchoServer, dial: Dial) -> None:
     client = dial()
     sent = flood(loop, client)
     assert drain(loop, client, sent) == flooded_data(sent)
-    assert loop.table.pending_writes == {}
+    assert loop.connections.pending == {}
     assert counts(loop) == Snapshot(1, 1, sent, sent, loop.snapshot().messages)
 
 
-def test_a_slow_reader_that_has_sent_fin_gets_everything_and_then_fin(loop: Loop, dial: Dial) -> None:
+def test_a_slow_reader_that_has_sent_fin_gets_everything_and_then_fin(loop: EchoServer, dial: Dial) -> None:
     client = dial()
     sent = flood(loop, client)
     client.shutdown(socket.SHUT_WR)
     assert drain(loop, client, sent) == flooded_data(sent)
-    until(loop, lambda: loop.table.open == 0)
+    until(loop, lambda: loop.connections.open == 0)
     assert client.recv(1) == b""
 
 
-def test_a_client_with_fin_sent_and_a_pending_write_keeps_no_turn_busy(loop: Loop, dial: Dial) -> None:
+def test_a_client_with_fin_sent_and_a_pending_write_keeps_no_turn_busy(loop: EchoServer, dial: Dial) -> None:
     client = dial()
     flood(loop, client)
     client.shutdown(socket.SHUT_WR)
-    assert loop.poller.poll(0) == []
+    assert loop.reactor.poller.poll(0) == []
 
 
-def test_a_pending_write_ends_with_its_connection(loop: Loop, dial: Dial) -> None:
+def test_a_pending_write_ends_with_its_connection(loop: EchoServer, dial: Dial) -> None:
     client = dial()
     flood(loop, client)
     reset(client)
-    until(loop, lambda: loop.table.open == 0)
-    assert loop.table.pending_writes == {}
+    until(loop, lambda: loop.connections.open == 0)
+    assert loop.connections.pending == {}
     assert sum(loop.snapshot().errors.values()) == 1
 
 
-def test_a_slow_reader_delays_no_other_client(loop: Loop, dial: Dial) -> None:
+def test_a_slow_reader_delays_no_other_client(loop: EchoServer, dial: Dial) -> None:
     flood(loop, dial())
     other = dial()
-    until(loop, lambda: loop.table.open == 2)
+    until(loop, lambda: loop.connections.open == 2)
     other.send(b"hello")
     loop.turn(POLL_TIMEOUT)
     assert other.recv(9) == b"hello"
@@ -263,22 +265,22 @@ def test_a_slow_reader_delays_no_other_client(loop: Loop, dial: Dial) -> None:
 # Counts.
 
 
-def test_a_snapshot_counts_connections_and_bytes(loop: Loop, dial: Dial) -> None:
+def test_a_snapshot_counts_connections_and_bytes(loop: EchoServer, dial: Dial) -> None:
     clients = [dial(), dial()]
-    until(loop, lambda: loop.table.open == 2)
+    until(loop, lambda: loop.connections.open == 2)
     clients[0].send(b"hello")
-    until(loop, lambda: loop.table.counters[SENT] == 5)
+    until(loop, lambda: loop.connections.counters[SENT] == 5)
     clients[0].recv(9)  # otherwise closing would send a reset
     clients[0].close()
-    until(loop, lambda: loop.table.open == 1)
+    until(loop, lambda: loop.connections.open == 1)
     assert counts(loop) == Snapshot(accepted=2, open=1, received_bytes=5, sent_bytes=5, messages=1)
 
 
-def test_a_reset_is_counted_by_its_name(loop: Loop, dial: Dial) -> None:
+def test_a_reset_is_counted_by_its_name(loop: EchoServer, dial: Dial) -> None:
     client = dial()
-    until(loop, lambda: loop.table.open == 1)
+    until(loop, lambda: loop.connections.open == 1)
     reset(client)
-    until(loop, lambda: loop.table.open == 0)
+    until(loop, lambda: loop.connections.open == 0)
     assert loop.snapshot().errors == {"ECONNRESET": 1}
 
 
@@ -286,7 +288,7 @@ def test_a_new_connection_is_reported_with_its_address(make_loop: MakeLoop, dial
     notes = RecordingObserver()
     loop = make_loop(observer=notes)
     client = dial()
-    until(loop, lambda: loop.table.open == 1)
+    until(loop, lambda: loop.connections.open == 1)
     assert notes.events == [("opened", client.getsockname())]
 
 
@@ -307,53 +309,53 @@ def test_the_loop_ends_after_the_given_number_of_clients(make_loop: MakeLoop, di
 def test_a_client_beyond_the_number_keeps_no_turn_busy(make_loop: MakeLoop, dial: Dial) -> None:
     loop = make_loop(clients=2)
     first, _, _ = dial(), dial(), dial()
-    until(loop, lambda: loop.table.open == 2)
-    assert loop.poller.poll(0) == []
+    until(loop, lambda: loop.connections.open == 2)
+    assert loop.reactor.poller.poll(0) == []
     first.close()
-    until(loop, lambda: loop.table.open == 1)
+    until(loop, lambda: loop.connections.open == 1)
     loop.turn(0)
-    assert loop.poller.poll(0) == []
+    assert loop.reactor.poller.poll(0) == []
 
 
 def test_consecutive_clients_count_too(make_loop: MakeLoop, dial: Dial) -> None:
     loop = make_loop(clients=2)
     dial().close()
-    until(loop, lambda: loop.table.counters[CLOSED] == 1)
-    assert loop.running
+    until(loop, lambda: loop.connections.counters[CLOSED] == 1)
+    assert loop.reactor.running
     dial().close()
-    until(loop, lambda: loop.table.counters[CLOSED] == 2)
-    assert not loop.running
+    until(loop, lambda: loop.connections.counters[CLOSED] == 2)
+    assert not loop.reactor.running
 
 
-def test_it_can_be_stopped_from_another_thread(loop: Loop) -> None:
-    stopper = threading.Thread(target=loop.stop)
+def test_it_can_be_stopped_from_another_thread(loop: EchoServer) -> None:
+    stopper = threading.Thread(target=loop.reactor.stop)
     stopper.start()
     loop.run()
     stopper.join()
 
 
-def test_it_can_be_stopped_before_it_runs(loop: Loop) -> None:
-    loop.stop()
+def test_it_can_be_stopped_before_it_runs(loop: EchoServer) -> None:
+    loop.reactor.stop()
     loop.run()
 
 
-def test_any_number_of_wake_ups_end_in_few_turns(loop: Loop) -> None:
+def test_any_number_of_wake_ups_end_in_few_turns(loop: EchoServer) -> None:
     for _ in range(MAX_TURNS):
-        loop.wake()
+        loop.reactor.wake()
     for _ in range(10):  # over a TCP connection, which stands for a socketpair on Windows, some arrive later
         loop.turn(0)
-    assert loop.poller.poll(0) == []
+    assert loop.reactor.poller.poll(0) == []
 
 
 def test_shutting_down_ends_every_connection_and_leaves_the_listener(
-    loop: Loop, dial: Dial, listener: socket.socket
+    loop: EchoServer, dial: Dial, listener: socket.socket
 ) -> None:
     idle, slow = dial(), dial()
-    until(loop, lambda: loop.table.open == 2)
+    until(loop, lambda: loop.connections.open == 2)
     flood(loop, slow)
     loop.shutdown()
     assert loop.snapshot().open == 0
-    assert loop.table.pending_writes == {}
+    assert loop.connections.pending == {}
     idle.settimeout(POLL_TIMEOUT)
     assert idle.recv(1) == b""
     dial()
@@ -366,8 +368,8 @@ def test_shutting_down_ends_every_connection_and_leaves_the_listener(
 @pytest.mark.parametrize("busy_poll", [False, True])
 def test_a_busy_polling_loop_never_waits_and_runs_its_timers(listener: socket.socket, busy_poll: bool) -> None:
     poller = TimeoutRecorder()
-    loop = Loop([Endpoint(listener)], poller=poller, busy_poll=busy_poll)
-    loop.timers.call_at(loop.clock() + 0.02, loop.stop)
+    loop = EchoServer([Endpoint(listener)], poller=poller, busy_poll=busy_poll)
+    loop.reactor.timers.call_at(loop.reactor.clock() + 0.02, loop.reactor.stop)
     loop.run()
     loop.shutdown()
     assert (poller.patience == {0}) == busy_poll
@@ -377,14 +379,14 @@ def test_a_busy_polling_loop_never_waits_and_runs_its_timers(listener: socket.so
 def test_a_busy_polling_loop_serves_and_can_be_stopped_from_another_thread(
     listener: socket.socket, maker: Callable[[], Poller]
 ) -> None:
-    loop = Loop([Endpoint(listener)], poller=maker(), busy_poll=True)
+    loop = EchoServer([Endpoint(listener)], poller=maker(), busy_poll=True)
     thread = threading.Thread(target=loop.run)
     thread.start()
     with socket.create_connection(listener.getsockname(), timeout=POLL_TIMEOUT) as client:
         for _ in range(10):
             client.sendall(b"hello")
             assert client.recv(5) == b"hello"
-        loop.stop()
+        loop.reactor.stop()
         thread.join()
     loop.shutdown()
 
@@ -413,38 +415,38 @@ def descriptors_exhausted() -> Iterator[None]:
 
 
 @needs_rlimit
-def test_out_of_descriptors_the_loop_accepts_no_client_and_keeps_no_turn_busy(loop: Loop, dial: Dial) -> None:
+def test_out_of_descriptors_the_loop_accepts_no_client_and_keeps_no_turn_busy(loop: EchoServer, dial: Dial) -> None:
     dial()
     with descriptors_exhausted():
         loop.turn(POLL_TIMEOUT)
-        assert loop.poller.poll(0) == []
+        assert loop.reactor.poller.poll(0) == []
     assert counts(loop) == Snapshot(errors={"EMFILE": 1})
 
 
 @needs_rlimit
-def test_out_of_descriptors_the_loop_serves_its_connections(loop: Loop, dial: Dial) -> None:
+def test_out_of_descriptors_the_loop_serves_its_connections(loop: EchoServer, dial: Dial) -> None:
     client = dial()
-    until(loop, lambda: loop.table.open == 1)
+    until(loop, lambda: loop.connections.open == 1)
     dial()
     with descriptors_exhausted():
         client.send(b"hello")
-        until(loop, lambda: loop.snapshot().errors == {"EMFILE": 1} and loop.table.counters[SENT] == 5)
+        until(loop, lambda: loop.snapshot().errors == {"EMFILE": 1} and loop.connections.counters[SENT] == 5)
     assert client.recv(9) == b"hello"
 
 
 @needs_rlimit
-def test_accepting_resumes_when_a_connection_closes(loop: Loop, dial: Dial) -> None:
+def test_accepting_resumes_when_a_connection_closes(loop: EchoServer, dial: Dial) -> None:
     leaver = dial()
-    until(loop, lambda: loop.table.open == 1)
+    until(loop, lambda: loop.connections.open == 1)
     waiting = [dial(), dial()]
     with descriptors_exhausted():
         until(loop, lambda: loop.snapshot().errors == {"EMFILE": 1})
         leaver.shutdown(socket.SHUT_WR)
-        until(loop, lambda: loop.table.counters[ACCEPTED] == 2)
+        until(loop, lambda: loop.connections.counters[ACCEPTED] == 2)
         until(loop, lambda: loop.snapshot().errors == {"EMFILE": 2})
         waiting[0].send(b"hello")
-        until(loop, lambda: loop.table.counters[SENT] == 5)
-        assert loop.poller.poll(0) == []
+        until(loop, lambda: loop.connections.counters[SENT] == 5)
+        assert loop.reactor.poller.poll(0) == []
     assert waiting[0].recv(9) == b"hello"
 
 
@@ -455,12 +457,12 @@ def test_accepting_resumes_after_a_pause(make_loop: MakeLoop, dial: Dial) -> Non
     dial()
     with descriptors_exhausted():
         until(loop, lambda: loop.snapshot().errors == {"EMFILE": 1})
-    assert loop.timers.timeout(now) == pytest.approx(RESOURCE_PAUSE)
-    assert loop.timers.pop_due(now) == []
+    assert loop.reactor.timers.timeout(now) == pytest.approx(RESOURCE_PAUSE)
+    assert loop.reactor.timers.pop_due(now) == []
     now += RESOURCE_PAUSE + 0.001
-    for act in loop.timers.pop_due(now):
+    for act in loop.reactor.timers.pop_due(now):
         act()
-    until(loop, lambda: loop.table.open == 1)
+    until(loop, lambda: loop.connections.open == 1)
 
 
 # Helpers.
@@ -500,12 +502,12 @@ class TimeoutRecorder(Selector):
         return super().poll(timeout)
 
 
-def counts(loop: Loop) -> Snapshot:
+def counts(loop: EchoServer) -> Snapshot:
     """Return the counts of a snapshot, without times."""
     return dataclasses.replace(loop.snapshot(), uptime_seconds=0.0)
 
 
-def until(loop: Loop, condition: Callable[[], bool]) -> None:
+def until(loop: EchoServer, condition: Callable[[], bool]) -> None:
     """Take turns until the condition holds."""
     for _ in range(MAX_TURNS):
         if condition():
@@ -520,7 +522,7 @@ def pattern(size: int) -> bytes:
     return hashlib.shake_128(b"halloo").digest(size)
 
 
-def flood(loop: Loop, client: socket.socket) -> int:
+def flood(loop: EchoServer, client: socket.socket) -> int:
     """Send until neither the loop nor the kernel takes more; return how much was taken."""
     data = memoryview(pattern(FLOOD))
     sent = 0
@@ -528,7 +530,7 @@ def flood(loop: Loop, client: socket.socket) -> int:
         try:
             sent += client.send(data[sent : sent + BUFFER_SIZE])
         except BlockingIOError:
-            if loop.table.pending_writes and not loop.poller.poll(0):
+            if loop.connections.pending and not loop.reactor.poller.poll(0):
                 return sent
             loop.turn(POLL_TIMEOUT)
     raise AssertionError(f"{sent} bytes were taken")
@@ -539,7 +541,7 @@ def flooded_data(size: int) -> bytes:
     return pattern(FLOOD)[:size]
 
 
-def drain(loop: Loop, client: socket.socket, size: int) -> bytes:
+def drain(loop: EchoServer, client: socket.socket, size: int) -> bytes:
     """Read that many bytes while the loop takes turns."""
     pieces = bytearray()
     for _ in range(MAX_TURNS):
