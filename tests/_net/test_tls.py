@@ -53,11 +53,10 @@ each_version = pytest.mark.parametrize("version", VERSIONS, ids=lambda version: 
 class CertificateFiles:
     """Paths of certificate files, and a configuration that trusts the CA of the server's."""
 
-    ca: str
-    server: str
-    client: str
-    other_ca: str
-    other_client: str
+    folder: Path
+
+    def __getattr__(self, name: str) -> str:
+        return str(self.folder / f"{name}.pem")
 
     @property
     def trust(self) -> ClientTLS:
@@ -65,25 +64,36 @@ class CertificateFiles:
 
     @property
     def fingerprint(self) -> str:
-        text = Path(self.server).read_text(encoding="ascii")
-        first = text[text.index(ssl.PEM_HEADER) : text.index(ssl.PEM_FOOTER) + len(ssl.PEM_FOOTER)]
-        return hashlib.sha256(ssl.PEM_cert_to_DER_cert(first)).hexdigest()
+        der = ssl.PEM_cert_to_DER_cert(Path(self.cert).read_text(encoding="ascii"))
+        return hashlib.sha256(der).hexdigest()
 
 
 @pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> CertificateFiles:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Create a server's certificate in one file and in two, its CA, those of others, and a file that is none."""
     folder = tmp_path_factory.mktemp("certificates")
     ca, other = trustme.CA(), trustme.CA()
+    server = ca.issue_cert("localhost", "127.0.0.1", "::1")
     issued = {
         "ca": ca.cert_pem,
-        "server": ca.issue_cert("localhost", "127.0.0.1", "::1").private_key_and_cert_chain_pem,
+        "server": server.private_key_and_cert_chain_pem,
+        "cert": server.cert_chain_pems[0],
+        "key": server.private_key_pem,
+        "elsewhere": ca.issue_cert("elsewhere.example").private_key_and_cert_chain_pem,
         "client": ca.issue_cert("somebody@example.org").private_key_and_cert_chain_pem,
         "other_ca": other.cert_pem,
         "other_client": other.issue_cert("nobody@example.org").private_key_and_cert_chain_pem,
+        "other": other.issue_cert("localhost").private_key_pem,
     }
     for name, pem in issued.items():
-        pem.write_to_path(folder / name)
-    return CertificateFiles(**{name: str(folder / name) for name in issued})
+        pem.write_to_path(folder / f"{name}.pem")
+    (folder / "none.pem").write_text("this is no certificate")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def certificates(folder: Path) -> CertificateFiles:
+    return CertificateFiles(folder)
 
 
 @pytest.fixture
@@ -407,15 +417,12 @@ def test_a_server_of_an_unknown_ca_is_untrusted(server: Server, certificates: Ce
         assert caught.value.exit_code == 1
 
 
-def test_a_certificate_for_another_name_is_untrusted(tmp_path: Path) -> None:
-    ca = trustme.CA()
-    ca.cert_pem.write_to_path(tmp_path / "ca")
-    ca.issue_cert("elsewhere.example").private_key_and_cert_chain_pem.write_to_path(tmp_path / "server")
+def test_a_certificate_for_another_name_is_untrusted(certificates: CertificateFiles) -> None:
     with (
-        Server("tls://127.0.0.1:0", tls=ServerTLS(cert=str(tmp_path / "server"))) as server,
+        Server("tls://127.0.0.1:0", tls=ServerTLS(cert=certificates.elsewhere)) as server,
         pytest.raises(Untrusted, match=r"not valid for '127\.0\.0\.1'"),
     ):
-        connect(server.address, tls=ClientTLS(ca=str(tmp_path / "ca")))
+        connect(server.address, tls=certificates.trust)
 
 
 def test_a_matching_fingerprint_or_any_certificate_is_trusted(server: Server, certificates: CertificateFiles) -> None:
@@ -605,31 +612,16 @@ def test_a_handshake_may_arrive_byte_by_byte(certificates: CertificateFiles) -> 
         assert server.recv(100) == b"hello"
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Create a server's certificate in one file and in two, its CA, and a file that is no certificate."""
-    folder = tmp_path_factory.mktemp("certificates")
-    ca = trustme.CA()
-    issued = ca.issue_cert("localhost")
-    issued.private_key_and_cert_chain_pem.write_to_path(folder / "both.pem")
-    issued.cert_chain_pems[0].write_to_path(folder / "cert.pem")
-    issued.private_key_pem.write_to_path(folder / "key.pem")
-    trustme.CA().issue_cert("localhost").private_key_pem.write_to_path(folder / "other.pem")
-    ca.cert_pem.write_to_path(folder / "ca.pem")
-    (folder / "none.pem").write_text("this is no certificate")
-    return folder
-
-
 # Contexts.
 
 
 def test_certificate_and_key_may_be_in_one_file_or_two(folder: Path) -> None:
-    one = TlsServer(ServerTLS(cert=str(folder / "both.pem")))
+    one = TlsServer(ServerTLS(cert=str(folder / "server.pem")))
     two = TlsServer(ServerTLS(cert=str(folder / "cert.pem"), key=str(folder / "key.pem")))
     der = ssl.PEM_cert_to_DER_cert((folder / "cert.pem").read_text())
     assert one.fingerprint == two.fingerprint == fingerprint(der) == hashlib.sha256(der).hexdigest()
     assert (one.context.minimum_version, one.context.verify_mode) == (ssl.TLSVersion.TLSv1_2, ssl.CERT_NONE)
-    verifying = TlsServer(ServerTLS(cert=str(folder / "both.pem"), client_ca=str(folder / "ca.pem")))
+    verifying = TlsServer(ServerTLS(cert=str(folder / "server.pem"), client_ca=str(folder / "ca.pem")))
     assert verifying.context.verify_mode == ssl.CERT_REQUIRED
 
 
@@ -640,7 +632,7 @@ def test_the_fingerprint_matches_openssl(folder: Path) -> None:
     except FileNotFoundError:
         pytest.skip("needs openssl")
     shown = done.stdout.strip().rpartition("=")[2].replace(":", "").lower()
-    assert TlsServer(ServerTLS(cert=str(folder / "both.pem"))).fingerprint == shown
+    assert TlsServer(ServerTLS(cert=str(folder / "server.pem"))).fingerprint == shown
 
 
 def test_a_new_certificate_is_generated_for_each_server() -> None:
@@ -676,10 +668,10 @@ def test_an_unusable_file_is_named(folder: Path) -> None:
         ({"cert": "cert.pem", "key": "other.pem"}, not_its_key),
         ({"cert": "cert.pem", "key": ""}, " cannot be used: is a directory; name a PEM file with key="),
         ({"cert": "", "key": "other.pem"}, " cannot be used: is a directory; name a PEM file with cert="),
-        ({"cert": "both.pem", "client_ca": "none.pem"}, NO_CERTIFICATE.format("client_ca")),
+        ({"cert": "server.pem", "client_ca": "none.pem"}, NO_CERTIFICATE.format("client_ca")),
         ({"cert": "missing.pem"}, MISSING.format("cert")),
         ({"cert": "cert.pem", "key": "missing.pem"}, MISSING.format("key")),
-        ({"cert": "both.pem", "client_ca": "missing.pem"}, MISSING.format("client_ca")),
+        ({"cert": "server.pem", "client_ca": "missing.pem"}, MISSING.format("client_ca")),
     ]
     for files, message in of_servers:
         options = ServerTLS(**{argument: folder / name for argument, name in files.items()})
