@@ -12,6 +12,7 @@ from halloo._core.address import LOOPBACK, AddressLike, parse
 from halloo._net.binding import bound, options, port_owner
 from halloo._net.listener import listen
 from halloo.errors import AddressError, AddressInUse, AddressNotAvailable, Unsupported, UsageError
+from tests._net.conditions import needs_ipv6
 from tests.peers import unused_port
 
 SCHEMES = ["tcp", "udp"]
@@ -34,15 +35,6 @@ def ports(sockets: list[socket.socket]) -> set[int]:
     return {sock.getsockname()[1] for sock in sockets}
 
 
-def has_ipv6() -> bool:
-    try:
-        with opened("[::1]:0"):
-            return True
-    except OSError:
-        return False
-
-
-needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="needs ::1")
 needs_sharing = pytest.mark.skipif(not hasattr(socket, "SO_REUSEPORT"), reason="needs SO_REUSEPORT")
 
 

@@ -2,7 +2,6 @@
 
 import select
 import socket
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 
@@ -10,13 +9,10 @@ import pytest
 
 from halloo._net.bpf import MAX_INITIAL_TTL, TTL, break_loops, refuse_new
 from halloo._net.datagrams import dropped
+from tests._net.conditions import linux
 from tests.stepping import POLL_TIMEOUT, readable, unconnected
 
 LOOPBACK = ["127.0.0.1", "::1"]
-
-needs_linux = pytest.mark.skipif(
-    not sys.platform.startswith("linux"), reason="needs Linux: other systems have no filters"
-)
 
 
 @pytest.fixture
@@ -64,7 +60,7 @@ def test_datagrams_of_other_systems_pass(pair: tuple[socket.socket, socket.socke
         assert received(listener, sender) == [b"hello"]
 
 
-@needs_linux
+@linux
 def test_our_own_datagrams_are_dropped_up_to_71_hops_away(pair: tuple[socket.socket, socket.socket]) -> None:
     listener, sender = pair
     for number, routers in enumerate((0, 1, 10, 71), start=1):
@@ -74,7 +70,7 @@ def test_our_own_datagrams_are_dropped_up_to_71_hops_away(pair: tuple[socket.soc
         assert dropped(listener) == number
 
 
-@needs_linux
+@linux
 def test_two_loop_breaking_sockets_drop_each_others_datagrams(pair: tuple[socket.socket, socket.socket]) -> None:
     listener, sender = pair
     break_loops(sender)
@@ -94,7 +90,7 @@ def test_a_plain_socket_receives_from_a_loop_breaking_one(pair: tuple[socket.soc
     assert sender.recv(100) == b"hello"
 
 
-@needs_linux
+@linux
 @pytest.mark.parametrize("host", LOOPBACK)
 def test_a_dual_stack_socket_marks_and_drops_datagrams_of_both_families(cleanup: ExitStack, host: str) -> None:
     dual = cleanup.enter_context(socket.socket(socket.AF_INET6, socket.SOCK_DGRAM))
@@ -116,7 +112,7 @@ def test_a_dual_stack_socket_marks_and_drops_datagrams_of_both_families(cleanup:
 # Shutdown.
 
 
-@needs_linux
+@linux
 def test_refuse_new_keeps_queued_connections_and_ignores_later_ones(cleanup: ExitStack) -> None:
     listener = cleanup.enter_context(socket.create_server(("127.0.0.1", 0)))
     early, late = (cleanup.enter_context(socket.socket()) for _ in range(2))
@@ -131,7 +127,7 @@ def test_refuse_new_keeps_queued_connections_and_ignores_later_ones(cleanup: Exi
     assert not select.select([], [late], [], 0)[1]
 
 
-@needs_linux
+@linux
 @pytest.mark.parametrize("host", LOOPBACK)
 def test_refuse_new_keeps_queued_datagrams_and_drops_later_ones(cleanup: ExitStack, host: str) -> None:
     listener, sender = (cleanup.enter_context(unconnected(host)) for _ in range(2))

@@ -3,9 +3,8 @@ import os
 import select
 import signal
 import socket
-import struct
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -14,30 +13,12 @@ import pytest
 from halloo._core.address import Address
 from halloo._core.arguments import ReadableBuffer
 from halloo._net.connection import CHUNK, Connection
-from halloo._net.connector import connect
-from halloo._net.listener import Listener, listen
 from halloo.errors import ConnectionClosed, IncompleteRead, MessageTooLong, Reset, TimedOut, UsageError
 from halloo.testing import every_split
+from tests._net.conditions import RESET, TIMEOUT, Pair
 from tests.blocked import check_message_after_timeout, until_blocked
 
-Pair = tuple[Connection, Connection]
-
-TIMEOUT = 10.0  # seconds, after which each socket call of a failing test ends
-RESET = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)  # SO_LINGER of 0 seconds: close with a reset (socket(7))
 BULK = bytes(range(256)) * 4096
-
-
-@pytest.fixture
-def listener() -> Iterator[Listener]:
-    with listen(0, family=4) as opened:
-        yield opened
-
-
-@pytest.fixture
-def pair(listener: Listener) -> Iterator[Pair]:
-    with connect(listener.address, timeout=TIMEOUT) as client, listener.accept(timeout=TIMEOUT) as server:
-        server.timeout = TIMEOUT
-        yield client, server
 
 
 def shrink_send_buffer(connection: Connection) -> None:

@@ -1,7 +1,6 @@
 import errno
 import os
 import socket
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +10,6 @@ import pytest
 from halloo._core.address import Address, parse
 from halloo._core.arguments import Family
 from halloo._core.tls_options import ClientTLS
-from halloo._net.connection import Connection
 from halloo._net.connector import Connected, Resolve, connect, connect_udp, connecting, dial
 from halloo._net.datagrams import DatagramConnection
 from halloo._net.duplex import duplex
@@ -30,38 +28,11 @@ from halloo.errors import (
     UnknownHost,
     UsageError,
 )
+from tests._net.conditions import TIMEOUT, Pair, linux, needs_ipv6
 from tests.peers import datagram_socket, full, silent, unused_datagram_port, unused_port
 
-Pair = tuple[Connection, Connection]
-
-TIMEOUT = 10.0  # seconds, longer than any passing test takes
 SHORT_TIMEOUT = 0.01  # seconds to wait for a peer that stays silent
 BULK = bytes(range(256)) * 4096
-
-
-def has_ipv6() -> bool:
-    try:
-        listen(0, family=6).close()
-    except OSError:
-        return False
-    return True
-
-
-linux = pytest.mark.skipif(sys.platform != "linux", reason="the behaviour of a full backlog depends on the system")
-needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="needs ::1")
-
-
-@pytest.fixture
-def listener() -> Iterator[Listener]:
-    with listen(0, family=4) as opened:
-        yield opened
-
-
-@pytest.fixture
-def pair(listener: Listener) -> Iterator[Pair]:
-    with connect(listener.address, timeout=TIMEOUT) as client, listener.accept(timeout=TIMEOUT) as server:
-        server.timeout = TIMEOUT
-        yield client, server
 
 
 @pytest.fixture

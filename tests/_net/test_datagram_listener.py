@@ -1,5 +1,4 @@
 import socket
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -8,10 +7,8 @@ import pytest
 from halloo._core.address import Address
 from halloo._net.datagram_listener import DatagramListener
 from halloo._net.datagrams import DatagramConnection, open_datagrams
+from tests._net.conditions import TIMEOUT, linux
 from tests.peers import datagram_socket
-
-TIMEOUT = 10.0  # seconds, longer than any passing test takes
-linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the behaviour of Linux")
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@ import errno
 import itertools
 import os
 import socket
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -35,16 +34,15 @@ from halloo.errors import (
     Unreachable,
     UsageError,
 )
+from tests._net.conditions import TIMEOUT, linux
 from tests.blocked import until_blocked
 from tests.peers import datagram_peer, datagram_socket, echo_datagram, unused_datagram_port
 from tests.router import behind_a_router
 
 Pair = tuple[DatagramConnection, socket.socket]
 
-TIMEOUT = 10.0  # seconds, longer than any passing test takes
 SHORT_TIMEOUT = 0.01  # seconds to wait for a peer that stays silent
 NAME = Address("udp", "host", 9)
-linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the behaviour of Linux")
 
 
 def place(port: int, host: str = "127.0.0.1") -> Place:

@@ -1,7 +1,5 @@
 import itertools
-import os
 import socket
-import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,10 +15,9 @@ from halloo._net.connector import connect
 from halloo._net.duplex import DuplexResult, duplex
 from halloo._net.listener import Listener, listen
 from halloo.errors import IncompleteRead, PeerError, Reset, TimedOut
+from tests._net.conditions import RESET, TIMEOUT
 
-TIMEOUT = 10.0  # seconds, longer than any passing test takes
 SHORT_TIMEOUT = 0.05  # seconds to wait for a peer that stays silent
-RESET = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)  # SO_LINGER of 0 seconds: close with a reset (socket(7))
 BULK = bytes(range(256)) * 65536  # 16 MiB, more than the buffers of both sides hold
 
 

@@ -1,6 +1,4 @@
 import socket
-import struct
-from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
@@ -9,15 +7,9 @@ from halloo._net.connector import connect, connect_udp
 from halloo._net.first_client import first_client
 from halloo._net.listener import Listener, listen
 from halloo._net.readiness import deadline_ns
+from tests._net.conditions import RESET, TIMEOUT
 
-TIMEOUT = 10.0  # seconds, longer than any passing test takes
 SHORT_TIMEOUT = 0.05  # seconds to wait for clients that stay silent
-
-
-@pytest.fixture
-def listener() -> Iterator[Listener]:
-    with listen("127.0.0.1:0") as listener:
-        yield listener
 
 
 def first(listener: Listener, timeout: float = TIMEOUT, **options: int) -> tuple[bytes | None, list[str]]:
@@ -33,28 +25,26 @@ def first(listener: Listener, timeout: float = TIMEOUT, **options: int) -> tuple
 def test_a_client_that_closes_without_a_byte_resets_or_is_silent_does_not_count(listener: Listener) -> None:
     with connect(listener.address) as scanner, connect(listener.address) as rude, connect(listener.address):
         places = [each.local_address.place for each in (scanner, rude)]
-        rude.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        rude.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
         scanner.close()
         rude.close()
-        assert first(listener, SHORT_TIMEOUT) == (
-            None,
-            [
-                f"{places[0]} closed the connection without sending anything",
-                f"{places[1]} ended the connection with a reset",
-            ],
-        )
-    with connect(listener.address), connect(listener.address) as client:
-        client.send(b"hello")
-        assert first(listener) == (b"hello", [])
+        ends = "closed the connection without sending anything", "ended the connection with a reset"
+        with connect(listener.address) as client:
+            client.send(b"hello")
+            assert first(listener) == (b"hello", [f"{place} {end}" for place, end in zip(places, ends, strict=True)])
 
 
 def test_no_more_silent_clients_than_the_limit_are_held(listener: Listener) -> None:
     with ExitStack() as cleanup:
         silent = [cleanup.enter_context(connect(listener.address)) for _ in range(3)]
+        client = cleanup.enter_context(connect(listener.address))
+        client.send(b"hello")
         reason = "more than 2 clients have sent nothing; the oldest is dropped"
-        assert first(listener, SHORT_TIMEOUT, max_silent=2) == (None, [reason])
-        for client in silent:
-            client.receive(timeout=TIMEOUT)  # all are closed afterwards
+        assert first(listener, max_silent=2) == (b"hello", [reason])
+        for each in silent:
+            each.receive(timeout=TIMEOUT)  # all are closed afterwards
+    with connect(listener.address):
+        assert first(listener, SHORT_TIMEOUT) == (None, [])
 
 
 @pytest.mark.parametrize("data", [b"hello", b""])

@@ -1,6 +1,4 @@
 import socket
-import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from itertools import product
@@ -15,31 +13,13 @@ from halloo._net.connector import connect, connect_udp
 from halloo._net.datagrams import DatagramConnection
 from halloo._net.listener import Listener, listen
 from halloo.errors import AddressError, AddressInUse, ConnectionClosed, TimedOut, UsageError
+from tests._net.conditions import TIMEOUT, linux, needs_ipv6
 from tests.blocked import until_blocked
-
-TIMEOUT = 10.0  # seconds, longer than any passing test takes
-
-
-def has_ipv6() -> bool:
-    try:
-        listen("[::1]:0").close()
-    except OSError:
-        return False
-    return True
-
-
-needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="needs ::1")
 
 
 @pytest.fixture(autouse=True)
 def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HALLOO_BIND", raising=False)
-
-
-@pytest.fixture
-def listener() -> Iterator[Listener]:
-    with listen(0, family=4) as opened:
-        yield opened
 
 
 @needs_ipv6
@@ -134,12 +114,7 @@ def test_a_port_can_be_reused_at_once_after_serving_a_connection() -> None:
 # Worker processes.
 
 
-needs_linux = pytest.mark.skipif(
-    not sys.platform.startswith("linux"), reason="on other systems workers share one socket"
-)
-
-
-@needs_linux
+@linux
 def test_each_worker_has_separate_datagram_sockets_at_the_same_addresses() -> None:
     for host in ("127.0.0.1:", "[::1]:", "localhost:", ":", "[::]:", "0.0.0.0:"):
         with ExitStack() as cleanup:
@@ -149,7 +124,7 @@ def test_each_worker_has_separate_datagram_sockets_at_the_same_addresses() -> No
             assert [listener.addresses for listener in listeners] == [listeners[0].addresses] * 3
 
 
-@needs_linux
+@linux
 def test_reopen_binds_the_same_addresses(tmp_path: Path) -> None:
     families: tuple[Family | None, ...] = (4, 6, None)
     for scheme, family in product(("tcp", "udp"), families):
@@ -170,7 +145,7 @@ def for_workers(cleanup: ExitStack, *places: str, count: int = 3) -> list[Listen
     return listeners
 
 
-@needs_linux
+@linux
 def test_workers_share_stream_sockets_beside_datagram_sockets() -> None:
     with ExitStack() as cleanup:
         alone = for_workers(cleanup, "127.0.0.1:0")
@@ -181,7 +156,7 @@ def test_workers_share_stream_sockets_beside_datagram_sockets() -> None:
         assert [listener.addresses for listener in listeners] == [listeners[0].addresses] * 3
 
 
-@needs_linux
+@linux
 def test_the_port_of_a_single_worker_is_not_shared() -> None:
     with ExitStack() as cleanup:
         (listener,) = for_workers(cleanup, "udp://127.0.0.1:0", count=1)
@@ -192,7 +167,7 @@ def test_the_port_of_a_single_worker_is_not_shared() -> None:
 # Shutdown.
 
 
-@needs_linux
+@linux
 def test_datagrams_after_refuse_new_are_dropped_and_counted() -> None:
     with listen("udp://127.0.0.1:0") as listener, connect_udp(listener.address) as client:
         client.send(b"in time")

@@ -6,8 +6,7 @@ import pytest
 
 from halloo._net.read_ahead import ReadAhead
 from halloo._net.readiness import until_readable
-
-TIMEOUT = 10.0  # seconds, longer than any passing test takes
+from tests._net.conditions import TIMEOUT
 
 
 class BrokenError(Exception):

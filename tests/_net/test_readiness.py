@@ -23,6 +23,7 @@ from halloo._net.readiness import (
     until_ready,
     wait,
 )
+from tests._net.conditions import TIMEOUT
 from tests.peers import datagram_socket
 
 Pair = tuple[socket.socket, socket.socket]
@@ -113,9 +114,6 @@ def test_deadlines_use_the_monotonic_clock() -> None:
     assert deadline
     assert before + 5 * 10**9 <= deadline <= time.monotonic_ns() + 5 * 10**9
     assert [deadline_ns(never) for never in (None, float("inf"), 1e300)] == [None, None, None]
-
-
-TIMEOUT = 10.0  # seconds, longer than any passing test takes
 
 
 def test_wait_accepts_descriptors_above_the_limit_of_select() -> None:

@@ -5,8 +5,8 @@ import pytest
 
 from halloo._net.readiness import deadline_ns, run_steps
 from halloo._net.resolver import Resolved, in_thread, resolving
+from tests._net.conditions import TIMEOUT
 
-TIMEOUT = 10.0  # seconds, longer than any passing test takes
 FOUND: Resolved = ([(socket.AF_INET, ("127.0.0.1", 9))], 1)
 
 

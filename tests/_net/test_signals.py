@@ -9,8 +9,7 @@ from contextlib import closing
 import pytest
 
 from halloo._net.signals import LOOKING, REQUESTS, STOPPING, StopRequest, interrupting
-
-TIMEOUT = 10.0  # seconds, longer than any passing test takes
+from tests._net.conditions import TIMEOUT
 
 
 @pytest.fixture

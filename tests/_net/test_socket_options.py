@@ -11,7 +11,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from halloo._net.listener import listen
 from halloo._net.readiness import until_readable
 from halloo._net.socket_options import (
     SO_TIMESTAMPNS,
@@ -23,19 +22,9 @@ from halloo._net.socket_options import (
     timestamp,
 )
 from halloo.errors import Unreachable, Unsupported, UsageError
+from tests._net.conditions import TIMEOUT, has_ipv6, linux
 from tests.kernel_timestamps import kernel_timestamps
 from tests.peers import datagram_socket
-
-linux = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux")
-
-
-def has_ipv6() -> bool:
-    try:
-        listen(0, family=6).close()
-    except OSError:
-        return False
-    return True
-
 
 FAMILIES = [socket.AF_INET, pytest.param(socket.AF_INET6, marks=pytest.mark.skipif(not has_ipv6(), reason="no ::1"))]
 
@@ -144,7 +133,6 @@ def test_without_ipv6_tclass_only_dscp_is_refused(
         assert effective(sock) == (None, None)
 
 
-TIMEOUT = 10.0  # seconds, longer than any passing test takes
 DELAY = 0.05  # seconds for which a datagram stays unread
 DELAY_NS = 50_000_000
 

@@ -1,11 +1,9 @@
 """TLS connections, against halloo's own server and against plain ssl servers."""
 
 import hashlib
-import os
 import re
 import socket
 import ssl
-import struct
 import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -36,6 +34,7 @@ from halloo.errors import (
     TimedOut,
     UsageError,
 )
+from tests._net.conditions import RESET
 from tests.blocked import check_message_after_timeout
 
 trustme = pytest.importorskip("trustme")
@@ -43,7 +42,6 @@ serialization = pytest.importorskip("cryptography.hazmat.primitives.serializatio
 
 TIMEOUT = 20.0  # seconds, after which each socket call of a failing test ends
 MEBIBYTE = 1 << 20
-RESET = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)  # SO_LINGER of 0 seconds: close with a reset (socket(7))
 VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
 
 each_version = pytest.mark.parametrize("version", VERSIONS, ids=lambda version: version.name)
