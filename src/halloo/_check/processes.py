@@ -1,7 +1,7 @@
 """A program seen from outside: its processes, memory, descriptors, CPU time and sockets.
 
-Reads Linux's /proc (proc(5)). A program is all processes of a session, and those
-that have its mark in their environment: that includes daemons, and children whose parent has exited.
+Reads Linux's /proc (proc(5)). A program is all processes of a session, and those that have its mark in their
+environment: that includes daemons, and children whose parent has exited.
 """
 
 import os
