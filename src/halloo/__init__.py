@@ -74,7 +74,7 @@ _MODULES = {
     "_net.tls_errors": "TlsError Untrusted",
     "_ping.report": "PingReport",
     "_ping.run": "ping",
-    "_server.connections": "Snapshot",
+    "_server.counters": "Snapshot",
     "_server.responder": "Respond",
     "_server.serve": "ServeReport serve server",
     "_server.server": "Server",
