@@ -34,19 +34,19 @@ class ProbeCounters:
         self.longest_outage: Outage | None = None
         self._states = bytearray(tracked)
         self._times: dict[int, int] = {}  # when each unsettled probe was sent
-        self._settled = 0  # all probes before this one are answered or lost
+        self.settled = 0  # the oldest pending probe: all before it are answered or lost
         self._highest = -1
         self._failing: list[int] = []  # when the first of the last consecutive losses was sent, and their count
         self._evicted: list[int] = []  # lost because too many newer probes were sent
 
     @property
     def lost(self) -> int:
-        """The number of probes without any reply, neither in time nor late."""
+        """Without any reply, neither in time nor late."""
         return self._marked_lost - self.late
 
     @property
     def pending(self) -> int:
-        """The number of probes whose reply may still arrive in time."""
+        """Whose reply may still arrive in time."""
         return self.sent - self.received - self._marked_lost
 
     def send(self, now_ns: int) -> int:
@@ -84,38 +84,32 @@ class ProbeCounters:
 
     def fail(self, number: int) -> bool:
         """Mark a pending probe as lost at once: sending failed or its connection ended. Return whether it was."""
-        if was_pending := number >= self._settled and self._states[number % self._tracked] == _PENDING:
+        if was_pending := number >= self.settled and self._states[number % self._tracked] == _PENDING:
             self._mark_lost(number)
         return was_pending
 
     def expire(self, now_ns: int) -> Iterator[int]:
         """Mark the probes past the timeout as lost, and yield their numbers and those of the evicted ones."""
         yield from self._take_evicted()
-        while self._settled < self.sent and now_ns - self._times[self._settled] > self._timeout:
-            number = self._settled
+        while self.settled < self.sent and now_ns - self._times[self.settled] > self._timeout:
+            number = self.settled
             self._mark_lost(number)
             self.timed_out += 1
             yield number
 
     def outstanding(self) -> list[int]:
-        """Return the numbers of the pending probes."""
         return [number for number in self._times if self._states[number % self._tracked] == _PENDING]
-
-    @property
-    def settled(self) -> int:
-        """The number of the oldest pending probe: all before it are answered or lost."""
-        return self._settled
 
     @property
     def oldest_sent_ns(self) -> int | None:
         """When the oldest pending probe was sent; None without one."""
-        return self._times[self._settled] if self._settled < self.sent else None
+        return self._times[self.settled] if self.settled < self.sent else None
 
     def expires_ns(self) -> int | None:
         """Return when the oldest pending probe times out: 0 if one was evicted, None if none is pending."""
         if self._evicted:
             return 0
-        return self._times[self._settled] + self._timeout + 1 if self._settled < self.sent else None
+        return self._times[self.settled] + self._timeout + 1 if self.settled < self.sent else None
 
     def finish(self, now_ns: int) -> list[int]:
         """Mark all pending probes as lost and return their numbers. An outage in progress ends here."""
@@ -135,8 +129,8 @@ class ProbeCounters:
         self._settle()
 
     def _settle(self) -> None:
-        while self._settled < self.sent and (state := self._states[self._settled % self._tracked]) != _PENDING:
-            sent_ns = self._times.pop(self._settled)
+        while self.settled < self.sent and (state := self._states[self.settled % self._tracked]) != _PENDING:
+            sent_ns = self._times.pop(self.settled)
             if state == _ANSWERED:
                 if self._failing:
                     self._end_outage(sent_ns, over=True)
@@ -144,7 +138,7 @@ class ProbeCounters:
                 self._failing[1] += 1
             else:
                 self._failing = [sent_ns, 1]
-            self._settled += 1
+            self.settled += 1
 
     def _end_outage(self, now_ns: int, *, over: bool) -> None:
         if self._failing and self._failing[1] >= MIN_OUTAGE_PROBES:

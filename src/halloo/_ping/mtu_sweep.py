@@ -21,15 +21,12 @@ from halloo._ping.flow import Flow
 from halloo._ping.receiver import LIMIT_PAUSE
 from halloo._ping.report import ProbeEvent, SizeEvidence, SizeLimit, TargetReport
 from halloo._ping.scheduler import Scheduler
-from halloo._ping.tracker import ProbeTracker
+from halloo._ping.tracker import COUNTS, ProbeTracker
 from halloo.errors import UnknownHost
 
 TRIES = 3
 TOO_LARGE: Mapping[str, SizeEvidence] = {"TooLong": "link", "DatagramTooBig": "report"}  # names of errors
-COUNTERS = (
-    *("sent", "received", "lost", "late", "duplicate", "reordered", "corrupt", "unmatched", "stray", "timed_out"),
-    "rate_limited",
-)
+COUNTERS = (*(name for name in COUNTS if name != "outage_count"), "corrupt", "unmatched", "stray", "rate_limited")
 MIN_TRY_TIMEOUT, TIMEOUT_FACTOR = SECOND // 5, 4  # nanoseconds, and multiples of the slowest round trip so far
 
 

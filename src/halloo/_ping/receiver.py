@@ -36,8 +36,8 @@ class Receiver:
 
     def receive(self, flow: Flow) -> None:
         """Process what has arrived on an open flow, and send its unsent rest; a flood is left to later calls."""
-        connection = flow.connection
-        if connection is None:
+        connection = flow.state
+        if not isinstance(connection, ProbeConnection):
             return
         try:
             self._receive(flow, connection)

@@ -28,12 +28,10 @@ class Schedule:
         self.planned = self.late = self.behind = self.skipped_waiting = 0
 
     def start(self, now_ns: int) -> None:
-        """Make the first probe due now."""
         self._start = now_ns
 
     @property
     def done(self) -> bool:
-        """Whether nothing more is planned."""
         return not self._turns
 
     @property

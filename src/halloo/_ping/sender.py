@@ -62,8 +62,8 @@ class Sender:
 
         Processing takes longer than the peer's processor stays awake, and its wake-up would add to the round trip.
         """
-        connection = flow.connection
-        if connection and connection.used and not flow.one_shot:
+        connection = flow.state
+        if isinstance(connection, ProbeConnection) and connection.used and not flow.one_shot:
             self.prepared = flow, connection, flow.tracker.make(now)
 
     def send_prepared(self, now: Instant) -> Failure | None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from typing import Any, NamedTuple
 
-from halloo._core.histogram import Histogram, Summary
+from halloo._core.histogram import Histogram
 from halloo._core.icmp import IcmpReport
 from halloo._core.probe import (
     HEADER_SIZE,
@@ -25,7 +25,7 @@ from halloo._core.probe import (
 )
 from halloo._ping.counters import MAX_TRACKED, LossDirection, ProbeCounters
 from halloo._ping.delays import Instant, OneWay, OneWayTimes, Variation, impossibility, round_trip
-from halloo._ping.report import Clock, Kernel, Outage, Outcome, ProbeEvent, TargetReport, TimestampReport
+from halloo._ping.report import Clock, Kernel, Outage, Outcome, ProbeEvent, TargetReport
 
 MAX_CANDIDATES = 64  # pending probes that a reply without a readable number is compared with
 MIN_COMPARED_BYTES = 12  # with fewer, unrelated bytes may look like a reply
@@ -138,7 +138,10 @@ class ProbeTracker:
         if arrival == "duplicate":
             return self._event("duplicate", now, number, size=len(data))
         if number is None or sent is None or arrival == "unknown":
-            return self._answers_no_probe(data, now)
+            unmatched = is_reply(data)
+            self._unmatched += unmatched
+            self._stray += not unmatched
+            return self._event("unmatched" if unmatched else "stray", now, size=len(data))
         timestamp = read_timestamp(data) if offset is None else None
         impossible = impossibility(timestamp, rtt_ns, self.counters.sent) if timestamp else None
         if offset is not None or impossible:
@@ -212,6 +215,11 @@ class ProbeTracker:
     def report(self, *, histogram: bool = False) -> TargetReport:
         """Return the results so far; `histogram` includes all round trips, which may be many."""
         counters, kernel = self.counters, _merge(self._kernel, self._kernel_current)
+        settled = counters.received + counters.late + counters.lost
+        summary = self.latency.summary(missing=settled - self.latency.count)
+        lost = None
+        if self._one_connection:
+            lost = self._direction.totals(counters.sent, counters.received + counters.late)
         return replace(
             self.target,
             **{name: getattr(counters, name) for name in COUNTS},
@@ -223,11 +231,11 @@ class ProbeTracker:
             rate_limited=self._rate_limited,
             failure=self.target.failure or (None if counters.received else self._failure),
             clock=self.clock,
-            round_trip=self._round_trips(),
+            round_trip=summary and replace(summary, **asdict(self._variation.result())),
             phases={name: summary for name, times in self._phases.items() if (summary := times.summary())},
             kernel=kernel,
             floor_ns=kernel.min_rtt_ns if kernel else None,
-            timestamps=self._timestamp_report(),
+            timestamps=self._one_way.report(lost),
             outages=tuple(self._in_wall_time(outage) for outage in counters.outages),
             longest_outage=self._in_wall_time(counters.longest_outage) if counters.longest_outage else None,
             histogram=tuple(self.latency.buckets()) if histogram else (),
@@ -245,12 +253,6 @@ class ProbeTracker:
 
     def _lost(self, number: int, now: Instant) -> ProbeEvent:
         return self._event("lost", now, number, way=self._direction.direction(number))
-
-    def _answers_no_probe(self, data: bytes, now: Instant) -> ProbeEvent:
-        unmatched = is_reply(data)
-        self._unmatched += unmatched
-        self._stray += not unmatched
-        return self._event("unmatched" if unmatched else "stray", now, size=len(data))
 
     def _first_echo(self, rtt_ns: int) -> dict[str, int]:
         self._first_echo_pending = False
@@ -298,17 +300,6 @@ class ProbeTracker:
             return None
         self._direction.record(number, timestamp)
         return self._one_way.record(number, timestamp, sent, read, rtt_ns=rtt_ns, settled=self.counters.settled)
-
-    def _round_trips(self) -> Summary | None:
-        counters, variation = self.counters, self._variation.result()
-        settled = counters.received + counters.late + counters.lost
-        summary = self.latency.summary(missing=settled - self.latency.count)
-        return summary and replace(summary, **asdict(variation))
-
-    def _timestamp_report(self) -> TimestampReport | None:
-        received = self.counters.received + self.counters.late
-        lost = self._direction.totals(self.counters.sent, received) if self._one_connection else None
-        return self._one_way.report(lost)
 
     def _in_wall_time(self, outage: Outage) -> Outage:
         offset_ns = self._last_sent.offset_ns
