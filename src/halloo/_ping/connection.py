@@ -116,7 +116,6 @@ class ProbeStream(ProbeConnection):
     """A stream, of any scheme but UDP: it loses nothing, and it can end."""
 
     def __init__(self, connection: Connection, wanted: Address, replies: ReplyParser, *, user_clock: bool) -> None:
-        """Take over a connection; `replies` splits what is received."""
         super().__init__(connection, wanted, user_clock=user_clock)
         self._replies = replies
 
@@ -168,7 +167,6 @@ class ProbeStream(ProbeConnection):
         return self._replies.finish()
 
     def kernel_info(self) -> Kernel | None:
-        """Read TCP_INFO."""
         if self.address.scheme not in ("tcp", "tls") or not sys.platform.startswith("linux"):
             return None
         try:
@@ -183,7 +181,6 @@ class ProbeDatagrams(ProbeConnection):
     _connection: DatagramConnection
 
     def __init__(self, connection: DatagramConnection, wanted: Address, *, user_clock: bool) -> None:
-        """Take over a connected socket."""
         super().__init__(connection, wanted, user_clock=user_clock)
         self.reports = connection.reports
 

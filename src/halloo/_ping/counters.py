@@ -41,12 +41,10 @@ class ProbeCounters:
 
     @property
     def lost(self) -> int:
-        """Without any reply, neither in time nor late."""
         return self._marked_lost - self.late
 
     @property
     def pending(self) -> int:
-        """Whose reply may still arrive in time."""
         return self.sent - self.received - self._marked_lost
 
     def send(self, now_ns: int) -> int:

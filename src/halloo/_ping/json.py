@@ -30,7 +30,6 @@ class PingStream:
         self._write_text = write
 
     def begin(self, report: PingReport, snapshot: Callable[[], PingReport]) -> None:  # noqa: ARG002 - Sink's signature
-        """Write the targets and the configuration."""
         full = report.to_dict()
         names = ("label", "address", "peer", "local", "dscp", "ttl")
         targets = [{name: getattr(target, name) for name in names} for target in report.targets]
@@ -58,7 +57,6 @@ class ReportSink:
     """Writes the final report alone. A sink of `halloo._ping.run`."""
 
     def __init__(self, write: Write, text: Callable[[PingReport], str]) -> None:
-        """Write `text(report)`."""
         self._write = write
         self._text = text
 

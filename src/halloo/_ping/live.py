@@ -85,11 +85,9 @@ class PingLive:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        """Restore the cursor."""
         self._live.stop()
 
     def begin(self, report: PingReport, snapshot: Callable[[], PingReport]) -> None:
-        """Write the heading, and draw the first panel."""
         self._snapshot = snapshot
         width = min(max(self._console.width - MARGIN, len(BLOCKS)), MAX_WIDTH)
         self._strips = [Strip(width) for _ in report.targets]

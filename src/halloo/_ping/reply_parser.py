@@ -29,7 +29,6 @@ class ReplyParser:
             yield piece
 
     def finish(self) -> bytes:
-        """Return the incomplete piece at the end of the stream."""
         piece = bytes(self._buffer)
         self._buffer.clear()
         return piece

@@ -77,7 +77,6 @@ class Schedule:
         self._advance(rounds)
 
     def withdraw(self, count: int) -> None:
-        """Subtract probes that were not sent after all."""
         self.planned -= count
 
     def _skip_missed_rounds(self, rounds: int, now_ns: int) -> None:
@@ -97,7 +96,6 @@ class Schedule:
         return turns
 
     def _count_missed(self, target: int, turns: int) -> None:
-        """Count turns in which no probe was sent."""
         planned = self._take_planned(target, turns)
         self.late += planned
         self.behind += planned

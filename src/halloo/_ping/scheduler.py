@@ -114,7 +114,6 @@ class Scheduler:
                 flow.describe()
 
     def close(self) -> None:
-        """Close all connections."""
         self._connector.cancel()
         for flow in self._flows:
             if flow.connection:

@@ -111,7 +111,6 @@ class ProbeTracker:
         return number
 
     def send(self, now: Instant) -> tuple[int, bytes]:
-        """Encode the next probe, mark it sent, and return its number and bytes."""
         probe = self.make(now)
         return self.mark_sent(now), probe
 
