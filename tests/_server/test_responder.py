@@ -121,13 +121,13 @@ def test_without_exceptions_nothing_is_raised_or_noted(failures: Failures) -> No
     assert not hasattr(error, "__notes__")
 
 
-def test_one_exception_is_raised_as_it_is_and_once(failures: Failures) -> None:
-    error = SystemExit(3)
-    failures.add(error)
-    with pytest.raises(SystemExit) as caught:
+def test_one_exception_or_outcome_of_pytest_is_raised_as_it_is_and_once(failures: Failures) -> None:
+    for error in (SystemExit(3), outcome(pytest.fail)):
+        failures.add(error)
+        with pytest.raises(type(error)) as caught:
+            failures.raise_all()
+        assert caught.value is error
         failures.raise_all()
-    assert caught.value is error
-    failures.raise_all()
 
 
 def test_several_are_an_exception_group_and_with_an_exit_among_them_a_base_exception_group(failures: Failures) -> None:

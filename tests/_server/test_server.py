@@ -321,14 +321,6 @@ def test_a_failed_assertion_for_a_datagram_is_raised_too() -> None:
         server.close()
 
 
-def test_an_outcome_of_pytest_in_respond_is_raised_as_it_is() -> None:
-    with (
-        pytest.raises(pytest.fail.Exception, match="unexpected"),
-        Server(respond=lambda _message: pytest.fail("unexpected")) as server,
-    ):
-        ask(server)
-
-
 def test_several_errors_in_respond_are_raised_as_a_group() -> None:
     with pytest.raises(ExceptionGroup, match="respond raised several") as caught, Server(respond=fail) as server:
         ask(server, times=2)

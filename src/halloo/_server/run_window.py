@@ -44,7 +44,13 @@ class ReceiveWindows:
 
     def record(self, header: Header, *, refused: bool = False) -> RunCounts:
         """Record the arrival of a probe, and return what has arrived of its run so far."""
-        window = self._window(header)
+        window = self._windows.get(header.run)
+        if window is None:
+            if len(self._windows) >= self._max_runs:
+                self._windows.popitem(last=False)
+            window = self._windows[header.run] = _ReceiveWindow(header.number)
+        else:
+            self._windows.move_to_end(header.run)
         behind = (window.newest - header.number) % _NUMBER_MODULUS
         if behind > _NUMBER_MODULUS // 2:
             ahead = _NUMBER_MODULUS - behind
@@ -55,13 +61,3 @@ class ReceiveWindows:
             window.arrived += 1
             window.refused += refused
         return RunCounts(window.arrived, window.refused, window.bits >> behind & _WINDOW_MASK | 1)
-
-    def _window(self, header: Header) -> _ReceiveWindow:
-        window = self._windows.get(header.run)
-        if window is None:
-            if len(self._windows) >= self._max_runs:
-                self._windows.popitem(last=False)
-            window = self._windows[header.run] = _ReceiveWindow(header.number)
-        else:
-            self._windows.move_to_end(header.run)
-        return window

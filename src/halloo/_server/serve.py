@@ -124,7 +124,10 @@ def serve(
             if workers > 1
             else RunningServer(listeners[0], service)
         )
-        with server, _published(server, pages_at, family, mode, report, limits=http.limits_beside(service.limits)):
+        with (
+            server,
+            _published(server, pages_at, family, mode, report, limits=replace(http.LIMITS, deny=service.limits.deny)),
+        ):
             if stats:
                 _report_regularly(server, stats, report)
             server.run(drain, lambda: _announce(server.addresses, report), report)

@@ -86,7 +86,7 @@ class WorkerPool:
         self._failure: LocalError | None = None
         self._stopping = self._draining = False
         self._parent_pipe_reader, self._parent_pipe_writer = os.pipe()
-        self.loop = EchoServer([], limits=http.limits_beside(service.limits))  # for published pages alone
+        self.loop = EchoServer([], limits=replace(http.LIMITS, deny=service.limits.deny))  # for published pages alone
         self._published: list[Listener] = []  # the workers must not keep them open
         self._started = self.loop.reactor.clock()
 
