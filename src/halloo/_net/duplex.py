@@ -112,6 +112,8 @@ class _Duplex:
         over = not self._unsent and self._source.over
         if not (self._unsent or over or self._blocked):
             return False
+        if not self._blocked:
+            self._moved = time.monotonic()  # this send has all of its time, however long the source has paused
         accepted, self._blocked = len(self._unsent[:CHUNK]), False
         try:
             self._connection.send(self._unsent[:CHUNK])
