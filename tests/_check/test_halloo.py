@@ -47,6 +47,7 @@ def check_passes(name: str, chosen: Collection[str], *, longer: bool = False, jo
     assert [each for each in results if each.verdict not in ("PASS", "INFO", "SKIP")] == []
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("name", DEFAULTS)
 def test_it_passes_the_quick_cases(name: str) -> None:
     check_passes(name, QUICK - SLOW, jobs=4)

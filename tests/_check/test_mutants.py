@@ -80,6 +80,7 @@ def test_every_must_and_should_is_failed_by_a_mutant() -> None:
         assert len([each for each in diagnoses() if cause in each.name]) == 1, cause
 
 
+@pytest.mark.timeout(300)
 def test_each_mutant_fails_its_quick_cases() -> None:
     """It echoes a line, unless that is its mistake, and fails the quick cases."""
 
