@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+from tests.command import halloo
 from tests.programs import run
 
 TOP = Path(__file__).resolve().parent.parent
@@ -131,7 +132,7 @@ def test_what_needs_an_extra_says_so(scripts: Path, tmp_path: Path, extra: str, 
     done = run(scripts / "halloo", *command.replace("FILE", str(tmp_path / "rtt.hlog")).split())
     assert (done.returncode, done.stdout) == (2, b"")
     assert done.stderr.decode().endswith(f" pip install {Requirement(needed).name}\n")
-    page = run(scripts / "halloo", command.split(maxsplit=1)[0], "--help").stdout.decode()
+    page = halloo(command.split(maxsplit=1)[0], "--help").stdout.decode()
     assert f" needs the extra {extra}" in " ".join(page.split())
 
 
