@@ -259,8 +259,7 @@ def echo() -> Iterator[str]:
         yield server.address.place
 
 
-@pytest.mark.parametrize("closed", ["<&-", ">&-"])
-@pytest.mark.parametrize("command", ["connect", "send"])
+@pytest.mark.parametrize(("command", "closed"), [("connect", "<&-"), ("send", "<&-"), ("connect", ">&-")])
 def test_a_closed_stream_causes_no_traceback(command: str, closed: str, echo: str) -> None:
     result = redirected(closed, command, echo)
     assert b"Traceback" not in result.stderr
