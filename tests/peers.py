@@ -2,15 +2,20 @@
 
 Datagram peers receive any number of datagrams from any sender.
 
-Raw sockets and one thread, without halloo: a faulty server must not depend on the correct one.
+Raw sockets and one thread, without halloo: a faulty server must not depend on the correct one. At the end is what their
+tests and those of servers send, compare and do.
 """
 
+import hashlib
 import os
 import socket
 import struct
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
+
+import pytest
 
 TIMEOUT = 20  # seconds
 
@@ -168,8 +173,7 @@ def closing(connection: socket.socket) -> None:
 def resetting(connection: socket.socket) -> None:
     """Read to the client's end, and reset the connection."""
     receive_all(connection)
-    linger_not_at_all = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger_not_at_all)
+    reset(connection)
 
 
 def answering(answer: bytes) -> Callable[[socket.socket], None]:
@@ -180,3 +184,22 @@ def answering(answer: bytes) -> Callable[[socket.socket], None]:
         connection.sendall(answer)
 
     return act
+
+
+def reset(sock: socket.socket) -> None:
+    """Reset the connection: close(2) sends RST with a linger time of 0."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("hh" if os.name == "nt" else "ii", 1, 0))
+    sock.close()
+
+
+@cache
+def payload(size: int) -> bytes:
+    """Make pseudo-random bytes, the same in every run: no two pieces are alike."""
+    return hashlib.shake_128(b"halloo").digest(size)
+
+
+def assert_same(received: bytes, sent: bytes) -> None:
+    """Compare, and report the first difference: pytest would take minutes over so many bytes."""
+    if received != sent:
+        parting = next((at for at, (a, b) in enumerate(zip(received, sent, strict=False)) if a != b), len(received))
+        pytest.fail(f"{len(received)} of {len(sent)} bytes received back, the same up to byte {parting}")

@@ -1,9 +1,7 @@
 """The tutorial's programs run as separate processes: in two terminals, with long messages, Ctrl-C and errors."""
 
 import ast
-import os
 import socket
-import struct
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +9,7 @@ from itertools import cycle
 
 import pytest
 
+from tests.peers import reset
 from tests.programs import EXAMPLES, PYTHON, Terminal, listening_port, run, started
 
 # Each 1024th byte of this text is in the middle of a character.
@@ -70,12 +69,6 @@ def received(s: socket.socket, size: int) -> bytes:
     while len(data) < size and (chunk := s.recv(65536)):
         data += chunk
     return bytes(data)
-
-
-def reset(connection: socket.socket) -> None:
-    no_linger = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, no_linger)
-    connection.close()
 
 
 # In two terminals, as in the tutorial

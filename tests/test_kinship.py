@@ -4,7 +4,6 @@ import errno
 import os
 import socket
 import ssl
-import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,16 +11,16 @@ import pytest
 
 import halloo
 from halloo import ClientTLS, ServerTLS
-from tests.peers import TIMEOUT, peer, silent, unused_port
+from tests.peers import TIMEOUT, peer, reset, silent, unused_port
 
 INSECURE = ClientTLS(insecure=True)
 MOMENT = 0.05  # seconds
 Cause = Callable[[], object]
 
 
-def reset(connection: socket.socket) -> None:
+def reset_later(connection: socket.socket) -> None:
     connection.recv(1)
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    reset(connection)
 
 
 def close(connection: socket.socket) -> None:
@@ -83,10 +82,6 @@ def accepted(act: Callable[[socket.socket], object]) -> Cause:
     return cause
 
 
-def reset_at_once(client: socket.socket) -> None:
-    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-
-
 def closed_here() -> None:
     with halloo.Server() as server, halloo.connect(server.address) as connection:
         connection.close()
@@ -106,8 +101,12 @@ CAUSES: dict[str, tuple[Cause, tuple[type[BaseException], ...], int | None]] = {
     "refused, udp": (refused_datagram, (ConnectionRefusedError,), errno.ECONNREFUSED),
     "no unix socket": (lambda: halloo.connect("unix:missing"), (ConnectionRefusedError,), errno.ENOENT),
     "below a file": (lambda: halloo.connect("unix:file/x"), (ConnectionRefusedError,), errno.ENOTDIR),
-    "reset, tcp": (client_of(reset, "tcp", lambda c: c.receive()), (ConnectionResetError,), errno.ECONNRESET),
-    "reset in the handshake": (client_of(reset, "tls", print), (ConnectionResetError,), errno.ECONNRESET),
+    "reset, tcp": (
+        client_of(reset_later, "tcp", lambda c: c.receive()),
+        (ConnectionResetError,),
+        errno.ECONNRESET,
+    ),
+    "reset in the handshake": (client_of(reset_later, "tls", print), (ConnectionResetError,), errno.ECONNRESET),
     "end in the handshake": (client_of(close, "tls", print), (EOFError,), None),
     "early end": (client_of(close, "tcp", lambda c: c.receive_exactly(5)), (EOFError,), None),
     "silent, tcp": (silent_stream, (TimeoutError,), None),
@@ -115,7 +114,7 @@ CAUSES: dict[str, tuple[Cause, tuple[type[BaseException], ...], int | None]] = {
     "no client": (no_client, (TimeoutError,), None),
     "untrusted": (untrusted, (ssl.SSLCertVerificationError,), None),
     "a client without tls": (accepted(lambda c: c.sendall(b"GET / HTTP/1.1\r\n\r\n")), (ssl.SSLError,), None),
-    "a client that resets": (accepted(reset_at_once), (ConnectionError,), None),
+    "a client that resets": (accepted(reset), (ConnectionError,), None),
     "a client that closes": (accepted(lambda _: None), (EOFError,), None),
     "closed here": (closed_here, (ConnectionAbortedError,), errno.ECONNABORTED),
     "port taken": (taken, (OSError,), errno.EADDRINUSE),

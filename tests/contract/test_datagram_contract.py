@@ -3,17 +3,16 @@
 It does not depend on an implementation: `datagram_echoes` lists them, and the reference among them proves the contract.
 """
 
-import hashlib
 import socket
 import struct
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
-from functools import cache
 
 import pytest
 
 from tests.contract.datagram_echoes import ECHOES, VARIANTS, Echo
+from tests.peers import assert_same, payload
 
 TIMEOUT = 20  # seconds without a datagram, after which the test fails
 RECEIVE_SIZE = 65536  # bytes
@@ -260,12 +259,6 @@ def test_a_variant_keeps_the_core_of_the_contract(connect: Connect, echo: Echo) 
 # Helpers.
 
 
-@cache
-def payload(size: int) -> bytes:
-    """Make pseudo-random bytes, the same in every run."""
-    return hashlib.shake_128(b"halloo").digest(size)
-
-
 def unconnected(host: str) -> socket.socket:
     """Make a client of the host's family, at an address of the same network."""
     sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
@@ -317,10 +310,3 @@ def assert_quiet(client: socket.socket) -> None:
     with pytest.raises(BlockingIOError):
         client.recv(RECEIVE_SIZE)
     client.settimeout(TIMEOUT)
-
-
-def assert_same(received: bytes, sent: bytes) -> None:
-    """Compare, and report the first difference: pytest would take minutes over so many bytes."""
-    if received != sent:
-        parting = next((at for at, (a, b) in enumerate(zip(received, sent, strict=False)) if a != b), len(received))
-        pytest.fail(f"{len(received)} of {len(sent)} bytes received back, the same up to byte {parting}")

@@ -3,22 +3,20 @@
 It does not depend on an implementation: `echoes` lists them, and the asyncio reference among them proves the contract.
 """
 
-import hashlib
-import os
 import select
 import socket
-import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, nullcontext
-from functools import cache, partial
+from functools import partial
 
 import psutil
 import pytest
 
 from halloo.testing import every_split
 from tests.contract.echoes import ECHOES, VARIANTS, Connect
+from tests.peers import assert_same, payload, receive_all, reset
 
 KIB, MIB = 1024, 1024 * 1024
 FLOOD = 192 * MIB  # far more than the kernel buffers for both ends
@@ -274,24 +272,10 @@ def test_a_variant_keeps_the_core_of_the_contract(connect: Connect, flood: Flood
 # Helpers.
 
 
-@cache
-def payload(size: int) -> bytes:
-    """Make pseudo-random bytes, the same in every run: no two pieces are alike."""
-    return hashlib.shake_128(b"halloo").digest(size)
-
-
 def receive(client: socket.socket, size: int) -> bytes:
     """Receive that many bytes, or fewer if the stream ends before."""
     pieces = bytearray()
     while len(pieces) < size and (piece := client.recv(min(size - len(pieces), MIB))):
-        pieces += piece
-    return bytes(pieces)
-
-
-def receive_all(client: socket.socket) -> bytes:
-    """Receive until the end of the stream."""
-    pieces = bytearray()
-    while piece := client.recv(MIB):
         pieces += piece
     return bytes(pieces)
 
@@ -338,12 +322,6 @@ def let_server_turn(observer: socket.socket | None, client: socket.socket) -> in
     return 1
 
 
-def reset(client: socket.socket) -> None:
-    """Reset the connection: close(2) sends RST with a linger time of 0."""
-    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("hh" if os.name == "nt" else "ii", 1, 0))
-    client.close()
-
-
 def resident(processes: list[psutil.Process]) -> int:
     """Return the resident memory of the processes, in bytes."""
     return sum(process.memory_info().rss for process in processes)
@@ -369,10 +347,3 @@ def wait_until(observer: socket.socket, settled: Callable[[], bool]) -> None:
     while not settled():
         assert time.monotonic() < deadline, "the condition never held"
         assert_served(observer)
-
-
-def assert_same(received: bytes, sent: bytes) -> None:
-    """Compare, and report the first difference: pytest would take minutes over so many bytes."""
-    if received != sent:
-        parting = next((at for at, (a, b) in enumerate(zip(received, sent, strict=False)) if a != b), len(received))
-        pytest.fail(f"{len(received)} of {len(sent)} bytes received back, the same up to byte {parting}")
