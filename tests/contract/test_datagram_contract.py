@@ -122,16 +122,6 @@ def test_alternating_destination_addresses_each_answer_from_their_own(connect: C
 # Many clients.
 
 
-def test_two_alternating_clients_each_get_their_own_datagrams(connect: Connect) -> None:
-    clients = [connect(), connect()]
-    for turn in range(MAX_IN_FLIGHT // 2):
-        for number, client in enumerate(clients):
-            client.send(b"client %d, turn %d" % (number, turn))
-    for number, client in enumerate(clients):
-        expected = [b"client %d, turn %d" % (number, turn) for turn in range(MAX_IN_FLIGHT // 2)]
-        assert [client.recv(RECEIVE_SIZE) for _ in expected] == expected
-
-
 def test_a_thousand_senders_each_get_their_own_datagrams(connect: Connect) -> None:
     for hundred in range(10):
         clients = [connect() for _ in range(100)]

@@ -124,12 +124,6 @@ def test_fin_without_data_is_answered_and_nothing_is_added(connect: Connect) -> 
         assert receive_all(client) == b""
 
 
-def test_data_and_fin_in_one_burst_are_answered(client: socket.socket) -> None:
-    client.sendall(payload(64 * KIB))
-    client.shutdown(socket.SHUT_WR)
-    assert_same(receive_all(client), payload(64 * KIB))
-
-
 def test_sixteen_mebibytes_are_echoed_before_fin(client: socket.socket) -> None:
     assert_same(exchange(client, payload(16 * MIB)), payload(16 * MIB))
 
@@ -164,12 +158,6 @@ def test_five_clients_at_once_each_get_their_own_data(connect: Connect) -> None:
 def test_a_silent_client_delays_no_other(connect: Connect) -> None:
     connect()
     assert_served(connect())
-
-
-def test_the_next_client_is_served_after_one_has_closed(connect: Connect) -> None:
-    for _ in range(3):
-        with connect() as client:
-            assert_served(client)
 
 
 def test_a_client_that_never_reads_does_not_affect_others(connect: Connect, flood: Flood) -> None:
