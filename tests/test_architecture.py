@@ -7,6 +7,7 @@ and returns its violations; at the end each rule is shown a small tree that brea
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -124,13 +125,17 @@ def layer(name: str) -> int:
 @cache
 def read(folder: Path) -> tuple[Module, ...]:
     """Parse all files under a folder."""
-    paths = {named(folder, path): path for path in sorted(folder.rglob("*.py"))}
+    paths = files(folder)
     return tuple(parsed(name, path, paths) for name, path in paths.items())
 
 
-def named(folder: Path, path: Path) -> str:
-    parts = path.relative_to(folder).with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+def files(folder: Path) -> dict[str, Path]:
+    """Find all files under a folder, named as Python names them."""
+    paths = sorted(folder.rglob("*.py"))
+    names = [path.relative_to(folder).with_suffix("").parts for path in paths]
+    return {
+        ".".join(name[:-1] if name[-1] == "__init__" else name): path for name, path in zip(names, paths, strict=True)
+    }
 
 
 def parsed(name: str, path: Path, known: Collection[str]) -> Module:
@@ -277,7 +282,7 @@ def coverable(tree: Path) -> set[str]:
 
 
 def covered(tree: Path) -> set[str]:
-    return mirrored(m.name.replace(".test_", ".") for m in read(tree / "tests") if ".test_" in m.name)
+    return mirrored(name.replace(".test_", ".") for name in files(tree / "tests") if ".test_" in name)
 
 
 def stray_tests(tree: Path) -> list[str]:
@@ -290,7 +295,9 @@ def untested(tree: Path) -> list[str]:
 
 
 def impatient(tree: Path) -> list[str]:
-    tests = read(tree / "tests")
+    paths = files(tree / "tests")
+    suspects = {name: path for name, path in paths.items() if re.search("sleep|mock", path.read_text(encoding="utf-8"))}
+    tests = [parsed(name, path, paths) for name, path in suspects.items()]
     return [
         f"{m.name} uses sleep"
         for m in tests
