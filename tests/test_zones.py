@@ -72,12 +72,12 @@ def test_a_missing_or_wrong_interface_has_its_own_sentence(tmp_path: Path) -> No
         tmp_path,
         LINK_LOCAL
         + """
-began = time.monotonic()
+from tests.command import halloo as run
 for words in ("serve [fe80::5]:0", "connect [fe80::5]:9", "send udp://[fe80::5]:9 x", "receive [fe80::5%nope]:0",
-              "connect [fe80::5%nope]:9"):
-    show(start(*words.split()), began)
-for source in ("fe80::5", "fe80::5%nope"):
-    show(start("ping", "[fe80::5%lo]:9", "-c", "1", "--bind", source), began)
+              "connect [fe80::5%nope]:9", "ping [fe80::5%lo]:9 -c 1 --bind fe80::5",
+              "ping [fe80::5%lo]:9 -c 1 --bind fe80::5%nope"):
+    done = run(*words.split())
+    print(done.returncode, (done.stdout + done.stderr).decode().rstrip())
 """,
     )
     lines = printed.splitlines()
