@@ -20,7 +20,7 @@ def _ignore(fd: int) -> None:
 
 
 class Reactor:
-    """`handlers[state[fd]](fd)` for every descriptor that is ready; whoever takes the turns makes these calls."""
+    """`handlers[state[fd]](fd)` for every descriptor that is ready; who takes the turns makes these calls."""
 
     def __init__(self, poller: Poller, *, busy_poll: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
         """Own the poller. With `busy_poll` it never sleeps, which saves the wake-up latency and takes a whole core."""
@@ -56,7 +56,7 @@ class Reactor:
             self.poller.unwatch(fd)
 
     def move(self, fd: int, state: int, events: int) -> None:
-        """Change a descriptor's state and the events that it is watched for."""
+        """Change a descriptor's state and the events to watch it for."""
         self.state[fd] = state
         self.poller.change(fd, events)
 
