@@ -6,6 +6,7 @@ Uses a connection, the lines, standard output and the clock.
 from collections import deque
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass, field
 
 from halloo._client.prompt import Lines
 from halloo._client.streams import print_received
@@ -21,19 +22,21 @@ REPLY_PAUSE = 0.5  # seconds of silence that complete a reply without a newline
 TURN = 16  # pieces to print before looking at the prompt again
 
 
+@dataclass(slots=True)
 class StreamSession:
-    """Lines and replies over a stream: a reply ends with its newline or, without one, with a pause."""
+    """Lines and replies over a stream: a reply ends with its newline or, without one, with a pause.
 
-    def __init__(
-        self, connection: Connection | DatagramConnection, lines: Lines, timeout: float, until_ns: int | None
-    ) -> None:
-        """Wait `timeout` seconds for each reply, and until a time of the monotonic clock for all."""
-        self._connection = connection
-        self._lines = lines
-        self._timeout = timeout
-        self._until_ns = until_ns
-        self.sent_bytes = self.received_bytes = 0
-        self.sent_datagrams = self.lost_datagrams = 0
+    It waits `timeout` seconds for each reply, and until a time of the monotonic clock for all.
+    """
+
+    _connection: Connection | DatagramConnection
+    _lines: Lines
+    _timeout: float
+    _until_ns: int | None
+    sent_bytes: int = 0
+    received_bytes: int = 0
+    sent_datagrams: int = 0
+    lost_datagrams: int = 0
 
     def run(self) -> None:
         try:
@@ -125,16 +128,15 @@ class StreamSession:
         print_received(data)
 
 
+@dataclass(slots=True)
 class DatagramSession(StreamSession):
-    """Lines and replies as datagrams, any of which may be lost, late or duplicated."""
+    """Lines and replies as datagrams, any of which may be lost, late or duplicated.
 
-    def __init__(
-        self, connection: Connection | DatagramConnection, lines: Lines, timeout: float, until_ns: int | None
-    ) -> None:
-        """As for streams; a reply that does not arrive in time is lost, and ends nothing."""
-        super().__init__(connection, lines, timeout, until_ns)
-        self._sent: deque[bytes] = deque(maxlen=RECENT)
-        self._duplicates = DuplicateFilter()
+    A reply that does not arrive in time is lost, and ends nothing.
+    """
+
+    _sent: deque[bytes] = field(default_factory=lambda: deque(maxlen=RECENT))
+    _duplicates: DuplicateFilter = field(default_factory=DuplicateFilter)
 
     def _end(self) -> None:
         assert isinstance(self._connection, DatagramConnection)  # noqa: S101 - as above

@@ -8,7 +8,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from halloo._net import error_mapping
 from halloo._net.datagrams import DatagramConnection
@@ -58,19 +58,18 @@ class DatagramExchange:
     received_bytes: int = 0
 
 
+@dataclass(slots=True)
 class _Progress:
-    def __init__(
-        self, connection: DatagramConnection, sink: Callable[[bytes], object], timeout: float, until_ns: int | None
-    ) -> None:
-        self._connection = connection
-        self._sink = sink
-        self._timeout = timeout
-        self._until_ns = until_ns
-        self.done = DatagramExchange()
-        self._duplicates = DuplicateFilter()
-        self._in_flight = 0  # an estimate: a reply that was given up may still arrive
-        self._slowest, self._moved = 0.0, time.monotonic()
-        self._max_in_flight = MAX_IN_FLIGHT
+    _connection: DatagramConnection
+    _sink: Callable[[bytes], object]
+    _timeout: float
+    _until_ns: int | None
+    done: DatagramExchange = field(default_factory=DatagramExchange)
+    _duplicates: DuplicateFilter = field(default_factory=DuplicateFilter)
+    _in_flight: int = 0  # an estimate: a reply that was given up may still arrive
+    _max_in_flight: int = MAX_IN_FLIGHT
+    _slowest: float = 0.0
+    _moved: float = field(default_factory=time.monotonic)
 
     @property
     def owed(self) -> int:
