@@ -149,26 +149,21 @@ def test_server_returns_on_sigint_and_leaves_its_socket_open() -> None:
 # Until a signal.
 
 
-@posix
-def test_serve_prints_each_address_and_returns_a_report_on_sigint() -> None:
-    program = "import halloo; report = halloo.serve('127.0.0.1:0', '127.0.0.1:0'); print(report.snapshot.sent_bytes)"
-    sockets_of_another_process = ("env", "LISTEN_FDS=1", f"LISTEN_PID={os.getpid()}")
-    with serving(argv=(*sockets_of_another_process, PYTHON, "-c", program)) as server:
-        for port in (server.port, port_of(server.next_address())):
-            with connected(port) as client:
-                assert exchange(client) == b"hello"
-        server.process.send_signal(signal.SIGINT)
-        assert server.output.read() == b"10\n"
-        assert server.process.wait(TIMEOUT) == 0
-
-
 HINT = "halloo: this is loopback inside a container; to be reached from outside it: halloo serve"
 
 
 @posix
-def test_serve_exits_with_0_on_a_signal_right_after_its_first_line() -> None:
-    with serving(argv=("env", "container=test", *COMMAND, "127.0.0.1:0")) as server:
-        assert server.stop()[0] == f"{HINT} :{server.port}"
+def test_serve_prints_each_address_and_returns_a_report_on_sigint() -> None:
+    program = "import halloo; report = halloo.serve('127.0.0.1:0', '127.0.0.1:0'); print(report.snapshot.sent_bytes)"
+    sockets_of_another_process = ("LISTEN_FDS=1", f"LISTEN_PID={os.getpid()}")
+    with serving(argv=("env", "container=test", *sockets_of_another_process, PYTHON, "-c", program)) as server:
+        for port in (server.port, port_of(server.next_address())):
+            with connected(port) as client:
+                assert exchange(client) == b"hello"
+        assert next(server.errors) == f"{HINT} :{server.port}"
+        server.process.send_signal(signal.SIGINT)
+        assert server.output.read() == b"10\n"
+        assert server.process.wait(TIMEOUT) == 0
 
 
 @posix

@@ -124,18 +124,6 @@ def receive_all(client: socket.socket) -> bytes:
     return bytes(pieces)
 
 
-def fill(client: socket.socket) -> int:
-    """Send until the worker, whose answer is not read, reads no more; return how much."""
-    sent = 0
-    client.setblocking(False)
-    with suppress(BlockingIOError):
-        while True:
-            sent += client.send(pattern(100_000))
-            select.select([], [client], [], 0.1)
-    client.settimeout(TIMEOUT)
-    return sent
-
-
 def wait_until(condition: Callable[[], bool]) -> None:
     """Check the condition repeatedly until it holds."""
     moment = threading.Event()
@@ -327,25 +315,19 @@ def test_a_signal_to_every_process_leaves_the_drain_complete() -> None:
     with running_pool("--drain", "1m") as running:
         client = running.dial()
         assert_served(client)
-        sent = fill(client)
+        sent = 0
+        client.setblocking(False)
+        with suppress(BlockingIOError):
+            while True:  # until the worker, whose answer is not read, reads no more
+                sent += client.send(pattern(100_000))
+                select.select([], [client], [], 0.1)
+        client.settimeout(TIMEOUT)
         os.kill(running.worker_of(client), signal.SIGTERM)
         running.process.terminate()
         wait_until(lambda: not listens(running.process.pid))  # it has forwarded the signal before
         client.shutdown(socket.SHUT_WR)
         assert len(receive_all(client)) == sent
         assert running.process.wait(TIMEOUT) == 0
-
-
-def test_a_second_signal_ends_the_server_at_once() -> None:
-    with running_pool("--drain", "60s") as running:
-        client = running.dial()
-        assert_served(client)
-        fill(client)
-        running.process.terminate()
-        with pytest.raises(subprocess.TimeoutExpired):
-            running.process.wait(0.5)
-        running.process.terminate()
-        assert running.process.wait(5) == 130
 
 
 def listens(pid: int) -> bool:
