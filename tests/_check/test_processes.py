@@ -67,6 +67,7 @@ def test_the_other_end_of_a_connection_is_found() -> None:
         entry = processes.other_end(client)
         assert entry
         assert (entry.host, entry.unread) == ("127.0.0.1", 6)
+        assert processes.other_end(listener) is None
 
 
 @pytest.mark.parametrize(("only", "found"), [(False, True), (True, False)], ids=["both families", "IPv6 alone"])
