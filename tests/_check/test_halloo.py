@@ -44,7 +44,7 @@ def check_passes(name: str, chosen: Collection[str], *, longer: bool = False, jo
     servers = (case for case in all_cases() if case.id[0] != "C" and case.runs_over(spec.scheme))
     cases = [case for case in servers if case.id in chosen]
     results = run_all(cases, lambda case: run_case(case, spec, options), jobs=jobs)
-    assert [each for each in results if each.verdict not in ("PASS", "INFO", "SKIP")] == []
+    assert {each.case.id: each.text for each in results if each.verdict not in ("PASS", "INFO", "SKIP")} == {}
 
 
 @pytest.mark.timeout(300)
