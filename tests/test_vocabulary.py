@@ -7,6 +7,7 @@ import json
 import re
 import tokenize
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import halloo as public
@@ -41,10 +42,14 @@ def names(path: Path) -> set[str]:
     return {token.string for token in tokens if token.type == tokenize.NAME}
 
 
+@cache
+def nodes_of(path: Path) -> list[ast.AST]:
+    return [*ast.walk(ast.parse(path.read_text(encoding="utf-8")))]
+
+
 def messages(path: Path) -> Iterator[tuple[int, str]]:
     """Yield every string of a module that is no docstring; `{}` stands for what an f-string inserts."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    nodes = [*ast.walk(tree)]
+    nodes = nodes_of(path)
     parts = {
         part for node in nodes if isinstance(node, ast.Expr | ast.JoinedStr) for part in ast.iter_child_nodes(node)
     }
@@ -60,7 +65,7 @@ def messages(path: Path) -> Iterator[tuple[int, str]]:
 
 def texts(path: Path) -> Iterator[tuple[int, str]]:
     """Yield every string of a module, docstrings too: help and errors are made of them."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes_of(path):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             yield node.lineno, node.value
 
