@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 COMMON = """
 import os, sys
 import halloo
-from halloo._server import poller, tcp
+from halloo._server import echo, poller
 
 def in_child(act):
     if os.fork() == 0:
@@ -42,7 +42,7 @@ SERVERS = {
     "unix": "halloo.Server('unix:echo')",
     "timestamps": "halloo.Server(timestamps=True)",
     "tls": "halloo.Server('tls://127.0.0.1:0')",
-    "selectors, tls": "setattr(tcp, 'default_poller', poller.Selector) or halloo.Server('tls://127.0.0.1:0')",
+    "selectors, tls": "setattr(echo, 'default_poller', poller.Selector) or halloo.Server('tls://127.0.0.1:0')",
 }
 
 

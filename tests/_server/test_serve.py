@@ -399,7 +399,7 @@ def test_every_line_of_a_json_log_is_an_event_over_a_whole_lifetime(tmp_path: Pa
 
 # Output that is not read.
 
-CLIENTS = 100
+CLIENTS = 30
 RAISING = "import halloo; halloo.serve('127.0.0.1:0', respond=lambda message: 1 / 0, framing='raw')"
 TUTORIAL = f"import halloo, socket; halloo.server(socket.create_server(('127.0.0.1', 0)), clients={CLIENTS})"
 
@@ -428,9 +428,9 @@ def full_pipe() -> Iterator[int]:
     os.close(writer)
 
 
-def assert_serves(*argv: str, output: int) -> None:
-    """Start a server whose output and log are not read, have it serve many clients, and end it."""
-    with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=output) as process:
+def assert_serves(*argv: str, log: int, output: int = subprocess.DEVNULL) -> None:
+    """Start a server whose log is not read, have it serve many clients, and end it."""
+    with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=log) as process:
         try:
             port = listening_port(process)
             for _ in range(CLIENTS):
@@ -447,15 +447,15 @@ def assert_serves(*argv: str, output: int) -> None:
     "options", [("--stats", "1ms"), ("--log", "json", "--workers", "2")], ids=["statistics", "workers"]
 )
 def test_serve_serves_and_ends_when_its_terminal_is_stopped(stopped_terminal: int, options: tuple[str, ...]) -> None:
-    assert_serves(*COMMAND, "127.0.0.1:0", *options, output=stopped_terminal)
+    assert_serves(*COMMAND, "127.0.0.1:0", *options, log=stopped_terminal)
 
 
 def test_serve_serves_and_ends_when_its_json_log_is_not_read(full_pipe: int) -> None:
-    assert_serves(*COMMAND, "127.0.0.1:0", "--log", "json", output=full_pipe)
+    assert_serves(*COMMAND, "127.0.0.1:0", "--log", "json", log=full_pipe, output=full_pipe)
 
 
 def test_serve_serves_and_ends_when_the_errors_of_respond_are_not_read(full_pipe: int) -> None:
-    assert_serves(PYTHON, "-c", RAISING, output=full_pipe)
+    assert_serves(PYTHON, "-c", RAISING, log=full_pipe)
 
 
 def test_server_serves_when_its_standard_output_is_full(full_pipe: int) -> None:

@@ -16,7 +16,7 @@ from tests.programs import PYTHON, run, started
 TOP = Path(__file__).resolve().parent.parent.parent
 TIMEOUT = 20  # seconds without a byte, after which the test fails
 HIDE = f"import sys; sys.path.insert(0, {str(TOP)!r}); import tests.contract.windows\n"
-LOOP = ("poller", "tcp", "handlers", "running", "serve")
+LOOP = ("poller", "echo", "handlers", "running", "serve")
 
 
 @pytest.mark.timeout(300)

@@ -77,6 +77,7 @@ class Limits:
 
     @property
     def controls_admission(self) -> bool:
+        """Whether a client may be refused."""
         return any((self.max_connections, self.max_per_host, self.allow, self.deny))
 
 
