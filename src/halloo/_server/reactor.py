@@ -20,7 +20,7 @@ def _ignore(fd: int) -> None:
 
 
 class Reactor:
-    """`handlers[state[fd]](fd)` for every descriptor that is ready; who takes the turns makes these calls."""
+    """`handlers[state[fd]](fd)` for every descriptor that is ready: a turn of the server makes these calls."""
 
     def __init__(self, poller: Poller, *, busy_poll: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
         """Own the poller. With `busy_poll` it never sleeps, which saves the wake-up latency and takes a whole core."""
