@@ -298,7 +298,9 @@ def test_what_a_timed_out_send_has_encrypted_is_sent_during_the_next_receive(
 
 def test_send_and_send_eof_time_out_when_the_peer_does_not_read(pair: tuple[Connection, Connection]) -> None:
     client, served = pair
-    client.timeout = 0
+    for each, option in ((client, socket.SO_SNDBUF), (served, socket.SO_RCVBUF)):
+        each.socket.setsockopt(socket.SOL_SOCKET, option, 65536)  # which the kernel then enlarges no more (tcp(7))
+    client.timeout = 0.05
     with pytest.raises(TimedOut, match="took no more bytes"):
         client.send(bytes(64 * MEBIBYTE))
     with pytest.raises(TimedOut, match=r"took no more bytes \(the end is left\)"):
