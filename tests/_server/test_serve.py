@@ -432,7 +432,7 @@ def assert_serves(*argv: str, log: int, output: int = subprocess.DEVNULL) -> Non
     """Start a server whose log is not read, have it serve many clients, and end it."""
     with subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=output, stderr=log) as process:
         try:
-            port = listening_port(process)
+            port = listening_port(process, timeout=TIMEOUT)
             for _ in range(CLIENTS):
                 with connected(port) as client:
                     client.sendall(b"hello")
@@ -460,7 +460,7 @@ def test_serve_serves_and_ends_when_the_errors_of_respond_are_not_read(full_pipe
 
 def test_server_serves_when_its_standard_output_is_full(full_pipe: int) -> None:
     with subprocess.Popen([PYTHON, "-c", TUTORIAL], stdout=full_pipe) as process:
-        port = listening_port(process)
+        port = listening_port(process, timeout=TIMEOUT)
         for _ in range(CLIENTS):
             with connected(port) as client:
                 assert exchange(client) == b"hello"
