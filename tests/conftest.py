@@ -25,7 +25,8 @@ THREAD_TIMEOUT = 5.0  # seconds allowed to a thread that is about to end
 
 
 # A shell's `&` and nohup(1) have signals ignored, and every program that a test starts would inherit that.
-for number, handler in ((signal.SIGINT, signal.default_int_handler), (getattr(signal, "SIGHUP", None), signal.SIG_DFL)):
+for name, handler in (("SIGINT", signal.default_int_handler), ("SIGQUIT", signal.SIG_DFL), ("SIGHUP", signal.SIG_DFL)):
+    number = getattr(signal, name, None)
     if number is not None and signal.getsignal(number) == signal.SIG_IGN:
         signal.signal(number, handler)
 
