@@ -130,19 +130,22 @@ def c22_empty(target: ClientTarget) -> None:
         check_exits(target, EXIT_TIMEOUT)
 
 
-def _reply_then_reset(connection: ClientConnection) -> Script:
-    message = yield from connection.receive_message()
-    yield 0.05  # the line end may still be in transit
-    connection.send(message + connection.take_rest())
-    yield lambda: connection.read_by_client
-    yield 0.1
-    connection.reset()
-
-
 @case("SHOULD", "no error", "servers that close with RST", C01)
 def c26_reset_after_all(target: ClientTarget) -> None:
     """Reset the connection once the client has read the whole reply."""
-    target.serve(_reply_then_reset)
+
+    def reply_then_reset(connection: ClientConnection) -> Script:
+        message = yield from connection.receive_message()
+        yield 0.05  # the line end may still be in transit
+        connection.send(message + connection.take_rest())
+        yield lambda: connection.read_by_client
+        if target.shape == "typed":  # at its prompt it would be right to say that there is no connection any more
+            yield lambda: bool(target.ended_by) or target.program.ended
+        else:
+            yield 0.1
+        connection.reset()
+
+    target.serve(reply_then_reset)
     check_reply_shown(target)
     check_exits(target)
     if target.program.exit_code and target.ended_by != END_OF_INPUT:
