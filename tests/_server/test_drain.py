@@ -16,14 +16,14 @@ from halloo._core.limits import Limits
 from halloo._net.connector import connect_udp
 from halloo._net.listener import Listener, listen
 from halloo._server.acceptor import MAX_ACCEPTS
-from halloo._server.drain import POLL_INTERVAL, QUIET_TIME, SENDING_TIME, Drain, seconds_without_input
+from halloo._server.drain import POLL_INTERVAL, QUIET_TIME, SENDING_TIME, Drain, LastInput, seconds_without_input
 from halloo._server.echo import EchoServer
 from halloo._server.endpoint import Endpoint
 from halloo._server.handlers import RespondHandler
 from halloo._server.poller import Poller
 from halloo._server.responder import Respond
 from halloo._server.running import Service
-from halloo._server.states import ECHOING
+from halloo._server.states import ECHOING, HANDLING
 from tests.stepping import FLOOD, MAKERS, Stage, draining, ended, pattern
 
 TIMEOUT = 20  # seconds without a byte, after which the test fails
@@ -350,6 +350,43 @@ def test_a_slow_reader_is_sent_everything_however_long_it_takes(make_stage: Make
 
 
 # Cut off.
+
+
+def test_a_client_that_keeps_a_handshake_going_is_closed_after_a_while(make_stage: MakeStage) -> None:
+    stage = make_stage(context=ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
+    client = stage.connect()
+    drain, began = draining(stage.loop, DRAIN_TIME), stage.clock.now
+    client.send(b"\x16\x03\x01\x40\x00")  # the header of a long record
+    while stage.snapshot.ended == {}:
+        assert stage.clock.now - began < 3 * SENDING_TIME
+        client.send(b"\x01")
+        advance(stage, drain, POLL_INTERVAL)
+    assert (stage.snapshot.ended, stage.snapshot.lost_bytes) == ({"drained": 1}, 0)
+
+
+def test_a_client_that_does_not_close_after_our_fin_is_closed_at_the_deadline(make_stage: MakeStage) -> None:
+    stage = make_stage()
+    stage.connect()
+    drain = draining(stage.loop, DRAIN_TIME)
+    stage.loop.closer.disconnect(stage.loop.reactor.in_state(ECHOING)[0], "idle_timeout")
+    stage.clock.now += DRAIN_TIME
+    drain.run()
+    assert (stage.snapshot.ended, stage.snapshot.open) == ({"idle_timeout": 1}, 0)
+
+
+@pytest.mark.parametrize("respond", [None, bytes], ids=["echo", "respond"])
+def test_a_pending_write_of_the_last_input_is_flushed_before_the_end(
+    make_stage: MakeStage, respond: Respond | None
+) -> None:
+    stage = make_stage(handler=respond and RespondHandler(respond, "raw", b""), buffer=RECEIVE_BUFFER)
+    client = stage.connect(buffer=RECEIVE_BUFFER)
+    [fd] = stage.loop.reactor.in_state(ECHOING, HANDLING)
+    stage.flood(client)
+    last = LastInput(stage.loop.reactor.poller.queued_bytes(fd)[0], stage.loop.reactor, stage.loop.connections)
+    last.inner = stage.loop.exchange.replace_handler(fd, last)
+    received = stage.read(client)
+    assert received == pattern(FLOOD)[: stage.snapshot.received_bytes]
+    assert (stage.snapshot.ended, stage.snapshot.lost_bytes > 0) == ({"cut_off": 1}, True)
 
 
 def test_pending_writes_at_the_deadline_are_counted_as_lost(drain_stage: DrainStage) -> None:
