@@ -138,7 +138,8 @@ def test_the_datagram_commands_of_the_table(datagram_port: int) -> None:
     done = halloo("send", f"udp://localhost:{datagram_port}", "Hello world", "--reply")
     assert done.stdout == b"Hello world"
     with started(*HALLOO, "receive", "udp://0", "-4") as receiver:
-        halloo("send", f"udp://localhost:{listening_port(receiver, 'udp')}", "Hello world")
+        # On IPv6 the port may be another test's.
+        halloo("send", f"udp://localhost:{listening_port(receiver, 'udp')}", "Hello world", "-4")
         out, _ = receiver.communicate(timeout=10)
     assert out.decode().splitlines() == console("halloo receive")[1:]
 
@@ -150,7 +151,7 @@ def test_one_message_and_its_reply(port: int) -> None:
 
 def test_one_client_whose_message_is_printed() -> None:
     with started(*HALLOO, "receive", "0", "-4") as receiver:
-        halloo("send", f"localhost:{listening_port(receiver)}", "Hello world")
+        halloo("send", f"localhost:{listening_port(receiver)}", "Hello world", "-4")  # as above
         out, _ = receiver.communicate(timeout=10)
     assert out.decode().splitlines() == console("halloo receive")[1:]
 
