@@ -1,4 +1,5 @@
 import itertools
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 
@@ -40,3 +41,28 @@ def test_an_endless_source_is_read_no_further_than_asked() -> None:
         assert until_readable([source.waking], TIMEOUT)
         assert source.take() == b"0"
     assert next(numbers) <= 6
+
+
+def test_a_burst_wakes_its_reader_once() -> None:
+    resumed = threading.Event()
+
+    def items() -> Iterator[bytes]:
+        yield b"one"
+        yield b"two"
+        resumed.set()
+
+    with ReadAhead(items(), 2) as source:
+        assert resumed.wait(TIMEOUT)
+        assert source.waking.recv(100) == b"!"
+        assert [source.take(), source.take()] == [b"one", b"two"]
+
+
+def test_whatever_ends_the_source_is_raised() -> None:
+    def ended() -> Iterator[bytes]:
+        raise SystemExit(3)
+        yield b""
+
+    with ReadAhead(ended(), 1) as source:
+        assert until_readable([source.waking], TIMEOUT)
+        with pytest.raises(SystemExit):
+            source.take()

@@ -32,12 +32,14 @@ class ReadAhead:
                 for item in self._source:
                     with self._changed:
                         self._changed.wait_for(lambda: self._closed or len(self._ready) < self._count)
+                        if self._closed:
+                            return
+                        wakes = not self._ready  # otherwise the reader has still to take what it was woken for
                         self._ready.append(item)
-                    if self._closed:
-                        return
-                    with suppress(OSError):  # the other end is closed
-                        self._waker.send(b"!")
-            except Exception as error:  # noqa: BLE001 - raised again by `take`
+                    if wakes:
+                        with suppress(OSError):  # the other end is closed
+                            self._waker.send(b"!")
+            except BaseException as error:  # noqa: BLE001 - raised again by `take`
                 self._error = error
             self._ended = True
 
@@ -47,7 +49,10 @@ class ReadAhead:
         return self._ended and not self._ready and not self._error
 
     def take(self) -> bytes | None:
-        """Return the next item, None when there is none yet. Raises what the source has raised."""
+        """Return the next item, None when there is none yet: only then is it worth waiting for `waking`.
+
+        Raises what the source has raised.
+        """
         with suppress(BlockingIOError):
             self.silent = not self.waking.recv(4096)
         with self._changed:
@@ -56,9 +61,9 @@ class ReadAhead:
                 if not self._ready:  # not for each item: the threads would take turns
                     self._changed.notify()
                 return item
-        if self._error:
-            raise self._error
-        return None
+            if self._error:
+                raise self._error
+            return None
 
     def __enter__(self) -> Self:
         return self
