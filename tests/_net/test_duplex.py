@@ -77,6 +77,21 @@ def test_the_source_may_wait_for_an_answer() -> None:
     assert done.received_bytes == len(b"question" + b"next question")
 
 
+def test_empty_items_are_skipped() -> None:
+    queued = threading.Event()
+    with silent() as (connection, served):
+        served.send(b"welcome")
+
+        def source() -> Iterator[bytes]:
+            yield from (b"", b"", b"question")
+            queued.set()
+            served.send(served.receive_exactly(len(b"question"), timeout=TIMEOUT))
+            served.send_eof()
+
+        done = duplex(connection, source(), lambda _: queued.wait(TIMEOUT), timeout=TIMEOUT)
+    assert done == DuplexResult(len(b"question"), len(b"welcome" + b"question"), finished=True)
+
+
 # Other peers.
 
 
@@ -163,6 +178,53 @@ def test_a_failed_send_is_raised_when_nothing_more_arrives() -> None:
         connection.send_eof()
         with pytest.raises(Reset, match="has closed the connection"):
             duplex(connection, [b"hello"], len, timeout=SHORT_TIMEOUT)
+
+
+def test_an_eof_does_not_drop_what_was_read_ahead() -> None:
+    queued, ended = threading.Event(), threading.Event()
+
+    def source() -> Iterator[bytes]:
+        yield from (b"one", b"two", b"three", b"four", b"five")
+        queued.set()
+        ended.wait(TIMEOUT)
+
+    with silent() as (connection, served):
+        served.send(b"welcome")
+        served.send_eof()
+        try:
+            with pytest.raises(IncompleteRead, match=r"before all was sent \(19 bytes sent, 7 received\)"):
+                duplex(connection, source(), lambda _: queued.wait(TIMEOUT), timeout=TIMEOUT)
+        finally:
+            ended.set()
+        assert served.receive_exactly(19, timeout=TIMEOUT) == b"onetwothreefourfive"
+
+
+def test_an_eof_counts_although_the_time_is_over() -> None:
+    with silent() as (connection, served):
+        served.send_eof()
+        with pytest.raises(IncompleteRead, match="closed the connection"):
+            duplex(connection, [b"hello"], len, timeout=TIMEOUT, until_ns=time.monotonic_ns())
+
+
+def test_the_time_that_the_sink_takes_is_not_the_peers() -> None:
+    timeout, started, answered = 5 * SHORT_TIMEOUT, threading.Event(), threading.Event()
+
+    def act(served: Connection) -> None:
+        data = read_all(served)
+        served.send(data[:3])
+        assert started.wait(TIMEOUT)
+        served.send(data[3:])
+        answered.set()
+
+    def sink(_: bytes) -> None:
+        if not answered.is_set():
+            started.set()
+            assert answered.wait(TIMEOUT)
+            threading.Event().wait(1.2 * timeout)
+
+    with peer(act) as connection:
+        done = duplex(connection, [b"hello"], sink, timeout=timeout)
+    assert done == DuplexResult(5, 5, finished=True)
 
 
 # Peers that talk without end. Only bytes that are owed are progress.

@@ -12,7 +12,7 @@ from halloo._core.units import SECOND
 from halloo._net import error_mapping
 from halloo._net.connection import CHUNK, Connection
 from halloo._net.read_ahead import ReadAhead
-from halloo._net.readiness import until_readable, until_ready
+from halloo._net.readiness import until_ready
 from halloo.errors import HallooError, IncompleteRead, Reset, TimedOut
 
 READ_AHEAD = 16  # chunks
@@ -47,13 +47,13 @@ def duplex(
     """
     connection.timeout = 0
     until = math.inf if until_ns is None else until_ns / SECOND
-    with ReadAhead(source, READ_AHEAD) as ahead:
+    with ReadAhead(filter(None, source), READ_AHEAD) as ahead:
         both = _Duplex(connection, ahead, sink, timeout, linger, until)
         while not both.ended:
             progress = both.receive()
             progress = both.send() or progress
             left = both.time_left()
-            if left <= 0:
+            if left <= 0 and not both.ended:
                 both.check_answered()
                 break
             if not progress:
@@ -95,12 +95,13 @@ class _Duplex:
             if self._linger is not None or not self._finished or not 0 < self.sent <= self.received:
                 raise
             chunk = b""
-        if self._owed > 0:
-            self._moved = time.monotonic()
+        progress = self._owed > 0
         self.received += len(chunk)
         self.ended = not chunk
         if chunk:
             self._sink(chunk)
+        if progress:
+            self._moved = time.monotonic()  # not before: the time that the sink takes is not the peer's
         return True
 
     def send(self) -> bool:
@@ -144,8 +145,9 @@ class _Duplex:
 
     def wait(self, left: float) -> None:
         sock = self._connection.socket
-        waits_for_source = not (self._unsent or self._blocked or self._finished or self._failure)
-        readers = [sock, self._source.waking] if waits_for_source else [sock]
+        readers = [] if self.ended else [sock]
+        if not (self._unsent or self._blocked or self._finished or self._failure):
+            readers.append(self._source.waking)
         until_ready(readers, [sock] if self._blocked else [], left)
         self._retry_at = 0
 
@@ -167,10 +169,11 @@ class _Duplex:
         raise TimedOut(fact, "allow more time with timeout=, or look at the server", address=str(address))
 
     def check_ended(self) -> None:
+        """Raise an error if the peer's end came too early, once the source has had GRACE to end."""
         until, place = time.monotonic() + GRACE, self._connection.address.place
-        while not (self._finished or self._failure or self._blocked) and (left := until - time.monotonic()) > 0:
-            until_readable([self._source.waking], left)
-            self.send()
+        while not (self._finished or self._failure) and (left := until - time.monotonic()) > 0:
+            if not self.send():
+                self.wait(left)
         if not self._finished:
             counts = f"({self.sent} bytes sent, {self.received} received)"
             fact = f"{place} closed the connection before all was sent {counts}"
