@@ -84,6 +84,18 @@ def test_a_reply_ends_the_connection_of_a_one_shot_probe() -> None:
         assert (made.outcomes, made.flow.state) == ([("reply", 0)], None)
 
 
+@pytest.mark.parametrize("behind", [[b"x"], [b"stray\n", b"x"]])
+def test_bytes_behind_the_reply_of_a_one_shot_probe_are_unexpected(behind: list[bytes]) -> None:
+    def talkative(connection: socket.socket) -> None:
+        connection.sendall(connection.recv(65536) + b"".join(behind))
+
+    with peer(talkative) as port, sending(f"127.0.0.1:{port}", reconnect=True) as made:
+        made.sender.send_next(made.flow)
+        made.receive()
+        assert (made.outcomes, made.flow.state) == ([("reply", 0), *[("stray", None)] * len(behind)], None)
+        assert sum(event.size for event in made.events[1:]) == len(b"".join(behind))
+
+
 # Merging replies that answer no pending probe.
 
 

@@ -63,14 +63,15 @@ class Receiver:
             if failure:
                 sender.handle(failure)
             if flow.config.reconnect and tracker.counters.sent and not tracker.counters.pending:
-                sender.close(flow)
-                return
+                sender.close(flow)  # pieces that arrived behind the reply still follow
             if event.outcome == "error":  # the server limits this sender
                 sender.paused_until = now.steady_ns + LIMIT_PAUSE
             elif event.outcome in SURPLUS and (surplus := surplus + 1) == MAX_SURPLUS:
                 self._waiter.set_unfinished(flow)
                 return
         self._follow(flow, connection)
+        if flow.state is not connection and (rest := connection.partial_reply()):
+            self._on_event(tracker.receive(rest, self._clock(), None))
 
     def _follow(self, flow: Flow, connection: ProbeConnection) -> None:
         """Go on with the socket of the name's next address, if it has changed."""
