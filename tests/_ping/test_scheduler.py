@@ -396,6 +396,19 @@ def test_an_info_request_is_handled_once() -> None:
     assert snapshots == [3]
 
 
+def test_all_probes_are_settled_although_the_callback_fails() -> None:
+    def on_event(_event: ProbeEvent) -> None:
+        raise BrokenPipeError
+
+    with silent() as port:
+        flows = [make_flow(f"127.0.0.1:{port}", index) for index in range(2)]
+        harness = Harness(*flows, count=1, interval=10 * MS, deadline=1000 * MS, clock=TickingClock(MS))
+        harness.on_event = on_event
+        with pytest.raises(BrokenPipeError):
+            harness.run()
+    assert [(target.sent, target.lost) for target in harness.targets] == [(1, 1), (1, 1)]
+
+
 def test_a_stop_request_before_connecting_prevents_it() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         harness = Harness(make_flow(listener.getsockname()))

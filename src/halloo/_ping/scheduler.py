@@ -99,11 +99,9 @@ class Scheduler:
                 else:  # the latest probes still get a chance of a reply
                     self._drain()
                 self._poll()  # replies that have arrived still count
-        except BaseException:
-            for _ in self._finish():  # the callback failed; finish the trackers all the same
-                pass
-            raise
-        for event in self._finish():
+        finally:
+            last = [*self._finish()]  # all trackers, although the callback fails
+        for event in last:
             self._on_event(event)
 
     def refresh(self) -> None:
