@@ -7,12 +7,13 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from halloo._net.readiness import (
+    SELECT_BELOW,
     Awaited,
     Steps,
     WatchList,
@@ -36,6 +37,21 @@ def pair() -> Iterator[Pair]:
         sock.setblocking(False)
         peer.setblocking(False)
         yield sock, peer
+
+
+@contextmanager
+def above_the_limit_of_select(sock: socket.socket) -> Iterator[socket.socket]:
+    """Duplicate a socket to a descriptor for which `wait` has to use poll(2)."""
+    fcntl, resource = pytest.importorskip("fcntl"), pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < 2000 and hard != resource.RLIM_INFINITY and hard < 2000:
+        pytest.skip("needs 2000 descriptors")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2000), hard))
+    try:
+        with socket.socket(fileno=fcntl.fcntl(sock.fileno(), fcntl.F_DUPFD, 1500)) as high:
+            yield high
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_only_readable_sockets_are_returned(pair: Pair) -> None:
@@ -66,6 +82,33 @@ def test_only_writable_sockets_are_returned(pair: Pair) -> None:
         assert not wait([], [sock.fileno()], timeout)
     peer.close()
     assert wait([], [sock.fileno()], 5)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="on Windows it cannot be told from a failed connect")
+def test_an_urgent_byte_makes_a_socket_neither_readable_nor_writable() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        socket.create_connection(listener.getsockname()) as sock,
+        listener.accept()[0] as peer,
+    ):
+        sock.setblocking(False)
+        with suppress(BlockingIOError):
+            while True:
+                sock.send(bytes(65536))
+        assert until_ready([sock], [sock], 0) == []
+        peer.send(b"!", socket.MSG_OOB)
+        assert select.select([], [], [sock], TIMEOUT)[2] == [sock]
+        for limit in (0, SELECT_BELOW):
+            assert wait([sock.fileno()], [sock.fileno()], 0, select_below=limit) == set()
+
+
+def test_less_than_a_millisecond_is_not_spent_polling(pair: Pair) -> None:
+    sock, _ = pair
+    with above_the_limit_of_select(sock) as high:
+        before = time.thread_time()
+        for _ in range(200):
+            assert until_readable([high], 0.0009) == []
+        assert time.thread_time() - before < 200 * 0.0009 / 2
 
 
 # Steps.
@@ -116,23 +159,14 @@ def test_deadlines_use_the_monotonic_clock() -> None:
     assert [deadline_ns(never) for never in (None, float("inf"), 1e300)] == [None, None, None]
 
 
-def test_wait_accepts_descriptors_above_the_limit_of_select() -> None:
-    fcntl, resource = pytest.importorskip("fcntl"), pytest.importorskip("resource")
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < 2000 and hard != resource.RLIM_INFINITY and hard < 2000:
-        pytest.skip("needs 2000 descriptors")
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2000), hard))
-    sock, peer = socket.socketpair()
-    with sock, peer:
-        high = fcntl.fcntl(sock.fileno(), fcntl.F_DUPFD, 1500)
-        try:
-            assert wait([high], [], 0) == set()
-            assert wait([high], [high], TIMEOUT) == {high}
-            peer.send(b"x")
-            assert wait([high], [], TIMEOUT) == {high}
-        finally:
-            os.close(high)
-            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+def test_wait_accepts_descriptors_above_the_limit_of_select(pair: Pair) -> None:
+    sock, peer = pair
+    with above_the_limit_of_select(sock) as high:
+        number = high.fileno()
+        assert wait([number], [], 0) == set()
+        assert wait([number], [number], TIMEOUT) == {number}
+        peer.send(b"x")
+        assert wait([number], [], TIMEOUT) == {number}
 
 
 @pytest.fixture(params=["few", "epoll", "portable"])

@@ -21,6 +21,7 @@ from halloo._core.units import SECOND
 
 # The longest single wait. On Windows neither recv nor select notices Ctrl-C, but Python does between two calls.
 STEP = 0.25 if os.name == "nt" else MAX_WAIT
+LEAST = 0.001  # seconds: what `wait` may round down to 0
 
 
 class Awaited(NamedTuple):
@@ -97,7 +98,7 @@ def until_ready(
     deadline = inf if timeout is None else time.monotonic() + timeout
     while True:
         left = max(deadline - time.monotonic(), 0)
-        ready = wait([*reading], [*writing], min(left, STEP))
+        ready = wait([*reading], [*writing], min(max(left, LEAST), STEP) if left else 0)
         if ready or not left:
             return [sock for number, sock in (reading | writing).items() if number in ready]
 
@@ -158,8 +159,8 @@ def wait(
     """Wait for one of the descriptors; without select(2) in whole milliseconds, rounded down."""
     seconds = min(seconds, MAX_WAIT)
     if max([*reading, *writing], default=0) < select_below or not hasattr(select, "poll"):
-        # Windows reports a failed connect among the exceptional ones only.
-        readable, writable, failed = select.select(reading, writing, writing, seconds)
+        # Windows reports a failed connect among the exceptional ones only; elsewhere an urgent byte is one, for ever.
+        readable, writable, failed = select.select(reading, writing, writing if os.name == "nt" else [], seconds)
         return {*readable, *writable, *failed}
     poller, events = select.poll(), dict.fromkeys(reading, select.POLLIN)
     for number in writing:
