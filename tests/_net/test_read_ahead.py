@@ -58,11 +58,10 @@ def test_a_burst_wakes_its_reader_once() -> None:
 
 
 def test_whatever_ends_the_source_is_raised() -> None:
-    def ended() -> Iterator[bytes]:
-        raise SystemExit(3)
-        yield b""
+    def leave(_: bytes) -> bytes:
+        raise SystemExit
 
-    with ReadAhead(ended(), 1) as source:
+    with ReadAhead(map(leave, [b""]), 1) as source:
         assert until_readable([source.waking], TIMEOUT)
         with pytest.raises(SystemExit):
             source.take()

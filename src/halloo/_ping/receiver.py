@@ -44,6 +44,8 @@ class Receiver:
         except HallooError as error:
             self._follow(flow, connection)
             self._sender.fail_connection(flow, error)
+        if flow.state is not connection and (rest := connection.partial_reply()):  # it was closed
+            self._on_event(flow.tracker.receive(rest, self._clock(), None))
 
     def _receive(self, flow: Flow, connection: ProbeConnection) -> None:
         tracker, sender, surplus = flow.tracker, self._sender, 0
@@ -70,8 +72,6 @@ class Receiver:
                 self._waiter.set_unfinished(flow)
                 return
         self._follow(flow, connection)
-        if flow.state is not connection and (rest := connection.partial_reply()):
-            self._on_event(tracker.receive(rest, self._clock(), None))
 
     def _follow(self, flow: Flow, connection: ProbeConnection) -> None:
         """Go on with the socket of the name's next address, if it has changed."""
