@@ -143,5 +143,5 @@ def check_not_self_connected(sock: socket.socket) -> None:
 
 def reset(sock: socket.socket) -> None:
     """Close a connection with a reset."""
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
-    sock.close()
+    with sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)

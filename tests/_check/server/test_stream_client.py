@@ -1,5 +1,7 @@
 """Tests of the checker's stream client: its timeouts, and the text and pattern of each failure."""
 
+import errno
+import os
 import re
 import socket
 import time
@@ -11,7 +13,7 @@ import pytest
 from halloo._check.case import Evidence, Failed
 from halloo._check.payload import payload
 from halloo._check.server.stream_client import StreamClient
-from halloo._check.sockets import check_not_self_connected, unacknowledged
+from halloo._check.sockets import check_not_self_connected, reset, unacknowledged
 from tests.peers import echoing, peer, receive_all, resetting, silent, unused_port
 
 QUIET = 0.02  # seconds of silence, instead of the default
@@ -137,6 +139,20 @@ def test_it_can_close_with_a_reset() -> None:
     with peer(act) as port, connected(port) as client:
         client.reset()
     assert isinstance(errors[0], ConnectionResetError)
+
+
+class StubbornSocket(socket.socket):
+    """A socket that refuses every option, as one does on macOS once the peer has reset it."""
+
+    def setsockopt(self, *_: object) -> None:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+
+def test_a_socket_that_refuses_to_be_reset_is_closed() -> None:
+    sock = StubbornSocket()
+    with pytest.raises(OSError, match="Invalid argument"):
+        reset(sock)
+    assert sock.fileno() == -1
 
 
 def test_a_local_port_can_be_reused() -> None:
