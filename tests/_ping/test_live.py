@@ -149,6 +149,16 @@ def test_the_summary_replaces_the_panel(open_panel: Callable[..., Drawn]) -> Non
     assert drawn.stream.getvalue().endswith(f"{summary(drawn.found)}\n")
 
 
+def test_the_last_strip_is_one_row_of_a_terminal_that_became_narrow(open_panel: Callable[..., Drawn]) -> None:
+    drawn = open_panel()
+    for number in range(80):
+        drawn.sink.probe(reply(number, 80 + number % 2))
+    drawn.sink._console.width = 30
+    drawn.sink.end(drawn.found)
+    last = drawn.stream.getvalue().rpartition("\x1b[2K")[2]
+    assert last.splitlines()[:2] == ["▁█" * 15, "\x1b[2m▁ 80.0us  █ 81.0us\x1b[0m"]
+
+
 def test_an_interim_summary_leaves_the_panel_running(open_panel: Callable[..., Drawn]) -> None:
     drawn = open_panel()
     drawn.sink.interim(drawn.found)

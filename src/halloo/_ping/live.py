@@ -114,7 +114,7 @@ class PingLive:
         for target, strip in zip(report.targets, self._strips, strict=True):
             if len(report.targets) > 1:
                 self._console.print(Text(printable(target.label)))
-            self._console.print(*self._strip(strip), sep="\n")
+            self._console.print(*self._strip(strip), sep="\n", no_wrap=True)  # print() forgets that of each Text
         self._text.end(report)
 
     def _draw(self, report: PingReport) -> None:
