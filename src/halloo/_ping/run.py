@@ -168,8 +168,12 @@ class _Run:
             started_ns=self._started.wall_ns,
             duration_ns=elapsed,
             generator=Generator(
-                *(schedule.planned, schedule.late, schedule.behind, schedule.skipped_waiting),
-                *(schedule.lateness.summary(), cpu),
+                planned=schedule.planned,
+                late=schedule.late,
+                behind=schedule.behind,
+                skipped_waiting=schedule.skipped_waiting,
+                lateness=schedule.lateness.summary(),
+                cpu_percent=cpu,
             ),
             effective=self._config.effective(),
             supplied=self._config.supplied(count=None if self._sink else COUNT),  # the command runs until ^C
