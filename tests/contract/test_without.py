@@ -16,16 +16,20 @@ from tests.programs import PYTHON, run, started
 TOP = Path(__file__).resolve().parent.parent.parent
 TIMEOUT = 20  # seconds without a byte, after which the test fails
 HIDE = f"import sys; sys.path.insert(0, {str(TOP)!r}); import tests.contract.windows\n"
-LOOP = ("poller", "echo", "handlers", "running", "serve")
+LOOP = ("poller", "echo", "handlers", "running", "serve", "server")
 
 
 @pytest.mark.timeout(300)
-def test_the_contract_is_kept_and_the_loop_and_the_public_functions_pass_their_tests() -> None:
+def test_the_contract_is_kept_and_the_loop_and_the_public_functions_pass_their_tests(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
     files = ["contract/test_echo_contract.py", "contract/test_datagram_contract.py"]
     files += [f"_server/test_{module}.py" for module in LOOP]
     # Without ancillary data the destination address is unknown. Of `serve`, the functions, not the command.
     chosen = "not asyncio and not everywhere and (not test_serve.py or test_serving or test_server)"
     command = [PYTHON, "-m", "pytest", "-p", "tests.contract.windows", "-p", "no:cacheprovider", "-k", chosen]
+    folder = tmp_path_factory.mktemp("inner")  # of the numbered ones, which all runs share, pytest deletes the oldest
+    command += [f"--basetemp={folder}"]
     command += [f"tests/{file}" for file in files]
     done = subprocess.run(command, cwd=TOP, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
