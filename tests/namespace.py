@@ -12,7 +12,7 @@ NAMESPACE = (
     *("unshare", "-Urnm", "sh", "-ec"),
     'mount --bind "$0" /etc/hosts; mount --bind "$1" /etc/resolv.conf; shift; exec "$@"',
 )
-RESOLVER = "nameserver 127.0.0.1\noptions timeout:5 attempts:2\n"  # ten seconds for a name without an answer
+RESOLVER = "nameserver 127.0.0.1\noptions timeout:30 attempts:2\n"  # a minute for a name without an answer
 TIMEOUT = 100  # seconds for all that runs in the namespace
 LOCALHOST = "127.0.0.1 localhost\n"
 

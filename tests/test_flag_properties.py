@@ -174,7 +174,7 @@ def test_an_odd_value_is_used_or_refused_in_one_line(index: int, echo: halloo.Se
 
 @pytest.mark.usefixtures("_files")
 def test_any_text_is_used_or_refused_in_one_line(echo: halloo.Server) -> None:
-    @settings(max_examples=40)
+    @settings(max_examples=100)
     @given(st.sampled_from(OPTIONS), st.text(CHARACTERS, min_size=1, max_size=20))
     def holds(option: Option, value: str) -> None:
         check(option, echo, value)

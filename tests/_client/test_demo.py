@@ -16,9 +16,10 @@ from tests.programs import PYTHON, run
 DEMO = (PYTHON, "-m", "halloo", "demo")
 
 
-def test_the_demo_shows_both_sides_and_needs_none_of_the_extras() -> None:
+def test_the_demo_shows_both_sides_within_five_seconds_and_needs_none_of_the_extras() -> None:
     without = "import sys; sys.modules.update(dict.fromkeys(('prometheus_client', 'trustme', 'hdrh')))"
-    result = run(PYTHON, "-c", f"{without}; from halloo._cli.main import main; sys.argv = ['halloo', 'demo']; main()")
+    program = f"{without}; from halloo._cli.main import main; sys.argv = ['halloo', 'demo']; main()"
+    result = run(PYTHON, "-c", program, timeout=5)
     lines = result.stdout.decode().splitlines()
     assert (result.returncode, result.stderr) == (0, b"")
     assert lines[0].startswith("server: listening on tcp://127.0.0.1:")
