@@ -1,5 +1,6 @@
 """The reactor alone: states, events, timers and wake-ups, without any connection."""
 
+import errno
 import os
 import socket
 import threading
@@ -8,7 +9,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from halloo._server.poller import READ, WRITE
+from halloo._server.poller import READ, WRITE, Selector
 from halloo._server.reactor import Reactor
 from halloo._server.states import DATAGRAM, ECHOING, FREE, HANDLING, LINGERING, LISTENING, WAKEUP, WRITE_PENDING
 from tests.stepping import MAKERS, Clock
@@ -36,6 +37,29 @@ def test_the_states_grow_for_any_descriptor_and_stay_the_same_object(reactor: Re
     assert held is reactor.state
     assert reactor.in_state(ECHOING) == [fd]
     assert {*reactor.state} == {FREE, WAKEUP, ECHOING}
+
+
+def test_a_descriptor_that_cannot_be_watched_has_no_state(reactor: Reactor) -> None:
+    with socket.socket() as sock:
+        fd = sock.fileno()
+    with pytest.raises((OSError, ValueError)):
+        reactor.watch(fd, ECHOING)  # it is closed
+    assert reactor.in_state(ECHOING) == []
+
+
+class FullPoller(Selector):
+    """Cannot watch anything: epoll_ctl(2) fails with ENOSPC when the user watches too many."""
+
+    def watch(self, fd: int, events: int) -> None:  # noqa: ARG002 - Poller's signature
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_reactor_that_cannot_watch_its_wake_up_closes_everything() -> None:
+    poller = FullPoller()
+    with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
+        Reactor(poller)
+    with pytest.raises((OSError, ValueError)):  # it is closed
+        poller.poll(0)
 
 
 def test_descriptors_are_found_by_state(reactor: Reactor) -> None:

@@ -6,7 +6,7 @@ It knows no connection: what a state means is the matter of its handler.
 import socket
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 from halloo._core.timers import Timers
 from halloo._server import states
@@ -23,7 +23,10 @@ class Reactor:
     """`handlers[state[fd]](fd)` for every descriptor that is ready: a turn of the server makes these calls."""
 
     def __init__(self, poller: Poller, *, busy_poll: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
-        """Own the poller. With `busy_poll` it never sleeps, which saves the wake-up latency and takes a whole core."""
+        """Own the poller, after a failure here too.
+
+        With `busy_poll` it never sleeps, which saves the wake-up latency and takes a whole core.
+        """
         self.poller = poller
         self.clock = clock
         self.state = bytearray(64)  # by descriptor
@@ -32,11 +35,14 @@ class Reactor:
         self.running = True
         self.on_wakeup: Callable[[], None] | None = None  # called after each wake-up
         self._busy_poll = busy_poll
-        self._wakeup_reader, self.wakeup_writer = socket.socketpair()
-        for sock in (self._wakeup_reader, self.wakeup_writer):
-            sock.setblocking(False)
         self.handlers[states.WAKEUP] = self._wake
-        self.watch(self._wakeup_reader.fileno(), states.WAKEUP)
+        with ExitStack() as cleanup:
+            cleanup.callback(poller.close)
+            self._wakeup_reader, self.wakeup_writer = map(cleanup.enter_context, socket.socketpair())
+            for sock in (self._wakeup_reader, self.wakeup_writer):
+                sock.setblocking(False)
+            self.watch(self._wakeup_reader.fileno(), states.WAKEUP)
+            self._cleanup = cleanup.pop_all()
 
     def add(self, fd: int, state: int) -> None:
         """Give a descriptor its first state."""
@@ -46,8 +52,8 @@ class Reactor:
 
     def watch(self, fd: int, state: int, events: int = READ) -> None:
         """Have the handler of a state called at events of a descriptor."""
+        self.poller.watch(fd, events)  # first: a descriptor that cannot be watched has no state
         self.add(fd, state)
-        self.poller.watch(fd, events)
 
     def unwatch(self, fd: int) -> None:
         """Call no handler for a descriptor any more; it may have been closed already."""
@@ -101,9 +107,7 @@ class Reactor:
     def release(self) -> None:
         """Close its own descriptors in this process alone, as a forked child does: the parent's poller is unchanged."""
         self.running = False
-        self._wakeup_reader.close()
-        self.wakeup_writer.close()
-        self.poller.close()
+        self._cleanup.close()
 
     def _wake(self, fd: int) -> None:  # noqa: ARG002 - every handler takes the descriptor
         with suppress(BlockingIOError):
