@@ -110,8 +110,7 @@ class SteppedLoop:
     def elapse(self, seconds: float) -> None:
         """Advance the clock, and call the callbacks that are due."""
         self.clock.now += seconds
-        for callback in self.loop.reactor.timers.pop_due(self.clock.now):
-            callback()
+        self.loop.reactor.call_due()
 
     def elapse_in_steps(self, seconds: float, step: float = 0.25) -> None:
         """Advance the clock in steps, taking turns at each."""

@@ -34,6 +34,16 @@ def test_due_callbacks_are_called_once() -> None:
         assert called == [1, 2]
 
 
+def test_the_earliest_time_is_known_without_a_call() -> None:
+    assert Timers().earliest == inf
+    timers, _ = filled(30, 20, 40)
+    assert timers.earliest == 20
+    due_values(timers, now=20)
+    assert timers.earliest == 30
+    due_values(timers, now=40)
+    assert timers.earliest == inf
+
+
 def test_a_timer_in_the_distant_future_has_a_timeout_that_poll_takes() -> None:
     for when in (MAX_WAIT + 1, 1e300, inf):
         timers, called = filled(when)

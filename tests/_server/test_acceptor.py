@@ -245,8 +245,7 @@ def test_a_worker_without_resources_tries_again_though_none_of_its_connections_c
     loop.turn(POLL_TIMEOUT)
     assert not loop.acceptor.accepting
     clock.now += RETRY_INTERVAL
-    for act in loop.reactor.timers.pop_due(clock.now):
-        act()
+    loop.reactor.call_due()
     assert (loop.snapshot().accepted, loop.snapshot().errors) == (2, {name: 1})
 
 
@@ -347,8 +346,7 @@ def test_a_client_without_a_wake_up_is_accepted_by_the_retry(cleanup: ExitStack)
         cleanup.callback(loop.shutdown)
     cleanup.enter_context(socket.create_connection(listener.getsockname()))
     clock.now += RETRY_INTERVAL
-    for act in awake.reactor.timers.pop_due(clock.now):
-        act()
+    awake.reactor.call_due()
     assert awake.snapshot().accepted == 1
 
 

@@ -6,6 +6,7 @@ Times are seconds of any clock; the caller passes the current time.
 import heapq
 from collections.abc import Callable
 from itertools import count
+from math import inf
 from typing import Generic, TypeVar
 
 Key = TypeVar("Key")
@@ -20,18 +21,22 @@ class Timers:
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, Callable[[], None]]] = []
         self._order = count()
+        self.earliest = inf
+        """The time of the earliest callback: an attribute, because a loop compares it in every turn."""
 
     def call_at(self, when: float, callback: Callable[[], None]) -> None:
         heapq.heappush(self._heap, (when, next(self._order), callback))
+        self.earliest = self._heap[0][0]
 
     def timeout(self, now: float) -> float | None:
         """Return how many seconds to wait for the earliest callback, at most MAX_WAIT; None if there is none."""
-        return min(max(self._heap[0][0] - now, 0), MAX_WAIT) if self._heap else None
+        return min(max(self.earliest - now, 0), MAX_WAIT) if self._heap else None
 
     def pop_due(self, now: float) -> list[Callable[[], None]]:
         due = []
         while self._heap and self._heap[0][0] <= now:
             due.append(heapq.heappop(self._heap)[2])
+        self.earliest = self._heap[0][0] if self._heap else inf
         return due
 
 

@@ -82,8 +82,8 @@ class Reactor:
         timers, clock = self.timers, self.clock
         while self.running:
             turn(0 if self._busy_poll else timers.timeout(clock()))
-            for callback in timers.pop_due(clock()):
-                callback()
+            if timers.earliest <= clock():
+                self.call_due()
 
     def stop(self) -> None:
         """End `run` after its present turn; may be called from any thread and any signal handler."""
