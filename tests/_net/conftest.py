@@ -6,7 +6,7 @@ import pytest
 
 from halloo._net.connector import connect
 from halloo._net.listener import Listener, listen
-from tests._net.conditions import TIMEOUT, Pair
+from tests.conditions import TIMEOUT, Pair
 
 
 @pytest.fixture

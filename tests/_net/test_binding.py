@@ -12,7 +12,7 @@ from halloo._core.address import LOOPBACK, AddressLike, parse
 from halloo._net.binding import bound, options, port_owner
 from halloo._net.listener import listen
 from halloo.errors import AddressError, AddressInUse, AddressNotAvailable, Unsupported, UsageError
-from tests._net.conditions import needs_ipv6
+from tests.conditions import needs_ipv6
 from tests.peers import unused_port
 
 SCHEMES = ["tcp", "udp"]

@@ -9,7 +9,7 @@ import pytest
 
 from halloo._net.bpf import MAX_INITIAL_TTL, TTL, break_loops, refuse_new
 from halloo._net.datagrams import dropped
-from tests._net.conditions import linux
+from tests.conditions import linux
 from tests.stepping import POLL_TIMEOUT, readable, unconnected
 
 LOOPBACK = ["127.0.0.1", "::1"]

@@ -15,8 +15,8 @@ from halloo._core.arguments import ReadableBuffer
 from halloo._net.connection import CHUNK, Connection
 from halloo.errors import ConnectionClosed, IncompleteRead, MessageTooLong, Reset, TimedOut, UsageError
 from halloo.testing import every_split
-from tests._net.conditions import RESET, TIMEOUT, Pair
 from tests.blocked import check_message_after_timeout, until_blocked
+from tests.conditions import RESET, TIMEOUT, Pair
 
 BULK = bytes(range(256)) * 4096
 

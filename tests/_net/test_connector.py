@@ -28,7 +28,7 @@ from halloo.errors import (
     UnknownHost,
     UsageError,
 )
-from tests._net.conditions import TIMEOUT, Pair, linux, needs_ipv6
+from tests.conditions import TIMEOUT, Pair, linux, needs_ipv6
 from tests.peers import datagram_socket, full, silent, unused_datagram_port, unused_port
 
 SHORT_TIMEOUT = 0.01  # seconds to wait for a peer that stays silent

@@ -21,7 +21,7 @@ from halloo._net.datagram_exchange import (
 )
 from halloo._net.datagrams import MAX_DATAGRAM, DatagramConnection
 from halloo.errors import Refused, TimedOut, UsageError
-from tests._net.conditions import TIMEOUT
+from tests.conditions import TIMEOUT
 from tests.peers import datagram_peer, datagram_socket, echo_datagram, unused_datagram_port
 
 SHORT_TIMEOUT = 0.05  # seconds to wait for a peer that stays silent

@@ -7,7 +7,7 @@ import pytest
 from halloo._core.address import Address
 from halloo._net.datagram_listener import DatagramListener
 from halloo._net.datagrams import DatagramConnection, open_datagrams
-from tests._net.conditions import TIMEOUT, linux
+from tests.conditions import TIMEOUT, linux
 from tests.peers import datagram_socket
 
 

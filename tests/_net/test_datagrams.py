@@ -34,8 +34,8 @@ from halloo.errors import (
     Unreachable,
     UsageError,
 )
-from tests._net.conditions import TIMEOUT, linux
 from tests.blocked import until_blocked
+from tests.conditions import TIMEOUT, linux
 from tests.peers import datagram_peer, datagram_socket, echo_datagram, unused_datagram_port
 from tests.router import behind_a_router
 

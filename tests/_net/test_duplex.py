@@ -15,7 +15,7 @@ from halloo._net.connector import connect
 from halloo._net.duplex import DuplexResult, duplex
 from halloo._net.listener import Listener, listen
 from halloo.errors import IncompleteRead, PeerError, Reset, TimedOut
-from tests._net.conditions import RESET, TIMEOUT
+from tests.conditions import RESET, TIMEOUT
 
 SHORT_TIMEOUT = 0.05  # seconds to wait for a peer that stays silent
 BULK = bytes(range(256)) * 65536  # 16 MiB, more than the buffers of both sides hold

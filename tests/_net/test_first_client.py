@@ -7,7 +7,7 @@ from halloo._net.connector import connect, connect_udp
 from halloo._net.first_client import first_client
 from halloo._net.listener import Listener, listen
 from halloo._net.readiness import deadline_ns
-from tests._net.conditions import RESET, TIMEOUT
+from tests.conditions import RESET, TIMEOUT
 
 SHORT_TIMEOUT = 0.05  # seconds to wait for clients that stay silent
 

@@ -13,8 +13,8 @@ from halloo._net.connector import connect, connect_udp
 from halloo._net.datagrams import DatagramConnection
 from halloo._net.listener import Listener, listen
 from halloo.errors import AddressError, AddressInUse, ConnectionClosed, TimedOut, UsageError
-from tests._net.conditions import TIMEOUT, linux, needs_ipv6
 from tests.blocked import until_blocked
+from tests.conditions import TIMEOUT, linux, needs_ipv6
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,7 @@ import pytest
 
 from halloo._net.read_ahead import ReadAhead
 from halloo._net.readiness import until_readable
-from tests._net.conditions import TIMEOUT
+from tests.conditions import TIMEOUT
 
 
 class BrokenError(Exception):

@@ -24,7 +24,7 @@ from halloo._net.readiness import (
     until_ready,
     wait,
 )
-from tests._net.conditions import TIMEOUT
+from tests.conditions import TIMEOUT
 from tests.peers import datagram_socket
 
 Pair = tuple[socket.socket, socket.socket]

@@ -5,7 +5,7 @@ import pytest
 
 from halloo._net.readiness import deadline_ns, run_steps
 from halloo._net.resolver import Resolved, in_thread, resolving
-from tests._net.conditions import TIMEOUT
+from tests.conditions import TIMEOUT
 
 FOUND: Resolved = ([(socket.AF_INET, ("127.0.0.1", 9))], 1)
 

@@ -9,7 +9,7 @@ from contextlib import closing
 import pytest
 
 from halloo._net.signals import LOOKING, REQUESTS, STOPPING, StopRequest, interrupting
-from tests._net.conditions import TIMEOUT
+from tests.conditions import TIMEOUT
 
 
 @pytest.fixture

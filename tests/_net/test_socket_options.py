@@ -22,7 +22,7 @@ from halloo._net.socket_options import (
     timestamp,
 )
 from halloo.errors import Unreachable, Unsupported, UsageError
-from tests._net.conditions import TIMEOUT, has_ipv6, linux
+from tests.conditions import TIMEOUT, has_ipv6, linux
 from tests.kernel_timestamps import kernel_timestamps
 from tests.peers import datagram_socket
 

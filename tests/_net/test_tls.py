@@ -34,8 +34,8 @@ from halloo.errors import (
     TimedOut,
     UsageError,
 )
-from tests._net.conditions import RESET
 from tests.blocked import check_message_after_timeout
+from tests.conditions import RESET
 
 trustme = pytest.importorskip("trustme")
 serialization = pytest.importorskip("cryptography.hazmat.primitives.serialization")  # which trustme needs
