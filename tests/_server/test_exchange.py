@@ -58,6 +58,7 @@ class Bench:
             server, _ = listener.accept()
         server.setblocking(False)
         self.fd = reactor.poller.adopt(server)
+        reactor.add(self.fd, FREE)
         self.connections.add(self.fd, 0)
         cleanup.callback(lambda: self.closer.close(self.fd) if self.state else None)
 

@@ -4,6 +4,7 @@ import errno
 import os
 import socket
 import threading
+from array import array
 from collections.abc import Iterator
 from contextlib import ExitStack
 
@@ -37,6 +38,18 @@ def test_the_states_grow_for_any_descriptor_and_stay_the_same_object(reactor: Re
     assert held is reactor.state
     assert reactor.in_state(ECHOING) == [fd]
     assert {*reactor.state} == {FREE, WAKEUP, ECHOING}
+
+
+def test_other_arrays_grow_with_the_states(reactor: Reactor) -> None:
+    times, names, late = array("d"), list[str](), bytearray()
+    reactor.by_descriptor(times, 0)
+    reactor.by_descriptor(names, "")
+    for fd in (5, 63, 64, 19_999):
+        reactor.add(fd, FREE)
+        times[fd], names[fd] = fd, str(fd)
+    reactor.by_descriptor(late, 0)
+    assert len(times) == len(names) == len(late) == len(reactor.state)
+    assert (sum(times), "".join(names)) == (20_131, "5636419999")
 
 
 def test_a_descriptor_that_cannot_be_watched_has_no_state(reactor: Reactor) -> None:

@@ -56,8 +56,9 @@ class Acceptor:
         self._endpoints = {endpoint.sock.fileno(): endpoint for endpoint in endpoints}
         self._add_connection = add_connection
         self._admission = AdmissionControl(limits) if limits.controls_admission else None
-        self._keeps_hosts = limits.max_per_host is not None
-        self._hosts: list[str] = []  # by descriptor, if there is a limit per host
+        self._hosts: list[str] = []
+        if limits.max_per_host is not None:
+            reactor.by_descriptor(self._hosts, "")
         self._observer = observer
         self._clients = clients
         self._shared = shared
@@ -149,9 +150,8 @@ class Acceptor:
     def _hand_over(self, sock: socket.socket, peer: PeerName, endpoint: Endpoint) -> None:
         sock.setblocking(False)
         fd = sock.fileno()
-        if self._keeps_hosts:  # before it is added, because it may close at once
-            if fd >= len(self._hosts):
-                self._hosts.extend([""] * (fd + 64 - len(self._hosts)))
+        self._reactor.add(fd, states.FREE)  # so that it is an index into every array
+        if self._hosts:  # before it is added, because it may close at once
             self._hosts[fd] = sys.intern(host_of(peer))  # one string for all clients of a host
         try:
             self._add_connection(sock, peer, endpoint)

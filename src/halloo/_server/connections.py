@@ -23,7 +23,8 @@ class Connections:
         self._state = reactor.state
         self.buffer = buffer
         self.counters: MutableSequence[int] = rows.new_counters() if counters is None else counters
-        self._schemes = bytearray()  # by descriptor; numbers in SCHEMES
+        self._schemes = bytearray()  # numbers in SCHEMES
+        reactor.by_descriptor(self._schemes, 0)
         self.pending: dict[int, memoryview] = {}  # writes: what the kernel has not taken
         self.pending_since: dict[int, float] = {}  # when one was queued or last shrank
         self.on_queued: Callable[[], object] | None = None
@@ -38,8 +39,6 @@ class Connections:
 
     def add(self, fd: int, scheme: int) -> None:
         """Count an accepted connection, of a scheme by number."""
-        if fd >= len(self._schemes):
-            self._schemes.extend(bytes(len(self._state) - len(self._schemes)))  # which has grown by a quarter
         self._schemes[fd] = scheme
         self.counters[rows.ACCEPTED] += 1
         self.counters[rows.ACCEPTED_BY_SCHEME + scheme] += 1

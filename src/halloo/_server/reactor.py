@@ -5,14 +5,17 @@ It knows no connection: what a state means is the matter of its handler.
 
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, MutableSequence
 from contextlib import ExitStack, suppress
+from typing import Any, TypeVar
 
 from halloo._core.timers import Timers
 from halloo._server import states
 from halloo._server.poller import READ, Poller
 
-GROWTH = 4  # the states grow by a quarter
+GROWTH = 4  # the arrays grow by a quarter
+
+Value = TypeVar("Value")
 
 
 def _ignore(fd: int) -> None:
@@ -30,6 +33,7 @@ class Reactor:
         self.poller = poller
         self.clock = clock
         self.state = bytearray(64)  # by descriptor
+        self._arrays: list[tuple[MutableSequence[Any], Any]] = [(self.state, states.FREE)]
         self.handlers: list[Callable[[int], object]] = [_ignore] * states.STATES
         self.timers = Timers()
         self.running = True
@@ -44,10 +48,17 @@ class Reactor:
             self.watch(self._wakeup_reader.fileno(), states.WAKEUP)
             self._cleanup = cleanup.pop_all()
 
+    def by_descriptor(self, values: MutableSequence[Value], zero: Value) -> None:
+        """Keep an empty array as long as `state` from now on: every descriptor added is an index into it."""
+        values.extend([zero] * len(self.state))
+        self._arrays.append((values, zero))
+
     def add(self, fd: int, state: int) -> None:
         """Give a descriptor its first state."""
         while fd >= len(self.state):
-            self.state.extend(bytes(len(self.state) // GROWTH))  # in place: others keep a reference to it
+            more = len(self.state) // GROWTH
+            for values, zero in self._arrays:
+                values.extend([zero] * more)  # in place: others keep a reference to it
         self.state[fd] = state
 
     def watch(self, fd: int, state: int, events: int = READ) -> None:

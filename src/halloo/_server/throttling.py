@@ -15,7 +15,6 @@ from halloo._server.reactor import Reactor
 
 SWEEPS_PER_TIMEOUT = 4  # sweeps within the shortest timeout
 MIN_SWEEP_INTERVAL, MAX_SWEEP_INTERVAL = 0.01, 1.0  # seconds between two sweeps
-GROWTH = 4  # the arrays grow by a quarter
 _MS_PER_SECOND = 1000
 _UNLIMITED = (states.HANDSHAKING, states.TLS_CLOSING, states.LINGERING)  # which have deadlines of their own
 
@@ -52,13 +51,15 @@ class ConnectionLimiter:
         self._opened_at = array("I")
         self._received = array("Q")  # bytes
         self._paid_until = array("d")  # seconds, see TokenBucket
-        wanted: list[tuple[array[int] | array[float], float | None]] = [
+        for numbers, limit in (
             (self._last_active, limits.idle_timeout),
             (self._opened_at, limits.max_lifetime),
             (self._received, limits.max_bytes),
-            (self._paid_until, limits.rate_limit),
-        ]
-        self._arrays = [(numbers, bytes(numbers.itemsize)) for numbers, limit in wanted if limit]
+        ):
+            if limit:
+                reactor.by_descriptor(numbers, 0)
+        if self._bucket:
+            reactor.by_descriptor(self._paid_until, 0)
         timeouts = [limit for limit in (limits.idle_timeout, limits.max_lifetime) if limit]
         self._sweep_interval = sweep_interval(min(timeouts)) if timeouts else None
         self._sweeping = False
@@ -69,14 +70,14 @@ class ConnectionLimiter:
         self._milliseconds = int((self._now - self._started) * _MS_PER_SECOND) & 0xFFFFFFFF
 
     def add(self, fd: int) -> None:
-        for numbers, zero in self._arrays:
-            if fd >= len(numbers):
-                numbers.frombytes(zero * max(fd + 1 - len(numbers), len(numbers) // GROWTH))
-            numbers[fd] = 0
         if self._idle_timeout:
             self._last_active[fd] = self._milliseconds
         if self._max_lifetime:
             self._opened_at[fd] = self._milliseconds
+        if self._max_bytes:
+            self._received[fd] = 0
+        if self._bucket:
+            self._paid_until[fd] = 0
         if self._sweep_interval and not self._sweeping:
             self._sweeping = True
             self._reactor.call_later(self._sweep_interval, self._sweep)
