@@ -337,6 +337,20 @@ def test_two_loops_on_one_listener_both_accept(cleanup: ExitStack) -> None:
 
 
 @needs_epoll
+def test_a_client_that_has_reset_before_a_worker_starts_is_reported_and_frees_its_place(cleanup: ExitStack) -> None:
+    listener = cleanup.enter_context(socket.create_server(("127.0.0.1", 0)))
+    listener.setblocking(False)
+    reset(socket.create_connection(listener.getsockname()))
+    endpoint, notes = Endpoint(listener, RespondHandler(None, "line", b"welcome\n")), RecordingObserver()
+    loop = EchoServer([endpoint], limits=Limits(max_per_host=1), observer=notes, shared=True)
+    cleanup.callback(loop.shutdown)
+    assert [event for event, _ in notes.events] == ["opened", "closed"]
+    cleanup.enter_context(socket.create_connection(listener.getsockname()))
+    loop.turn(POLL_TIMEOUT)
+    assert (loop.snapshot().accepted, loop.snapshot().open, loop.snapshot().refused) == (2, 1, {})
+
+
+@needs_epoll
 def test_a_client_without_a_wake_up_is_accepted_by_the_retry(cleanup: ExitStack) -> None:
     listener = cleanup.enter_context(socket.create_server(("127.0.0.1", 0)))
     listener.setblocking(False)

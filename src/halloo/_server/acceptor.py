@@ -3,7 +3,7 @@
 import errno
 import socket
 import sys
-from collections.abc import Callable, MutableSequence, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from halloo._core.limits import AdmissionControl, Limits
 from halloo._net.binding import BACKLOG
 from halloo._server import states
+from halloo._server.connections import Connections
 from halloo._server.counters import ACCEPTED, count_event, error_name
 from halloo._server.endpoint import Endpoint
 from halloo._server.handlers import ConnectionObserver, PeerName
@@ -41,7 +42,7 @@ class Acceptor:
     def __init__(
         self,
         reactor: Reactor,
-        counters: MutableSequence[int],
+        connections: Connections,
         endpoints: Sequence[Endpoint],
         add_connection: AddConnection,
         *,
@@ -52,7 +53,7 @@ class Acceptor:
     ) -> None:
         """Start accepting; `clients` is the total number to accept; `shared` means that workers share the listeners."""
         self._reactor = reactor
-        self._counters = counters
+        self._counters = connections.counters
         self._endpoints = {endpoint.sock.fileno(): endpoint for endpoint in endpoints}
         self._add_connection = add_connection
         self._admission = AdmissionControl(limits) if limits.controls_admission else None
@@ -67,6 +68,7 @@ class Acceptor:
         self._out_of_resources = False  # the only reason to pause that passes
         self._retry_planned = False
         reactor.handlers[states.LISTENING] = self.accept
+        connections.on_closed.append(self._connection_closed)
         self.resume_accepting()
         if shared:
             self._retry()
@@ -141,7 +143,7 @@ class Acceptor:
         if error.errno in RESOURCE_ERRORS:
             self._pause()
 
-    def connection_closed(self, fd: int, _reason: str) -> None:
+    def _connection_closed(self, fd: int, _reason: str) -> None:
         """Update admission, and accept again if paused: there may be resources now."""
         if self._admission:
             self._admission.leave(self._hosts[fd] if self._hosts else "")

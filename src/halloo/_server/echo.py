@@ -80,32 +80,32 @@ class EchoServer:
             buffer = buffer[: self._limiter.read_size]
         self._buffer = buffer
         self._prefers_read = self._small_messages = poller.prefers_read and len(buffer) > SMALL_MESSAGE
-        self._tls_poller = tls_poller
+        self._handshakes = None
         if tls_poller:
-            Handshakes(reactor, tls_poller, connections, closer, exchange.begin)
-        self._handshake_timeout = limits.handshake_timeout
+            self._handshakes = Handshakes(
+                reactor, tls_poller, connections, closer, exchange.begin, timeout=limits.handshake_timeout
+            )
         self._observer = observer
+        if observer:
+            connections.on_closed.append(observer.closed)
+        if clients is not None:
+            connections.on_closed.append(lambda _fd, _reason: self._stop_after(clients))
         self._started = clock()
         try:
             self.acceptor, self.datagrams = self._listen(endpoints, limits, clients, shared=shared)
         except BaseException:
             self.release()
             raise
-        if observer:
-            connections.on_closed.append(observer.closed)
-        connections.on_closed.append(self.acceptor.connection_closed)
-        if clients is not None:
-            connections.on_closed.append(lambda _fd, _reason: self._stop_after(clients))
         release_in_children(self)
 
     def _listen(
         self, endpoints: Sequence[Endpoint], limits: Limits, clients: int | None, *, shared: bool
     ) -> "tuple[Acceptor, DatagramEcho | None]":
-        reactor, counters, observer = self.reactor, self.connections.counters, self._observer
+        reactor, connections, observer = self.reactor, self.connections, self._observer
         streams = [endpoint for endpoint in endpoints if endpoint.stream]
         acceptor = Acceptor(
             reactor,
-            counters,
+            connections,
             streams,
             self._add_connection,
             limits=limits,
@@ -118,7 +118,7 @@ class EchoServer:
         from halloo._server.udp import DatagramEcho  # noqa: PLC0415 - most servers serve streams only
 
         datagrams = [endpoint for endpoint in endpoints if not endpoint.stream]
-        return acceptor, DatagramEcho(reactor, counters, datagrams, limits=limits, observer=observer)
+        return acceptor, DatagramEcho(reactor, connections.counters, datagrams, limits=limits, observer=observer)
 
     def run(self) -> None:
         """Take turns until the reactor is stopped, or until the last of `clients` connections has closed."""
@@ -233,19 +233,19 @@ class EchoServer:
 
     def _add_connection(self, sock: socket.socket, peer: PeerName, endpoint: Endpoint) -> None:
         """Take over an accepted, non-blocking socket. Raises OSError."""
-        reactor, poller, handler = self.reactor, self.reactor.poller, endpoint.handler
-        encrypted = self._tls_poller is not None and endpoint.context is not None
-        if self._tls_poller and endpoint.context:
-            fd = self._tls_poller.wrap(sock, endpoint.context)
-        else:
-            fd = poller.adopt(sock)
+        reactor, poller, handler, fd = self.reactor, self.reactor.poller, endpoint.handler, sock.fileno()
         if self._limiter:
             self._limiter.add(fd)
-        state, events = (states.HANDSHAKING, READ) if encrypted else self.exchange.reading(fd, handler)
+        if self._handshakes and endpoint.context:
+            self._handshakes.wrap(sock, endpoint.context)
+            state, events, begin = states.HANDSHAKING, READ, self._handshakes.begin
+        else:
+            poller.adopt(sock)
+            state, events = self.exchange.reading(fd, handler)
+            begin = self.exchange.opened
         try:
             reactor.watch(fd, state, events)
         except OSError:
-            reactor.state[fd] = states.FREE
             with suppress(OSError):
                 poller.close_fd(fd)
             raise
@@ -254,10 +254,7 @@ class EchoServer:
             self._observer.opened(fd, peer, endpoint.address)
         if handler:
             self.exchange.handle(fd, handler)
-        if encrypted:
-            self.closer.set_deadline(fd, self._handshake_timeout, "handshake_timeout")
-        elif handler:
-            handler.opened(self.exchange, fd)
+        begin(fd)
 
     def _stop_after(self, clients: int) -> None:
         if self.connections.counters[CLOSED] == clients:

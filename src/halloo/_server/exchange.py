@@ -68,6 +68,10 @@ class Exchange:
     def begin(self, fd: int) -> None:
         """Serve a connection after its TLS handshake."""
         self.resume(fd)
+        self.opened(fd)
+
+    def opened(self, fd: int) -> None:
+        """Let the handler of a new connection begin, if it has one."""
         if handler := self._handlers.get(fd):
             handler.opened(self, fd)
 

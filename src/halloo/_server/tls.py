@@ -278,14 +278,22 @@ class Handshakes:
         connections: Connections,
         closer: Closer,
         done: Callable[[int], object],
+        *,
+        timeout: float,
     ) -> None:
-        """Have `done` called for a connection once it can be read and written."""
+        """Have `done` called for a connection once it can be read and written, within `timeout` seconds."""
         self._reactor = reactor
         self._poller = poller
         self._connections = connections
         self._closer = closer
+        self._timeout = timeout
         self._done = done
+        self.wrap = poller.wrap
         reactor.handlers[states.HANDSHAKING] = self._advance
+
+    def begin(self, fd: int) -> None:
+        """Close the connection if its handshake takes too long."""
+        self._closer.set_deadline(fd, self._timeout, "handshake_timeout")
 
     def _advance(self, fd: int) -> None:
         """Continue a handshake; after invalid input the connection lingers, so that the client can read the alert."""
