@@ -1,7 +1,10 @@
 """The echo loop, turn by turn: the test's thread runs it, so that nothing happens between two lines."""
 
+import ctypes
 import dataclasses
+import errno
 import hashlib
+import mmap
 import os
 import select
 import socket
@@ -11,18 +14,21 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
+from pathlib import Path
 from typing import Protocol
 
 import pytest
 
+from halloo._core.limits import MAX_BUFFER, Limits
 from halloo._server import poller
 from halloo._server.acceptor import MAX_ACCEPTS, RESOURCE_PAUSE
 from halloo._server.counters import ACCEPTED, CLOSED, RECEIVED, SENT, Snapshot
-from halloo._server.echo import BUFFER_SIZE, SMALL_MESSAGE, EchoServer
+from halloo._server.echo import BUFFER_SIZE, SMALL_MESSAGE, EchoServer, page_aligned_buffer
 from halloo._server.endpoint import Endpoint
 from halloo._server.handlers import ConnectionObserver
 from halloo._server.poller import READ, READ_NORMAL, WRITE, Poller, Selector
 from halloo._server.states import ECHOING, WRITE_PENDING
+from tests.conditions import linux
 from tests.stepping import IDLE_TIMEOUT, RecordingObserver
 
 MAKERS: list[Callable[[], Poller]] = [Selector]
@@ -88,6 +94,62 @@ def dial(listener: socket.socket, cleanup: ExitStack) -> Callable[[], socket.soc
 
 
 Dial = Callable[[], socket.socket]
+
+
+needs_rlimit = pytest.mark.skipif(
+    sys.platform == "win32" or sys.modules.get("resource", ...) is None, reason="needs setrlimit"
+)
+
+
+@contextmanager
+def descriptors_exhausted() -> Iterator[None]:
+    """Make the next descriptor number exceed the limit."""
+    import resource  # noqa: PLC0415 - there is none on Windows
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    unused = os.dup(0)
+    os.close(unused)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (unused, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+# Making a loop.
+
+
+@pytest.mark.parametrize("size", [1, 4095, 4096, 100_000, BUFFER_SIZE])
+def test_the_buffer_begins_with_a_page(size: int) -> None:
+    buffer = page_aligned_buffer(size)
+    assert len(buffer) == size
+    assert ctypes.addressof(ctypes.c_char.from_buffer(buffer)) % mmap.PAGESIZE == 0
+
+
+@linux
+def test_a_loop_without_memory_for_its_buffer_leaves_no_descriptor(listener: socket.socket) -> None:
+    import resource  # noqa: PLC0415 - there is none on Windows
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    in_use = int(Path("/proc/self/statm").read_text().split()[0]) * mmap.PAGESIZE
+    resource.setrlimit(resource.RLIMIT_AS, (in_use + MAX_BUFFER // 2, hard))
+    try:
+        with pytest.raises(OSError, match=os.strerror(errno.ENOMEM)):
+            EchoServer([Endpoint(listener)], limits=Limits(buffer=MAX_BUFFER))
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+@needs_rlimit
+@pytest.mark.parametrize("maker", MAKERS)
+def test_a_loop_without_descriptors_for_its_wake_up_closes_its_poller(
+    listener: socket.socket, maker: Callable[[], Poller]
+) -> None:
+    poller = maker()
+    with descriptors_exhausted(), pytest.raises(OSError, match=os.strerror(errno.EMFILE)):
+        EchoServer([Endpoint(listener)], poller=poller)
+    with pytest.raises((OSError, ValueError)):  # it is closed
+        poller.poll(0)
 
 
 # Turns.
@@ -392,26 +454,6 @@ def test_a_busy_polling_loop_serves_and_can_be_stopped_from_another_thread(
 
 
 # Out of descriptors.
-
-
-needs_rlimit = pytest.mark.skipif(
-    sys.platform == "win32" or sys.modules.get("resource", ...) is None, reason="needs setrlimit"
-)
-
-
-@contextmanager
-def descriptors_exhausted() -> Iterator[None]:
-    """Make the next descriptor number exceed the limit."""
-    import resource  # noqa: PLC0415 - there is none on Windows
-
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    unused = os.dup(0)
-    os.close(unused)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (unused, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @needs_rlimit

@@ -67,8 +67,8 @@ class EchoServer:
 
             poller = tls_poller = TlsPoller(poller)
         poller = observer.measured(poller) if observer else poller
-        self.reactor = reactor = Reactor(poller, busy_poll=busy_poll, clock=clock)
         buffer = page_aligned_buffer(max(limits.buffer or BUFFER_SIZE, poller.min_read))
+        self.reactor = reactor = Reactor(poller, busy_poll=busy_poll, clock=clock)
         self.connections = connections = Connections(reactor, buffer, counters)
         self.closer = closer = Closer(reactor, connections, limits.stall_timeout)
         self.exchange = exchange = Exchange(reactor, connections, closer)
