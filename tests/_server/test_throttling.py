@@ -30,10 +30,25 @@ class MakeStage:
         return self._cleanup.enter_context(stage)
 
 
+class ShortWriter(Selector):
+    """Writes half of what it is given, once: at the write of this number."""
+
+    short_write = 0
+
+    def write(self, fd: int, data: memoryview | bytes) -> int:
+        self.short_write -= 1
+        return super().write(fd, data if self.short_write else data[: len(data) // 2])
+
+
+@pytest.fixture
+def cleanup() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
 @pytest.fixture(params=MAKERS)
-def make_stage(request: pytest.FixtureRequest) -> Iterator[MakeStage]:
-    with ExitStack() as cleanup:
-        yield MakeStage(request.param, cleanup)
+def make_stage(request: pytest.FixtureRequest, cleanup: ExitStack) -> MakeStage:
+    return MakeStage(request.param, cleanup)
 
 
 # Idle.
@@ -266,6 +281,21 @@ def test_the_end_of_a_pause_does_not_resume_a_reused_descriptor(make_stage: Make
     newcomer = stage.connect()
     stage.elapse_in_steps(10)
     assert stage.echo(newcomer, b"hello") == b"hello"
+
+
+def test_a_pause_is_not_cut_short_by_a_write_that_was_pending_before_it(cleanup: ExitStack) -> None:
+    poller = ShortWriter()
+    stage = cleanup.enter_context(Stage(Limits(rate_limit=1000), poller=poller))
+    client = stage.connect()
+    poller.short_write = 2
+    client.send(pattern(5000))
+    stage.settle()
+    received = stage.snapshot.received_bytes
+    assert (received, stage.snapshot.sent_bytes) == (3 * 1000 * BURST, received)  # one read is after the pending write
+    stage.elapse_in_steps(2 * BURST - 0.01)
+    assert stage.snapshot.received_bytes == received
+    stage.elapse_in_steps(0.01)
+    assert stage.snapshot.received_bytes > received
 
 
 @pytest.mark.parametrize("rate", [1, 3])

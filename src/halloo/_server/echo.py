@@ -172,7 +172,7 @@ class EchoServer:
             messages += 1
             echoed += sent
             if record:
-                record(fd, received)
+                record(fd, received, sent == received)
             if sent != received:
                 connections.counters[RECEIVED] += received - sent
                 connections.queue_write(fd, memoryview(chunk)[sent:])

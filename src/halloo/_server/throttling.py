@@ -104,8 +104,11 @@ class ConnectionLimiter:
             self._paid_until[fd] = self._bucket.take(self._paid_until[fd], self._now, received)
         return excess
 
-    def record_echo(self, fd: int, received: int) -> None:
-        """Record a message that the hot loop has echoed, far from `max_bytes`; pause the connection if need be."""
+    def record_echo(self, fd: int, received: int, whole: bool) -> None:
+        """Record a message that the hot loop has echoed, far from `max_bytes`; pause the connection if need be.
+
+        Where it was not written as a `whole`, the connection is not read before the rest is flushed anyway.
+        """
         if self._idle_timeout:
             self._last_active[fd] = self._milliseconds
         if self._max_bytes:
@@ -114,7 +117,7 @@ class ConnectionLimiter:
                 self._reactor.poller.change(fd, READ)  # no more by the hot loop: see `EchoServer.turn`
         if bucket := self._bucket:
             paid_until = self._paid_until[fd] = bucket.take(self._paid_until[fd], self._now, received)
-            if paid_until > self._now + bucket.burst:
+            if whole and paid_until > self._now + bucket.burst:
                 self.throttle_if_overdrawn(fd)
 
     def throttle_if_overdrawn(self, fd: int) -> None:
