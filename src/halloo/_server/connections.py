@@ -78,7 +78,7 @@ class Connections:
             self.on_queued()
 
     def flush(self, fd: int) -> bool:
-        """Write more of what is pending; return whether that was all. False too if the connection has failed."""
+        """Write more of what is pending; return whether there was progress. What is left remains in `pending`."""
         pending = self.pending[fd]
         try:
             sent = self._poller.write(fd, pending) if pending else 0
@@ -90,8 +90,8 @@ class Connections:
         self.counters[SENT] += sent
         if sent < len(pending):
             self._keep(fd, pending[sent:])
-            return False
-        self.discard_pending(fd)
+        else:
+            self.discard_pending(fd)
         return True
 
     def discard_pending(self, fd: int) -> None:

@@ -8,7 +8,6 @@ from typing import Protocol
 from halloo._server import states
 from halloo._server.closer import Closer
 from halloo._server.connections import Connections
-from halloo._server.counters import SENT
 from halloo._server.poller import READ, READ_NORMAL
 from halloo._server.reactor import Reactor
 from halloo._server.throttling import ConnectionLimiter
@@ -121,12 +120,11 @@ class Exchange:
         self._handlers[fd].readable(self, fd)
 
     def _flush(self, fd: int) -> None:
-        counters = self._connections.counters
-        before = counters[SENT]
-        flushed = self._connections.flush(fd)
-        if self.limiter and (flushed or counters[SENT] != before):
+        if not self._connections.flush(fd):
+            return
+        if self.limiter:
             self.limiter.record(fd, 0)
-        if flushed:
+        if fd not in self._connections.pending:
             self.resume(fd)
             if handler := self._handlers.get(fd):
                 handler.writable(self, fd)
