@@ -139,10 +139,7 @@ def test_reopen_binds_the_same_addresses(tmp_path: Path) -> None:
 
 def for_workers(cleanup: ExitStack, *places: str, count: int = 3) -> list[Listener]:
     first = cleanup.enter_context(listen(*places))
-    listeners = first.for_workers(count, buffer=None)
-    for listener in listeners:
-        cleanup.callback(listener.close)
-    return listeners
+    return [first, *map(cleanup.enter_context, first.for_workers(count - 1, buffer=None))]
 
 
 @linux

@@ -9,10 +9,9 @@ import os
 import select
 import socket
 import struct
-import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from functools import cache
 from pathlib import Path
 from typing import Protocol
@@ -28,7 +27,7 @@ from halloo._server.endpoint import Endpoint
 from halloo._server.handlers import ConnectionObserver
 from halloo._server.poller import READ, READ_NORMAL, WRITE, Poller, Selector
 from halloo._server.states import ECHOING, WRITE_PENDING
-from tests.conditions import linux
+from tests.conditions import descriptors_exhausted, linux, needs_rlimit
 from tests.stepping import IDLE_TIMEOUT, RecordingObserver
 
 MAKERS: list[Callable[[], Poller]] = [Selector]
@@ -94,26 +93,6 @@ def dial(listener: socket.socket, cleanup: ExitStack) -> Callable[[], socket.soc
 
 
 Dial = Callable[[], socket.socket]
-
-
-needs_rlimit = pytest.mark.skipif(
-    sys.platform == "win32" or sys.modules.get("resource", ...) is None, reason="needs setrlimit"
-)
-
-
-@contextmanager
-def descriptors_exhausted() -> Iterator[None]:
-    """Make the next descriptor number exceed the limit."""
-    import resource  # noqa: PLC0415 - there is none on Windows
-
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    unused = os.dup(0)
-    os.close(unused)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (unused, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 # Making a loop.

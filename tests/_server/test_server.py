@@ -1,7 +1,9 @@
 """The public Server class: what it serves and refuses, how it starts and closes, and its certificate."""
 
 import asyncio
+import errno
 import inspect
+import os
 import ssl
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +18,10 @@ import halloo
 from halloo import ClientTLS, Limits, Server, ServerTLS, connect
 from halloo._core import applicable
 from halloo._core.probe import Probes, read_timestamp
+from halloo._net import unix
 from halloo._net.connector import dial
+from halloo._server.server import open_service, respond_handler
+from tests.conditions import descriptors_exhausted, linux
 
 trustme = pytest.importorskip("trustme")
 
@@ -48,6 +53,30 @@ def tls_server(request: pytest.FixtureRequest, folder: Path) -> Iterator[Server]
     tls = ServerTLS(cert=folder / "cert.pem", key=folder / "key.pem") if request.param == "files" else None
     with Server("tls://localhost:0", tls=tls) as server:
         yield server
+
+
+# Opening.
+
+
+@linux
+@pytest.mark.parametrize(("place", "reuse_port"), [(TCP, True), (UDP, False)])
+def test_the_listeners_of_the_first_workers_are_closed_when_there_is_none_for_another(
+    place: str, reuse_port: bool
+) -> None:
+    handler = respond_handler(None, "line", b"", timestamps=False)
+    with descriptors_exhausted(but=4), pytest.raises(OSError, match=os.strerror(errno.EMFILE)):
+        open_service(
+            (place,),
+            handler,
+            Limits(),
+            None,
+            family=None,
+            mode=unix.MODE,
+            timestamps=False,
+            busy_poll=False,
+            workers=10,
+            reuse_port=reuse_port,
+        )
 
 
 # Serving.

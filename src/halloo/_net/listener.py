@@ -6,7 +6,7 @@ A Listener listens, and knows its addresses with their real ports, as soon as it
 import os
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
@@ -207,16 +207,17 @@ class Listener:
             if sock.type == kind and sock.family in INTERNET:
                 bpf.refuse_new(sock)
 
-    def for_workers(self, count: int, *, buffer: int | None) -> list["Listener"]:
-        """Return a listener for each of `count` workers, itself the first: streams shared, datagrams apart.
+    def for_workers(self, count: int, *, buffer: int | None) -> Iterator["Listener"]:
+        """Open a listener for each of `count` workers beside the one that has this: streams shared, datagrams apart.
 
-        With streams only, or where the system would not spread datagrams (SO_REUSEPORT; socket(7)), itself alone.
+        With streams only, or where the system would not spread datagrams (SO_REUSEPORT; socket(7)), all share this.
         """
-        if count == 1 or not self._datagrams or not sys.platform.startswith("linux"):
-            return [self]
+        if not (count and self._datagrams and sys.platform.startswith("linux")):
+            return
         for sock in self._datagrams:  # after bind(2), which has found out whether the port was free
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        return [self, *(self.reopen(buffer=buffer, streams=False) for _ in range(count - 1))]
+        for _ in range(count):
+            yield self.reopen(buffer=buffer, streams=False)
 
     def reopen(self, *, buffer: int | None, streams: bool = True) -> "Listener":
         """Open sockets on the same ports (SO_REUSEPORT); without `streams`, for datagrams alone.

@@ -231,10 +231,10 @@ def open_service(
             applicable.check_opened([name for name, value in opening.items() if name and value])
         elif reuse_port:
             applicable.check_shared(schemes)
-            first.close()  # it was opened alone to find out whether the port is in use
-            listeners = [first.reopen(buffer=limits.buffer) for _ in range(workers)]
+            listeners.pop().close()  # it was opened alone to find out whether the port is in use
+            listeners.extend(first.reopen(buffer=limits.buffer) for _ in range(workers))
         else:
-            listeners = first.for_workers(workers, buffer=limits.buffer)
+            listeners.extend(first.for_workers(workers - 1, buffer=limits.buffer))
         context = listeners[0].tls_server.context if first.secure else None
     except BaseException:
         for listener in listeners:
