@@ -5,18 +5,23 @@ GET and HEAD, one request a connection; for more, put a proxy in front.
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from halloo._core.limits import Limits
 from halloo._server.exchange import Exchange
 
 MAX_HEAD = 16 * 1024  # bytes of a request's headers
-# A scraper is done in much less, and half a request would otherwise be kept for ever. Clients that the server beside
-# the pages denies are denied here too.
+# A scraper is done in much less, and half a request would otherwise be kept for ever.
 LIMITS = Limits(max_lifetime=30.0, max_connections=100)
 _END = re.compile(rb"\n\r?\n")  # of the headers; a line may end without its carriage return (RFC 9112, 2.2)
 REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed", 431: "Headers Too Large"}
 
 Page = Callable[[], tuple[str, bytes]]  # returns the media type and the content
+
+
+def limits_beside(server: Limits) -> Limits:
+    """Return the limits of the pages beside a server: clients that it denies are denied here too."""
+    return replace(LIMITS, deny=server.deny)
 
 
 class HttpHandler:

@@ -124,7 +124,7 @@ def serve(
             if workers > 1
             else RunningServer(listeners[0], service)
         )
-        with server, _published(server, pages_at, family, mode, report, deny=service.limits.deny):
+        with server, _published(server, pages_at, family, mode, report, limits=service.limits):
             if stats:
                 _report_regularly(server, stats, report)
             server.run(drain, lambda: _announce(server.addresses, report), report)
@@ -204,7 +204,7 @@ def _published(
     mode: int,
     log: Log,
     *,
-    deny: tuple[str, ...],
+    limits: Limits,
 ) -> Iterator[None]:
     """Serve /metrics and /healthz: in the loop of a worker pool's parent, or in a thread beside the only loop."""
     if metrics is None:
@@ -226,7 +226,7 @@ def _published(
         server.publish(listener, pages)
         yield
     else:
-        with RunningServer(listener, Service(handler=pages, limits=replace(http.LIMITS, deny=deny))) as publisher:
+        with RunningServer(listener, Service(handler=pages, limits=http.limits_beside(limits))) as publisher:
             publisher.start()
             yield
 

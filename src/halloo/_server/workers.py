@@ -20,7 +20,7 @@ from halloo._core.address import Address
 from halloo._net.listener import Listener
 from halloo._net.signals import STOPPING, Handler, handle_signals, stopping
 from halloo._output.background import close_all
-from halloo._server import http, states
+from halloo._server import states
 from halloo._server.counters import (
     ACCEPTED,
     CLOSED,
@@ -34,6 +34,7 @@ from halloo._server.counters import (
 from halloo._server.echo import EchoServer
 from halloo._server.endpoint import Endpoint
 from halloo._server.exchange import Handler as ConnectionHandler
+from halloo._server.http import limits_beside
 from halloo._server.log import SECOND, Event, Log, counted
 from halloo._server.reload import Reload
 from halloo._server.responder import format_traceback
@@ -86,7 +87,7 @@ class WorkerPool:
         self._failure: LocalError | None = None
         self._stopping = self._draining = False
         self._parent_pipe_reader, self._parent_pipe_writer = os.pipe()
-        self.loop = EchoServer([], limits=replace(http.LIMITS, deny=service.limits.deny))  # for published pages alone
+        self.loop = EchoServer([], limits=limits_beside(service.limits))  # for published pages alone
         self._published: list[Listener] = []  # the workers must not keep them open
         self._started = self.loop.reactor.clock()
 
