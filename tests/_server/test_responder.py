@@ -195,6 +195,16 @@ def test_errors_beyond_those_that_may_wait_for_the_log_are_counted(caplog: pytes
     assert caplog.messages[-1] == "5 more errors of respond are not shown, because the log was not read"
 
 
+def test_errors_are_not_logged_when_the_level_of_the_log_excludes_them(caplog: pytest.LogCaptureFixture) -> None:
+    log.setLevel(logging.CRITICAL)
+    try:
+        log_failure(ValueError())
+        flush_log()
+    finally:
+        log.setLevel(logging.NOTSET)
+    assert not caplog.records
+
+
 @pytest.fixture
 def _no_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log, "hasHandlers", lambda: False)  # pytest adds handlers to every log

@@ -70,6 +70,8 @@ def format_traceback(error: BaseException) -> str:
 
 
 def _write(problem: BaseException | int) -> None:
+    if not log.isEnabledFor(logging.ERROR):
+        return
     if isinstance(problem, int):
         fact = f"{problem} more errors of respond are not shown, because the log was not read"
         info, text = None, ""
@@ -80,7 +82,7 @@ def _write(problem: BaseException | int) -> None:
         record = log.makeRecord(log.name, logging.ERROR, __file__, 0, fact, (), info)
         record.exc_text = text or None  # which a Formatter takes as it is
         log.handle(record)
-    elif log.isEnabledFor(logging.ERROR):
+    else:
         # Not by logging's own last resort: the lock that it holds while it writes would block the end of the program.
         write = writer_of(sys.stderr)
         for line in (fact, *text.splitlines()):
