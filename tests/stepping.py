@@ -3,14 +3,11 @@
 No test waits for a clock; a turn may wait for data already sent.
 """
 
-import hashlib
-import os
 import select
 import socket
 import struct
 from collections.abc import Callable, MutableSequence, Sequence
 from contextlib import ExitStack
-from functools import cache
 from ssl import SSLContext
 from typing import Self
 
@@ -27,6 +24,7 @@ from halloo._server.poller import Poller, Selector
 from halloo._server.responder import Respond, Responder, flush_log
 from halloo._server.timestamps import ProbeTimestamper
 from halloo._server.udp import UDP_SEGMENT
+from tests.peers import payload
 
 MAKERS: list[Callable[[], Poller]] = [Selector]
 if hasattr(select, "epoll"):
@@ -188,7 +186,7 @@ class Stage(SteppedLoop):
 
     def flood(self, client: socket.socket, size: int = FLOOD) -> int:
         """Send until neither the loop nor the kernel takes more; return how much was taken."""
-        data, sent = memoryview(pattern(FLOOD))[:size], 0
+        data, sent = memoryview(payload(FLOOD))[:size], 0
         while sent < len(data):
             try:
                 sent += client.send(data[sent : sent + BUFFER_SIZE])
@@ -298,12 +296,6 @@ def draining(server: EchoServer, seconds: float) -> Drain:
     return Drain(server.reactor, server.connections, server.closer, server.exchange, server.turn, seconds=seconds)
 
 
-@cache
-def pattern(size: int) -> bytes:
-    """Make pseudo-random bytes, the same in every run."""
-    return hashlib.shake_128(b"halloo").digest(size)
-
-
 def readable(client: socket.socket) -> bool:
     """Whether data, or the end of the stream, has arrived."""
     return bool(select.select([client], [], [], 0)[0])
@@ -312,9 +304,3 @@ def readable(client: socket.socket) -> bool:
 def ended(client: socket.socket) -> bool:
     """Whether the end of the stream comes next."""
     return bool(select.select([client], [], [], POLL_TIMEOUT)[0]) and client.recv(1) == b""
-
-
-def reset(client: socket.socket) -> None:
-    """Reset the connection: close(2) sends RST with a linger time of 0."""
-    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("hh" if os.name == "nt" else "ii", 1, 0))
-    client.close()

@@ -35,7 +35,7 @@ from halloo.errors import (
     UsageError,
 )
 from tests.blocked import check_message_after_timeout
-from tests.conditions import RESET
+from tests.peers import payload, receive_all, reset
 
 trustme = pytest.importorskip("trustme")
 serialization = pytest.importorskip("cryptography.hazmat.primitives.serialization")  # which trustme needs
@@ -167,14 +167,6 @@ def tls_peer(
         yield address
 
 
-def read_all(stream: socket.socket) -> bytes:
-    return b"".join(iter(lambda: stream.recv(65536), b""))
-
-
-def pattern(size: int) -> bytes:
-    return bytes(range(251)) * (size // 251 + 1)
-
-
 # Sending and receiving.
 
 
@@ -195,7 +187,7 @@ def test_data_is_echoed_over_tls_by_address_or_name(server: Server, certificates
 def test_both_sides_send_sixteen_mebibytes_independently(
     certificates: CertificateFiles, version: ssl.TLSVersion
 ) -> None:
-    ours, theirs, got = pattern(16 * MEBIBYTE), pattern(16 * MEBIBYTE)[::-1], bytearray()
+    ours, theirs, got = payload(16 * MEBIBYTE), payload(16 * MEBIBYTE)[::-1], bytearray()
     server_received = bytearray()
 
     def act(stream: ssl.SSLSocket) -> None:
@@ -203,7 +195,7 @@ def test_both_sides_send_sixteen_mebibytes_independently(
         for start in range(0, len(theirs), MEBIBYTE // 16):
             stream.sendall(theirs[start : start + MEBIBYTE // 16])
             server_received.extend(stream.recv(MEBIBYTE))
-        server_received.extend(read_all(stream))
+        server_received.extend(receive_all(stream))
         stream.unwrap()
 
     with tls_peer(certificates, act, version) as address, connect(address, tls=certificates.trust) as client:
@@ -213,7 +205,7 @@ def test_both_sides_send_sixteen_mebibytes_independently(
 
 @each_version
 def test_unread_data_arrives_after_a_half_close(certificates: CertificateFiles, version: ssl.TLSVersion) -> None:
-    data = pattern(8 * MEBIBYTE)
+    data = payload(8 * MEBIBYTE)
 
     def act(stream: ssl.SSLSocket) -> None:
         stream.send(data[:5])
@@ -251,7 +243,7 @@ def test_data_received_before_a_half_close_is_read_after_it(pair: tuple[Connecti
 def test_close_with_unread_data_does_not_reset(certificates: CertificateFiles, version: ssl.TLSVersion) -> None:
     server_received: list[bytes] = []
     with (
-        tls_peer(certificates, lambda stream: server_received.append(read_all(stream)), version) as address,
+        tls_peer(certificates, lambda stream: server_received.append(receive_all(stream)), version) as address,
         connect(address, tls=certificates.trust) as client,
     ):
         client.send(b"hello")  # by then a TLS 1.3 server has sent session tickets
@@ -387,7 +379,7 @@ def test_eof_without_close_notify_is_reported_after_the_data(
 def test_eof_without_close_notify_keeps_the_partial_data_after_a_half_close(certificates: CertificateFiles) -> None:
     def act(stream: ssl.SSLSocket) -> None:
         stream.sendall(b"hel")
-        assert read_all(stream) == b""
+        assert receive_all(stream) == b""
 
     with tls_peer(certificates, act) as address, connect(address, tls=certificates.trust) as client:
         client.send_eof()
@@ -399,7 +391,7 @@ def test_eof_without_close_notify_keeps_the_partial_data_after_a_half_close(cert
 def test_a_tcp_reset_raises_reset(certificates: CertificateFiles) -> None:
     def act(stream: ssl.SSLSocket) -> None:
         assert stream.recv(5) == b"hello"
-        stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        reset(stream)
 
     with tls_peer(certificates, act) as address, connect(address, tls=certificates.trust, timeout=TIMEOUT) as client:
         client.send(b"hello")

@@ -19,7 +19,8 @@ from halloo._server.handlers import RespondHandler
 from halloo._server.log import ClientLog, Form, Log
 from halloo._server.poller import Selector
 from halloo._server.states import ECHOING
-from tests.stepping import MAKERS, POLL_TIMEOUT, Clock, RecordingObserver, Stage, ended, reset
+from tests.peers import reset
+from tests.stepping import MAKERS, POLL_TIMEOUT, Clock, RecordingObserver, Stage, ended
 
 OTHER_HOST = "127.0.0.2"  # Linux: all of 127/8 is local
 

@@ -9,7 +9,8 @@ import pytest
 from halloo._core.limits import Limits
 from halloo._server.closer import LINGER_TIMEOUT
 from halloo._server.states import ECHOING, LINGERING
-from tests.stepping import MAKERS, RecordingObserver, Stage, ended, pattern, reset
+from tests.peers import payload, reset
+from tests.stepping import MAKERS, RecordingObserver, Stage, ended
 
 SMALL_BUFFER = 16 * 1024  # bytes of the kernel's buffer, so that a write is soon pending
 
@@ -89,7 +90,7 @@ def test_when_the_server_closes_the_client_gets_fin_and_it_is_counted(stage: Sta
 def test_input_after_our_fin_is_discarded(stage: Stage) -> None:
     client = stage.connect()
     stage.loop.closer.disconnect(only_connection(stage), "idle_timeout")
-    client.send(pattern(100_000))
+    client.send(payload(100_000))
     stage.settle()
     assert ended(client)  # a reset would raise
     assert stage.snapshot.received_bytes == 0

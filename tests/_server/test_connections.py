@@ -10,7 +10,8 @@ from halloo._server.connections import Connections
 from halloo._server.counters import COUNTER_INDEX, PENDING_BYTES, Snapshot, new_counters
 from halloo._server.reactor import Reactor
 from halloo._server.states import ECHOING, FREE, WRITE_PENDING
-from tests.stepping import MAKERS, Clock, pattern, readable, reset
+from tests.peers import payload, reset
+from tests.stepping import MAKERS, Clock, readable
 
 BUFFER = 64 * 1024  # bytes
 
@@ -45,7 +46,7 @@ class Pair:
         """Send until a write is pending; return how many bytes were given to `send`."""
         given = 0
         while not self.connections.pending:
-            self.connections.send(self.fd, pattern(BUFFER))
+            self.connections.send(self.fd, payload(BUFFER))
             given += BUFFER
         return given
 
@@ -91,7 +92,7 @@ def test_what_does_not_fit_is_pending_until_it_is_flushed(pair: Pair) -> None:
         got, before = got + pair.client.recv(BUFFER), left
     while len(got) < given:
         got += pair.client.recv(BUFFER)
-    assert got == pattern(BUFFER) * (given // BUFFER)
+    assert got == payload(BUFFER) * (given // BUFFER)
     assert (pair.connections.pending, pair.connections.pending_since, pair.snapshot.pending_write_bytes) == ({}, {}, 0)
 
 

@@ -24,7 +24,8 @@ from halloo._server.poller import Poller
 from halloo._server.responder import Respond
 from halloo._server.running import Service
 from halloo._server.states import ECHOING, HANDLING
-from tests.stepping import FLOOD, MAKERS, Stage, draining, ended, pattern
+from tests.peers import payload, receive_all
+from tests.stepping import FLOOD, MAKERS, Stage, draining, ended
 
 TIMEOUT = 20  # seconds without a byte, after which the test fails
 DRAIN_TIME = 10.0  # seconds of draining
@@ -81,7 +82,7 @@ def dialled(address: Address, buffer: int | None = None) -> socket.socket:
 
 def fill(loop: EchoServer, client: socket.socket) -> int:
     """Send from a client that does not read, until a write is pending; return how much it has sent."""
-    data, sent = pattern(FLOOD), 0
+    data, sent = payload(FLOOD), 0
     client.setblocking(False)
     while not loop.connections.pending:
         try:
@@ -160,13 +161,6 @@ RunInThread = Callable[[Callable[[], object]], threading.Thread]
 ReceiveInThread = Callable[[socket.socket], Callable[[], bytes]]
 
 
-def receive_all(client: socket.socket) -> bytes:
-    pieces = bytearray()
-    while piece := client.recv(MIB):
-        pieces += piece
-    return bytes(pieces)
-
-
 # Draining.
 
 
@@ -178,10 +172,10 @@ def test_drain_without_clients_returns_at_once(drain_stage: DrainStage) -> None:
 
 def test_drain_answers_data_not_read_yet(drain_stage: DrainStage, receive_in_thread: ReceiveInThread) -> None:
     client = drain_stage.connect()
-    client.sendall(pattern(100_000))
+    client.sendall(payload(100_000))
     got = receive_in_thread(client)
     drain_stage.drain()
-    assert got() == pattern(100_000)
+    assert got() == payload(100_000)
 
 
 def test_drain_answers_queued_clients(drain_stage: DrainStage) -> None:
@@ -199,13 +193,13 @@ def test_drain_sends_everything_to_a_slow_reader(drain_stage: DrainStage, receiv
     sent = drain_stage.fill(client)
     got = receive_in_thread(client)
     drain_stage.drain()
-    assert got() == pattern(FLOOD)[:sent]
+    assert got() == payload(FLOOD)[:sent]
 
 
 def test_drain_answers_a_client_that_sends_on_and_then_ends(
     drain_stage: DrainStage, receive_in_thread: ReceiveInThread, run_in_thread: RunInThread
 ) -> None:
-    client, data = drain_stage.connect(), pattern(4 * MIB)
+    client, data = drain_stage.connect(), payload(4 * MIB)
 
     def send() -> None:
         for start in range(0, len(data), 64 * 1024):
@@ -224,10 +218,10 @@ def test_drain_answers_a_rate_limited_client(
 ) -> None:
     drain_stage = make_drain_stage(Limits(rate_limit=10_000))
     client = drain_stage.connect()
-    client.sendall(pattern(5_000))
+    client.sendall(payload(5_000))
     got = receive_in_thread(client)
     drain_stage.drain()
-    assert got() == pattern(5_000)
+    assert got() == payload(5_000)
 
 
 def test_drain_closes_and_counts_an_idle_client(drain_stage: DrainStage, receive_in_thread: ReceiveInThread) -> None:
@@ -263,7 +257,7 @@ def test_datagrams_are_answered_until_the_last_connection_is_drained(run_in_thre
             sender.send(b"still there?")
             assert sender.receive(timeout=TIMEOUT) == b"still there?"
         slow.shutdown(socket.SHUT_WR)
-        assert receive_all(slow) == pattern(FLOOD)[:sent]
+        assert receive_all(slow) == payload(FLOOD)[:sent]
         draining.join()
         assert loop.snapshot().open == 0
         assert [sock.fileno() for sock in listener.sockets] == [-1, -1]
@@ -323,13 +317,13 @@ def test_a_client_that_sends_on_is_answered_for_a_while_and_then_cut_off(
     drain, began, sent, received = draining(stage.loop, DRAIN_TIME), stage.clock.now, 0, b""
     while stage.snapshot.ended == {}:
         assert stage.clock.now - began < 3 * SENDING_TIME
-        sent += client.send(pattern(FLOOD)[sent : sent + 4000])
+        sent += client.send(payload(FLOOD)[sent : sent + 4000])
         advance(stage, drain, POLL_INTERVAL)
         with suppress(BlockingIOError):
             received += client.recv(FLOOD)
     received += stage.read(client)
     assert stage.snapshot.ended == {"cut_off": 1}
-    assert received == pattern(FLOOD)[: stage.snapshot.received_bytes]
+    assert received == payload(FLOOD)[: stage.snapshot.received_bytes]
     assert stage.snapshot.lost_bytes > 0
 
 
@@ -344,7 +338,7 @@ def test_a_slow_reader_is_sent_everything_however_long_it_takes(make_stage: Make
         with suppress(BlockingIOError):
             received += client.recv(MIB)
         drain.turn()
-    assert received == pattern(FLOOD)[:sent]
+    assert received == payload(FLOOD)[:sent]
     advance(stage, drain, QUIET_TIME + 3 * POLL_INTERVAL)
     assert (stage.snapshot.ended, stage.snapshot.open) == ({"drained": 1}, 0)
 
@@ -385,7 +379,7 @@ def test_a_pending_write_of_the_last_input_is_flushed_before_the_end(
     last = LastInput(stage.loop.reactor.poller.queued_bytes(fd)[0], stage.loop.reactor, stage.loop.connections)
     last.inner = stage.loop.exchange.replace_handler(fd, last)
     received = stage.read(client)
-    assert received == pattern(FLOOD)[: stage.snapshot.received_bytes]
+    assert received == payload(FLOOD)[: stage.snapshot.received_bytes]
     assert (stage.snapshot.ended, stage.snapshot.lost_bytes > 0) == ({"cut_off": 1}, True)
 
 

@@ -3,16 +3,13 @@
 import ctypes
 import dataclasses
 import errno
-import hashlib
 import mmap
 import os
 import select
 import socket
-import struct
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
-from functools import cache
 from pathlib import Path
 from typing import Protocol
 
@@ -28,6 +25,7 @@ from halloo._server.handlers import ConnectionObserver
 from halloo._server.poller import READ, READ_NORMAL, WRITE, Poller, Selector
 from halloo._server.states import ECHOING, WRITE_PENDING
 from tests.conditions import descriptors_exhausted, linux, needs_rlimit
+from tests.peers import payload, reset
 from tests.stepping import IDLE_TIMEOUT, RecordingObserver
 
 MAKERS: list[Callable[[], Poller]] = [Selector]
@@ -184,21 +182,21 @@ def test_a_message_comes_back_whole_whatever_its_size(loop: EchoServer, dial: Di
     for _ in range(3):  # the read method depends on the size of the previous message
         client.send(b"hello")
         assert drain(loop, client, 5) == b"hello"
-        rest, got = memoryview(pattern(size)), b""
+        rest, got = memoryview(payload(size)), b""
         while rest:
             with suppress(BlockingIOError):
                 rest = rest[client.send(rest) :]
             if len(got) < size - len(rest):
                 got += drain(loop, client, size - len(rest) - len(got))
-        assert got == pattern(size)
+        assert got == payload(size)
 
 
 def test_a_message_longer_than_a_small_one_is_sent_back_in_one_write(loop: EchoServer, dial: Dial) -> None:
     client = dial()
     until(loop, lambda: loop.connections.open == 1)
-    client.send(pattern(2 * SMALL_MESSAGE))
+    client.send(payload(2 * SMALL_MESSAGE))
     loop.turn(POLL_TIMEOUT)
-    assert client.recv(BUFFER_SIZE) == pattern(2 * SMALL_MESSAGE)
+    assert client.recv(BUFFER_SIZE) == payload(2 * SMALL_MESSAGE)
 
 
 def test_a_turn_after_a_full_buffer_echoes_its_own_bytes_only(loop: EchoServer, dial: Dial) -> None:
@@ -536,15 +534,9 @@ def until(loop: EchoServer, condition: Callable[[], bool]) -> None:
     raise AssertionError(f"not after {MAX_TURNS} turns: {loop.snapshot()}")
 
 
-@cache
-def pattern(size: int) -> bytes:
-    """Make pseudo-random bytes, the same in every run."""
-    return hashlib.shake_128(b"halloo").digest(size)
-
-
 def flood(loop: EchoServer, client: socket.socket) -> int:
     """Send until neither the loop nor the kernel takes more; return how much was taken."""
-    data = memoryview(pattern(FLOOD))
+    data = memoryview(payload(FLOOD))
     sent = 0
     while sent < len(data):
         try:
@@ -558,7 +550,7 @@ def flood(loop: EchoServer, client: socket.socket) -> int:
 
 def flooded_data(size: int) -> bytes:
     """Return the first bytes that `flood` sends."""
-    return pattern(FLOOD)[:size]
+    return payload(FLOOD)[:size]
 
 
 def drain(loop: EchoServer, client: socket.socket, size: int) -> bytes:
@@ -572,8 +564,3 @@ def drain(loop: EchoServer, client: socket.socket, size: int) -> bytes:
         if len(pieces) >= size:
             break
     return bytes(pieces)
-
-
-def reset(client: socket.socket) -> None:
-    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    client.close()

@@ -20,6 +20,7 @@ from halloo._server.responder import Respond, flush_log
 from halloo._server.running import RunningServer, Service
 from halloo.errors import Refused
 from halloo.testing import every_split
+from tests.peers import receive_all, reset
 from tests.stepping import MAKERS, Stage
 
 TIMEOUT = 20  # seconds without a byte, after which the test fails
@@ -304,8 +305,7 @@ def test_respond_is_not_called_while_a_write_is_pending(stepping: Stepping) -> N
 def test_a_slow_reader_that_resets_is_removed(stepping: Stepping) -> None:
     loop, client = stepping(lambda line: line * 1000, "line")
     flood(loop, client, b"0123456789\n" * 100_000)
-    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    client.close()
+    reset(client)
     for _ in range(MAX_TURNS):
         if not loop.connections.open:
             break
@@ -362,13 +362,6 @@ def exchange_in_parallel(client: socket.socket, data: bytes) -> bytes:
 def receive(client: socket.socket, size: int) -> bytes:
     pieces = bytearray()
     while len(pieces) < size and (piece := client.recv(size - len(pieces))):
-        pieces += piece
-    return bytes(pieces)
-
-
-def receive_all(client: socket.socket) -> bytes:
-    pieces = bytearray()
-    while piece := client.recv(1 << 20):
         pieces += piece
     return bytes(pieces)
 

@@ -11,7 +11,8 @@ from halloo._net.listener import listen
 from halloo._server.http import LIMITS, MAX_HEAD, HttpHandler, Page
 from halloo._server.running import RunningServer, Service
 from halloo.testing import every_split
-from tests.stepping import Stage, pattern
+from tests.peers import payload
+from tests.stepping import Stage
 
 TIMEOUT = 20  # seconds without a byte, after which the test fails
 LARGE = 8 * 1024 * 1024
@@ -20,7 +21,7 @@ CONTENT: dict[str, Page] = {
     "/metrics": lambda: ("text/plain; version=0.0.4", b"halloo_open 1\n"),
     "/healthz": lambda: ("text/plain", b"ok\n"),
     "/count": lambda: ("text/plain", b"%d" % next(NUMBERS)),
-    "/large": lambda: ("text/plain", pattern(LARGE)),
+    "/large": lambda: ("text/plain", payload(LARGE)),
 }
 
 
@@ -68,7 +69,7 @@ def test_a_page_is_generated_for_each_request(server: RunningServer) -> None:
 
 
 def test_a_page_larger_than_one_write_arrives_whole(server: RunningServer) -> None:
-    assert requested(server, "GET", "/large")[1] == pattern(LARGE)
+    assert requested(server, "GET", "/large")[1] == payload(LARGE)
 
 
 def test_unknown_paths_and_methods_are_refused(server: RunningServer) -> None:

@@ -2,7 +2,6 @@
 
 import select
 import socket
-import struct
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
@@ -10,6 +9,7 @@ import pytest
 
 from halloo._server import poller as pollers
 from halloo._server.poller import READ, READ_NORMAL, WRITE, Poller, Selector, default_poller
+from tests.peers import reset
 
 MAKERS: list[Callable[[], Poller]] = [Selector]
 if hasattr(select, "epoll"):
@@ -215,11 +215,6 @@ def test_the_default_poller_is_the_fastest_one() -> None:
     made = default_poller()
     made.close()
     assert type(made) is MAKERS[-1]
-
-
-def reset(sock: socket.socket) -> None:
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    sock.close()
 
 
 def fill(poller: Poller, fd: int) -> list[int]:

@@ -23,6 +23,7 @@ from halloo._core.address import Address
 from halloo._core.probe import Probes, read_timestamp
 from halloo._core.tls_options import ClientTLS
 from halloo._server import http
+from tests.peers import receive_all
 from tests.programs import PYTHON, Terminal, activated_argv, listening_port, run, started
 
 TIMEOUT = 20  # seconds without a byte, after which the test fails
@@ -40,10 +41,7 @@ def exchange(client: socket.socket, data: bytes = b"hello") -> bytes:
     """Send the data and then EOF; return everything received."""
     client.sendall(data)
     client.shutdown(socket.SHUT_WR)
-    pieces = bytearray()
-    while piece := client.recv(65536):
-        pieces += piece
-    return bytes(pieces)
+    return receive_all(client)
 
 
 class Serving:

@@ -7,7 +7,8 @@ import pytest
 
 from halloo._core.limits import Limits
 from halloo._server.poller import Poller
-from tests.stepping import MAKERS, Stage, pattern, reset
+from tests.peers import payload, reset
+from tests.stepping import MAKERS, Stage
 
 SMALL_BUFFER = 16 * 1024  # bytes of the kernel's buffer, so that a write is soon pending
 LARGEST = 8192  # bytes of a read, and so of a pending write
@@ -94,7 +95,7 @@ def test_a_pending_write_beyond_max_memory_closes_its_own_connection(make_stage:
     client, other = stage.connect(buffer=SMALL_BUFFER), stage.connect()
     while not stage.snapshot.ended:
         try:
-            client.send(pattern(1 << 20))
+            client.send(payload(1 << 20))
         except BlockingIOError:
             stage.loop.turn(1)
     assert stage.snapshot.ended == {"max_memory": 1}

@@ -11,7 +11,8 @@ from halloo._server.exchange import Handler
 from halloo._server.handlers import RespondHandler
 from halloo._server.poller import Poller, Selector
 from halloo._server.states import THROTTLED, WRITE_PENDING
-from tests.stepping import MAKERS, RecordingObserver, Stage, ended, pattern, reset
+from tests.peers import payload, reset
+from tests.stepping import MAKERS, RecordingObserver, Stage, ended
 
 SMALL_BUFFER = 16 * 1024  # bytes of the kernel's buffer, so that a write is soon pending
 
@@ -186,7 +187,7 @@ def test_far_more_than_max_bytes_is_counted_once(make_stage: MakeStage) -> None:
 def test_max_bytes_larger_than_one_buffer_is_exact_too(make_stage: MakeStage, most: int) -> None:
     stage = make_stage(Limits(max_bytes=most))
     client = stage.connect()
-    data, got, sent = pattern(most + 5), bytearray(), 0
+    data, got, sent = payload(most + 5), bytearray(), 0
     while len(got) < most:
         if sent < len(data):
             sent += client.send(data[sent : sent + 4000])
@@ -213,7 +214,7 @@ def test_the_byte_count_restarts_with_each_connection(make_stage: MakeStage) -> 
 def test_a_client_over_its_rate_limit_is_paused_until_tokens_are_available(make_stage: MakeStage) -> None:
     stage = make_stage(Limits(rate_limit=1000))
     client = stage.connect()
-    client.send(pattern(5000))
+    client.send(payload(5000))
     stage.settle()
     first = stage.snapshot.received_bytes
     assert first <= 2 * 1000 * BURST
@@ -225,7 +226,7 @@ def test_a_client_over_its_rate_limit_is_paused_until_tokens_are_available(make_
 def test_over_time_the_rate_limit_is_kept_and_reached(make_stage: MakeStage) -> None:
     stage = make_stage(Limits(rate_limit=1000))
     client = stage.connect()
-    client.send(pattern(12_000))
+    client.send(payload(12_000))
     stage.elapse_in_steps(10, step=0.05)
     assert 9_000 <= stage.snapshot.received_bytes <= 10_000 + 2 * 1000 * BURST
 
@@ -234,7 +235,7 @@ def test_a_client_within_its_rate_limit_is_never_paused(make_stage: MakeStage) -
     stage = make_stage(Limits(rate_limit=1000))
     client = stage.connect()
     for _ in range(20):
-        assert stage.echo(client, pattern(100)) == pattern(100)
+        assert stage.echo(client, payload(100)) == payload(100)
         assert not stage.loop.reactor.in_state(THROTTLED)
         stage.elapse_in_steps(0.1, step=0.1)
 
@@ -242,16 +243,16 @@ def test_a_client_within_its_rate_limit_is_never_paused(make_stage: MakeStage) -
 def test_everything_is_echoed_in_the_end(make_stage: MakeStage) -> None:
     stage = make_stage(Limits(rate_limit=1000))
     client = stage.connect()
-    client.send(pattern(5000))
+    client.send(payload(5000))
     client.shutdown(socket.SHUT_WR)
     stage.elapse_in_steps(6)
-    assert stage.read(client) == pattern(5000)
+    assert stage.read(client) == payload(5000)
 
 
 def test_a_throttled_client_keeps_no_turn_busy_and_delays_no_other(make_stage: MakeStage) -> None:
     stage = make_stage(Limits(rate_limit=1000))
     fast, other = stage.connect(), stage.connect()
-    fast.send(pattern(5000))
+    fast.send(payload(5000))
     stage.settle()
     assert stage.loop.reactor.poller.poll(0) == []
     assert stage.echo(other, b"hello") == b"hello"
@@ -262,7 +263,7 @@ def test_a_throttled_client_that_resets_is_removed(make_stage: MakeStage) -> Non
     if isinstance(stage.loop.reactor.poller, Selector):
         pytest.skip("selectors say nothing of who rests: its number is its own until the pause is over")
     client = stage.connect()
-    client.send(pattern(5000))
+    client.send(payload(5000))
     stage.settle()
     reset(client)
     stage.elapse_in_steps(2)
@@ -274,7 +275,7 @@ def test_the_end_of_a_pause_does_not_resume_a_reused_descriptor(make_stage: Make
     if isinstance(stage.loop.reactor.poller, Selector):
         pytest.skip("selectors say nothing of who rests: its number is its own until the pause is over")
     client = stage.connect()
-    client.send(pattern(5000))
+    client.send(payload(5000))
     stage.settle()
     reset(client)
     stage.until(lambda: stage.snapshot.open == 0)
@@ -288,7 +289,7 @@ def test_a_pause_is_not_cut_short_by_a_write_that_was_pending_before_it(cleanup:
     stage = cleanup.enter_context(Stage(Limits(rate_limit=1000), poller=poller))
     client = stage.connect()
     poller.short_write = 2
-    client.send(pattern(5000))
+    client.send(payload(5000))
     stage.settle()
     received = stage.snapshot.received_bytes
     assert (received, stage.snapshot.sent_bytes) == (3 * 1000 * BURST, received)  # one read is after the pending write

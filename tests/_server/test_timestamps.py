@@ -33,7 +33,8 @@ from halloo._server.timestamps import ProbeTimestamper, TimestampingHandler, Tim
 from halloo._server.udp import UDP_GRO
 from halloo.testing import every_split
 from tests.kernel_timestamps import kernel_timestamps
-from tests.stepping import FLOOD, MAKERS, DatagramStage, Stage, ended, pattern, readable
+from tests.peers import payload
+from tests.stepping import FLOOD, MAKERS, DatagramStage, Stage, ended, readable
 
 SIZE = 200
 PROBES = Probes(run=7, size=SIZE)
@@ -159,7 +160,7 @@ def test_a_probe_received_in_two_pieces_is_echoed_unchanged(make_stage: MakeStag
         probe(0).replace(b"hlo?", b"hlo!"),
         b"hlo?" + b"z" * 300 + b"\n",
         b"\n" * 300,
-        pattern(5000),
+        payload(5000),
     ],
 )
 def test_other_data_is_echoed_unchanged(make_stage: MakeStage, data: bytes) -> None:
@@ -244,7 +245,7 @@ def test_on_a_wildcard_socket_the_timestamp_comes_from_the_destination_address(
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"hlo?", b"hello", pattern(1000), b"\n" + probe(0), probe(0)[: TIMESTAMP_END - 1]]
+    "data", [b"", b"hlo?", b"hello", payload(1000), b"\n" + probe(0), probe(0)[: TIMESTAMP_END - 1]]
 )
 def test_another_datagram_is_echoed_unchanged(make_datagram_stage: MakeDatagramStage, data: bytes) -> None:
     stage = make_datagram_stage()
@@ -273,8 +274,8 @@ def test_a_batch_without_a_probe_is_sent_in_one_call(make_datagram_stage: MakeDa
     stage = make_datagram_stage()
     sender = stage.sender()
     sender.setsockopt(socket.IPPROTO_UDP, UDP_GRO, 1)
-    stage.send(sender, pattern(3001), segment=1000)
-    assert stage.receive_replies(sender, 1) == [pattern(3001)]
+    stage.send(sender, payload(3001), segment=1000)
+    assert stage.receive_replies(sender, 1) == [payload(3001)]
 
 
 @pytest.mark.parametrize("host", LOOPBACK)
@@ -306,7 +307,7 @@ def test_each_probe_of_a_refused_batch_counts(make_datagram_stage: MakeDatagramS
 def test_refused_data_that_is_not_a_probe_does_not_count(make_datagram_stage: MakeDatagramStage) -> None:
     stage = make_datagram_stage(Limits(max_bytes=SIZE))
     sender = stage.sender()
-    for data in (pattern(SIZE + 1), b"hlo?" * SIZE):
+    for data in (payload(SIZE + 1), b"hlo?" * SIZE):
         stage.send(sender, data)
     stage.wait_received(2)
     assert counts(probe(0), stage.ask(sender, probe(0))) == (1, 0, 1)

@@ -20,7 +20,8 @@ from halloo._server.handlers import RespondHandler
 from halloo._server.states import ECHOING
 from halloo._server.tls import MAX_HANDSHAKES, MAX_RECORD
 from tests.key_updates import write_key_update
-from tests.stepping import IDLE_TIMEOUT, MAKERS, MAX_IDLE_TURNS, RecordingObserver, Stage, ended, pattern, reset
+from tests.peers import payload, reset
+from tests.stepping import IDLE_TIMEOUT, MAKERS, MAX_IDLE_TURNS, RecordingObserver, Stage, ended
 
 MIB = 1024 * 1024
 
@@ -180,13 +181,13 @@ def test_renegotiation_is_off() -> None:
 def test_a_message_of_any_size_is_echoed(stage: Stage, client_context: ssl.SSLContext, size: int) -> None:
     client = TlsClient(stage, client_context).do_handshake()
     for _ in range(2):
-        assert client.exchange(pattern(size)) == pattern(size)
+        assert client.exchange(payload(size)) == payload(size)
 
 
 def test_much_data_is_echoed_in_both_directions_at_once(make_stage: MakeStage, client_context: ssl.SSLContext) -> None:
     stage = make_stage(buffer=64 * 1024)
     client = TlsClient(stage, client_context).do_handshake()
-    assert client.exchange(pattern(8 * MIB)) == pattern(8 * MIB)
+    assert client.exchange(payload(8 * MIB)) == payload(8 * MIB)
 
 
 def test_a_handshake_and_records_may_arrive_byte_by_byte(stage: Stage, client_context: ssl.SSLContext) -> None:
@@ -221,9 +222,9 @@ def test_after_its_close_notify_a_client_gets_everything_and_close_notify(
     stage: Stage, client_context: ssl.SSLContext
 ) -> None:
     client = TlsClient(stage, client_context).do_handshake()
-    client.send(pattern(50_000))
+    client.send(payload(50_000))
     client.close_notify()
-    assert client.read() == pattern(50_000)
+    assert client.read() == payload(50_000)
     stage.until(lambda: stage.snapshot.open == 0)
     assert stage.snapshot.errors == {}
 
@@ -257,9 +258,9 @@ def test_a_slow_reader_that_has_sent_close_notify_gets_everything(
 ) -> None:
     stage = make_stage(buffer=16 * 1024)
     client = TlsClient(stage, client_context, stage.connect(buffer=16 * 1024)).do_handshake()
-    client.tls.write(pattern(2 * MIB))
+    client.tls.write(payload(2 * MIB))
     client.close_notify()
-    assert client.read() == pattern(2 * MIB)
+    assert client.read() == payload(2 * MIB)
 
 
 # Handshakes that fail.
@@ -282,7 +283,7 @@ def test_input_that_is_not_tls_gets_an_alert_or_fin_and_is_counted(stage: Stage,
 
 def test_input_that_is_not_tls_does_not_affect_other_clients(stage: Stage, client_context: ssl.SSLContext) -> None:
     before = TlsClient(stage, client_context).do_handshake()
-    stage.connect().send(pattern(1000))
+    stage.connect().send(payload(1000))
     stage.until(lambda: bool(stage.snapshot.errors))
     assert before.exchange(b"hello") == b"hello"
     assert TlsClient(stage, client_context).do_handshake().exchange(b"hello") == b"hello"
@@ -291,7 +292,7 @@ def test_input_that_is_not_tls_does_not_affect_other_clients(stage: Stage, clien
 def test_a_client_without_tls_that_stays_is_closed_after_a_timeout(stage: Stage) -> None:
     stage.connect()  # stalls, with a longer deadline
     client = stage.connect()
-    client.send(pattern(1000))
+    client.send(payload(1000))
     stage.until(lambda: bool(stage.snapshot.errors))
     stage.elapse_in_steps(LINGER_TIMEOUT)
     assert stage.snapshot.open == 1
@@ -493,18 +494,18 @@ def test_a_rate_smaller_than_a_record_is_kept_and_loses_nothing(
 ) -> None:
     stage = make_stage(Limits(rate_limit=1000))
     client = TlsClient(stage, client_context).do_handshake()
-    client.send(pattern(2 * MAX_RECORD))
+    client.send(payload(2 * MAX_RECORD))
     stage.settle()
     assert stage.snapshot.received_bytes <= MAX_RECORD
     stage.elapse_in_steps(2 * MAX_RECORD / 1000)
-    assert client.read(2 * MAX_RECORD) == pattern(2 * MAX_RECORD)
+    assert client.read(2 * MAX_RECORD) == payload(2 * MAX_RECORD)
 
 
 def test_exactly_max_bytes_are_echoed(make_stage: MakeStage, client_context: ssl.SSLContext) -> None:
     stage = make_stage(Limits(max_bytes=1000))
     client = TlsClient(stage, client_context).do_handshake()
-    client.send(pattern(3000))
-    assert client.read() == pattern(1000)
+    client.send(payload(3000))
+    assert client.read() == payload(1000)
     assert stage.snapshot.ended == {"max_bytes": 1}
 
 
@@ -513,7 +514,7 @@ def test_a_client_that_does_not_read_is_closed_and_counted(
 ) -> None:
     stage = make_stage(Limits(stall_timeout=4), buffer=16 * 1024)
     client = TlsClient(stage, client_context, stage.connect(buffer=16 * 1024)).do_handshake()
-    client.tls.write(pattern(8 * MIB))
+    client.tls.write(payload(8 * MIB))
     unsent = client._goes.read()
     while not stage.loop.connections.pending:
         with suppress(BlockingIOError):

@@ -35,12 +35,12 @@ from halloo._server.udp import (
     reply_control,
 )
 from halloo._server.udp_policy import MAX_PER_WINDOW, SERVICE_PORTS, SILENCE, TEST_INTERVAL
+from tests.peers import payload
 from tests.stepping import (
     MAKERS,
     POLL_TIMEOUT,
     DatagramStage,
     RecordingObserver,
-    pattern,
     readable,
     segment_option,
     unconnected,
@@ -80,12 +80,12 @@ def make_stage(request: pytest.FixtureRequest, cleanup: ExitStack) -> MakeStage:
 @pytest.mark.parametrize("size", [1, 1472, 1473, 9000, 65507])
 def test_a_datagram_is_echoed_whole(make_stage: MakeStage, host: str, size: int) -> None:
     stage = make_stage(hosts=[host])
-    assert stage.ask(stage.sender(host), pattern(size)) == pattern(size)
+    assert stage.ask(stage.sender(host), payload(size)) == payload(size)
 
 
 def test_the_largest_ipv6_datagram_is_echoed_whole(make_stage: MakeStage) -> None:
     stage = make_stage(hosts=["::1"])
-    assert stage.ask(stage.sender("::1"), pattern(65527)) == pattern(65527)
+    assert stage.ask(stage.sender("::1"), payload(65527)) == payload(65527)
 
 
 @pytest.mark.parametrize("host", LOOPBACK)
@@ -99,7 +99,7 @@ def test_a_short_datagram_after_a_long_one_has_none_of_its_bytes(make_stage: Mak
     stage = make_stage()
     sender = stage.sender()
     sizes = [65507, 5, 1000, 0, 5]
-    assert [stage.ask(sender, pattern(size)) for size in sizes] == [pattern(size) for size in sizes]
+    assert [stage.ask(sender, payload(size)) for size in sizes] == [payload(size) for size in sizes]
 
 
 def test_one_payload_ten_thousand_times_at_a_millisecond_loses_nothing(cleanup: ExitStack) -> None:
@@ -198,8 +198,8 @@ def parts(data: bytes, segment: int) -> list[bytes]:
 def test_a_batch_is_echoed_as_the_same_datagrams(make_stage: MakeStage, host: str, size: int, segment: int) -> None:
     stage = make_stage(hosts=[host])
     sender = stage.sender(host)
-    stage.send(sender, pattern(size), segment=segment)
-    expected = parts(pattern(size), segment)
+    stage.send(sender, payload(size), segment=segment)
+    expected = parts(payload(size), segment)
     assert stage.receive_replies(sender, len(expected)) == expected
     assert (stage.snapshot.datagrams, stage.snapshot.messages) == (len(expected), len(expected))
     assert (stage.snapshot.received_bytes, stage.snapshot.sent_bytes) == (size, size)
@@ -211,8 +211,8 @@ def test_a_batch_is_read_and_sent_in_one_call_each(make_stage: MakeStage, host: 
     stage = make_stage(hosts=[host])
     sender = stage.sender(host)
     sender.setsockopt(socket.IPPROTO_UDP, UDP_GRO, 1)
-    stage.send(sender, pattern(3001), segment=1000)
-    assert stage.receive_replies(sender, 1) == [pattern(3001)]
+    stage.send(sender, payload(3001), segment=1000)
+    assert stage.receive_replies(sender, 1) == [payload(3001)]
 
 
 @needs_linux
@@ -223,7 +223,7 @@ def test_mixed_batches_of_several_senders_are_echoed_to_each(make_stage: MakeSta
     sent: dict[socket.socket, list[bytes]] = {stage.sender(host): [] for host in ("127.0.0.1", OTHER_HOST, "127.0.0.1")}
     for turn, (size, segment) in enumerate([(2500, 1000), (10, 0), (0, 0), (2500, 500), (1000, 1000), (65507, 0)]):
         for number, sender in enumerate(sent):
-            data = pattern(size + 100)[turn + number :][:size]
+            data = payload(size + 100)[turn + number :][:size]
             stage.send(sender, data, segment=segment)
             sent[sender] += parts(data, segment) if segment else [data]
     for sender, expected in sent.items():
@@ -243,9 +243,9 @@ def test_a_batch_that_cannot_be_sent_is_sent_one_by_one(make_stage: MakeStage, h
     if ":" in host:
         sender.setsockopt(socket.IPPROTO_UDP, UDP_NO_CHECK6_RX, 1)
     with pytest.raises(OSError, match="Invalid argument"):
-        stage.socks[0].sendmsg([pattern(3001)], [segment_option(1000)], 0, sender.getsockname())
-    stage.send(sender, pattern(3001), segment=1000)
-    assert stage.receive_replies(sender, 4) == parts(pattern(3001), 1000)
+        stage.socks[0].sendmsg([payload(3001)], [segment_option(1000)], 0, sender.getsockname())
+    stage.send(sender, payload(3001), segment=1000)
+    assert stage.receive_replies(sender, 4) == parts(payload(3001), 1000)
     assert (stage.snapshot.messages, stage.snapshot.sent_bytes, stage.snapshot.errors) == (4, 3001, {})
 
 
@@ -254,10 +254,10 @@ def test_datagrams_sent_one_by_one_come_from_the_destination_address(make_stage:
     stage = make_stage(hosts=["0.0.0.0"])
     stage.socks[0].setsockopt(socket.SOL_SOCKET, SO_NO_CHECK, 1)
     sender = stage.sender()
-    stage.send(sender, pattern(3001), OTHER_HOST, segment=1000)
+    stage.send(sender, payload(3001), OTHER_HOST, segment=1000)
     stage.wait_received(4)
     assert [sender.recvfrom(2000) for _ in range(4)] == [
-        (p, (OTHER_HOST, stage.port)) for p in parts(pattern(3001), 1000)
+        (p, (OTHER_HOST, stage.port)) for p in parts(payload(3001), 1000)
     ]
 
 
@@ -266,7 +266,7 @@ def test_datagrams_sent_one_by_one_come_from_the_destination_address(make_stage:
 def test_without_segmentation_datagrams_are_read_one_by_one(cleanup: ExitStack, host: str) -> None:
     listener, sender = (cleanup.enter_context(unconnected(host)) for _ in range(2))
     receive = make_receive(listener, segmentation=False)
-    sender.sendmsg([pattern(2500)], [segment_option(1000)], 0, listener.getsockname())
+    sender.sendmsg([payload(2500)], [segment_option(1000)], 0, listener.getsockname())
     buffer = memoryview(bytearray(65536))
     assert [receive([buffer], ANCILLARY_SIZE)[:2] for _ in range(3)] == [(1000, []), (1000, []), (500, [])]
 
@@ -277,7 +277,7 @@ def test_the_ancillary_data_of_a_batch_is_sent_with_the_answer(cleanup: ExitStac
     listener, sender = (cleanup.enter_context(unconnected(host)) for _ in range(2))
     receive = make_receive(listener)
     place = {"0.0.0.0": OTHER_HOST, "::": "::1"}.get(host, host)
-    sender.sendmsg([pattern(2500)], [segment_option(1000)], 0, (place, listener.getsockname()[1]))
+    sender.sendmsg([payload(2500)], [segment_option(1000)], 0, (place, listener.getsockname()[1]))
     length, notes, flags, _ = receive([memoryview(bytearray(65536))], ANCILLARY_SIZE)
     control, segment, refusal = reply_control(notes)
     assert (length, segment, refusal, flags & socket.MSG_CTRUNC) == (2500, 1000, None, 0)
@@ -317,7 +317,7 @@ def test_icmp_errors_of_closed_senders_are_counted(make_stage: MakeStage) -> Non
 
 
 def test_an_answer_too_long_for_a_datagram_is_counted(make_stage: MakeStage) -> None:
-    stage = make_stage(respond=lambda datagram: pattern(70_000) if datagram == b"more" else datagram)
+    stage = make_stage(respond=lambda datagram: payload(70_000) if datagram == b"more" else datagram)
     sender = stage.sender()
     stage.send(sender, b"more")
     assert stage.ask(sender, b"hello") == b"hello"
@@ -480,7 +480,7 @@ def test_a_sender_that_is_not_allowed_is_not_answered(make_stage: MakeStage) -> 
 @needs_linux
 def test_each_datagram_of_a_refused_batch_counts(make_stage: MakeStage) -> None:
     stage = make_stage(Limits(deny=("127.0.0.1",)))
-    stage.send(stage.sender(), pattern(3001), segment=1000)
+    stage.send(stage.sender(), payload(3001), segment=1000)
     stage.wait_received(4)
     assert stage.snapshot.refused == {"denied": 4}
 
@@ -492,8 +492,8 @@ def test_a_datagram_of_max_bytes_is_answered_and_a_longer_one_is_not(make_stage:
     stage = make_stage(Limits(max_bytes=100))
     sender = stage.sender()
     for size in (101, 65507):
-        stage.send(sender, pattern(size))
-    assert [stage.ask(sender, pattern(size)) for size in (100, 0, 1)] == [pattern(100), b"", pattern(1)]
+        stage.send(sender, payload(size))
+    assert [stage.ask(sender, payload(size)) for size in (100, 0, 1)] == [payload(100), b"", payload(1)]
     assert stage.snapshot.refused == {"too_long": 2}
 
 
@@ -501,8 +501,8 @@ def test_a_datagram_of_max_bytes_is_answered_and_a_longer_one_is_not(make_stage:
 def test_a_batch_of_short_datagrams_may_exceed_max_bytes(make_stage: MakeStage) -> None:
     stage = make_stage(Limits(max_bytes=1000))
     sender = stage.sender()
-    stage.send(sender, pattern(64_000), segment=1000)
-    assert stage.receive_replies(sender, 64) == parts(pattern(64_000), 1000)
+    stage.send(sender, payload(64_000), segment=1000)
+    assert stage.receive_replies(sender, 64) == parts(payload(64_000), 1000)
     assert stage.snapshot.refused == {}
 
 
@@ -512,15 +512,15 @@ def test_of_a_batch_of_long_datagrams_a_short_last_one_is_answered(make_stage: M
     stage = make_stage(Limits(max_bytes=999))
     stage.socks[0].setsockopt(socket.IPPROTO_UDP, UDP_GRO, grouped)
     sender = stage.sender()
-    stage.send(sender, pattern(3999), segment=1000)
-    assert stage.receive_replies(sender, 1) == [pattern(3999)[3000:]]
+    stage.send(sender, payload(3999), segment=1000)
+    assert stage.receive_replies(sender, 1) == [payload(3999)[3000:]]
     assert (stage.snapshot.refused, stage.snapshot.messages, stage.snapshot.datagrams) == ({"too_long": 3}, 1, 4)
 
 
 def test_a_sender_over_its_rate_limit_is_answered_again_later(make_stage: MakeStage) -> None:
     stage = make_stage(Limits(rate_limit=1000))
     sender = stage.sender()
-    assert stage.ask(sender, pattern(2000)) == pattern(2000)
+    assert stage.ask(sender, payload(2000)) == payload(2000)
     stage.send(sender, b"too soon")
     stage.wait_received(2)
     assert stage.snapshot.refused == {"rate_limit": 1}
@@ -534,7 +534,7 @@ def test_a_probe_over_the_rate_limit_is_answered_with_a_notice(make_stage: MakeS
         pytest.skip("needs Linux")
     stage = make_stage(Limits(rate_limit=1000))
     sender, probes = stage.sender(), Probes(0xBEEF, 128)
-    stage.ask(sender, pattern(2000))
+    stage.ask(sender, payload(2000))
     refused = [probes.encode(number, 5) for number in range(3)]
     for datagrams in [b"".join(refused)] if segment else refused:
         stage.send(sender, datagrams, segment=segment)
@@ -560,9 +560,9 @@ def test_a_probe_over_the_rate_limit_that_gets_no_timestamp_has_a_notice() -> No
 def test_only_a_probe_gets_a_notice(make_stage: MakeStage) -> None:
     stage = make_stage(Limits(rate_limit=1000))
     sender = stage.sender()
-    stage.ask(sender, pattern(2000))
+    stage.ask(sender, payload(2000))
     notice = write_notice(Probes(1, 128).encode(0, 1), 1)
-    for datagram in (pattern(128), notice, Probes(1, 40).encode(0, 1)):
+    for datagram in (payload(128), notice, Probes(1, 40).encode(0, 1)):
         stage.send(sender, datagram)
     stage.wait_received(4)
     assert stage.snapshot.sent_bytes == 2000
@@ -571,7 +571,7 @@ def test_only_a_probe_gets_a_notice(make_stage: MakeStage) -> None:
 @needs_linux
 def test_the_rate_limit_is_per_host(make_stage: MakeStage) -> None:
     stage = make_stage(Limits(rate_limit=1000))
-    stage.ask(stage.sender(), pattern(2000))
+    stage.ask(stage.sender(), payload(2000))
     assert stage.ask(stage.sender(OTHER_HOST), b"hello", "127.0.0.1") == b"hello"
 
 
@@ -602,9 +602,9 @@ def test_respond_answers_each_datagram_of_a_batch(make_stage: MakeStage) -> None
 
     stage = make_stage(respond=beginning)
     sender = stage.sender()
-    stage.send(sender, pattern(3001), segment=1000)
-    assert stage.receive_replies(sender, 4) == [part[:3] for part in parts(pattern(3001), 1000)]
-    assert asked == parts(pattern(3001), 1000)
+    stage.send(sender, payload(3001), segment=1000)
+    assert stage.receive_replies(sender, 4) == [part[:3] for part in parts(payload(3001), 1000)]
+    assert asked == parts(payload(3001), 1000)
     assert (stage.snapshot.messages, stage.snapshot.received_bytes, stage.snapshot.sent_bytes) == (4, 3001, 10)
 
 
@@ -713,7 +713,7 @@ def test_each_refusal_reason_is_reported_separately(make_stage: MakeStage) -> No
 def test_datagrams_and_bytes_are_counted(make_stage: MakeStage) -> None:
     stage = make_stage(Limits(max_bytes=1000), respond=lambda datagram: datagram * 2 if datagram else None)
     sender = stage.sender()
-    for datagram in (b"", b"hello", pattern(1001)):
+    for datagram in (b"", b"hello", payload(1001)):
         stage.send(sender, datagram)
     stage.wait_received(3)
     seen = stage.snapshot
@@ -727,7 +727,7 @@ def test_datagrams_dropped_by_the_kernel_are_counted(host: str) -> None:
     listener = listen(Address("udp", host, 0), buffer=8192)
     with RunningServer(listener, Service()) as server, unconnected(host) as sender:
         for _ in range(100):
-            sender.sendto(pattern(1000), listener.sockets[0].getsockname())
+            sender.sendto(payload(1000), listener.sockets[0].getsockname())
         assert 50 < server.snapshot().dropped < 100
     assert 50 < server.snapshot().dropped < 100  # as before
 

@@ -22,9 +22,9 @@ from halloo._server.log import Log
 from halloo._server.running import Service
 from halloo._server.workers import DRAIN_SIGNAL, MAX_EARLY_EXITS, WorkerPool
 from halloo.errors import LocalError
-from tests.peers import unused_port
+from tests.peers import payload, receive_all, reset, unused_port
 from tests.programs import PYTHON, listening_port, run, started
-from tests.stepping import pattern, reset, unconnected
+from tests.stepping import unconnected
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork") or sys.platform == "win32", reason="needs fork")
 
@@ -117,13 +117,6 @@ def assert_served(client: socket.socket) -> None:
     assert client.recv(5) == b"hello"
 
 
-def receive_all(client: socket.socket) -> bytes:
-    pieces = bytearray()
-    while piece := client.recv(1 << 20):
-        pieces += piece
-    return bytes(pieces)
-
-
 def wait_until(condition: Callable[[], bool]) -> None:
     """Check the condition repeatedly until it holds."""
     moment = threading.Event()
@@ -188,9 +181,9 @@ def test_a_suspended_worker_delays_no_client_and_the_counts_of_a_killed_one_are_
             os.kill(victim, signal.SIGCONT)
         running.close()
         with running.dial() as client:
-            client.sendall(pattern(1000))
+            client.sendall(payload(1000))
             client.shutdown(socket.SHUT_WR)
-            assert receive_all(client) == pattern(1000)
+            assert receive_all(client) == payload(1000)
         os.kill(victim, signal.SIGKILL)
         wait_until(lambda: len(running.workers() - {victim}) == 2)
         code, errors = running.stop()
@@ -319,7 +312,7 @@ def test_a_signal_to_every_process_leaves_the_drain_complete() -> None:
         client.setblocking(False)
         with suppress(BlockingIOError):
             while True:  # until the worker, whose answer is not read, reads no more
-                sent += client.send(pattern(100_000))
+                sent += client.send(payload(100_000))
                 select.select([], [client], [], 0.1)
         client.settimeout(TIMEOUT)
         os.kill(running.worker_of(client), signal.SIGTERM)
@@ -352,9 +345,9 @@ def test_stopping_under_load_loses_no_byte_of_clients_that_half_close(options: t
                     return
                 with client:
                     try:
-                        client.sendall(pattern(3000))
+                        client.sendall(payload(3000))
                         client.shutdown(socket.SHUT_WR)
-                        outcomes.append("whole" if receive_all(client) == pattern(3000) else "cut")
+                        outcomes.append("whole" if receive_all(client) == payload(3000) else "cut")
                     except OSError as error:
                         outcomes.append(type(error).__name__)
                 enough.release()
