@@ -1,8 +1,7 @@
-"""What tests of sockets have in common: the systems that they need, how long they wait, how a connection is reset."""
+"""What tests of sockets have in common: the systems that they need, how long they wait, the limit on descriptors."""
 
 import os
 import socket
-import struct
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +11,6 @@ import pytest
 from halloo._net.connection import Connection
 
 TIMEOUT = 10.0  # seconds, longer than any passing test takes
-RESET = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)  # SO_LINGER of 0 seconds: close with a reset (socket(7))
 
 Pair = tuple[Connection, Connection]
 

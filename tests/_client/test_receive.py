@@ -2,14 +2,13 @@
 
 import hashlib
 import socket
-import struct
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import chdir, suppress
 from pathlib import Path
 
 import pytest
 
+from tests.peers import reset
 from tests.programs import PYTHON, Terminal, listening_port, run, started
 
 RECEIVE = (PYTHON, "-m", "halloo", "receive")
@@ -97,8 +96,7 @@ def test_data_before_a_reset_is_printed_before_the_error() -> None:
             client.sendall(b"Hello")
             output = b"".join(receiver.stdout.read(1) for _ in range(16))
             assert output == b"Received:  Hello"
-            no_linger = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
-            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, no_linger)
+            reset(client)
         output, errors = receiver.communicate(timeout=10)
     assert (receiver.returncode, output) == (1, b"\n")
     assert errors.splitlines()[-1].startswith(b"halloo: ")

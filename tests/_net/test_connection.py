@@ -16,7 +16,8 @@ from halloo._net.connection import CHUNK, Connection
 from halloo.errors import ConnectionClosed, IncompleteRead, MessageTooLong, Reset, TimedOut, UsageError
 from halloo.testing import every_split
 from tests.blocked import check_message_after_timeout, until_blocked
-from tests.conditions import RESET, TIMEOUT, Pair
+from tests.conditions import TIMEOUT, Pair
+from tests.peers import reset
 
 BULK = bytes(range(256)) * 4096
 
@@ -24,11 +25,6 @@ BULK = bytes(range(256)) * 4096
 def shrink_send_buffer(connection: Connection) -> None:
     """Reduce the send buffer to a few KiB."""
     connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
-
-
-def reset(connection: Connection) -> None:
-    connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-    connection.close()
 
 
 # Sending and receiving.
@@ -87,7 +83,7 @@ def test_after_a_half_close_the_other_direction_stays_open(pair: Pair) -> None:
 
 def test_receive_and_later_calls_meet_the_peers_reset(pair: Pair) -> None:
     client, server = pair
-    reset(server)
+    reset(server.socket)
     with pytest.raises(Reset, match="ended the connection with a reset") as caught:
         client.receive()
     assert isinstance(caught.value, ConnectionResetError)
@@ -100,7 +96,7 @@ def test_receive_and_later_calls_meet_the_peers_reset(pair: Pair) -> None:
 def test_send_raises_reset(pair: Pair) -> None:
     client, server = pair
     shrink_send_buffer(client)
-    reset(server)
+    reset(server.socket)
     with pytest.raises(Reset):
         client.send(BULK)
 
@@ -130,7 +126,7 @@ def test_abort_resets_the_connection_and_unblocks_another_thread(pair: Pair, blo
 
 def test_an_aborted_connection_can_be_aborted_again(pair: Pair) -> None:
     client, server = pair
-    reset(server)
+    reset(server.socket)
     client.abort()
     client.abort()
 
@@ -210,7 +206,7 @@ def test_bytes_received_before_a_reset_are_returned_by_the_next_read(pair: Pair)
     client.send(b"hel")
     with pytest.raises(TimedOut):
         server.receive_exactly(5, timeout=0.01)
-    reset(client)
+    reset(client.socket)
     with pytest.raises(Reset) as caught:
         server.receive_exactly(5)
     assert (caught.value.partial, server.receive()) == (b"hel", b"hel")

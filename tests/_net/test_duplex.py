@@ -15,7 +15,8 @@ from halloo._net.connector import connect
 from halloo._net.duplex import DuplexResult, duplex
 from halloo._net.listener import Listener, listen
 from halloo.errors import IncompleteRead, PeerError, Reset, TimedOut
-from tests.conditions import RESET, TIMEOUT
+from tests.conditions import TIMEOUT
+from tests.peers import reset
 
 SHORT_TIMEOUT = 0.05  # seconds to wait for a peer that stays silent
 BULK = bytes(range(256)) * 65536  # 16 MiB, more than the buffers of both sides hold
@@ -118,7 +119,7 @@ def test_an_eof_before_all_is_sent_is_an_incomplete_read() -> None:
 def test_a_reset_before_all_is_sent_is_a_peer_error() -> None:
     def act(served: Connection) -> None:
         served.receive_exactly(100_000)
-        served.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        reset(served.socket)
 
     # Reset or IncompleteRead: the half of the exchange that meets the error first clears it from the socket.
     with peer(act) as connection, pytest.raises(PeerError):
@@ -166,7 +167,7 @@ def test_a_reset_after_a_complete_answer_is_an_end() -> None:
     def act(served: Connection) -> None:
         served.send(read_all(served))
         assert answered.wait(TIMEOUT)
-        served.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        reset(served.socket)
 
     with peer(act) as connection:
         done = duplex(connection, [b"hello"], lambda _: answered.set(), timeout=TIMEOUT)

@@ -7,7 +7,8 @@ from halloo._net.connector import connect, connect_udp
 from halloo._net.first_client import first_client
 from halloo._net.listener import Listener, listen
 from halloo._net.readiness import deadline_ns
-from tests.conditions import RESET, TIMEOUT
+from tests.conditions import TIMEOUT
+from tests.peers import reset
 
 SHORT_TIMEOUT = 0.05  # seconds to wait for clients that stay silent
 
@@ -25,9 +26,8 @@ def first(listener: Listener, timeout: float = TIMEOUT, **options: int) -> tuple
 def test_a_client_that_closes_without_a_byte_resets_or_is_silent_does_not_count(listener: Listener) -> None:
     with connect(listener.address) as scanner, connect(listener.address) as rude, connect(listener.address):
         places = [each.local_address.place for each in (scanner, rude)]
-        rude.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
         scanner.close()
-        rude.close()
+        reset(rude.socket)
         ends = "closed the connection without sending anything", "ended the connection with a reset"
         with connect(listener.address) as client:
             client.send(b"hello")

@@ -20,14 +20,7 @@ from halloo._server.server import Server
 from halloo.errors import IncompleteRead, LocalError, PeerError, Refused, Reset, UsageError
 from tests._ping.flows import RUN, TIMEOUT, make_flow, open_flow, opened
 from tests.kernel_timestamps import kernel_timestamps
-from tests.peers import (
-    datagram_peer,
-    datagram_socket,
-    echo_datagram,
-    peer,
-    unused_datagram_port,
-    unused_port,
-)
+from tests.peers import datagram_peer, datagram_socket, echo_datagram, peer, reset, unused_datagram_port, unused_port
 
 LARGE = 65_507
 
@@ -216,7 +209,7 @@ def test_received_bytes_are_given_before_the_end_of_the_stream() -> None:
 def test_a_reset_is_raised_by_receiving_and_by_sending() -> None:
     def hang_up(connection: socket.socket) -> None:
         connection.recv(1000)
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        reset(connection)
 
     for then in (replies, lambda client: client.send(probe(1))):
         with peer(hang_up) as port, opened(f"127.0.0.1:{port}") as client:

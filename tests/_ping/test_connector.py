@@ -1,10 +1,7 @@
 """Concurrent connections: each success or failure is reported, and none waits for another."""
 
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-
-import pytest
 
 from halloo._core.address import AddressLike
 from halloo._net.readiness import wait
@@ -14,9 +11,9 @@ from halloo._ping.flow import Connecting, Flow
 from halloo._server.server import Server
 from halloo.errors import HallooError
 from tests._ping.flows import TIMEOUT, make_flow
+from tests.conditions import linux
 from tests.peers import full, unused_port
 
-linux = pytest.mark.skipif(sys.platform != "linux", reason="how a full queue behaves is the system's choice")
 PLANNED = Instant(7, 7)
 
 

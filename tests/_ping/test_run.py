@@ -18,12 +18,12 @@ import pytest
 from halloo._core.address import AddressLike
 from halloo._core.arguments import Family
 from halloo._core.tls_options import ClientTLS
-from halloo._net.listener import listen
 from halloo._ping.goals import goal
 from halloo._ping.report import SCHEMA, PingReport, ProbeEvent, TargetReport
 from halloo._ping.run import ping
 from halloo._server.server import Server
 from halloo.errors import HallooError, LocalError, UnknownHost, UsageError
+from tests.conditions import linux, needs_ipv6
 from tests.peers import closing as closing_at_once
 from tests.peers import closing_midway, datagram_peer, echoing, full, peer, silent, unused_datagram_port, unused_port
 from tests.programs import PYTHON, started
@@ -32,18 +32,6 @@ from tests.router import behind_a_router
 MODES: list[dict[str, Any]] = [{}, {"reconnect": True}, {"connect": True}]
 SHORT_TIMEOUT = 0.05  # seconds, for replies that never arrive
 MS = 1_000_000  # nanoseconds
-linux = pytest.mark.skipif(sys.platform != "linux", reason="Linux alone")
-
-
-def has_ipv6() -> bool:
-    try:
-        listen(0, family=6).close()
-    except OSError:
-        return False
-    return True
-
-
-needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="needs ::1")
 
 
 @dataclass

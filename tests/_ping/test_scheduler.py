@@ -5,7 +5,6 @@ import select
 import signal
 import socket
 import ssl
-import struct
 import sys
 import threading
 import time
@@ -32,6 +31,7 @@ from halloo._ping.scheduler import MIN_STRAGGLER_WAIT, Scheduler
 from halloo._ping.sender import ERROR_PAUSE
 from halloo._server.server import Server
 from tests._ping.flows import MS, TIMEOUT, make_flow
+from tests.conditions import linux
 from tests.kernel_timestamps import kernel_timestamps
 from tests.peers import (
     datagram_flood,
@@ -41,6 +41,7 @@ from tests.peers import (
     flooding,
     full,
     peer,
+    reset,
     silent,
     unused_datagram_port,
     unused_port,
@@ -472,9 +473,6 @@ def test_a_signal_while_reconnecting_keeps_earlier_results() -> None:
 # Connections.
 
 
-linux = pytest.mark.skipif(sys.platform != "linux", reason="how a full queue behaves is the system's choice")
-
-
 @linux
 def test_an_unresponsive_target_does_not_delay_probes_to_others() -> None:
     replies = 0
@@ -544,7 +542,7 @@ def test_a_prepared_probe_is_not_sent_on_an_ended_connection() -> None:
 def test_a_reply_counts_even_if_sending_the_next_probe_fails() -> None:
     def answer_and_reset(connection: socket.socket) -> None:
         connection.sendall(connection.recv(1000))
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        reset(connection)
 
     with peer(answer_and_reset, echoing) as port:
         one = make_flow(f"127.0.0.1:{port}")
@@ -621,8 +619,7 @@ def test_a_reset_found_while_sending_is_one_error_and_the_connection_is_reopened
 
     def hang_up(connection: socket.socket) -> None:
         opened.wait(TIMEOUT)
-        at_once = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
+        reset(connection)
 
     with peer(hang_up) as port:
         one = make_flow(f"127.0.0.1:{port}", timeout=SHORT_TIMEOUT)

@@ -2,7 +2,6 @@
 
 import select
 import socket
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -32,6 +31,7 @@ from halloo._server.states import THROTTLED, WRITE_PENDING
 from halloo._server.timestamps import ProbeTimestamper, TimestampingHandler, TimestampPoller
 from halloo._server.udp import UDP_GRO
 from halloo.testing import every_split
+from tests.conditions import linux
 from tests.kernel_timestamps import kernel_timestamps
 from tests.peers import payload
 from tests.stepping import FLOOD, MAKERS, DatagramStage, Stage, ended, readable
@@ -43,8 +43,6 @@ SMALL_BUFFER = 16 * 1024  # bytes of the kernel's buffer, so that a write is soo
 TIMEOUT = 20  # seconds
 LOOPBACK = ["127.0.0.1", "::1"]
 OTHER_HOST = "127.0.0.2"  # Linux: all of 127/8 is local
-
-needs_linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs Linux")
 
 
 class TickingClock:
@@ -229,7 +227,7 @@ def test_a_probe_datagram_is_echoed_with_a_timestamp(make_datagram_stage: MakeDa
     assert seen == [(1, 0, 0b1), (2, 0, 0b11), (3, 0, 0b1101), (3, 0, 0b1101), (4, 0, 0b111)]
 
 
-@needs_linux
+@linux
 @pytest.mark.parametrize(("everywhere", "asked"), [("0.0.0.0", OTHER_HOST), ("::", "::1")])
 def test_on_a_wildcard_socket_the_timestamp_comes_from_the_destination_address(
     make_datagram_stage: MakeDatagramStage, everywhere: str, asked: str
@@ -252,7 +250,7 @@ def test_another_datagram_is_echoed_unchanged(make_datagram_stage: MakeDatagramS
     assert stage.ask(stage.sender(), data) == data
 
 
-@needs_linux
+@linux
 @pytest.mark.parametrize("host", LOOPBACK)
 def test_each_probe_of_a_batch_gets_a_timestamp(make_datagram_stage: MakeDatagramStage, host: str) -> None:
     stage = make_datagram_stage(hosts=[host])
@@ -269,7 +267,7 @@ def test_each_probe_of_a_batch_gets_a_timestamp(make_datagram_stage: MakeDatagra
     assert (stage.snapshot.datagrams, stage.snapshot.messages) == (5, 5)
 
 
-@needs_linux
+@linux
 def test_a_batch_without_a_probe_is_sent_in_one_call(make_datagram_stage: MakeDatagramStage) -> None:
     stage = make_datagram_stage()
     sender = stage.sender()
@@ -295,7 +293,7 @@ def test_the_next_timestamp_counts_probes_refused_by_the_rate_limit(
     assert counts(probe(11), stage.ask(sender, probe(11))) == (11, refused, 0b111111111101)
 
 
-@needs_linux
+@linux
 def test_each_probe_of_a_refused_batch_counts(make_datagram_stage: MakeDatagramStage) -> None:
     stage = make_datagram_stage(Limits(max_bytes=SIZE - 1))
     sender, short = stage.sender(), Probes(7, SIZE - 1)
@@ -316,7 +314,7 @@ def test_refused_data_that_is_not_a_probe_does_not_count(make_datagram_stage: Ma
 # Receive times.
 
 
-@needs_linux
+@linux
 def test_the_receive_time_is_the_kernel_s_not_that_of_the_read(cleanup: ExitStack) -> None:
     cleanup.enter_context(kernel_timestamps())
     timestamper = ProbeTimestamper()
@@ -330,7 +328,7 @@ def test_the_receive_time_is_the_kernel_s_not_that_of_the_read(cleanup: ExitStac
     assert began <= timestamp.received_ns <= sent <= timestamp.sent_ns <= time.time_ns()
 
 
-@needs_linux
+@linux
 @pytest.mark.parametrize("host", [*LOOPBACK, "0.0.0.0"])
 @pytest.mark.parametrize("make_poller", MAKERS)
 def test_the_receive_time_of_a_datagram_is_the_kernel_s_too(

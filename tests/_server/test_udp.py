@@ -35,6 +35,7 @@ from halloo._server.udp import (
     reply_control,
 )
 from halloo._server.udp_policy import MAX_PER_WINDOW, SERVICE_PORTS, SILENCE, TEST_INTERVAL
+from tests.conditions import linux
 from tests.peers import payload
 from tests.stepping import (
     MAKERS,
@@ -53,7 +54,6 @@ UDP_HEADER = struct.Struct("!HHHH")  # a header of UDP
 # The socket module does not name them.
 SO_NO_CHECK, UDP_NO_CHECK6_TX, UDP_NO_CHECK6_RX, IP_RECVERR, SO_DETACH_FILTER = 11, 101, 102, 11, 27
 
-needs_linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs Linux")
 needs_root = pytest.mark.skipif(getattr(os, "geteuid", bool)() != 0, reason="raw sockets need root")
 
 MakeStage = Callable[..., DatagramStage]
@@ -135,7 +135,7 @@ def test_a_flood_at_one_socket_does_not_delay_the_other(make_stage: MakeStage) -
 # Source addresses.
 
 
-@needs_linux
+@linux
 @pytest.mark.parametrize("asked", ["127.0.0.1", OTHER_HOST, "127.9.8.7"])
 def test_on_a_wildcard_socket_the_answer_comes_from_the_destination_address(make_stage: MakeStage, asked: str) -> None:
     stage = make_stage(hosts=["0.0.0.0"])
@@ -145,7 +145,7 @@ def test_on_a_wildcard_socket_the_answer_comes_from_the_destination_address(make
     assert sender.recvfrom(100) == (b"hello", (asked, stage.port))
 
 
-@needs_linux
+@linux
 def test_on_an_ipv6_wildcard_socket_the_answer_comes_from_the_destination_address(make_stage: MakeStage) -> None:
     stage = make_stage(hosts=["::"])
     sender = stage.sender("::1")
@@ -154,7 +154,7 @@ def test_on_an_ipv6_wildcard_socket_the_answer_comes_from_the_destination_addres
     assert sender.recvfrom(100) == (b"hello", ("::1", stage.port, 0, 0))
 
 
-@needs_linux
+@linux
 def test_alternating_destination_addresses_each_answer_from_their_own(make_stage: MakeStage) -> None:
     stage = make_stage(hosts=["0.0.0.0"])
     sender = stage.sender()
@@ -165,7 +165,7 @@ def test_alternating_destination_addresses_each_answer_from_their_own(make_stage
     assert [sender.recvfrom(100)[1][0] for _ in places] == places
 
 
-@needs_linux
+@linux
 def test_the_answer_to_a_connected_sender_reaches_it(make_stage: MakeStage) -> None:
     stage = make_stage(hosts=["0.0.0.0"])
     sender = stage.sender()
@@ -174,7 +174,7 @@ def test_the_answer_to_a_connected_sender_reaches_it(make_stage: MakeStage) -> N
     assert stage.receive_replies(sender, 1) == [b"hello"]
 
 
-@needs_linux
+@linux
 def test_an_answer_of_respond_comes_from_the_destination_address(make_stage: MakeStage) -> None:
     stage = make_stage(hosts=["0.0.0.0"], respond=bytes.upper)
     sender = stage.sender()
@@ -190,7 +190,7 @@ def parts(data: bytes, segment: int) -> list[bytes]:
     return [data[start : start + segment] for start in range(0, len(data), segment)]
 
 
-@needs_linux
+@linux
 @pytest.mark.parametrize("host", LOOPBACK)
 @pytest.mark.parametrize(
     ("size", "segment"), [(3000, 1000), (3001, 1000), (2999, 1000), (64, 1), (63 * 512 + 7, 512), (64 * 1000, 1000)]
@@ -205,7 +205,7 @@ def test_a_batch_is_echoed_as_the_same_datagrams(make_stage: MakeStage, host: st
     assert (stage.snapshot.received_bytes, stage.snapshot.sent_bytes) == (size, size)
 
 
-@needs_linux
+@linux
 @pytest.mark.parametrize("host", LOOPBACK)
 def test_a_batch_is_read_and_sent_in_one_call_each(make_stage: MakeStage, host: str) -> None:
     stage = make_stage(hosts=[host])
@@ -215,7 +215,7 @@ def test_a_batch_is_read_and_sent_in_one_call_each(make_stage: MakeStage, host: 
     assert stage.receive_replies(sender, 1) == [payload(3001)]
 
 
-@needs_linux
+@linux
 @pytest.mark.parametrize("grouped", [True, False], ids=["batches", "no batches"])
 def test_mixed_batches_of_several_senders_are_echoed_to_each(make_stage: MakeStage, grouped: bool) -> None:
     stage = make_stage(hosts=["0.0.0.0"])
@@ -232,7 +232,7 @@ def test_mixed_batches_of_several_senders_are_echoed_to_each(make_stage: MakeSta
     assert not any(map(readable, sent))
 
 
-@needs_linux
+@linux
 @pytest.mark.parametrize("host", LOOPBACK)
 def test_a_batch_that_cannot_be_sent_is_sent_one_by_one(make_stage: MakeStage, host: str) -> None:
     stage = make_stage(hosts=[host])
@@ -249,7 +249,7 @@ def test_a_batch_that_cannot_be_sent_is_sent_one_by_one(make_stage: MakeStage, h
     assert (stage.snapshot.messages, stage.snapshot.sent_bytes, stage.snapshot.errors) == (4, 3001, {})
 
 
-@needs_linux
+@linux
 def test_datagrams_sent_one_by_one_come_from_the_destination_address(make_stage: MakeStage) -> None:
     stage = make_stage(hosts=["0.0.0.0"])
     stage.socks[0].setsockopt(socket.SOL_SOCKET, SO_NO_CHECK, 1)
@@ -261,7 +261,7 @@ def test_datagrams_sent_one_by_one_come_from_the_destination_address(make_stage:
     ]
 
 
-@needs_linux
+@linux
 @pytest.mark.parametrize("host", LOOPBACK)
 def test_without_segmentation_datagrams_are_read_one_by_one(cleanup: ExitStack, host: str) -> None:
     listener, sender = (cleanup.enter_context(unconnected(host)) for _ in range(2))
@@ -271,7 +271,7 @@ def test_without_segmentation_datagrams_are_read_one_by_one(cleanup: ExitStack, 
     assert [receive([buffer], ANCILLARY_SIZE)[:2] for _ in range(3)] == [(1000, []), (1000, []), (500, [])]
 
 
-@needs_linux
+@linux
 @pytest.mark.parametrize("host", [*LOOPBACK, "0.0.0.0", "::"])
 def test_the_ancillary_data_of_a_batch_is_sent_with_the_answer(cleanup: ExitStack, host: str) -> None:
     listener, sender = (cleanup.enter_context(unconnected(host)) for _ in range(2))
@@ -303,7 +303,7 @@ def test_a_closed_sender_does_not_affect_others(make_stage: MakeStage, host: str
     assert stage.ask(stage.sender(host), b"hello") == b"hello"
 
 
-@needs_linux
+@linux
 def test_icmp_errors_of_closed_senders_are_counted(make_stage: MakeStage) -> None:
     stage = make_stage()
     stage.socks[0].setsockopt(socket.IPPROTO_IP, IP_RECVERR, 1)
@@ -324,7 +324,7 @@ def test_an_answer_too_long_for_a_datagram_is_counted(make_stage: MakeStage) -> 
     assert (stage.snapshot.errors, stage.snapshot.messages, stage.snapshot.datagrams) == ({"EMSGSIZE": 1}, 1, 2)
 
 
-@needs_linux
+@linux
 @needs_root
 def test_a_sender_that_cannot_be_answered_is_counted(make_stage: MakeStage) -> None:
     stage = make_stage(Limits(any_port=True))
@@ -390,7 +390,7 @@ def test_a_datagram_from_another_socket_of_the_server_is_not_answered(make_stage
     assert stage.snapshot.refused == {"own_port": 1}
 
 
-@needs_linux
+@linux
 def test_a_broadcast_is_not_answered(make_stage: MakeStage) -> None:
     stage = make_stage(hosts=["0.0.0.0"])
     sender = stage.sender()
@@ -400,7 +400,7 @@ def test_a_broadcast_is_not_answered(make_stage: MakeStage) -> None:
     assert (stage.snapshot.refused, stage.snapshot.messages, readable(sender)) == ({"broadcast": 1}, 0, False)
 
 
-@needs_linux
+@linux
 def test_a_multicast_is_not_answered(make_stage: MakeStage) -> None:
     stage = make_stage(hosts=["0.0.0.0"])
     sender, group, here = stage.sender(), "239.255.77.7", socket.inet_aton("127.0.0.1")
@@ -411,7 +411,7 @@ def test_a_multicast_is_not_answered(make_stage: MakeStage) -> None:
     assert (stage.snapshot.refused, stage.snapshot.messages, readable(sender)) == ({"multicast": 1}, 0, False)
 
 
-@needs_linux
+@linux
 def test_an_ipv6_multicast_is_not_answered(make_stage: MakeStage) -> None:
     stage = make_stage(hosts=["::"])
     sender = stage.sender("::")
@@ -425,7 +425,7 @@ def test_an_ipv6_multicast_is_not_answered(make_stage: MakeStage) -> None:
     assert (stage.snapshot.refused, stage.snapshot.messages, readable(sender)) == ({"multicast": 1}, 0, False)
 
 
-@needs_linux
+@linux
 def test_an_answer_from_a_link_local_address_comes_from_there(make_stage: MakeStage) -> None:
     stage = make_stage(hosts=["::"])
     place = next(links(), None)
@@ -458,7 +458,7 @@ def test_an_ipv6_answer_has_the_source_address_and_for_link_local_the_interface(
     assert reply_control([(*note, packed + struct.pack("=I", 3))]) == (control, 0, refusal)
 
 
-@needs_linux
+@linux
 def test_a_denied_sender_is_not_answered_and_others_are(make_stage: MakeStage) -> None:
     stage = make_stage(Limits(deny=(OTHER_HOST,)))
     denied, other = stage.sender(OTHER_HOST), stage.sender()
@@ -467,7 +467,7 @@ def test_a_denied_sender_is_not_answered_and_others_are(make_stage: MakeStage) -
     assert (stage.snapshot.refused, readable(denied)) == ({"denied": 1}, False)
 
 
-@needs_linux
+@linux
 def test_a_sender_that_is_not_allowed_is_not_answered(make_stage: MakeStage) -> None:
     stage = make_stage(Limits(allow=(OTHER_HOST,)))
     allowed, other = stage.sender(OTHER_HOST), stage.sender()
@@ -477,7 +477,7 @@ def test_a_sender_that_is_not_allowed_is_not_answered(make_stage: MakeStage) -> 
     assert (stage.snapshot.refused, readable(other)) == ({"denied": 1}, False)
 
 
-@needs_linux
+@linux
 def test_each_datagram_of_a_refused_batch_counts(make_stage: MakeStage) -> None:
     stage = make_stage(Limits(deny=("127.0.0.1",)))
     stage.send(stage.sender(), payload(3001), segment=1000)
@@ -497,7 +497,7 @@ def test_a_datagram_of_max_bytes_is_answered_and_a_longer_one_is_not(make_stage:
     assert stage.snapshot.refused == {"too_long": 2}
 
 
-@needs_linux
+@linux
 def test_a_batch_of_short_datagrams_may_exceed_max_bytes(make_stage: MakeStage) -> None:
     stage = make_stage(Limits(max_bytes=1000))
     sender = stage.sender()
@@ -506,7 +506,7 @@ def test_a_batch_of_short_datagrams_may_exceed_max_bytes(make_stage: MakeStage) 
     assert stage.snapshot.refused == {}
 
 
-@needs_linux
+@linux
 @pytest.mark.parametrize("grouped", [True, False], ids=["batches", "no batches"])
 def test_of_a_batch_of_long_datagrams_a_short_last_one_is_answered(make_stage: MakeStage, grouped: bool) -> None:
     stage = make_stage(Limits(max_bytes=999))
@@ -568,7 +568,7 @@ def test_only_a_probe_gets_a_notice(make_stage: MakeStage) -> None:
     assert stage.snapshot.sent_bytes == 2000
 
 
-@needs_linux
+@linux
 def test_the_rate_limit_is_per_host(make_stage: MakeStage) -> None:
     stage = make_stage(Limits(rate_limit=1000))
     stage.ask(stage.sender(), payload(2000))
@@ -592,7 +592,7 @@ def test_respond_answers_each_datagram(make_stage: MakeStage) -> None:
     assert (stage.snapshot.messages, stage.snapshot.datagrams) == (3, 3)
 
 
-@needs_linux
+@linux
 def test_respond_answers_each_datagram_of_a_batch(make_stage: MakeStage) -> None:
     asked: list[bytes] = []
 
@@ -695,7 +695,7 @@ def test_a_refusal_is_reported_once_a_second(make_stage: MakeStage) -> None:
     assert notes.counts == [1, 10, 10]
 
 
-@needs_linux
+@linux
 def test_each_refusal_reason_is_reported_separately(make_stage: MakeStage) -> None:
     notes = RecordingObserver()
     stage = make_stage(Limits(max_bytes=3, deny=(OTHER_HOST,)), observer=notes)
@@ -721,7 +721,7 @@ def test_datagrams_and_bytes_are_counted(make_stage: MakeStage) -> None:
     assert (seen.accepted, seen.open, seen.refused, seen.errors) == (0, 0, {"too_long": 1}, {})
 
 
-@needs_linux
+@linux
 @pytest.mark.parametrize("host", LOOPBACK)
 def test_datagrams_dropped_by_the_kernel_are_counted(host: str) -> None:
     listener = listen(Address("udp", host, 0), buffer=8192)
@@ -756,7 +756,7 @@ def send_as(one: DatagramStage, other: DatagramStage) -> None:
     clear_loop_mark(other.socks[0], TTL)
 
 
-@needs_linux
+@linux
 def test_a_datagram_spoofed_between_two_servers_is_dropped_on_its_way_back(
     two_servers: tuple[DatagramStage, DatagramStage],
 ) -> None:
@@ -767,7 +767,7 @@ def test_a_datagram_spoofed_between_two_servers_is_dropped_on_its_way_back(
     assert (one.snapshot.messages, other.snapshot.datagrams, dropped(other.socks[0])) == (1, 0, 1)
 
 
-@needs_linux
+@linux
 def test_a_loop_between_two_servers_that_the_filter_does_not_see_ends(
     two_servers: tuple[DatagramStage, DatagramStage],
 ) -> None:
@@ -787,7 +787,7 @@ def test_a_loop_between_two_servers_that_the_filter_does_not_see_ends(
 
 @pytest.mark.parametrize("limits", [None, Limits(rate_limit=1 << 30)])
 @pytest.mark.parametrize("respond", [None, bytes.upper])
-@pytest.mark.parametrize("segment", [0, pytest.param(5, marks=needs_linux)])
+@pytest.mark.parametrize("segment", [0, pytest.param(5, marks=linux)])
 def test_a_loop_with_any_echo_on_this_machine_ends(
     make_stage: MakeStage, limits: Limits | None, respond: Callable[[bytes], bytes] | None, segment: int
 ) -> None:
@@ -811,7 +811,7 @@ def test_a_loop_with_any_echo_on_this_machine_ends(
     assert stage.ask(sender, b"no loop").lower() == b"no loop"
 
 
-@needs_linux
+@linux
 @needs_root
 def test_a_datagram_spoofed_by_a_third_host_is_dropped_too(make_stage: MakeStage) -> None:
     one, other = make_stage(), make_stage()
@@ -821,7 +821,7 @@ def test_a_datagram_spoofed_by_a_third_host_is_dropped_too(make_stage: MakeStage
     assert (one.snapshot.messages, other.snapshot.datagrams, dropped(other.socks[0])) == (1, 0, 1)
 
 
-@needs_linux
+@linux
 def test_an_answer_of_respond_is_dropped_too(make_stage: MakeStage) -> None:
     one, other = (make_stage(respond=bytes.upper) for _ in range(2))
     send_as(one, other)
@@ -830,7 +830,7 @@ def test_an_answer_of_respond_is_dropped_too(make_stage: MakeStage) -> None:
     assert (one.snapshot.messages, other.snapshot.datagrams) == (1, 0)
 
 
-@needs_linux
+@linux
 def test_two_servers_on_wildcard_sockets_do_not_loop_either(make_stage: MakeStage) -> None:
     one, other = (make_stage(hosts=["0.0.0.0"]) for _ in range(2))
     clear_loop_mark(other.socks[0])
@@ -897,7 +897,7 @@ def test_a_stop_ends_drain(make_stage: MakeStage) -> None:
     assert stage.snapshot.messages == MAX_READS
 
 
-@needs_linux
+@linux
 def test_a_sender_that_keeps_sending_does_not_extend_drain() -> None:
     listener = listen("udp://127.0.0.1:0")
     loop = Service().loop(listener)
