@@ -34,7 +34,7 @@ SERVERS = (*TCP[:2], WITH_LIMITS, *TCP[2:])
 # The window of a stream: with more in flight the queue exceeds the cores' caches, and the row would measure memory.
 ROWS = (
     *(
-        Row(f"{size} B echo, {count} connections", "echo", count, SERVERS, C.name, size, quick=size == 64 and count > 1)  # noqa: PLR2004
+        Row(f"{size} B echo, {count} connections", "echo", count, SERVERS, C.name, size, quick=size == 64 and count > 1)  # noqa: PLR2004 - bytes
         for size in (64, 1024)
         for count in (1, 64, 512, 4000)
     ),

@@ -17,7 +17,7 @@ def write_key_update(tls: ssl.SSLObject, *, reply: bool = False) -> None:
         pytest.skip("OpenSSL is not a shared library here")
     key_update.argtypes, key_update.restype = (ctypes.c_void_p, ctypes.c_int), ctypes.c_int
     # PySSLSocket in CPython's Modules/_ssl.c: the header of an object, then Socket, ssl and ctx.
-    fields = id(tls._sslobj) + object.__basicsize__  # type: ignore[attr-defined]
+    fields = id(tls._sslobj) + object.__basicsize__  # type: ignore[attr-defined]  # private, see above
     if ctypes.c_void_p.from_address(fields + 2 * POINTER).value != id(tls.context):
         pytest.skip("this Python lays out its SSL objects in another way")
     assert key_update(ctypes.c_void_p.from_address(fields + POINTER).value, int(reply)) == 1

@@ -36,7 +36,7 @@ class Hostile:
         raise RuntimeError("not now")
 
     __repr__ = __bool__ = __eq__ = __index__ = __int__ = __float__ = __len__ = _refuse
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None  # type: ignore[assignment]  # as Python does beside an __eq__ alone
 
 
 class Array:

@@ -119,7 +119,7 @@ def test_the_pipe(port_of_both_families: int, tmp_path: Path) -> None:
     command = pipe.replace(
         "halloo connect localhost", f"{shlex.join(HALLOO)} connect localhost:{port_of_both_families}"
     )
-    done = subprocess.run(f"{make} && {command}", shell=True, cwd=tmp_path, capture_output=True, check=False)  # noqa: S602
+    done = subprocess.run(f"{make} && {command}", shell=True, cwd=tmp_path, capture_output=True, check=False)  # noqa: S602 - as a reader does
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
@@ -129,7 +129,7 @@ def test_the_pipe_of_datagrams(datagram_port: int, tmp_path: Path) -> None:
     command = pipe.replace(
         "halloo connect udp://localhost", f"{shlex.join(HALLOO)} connect udp://localhost:{datagram_port}"
     )
-    done = subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True, check=False)  # noqa: S602
+    done = subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True, check=False)  # noqa: S602 - as a reader does
     assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 

@@ -5,7 +5,7 @@ from twisted.internet import epollreactor
 epollreactor.install()
 
 from twisted.internet import interfaces, protocol, reactor  # noqa: E402  # the reactor must be installed first
-from zope.interface import implementer  # noqa: E402
+from zope.interface import implementer  # noqa: E402  # as above
 
 
 @implementer(interfaces.IHalfCloseableProtocol)

@@ -74,5 +74,5 @@ def test_the_next_command_is_the_module_where_no_program_is_installed(install: P
 
 
 def test_the_next_command_of_this_installation_runs() -> None:
-    done = subprocess.run(f"{halloo_command()} --version", shell=True, capture_output=True, check=False)  # noqa: S602
+    done = subprocess.run(f"{halloo_command()} --version", shell=True, capture_output=True, check=False)  # noqa: S602 - as a reader does
     assert (done.returncode, done.stderr) == (0, b"")

@@ -156,8 +156,9 @@ class PiecewiseSocket(socket.socket):
 
 @pytest.mark.parametrize("pieces", [*every_split(b"one\r\n\rtwo\r\nthree")], ids=str)
 def test_receive_until_finds_a_separator_split_across_pieces(pieces: list[bytes]) -> None:
-    with Connection(PiecewiseSocket(), Address(host="peer")) as connection:
-        connection.socket.pieces = list(pieces)  # type: ignore[attr-defined]
+    sock = PiecewiseSocket()
+    sock.pieces = list(pieces)
+    with Connection(sock, Address(host="peer")) as connection:
         assert [connection.receive_until(b"\r\n"), connection.receive_until(b"\r\n")] == [b"one\r\n", b"\rtwo\r\n"]
         with pytest.raises(IncompleteRead) as caught:
             connection.receive_until(b"\r\n")

@@ -10,8 +10,8 @@ from halloo._output.lines import MAX_LINE, REPLACING, LineWriter, dropped_text
 
 try:
     import termios
-except ImportError:  # Windows
-    termios = None  # type: ignore[assignment]
+except ImportError:
+    termios = None  # type: ignore[assignment]  # Windows has none
 
 FULL = 100  # lines of MAX_LINE, more than a pipe holds
 

@@ -68,7 +68,7 @@ def test_goals_may_be_text() -> None:
     assert parse_goals(["p99>5ms", goal("loss>1%")]) == (goal("p99>5ms"), goal("loss>1%"))
     for invalid in ("p99>5ms", [5]):
         with pytest.raises(UsageError, match="goals must be a list of goals such as 'p99>5ms', not"):
-            parse_goals(invalid)  # type: ignore[arg-type]
+            parse_goals(invalid)  # type: ignore[arg-type]  # on purpose
 
 
 def test_the_effective_options_have_nanoseconds_and_the_supplied_ones_are_those_that_differ() -> None:

@@ -54,7 +54,7 @@ def test_the_largest_echoed_size_is_found_to_the_byte(largest: int) -> None:
 
 def test_a_last_try_that_is_echoed_does_not_change_the_evidence() -> None:
     for largest in range(1000, 1003):
-        with datagram_peer(lambda datagram, end=largest: [datagram if len(datagram) <= end else datagram[:-1]]) as port:  # type: ignore[misc]
+        with datagram_peer(lambda datagram, end=largest: [datagram if len(datagram) <= end else datagram[:-1]]) as port:  # type: ignore[misc]  # binds this turn's values
             target, _ = sweep(f"udp://127.0.0.1:{port}", timeout=5)
         assert target.size_limit == SizeLimit(largest + 1, "reply")
 

@@ -268,7 +268,7 @@ def test_a_port_closed_during_the_run_is_the_failure() -> None:
 def test_a_percentile_goal_holds_until_the_lost_share_reaches_it() -> None:
     for lost, code in ((1, 0), (11, 3)):
         received, dropped = count(1), range(50, 50 * lost + 1, 50)
-        with datagram_peer(lambda datagram, n=received, d=dropped: [] if next(n) in d else [datagram]) as port:  # type: ignore[misc]
+        with datagram_peer(lambda datagram, n=received, d=dropped: [] if next(n) in d else [datagram]) as port:  # type: ignore[misc]  # binds this turn's values
             report = ping(f"udp://127.0.0.1:{port}", count=1000, interval=0, timeout=SHORT_TIMEOUT, goals=["p99>1h"])
         assert (only(report).lost, report.exit_code) == (lost, code)
 
@@ -335,7 +335,7 @@ def test_wrong_bytes_are_corrupt_with_their_offset(scheme: str) -> None:
 @pytest.mark.parametrize("scheme", ["tcp", "tls", "udp"])
 def test_inserted_bytes_fail_the_run_over_every_transport(scheme: str) -> None:
     for place in (0, 60, 128):
-        report, _ = ping_changed(scheme, lambda line, at=place: line[:at] + b"xx" + line[at:])  # type: ignore[misc]
+        report, _ = ping_changed(scheme, lambda line, at=place: line[:at] + b"xx" + line[at:])  # type: ignore[misc]  # binds this turn's values
         target = only(report)
         assert (target.received, target.lost, report.exit_code) == (3, 0, 1)
         assert target.corrupt or target.stray
@@ -343,7 +343,7 @@ def test_inserted_bytes_fail_the_run_over_every_transport(scheme: str) -> None:
 
 def test_short_replies_are_corrupt_at_their_end() -> None:
     for length in (12, 64, 127):
-        report, offsets = ping_changed("udp", lambda datagram, end=length: datagram[:end])  # type: ignore[misc]
+        report, offsets = ping_changed("udp", lambda datagram, end=length: datagram[:end])  # type: ignore[misc]  # binds this turn's values
         target = only(report)
         assert (target.received, target.corrupt, target.stray, offsets) == (3, 3, 0, [length] * 3)
     for interval in (0, 0.01):
@@ -589,7 +589,7 @@ def test_invalid_arguments_and_unknown_names_are_raised_before_the_start() -> No
         with pytest.raises(error, match=message):
             ping(address, **options, sink=sink)
     with pytest.raises(UsageError, match="sink must be a Sink or None"):
-        ping("127.0.0.1:9", sink=5)  # type: ignore[arg-type]
+        ping("127.0.0.1:9", sink=5)  # type: ignore[arg-type]  # on purpose
     assert (sink.started, sink.events, sink.ended) == ([], [], [])
 
 

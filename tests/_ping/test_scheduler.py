@@ -243,7 +243,7 @@ def test_each_probe_expires_before_the_next_is_sent_without_a_burst(reconnect: b
         with silent() as port:
             one = make_flow(f"127.0.0.1:{port}", timeout=SHORT_TIMEOUT, reconnect=reconnect)
             harness = Harness(one, count=20, clock=TickingClock(step))
-            harness.on_event = lambda event, one=one, sent=sent: sent.append((event.number, one.tracker.counters.sent))  # type: ignore[misc]
+            harness.on_event = lambda event, one=one, sent=sent: sent.append((event.number, one.tracker.counters.sent))  # type: ignore[misc]  # binds this turn's values
             harness.run()
         assert sent == [(each, each + 1) for each in range(20)]
 

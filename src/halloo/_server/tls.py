@@ -68,8 +68,7 @@ class TlsConnection:
     def read(self, buffer: memoryview) -> int:
         """Read the data of the record fed last; 0 is the peer's close_notify. Raises BlockingIOError without data."""
         try:
-            # With a buffer it returns a count, which typeshed does not say.
-            received: int = self.tls.read(len(buffer), buffer)  # type: ignore[assignment]
+            received: int = self.tls.read(len(buffer), buffer)  # type: ignore[assignment]  # a count, with a buffer
         except ssl.SSLError as error:
             self.read_failed(error)
         self._collect()
@@ -195,7 +194,7 @@ class TlsPoller:
             return self._read_record(fd, buffers, data)
         self._feed(data)
         try:
-            return tls.read(MAX_RECORD, buffers[0])  # type: ignore[return-value]  # as above
+            return tls.read(MAX_RECORD, buffers[0])  # type: ignore[return-value]  # a count, as above
         except ssl.SSLError as error:
             del self._idle[fd]
             connection = self._connections[fd]
