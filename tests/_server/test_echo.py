@@ -5,7 +5,6 @@ import dataclasses
 import errno
 import mmap
 import os
-import select
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -16,7 +15,6 @@ from typing import Protocol
 import pytest
 
 from halloo._core.limits import MAX_BUFFER, Limits
-from halloo._server import poller
 from halloo._server.acceptor import MAX_ACCEPTS, RESOURCE_PAUSE
 from halloo._server.counters import ACCEPTED, CLOSED, RECEIVED, SENT, Snapshot
 from halloo._server.echo import BUFFER_SIZE, SMALL_MESSAGE, EchoServer, page_aligned_buffer
@@ -26,15 +24,7 @@ from halloo._server.poller import READ, READ_NORMAL, WRITE, Poller, Selector
 from halloo._server.states import ECHOING, WRITE_PENDING
 from tests.conditions import descriptors_exhausted, linux, needs_rlimit
 from tests.peers import payload, reset
-from tests.stepping import IDLE_TIMEOUT, RecordingObserver
-
-MAKERS: list[Callable[[], Poller]] = [Selector]
-if hasattr(select, "epoll"):
-    MAKERS.append(poller.Epoll)
-
-POLL_TIMEOUT = 5  # seconds that a turn may wait for data already sent
-FLOOD = 64 * BUFFER_SIZE  # more than the kernel buffers for both ends
-MAX_TURNS = 10_000  # after which waiting fails
+from tests.stepping import FLOOD, IDLE_TIMEOUT, MAKERS, MAX_TURNS, POLL_TIMEOUT, RecordingObserver
 
 
 class MakeLoop(Protocol):
