@@ -22,6 +22,7 @@ from halloo._server.log import Log
 from halloo._server.running import Service
 from halloo._server.workers import DRAIN_SIGNAL, MAX_EARLY_EXITS, WorkerPool
 from halloo.errors import LocalError
+from tests.conditions import descriptors_exhausted
 from tests.peers import payload, receive_all, reset, unused_port
 from tests.programs import PYTHON, listening_port, run, started
 from tests.stepping import unconnected
@@ -265,6 +266,14 @@ def test_a_worker_that_cannot_be_restarted_is_tried_again_and_the_others_serve_o
             f"halloo: cannot restart a worker: Resource temporarily unavailable; trying again in {pause} s"
             for pause in ("0.1", "0.2", "0.4")
         ]
+
+
+@pytest.mark.parametrize("descriptors", [0, 2, 3], ids=["pipe", "poller", "wake-up"])
+def test_a_pool_without_descriptors_of_its_own_closes_the_listeners(descriptors: int) -> None:
+    listener = listen("127.0.0.1:0")
+    with descriptors_exhausted(but=descriptors), pytest.raises(OSError, match=os.strerror(errno.EMFILE)):
+        WorkerPool([listener], Service(), 2, shared=True)
+    assert listener.sockets[0].fileno() < 0
 
 
 def test_workers_that_cannot_be_started_end_the_server_with_an_error() -> None:

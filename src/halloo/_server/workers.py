@@ -11,7 +11,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, MutableSequence, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from types import FrameType
 from typing import TYPE_CHECKING, Self, cast
@@ -86,8 +86,14 @@ class WorkerPool:
         self._early_exits = self._exits = 0  # the early ones are those in a row
         self._failure: LocalError | None = None
         self._stopping = self._draining = False
-        self._parent_pipe_reader, self._parent_pipe_writer = os.pipe()
-        self.loop = EchoServer([], limits=limits_beside(service.limits))  # for published pages alone
+        with ExitStack() as cleanup:
+            for listener in listeners:
+                cleanup.enter_context(listener)
+            self._parent_pipe_reader, self._parent_pipe_writer = pipe = os.pipe()
+            for fd in pipe:
+                cleanup.callback(os.close, fd)
+            self.loop = EchoServer([], limits=limits_beside(service.limits))  # for published pages alone
+            cleanup.pop_all()
         self._published: list[Listener] = []  # the workers must not keep them open
         self._started = self.loop.reactor.clock()
 
