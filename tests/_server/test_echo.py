@@ -94,6 +94,7 @@ def test_the_buffer_begins_with_a_page(size: int) -> None:
 
 
 @linux
+@needs_rlimit
 def test_a_loop_without_memory_for_its_buffer_leaves_no_descriptor(listener: socket.socket) -> None:
     import resource  # noqa: PLC0415 - there is none on Windows
 

@@ -26,10 +26,7 @@ class Reactor:
     """`handlers[state[fd]](fd)` for every descriptor that is ready: a turn of the server makes these calls."""
 
     def __init__(self, poller: Poller, *, busy_poll: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
-        """Own the poller, after a failure here too.
-
-        With `busy_poll` it never sleeps, which saves the wake-up latency and takes a whole core.
-        """
+        """Own the poller from now on. `busy_poll` never sleeps: it saves the wake-up latency, and takes a core."""
         self.poller = poller
         self.clock = clock
         self.state = bytearray(64)  # by descriptor

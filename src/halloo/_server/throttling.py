@@ -105,10 +105,7 @@ class ConnectionLimiter:
         return excess
 
     def record_echo(self, fd: int, received: int, whole: bool) -> None:
-        """Record a message that the hot loop has echoed, far from `max_bytes`; pause the connection if need be.
-
-        Where it was not written as a `whole`, the connection is not read before the rest is flushed anyway.
-        """
+        """Record an echo of the hot loop, far from `max_bytes`; pause if need be, unless the rest of it is pending."""
         if self._idle_timeout:
             self._last_active[fd] = self._milliseconds
         if self._max_bytes:
