@@ -15,7 +15,7 @@ from halloo._net.read_ahead import ReadAhead
 from halloo._net.readiness import until_ready
 from halloo.errors import HallooError, IncompleteRead, Reset, TimedOut
 
-READ_AHEAD = 16  # chunks
+READ_AHEAD = 32  # chunks; with fewer the two threads take turns more often
 GRACE = 0.1  # seconds for the source to end, when the peer's end follows its last byte at once
 
 

@@ -53,14 +53,14 @@ class ReadAhead:
 
         Raises what the source has raised.
         """
-        with suppress(BlockingIOError):
-            self.silent = not self.waking.recv(4096)
         with self._changed:
             if self._ready:
                 item = self._ready.popleft()
                 if not self._ready:  # not for each item: the threads would take turns
                     self._changed.notify()
                 return item
+            with suppress(BlockingIOError):  # not for each item either: it is a system call and an exception
+                self.silent = not self.waking.recv(4096)
             if self._error:
                 raise self._error
             return None
