@@ -59,6 +59,7 @@ def tls_server(request: pytest.FixtureRequest, folder: Path) -> Iterator[Server]
 
 
 @linux
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="workers need fork")
 @pytest.mark.parametrize(("place", "reuse_port"), [(TCP, True), (UDP, False)])
 def test_the_listeners_of_the_first_workers_are_closed_when_there_is_none_for_another(
     place: str, reuse_port: bool
