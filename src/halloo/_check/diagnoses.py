@@ -5,24 +5,26 @@ Reads the texts in `diagnoses.toml`. They are ranked by the failed case, its pat
 
 import tomllib
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import resources
+
+from halloo._check.fixes import Fixes, fixes
 
 MAX_CAUSES = 2  # causes reported for one failure
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diagnosis:
-    """One mistake, as a teacher would explain it: its cause and the lines that fix it, in C too where it occurs there.
+    """One mistake, as a teacher would explain it: its cause and the lines that fix it, by language.
 
     `cases` are the ids of the cases that it fails, `patterns` the ways (see `Failed.pattern`; empty means any).
     """
 
+    id: str = ""
     name: str
     why: str
-    python: str
-    c: str = ""
+    fixes: Fixes = field(default_factory=dict, hash=False)
     cases: frozenset[str]
     patterns: frozenset[str] = frozenset()
 
@@ -33,10 +35,10 @@ def diagnoses() -> tuple[Diagnosis, ...]:
     text = resources.files("halloo._check").joinpath("diagnoses.toml").read_text(encoding="utf-8")
     return tuple(
         Diagnosis(
+            id=each["id"],
             name=each["name"],
             why=" ".join(each["why"].split()),
-            python=each["python"],
-            c=each.get("c", ""),
+            fixes=fixes(each["id"]),
             cases=frozenset(each["cases"].split()),
             patterns=frozenset(each.get("patterns", "").split()),
         )

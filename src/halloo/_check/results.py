@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from halloo._check.case import AnyCase, Evidence, Verdict
 from halloo._check.diagnoses import Diagnosis
+from halloo._check.language import Language
 
 FAILING = ("FAIL", "ERROR")
 NOT_PASSED = (*FAILING, "BLOCKED")
@@ -53,6 +54,8 @@ class CheckReport:
     """Why no case could be run: the program never started to listen."""
     supplied: dict[str, object] = field(default_factory=dict)
     """The options given by the user."""
+    language: Language | None = None
+    """That of the program, as far as its command tells."""
     interrupted: bool = False
     """Whether a signal ended it; the cases that had not ended are BLOCKED."""
 

@@ -17,6 +17,7 @@ from halloo._check.case import MAX_LEVEL, AnyCase, Failed, Outcome
 from halloo._check.client.loop import Script, ScriptLoop
 from halloo._check.client.target import ClientTarget
 from halloo._check.diagnoses import likely_causes
+from halloo._check.language import language_of
 from halloo._check.processes import NOT_STARTED, proportional_memory, resident_memory
 from halloo._check.results import FAILING, LOCAL_LIMIT, NOT_PASSED, CheckReport, Result
 from halloo._check.server.program import Program, with_detected_port
@@ -105,6 +106,7 @@ def check(
         started=started.isoformat(timespec="seconds"),
         trouble="" if ever_started or not results else results[0].text,
         supplied={"only": list(only)} if only else {},
+        language=language_of(spec.command),
         interrupted=interrupted,
     )
 

@@ -52,7 +52,10 @@ def test_a_result_is_complete() -> None:
         "pattern": "cut",
         "duration_ns": 3_100_000_000,
         "evidence": {"offset": 34, "expected": (b"A" * 32 + b"\x1b[31m<b>&|" + b"Z" * 22).hex(), "came": "41" * 32},
-        "causes": [{"name": DIAGNOSIS.name, "why": DIAGNOSIS.why, "python": DIAGNOSIS.python, "c": DIAGNOSIS.c}],
+        "causes": [
+            {"id": None, "name": DIAGNOSIS.name, "why": DIAGNOSIS.why, "java": None, "javascript": None}
+            | dict(DIAGNOSIS.fixes.items())
+        ],
         "repeat": "halloo check server --only T09 --seed 7 -- python echo.py PORT",
     }
 
@@ -61,6 +64,30 @@ def test_hints_select_cause_and_fix() -> None:
     assert json.loads(check_json(report((FAILED,)), hints="none"))["results"][0]["causes"] == []
     (cause,) = json.loads(check_json(report((FAILED,)), hints="cause"))["results"][0]["causes"]
     assert (cause["name"], cause["python"], cause["c"]) == (DIAGNOSIS.name, None, None)
+
+
+def test_the_language_of_the_program_is_kept() -> None:
+    of_go = replace(report((FAILED,)), language="go")
+    (again,) = read_reports(check_json(of_go))
+    assert again.language == "go"
+    assert check_text(again) == check_text(of_go)
+    assert "conn.Close()" in check_text(again)
+
+
+def test_a_report_of_an_earlier_version_can_be_read() -> None:
+    """It names no language, and a cause has no id, and fixes in Python and C only."""
+    document = written(report((FAILED,)))
+    del document["config"]["effective"]["language"]
+    for name in ("id", "java", "go", "javascript"):
+        del document["results"][0]["causes"][0][name]
+    (again,) = read_reports(json.dumps(document))
+    assert again.language is None
+    assert again.results[0].causes[0].fixes == {name: DIAGNOSIS.fixes[name] for name in ("python", "c")}
+
+
+def test_an_unknown_language_of_a_later_version_is_ignored() -> None:
+    (again,) = read_reports(check_json(replace(report(), language="java")).replace('"java"', '"zig"'))
+    assert again.language is None
 
 
 def test_values_are_converted_to_json() -> None:

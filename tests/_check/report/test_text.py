@@ -9,10 +9,11 @@ from typing import get_args
 import pytest
 
 from halloo._check.case import Evidence, Verdict
+from halloo._check.language import Language
 from halloo._check.report import view
 from halloo._check.report.progress import print_text, progress, supports_live
 from halloo._check.report.text import MAX_TEXT, WIDTH, check_text, finding_text, result_line
-from halloo._check.report.view import Hints, dump, finding, headline, is_python, level_result, summary
+from halloo._check.report.view import Hints, dump, finding, headline, level_result, summary
 from halloo._check.results import LOCAL_LIMIT, Result
 from tests._check.report.invented import (
     ALL,
@@ -39,7 +40,7 @@ from tests._check.report.invented import (
 
 
 def test_a_finding_states_facts_cause_and_fix() -> None:
-    assert finding_text(finding(FAILED, target="./echo")) == (
+    assert finding_text(finding(FAILED)) == (
         "FAIL tcp/T09 half-close (MUST, level 1)\n"
         "  done      Send 4 bytes, then half-close.\n"
         "  expected  the reply, then the end within 3 s\n"
@@ -77,12 +78,19 @@ def test_hints_select_cause_and_fix() -> None:
     assert all("halloo check server --only T09" in text for text in shown.values())
 
 
-def test_a_python_program_is_recognized_by_its_command_and_gets_no_fix_in_c() -> None:
-    for target in ("python echoserver.py PORT", "/usr/bin/python3.12 -m echo {port}", "./server.py {port}", "pypy3 x"):
-        assert is_python(target)
-        assert "In C:" not in finding_text(finding(FAILED, target=target))
-    for target in ("./echo {port}", "/home/python/echo PORT", "java Echo PORT", "tcp://127.0.0.1:8888", ""):
-        assert not is_python(target)
+def test_a_fix_is_in_the_language_of_the_program_or_else_in_python() -> None:
+    languages: dict[Language | None, list[str]] = {
+        "python": ["Python"],
+        "c": ["C"],
+        "go": ["Go"],
+        "java": ["Python"],
+        None: ["Python", "C"],
+    }
+    for language, shown in languages.items():
+        (cause,) = finding(FAILED, language=language).causes
+        assert [name for name, _ in cause.fixes] == shown
+    only_go = replace(FAILED, causes=(replace(DIAGNOSIS, fixes={"go": "conn.Close()"}),))
+    assert finding(only_go, language="c").causes[0].fixes == ()
 
 
 def test_an_error_of_this_machine_is_not_an_internal_error() -> None:

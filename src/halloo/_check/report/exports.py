@@ -12,6 +12,7 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 from halloo._check.grading import FULL_MARKS, NO_MARKS, Mark, Weights, grade
+from halloo._check.language import Language
 from halloo._check.report import view
 from halloo._check.report.text import finding_text
 from halloo._check.results import CheckReport, Result
@@ -58,7 +59,8 @@ def _escape_formula(text: str) -> str:
 def gradescope(reports: Sequence[CheckReport], *, hints: view.Hints = "fix", weights: Weights | None = None) -> str:
     """Write the reports of one submission. Skipped cases are listed above the tests and carry no points."""
     graded = grade(reports, weights)
-    target = " ".join(dict.fromkeys(report.target for report in reports))
+    languages = {report.language for report in reports}
+    language = languages.pop() if len(languages) == 1 else None
     document = {
         "score": graded.points,
         "execution_time": round(sum(report.seconds for report in reports)),
@@ -68,7 +70,7 @@ def gradescope(reports: Sequence[CheckReport], *, hints: view.Hints = "fix", wei
         "test_name_format": "text",
         "visibility": "visible",
         "stdout_visibility": "hidden",
-        "tests": [_test(mark, hints, target) for mark in graded.marks],
+        "tests": [_test(mark, hints, language) for mark in graded.marks],
     }
     return json.dumps(document, indent=2, allow_nan=False)
 
@@ -79,8 +81,8 @@ def _heading(report: CheckReport) -> str:
     return "\n".join([view.summary(report), *view.not_run(report), *([note] if errors else [])])
 
 
-def _test(mark: Mark, hints: view.Hints, target: str) -> dict[str, Any]:
-    found = view.finding(mark.result, hints=hints, target=target)
+def _test(mark: Mark, hints: view.Hints, language: Language | None) -> dict[str, Any]:
+    found = view.finding(mark.result, hints=hints, language=language)
     if found.verdict in ("FAIL", "WARN"):
         output = finding_text(found)
     elif found.verdict == "BLOCKED":
@@ -132,7 +134,7 @@ def _suite(report: CheckReport, hints: view.Hints, weights: Weights | None) -> E
         failure = ET.SubElement(test, "failure", type="MUST", message=view.headline(report.trouble))
         failure.text = printable(report.trouble)
     for result in report.results:
-        _add_case(suite, result, view.finding(result, hints=hints, target=report.target))
+        _add_case(suite, result, view.finding(result, hints=hints, language=report.language))
     for name, element in (("tests", ""), ("failures", "/failure"), ("errors", "/error"), ("skipped", "/skipped")):
         suite.set(name, str(len(suite.findall(f"testcase{element}"))))
     ET.SubElement(suite, "system-out").text = view.summary(report)

@@ -15,6 +15,7 @@ from typing import Any
 
 from halloo._check.case import KINDS, AnyCase, Evidence
 from halloo._check.diagnoses import Diagnosis
+from halloo._check.language import LANGUAGES
 from halloo._check.report.view import SYMBOLS, Hints, headline, level_result, reasons
 from halloo._check.results import INTERRUPTED, CheckReport, Result
 from halloo._output.json import plain_json, system, version
@@ -36,7 +37,8 @@ def check_json(report: CheckReport, *, hints: Hints = "fix", indent: int | None 
         "version": version(),
         "system": system(),
         "config": {
-            "effective": {name: getattr(report, name) for name in _EFFECTIVE} | {"hints": hints},
+            "effective": {name: getattr(report, name) for name in _EFFECTIVE}
+            | {"language": report.language, "hints": hints},
             "supplied": plain_json(report.supplied),
         },
         "summary": {
@@ -78,8 +80,8 @@ def _result(result: Result, hints: Hints) -> _Object:
 
 
 def _cause(cause: Diagnosis, *, fix: bool) -> _Object:
-    python, c = (cause.python or None, cause.c or None) if fix else (None, None)
-    return {"name": cause.name, "why": cause.why, "python": python, "c": c}
+    fixes: _Object = {language: cause.fixes.get(language) if fix else None for language in LANGUAGES}
+    return {"id": cause.id or None, "name": cause.name, "why": cause.why, **fixes}
 
 
 def _ns(seconds: float) -> int | None:
@@ -120,6 +122,7 @@ def _reports(text: str, allow_truncated: bool) -> Iterator[CheckReport]:
             trouble=summary["trouble"] or "",
             interrupted=summary["exit_code"] == INTERRUPTED,
             supplied=dict(record["config"]["supplied"]),
+            language=next((each for each in LANGUAGES if each == effective.get("language")), None),
         )
 
 
@@ -142,5 +145,5 @@ def _read_result(record: _Object) -> Result:
 
 
 def _read_cause(cause: _Object) -> Diagnosis:
-    python, c = cause["python"] or "", cause["c"] or ""
-    return Diagnosis(name=cause["name"], why=cause["why"], python=python, c=c, cases=frozenset())
+    fixes = {language: cause[language] for language in LANGUAGES if cause.get(language)}
+    return Diagnosis(id=cause.get("id") or "", name=cause["name"], why=cause["why"], fixes=fixes, cases=frozenset())

@@ -6,10 +6,11 @@ Its texts contain no control characters; each format escapes them further in its
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
-from pathlib import PurePath
 from typing import Literal
 
 from halloo._check.case import KINDS, AnyCase, Evidence, Verdict
+from halloo._check.fixes import Fixes
+from halloo._check.language import LANGUAGES, Language
 from halloo._check.results import LOCAL_LIMIT, NOT_PASSED, CheckReport, Result
 from halloo._core.escape import printable
 
@@ -64,7 +65,7 @@ class Finding:
 
 def findings(report: CheckReport, *, hints: Hints = "fix") -> tuple[Finding, ...]:
     """Put all results into words."""
-    return tuple(finding(result, hints=hints, target=report.target) for result in report.results)
+    return tuple(finding(result, hints=hints, language=report.language) for result in report.results)
 
 
 def worst_first(found: Iterable[Finding]) -> list[Finding]:
@@ -81,8 +82,8 @@ def is_observation(found: Finding) -> bool:
     return found.verdict == "INFO" and found.kind != "client"
 
 
-def finding(result: Result, *, hints: Hints = "fix", target: str = "") -> Finding:
-    """Put a result into words; `target`, a command, decides the languages of the fixes."""
+def finding(result: Result, *, hints: Hints = "fix", language: Language | None = None) -> Finding:
+    """Put a result into words, with fixes in the `language` of the program."""
     case = result.case
     facts = [
         ("done", case.description),
@@ -105,22 +106,24 @@ def finding(result: Result, *, hints: Hints = "fix", target: str = "") -> Findin
         time=format_seconds(result.seconds) if result.seconds else "",
         facts=tuple((label, printable(text)) for label, text in facts),
         dump=dump(result.evidence) if result.evidence else "",
-        causes=() if hints == "none" else tuple(_causes(result, hints, target)),
+        causes=() if hints == "none" else tuple(_causes(result, hints, language)),
         repeat=one_line(result.repeat),
     )
 
 
-def _causes(result: Result, hints: Hints, target: str) -> Iterator[Cause]:
+def _causes(result: Result, hints: Hints, language: Language | None) -> Iterator[Cause]:
     for each in result.causes:
-        codes = [("Python", each.python), ("C", "" if is_python(target) else each.c)]
-        fixes = tuple((language, printable(code).strip("\n")) for language, code in codes if code)
-        yield Cause(printable(each.name), printable(each.why), fixes if hints == "fix" else ())
+        shown = _shown_languages(each.fixes, language) if hints == "fix" else ()
+        fixes = tuple((LANGUAGES[one], printable(each.fixes[one]).strip("\n")) for one in shown)
+        yield Cause(printable(each.name), printable(each.why), fixes)
 
 
-def is_python(target: str) -> bool:
-    """Whether a command runs a Python program; when unclear, C fixes are included too."""
-    names = [PurePath(word).name.lower() for word in target.split()]
-    return any(name.startswith(("python", "pypy")) or name.endswith((".py", ".pyw")) for name in names)
+def _shown_languages(fixes: Fixes, language: Language | None) -> tuple[Language, ...]:
+    """Choose the program's language, or Python if there is no fix in it; Python and C if it is unknown."""
+    if language and language in fixes:
+        return (language,)
+    usual: tuple[Language, ...] = ("python",) if language else ("python", "c")
+    return tuple(each for each in usual if each in fixes)
 
 
 def one_line(text: str) -> str:
