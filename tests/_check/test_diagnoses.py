@@ -1,39 +1,79 @@
-"""Diagnoses refer to existing cases, have an explanation and a fix, and are ranked by likelihood."""
+"""Diagnoses refer to existing cases and facts, and a mistake is named only where one of its signs was seen."""
 
+import re
+from pathlib import Path
+
+import halloo._check
 from halloo._check.catalogue import cases
-from halloo._check.diagnoses import MAX_CAUSES, diagnoses, likely_causes
-from halloo._check.fixes import fixes
+from halloo._check.diagnoses import Diagnosis, Seen, diagnose, diagnoses, holds
+from halloo._check.server import probe
 
-CLOSED_EARLY = "the connection is closed before everything was sent"
-ACCEPT = "a failing accept() ends the server, or spins"
-IGNORED = "the result of send() is ignored"
+FAILED, PASSED, BLOCKED = Seen("FAIL", frozenset({"cut", "at-1024"})), Seen("PASS"), Seen("BLOCKED")
+SEEN = {"T05": FAILED, "T09": PASSED, "T12": BLOCKED, "T17": Seen("WARN"), "T29": Seen("ERROR")}
+FACTS = {"waits-for-newline"}
 
 
-def test_a_diagnosis_names_existing_cases_and_has_an_explanation_and_a_fix() -> None:
+def mistake(id: str, *signs: str, explains: str) -> Diagnosis:  # noqa: A002 - a key
+    return Diagnosis(
+        id=id, name=id, why="", signs=tuple(tuple(each.split()) for each in signs), explains=frozenset(explains.split())
+    )
+
+
+def test_a_diagnosis_names_existing_cases_words_and_facts() -> None:
     known = {case.id for case in cases()}
+    source = "".join(path.read_text("utf-8") for path in Path(halloo._check.__file__).parent.rglob("*.py"))
+    facts = {*re.findall(r"[a-z0-9]+(?:-[a-z0-9]+)*", probe.__doc__ or "")}
     for diagnosis in diagnoses():
-        assert set() < diagnosis.cases <= known, diagnosis.name
-        assert diagnosis.why.endswith("."), diagnosis.name
-        assert diagnosis.fixes == fixes(diagnosis.id), diagnosis.name
-        assert diagnosis.fixes, diagnosis.name
-    assert len({diagnosis.name for diagnosis in diagnoses()}) == len(diagnoses())
+        assert diagnosis.why.endswith("."), diagnosis.id
+        assert diagnosis.signs, diagnosis.id
+        words = [word for sign in diagnosis.signs for word in sign]
+        named = [each.lstrip("+-!").partition(":") for each in [*words, *diagnosis.explains]]
+        assert {case for case, _, _ in named if case.isupper()} <= known, diagnosis.id
+        assert {fact for fact, _, _ in named if fact.islower()} <= facts, diagnosis.id
+        for way in {way for _, _, way in named} - {""}:
+            assert way in source or way[0].isupper(), f"{diagnosis.id}: no case reports {way}"  # or an exception
+        assert {case.partition(":")[0][0] for case in diagnosis.explains} <= set("TUC"), diagnosis.id
+    ids = [each.id for each in diagnoses()]
+    assert len(set(ids)) == len(ids)
 
 
-def test_pattern_and_other_failures_decide_the_likeliest() -> None:
-    for case, pattern, failed, name in (
-        ("T17", "gap", "T17", IGNORED),
-        ("T17", "gap:851", "T17", IGNORED),
-        ("T12", "reset", "T12", "the connection is closed with bytes unread"),
-        ("T20", "ended", "T20", ACCEPT),
-        ("T20", "ended", "T18 T19 T20 T22", "one client's error ends the server"),
-        ("T33", "cut", "T33", IGNORED),
-        ("T33", "cut", "T09 T11 T12 T17 T33 T49 T50", CLOSED_EARLY),
-    ):
-        assert likely_causes(case, pattern, failed.split())[0].name == name
+def test_the_words_of_a_sign() -> None:
+    for word, holding in {
+        "T05": True,
+        "T05:cut": True,
+        "T05:at-1024": True,
+        "T05:gap": False,
+        "T09": False,
+        "T12": False,
+        "T29": False,  # an error of the checker is no failure
+        "T31": False,
+        "*:cut": True,
+        "*:gap": False,
+        "+T09": True,
+        "+T17": True,
+        "+T05": False,
+        "+T12": False,
+        "+T31": False,
+        "-T09": True,
+        "-T12": True,
+        "-T31": True,
+        "-T05": False,
+        "waits-for-newline": True,
+        "!waits-for-newline": False,
+        "cut-at-nul": False,
+        "!cut-at-nul": True,
+    }.items():
+        assert holds(word, SEEN, FACTS) is holding, word
 
 
-def test_a_matching_pattern_excludes_other_diagnoses_and_none_excludes_no_case() -> None:
-    assert [each.name for each in likely_causes("T21", "zombies", {"T21"})] == ["an exited child process is not reaped"]
-    assert [each.name for each in likely_causes("T14", "changed", {"T14"})] == ["one client at a time"]
-    assert likely_causes("T42", "", {"T42"}) == ()
-    assert len(likely_causes("T12", "cut", {"T12"})) == MAX_CAUSES
+def test_the_first_mistake_with_a_sign_claims_the_failures_that_it_explains() -> None:
+    seen = {
+        case: Seen("FAIL", frozenset({way})) for case, way in {"T01": "short", "T03": "silent", "T28": "cut"}.items()
+    }
+    none = mistake("no sign of it", "T01:gap", "T01 T44", explains="T01 T03")
+    first = mistake("first", "T01:gap", "T01 T03", explains="T01 T05 T28:short")
+    second = mistake("second", "T01", explains="T01 T03")
+    nothing_left = mistake("nothing left", "T01", explains="T01")
+    found = diagnose(seen, (), (none, first, second, nothing_left))
+    assert {case: each.id for case, each in found.items()} == {"T01": "first", "T03": "second"}
+    assert diagnose({}, (), (first,)) == {}

@@ -52,6 +52,8 @@ class CheckReport:
     """Start time in UTC, as in RFC 3339."""
     trouble: str = ""
     """Why no case could be run: the program never started to listen."""
+    facts: tuple[str, ...] = ()
+    """What a probe has seen of a server that failed, by name (see `halloo._check.server.probe`)."""
     supplied: dict[str, object] = field(default_factory=dict)
     """The options given by the user."""
     language: Language | None = None

@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
@@ -16,10 +16,11 @@ from datetime import UTC, datetime
 from halloo._check.case import MAX_LEVEL, AnyCase, Failed, Outcome
 from halloo._check.client.loop import Script, ScriptLoop
 from halloo._check.client.target import ClientTarget
-from halloo._check.diagnoses import likely_causes
+from halloo._check.diagnoses import Seen, diagnose
 from halloo._check.language import language_of
 from halloo._check.processes import NOT_STARTED, proportional_memory, resident_memory
-from halloo._check.results import FAILING, LOCAL_LIMIT, NOT_PASSED, CheckReport, Result
+from halloo._check.results import LOCAL_LIMIT, NOT_PASSED, CheckReport, Result
+from halloo._check.server.probe import Facts, probe
 from halloo._check.server.program import Program, with_detected_port
 from halloo._check.server.target import ServerTarget
 from halloo._check.sockets import bind_port
@@ -31,6 +32,7 @@ from halloo.errors import LocalError
 MAX_MEMORY = 2 << 30  # bytes, of all processes of the program
 MAX_PROCESSES = 4096
 POLL_INTERVAL = 0.1  # seconds between two checks of the limits
+PROBE_TIMEOUT = 60.0  # seconds for all probes of a server
 EXIT_DELAY = 0.3  # seconds that a failing server may take to exit after its connections are closed
 COMPARING_CASES = ("C09", "C10")  # MUST for a client that claims to compare, INFO otherwise
 
@@ -83,13 +85,23 @@ def check(
         ended[result.case.id] = result
         on_result(result)
 
+    facts: Facts | None = None
+
+    def hopeless(result: Result) -> str:
+        nonlocal facts
+        if facts is None and isinstance(spec, ServerSpec) and result.case.level == 1 and result.pattern != NOT_STARTED:
+            facts = probe_server(spec, options)
+            return facts.kind
+        return ""
+
     interrupted = False
     try:
-        results = run_all(cases, run_one, jobs=jobs, on_result=record, stopped=options.stopped)
+        results = run_all(cases, run_one, jobs=jobs, on_result=record, stopped=options.stopped, hopeless=hopeless)
     except (KeyboardInterrupt, BrokenPipeError) as error:  # or the reader of the lines has left
         interrupted = isinstance(error, KeyboardInterrupt)
         rest = {case.id: Result(case, "BLOCKED", "the check was interrupted") for case in cases}
-        results = with_causes(tuple((rest | ended).values()))
+        results = tuple((rest | ended).values())
+    results = with_causes(results, facts.names if facts else ())
     ever_started = any(each.pattern != NOT_STARTED and each.verdict != "BLOCKED" for each in results)
     return CheckReport(
         target=name or spec.name,
@@ -104,7 +116,8 @@ def check(
             for each in results
         ),
         started=started.isoformat(timespec="seconds"),
-        trouble="" if ever_started or not results else results[0].text,
+        trouble=(facts.kind if facts else "") or ("" if ever_started or not results else results[0].text),
+        facts=tuple(sorted(facts.names)) if facts else (),
         supplied={"only": list(only)} if only else {},
         language=language_of(spec.command),
         interrupted=interrupted,
@@ -140,6 +153,23 @@ def _run_server(case: AnyCase, spec: ServerSpec, options: RunOptions) -> Result:
     if program and program.expired and result.verdict != "ERROR":
         result = replace(result, verdict="FAIL", text=f"{program.expired}; then: {result.text}", pattern="overdue")
     return replace(result, seconds=options.clock() - began)
+
+
+def probe_server(spec: ServerSpec, options: RunOptions) -> Facts:
+    """Find out what a server does that has failed a case of level 1; it is started anew for each probe.
+
+    One with a fixed port is started once, unless it exits: the port might be in use for a minute after each.
+    """
+    program = Program(spec, options.clock) if spec.command else None
+
+    def fresh() -> ServerTarget:
+        if program and not (spec.port and program.started and program.listening_pids()):
+            program.kill()
+            program.start()
+        return ServerTarget.of(spec, program, options.clock, options.seed)
+
+    with closing(program) if program else nullcontext(), _supervised(program, PROBE_TIMEOUT, options):
+        return probe(fresh)
 
 
 def _run_client(case: AnyCase, spec: ClientSpec, options: RunOptions) -> Result:
@@ -230,16 +260,19 @@ def run_all(
     jobs: int = 1,
     on_result: OnResult = repr,
     stopped: threading.Event | None = None,
+    hopeless: Callable[[Result], str] = lambda _: "",
 ) -> tuple[Result, ...]:
     """Run cases, up to `jobs` at once, timing cases alone; a case is BLOCKED if one that it needs failed.
 
-    `stopped` is set if an exception ends the run; cases that end later have no result.
+    `hopeless` is called with each failure, and may return why no other case is to be run. `stopped` is set if an
+    exception ends the run; cases that end later have no result.
     """
     _handle_interrupts()
     stopped = stopped or threading.Event()
     order = _in_dependency_order(cases)
     results: dict[str, Result] = {}
     lock = threading.Lock()  # `on_result` need not be thread-safe
+    reasons = list[str]()  # why no other case is to be run
 
     def record(case: AnyCase) -> Result:
         missing = [need for need in case.needs.split() if need in results and results[need].verdict in NOT_PASSED]
@@ -247,8 +280,12 @@ def run_all(
             result = Result(case, "BLOCKED", f"needs {missing[0]}")
         elif results and all(each.pattern == NOT_STARTED or each.verdict == "BLOCKED" for each in results.values()):
             result = Result(case, "BLOCKED", "it did not start")
+        elif reasons:
+            result = Result(case, "BLOCKED", reasons[0])
         else:
             result = run_one(case)
+            if result.verdict == "FAIL" and not reasons and (why := hopeless(result)):
+                reasons.append(why)
         results[case.id] = result
         with lock:
             if not stopped.is_set():
@@ -259,7 +296,7 @@ def run_all(
     _run_concurrently([case for case in order if case not in alone], record, jobs, stopped)
     for case in alone:
         record(case)
-    return with_causes(tuple(results[case.id] for case in cases))
+    return tuple(results[case.id] for case in cases)
 
 
 def _handle_interrupts() -> None:
@@ -308,10 +345,8 @@ def _in_dependency_order(cases: Sequence[AnyCase]) -> list[AnyCase]:
     return list(order.values())
 
 
-def with_causes(results: tuple[Result, ...]) -> tuple[Result, ...]:
-    """Add the likely causes to failed results; ranking them takes all results."""
-    failed = {result.case.id for result in results if result.verdict in FAILING}
-    return tuple(
-        replace(each, causes=likely_causes(each.case.id, each.pattern, failed)) if each.verdict == "FAIL" else each
-        for each in results
-    )
+def with_causes(results: tuple[Result, ...], facts: Collection[str] = ()) -> tuple[Result, ...]:
+    """Add the cause to each failed result that has one; finding it takes all results and the facts of the probe."""
+    seen = {each.case.id: Seen(each.verdict, frozenset(each.pattern.split())) for each in results}
+    causes = diagnose(seen, facts)
+    return tuple(replace(each, causes=tuple(filter(None, [causes.get(each.case.id)]))) for each in results)

@@ -26,10 +26,10 @@ NEXT = case("t35_next")
 EMPTY = case("u03_empty", severity="SHOULD")
 
 DIAGNOSIS = Diagnosis(
+    id="closed-early",
     name="the connection is closed before everything was sent",
     why="The client's end means only that it has finished sending.",
     fixes={"python": "\nif not data:\n    writer.write_eof()\n", "c": "\nshutdown(fd, SHUT_WR);", "go": "conn.Close()"},
-    cases=frozenset({"T09"}),
 )
 EVIDENCE = Evidence.at(34, b"A" * 34 + b"\x1b[31m<b>&|" + b"Z" * 40, b"A" * 34)
 

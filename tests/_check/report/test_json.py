@@ -28,6 +28,7 @@ def test_a_report_has_the_keys_of_every_halloo_report() -> None:
         "duration_ns": 12_300_000_000,
         "exit_code": 1,
         "trouble": None,
+        "facts": [],
         "verdicts": {"pass": 1, "warn": 1, "info": 1, "fail": 2, "error": 1, "blocked": 1, "skip": 1},
         "level_reached": 0,
         "level_needs": ["T09"],
@@ -53,7 +54,7 @@ def test_a_result_is_complete() -> None:
         "duration_ns": 3_100_000_000,
         "evidence": {"offset": 34, "expected": (b"A" * 32 + b"\x1b[31m<b>&|" + b"Z" * 22).hex(), "came": "41" * 32},
         "causes": [
-            {"id": None, "name": DIAGNOSIS.name, "why": DIAGNOSIS.why, "java": None, "javascript": None}
+            {"id": DIAGNOSIS.id, "name": DIAGNOSIS.name, "why": DIAGNOSIS.why, "java": None, "javascript": None}
             | dict(DIAGNOSIS.fixes.items())
         ],
         "repeat": "halloo check server --only T09 --seed 7 -- python echo.py PORT",

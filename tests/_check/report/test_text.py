@@ -39,7 +39,7 @@ from tests._check.report.invented import (
 # A finding.
 
 
-def test_a_finding_states_facts_cause_and_fix() -> None:
+def test_a_finding_states_its_facts_and_names_its_cause() -> None:
     assert finding_text(finding(FAILED)) == (
         "FAIL tcp/T09 half-close (MUST, level 1)\n"
         "  done      Send 4 bytes, then half-close.\n"
@@ -57,19 +57,31 @@ def test_a_finding_states_facts_cause_and_fix() -> None:
         "    18  41 41 41 41 41 41 41 41 41 41 41 41 41 41 41 41 |AAAAAAAAAAAAAAAA|\n"
         "    34  (end of received data)\n"
         "  rule      MUST: RFC 9293 3.6; nmap#962\n"
-        "  likely    the connection is closed before everything was sent\n"
-        "            The client's end means only that it has finished sending.\n"
+        "  cause     the connection is closed before everything was sent\n"
+        "  repeat    halloo check server --only T09 --seed 7 -- python echo.py PORT"
+    )
+
+
+def test_a_cause_is_explained_once_with_its_fix_and_all_its_cases() -> None:
+    text = check_text(report((result(SHORT, "FAIL", "short", causes=(DIAGNOSIS,)), FAILED)))
+    assert text.split("\n\n")[0] == (
+        "FAIL the connection is closed before everything was sent\n"
+        "  why       The client's end means only that it has finished sending.\n"
         "            In Python:\n"
         "    if not data:\n"
         "        writer.write_eof()\n"
         "            In C:\n"
         "    shutdown(fd, SHUT_WR);\n"
-        "  repeat    halloo check server --only T09 --seed 7 -- python echo.py PORT"
+        "  seen      T01 short: Send 4 bytes, then half-close.\n"
+        "            short\n"
+        "  also      T09 half-close\n"
+        "  repeat    halloo check server --only T01 --seed 7 -- python echo.py PORT"
     )
+    assert text.count(DIAGNOSIS.name) == 1
 
 
 def test_hints_select_cause_and_fix() -> None:
-    shown = {hints: finding_text(finding(FAILED, hints=hints)) for hints in get_args(Hints)}
+    shown = {hints: check_text(report((FAILED,)), hints=hints) for hints in get_args(Hints)}
     assert {hints: (DIAGNOSIS.why in text, "write_eof" in text) for hints, text in shown.items()} == {
         "none": (False, False),
         "cause": (True, False),
@@ -218,22 +230,24 @@ def test_a_result_is_a_line() -> None:
         assert result_line(shown) == line
 
 
-def test_findings_precede_observations_cases_not_run_and_the_summary() -> None:
+def test_causes_precede_findings_observations_cases_not_run_and_what_the_server_can_do() -> None:
     paragraphs = check_text(report()).split("\n\n")
-    assert [paragraph.partition(" (")[0] for paragraph in paragraphs[:-2]] == [
-        "FAIL tcp/T09 half-close",
+    assert [paragraph.splitlines()[0].partition(" (")[0] for paragraph in paragraphs[:-2]] == [
+        "FAIL the connection is closed before everything was sent",
         "FAIL tcp/T35 next",
         "ERROR tcp/T14 head-of-line",
         "WARN tcp/T24 burst-500",
     ]
     assert paragraphs[-2] == "observations\n  T25 idle  still works after 4 s"
-    assert paragraphs[-1].splitlines() == ["BLOCKED 1: needs T14 (T13)", "SKIP 1: needs Linux (T16)", summary(report())]
-    assert check_text(GOOD) == f"observations\n  T25 idle  60 s\n\n{summary(GOOD)}"
-
-
-def test_a_cause_is_explained_once() -> None:
-    text = check_text(report((FAILED, result(SHORT, "FAIL", "short", causes=(DIAGNOSIS,)))))
-    assert (text.count(DIAGNOSIS.why), text.count("(see above)")) == (1, 1)
+    assert paragraphs[-1].splitlines() == [
+        "BLOCKED 1: needs T14 (T13)",
+        "SKIP 1: needs Linux (T16)",
+        "the server does not echo every byte: 1 of 2 checks fail",
+        "the server does not serve one client after another: 1 of 1 checks fail",
+        "whether the server can serve many clients at once is not known: 0 of 2 checks pass, the others did not run",
+        summary(report()),
+    ]
+    assert check_text(GOOD) == f"observations\n  T25 idle  60 s\n\nthe server can echo every byte\n{summary(GOOD)}"
 
 
 def test_text_has_no_control_characters() -> None:

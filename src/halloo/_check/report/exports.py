@@ -14,7 +14,7 @@ from xml.etree import ElementTree as ET
 from halloo._check.grading import FULL_MARKS, NO_MARKS, Mark, Weights, grade
 from halloo._check.language import Language
 from halloo._check.report import view
-from halloo._check.report.text import finding_text
+from halloo._check.report.text import explained_text, finding_text
 from halloo._check.results import CheckReport, Result
 from halloo._core.escape import printable
 
@@ -64,7 +64,7 @@ def gradescope(reports: Sequence[CheckReport], *, hints: view.Hints = "fix", wei
     document = {
         "score": graded.points,
         "execution_time": round(sum(report.seconds for report in reports)),
-        "output": "\n\n".join(map(_heading, reports)),
+        "output": "\n\n".join(_heading(report, hints) for report in reports),
         "output_format": "text",
         "test_output_format": "text",
         "test_name_format": "text",
@@ -75,10 +75,15 @@ def gradescope(reports: Sequence[CheckReport], *, hints: view.Hints = "fix", wei
     return json.dumps(document, indent=2, allow_nan=False)
 
 
-def _heading(report: CheckReport) -> str:
+def _heading(report: CheckReport, hints: view.Hints) -> str:
     errors = [result.case.id for result in report.results if result.verdict == "ERROR"]
     note = f"ERROR {len(errors)}: error of halloo or of this machine, not counted ({' '.join(errors)})"
-    return "\n".join([view.summary(report), *view.not_run(report), *([note] if errors else [])])
+    lines = [view.summary(report), *view.abilities(report), *view.not_run(report), *([note] if errors else [])]
+    return "\n\n".join(["\n".join(lines), *_explanations(report, hints)])
+
+
+def _explanations(report: CheckReport, hints: view.Hints) -> list[str]:
+    return [*map(explained_text, view.by_cause(view.findings(report, hints=hints))[0])]
 
 
 def _test(mark: Mark, hints: view.Hints, language: Language | None) -> dict[str, Any]:
@@ -137,7 +142,7 @@ def _suite(report: CheckReport, hints: view.Hints, weights: Weights | None) -> E
         _add_case(suite, result, view.finding(result, hints=hints, language=report.language))
     for name, element in (("tests", ""), ("failures", "/failure"), ("errors", "/error"), ("skipped", "/skipped")):
         suite.set(name, str(len(suite.findall(f"testcase{element}"))))
-    ET.SubElement(suite, "system-out").text = view.summary(report)
+    ET.SubElement(suite, "system-out").text = "\n\n".join([view.summary(report), *_explanations(report, hints)])
     return suite
 
 

@@ -94,7 +94,10 @@ def _section(
     if report.started:
         yield f"<p>Started {_safe(view.one_line(report.started))}.</p>\n"
     yield from (f"<p>{_safe(line)}</p>\n" for line in view.not_run(report))
+    yield from (f"<p>{_safe(line)}</p>\n" for line in view.abilities(report))
     everything = view.findings(report, hints=hints)
+    for explained in view.by_cause(everything)[0]:
+        yield from _cause(explained, number)
     for found in everything:
         if not view.is_observation(found):
             yield from _details(found, number)
@@ -108,6 +111,16 @@ def _section(
     yield "</section>\n"
 
 
+def _cause(explained: view.Explained, number: int) -> Iterator[str]:
+    cause = explained.cause
+    links = (
+        f'<a href="#{_anchor(number, each.id)}">{_safe(each.id)} {_safe(each.name)}</a>' for each in explained.findings
+    )
+    yield f"<h3>{_safe(cause.name)}</h3>\n<p>{_safe(cause.why)}</p>\n"
+    yield from (f"<p>In {_safe(language)}:</p>\n<pre>{_safe(code)}</pre>\n" for language, code in cause.fixes)
+    yield f"<p>Explains {', '.join(links)}.</p>\n"
+
+
 def _details(found: view.Finding, number: int) -> Iterator[str]:
     seconds = f" · {found.time}" if found.time else ""
     text = _safe(found.headline) if found.verdict not in view.REPORTED else ""
@@ -118,9 +131,7 @@ def _details(found: view.Finding, number: int) -> Iterator[str]:
     yield "</dl>\n"
     if found.dump:
         yield f"<pre>{_safe(found.dump)}</pre>\n"
-    for cause in found.causes:
-        yield f"<h4>Likely: {_safe(cause.name)}</h4>\n<p>{_safe(cause.why)}</p>\n"
-        yield from (f"<p>In {_safe(language)}:</p>\n<pre>{_safe(code)}</pre>\n" for language, code in cause.fixes)
+    yield from (f"<p>Cause: {_safe(cause.name)}</p>\n" for cause in found.causes)
     if found.repeat:
         yield f"<p>Repeat: <code>{_safe(found.repeat)}</code></p>\n"
     yield "</details>\n"

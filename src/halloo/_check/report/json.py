@@ -46,6 +46,7 @@ def check_json(report: CheckReport, *, hints: Hints = "fix", indent: int | None 
             "duration_ns": _ns(report.seconds),
             "exit_code": report.exit_code,
             "trouble": report.trouble or None,
+            "facts": list(report.facts),
             "verdicts": {verdict.lower(): report.counts.get(verdict, 0) for verdict in SYMBOLS},
             "level_reached": level.reached if level else None,
             "level_needs": list(level.needs) if level else [],
@@ -120,6 +121,7 @@ def _reports(text: str, allow_truncated: bool) -> Iterator[CheckReport]:
             results=tuple(map(_read_result, record["results"])),
             started=summary["started"] or "",
             trouble=summary["trouble"] or "",
+            facts=tuple(map(str, summary.get("facts", ()))),
             interrupted=summary["exit_code"] == INTERRUPTED,
             supplied=dict(record["config"]["supplied"]),
             language=next((each for each in LANGUAGES if each == effective.get("language")), None),
@@ -146,4 +148,4 @@ def _read_result(record: _Object) -> Result:
 
 def _read_cause(cause: _Object) -> Diagnosis:
     fixes = {language: cause[language] for language in LANGUAGES if cause.get(language)}
-    return Diagnosis(id=cause.get("id") or "", name=cause["name"], why=cause["why"], fixes=fixes, cases=frozenset())
+    return Diagnosis(id=cause.get("id") or "", name=cause["name"], why=cause["why"], fixes=fixes)

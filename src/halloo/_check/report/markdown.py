@@ -29,9 +29,17 @@ def _one_report(report: CheckReport, hints: view.Hints) -> Iterator[str]:
     yield from (_row(each, _bold(each.verdict, each.verdict)) for each in everything if not view.is_observation(each))
     if observed := [*filter(view.is_observation, everything)]:
         yield from ("", "### Observations", "", "| case | time | |", "|---|---:|---|", *map(_row, observed))
-    for found in view.worst_first(everything):
+    explained, rest = view.by_cause(everything)
+    for each in explained:
+        yield from ("", f"### {_text(each.cause.name)}", "", f"{_text(each.cause.why)}")
+        for language, code in each.cause.fixes:
+            yield from ("", *_block(code, language.lower()))
+        yield from ("", f"It explains {_text(each.cases)}; the first of them:", "")
+        yield from _finding(each.findings[0])
+    for found in rest:
         yield ""
         yield from _finding(found)
+    yield from ("", *(f"- {_text(line)}" for line in view.abilities(report)))
 
 
 def _row(found: view.Finding, *cells: str) -> str:
@@ -49,10 +57,6 @@ def _finding(found: view.Finding) -> Iterator[str]:
             yield f"- {label}: {_text(view.one_line(text))}"
     if found.dump:
         yield from ("", *_block(found.dump, "text"))
-    for cause in found.causes:
-        yield from ("", f"**Likely: {_text(cause.name)}.** {_text(cause.why)}")
-        for language, code in cause.fixes:
-            yield from ("", *_block(code, language.lower()))
     if found.repeat:
         yield from ("", f"Repeat: {_code(found.repeat)}")
 

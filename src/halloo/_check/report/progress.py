@@ -101,7 +101,7 @@ class _Highlighter(RegexHighlighter):
     highlights = (
         *(rf"(?m)^(?P<{verdict}>{verdict})\b" for verdict in STYLES),
         *(rf"\b\d+ (?P<{verdict}>{verdict})\b" for verdict in STYLES),
-        r"(?m)^  (?P<label>done|expected|found|rule|note|likely|repeat)\b",
+        r"(?m)^  (?P<label>done|expected|found|rule|note|cause|why|seen|also|repeat)\b",
         r"(?m)^(?P<label>observations)$",
         r"(?m)^ +(?P<FAIL>\^\^)$",
     )

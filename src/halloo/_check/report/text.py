@@ -1,7 +1,6 @@
 """A check as text: a line per result while it runs, then the findings, the observations and the summary."""
 
 import textwrap
-from collections.abc import Collection
 
 from halloo._check.report import view
 from halloo._check.results import CheckReport, Result
@@ -21,26 +20,42 @@ def result_line(result: Result) -> str:
 
 
 def check_text(report: CheckReport, *, hints: view.Hints = "fix", width: int | None = None) -> str:
-    """Write the findings, worst first, the observations, then the summary, for a terminal of `width`.
+    """Write the causes, the findings without a cause, worst first, the observations, then the summary.
 
-    Each cause is explained once.
+    Lines that have no layout of their own are folded at `width`.
     """
-    known: set[str] = set()
-    paragraphs, everything = [], view.findings(report, hints=hints)
-    for found in view.worst_first(everything):
-        paragraphs.append(finding_text(found, known=known))
-        known.update(cause.name for cause in found.causes)
+    everything = view.findings(report, hints=hints)
+    explained, rest = view.by_cause(everything)
+    paragraphs = [*map(explained_text, explained), *map(finding_text, rest)]
     if observed := {f"{each.id} {each.name}": each for each in filter(view.is_observation, everything)}:
         column = max(map(len, observed))
         texts = {name: view.shortened(each.headline or each.passes, MAX_TEXT) for name, each in observed.items()}
         lines = (f"  {name:<{column}}  {text}".rstrip() for name, text in texts.items())
         paragraphs.append("\n".join(["observations", *(folded(line, width) for line in lines)]))
-    paragraphs.append("\n".join(folded(line, width) for line in [*view.not_run(report), view.summary(report)]))
+    paragraphs.append(
+        "\n".join(
+            folded(line, width) for line in [*view.not_run(report), *view.abilities(report), view.summary(report)]
+        )
+    )
     return "\n\n".join(paragraphs)
 
 
-def finding_text(found: view.Finding, *, known: Collection[str] = ()) -> str:
-    """Write a finding as text; a cause in `known` was explained before and is only named."""
+def explained_text(explained: view.Explained) -> str:
+    """Write a cause, the first of its findings as evidence, and the names of the others."""
+    first, *others = explained.findings
+    found = dict(first.facts)["found"]
+    lines = [f"FAIL {explained.cause.name}", *_wrap_fact("why", explained.cause.why)]
+    for language, code in explained.cause.fixes:
+        lines += [f"{'':{INDENT}}In {language}:", *textwrap.indent(code, WHOLE).splitlines()]
+    lines += _wrap_fact("seen", f"{first.id} {first.name}: {first.description}\n{found}")
+    lines += textwrap.indent(first.dump, WHOLE).splitlines()
+    lines += _wrap_fact("also", ", ".join(f"{each.id} {each.name}" for each in others)) if others else []
+    lines += [f"  {'repeat':<{INDENT - 2}}{first.repeat}"] if first.repeat else []
+    return "\n".join(lines)
+
+
+def finding_text(found: view.Finding) -> str:
+    """Write a finding as text; its cause is only named, since `explained_text` explains it for all its cases."""
     facts = dict(found.facts)
     lines = [found.title]
     for label in ("done", "expected", "found"):
@@ -48,12 +63,7 @@ def finding_text(found: view.Finding, *, known: Collection[str] = ()) -> str:
     lines += textwrap.indent(found.dump, WHOLE).splitlines()
     for label in ("rule", "note"):
         lines += _wrap_fact(label, facts[label]) if label in facts else []
-    for cause in found.causes:
-        lines += _wrap_fact("likely", f"{cause.name} (see above)" if cause.name in known else cause.name)
-        if cause.name not in known:
-            lines += _wrap_fact("", cause.why)
-            for language, code in cause.fixes:
-                lines += [f"{'':{INDENT}}In {language}:", *textwrap.indent(code, WHOLE).splitlines()]
+    lines += [line for cause in found.causes for line in _wrap_fact("cause", cause.name)]
     lines += [f"  {'repeat':<{INDENT - 2}}{found.repeat}"] if found.repeat else []
     return "\n".join(lines)
 

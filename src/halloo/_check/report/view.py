@@ -22,6 +22,7 @@ LOCAL_ERROR = "the case was not run: this machine lacks what it needs, whatever 
 ROW_SIZE = 16
 SYMBOLS = {"PASS": ".", "WARN": "w", "INFO": "i", "FAIL": "F", "ERROR": "E", "BLOCKED": "b", "SKIP": "-"}
 LEGEND = ". pass, F fail, w warning, i information, b blocked by another failure, - skipped, E not the program's error"
+ABILITIES = ("", "echo every byte", "serve one client after another", "serve many clients at once", "run as a service")
 LEVEL_NAMES = ("no correct echo", "echo", "one client after another", "many clients at once", "long-running service")
 
 
@@ -75,6 +76,28 @@ def worst_first(found: Iterable[Finding]) -> list[Finding]:
         return REPORTED.index(each.verdict), ("MUST", "SHOULD", "INFO").index(each.severity), each.level
 
     return sorted((each for each in found if each.verdict in REPORTED), key=rank)
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """A cause, and the findings that it explains, worst first."""
+
+    cause: Cause
+    findings: tuple[Finding, ...]
+
+    @property
+    def cases(self) -> str:
+        return ", ".join(f"{each.id} {each.name}" for each in self.findings)
+
+
+def by_cause(found: Iterable[Finding]) -> tuple[list[Explained], list[Finding]]:
+    """Group what is reported by its cause, most cases first; also return the findings without a cause."""
+    groups: dict[str, list[Finding]] = {}
+    rest = []
+    for each in worst_first(found):
+        groups.setdefault(each.causes[0].name, []).append(each) if each.causes else rest.append(each)
+    explained = [Explained(group[0].causes[0], tuple(group)) for group in groups.values()]
+    return sorted(explained, key=lambda each: -len(each.findings)), rest
 
 
 def is_observation(found: Finding) -> bool:
@@ -211,6 +234,24 @@ def summary(report: CheckReport) -> str:
     cases = f"{'1 case' if count == 1 else f'{count} cases'} of a {one_line(report.scheme)} {one_line(report.kind)}"
     verdicts = ", ".join(f"{report.counts[word]} {word}" for word in SYMBOLS if word in report.counts)
     return "; ".join([f"{cases}: {verdicts}", *([str(level)] if level else []), ending])
+
+
+def abilities(report: CheckReport) -> Iterator[str]:
+    """Say in words what works and what does not: a sentence for each level of which anything was checked."""
+    if report.trouble or report.supplied.get("only"):
+        return
+    subject = f"the {one_line(report.kind)}"
+    for level, ability in enumerate(ABILITIES[: report.level + 1]):
+        counted = [each for each in report.results if each.case.level == level and each.case.severity == "MUST"]
+        failed = sum(each.verdict == "FAIL" for each in counted)
+        passed = sum(each.verdict in ("PASS", "WARN") for each in counted)
+        if failed:
+            yield f"{subject} does not {ability}: {failed} of {len(counted)} checks fail"
+        elif passed and passed == len(counted):
+            yield f"{subject} can {ability}"
+        elif counted:
+            known = f"{passed} of {len(counted)} checks pass, the others did not run"
+            yield f"whether {subject} can {ability} is not known: {known}"
 
 
 def not_run(report: CheckReport) -> list[str]:
