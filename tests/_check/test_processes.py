@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from halloo._check import processes
+from tests.namespace import in_namespace
 
 THIS = os.getpid()
 
@@ -39,6 +40,51 @@ def test_a_listener_is_found_by_its_owner_but_not_a_socket_that_is_only_bound() 
         assert found[port] == "127.0.0.1"
         assert other.getsockname()[1] not in found
         assert processes.listening_ports([]) == {}
+
+
+@pytest.mark.parametrize("host", ["127.0.1.1", "127.0.0.1", "", "::1", "::", "::ffff:127.0.0.1", "::ffff:127.0.1.1"])
+@pytest.mark.parametrize("kind", ["tcp", "udp"])
+def test_a_server_is_dialled_where_it_listens(kind: str, host: str) -> None:
+    if ":" in host and not socket.has_ipv6:
+        pytest.skip("needs IPv6")
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM if kind == "udp" else socket.SOCK_STREAM) as sock:
+        if host.startswith("::ffff:"):  # as Java binds an IPv4 address
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        sock.bind((host, 0))
+        if kind == "tcp":
+            sock.listen()
+        port = sock.getsockname()[1]
+        dialled = {"": "127.0.0.1", "::": "::1"}.get(host, host.removeprefix("::ffff:"))
+        assert processes.listening_ports([THIS], kind)[port] == dialled
+
+
+def test_a_server_on_several_addresses_is_dialled_on_loopback() -> None:
+    assert processes.host_to_dial(["192.0.2.1", "::1"]) == "::1"
+    assert processes.host_to_dial(["192.0.2.1", "0.0.0.0"]) == "127.0.0.1"
+    assert processes.host_to_dial(["192.0.2.1", "192.0.2.2"]) == "192.0.2.1"
+
+
+IN_NAMESPACE = """
+from halloo._check import processes
+sys.stderr = sys.stdout
+{setup}
+with socket.socket(socket.AF_INET6) as sock:
+    sock.bind({address})
+    sock.listen()
+    print(processes.listening_ports([os.getpid()])[sock.getsockname()[1]])
+"""
+
+
+def test_a_link_local_address_keeps_its_interface(tmp_path: Path) -> None:
+    setup = "ip('address add fe80::7/64 dev lo nodad')"
+    code = IN_NAMESPACE.format(setup=setup, address="('fe80::7', 0, 0, socket.if_nametoindex('lo'))")
+    assert in_namespace(tmp_path, code) == "fe80::7%lo\n"
+
+
+def test_without_an_ipv6_loopback_address_a_wildcard_socket_is_dialled_over_ipv4(tmp_path: Path) -> None:
+    code = IN_NAMESPACE.format(setup="ip('address del ::1/128 dev lo')", address="('::', 0)")
+    assert in_namespace(tmp_path, code) == "127.0.0.1\n"
 
 
 def test_a_bound_datagram_socket_is_found_by_its_owner() -> None:

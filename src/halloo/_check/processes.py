@@ -10,9 +10,12 @@ import secrets
 import signal
 import socket
 import subprocess
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import sys
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +31,9 @@ ENV_MARK = "HALLOO_CHECK"
 NOT_STARTED = "unstarted"  # pattern of a failure to start
 MAX_FILE_SIZE = 256 << 20  # bytes of a file written by the program
 _PROCESS_GONE = (FileNotFoundError, ProcessLookupError, PermissionError)
-_NAMES = {"0100007F": "127.0.0.1", "0" * 8: "0.0.0.0", "0" * 24 + "01000000": "::1", "0" * 32: "::"}
+# The addresses that a server is dialled at, by those that it may be bound to; others are dialled as they are.
+_DIALLED = {"0.0.0.0": "127.0.0.1", "127.0.0.1": "127.0.0.1", "::1": "::1", "::": "::1"}
+IPV4_LENGTH = 4  # bytes
 
 
 class ProcessTree:
@@ -165,8 +170,7 @@ def descriptors(pid: int) -> int:
 class Socket:
     """A row of /proc/net/tcp or udp."""
 
-    loopback: str  # of its address family
-    host: str  # loopback and wildcard addresses; others as in the row
+    host: str
     port: int
     remote_port: int
     unread: int
@@ -176,14 +180,13 @@ class Socket:
 
 def sockets(kind: str = "tcp", *parts: str) -> Iterator[Socket]:
     """List all sockets, IPv4 first; only rows with these `parts`: there may be thousands of others, in TIME-WAIT."""
-    for table, loopback in ((kind, "127.0.0.1"), (f"{kind}6", "::1")):
+    for table in (kind, f"{kind}6"):
         for line in _rows(table):
             if all(part in line for part in parts):
                 _, local, remote, _, queues, timer, *_, inode = line.split()[:10]
                 (host, port), (active, ticks) = local.split(":"), timer.split(":")
                 yield Socket(
-                    loopback=loopback,
-                    host=_NAMES.get(host, host),
+                    host=decode_host(host),
                     port=int(port, 16),
                     remote_port=int(remote.partition(":")[2], 16),
                     unread=int(queues.partition(":")[2], 16),
@@ -192,9 +195,22 @@ def sockets(kind: str = "tcp", *parts: str) -> Iterator[Socket]:
                 )
 
 
+@lru_cache
+def decode_host(digits: str) -> str:
+    """Read an address of /proc/net: words of 32 bits, in the byte order of this machine; IPv4 may stand in IPv6."""
+    words = (int(digits[start : start + 8], 16) for start in range(0, len(digits), 8))
+    data = b"".join(word.to_bytes(4, sys.byteorder) for word in words)
+    address = IPv4Address(data) if len(data) == IPV4_LENGTH else IPv6Address(data).ipv4_mapped or IPv6Address(data)
+    return str(address)
+
+
 def _rows(table: str) -> list[str]:
+    return _lines(table)[1:]  # without the heading
+
+
+def _lines(table: str) -> list[str]:
     with suppress(FileNotFoundError):
-        return (PROC / "net" / table).read_text().splitlines()[1:]
+        return (PROC / "net" / table).read_text().splitlines()
     return []
 
 
@@ -213,15 +229,31 @@ def listening_ports(pids: Iterable[int], kind: str = "tcp") -> dict[int, str]:
 
     They are found through the descriptors of the processes, without connecting.
     """
-    own, found = {inode for pid in pids for inode in _inodes(pid)}, dict[int, str]()
+    own, found = {inode for pid in pids for inode in _inodes(pid)}, dict[int, list[str]]()
     for each in sockets(kind, LISTEN if kind == "tcp" else UNCONNECTED):
         if each.inode in own:
-            found.setdefault(each.port, each.loopback)
-    return found
+            found.setdefault(each.port, []).append(each.host)
+    return {port: host_to_dial(hosts) for port, hosts in found.items()}
+
+
+def host_to_dial(bound: Collection[str]) -> str:
+    """Return where to reach a server that is bound to these addresses: on loopback if it can be reached there."""
+    interfaces = _ipv6_interfaces()
+    for own in filter(bound.__contains__, _DIALLED):
+        host = _DIALLED[own]
+        return host if own != "::" or host in interfaces else "127.0.0.1"  # :: serves IPv4 too, unless it is IPv6 only
+    host = next(iter(bound))
+    return f"{host}%{interfaces[host]}" if host in interfaces and ip_address(host).is_link_local else host
+
+
+def _ipv6_interfaces() -> dict[str, str]:
+    """Return this machine's IPv6 addresses, each with its interface."""
+    rows = (line.split() for line in _lines("if_inet6"))
+    return {str(IPv6Address(bytes.fromhex(fields[0]))): fields[-1] for fields in rows}
 
 
 def bound_hosts(pids: Iterable[int], port: int, kind: str) -> set[str]:
-    """Return the addresses at which processes have bound a port; only loopback and wildcard addresses are decoded."""
+    """Return the addresses at which processes have bound a port."""
     own = {inode for pid in pids for inode in _inodes(pid)}
     return {each.host for each in sockets(kind, f":{port:04X} ") if each.port == port and each.inode in own}
 

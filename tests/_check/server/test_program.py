@@ -78,6 +78,12 @@ def test_the_host_is_the_one_it_listens_on() -> None:
         assert program.host == "::1"
 
 
+def test_a_server_on_an_address_of_its_own_is_dialled_there() -> None:
+    with started(IDLE.replace("127.0.0.1", "127.0.1.1")) as program:
+        socket.create_connection((program.host, program.port)).close()
+        assert program.host == "127.0.1.1"
+
+
 def test_a_bound_udp_server_is_detected() -> None:
     code = (
         f'import signal, socket, sys\ns = socket.socket(type=socket.SOCK_DGRAM); s.bind(("", int(sys.argv[1])))\n{WAIT}'

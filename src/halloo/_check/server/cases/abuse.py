@@ -24,7 +24,9 @@ SPOOFED = "spoofed datagrams are sent only to a server started by the checker"
 
 
 def _ipv4(target: ServerTarget) -> tuple[str, int]:
-    if target.host != LOOPBACK and not _bound_to_any(target):
+    if ":" not in target.host:
+        return target.host, target.port
+    if not _bound_to_any(target):
         raise Skipped("the server does not serve IPv4")
     return LOOPBACK, target.port
 
