@@ -3,26 +3,32 @@
 import csv
 import io
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from halloo._check.report.exports import gradescope, junit
+from halloo._check.report.html import check_html
 from halloo._check.report.json import check_json, read_reports
+from halloo._check.report.markdown import check_markdown
+from halloo._check.report.text import check_text
 from halloo._check.results import Result, exit_code_of_all
-from halloo._check.spec import ClientSpec, ServerSpec
+from halloo._check.spec import CheckSpec, ClientSpec, ServerSpec
 from halloo._cli.check import Choice, Outputs, run_each
 from halloo._cli.check import run_one as run
 from halloo._core.address import parse
 from halloo._server.server import Server
 from halloo.errors import LocalError, UsageError
+from tests.peers import unused_port
 from tests.programs import PYTHON
 
 CORRECT = (PYTHON, "-m", "tests._check.reference", "PORT")
 FAILS_TO_START = (PYTHON, "-c", "import sys; sys.exit('no server today')")
 ECHO = ServerSpec(command=CORRECT)
-FIRST = Choice(only=("T01",))
+FIRST, LEVEL_1 = Choice(only=("T01",)), Choice(level=1)
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -74,11 +80,39 @@ def test_a_running_server_is_checked_by_its_address_without_the_cases_that_need_
         assert FIRST.check(replace(spec, greeting=False)).exit_code == 1
 
 
-def test_a_program_that_does_not_start_blocks_all_further_cases() -> None:
-    report = Choice(only=("T01", "T03")).check(ServerSpec(command=FAILS_TO_START))
-    assert [result.verdict for result in report.results] == ["FAIL", "BLOCKED"]
-    assert "no server today" in report.trouble
-    assert report.exit_code == 1
+def troubled(spec: CheckSpec, *, choice: Choice = LEVEL_1) -> str:
+    """Check that no case can be run against a target, and return what is reported: one finding, no list of cases."""
+    seen: list[Result] = []
+    report = choice.check(spec, on_result=seen.append)
+    assert {result.verdict for result in report.results} == {"BLOCKED"}
+    assert (seen, report.exit_code) == ([], 1)
+    text = check_text(report)
+    for line in report.trouble.splitlines():
+        for form in (text, check_html([report]), check_markdown([report]), junit([report]), gradescope([report])):
+            assert escaped(line) in escaped(form)
+    assert not re.search(r"[TU]\d\d |no case could be|likely", text + check_markdown([report]) + check_html([report]))
+    return report.trouble
+
+
+def escaped(text: str) -> str:
+    """Return a text as all formats write it, but for its quotes and backslashes."""
+    return re.sub(r'\\|["\'`<>]|&\S*?;', "", text)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_program_that_does_not_start_is_one_finding(jobs: int) -> None:
+    why = troubled(ServerSpec(command=FAILS_TO_START), choice=replace(LEVEL_1, jobs=jobs))
+    assert "no server today" in why
+
+
+def test_nothing_listening_at_an_address_is_one_finding() -> None:
+    port = unused_port()
+    for host in ("localhost", "127.0.0.1", "udp://localhost", "udp://127.0.0.1"):
+        spec = ServerSpec(address=parse(f"{host}:{port}"), scheme=host.partition(":")[0] if "udp" in host else "tcp")
+        place = f"{host.removeprefix('udp://')}:{port}"
+        choice = Choice(only=("udp",)) if "udp" in host else LEVEL_1
+        why = f"nothing is listening on {place} (connection refused); start the server, then check it"
+        assert troubled(spec, choice=choice) == why
 
 
 @pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt, 130), (BrokenPipeError, 0)])

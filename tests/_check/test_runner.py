@@ -182,17 +182,6 @@ def test_cases_that_need_a_failed_case_are_blocked_even_indirectly_and_no_others
         assert verdicts(run_all(cases, answering(T01=verdict), jobs=jobs))["T02"] == "PASS"
 
 
-def test_a_server_that_did_not_start_is_not_started_again() -> None:
-    run = []
-
-    def one(case: AnyCase) -> Result:
-        run.append(case.id)
-        return Result(case, "FAIL", "it ended", pattern="unstarted")
-
-    assert verdicts(run_all(numbered(1, 2, 3), one)) == {"T01": "FAIL", "T02": "BLOCKED", "T03": "BLOCKED"}
-    assert run == ["T01"]
-
-
 def test_two_jobs_run_two_cases_at_once() -> None:
     both = threading.Barrier(2)
 

@@ -22,11 +22,10 @@ from halloo._check.processes import NOT_STARTED, proportional_memory, resident_m
 from halloo._check.results import LOCAL_LIMIT, NOT_PASSED, CheckReport, Result
 from halloo._check.server.probe import Facts, probe
 from halloo._check.server.program import Program, with_detected_port
+from halloo._check.server.reach import reached
 from halloo._check.server.target import ServerTarget
 from halloo._check.sockets import bind_port
 from halloo._check.spec import CheckSpec, ClientSpec, ServerSpec
-from halloo._net.connector import CONNECT_TIMEOUT, resolve
-from halloo._net.readiness import deadline_ns, run_steps
 from halloo.errors import LocalError
 
 MAX_MEMORY = 2 << 30  # bytes, of all processes of the program
@@ -70,39 +69,38 @@ def check(
     cannot be resolved.
     """
     began, started = time.monotonic(), datetime.now(UTC)
-    if isinstance(spec, ServerSpec):
-        if spec.address and spec.address.path is None:  # else each case would wait for the name, and fail
-            run_steps(resolve(spec.address, None, deadline_ns(CONNECT_TIMEOUT)))
-        spec = with_detected_port(spec)
     kind = "server" if isinstance(spec, ServerSpec) else "client"
-    jobs = 1 if spec.port or not spec.command else options.jobs
     ended: dict[str, Result] = {}
-
-    def run_one(case: AnyCase) -> Result:
-        return run_case(case, spec, options)
 
     def record(result: Result) -> None:
         ended[result.case.id] = result
         on_result(result)
 
-    facts: Facts | None = None
-
-    def hopeless(result: Result) -> str:
-        nonlocal facts
-        if facts is None and isinstance(spec, ServerSpec) and result.case.level == 1 and result.pattern != NOT_STARTED:
-            facts = probe_server(spec, options)
-            return facts.kind
-        return ""
-
-    interrupted = False
+    interrupted, trouble, probed = False, "", list[Facts]()
     try:
-        results = run_all(cases, run_one, jobs=jobs, on_result=record, stopped=options.stopped, hopeless=hopeless)
+        ready = _prepared(spec)
+
+        def run_one(case: AnyCase) -> Result:
+            result = run_case(case, ready, options)
+            if all(each.verdict == "SKIP" for each in [*ended.values()]):
+                _raise_if_troubled(result, ready)
+            if result.verdict == "FAIL" and case.level == 1 and isinstance(ready, ServerSpec) and not probed:
+                probed.append(probe_server(ready, options))
+                if probed[0].kind:
+                    raise _Troubled(probed[0].kind)
+            return result
+
+        jobs = 1 if ready.port or not ready.command else options.jobs
+        results = run_all(cases, run_one, jobs=jobs, on_result=record, stopped=options.stopped)
+    except _Troubled as error:
+        trouble = str(error)
+        results = tuple(Result(case, "BLOCKED", "no case could be run") for case in cases)
     except (KeyboardInterrupt, BrokenPipeError) as error:  # or the reader of the lines has left
         interrupted = isinstance(error, KeyboardInterrupt)
         rest = {case.id: Result(case, "BLOCKED", "the check was interrupted") for case in cases}
         results = tuple((rest | ended).values())
-    results = with_causes(results, facts.names if facts else ())
-    ever_started = any(each.pattern != NOT_STARTED and each.verdict != "BLOCKED" for each in results)
+    facts = frozenset().union(*(each.names for each in probed))
+    results = with_causes(results, facts)
     return CheckReport(
         target=name or spec.name,
         kind=kind,
@@ -116,12 +114,34 @@ def check(
             for each in results
         ),
         started=started.isoformat(timespec="seconds"),
-        trouble=(facts.kind if facts else "") or ("" if ever_started or not results else results[0].text),
-        facts=tuple(sorted(facts.names)) if facts else (),
+        trouble=trouble,
+        facts=tuple(sorted(facts)),
         supplied={"only": list(only)} if only else {},
         language=language_of(spec.command),
         interrupted=interrupted,
     )
+
+
+class _Troubled(Exception):  # noqa: N818 - a finding, not an error of the checker
+    """No case can be run against the target; the text says why."""
+
+
+def _prepared(spec: CheckSpec) -> CheckSpec:
+    """Find out what all cases have to know: which address answers, or which port. Raises UnknownHost, TimedOut."""
+    if isinstance(spec, ClientSpec):
+        return spec
+    try:
+        return replace(spec, reached=reached(spec.address)) if spec.address else with_detected_port(spec)
+    except Failed as failure:
+        raise _Troubled(str(failure)) from failure
+
+
+def _raise_if_troubled(result: Result, spec: CheckSpec) -> None:
+    """Stop if the first case has shown that no case can be run."""
+    if result.pattern == NOT_STARTED:
+        raise _Troubled(result.text)
+    if result.pattern == "refused" and isinstance(spec, ServerSpec) and spec.address:
+        raise _Troubled(f"{result.text}; start the server, then check it")
 
 
 def run_case(case: AnyCase, spec: CheckSpec, options: RunOptions) -> Result:
@@ -260,32 +280,20 @@ def run_all(
     jobs: int = 1,
     on_result: OnResult = repr,
     stopped: threading.Event | None = None,
-    hopeless: Callable[[Result], str] = lambda _: "",
 ) -> tuple[Result, ...]:
     """Run cases, up to `jobs` at once, timing cases alone; a case is BLOCKED if one that it needs failed.
 
-    `hopeless` is called with each failure, and may return why no other case is to be run. `stopped` is set if an
-    exception ends the run; cases that end later have no result.
+    `stopped` is set if an exception ends the run; cases that end later have no result.
     """
     _handle_interrupts()
     stopped = stopped or threading.Event()
     order = _in_dependency_order(cases)
     results: dict[str, Result] = {}
     lock = threading.Lock()  # `on_result` need not be thread-safe
-    reasons = list[str]()  # why no other case is to be run
 
     def record(case: AnyCase) -> Result:
         missing = [need for need in case.needs.split() if need in results and results[need].verdict in NOT_PASSED]
-        if missing:
-            result = Result(case, "BLOCKED", f"needs {missing[0]}")
-        elif results and all(each.pattern == NOT_STARTED or each.verdict == "BLOCKED" for each in results.values()):
-            result = Result(case, "BLOCKED", "it did not start")
-        elif reasons:
-            result = Result(case, "BLOCKED", reasons[0])
-        else:
-            result = run_one(case)
-            if result.verdict == "FAIL" and not reasons and (why := hopeless(result)):
-                reasons.append(why)
+        result = Result(case, "BLOCKED", f"needs {missing[0]}") if missing else run_one(case)
         results[case.id] = result
         with lock:
             if not stopped.is_set():

@@ -11,6 +11,7 @@ import socket
 import termios
 import time
 from random import SystemRandom
+from typing import Any
 
 from halloo._check.case import Failed
 from halloo._core.address import Address
@@ -27,6 +28,7 @@ HOSTS = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
 _LACKING = {errno.EADDRINUSE, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 Sockets = dict[socket.AddressFamily, socket.socket]
+SocketAddress = tuple[Any, ...] | str  # as connect() takes it: host, port and perhaps more, or a path
 
 
 def is_free(
@@ -109,19 +111,25 @@ def unacknowledged(sock: socket.socket) -> int:
     return answer[0]
 
 
+def place_of(address: tuple[str, int] | str) -> tuple[int, SocketAddress]:
+    """Return the family and the socket address of a host and port, with the interface of `fe80::1%lo`, or of a path."""
+    if isinstance(address, str):
+        return socket.AF_UNIX, address
+    family, *_, sockaddr = socket.getaddrinfo(*address, type=socket.SOCK_STREAM)[0]
+    return family, sockaddr
+
+
 def unconnected_socket(address: tuple[str, int] | str, receive_buffer: int | None = None) -> socket.socket:
     """Make a socket for an address; with a small `receive_buffer`, its segments are limited to an Ethernet's size.
 
     With loopback's segments of 64 KiB, the kernel buffers megabytes before a server's send blocks.
     """
-    family = socket.AF_UNIX
-    if not isinstance(address, str):
-        family = socket.getaddrinfo(address[0], address[1], type=socket.SOCK_STREAM)[0][0]
+    family, _ = place_of(address)
     try:
         sock = socket.socket(family)
     except OSError as error:
         raise_if_local(error, family, address)
-        raise
+        raise Failed(f"no socket for {address[0]}: {error.strerror}", pattern="refused") from error
     if receive_buffer:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         if sock.family != socket.AF_UNIX:
@@ -131,7 +139,7 @@ def unconnected_socket(address: tuple[str, int] | str, receive_buffer: int | Non
 
 def begin_connecting(sock: socket.socket, address: tuple[str, int] | str) -> None:
     """Connect a non-blocking socket; its outcome follows. Raises LocalError if this machine cannot connect it."""
-    if (number := sock.connect_ex(address)) not in (0, errno.EINPROGRESS):
+    if (number := sock.connect_ex(place_of(address)[1])) not in (0, errno.EINPROGRESS):
         raise_if_local(OSError(number, os.strerror(number)), sock.family, address)
 
 

@@ -65,6 +65,8 @@ class ServerSpec(Spec):
 
     names = "port|host|path"
     address: Address | None = None
+    reached: Address | None = None
+    """That address once it is known which one of its name's answers: its host is a number."""
     expect: Transform | None = None
     """How the server transforms each line, if it is not a plain echo."""
     greeting: bool = False

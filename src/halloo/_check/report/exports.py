@@ -78,8 +78,8 @@ def gradescope(reports: Sequence[CheckReport], *, hints: view.Hints = "fix", wei
 def _heading(report: CheckReport, hints: view.Hints) -> str:
     errors = [result.case.id for result in report.results if result.verdict == "ERROR"]
     note = f"ERROR {len(errors)}: error of halloo or of this machine, not counted ({' '.join(errors)})"
-    lines = [view.summary(report), *view.abilities(report), *view.not_run(report), *([note] if errors else [])]
-    return "\n\n".join(["\n".join(lines), *_explanations(report, hints)])
+    lines = [view.summary(report), view.words(report), *view.abilities(report), *view.not_run(report)]
+    return "\n\n".join(["\n".join(filter(None, [*lines, note if errors else ""])), *_explanations(report, hints)])
 
 
 def _explanations(report: CheckReport, hints: view.Hints) -> list[str]:

@@ -93,9 +93,11 @@ def _section(
         yield f"<p><b>{graded.points:g} of {graded.max_points:g} points</b></p>\n"
     if report.started:
         yield f"<p>Started {_safe(view.one_line(report.started))}.</p>\n"
+    if words := view.words(report):
+        yield f"<pre>{_safe(words)}</pre>\n"
     yield from (f"<p>{_safe(line)}</p>\n" for line in view.not_run(report))
     yield from (f"<p>{_safe(line)}</p>\n" for line in view.abilities(report))
-    everything = view.findings(report, hints=hints)
+    everything = view.findings(report, hints=hints) if not (alone and report.trouble) else ()
     for explained in view.by_cause(everything)[0]:
         yield from _cause(explained, number)
     for found in everything:

@@ -32,11 +32,10 @@ def check_text(report: CheckReport, *, hints: view.Hints = "fix", width: int | N
         texts = {name: view.shortened(each.headline or each.passes, MAX_TEXT) for name, each in observed.items()}
         lines = (f"  {name:<{column}}  {text}".rstrip() for name, text in texts.items())
         paragraphs.append("\n".join(["observations", *(folded(line, width) for line in lines)]))
-    paragraphs.append(
-        "\n".join(
-            folded(line, width) for line in [*view.not_run(report), *view.abilities(report), view.summary(report)]
-        )
-    )
+    if words := view.words(report):
+        paragraphs.append(textwrap.indent(words, WHOLE))
+    lines = [*view.not_run(report), *view.abilities(report), view.summary(report)]
+    paragraphs.append("\n".join(folded(line, width) for line in lines))
     return "\n\n".join(paragraphs)
 
 

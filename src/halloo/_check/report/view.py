@@ -254,8 +254,15 @@ def abilities(report: CheckReport) -> Iterator[str]:
             yield f"whether {subject} can {ability} is not known: {known}"
 
 
+def words(report: CheckReport) -> str:
+    """Return what follows the first line of `trouble`: the program's own words, such as a traceback."""
+    return printable(report.trouble).strip().partition("\n")[2].strip("\n")
+
+
 def not_run(report: CheckReport) -> list[str]:
-    """List the reasons why cases did not run, a line each: `SKIP 2: needs Linux (T33 T45)`."""
+    """List the reasons why cases did not run, a line each: `SKIP 2: needs Linux (T33 T45)`; none if no case could."""
+    if report.trouble:
+        return []
     return [
         f"{verdict} {len(ids)}: {why or 'no reason given'} ({' '.join(ids)})"
         for verdict in ("BLOCKED", "SKIP")

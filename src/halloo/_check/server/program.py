@@ -251,15 +251,15 @@ class Program:
 
 
 def with_detected_port(spec: ServerSpec) -> ServerSpec:
-    """Detect the port of a program that takes none: start it twice, and see whether the port is the same."""
+    """Detect the port of a program that takes none: start it twice, and see whether the port is the same.
+
+    Raises Failed if it does not start.
+    """
     if not spec.command or spec.has_placeholder or spec.port:
         return spec
     ports = set[int]()
     for _ in range(2):
         with closing(Program(spec)) as program:
-            try:
-                program.start()
-            except Failed:
-                return spec  # the first case reports why
+            program.start()
             ports.add(program.port)
     return spec if len(ports) > 1 else replace(spec, port=ports.pop())

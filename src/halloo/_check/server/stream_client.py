@@ -13,7 +13,7 @@ from typing import Self, cast
 from halloo._check import sockets
 from halloo._check.case import Evidence, Failed, context
 from halloo._check.payload import difference
-from halloo._check.sockets import check_not_self_connected, raise_if_local, unconnected_socket
+from halloo._check.sockets import check_not_self_connected, place_of, raise_if_local, unconnected_socket
 from halloo._net.readiness import deadline_ns, run_steps
 
 QUIET_TIME = 0.15  # seconds of silence required after the complete reply
@@ -48,12 +48,13 @@ class StreamClient:
         self.expected = expected
         self.sent = self.received = 0
         self.raw = unconnected_socket(address, receive_buffer)
+        _, sockaddr = place_of(address)
         try:
             if source_port is not None:
                 self.raw.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                self.raw.bind((address[0], source_port))
+                self.raw.bind((sockaddr[0], source_port, *sockaddr[2:]))
             self.raw.settimeout(timeout)
-            self.raw.connect(address)
+            self.raw.connect(sockaddr)
             check_not_self_connected(self.raw)
             self.raw.setblocking(False)
             self.sock = _wrap_tls(self.raw, timeout) if secure else self.raw

@@ -38,7 +38,7 @@ class ServerTarget:
         """Make a target from a listening program, or from the address of the spec."""
         if program:
             return cls(spec, program.host, program.port, program.path, clock, seed, longer, program)
-        address = spec.address
+        address = spec.reached or spec.address
         assert address is not None  # noqa: S101 - one of the two is given
         return cls(spec, address.host or "localhost", address.port, address.path or "", clock, seed, longer)
 

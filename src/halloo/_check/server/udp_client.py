@@ -12,7 +12,7 @@ from typing import Self
 from halloo._check.case import Evidence, Failed
 from halloo._check.payload import common_length
 from halloo._check.server.stream_client import QUIET_TIME, REPLY_TIMEOUT
-from halloo._check.sockets import raise_if_local
+from halloo._check.sockets import place_of, raise_if_local
 
 MAX_DATAGRAM = 65507  # bytes
 RECEIVE_BUFFER = 4 << 20  # bytes of replies that the kernel may queue
@@ -32,13 +32,12 @@ class UdpClient:
     ) -> None:
         self.clock = clock
         self.expected = expected
-        family, *_, name = socket.getaddrinfo(*address, type=socket.SOCK_DGRAM)[0]
-        self.address = str(name[0]), int(name[1])
+        family, self.address = place_of(address)
         try:
-            self.sock = _bound(family, source, self.address)
+            self.sock = _bound(family, source, address)
         except OSError as error:
             if error.errno != errno.EADDRNOTAVAIL and not source[1]:  # neither the source's host nor its port
-                raise_if_local(error, family, self.address)
+                raise_if_local(error, family, address)
             raise Failed(f"no socket from {source}: {error}") from error
         self.sock.setblocking(False)
 
