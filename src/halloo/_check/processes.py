@@ -4,9 +4,10 @@ Reads Linux's /proc (proc(5)). A program is all processes of a session, and thos
 environment: that includes daemons, and children whose parent has exited.
 """
 
+import errno
 import os
-import resource
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -30,6 +31,12 @@ KEEP_ALIVE = 2  # its `timer_active` value there
 ENV_MARK = "HALLOO_CHECK"
 NOT_STARTED = "unstarted"  # pattern of a failure to start
 MAX_FILE_SIZE = 256 << 20  # bytes of a file written by the program
+# Limits that hold from the first instruction: the size of files (in blocks), no core dumps, and if memory runs out, the
+# kernel ends the program before others (proc(5)). Address space is not limited: Java reserves 9 GB of it, 500 threads
+# reserve 4 GB for their stacks, and AddressSanitizer 20 TB; the runner polls the memory that is used.
+_LIMITS = f"""
+ulimit -f {MAX_FILE_SIZE // 512}; ulimit -c 0; echo 1000 >/proc/self/oom_score_adj
+"""
 _PROCESS_GONE = (FileNotFoundError, ProcessLookupError, PermissionError)
 # The addresses that a server is dialled at, by those that it may be bound to; others are dialled as they are.
 _DIALLED = {"0.0.0.0": "127.0.0.1", "127.0.0.1": "127.0.0.1", "::1": "::1", "::": "::1"}
@@ -39,16 +46,30 @@ IPV4_LENGTH = 4  # bytes
 class ProcessTree:
     """A command and all processes that it starts."""
 
-    def __init__(self, argv: Sequence[str], env: dict[str, str], **streams: Any) -> None:  # noqa: ANN401 - those of Popen
-        """Start the command in a session of its own. Raises Failed."""
+    def __init__(
+        self,
+        argv: Sequence[str],
+        env: dict[str, str],
+        *,
+        setup: str = "",
+        redirection: str = "",
+        **streams: Any,  # noqa: ANN401 - those of Popen
+    ) -> None:
+        """Start the command in a session of its own, within limits. Raises Failed.
+
+        `setup` are shell commands that run before it in its process; `redirection` redirects its streams.
+        """
         mark = secrets.token_hex(8)
         self._mark = f"{ENV_MARK}={mark}".encode()
+        if shutil.which(argv[0], path=env.get("PATH")) is None:
+            number = errno.EACCES if os.path.exists(argv[0]) else errno.ENOENT  # noqa: PTH110 - it may be no path
+            raise Failed(f"{argv[0]}: {os.strerror(number)}", pattern=NOT_STARTED)
+        script = f'{{{_LIMITS}{setup}\n}} 2>/dev/null; exec "$@" {redirection}'
+        words, env = ["sh", "-c", script, "sh", *argv], env | {ENV_MARK: mark}
         try:
-            self.leader = subprocess.Popen(argv, start_new_session=True, env=env | {ENV_MARK: mark}, **streams)
+            self.leader = subprocess.Popen(words, start_new_session=True, env=env, **streams)
         except OSError as error:
             raise Failed(f"{argv[0]}: {error.strerror}", pattern=NOT_STARTED) from error
-        with suppress(OSError, ValueError):
-            resource.prlimit(self.leader.pid, resource.RLIMIT_FSIZE, (MAX_FILE_SIZE, MAX_FILE_SIZE))
 
     def running(self) -> list[int]:
         """List the processes of its session."""

@@ -3,15 +3,17 @@
 Uses programs, threads and the clock. The command chooses the cases, and writes the report.
 """
 
+import math
 import signal
 import threading
 import time
 import traceback
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager, nullcontext, suppress
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 
 from halloo._check.case import MAX_LEVEL, AnyCase, Failed, Outcome
 from halloo._check.client.loop import Script, ScriptLoop
@@ -78,7 +80,7 @@ def check(
 
     interrupted, trouble, probed = False, "", list[Facts]()
     try:
-        ready = _prepared(spec)
+        ready = _prepared(spec, options)
 
         def run_one(case: AnyCase) -> Result:
             result = run_case(case, ready, options)
@@ -126,12 +128,14 @@ class _Troubled(Exception):  # noqa: N818 - a finding, not an error of the check
     """No case can be run against the target; the text says why."""
 
 
-def _prepared(spec: CheckSpec) -> CheckSpec:
+def _prepared(spec: CheckSpec, options: RunOptions) -> CheckSpec:
     """Find out what all cases have to know: which address answers, or which port. Raises UnknownHost, TimedOut."""
     if isinstance(spec, ClientSpec):
         return spec
     try:
-        return replace(spec, reached=reached(spec.address)) if spec.address else with_detected_port(spec)
+        if spec.address:
+            return replace(spec, reached=reached(spec.address))
+        return with_detected_port(spec, partial(_supervised, seconds=math.inf, options=options))
     except Failed as failure:
         raise _Troubled(str(failure)) from failure
 
@@ -171,7 +175,9 @@ def _run_server(case: AnyCase, spec: ServerSpec, options: RunOptions) -> Result:
     with closing(program) if program else nullcontext(), _supervised(program, case.kill, options):
         result = _result_of(case, act)
     if program and program.expired and result.verdict != "ERROR":
-        result = replace(result, verdict="FAIL", text=f"{program.expired}; then: {result.text}", pattern="overdue")
+        # What the case saw since then is what halloo did, and not the program.
+        pattern = NOT_STARTED if result.pattern == NOT_STARTED else "overdue"
+        result = replace(result, verdict="FAIL", text=program.expired, pattern=pattern, evidence=None)
     return replace(result, seconds=options.clock() - began)
 
 
@@ -247,9 +253,8 @@ def _supervised(program: Program | None, seconds: float, options: RunOptions) ->
                 program.expire("the check was interrupted")
             if options.clock() > deadline:
                 program.expire(f"not done within {seconds:g} s")
-            with suppress(Failed):  # it is being restarted
-                if why := _exceeded_limit(program, options):
-                    program.expire(why)
+            if why := _exceeded_limit(program, options):
+                program.expire(why)
 
     thread = threading.Thread(target=watch, name="halloo watch", daemon=True)
     thread.start()
@@ -261,16 +266,13 @@ def _supervised(program: Program | None, seconds: float, options: RunOptions) ->
 
 
 def _exceeded_limit(program: Program, options: RunOptions) -> str:
-    if not program.started:
-        return ""
-    if len(program.tree.running()) > options.processes:
+    trees = program.trees
+    if sum(len(tree.running()) for tree in trees) > options.processes:
         return f"more than {options.processes:,} processes were started"
-    if (
-        program.tree.total(resident_memory) > options.memory
-        and program.tree.total(proportional_memory) > options.memory
-    ):
-        return f"more than {options.memory >> 20:,} MiB of memory were used"
-    return ""
+    for measure in (resident_memory, proportional_memory):  # the latter is exact, and slow
+        if sum(tree.total(measure) for tree in trees) <= options.memory:
+            return ""
+    return f"more than {options.memory >> 20:,} MiB of memory were used"
 
 
 def run_all(

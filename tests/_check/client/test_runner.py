@@ -80,6 +80,11 @@ def test_a_client_that_uses_too_much_memory_fails() -> None:
     assert (result.verdict, result.pattern) == ("FAIL", "memory")
 
 
+def test_a_client_that_prints_without_end_fails_and_is_not_kept_in_memory() -> None:
+    result = ask("C01", "import os\nwhile True: os.write(1, b'x' * 65536)")
+    assert (result.verdict, result.text, result.pattern) == ("FAIL", "it printed more than 16 MiB", "flood")
+
+
 def test_verifying_raises_the_severity() -> None:
     assert [ask("C10", "", verifying=each).case.severity for each in (False, True)] == ["INFO", "MUST"]
 

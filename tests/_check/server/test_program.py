@@ -1,6 +1,5 @@
 """Tests of the program under test: detecting that it listens, killing it, and measuring it."""
 
-import resource
 import signal
 import socket
 import time
@@ -226,10 +225,14 @@ def test_a_background_server_that_still_listens_has_not_exited() -> None:
 # Limits and resource usage.
 
 
-def test_its_descriptors_and_the_size_of_its_files_are_limited() -> None:
-    with started(descriptors=64) as program:
-        assert resource.prlimit(program.pid, resource.RLIMIT_NOFILE)[0] == 64
-        assert resource.prlimit(program.pid, resource.RLIMIT_FSIZE) == (MAX_FILE_SIZE, MAX_FILE_SIZE)
+def test_it_is_limited_from_its_first_instruction() -> None:
+    names = ("NOFILE", "FSIZE", "CORE")
+    show = f"[resource.getrlimit(each) for each in {[f'RLIMIT_{name}' for name in names]}]".replace("'", "")
+    show = show.replace("RLIMIT_", "resource.RLIMIT_")
+    code = f"import resource\nprint({show}, open('/proc/self/oom_score_adj').read().strip(), flush=True)\n{IDLE}"
+    with started(code, descriptors=64) as program:
+        size = MAX_FILE_SIZE
+        assert program.output() == f"[(64, 64), ({size}, {size}), (0, 0)] 1000\n"
 
 
 def test_its_output_can_be_closed_and_its_input_is_empty() -> None:

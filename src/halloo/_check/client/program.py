@@ -14,11 +14,11 @@ from halloo._check.client.loop import ScriptLoop
 from halloo._check.processes import ProcessTree
 from halloo._check.spec import Shape
 
-# A session leader without a controlling terminal gets the first terminal that it opens: the shell opens it, then execs.
-_IN_TERMINAL = ('exec "$@" <"$0" >"$0"', 'exec "$@" <"$0"')
+# A session leader without a controlling terminal gets the first terminal that it opens, as the shell does here.
+_IN_TERMINAL = ("<{0} >{0}", "<{0}")
 OUTPUT_DRAIN_TIME = 0.05  # seconds after the exit until the last output is readable
 CHUNK = 1 << 20
-MAX_OUTPUT = 256 << 20  # bytes of output to keep
+MAX_OUTPUT = 16 << 20  # bytes that a client may print for a short message
 END_OF_INPUT = b"\x04"  # Ctrl-D
 
 
@@ -28,6 +28,7 @@ class ClientProgram:
     def __init__(self, loop: ScriptLoop, argv: Sequence[str], shape: Shape, *, stdout_closed: bool = False) -> None:
         """Start the program; with `stdout_closed` nothing reads its standard output, as in `| head`."""
         self.out, self.err = bytearray(), bytearray()
+        self.max_output = MAX_OUTPUT
         self.exit_code: int | None = None
         self.duration = 0.0  # from start to exit
         self.last_progress = self.started_at = loop.clock()
@@ -47,13 +48,13 @@ class ClientProgram:
 
     def _launch(self, argv: Sequence[str], shape: Shape, *, stdout_closed: bool) -> ProcessTree:
         err = self._output_pipe(self.err)
-        stdin, child_fds = subprocess.DEVNULL, [err]
+        stdin, child_fds, redirection = subprocess.DEVNULL, [err], ""
         if stdout_closed:
             unread, out = os.pipe()
             os.close(unread)
             child_fds.append(out)
         if shape == "typed":
-            argv = ["sh", "-c", _IN_TERMINAL[stdout_closed], self._open_terminal(), *argv]
+            redirection = _IN_TERMINAL[stdout_closed].format(self._open_terminal())
             out = out if stdout_closed else subprocess.DEVNULL
         elif not stdout_closed:
             out = self._output_pipe(self.out)
@@ -63,7 +64,7 @@ class ClientProgram:
             os.set_blocking(self._stdin, False)
             child_fds.append(stdin)
         try:
-            return ProcessTree(argv, _environment(), stdin=stdin, stdout=out, stderr=err)
+            return ProcessTree(argv, _environment(), redirection=redirection, stdin=stdin, stdout=out, stderr=err)
         finally:
             for fd in child_fds:
                 os.close(fd)
@@ -99,8 +100,8 @@ class ClientProgram:
             self._loop.unwatch(fd)
             return
         self.last_progress = self._loop.clock()
-        if len(buffer) + len(data) > MAX_OUTPUT:
-            raise Failed(f"it printed more than {MAX_OUTPUT >> 20} MiB", pattern="flood")
+        if len(buffer) + len(data) > self.max_output:
+            raise Failed(f"it printed more than {self.max_output >> 20} MiB", pattern="flood")
         buffer += data
 
     def drain_output(self) -> None:

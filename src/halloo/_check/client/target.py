@@ -87,6 +87,7 @@ class ClientTarget:
         """Listen, with the behaviour for each connection, and start the client with bytes in its pipe."""
         self._serve(behaviour, len(data), buffer).listen()
         self._launch("")
+        self.program.max_output += 4 * len(data)  # it may print the message as well, and escape bytes
         self.program.send_input(data, eof=True)
 
     def _serve(self, behaviour: Behaviour | None = None, expected: int = 0, buffer: int = 0) -> InstrumentedServer:

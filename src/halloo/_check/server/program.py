@@ -9,12 +9,14 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from dataclasses import replace
+from functools import partial
 from typing import Literal
 
 from halloo._check import processes
 from halloo._check.case import Failed
+from halloo._check.output import OutputPipe
 from halloo._check.processes import NOT_STARTED, ProcessTree
 from halloo._check.sockets import POLL_INTERVAL, PORT_TIMEOUT, free_port, is_free
 from halloo._check.spec import LOOPBACK, ServerSpec
@@ -24,8 +26,6 @@ SUSPEND_TIMEOUT = 2.0  # seconds until all processes are stopped
 EXIT_TIMEOUT = 3.0  # seconds until no process listens, once the first has exited
 PIPE_SIZE = 4096  # capacity of an unread pipe in bytes: the minimum
 Output = Literal["kept", "unread", "closed"]
-_LIMIT_DESCRIPTORS = 'ulimit -n "$1" && shift && exec "$@"'
-_CLOSE_OUTPUT = 'exec "$@" >&- 2>&-'
 
 
 class Program:
@@ -36,7 +36,8 @@ class Program:
         self._kind = "udp" if spec.scheme == "udp" else "tcp"
         self._tree: ProcessTree | None = None
         self._folder = tempfile.TemporaryDirectory(prefix="halloo-") if spec.scheme == "unix" else None
-        self._output = tempfile.TemporaryFile()  # noqa: SIM115 - closed in `close`
+        self._output = OutputPipe()
+        self._copy: Program | None = None
         self._stop_requested = False
         self.final_output = ""  # until its exit
         self.path = f"{self._folder.name}/echo" if self._folder else ""
@@ -75,12 +76,8 @@ class Program:
             port = port or free_port(self._kind)
             if wait_for_port:
                 self._await_free(port, reuse=True)
-        words = self.argv(port)
-        if descriptors:
-            words = ["sh", "-c", _LIMIT_DESCRIPTORS, "sh", str(descriptors), *words]
-        if output == "closed":
-            words = ["sh", "-c", _CLOSE_OUTPUT, "sh", *words]
-        self._launch(words, output)
+        launch = partial(self._launch, self.argv(port), output, f"ulimit -n {descriptors}" if descriptors else "")
+        launch()
         try:
             self._await_listening(port)
         except Failed:
@@ -88,16 +85,18 @@ class Program:
                 raise
             self.kill()
             self._await_free(port)
-            self._launch(words, output)
+            launch()
             self._await_listening(port)
 
-    def _launch(self, words: list[str], output: Output) -> None:
+    def _launch(self, argv: list[str], output: Output, setup: str) -> None:
         self._tree = ProcessTree(
-            words,
+            argv,
             os.environ | {"PYTHONUNBUFFERED": "1"},
+            setup=setup,
+            redirection=">&- 2>&-" if output == "closed" else "",
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE if output == "unread" else self._output,
-            stderr=self._output,
+            stdout=subprocess.PIPE if output == "unread" else self._output.writer,
+            stderr=self._output.writer,
             bufsize=0,
             pipesize=PIPE_SIZE,
         )
@@ -116,6 +115,8 @@ class Program:
         """Wait for a listening socket in /proc: a test connection would be the only client that some servers accept."""
         deadline, elsewhere = self._clock() + START_TIMEOUT, set[int]()
         while self._clock() < deadline:
+            if self.expired:
+                raise Failed(self.expired, pattern=NOT_STARTED)
             code = self._leader.poll()
             if self.path:
                 if processes.listens_at(self.path):
@@ -138,8 +139,7 @@ class Program:
         raise Failed(fact, pattern=NOT_STARTED)
 
     def output(self) -> str:
-        size = os.fstat(self._output.fileno()).st_size
-        return os.pread(self._output.fileno(), size, 0).decode(errors="replace")
+        return self._output.text
 
     def _quote_output(self) -> str:
         output = self.output().strip()
@@ -195,6 +195,22 @@ class Program:
             if self._leader.poll():
                 self.pause(0)
 
+    @contextmanager
+    def copy(self) -> Iterator["Program"]:
+        """Make a second program of the same command, for the block; it is started by the caller."""
+        with closing(Program(self._spec, self._clock)) as other:
+            self._copy = other
+            try:
+                yield other
+            finally:
+                self._copy = None
+
+    @property
+    def trees(self) -> list[ProcessTree]:
+        """Its processes, and those of its copy, that have been started."""
+        found = [self._tree, self._copy._tree if self._copy else None]  # noqa: SLF001 - of the same class
+        return [tree for tree in found if tree]
+
     # Signals.
 
     def send_signal(self, number: signal.Signals, *, to_all: bool = False) -> None:
@@ -226,7 +242,7 @@ class Program:
     def expire(self, why: str) -> None:
         """Kill all its processes early; may be called from another thread."""
         self.expired = self.expired or why
-        if tree := self._tree:
+        for tree in self.trees:
             tree.kill_once()
 
     def close(self) -> None:
@@ -250,7 +266,9 @@ class Program:
         return spent / (self._clock() - began)
 
 
-def with_detected_port(spec: ServerSpec) -> ServerSpec:
+def with_detected_port(
+    spec: ServerSpec, supervised: Callable[[Program], AbstractContextManager[None]] = lambda _: nullcontext()
+) -> ServerSpec:
     """Detect the port of a program that takes none: start it twice, and see whether the port is the same.
 
     Raises Failed if it does not start.
@@ -259,7 +277,7 @@ def with_detected_port(spec: ServerSpec) -> ServerSpec:
         return spec
     ports = set[int]()
     for _ in range(2):
-        with closing(Program(spec)) as program:
+        with closing(Program(spec)) as program, supervised(program):
             program.start()
             ports.add(program.port)
     return spec if len(ports) > 1 else replace(spec, port=ports.pop())

@@ -5,11 +5,10 @@ Uses clients and spoofed datagrams; those are sent only on loopback, to a server
 
 import socket
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 
 from halloo._check import processes
 from halloo._check.case import PROCESS, Failed, Skipped
-from halloo._check.server.program import Program
 from halloo._check.server.spoofing import Capture, capture, spoof
 from halloo._check.server.stream_client import REPLY_TIMEOUT
 from halloo._check.server.target import ServerTarget, case
@@ -89,7 +88,7 @@ def u15_two_server_loop(target: ServerTarget) -> str:
     """Send a datagram to the server with a second copy of it as the source."""
     if target.spec.port:
         raise Skipped("a second copy cannot use the same fixed port")
-    with closing(Program(target.spec, target.clock)) as second:
+    with target.program.copy() as second:
         second.start()
         with _served_before_and_after(target), capture(target.clock, target.port) as captured:
             spoof((LOOPBACK, second.port), _ipv4(target), b"echo\n")
