@@ -1,12 +1,16 @@
 """Programs to check: short ones in Python, and mutants, correct programs with one mistake.
 
-They use only the standard library; `python(CODE)` is the command.
+They use only the standard library; `python(CODE)` is the command, and `alive` says what is left of it.
 """
 
+import os
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
 
 LISTEN = """
 import os, signal, socket, sys
@@ -30,6 +34,16 @@ HERE = Path(__file__).parent
 def python(code: str, *words: str) -> tuple[str, ...]:
     """Return the command that runs the code; its arguments are `words`, by default `PORT`."""
     return (sys.executable, "-IS", "-c", code, *(words or ("PORT",)))
+
+
+def alive(session: int) -> list[int]:
+    """List the processes of a session that have not exited."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.NoSuchProcess, ProcessLookupError):
+            if os.getsid(process.pid) == session and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process.pid)
+    return found
 
 
 @dataclass(frozen=True)

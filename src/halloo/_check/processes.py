@@ -1,7 +1,8 @@
 """A program seen from outside: its processes, memory, descriptors, CPU time and sockets.
 
 Reads Linux's /proc (proc(5)). A program is all processes of a session, and those that have its mark in their
-environment: that includes daemons, and children whose parent has exited.
+environment: that includes daemons, and children whose parent has exited. Only a daemon whose environment has been
+replaced is not found.
 """
 
 import errno
@@ -61,6 +62,7 @@ class ProcessTree:
         """
         mark = secrets.token_hex(8)
         self._mark = f"{ENV_MARK}={mark}".encode()
+        self._others = {*_pids()}  # of which none is to become one of its own
         if shutil.which(argv[0], path=env.get("PATH")) is None:
             number = errno.EACCES if os.path.exists(argv[0]) else errno.ENOENT  # noqa: PTH110 - it may be no path
             raise Failed(f"{argv[0]}: {os.strerror(number)}", pattern=NOT_STARTED)
@@ -72,34 +74,43 @@ class ProcessTree:
             raise Failed(f"{argv[0]}: {error.strerror}", pattern=NOT_STARTED) from error
 
     def running(self) -> list[int]:
-        """List the processes of its session."""
-        return [pid for pid in session(self.leader.pid) if not is_zombie(pid)]
+        """List its processes, daemons too."""
+        return [pid for pid in self._members(without=self._others) if not is_zombie(pid)]
+
+    def _members(self, without: Collection[int] = ()) -> list[int]:
+        """List the processes of its session, including zombies, and those with its mark."""
+        found = []
+        for pid in _pids():
+            with suppress(OSError):
+                if os.getsid(pid) == self.leader.pid or (
+                    pid not in without and self._mark in _read(pid, "environ").split(b"\0")
+                ):
+                    found.append(pid)
+        return found
 
     def signal(self, number: signal.Signals) -> None:
         _signal_all(self.running(), number)
 
     def kill(self) -> None:
-        """Kill all processes, daemons too, until none is left."""
+        """Kill all processes until none is left."""
         while self.kill_once():
             with suppress(subprocess.TimeoutExpired):
                 self.leader.wait(POLL_INTERVAL)
         self.leader.wait()
 
     def kill_once(self) -> bool:
-        """Kill all processes, daemons too; return whether there were any. May be called from another thread."""
-        marked = (pid for pid in _pids() if self._mark in _read(pid, "environ").split(b"\0"))
-        found = {*session(self.leader.pid), *marked}
-        alive = [pid for pid in found if not is_zombie(pid)]
+        """Kill all processes; return whether there were any. May be called from another thread."""
+        alive = [pid for pid in self._members() if not is_zombie(pid)]
         _signal_all(alive, signal.SIGKILL)
         return bool(alive)
 
     def zombies(self) -> int:
         """Count its child processes that have exited but have not been reaped; orphans are left to the system."""
-        pids = session(self.leader.pid)
+        pids = self._members(without=self._others)
         return sum(is_zombie(pid) and parent(pid) in pids for pid in pids)
 
     def total(self, measure: Callable[[int], int]) -> int:
-        """Add up a measure of the processes of its session."""
+        """Add up a measure of its processes."""
         return sum(map(measure, self.running()))
 
 
@@ -107,16 +118,6 @@ def _signal_all(pids: Iterable[int], number: signal.Signals) -> None:
     for pid in pids:
         with suppress(ProcessLookupError, PermissionError):
             os.kill(pid, number)
-
-
-def session(leader: int) -> list[int]:
-    """List the processes of a session, including zombies."""
-    found = []
-    for pid in _pids():
-        with suppress(OSError):
-            if os.getsid(pid) == leader:
-                found.append(pid)
-    return found
 
 
 def _pids() -> Iterator[int]:

@@ -2,7 +2,6 @@ import socket
 
 import pytest
 
-from halloo._check import processes
 from halloo._check.case import Skipped
 from halloo._check.catalogue import cases
 from halloo._check.client.target import ClientTarget, case
@@ -11,6 +10,7 @@ from halloo._check.runner import RunOptions, run_case
 from halloo._check.sockets import Sockets, bind_port
 from halloo._check.spec import ClientSpec, Stdin
 from halloo.errors import AddressInUse
+from tests._check.programs import alive
 from tests.programs import PYTHON
 
 CASES = {case.id: case for case in cases()}
@@ -33,15 +33,11 @@ def test_the_output_of_a_program_that_does_not_connect_is_quoted() -> None:
     assert "exited with code 0" in result.text
 
 
-def is_running(pid: int) -> bool:
-    return pid in processes.session(pid) and not processes.is_zombie(pid)
-
-
 def test_child_processes_of_a_client_are_killed() -> None:
     spawn = "p = subprocess.Popen(['sleep', '600'], start_new_session=True)"
     result = ask("C13", f"import subprocess, sys; {spawn}; sys.exit(f'pid {{p.pid}}.')")
     pid = int(result.text.partition("pid ")[2].partition(".")[0])
-    assert not is_running(pid)
+    assert not alive(pid)
 
 
 CONNECT = "import socket, sys; s = socket.create_connection((sys.argv[1], int(sys.argv[2])), 5); "

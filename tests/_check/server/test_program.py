@@ -1,5 +1,6 @@
 """Tests of the program under test: detecting that it listens, killing it, and measuring it."""
 
+import os
 import signal
 import socket
 import time
@@ -16,7 +17,7 @@ from halloo._check.processes import MAX_FILE_SIZE
 from halloo._check.server.program import Output, Program, with_detected_port
 from halloo._check.sockets import MAX_PORT, MIN_PORT, free_port, is_free
 from halloo._check.spec import ServerSpec
-from tests._check.programs import LISTEN, WAIT, python
+from tests._check.programs import LISTEN, WAIT, alive, python
 
 IDLE = LISTEN + WAIT
 
@@ -48,10 +49,6 @@ def refused(*command: str, clock: Callable[[], float] = fast_clock, port: int = 
         program.start()
     assert failed.value.pattern == "unstarted"
     return str(failed.value)
-
-
-def alive(session: int) -> list[int]:
-    return [pid for pid in processes.session(session) if not processes.is_zombie(pid)]
 
 
 # Starting.
@@ -143,13 +140,32 @@ def test_why_a_program_does_not_listen_is_reported() -> None:
 # Ending.
 
 
-def test_a_daemon_that_it_started_is_killed_as_well() -> None:
+# A daemon (daemon(7)): in a session of its own, and the process that started it has exited.
+DAEMON = f"import os\nif os.fork(): os._exit(0)\nos.setsid()\nif os.fork(): os._exit(0)\n{IDLE}"
+
+
+def test_a_daemon_is_found_measured_signalled_and_killed() -> None:
+    with started(DAEMON) as program:
+        (daemon,) = program.listening_pids()
+        session = os.getsid(daemon)
+        assert program.tree.running() == alive(session) == [daemon]
+        assert session != program.pid
+        assert program.tree.total(processes.resident_memory) > 1 << 20
+        program.pause(0.01)
+    assert not alive(session)
+    with started(DAEMON) as program:
+        program.send_signal(signal.SIGTERM)
+        assert program.wait_exit(10)[0] == 0
+
+
+def test_a_daemon_beside_the_server_is_killed_as_well() -> None:
     twice = "if os.fork() == 0:\n    os.setsid()\n    if os.fork() == 0:\n        print(os.getpid(), flush=True)\n"
     with started(f"{LISTEN}{twice}        {WAIT}    os._exit(0)\nos.wait()\n{WAIT}") as program:
         assert program.wait_until(lambda: program.output().endswith("\n"), 10)
         daemon = int(program.output())
-        assert daemon not in program.tree.running()
-    assert not alive(daemon)
+        assert sorted(program.tree.running()) == sorted([program.pid, daemon])
+        session = os.getsid(daemon)
+    assert not alive(session)
 
 
 def test_it_can_be_killed_and_restarted_on_the_same_port() -> None:

@@ -214,9 +214,12 @@ class Program:
     # Signals.
 
     def send_signal(self, number: signal.Signals, *, to_all: bool = False) -> None:
-        """Send a signal to the started process, as `kill` does, or to all, as a terminal does; it may exit now."""
+        """Send a signal to the started process, as `kill` does, or to all, as a terminal does; it may exit now.
+
+        If the started process has left others in the background, they get the signal.
+        """
         self._stop_requested = True
-        if to_all:
+        if to_all or self._leader.poll() is not None:
             self.tree.signal(number)
         else:
             self._leader.send_signal(number)
