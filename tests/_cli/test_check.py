@@ -24,6 +24,8 @@ USAGE_ERRORS = {
     "--only T99 localhost": "'T99' is no case of tcp; see: halloo check list\n",
     "--udp --tls -- x PORT": "--udp and --tls exclude each other; check once for each\n",
     "localhost --udp": "--udp is for a command, and an address is checked; leave it out\n",
+    "localhost --stdin none": "--stdin is for a command, and an address is checked; leave it out\n",
+    "localhost --start 60s": "--start is for a command, and an address is checked; leave it out\n",
     "localhost --port 9": "--port is for a command, and an address is checked; leave it out\n",
     "localhost --each *": "--each is for a command, and an address is checked; leave it out\n",
     "localhost --resume": "--resume is for several folders; give --each as well\n",

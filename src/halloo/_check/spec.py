@@ -22,6 +22,7 @@ Stdin = Literal["pty", "pipe", "none"]
 Shape = Literal["typed", "piped", "argument", "own"]
 
 LOOPBACK = "127.0.0.1"
+START_TIMEOUT = 15.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,10 +74,15 @@ class ServerSpec(Spec):
     """Whether the server sends a line before it reads."""
     allowed: tuple[str, ...] = ()
     """Public hosts that may be checked."""
+    stdin: Stdin = "pipe"
+    """Standard input of the command: a pipe or a terminal, both open and silent, or nothing, which is at its end."""
+    start: float = START_TIMEOUT
+    """Seconds within which the command has to listen."""
 
     def __post_init__(self) -> None:
         """Raise UsageError unless there is one server, and it may be checked."""
         super().__post_init__()
+        arguments.seconds("start", self.start)
         if (self.address is None) == (not self.command):
             raise UsageError(
                 "name one server to check", "an address, or its command: halloo check server -- COMMAND PORT"

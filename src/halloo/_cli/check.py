@@ -28,8 +28,8 @@ from halloo._check.report.view import Hints, summary
 from halloo._check.results import CheckReport, exit_code_of_all
 from halloo._check.runner import OnResult, RunOptions
 from halloo._check.runner import check as run_check
-from halloo._check.spec import CheckSpec, ClientSpec, ServerSpec, Stdin, parse_transform
-from halloo._cli.options import File, Quiet, switch
+from halloo._check.spec import START_TIMEOUT, CheckSpec, ClientSpec, ServerSpec, Stdin, parse_transform
+from halloo._cli.options import File, Quiet, Seconds, switch
 from halloo._core import arguments
 from halloo._core.address import parse
 from halloo._output.files import STDOUT, appender, check_writable, read_text, write_file
@@ -166,6 +166,8 @@ def server(
     unix: Annotated[bool, switch("--unix")] = False,
     expect: str | None = None,
     greeting: Annotated[bool, switch("--greeting")] = False,
+    stdin: Stdin | None = None,
+    start: Seconds = START_TIMEOUT,
     allow_remote: Annotated[tuple[str, ...], Parameter(negative=(), show_default=False, metavar="HOST")] = (),
     each: Annotated[str | None, Parameter(metavar="FOLDERS")] = None,
     resume: Annotated[bool, switch("--resume")] = False,
@@ -195,6 +197,10 @@ def server(
         Expected change to each line: upper, lower, reverse or MODULE:FUNCTION.
     greeting
         Expect one line from the server before the echo.
+    stdin
+        Standard input of the server: a terminal or a pipe, both open and silent, or none; by default a pipe.
+    start
+        Maximum time until the server listens.
     allow_remote
         Permit checking this public host; only for hosts that are yours to test.
     each
@@ -207,7 +213,8 @@ def server(
     schemes = [name for name, given in (("udp", udp), ("tls", tls), ("unix", unix)) if given]
     if len(schemes) > 1:
         raise UsageError(f"--{schemes[0]} and --{schemes[1]} exclude each other", "check once for each")
-    of_command = [*schemes, *(["port"] if port else []), *(["each"] if each is not None else [])]
+    given = {"port": port, "each": each is not None, "stdin": stdin, "start": start != START_TIMEOUT}
+    of_command = [*schemes, *(name for name, value in given.items() if value)]
     if address is not None and of_command:
         raise UsageError("is for a command, and an address is checked", "leave it out", argument=of_command[0])
     if address is None and allow_remote:
@@ -222,6 +229,8 @@ def server(
         port=port,
         expect=parse_transform(expect),
         greeting=greeting,
+        stdin=stdin or "pipe",
+        start=start,
         allowed=allow_remote,
     )
     if each is None:

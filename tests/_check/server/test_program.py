@@ -16,7 +16,8 @@ from halloo._check.case import Failed
 from halloo._check.processes import MAX_FILE_SIZE
 from halloo._check.server.program import Output, Program, with_detected_port
 from halloo._check.sockets import MAX_PORT, MIN_PORT, free_port, is_free
-from halloo._check.spec import ServerSpec
+from halloo._check.spec import ServerSpec, Stdin
+from halloo.errors import UsageError
 from tests._check.programs import LISTEN, WAIT, alive, python
 
 IDLE = LISTEN + WAIT
@@ -42,9 +43,9 @@ def started(
         yield program
 
 
-def refused(*command: str, clock: Callable[[], float] = fast_clock, port: int = 0) -> str:
+def refused(*command: str, clock: Callable[[], float] = fast_clock, port: int = 0, start: float = 15) -> str:
     """Return the reason why a program cannot be started."""
-    spec = ServerSpec(command=command, port=port)
+    spec = ServerSpec(command=command, port=port, start=start)
     with closing(Program(spec, clock)) as program, pytest.raises(Failed) as failed:
         program.start()
     assert failed.value.pattern == "unstarted"
@@ -251,11 +252,33 @@ def test_it_is_limited_from_its_first_instruction() -> None:
         assert program.output() == f"[(64, 64), ({size}, {size}), (0, 0)] 1000\n"
 
 
-def test_its_output_can_be_closed_and_its_input_is_empty() -> None:
+def test_its_output_can_be_closed() -> None:
     with started(f"import sys\nif sys.stdout or sys.stderr: sys.exit(1)\n{IDLE}", output="closed") as program:
         assert program.started
-    with started(f"import sys\nprint(repr(sys.stdin.read()), flush=True)\n{IDLE}") as program:
-        assert program.output() == "''\n"
+
+
+@pytest.mark.parametrize(
+    ("stdin", "shown"),
+    [("pipe", "False []"), ("pty", "True []"), ("none", "False [0] ''")],
+    ids=["pipe", "pty", "none"],
+)
+def test_its_input_is_open_and_silent_unless_it_is_to_have_none(stdin: Stdin, shown: str) -> None:
+    code = f"""import select\n{LISTEN}
+ready = [each.fileno() for each in select.select([sys.stdin, s], [], [], 0.1)[0]]
+print(sys.stdin.isatty(), ready, repr(sys.stdin.read()) if ready else "", flush=True)
+{WAIT}"""
+    with closing(Program(ServerSpec(command=python(code), stdin=stdin))) as program:
+        program.start()
+        assert program.wait_until(lambda: program.output().endswith("\n"), 10)
+        assert program.output().strip() == shown
+
+
+def test_a_slow_starter_may_have_more_time() -> None:
+    late = "the server did not listen within 60 s; it printed nothing"
+    assert refused(*python("import signal\nsignal.pause()"), start=60) == late
+    for wrong in (-1, float("inf"), float("nan")):
+        with pytest.raises(UsageError, match=r"^start must be"):
+            ServerSpec(command=("server", "PORT"), start=wrong)
 
 
 def test_its_cpu_load_is_measured() -> None:

@@ -21,7 +21,6 @@ from halloo._check.processes import NOT_STARTED, ProcessTree
 from halloo._check.sockets import POLL_INTERVAL, PORT_TIMEOUT, free_port, is_free
 from halloo._check.spec import LOOPBACK, ServerSpec
 
-START_TIMEOUT = 15.0  # seconds until the program has to listen
 SUSPEND_TIMEOUT = 2.0  # seconds until all processes are stopped
 EXIT_TIMEOUT = 3.0  # seconds until no process listens, once the first has exited
 PIPE_SIZE = 4096  # capacity of an unread pipe in bytes: the minimum
@@ -39,6 +38,7 @@ class Program:
         self._output = OutputPipe()
         self._copy: Program | None = None
         self._stop_requested = False
+        self._unwritten = -1  # our end of its standard input
         self.final_output = ""  # until its exit
         self.path = f"{self._folder.name}/echo" if self._folder else ""
         self.expired = ""  # why it was killed early
@@ -89,17 +89,34 @@ class Program:
             self._await_listening(port)
 
     def _launch(self, argv: list[str], output: Output, setup: str) -> None:
-        self._tree = ProcessTree(
-            argv,
-            os.environ | {"PYTHONUNBUFFERED": "1"},
-            setup=setup,
-            redirection=">&- 2>&-" if output == "closed" else "",
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE if output == "unread" else self._output.writer,
-            stderr=self._output.writer,
-            bufsize=0,
-            pipesize=PIPE_SIZE,
-        )
+        with self._standard_input() as stdin:
+            self._tree = ProcessTree(
+                argv,
+                os.environ | {"PYTHONUNBUFFERED": "1"},
+                setup=setup,
+                redirection=">&- 2>&-" if output == "closed" else "",
+                stdin=stdin,
+                stdout=subprocess.PIPE if output == "unread" else self._output.writer,
+                stderr=self._output.writer,
+                bufsize=0,
+                pipesize=PIPE_SIZE,
+            )
+
+    @contextmanager
+    def _standard_input(self) -> Iterator[int]:
+        """Open its standard input. Nothing is ever written to it, and it stays open at our end until it is killed.
+
+        Many servers end on a line that is typed, or at the end of the input. A pipe serves them all; a terminal is for
+        those that ask for one.
+        """
+        if self._spec.stdin == "none":
+            yield subprocess.DEVNULL
+            return
+        stdin, self._unwritten = os.pipe() if self._spec.stdin == "pipe" else reversed(os.openpty())
+        try:
+            yield stdin
+        finally:
+            os.close(stdin)
 
     def argv(self, port: int) -> list[str]:
         return self._spec.argv(host=LOOPBACK, port=str(port), path=self.path)
@@ -113,7 +130,7 @@ class Program:
 
     def _await_listening(self, port: int) -> None:
         """Wait for a listening socket in /proc: a test connection would be the only client that some servers accept."""
-        deadline, elsewhere = self._clock() + START_TIMEOUT, set[int]()
+        deadline, elsewhere = self._clock() + self._spec.start, set[int]()
         while self._clock() < deadline:
             if self.expired:
                 raise Failed(self.expired, pattern=NOT_STARTED)
@@ -132,7 +149,7 @@ class Program:
                 fact = f"the server exited with code {code} before it listened; {self._quote_output()}"
                 raise Failed(fact, pattern=NOT_STARTED)
             time.sleep(POLL_INTERVAL)
-        fact = f"the server did not listen within {START_TIMEOUT:g} s; {self._quote_output()}"
+        fact = f"the server did not listen within {self._spec.start:g} s; {self._quote_output()}"
         if elsewhere:
             other = f"check it with: halloo check server --port {min(elsewhere)}"
             fact = f"the server listens on port {min(elsewhere)}, not on {port}; {other}"
@@ -241,6 +258,9 @@ class Program:
             tree.kill()
             if tree.leader.stdout:
                 tree.leader.stdout.close()
+        if self._unwritten >= 0:
+            os.close(self._unwritten)
+            self._unwritten = -1
 
     def expire(self, why: str) -> None:
         """Kill all its processes early; may be called from another thread."""
