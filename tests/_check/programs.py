@@ -50,9 +50,9 @@ def alive(session: int) -> list[int]:
 class Mutant:
     """A mistake in a program of this folder, as changes of its text: from what is correct to what is wrong.
 
-    Further lines of both are indented like the line where they begin. Its effect, `T18 T19: words`, is that it fails
-    these cases, and no others but those in `perhaps`, depending on timing; the words are in the name of the likeliest
-    cause of the first failure. `warns` are passed with a warning.
+    Further lines of both are indented like the line where they begin. Its effect, `T18 T19: cause`, is that it fails
+    these cases, and no others but those in `perhaps`, depending on timing; the cause is the id of the one mistake that
+    is named. `warns` are passed with a warning.
     """
 
     mistake: str

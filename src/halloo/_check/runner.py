@@ -88,8 +88,7 @@ def check(
                 _raise_if_troubled(result, ready)
             if result.verdict == "FAIL" and case.level == 1 and isinstance(ready, ServerSpec) and not probed:
                 probed.append(probe_server(ready, options))
-                if probed[0].kind:
-                    raise _Troubled(probed[0].kind)
+                _raise_if_no_echo(probed[0])
             return result
 
         jobs = 1 if ready.port or not ready.command else options.jobs
@@ -146,6 +145,12 @@ def _raise_if_troubled(result: Result, spec: CheckSpec) -> None:
         raise _Troubled(result.text)
     if result.pattern == "refused" and isinstance(spec, ServerSpec) and spec.address:
         raise _Troubled(f"{result.text}; start the server, then check it")
+
+
+def _raise_if_no_echo(facts: Facts) -> None:
+    """Stop if a probe has shown that this is no echo server."""
+    if facts.kind:
+        raise _Troubled(facts.kind)
 
 
 def run_case(case: AnyCase, spec: CheckSpec, options: RunOptions) -> Result:

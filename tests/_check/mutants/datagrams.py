@@ -30,27 +30,27 @@ MUTANTS = (
             REPLY: REPLY.replace("datagram.peer", "(host, port)").join(("host, port = datagram.peer\n", "")),
             "suppress(OSError):  #": "suppress(OSError, ValueError):  #",
         },
-        "U20: assumed to be host and port",
+        "U20: ipv6-address",
     ),
     udp(
         "decodes datagrams as UTF-8",
         {DATA: '[datagram.data.decode(errors="replace").encode()]'},
-        "U02: bytes are decoded",
+        "U02: decoded-datagram",
     ),
     udp(
         "empties its receive queue after a reply",
         {REPLY: f"{REPLY}\n{WAITING}\n    self.receive(sock)"},
-        "U06 U07: in between",
+        "U06 U07: drained-queue",
     ),
     udp(
         "exits at an empty datagram",
         {RECEIVED: f"{RECEIVED}\nif not datagram.data:\n    os._exit(0)"},
-        "U03: empty datagram",
+        "U03: empty-datagram",
     ),
     udp(
         "exits when it cannot reply to port 0",
         {"frozenset({0, ": "frozenset({", REPLY: f"try:\n    {REPLY}\nexcept OSError:\n    os._exit(1)"},
-        "U16 U17: error about one datagram",
+        "U16 U17: datagram-error-ends",
     ),
     udp(
         "exits at an ICMP error",
@@ -58,21 +58,21 @@ MUTANTS = (
             OPTION: f"{OPTION}\nsock.setsockopt(socket.IPPROTO_IP, 11, 1)  # IP_RECVERR, see ip(7)",
             RECEIVED: f"try:\n    {RECEIVED}\nexcept OSError:\n    os._exit(1)",
         },
-        "U09: error about one datagram",
+        "U09: datagram-error-ends",
     ),
     udp(
         "exits at a large datagram",
         {RECEIVED: f"{RECEIVED}\nif len(datagram.data) > 1472:\n    os._exit(1)"},
-        "U05: too small",
+        "U05: datagram-error-ends",
     ),
-    udp("has a buffer of 1024 bytes", {"sock.recvmsg(BUFFER, 256)": "sock.recvmsg(1024, 256)"}, "U04 U05: too small"),
-    udp("has a buffer of 8 KiB", {"sock.recvmsg(BUFFER, 256)": "sock.recvmsg(8192, 256)"}, "U05: too small"),
+    udp("has a buffer of 1024 bytes", {"sock.recvmsg(BUFFER, 256)": "sock.recvmsg(1024, 256)"}, "U04 U05: datagram-buffer"),
+    udp("has a buffer of 8 KiB", {"sock.recvmsg(BUFFER, 256)": "sock.recvmsg(8192, 256)"}, "U05: datagram-buffer"),
     udp(
         "does not reply to empty datagrams",
         {ACCEPTED: "if datagram.data and not self.ignores(datagram):"},
-        "U03: empty datagram",
+        "U03: empty-datagram",
     ),
-    udp("takes 50 ms for each datagram", {REPLY: f"{REPLY}\nself.never_set.wait(0.05)"}, "U14: slow work"),
+    udp("takes 50 ms for each datagram", {REPLY: f"{REPLY}\nself.never_set.wait(0.05)"}, "U14: slow-between-datagrams"),
     udp(
         "joins what one client sends within 20 ms",
         {
@@ -82,16 +82,16 @@ for peer, datagram in {{datagram.peer: datagram for datagram in accepted}}.items
     with suppress(OSError):
         self.reply(sock, datagram._replace(data=data))"""
         },
-        "U06: joined",
+        "U06: joined-datagrams",
     ),
     udp(
         "replies from the address that the kernel chooses",
         {REPLY: REPLY.replace("datagram.destination_info", "[]")},
-        "U10: different address",
+        "U10: other-source-address",
     ),
-    udp("replies to broadcasts", {" or datagram.sent_to_group": ""}, "U18: every sender address"),
-    udp("replies to its copies", {LOOP: "is_loop = port == self.port"}, "U15: every sender address"),
-    udp("replies to itself", {LOOP: "is_loop = False"}, "U13 U15: every sender address"),
+    udp("replies to broadcasts", {" or datagram.sent_to_group": ""}, "U18: replies-to-anyone"),
+    udp("replies to its copies", {LOOP: "is_loop = port == self.port"}, "U15: replies-to-anyone"),
+    udp("replies to itself", {LOOP: "is_loop = False"}, "U13 U15: replies-to-anyone"),
     udp(
         "replies to the latest client",
         {
@@ -100,25 +100,25 @@ for datagram in accepted:
     with suppress(OSError):
         self.reply(sock, datagram._replace(peer=accepted[-1].peer))"""
         },
-        "U07: wrong client",
+        "U07: wrong-client",
     ),
-    udp("replies to multicast sources", {" or from_group": ""}, "U17: every sender address"),
-    udp("replies to service ports", {"frozenset({0, ": "frozenset({0} or {"}, "U12: every sender address"),
-    udp("replies twice", {REPLY: f"{REPLY}\n{REPLY}"}, "U08: more than once"),
+    udp("replies to multicast sources", {" or from_group": ""}, "U17: replies-to-anyone"),
+    udp("replies to service ports", {"frozenset({0, ": "frozenset({0} or {"}, "U12: replies-to-anyone"),
+    udp("replies twice", {REPLY: f"{REPLY}\n{REPLY}"}, "U08: answered-twice"),
     udp(
         "sends broadcasts",
         {OPTION: f"{OPTION}\nsock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)"},
-        "U17: every sender address",
+        "U17: replies-to-anyone",
     ),
     udp(
         "sends the end of earlier datagrams",
         {REPLY: "kept[: len(datagram.data)] = datagram.data\n" + REPLY.replace(DATA, "[bytes(kept)]")},
-        "U19: earlier datagram",
+        "U19: stale-bytes",
     ),
     udp(
         "serves only its first client",
         {ACCEPTED: f"{ACCEPTED}\n    kept.append(datagram.peer)\nif datagram.peer in kept[:1]:"},
-        "U07: wrong client",
+        "U07: wrong-client",
     ),
     udp(
         "serves TCP only while no datagrams arrive",
@@ -137,7 +137,7 @@ while True:
         else:
             conns.remove(ready)"""
         },
-        "U21: streams wait",
+        "U21: streams-starve",
     ),
-    udp("strips lines", {DATA: "[datagram.data.rstrip()]"}, "U01: lines are expected"),
+    udp("strips lines", {DATA: "[datagram.data.rstrip()]"}, "U01: stripped-datagram"),
 )

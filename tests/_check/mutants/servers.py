@@ -24,7 +24,7 @@ def slots(number: int) -> Mapping[str, str]:
 
 WITH_THREADS = (
     Mutant(
-        "exits if getpeername() fails after accept()", {START: f"conn.getpeername()\n{START}"}, "T20: failing accept()"
+        "exits if getpeername() fails after accept()", {START: f"conn.getpeername()\n{START}"}, "T20: accept-error"
     ),
     Mutant(
         "closes at SIGTERM while the client is sending",
@@ -36,9 +36,9 @@ for conn in list(self.last_received):
         conn.shutdown(socket.SHUT_WR)
         conn.close()"""
         },
-        "T34: closed with bytes unread",
+        "T34: no-drain",
     ),
-    Mutant("decodes each piece as UTF-8", {REPLY: "conn.sendall(data.decode().encode())"}, "T04: bytes are decoded"),
+    Mutant("decodes each piece as UTF-8", {REPLY: "conn.sendall(data.decode().encode())"}, "T04: decoded"),
     # In the other cases the end of the stream arrives with the last bytes or while the server is sending.
     Mutant(
         "drops what is not written yet at the end of the stream",
@@ -51,39 +51,39 @@ if not poll.poll(2):
     conn.sendall(held)
     held = b\"\"""",
         },
-        "T09 T11 T12 T17 T33 T49 T50: closed before everything was sent",
+        "T09 T11 T12 T17 T33 T49 T50: closed-early",
         perhaps="T08",
     ),
     Mutant(
         "serves its first client, and exits",
         {START: f"{START}\nwhile self.last_received:\n    self.never_set.wait(0.01)\nreturn"},
-        "T35: after its first client",
+        "T35: exits-after-first",
     ),
     Mutant(
         "exits if shutdown() fails after a reset",
         {ECHO: f"{ECHO}\ntry:\n    conn.shutdown(socket.SHUT_WR)\nexcept OSError:\n    os._exit(1)"},
-        "T48: error ends the server",
+        "T48: error-ends-server",
     ),
     Mutant(
         "exits at a reset",
         {CONN: "with conn:", "finally:": "except OSError:\n    os._exit(1)\nfinally:"},
-        "T18 T19 T20 T22: error ends the server",
+        "T18 T19 T20 T22: error-ends-server",
     ),
-    Mutant("exits if accept() fails", {"except OSError:": "except BlockingIOError:"}, "T29: failing accept()"),
-    Mutant("has a backlog of five", {"backlog=4096": "backlog=5"}, "T24: accept queue"),
-    Mutant("has a pool of 600 threads", slots(600), "T39 T40: pool limits"),
-    Mutant("serves 100 clients at once, as `ncat` does", slots(100), "T23 T24: pool limits"),
-    Mutant("serves one client after another", slots(1), "T14: one client at a time"),
-    Mutant("ignores the result of a blocking send()", {REPLY: "conn.send(data)"}, "T33: send() is ignored"),
+    Mutant("exits if accept() fails", {"except OSError:": "except BlockingIOError:"}, "T29: accept-error"),
+    Mutant("has a backlog of five", {"backlog=4096": "backlog=5"}, "T24: short-backlog"),
+    Mutant("has a pool of 600 threads", slots(600), "T39 T40: pool-limit"),
+    Mutant("serves 100 clients at once, as `ncat` does", slots(100), "T23 T24: pool-limit"),
+    Mutant("serves one client after another", slots(1), "T14: one-client-at-a-time"),
+    Mutant("ignores the result of a blocking send()", {REPLY: "conn.send(data)"}, "T33: send-ignored"),
     Mutant(
         "does not close connections",
         {CONN: "kept.append(conn)\nwith suppress(OSError):", ECHO: f"{ECHO}\nconn.shutdown(socket.SHUT_RDWR)"},
-        "T21: connection is not closed when",
+        "T21: not-closed-at-eof",
     ),
     Mutant(
         "does not close after an error",
         {CONN: "kept.append(conn)\nwith suppress(OSError):", ECHO: f"{ECHO}\nconn.close()"},
-        "T22: not closed after an error",
+        "T22: not-closed-after-error",
     ),
     Mutant(
         "never reaps its processes",
@@ -97,19 +97,19 @@ if os.fork() == 0:
 del self.last_received[conn]
 conn.close()"""
         },
-        "T21: not reaped",
+        "T21: not-reaped",
     ),
     # Bytes of a closed client may be sent to the next one.
     Mutant(
         "replies to the latest client",
         {START: f"self.latest = conn\n{START}", REPLY: "self.latest.sendall(data)"},
-        "T13: shared by all",
+        "T13: shared-state",
         perhaps="T18 T19 T20 T22",
     ),
     Mutant(
         "keeps connections open at the end of the stream",
         {ECHO: f"{ECHO}\nkept.append(conn.dup())"},
-        "T09 T10: connection is not closed when",
+        "T09 T10: not-closed-at-eof",
     ),
     Mutant(
         "never reuses the slots of its table",
@@ -119,14 +119,14 @@ conn.close()"""
     Mutant(
         "does not set SO_REUSEADDR",
         {LISTEN: 'socket.socket()\nself.listener.bind(("127.0.0.1", port))\nself.listener.listen(4096)'},
-        "T28: after a restart",
+        "T28: no-reuseaddr",
     ),
     Mutant(
         "prints each message",
         {REPLY: f'print(f"{{len(data)}} bytes from {{conn.getpeername()}}", flush=True)\n{REPLY}'},
-        "T46 T47: printed",
+        "T46 T47: prints-each-message",
     ),
-    Mutant("has no handler for SIGINT", {"(signal.SIGINT, signal.SIGTERM)": "(signal.SIGTERM,)"}, "T44: Ctrl-C"),
+    Mutant("has no handler for SIGINT", {"(signal.SIGINT, signal.SIGTERM)": "(signal.SIGTERM,)"}, "T44: ctrl-c-traceback"),
     Mutant(
         "queues without limit",
         {
@@ -134,17 +134,17 @@ conn.close()"""
             CONN: "with conn, ThreadPoolExecutor(1) as writer, suppress(OSError):",
             REPLY: "writer.submit(conn.sendall, data)",
         },
-        "T16: without a limit",
+        "T16: unbounded-buffer",
     ),
     Mutant(
         "reads little, with Nagle's algorithm",
         {"TCP_NODELAY, 1": "TCP_NODELAY, 0", "BUFFER = 64 * 1024": "BUFFER = 1024"},
-        "T26: small writes",
+        "T26: nagle",
     ),
-    Mutant("receives once", {LOOP: f"if {LOOP[6:]}"}, "T01 T02 T03 T04 T05 T06 T07 T08: one recv()"),
-    Mutant("sets SO_REUSEPORT", {"backlog=4096": "backlog=4096, reuse_port=True"}, "T43: share the port"),
+    Mutant("receives once", {LOOP: f"if {LOOP[6:]}"}, "T01 T02 T03 T04 T05 T06 T07 T08: one-recv"),
+    Mutant("sets SO_REUSEPORT", {"backlog=4096": "backlog=4096, reuse_port=True"}, "T43: shared-port"),
     Mutant("retries a failed accept() at once", {"self.never_set.wait(0.1)": "pass"}, warns="T29"),
-    Mutant("exits at SIGTERM", {"echo.drain()": "pass"}, "T34: closed with bytes unread"),
+    Mutant("exits at SIGTERM", {"echo.drain()": "pass"}, "T34: no-drain"),
     Mutant(
         "strips lines",
         {
@@ -156,7 +156,7 @@ while data := conn.recv(BUFFER):
     conn.sendall(b"".join(line.strip() + b"\\n" for line in lines))
 conn.sendall(rest.strip())"""
         },
-        "T03 T04: lines are expected",
+        "T03 T04: stripped",
     ),
     Mutant(
         "waits for the end of a line",
@@ -169,19 +169,19 @@ while data := conn.recv(BUFFER):
     conn.sendall(lines + newline)
 conn.sendall(rest)"""
         },
-        "T03: lines are expected",
+        "T03: readline",
     ),
 )
 WITH_AN_EVENT_LOOP = (
     event_loop(
         "blocks until one client has received everything",
         {SEND: 'sock.setblocking(True)\nsock.sendall(data)\nsock.setblocking(False)\nrest = b""'},
-        "T15: waiting for one client",
+        "T15: loop-blocked",
     ),
     event_loop(
         "polls without waiting",
         {"self.poll.poll(0.1 if resuming else timeout)": "self.poll.poll(0)"},
-        "T36 T37: busy loop",
+        "T36 T37: busy-loop",
     ),
     # In T08 and T41 clients read while they write, so that there may be room for everything.
     event_loop(
@@ -190,7 +190,7 @@ WITH_AN_EVENT_LOOP = (
             SEND: 'sock.send(data)\nrest = b""',
             "except BlockingIOError:\n    rest = data": 'except BlockingIOError:\n    rest = b""',
         },
-        "T11 T16 T17 T33: send() is ignored",
+        "T11 T16 T17 T33: send-ignored",
         perhaps="T08 T41",
     ),
     event_loop(
@@ -204,12 +204,12 @@ if self.echoed >= 8 << 20:
     select.select([], [], [], 0.1)
 rest = data[sock.send(data) :]""",
         },
-        "T41: waiting for one client",
+        "T41: loop-blocked",
     ),
     event_loop(
         "polls for a half-close while bytes are pending",
         {"EPOLLOUT if rest": "EPOLLOUT | select.EPOLLRDHUP if rest"},
-        "T37: busy loop",
+        "T37: busy-loop",
     ),
 )
 MUTANTS = (*WITH_THREADS, *WITH_AN_EVENT_LOOP)

@@ -161,7 +161,7 @@ def test_a_dump_has_32_printable_bytes_before_and_after_the_difference() -> None
 def test_a_summary_is_one_line() -> None:
     assert summary(report()) == (
         "8 cases of a tcp server: 1 PASS, 1 WARN, 1 INFO, 2 FAIL, 1 ERROR, 1 BLOCKED, 1 SKIP; "
-        "level 0 of 4 (no correct echo; 1 needs T09); 12 s, seed 7"
+        "no level of 4 reached (echo; 1 needs T09); 12 s, seed 7"
     )
     assert summary(report((result(SHORT, "PASS"),))).startswith("1 case of a tcp server: 1 PASS; level 1 of 1 (echo);")
     assert summary(NOT_STARTED).startswith("no case could run: it ended with code 1")
@@ -184,7 +184,7 @@ def test_the_level_reached_is_below_the_lowest_failed_one() -> None:
     assert level_of("PASS", "PASS", "PASS") == "level 3 of 3 (many clients at once)"
     assert level_of("PASS", "PASS", "FAIL") == "level 2 of 3 (one client after another; 3 needs T14)"
     assert level_of("PASS", "BLOCKED", "FAIL") == "level 1 of 3 (echo; 2 needs T35)"
-    assert level_of("FAIL", "PASS", "PASS") == "level 0 of 3 (no correct echo; 1 needs T09)"
+    assert level_of("FAIL", "PASS", "PASS") == "no level of 3 reached (echo; 1 needs T09)"
 
 
 def test_a_failed_should_limits_the_level_only_with_strict() -> None:

@@ -34,8 +34,8 @@ def check_text(report: CheckReport, *, hints: view.Hints = "fix", width: int | N
         paragraphs.append("\n".join(["observations", *(folded(line, width) for line in lines)]))
     if words := view.words(report):
         paragraphs.append(textwrap.indent(words, WHOLE))
-    lines = [*view.not_run(report), *view.abilities(report), view.summary(report)]
-    paragraphs.append("\n".join(folded(line, width) for line in lines))
+    ending = [*view.not_run(report), *view.abilities(report), view.summary(report)]
+    paragraphs.append("\n".join(folded(line, width) for line in ending))
     return "\n\n".join(paragraphs)
 
 

@@ -23,7 +23,7 @@ ROW_SIZE = 16
 SYMBOLS = {"PASS": ".", "WARN": "w", "INFO": "i", "FAIL": "F", "ERROR": "E", "BLOCKED": "b", "SKIP": "-"}
 LEGEND = ". pass, F fail, w warning, i information, b blocked by another failure, - skipped, E not the program's error"
 ABILITIES = ("", "echo every byte", "serve one client after another", "serve many clients at once", "run as a service")
-LEVEL_NAMES = ("no correct echo", "echo", "one client after another", "many clients at once", "long-running service")
+LEVEL_NAMES = ("", "echo", "one client after another", "many clients at once", "long-running service")
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +204,8 @@ class LevelResult:
 
     def __str__(self) -> str:
         needs = f"; {self.missed} needs {' '.join(self.needs)}" if self.missed else ""
-        return f"level {self.reached} of {self.highest} ({LEVEL_NAMES[self.reached]}{needs})"
+        level = f"level {self.reached} of {self.highest}" if self.reached else f"no level of {self.highest} reached"
+        return f"{level} ({LEVEL_NAMES[self.reached or 1]}{needs})"
 
 
 def level_result(report: CheckReport) -> LevelResult | None:

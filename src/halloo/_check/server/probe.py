@@ -33,7 +33,7 @@ from halloo._check.server.udp_client import UdpClient
 LINE, SECOND_LINE = b"Hello, 1st line\n", b"And a 2nd one\n"
 WORDS = b"two  words"
 QUIET_TIME = 0.4  # seconds of silence that a server is given before it is sent anything
-REPLY_TIME = 1.0  # seconds to reply
+REPLY_TIME = 2.0  # seconds to reply
 SETTLE_TIME = 0.2  # seconds without further bytes after which a reply counts as complete
 MESSAGE = 1400  # bytes that arrive in one segment
 BLOCKS = 64 * 1024  # more than the usual buffers of buffered streams
