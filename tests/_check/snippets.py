@@ -74,7 +74,7 @@ class Datagrams extends Common { static DatagramSocket s; }
 """
 
 GO = """
-package main
+package fixes
 
 import (
     "bufio"
@@ -99,8 +99,7 @@ var peer net.Addr
 var address, host, port string
 
 func handle(conn net.Conn) {}
-func serveDatagrams()      {}
-func main()                {}
+func serveDatagrams() {}
 """
 
 JAVASCRIPT = """
@@ -113,7 +112,7 @@ JAVASCRIPT_NAMES = "server, conn, data, s, peer, message, reply, received, host,
 PYTHON_NAMES = {
     *("asyncio", "contextlib", "errno", "os", "selectors", "signal", "socket", "sys", "threading", "time"),
     *("s", "conn", "peer", "data", "handle", "serve", "main", "host", "port", "message", "reply", "buffer", "log"),
-    *("reader", "writer", "selector", "events", "pending"),
+    *("reader", "writer", "selector", "key", "events", "pending"),
 }
 
 

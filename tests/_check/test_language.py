@@ -154,7 +154,7 @@ def test_a_program_that_go_has_built_is_recognized(tmp_path: Path, options: list
         'package main\n\nimport "net"\n\nfunc main() { net.Dial("tcp", ":1") }\n', encoding="utf-8"
     )
     program = tmp_path / "echo"
-    environment = os.environ | {"GOCACHE": str(tmp_path / "cache"), "GOFLAGS": "-mod=mod", "GO111MODULE": "off"}
+    environment = os.environ | {"GO111MODULE": "off"}
     subprocess.run(
         [GO, "build", *options, "-o", program, "echo.go"],
         cwd=tmp_path,
