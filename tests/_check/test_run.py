@@ -22,12 +22,15 @@ from halloo._cli.check import run_one as run
 from halloo._core.address import parse
 from halloo._server.server import Server
 from halloo.errors import LocalError, UsageError
+from tests._check.programs import ECHO as ECHO_CODE
+from tests._check.programs import LISTEN, python
 from tests.peers import unused_port
 from tests.programs import PYTHON
 
 CORRECT = (PYTHON, "-m", "tests._check.reference", "PORT")
 FAILS_TO_START = (PYTHON, "-c", "import sys; sys.exit('no server today')")
 ECHO = ServerSpec(command=CORRECT)
+CONNECT = "import socket, sys\ns = socket.create_connection(('127.0.0.1', int(sys.argv[1])))\n"
 FIRST, LEVEL_1 = Choice(only=("T01",)), Choice(level=1)
 
 
@@ -113,6 +116,71 @@ def test_nothing_listening_at_an_address_is_one_finding() -> None:
         choice = Choice(only=("udp",)) if "udp" in host else LEVEL_1
         why = f"nothing is listening on {place} (connection refused); start the server, then check it"
         assert troubled(spec, choice=choice) == why
+
+
+# A mistake of programming, which does not depend on what a client sends.
+ENDS = f"{LISTEN}while True:\n    conn, peer = s.accept()\n    conn.sendall(conn.recv(99, flags))"
+THREADS = f"""import threading\n{LISTEN}
+def serve(conn):
+    conn.sendall("Echo: " + conn.recv(99))
+while True:
+    threading.Thread(target=serve, args=s.accept()[:1]).start()
+"""
+DATAGRAMS = """import socket, sys
+s = socket.socket(type=socket.SOCK_DGRAM)
+s.bind(("127.0.0.1", int(sys.argv[1])))
+s.sendto(s.recvfrom(65535).data)
+"""
+CRASHES = f"import ctypes\n{LISTEN}conn, peer = s.accept()\nctypes.string_at(0)"
+
+
+@pytest.mark.parametrize(
+    ("code", "why", "words"),
+    [
+        ("print 'listening'", "exited with code 1 before it listened", "SyntaxError: Missing parentheses"),
+        ("import socket\nsocket.creat_server(9)", "exited with code 1 before it listened", "AttributeError: module"),
+        (ENDS, "ends with NameError at its first client", "NameError: name 'flags' is not defined"),
+        (THREADS, "fails with TypeError at its first client", "TypeError: can only concatenate str"),
+        (DATAGRAMS, "ends with AttributeError at its first client", "AttributeError: 'tuple' object"),
+        (CRASHES, "ends with SIGSEGV at its first client; it printed nothing", ""),
+    ],
+    ids=["syntax", "start", "ends", "threads", "datagrams", "crashes"],
+)
+def test_a_server_with_a_mistake_of_programming_is_told_its_own_words(code: str, why: str, words: str) -> None:
+    choice, scheme = (Choice(only=("udp",)), "udp") if code == DATAGRAMS else (LEVEL_1, "tcp")
+    sentence, _, printed = troubled(ServerSpec(command=python(code), scheme=scheme), choice=choice).partition("\n")
+    assert sentence == f"the server {why}"
+    assert words in printed
+    assert ("This is Python 2: print" in printed) == ("print 'listening'" in code)
+
+
+@pytest.mark.parametrize(
+    ("code", "why", "words"),
+    [
+        ("print 'hello'", "does not connect", "SyntaxError: Missing parentheses"),
+        ("raise SystemExit('usage: client')", "does not connect", "usage: client"),
+        ("pass", "does not connect; it printed nothing", ""),
+        (f"{CONNECT}s.send('hello')", "ends with TypeError at its first message", "This is Python 2: s.send("),
+        (f"{CONNECT}s.send(b'hello')\nshow(s.recv(9))", "ends with NameError at its first message", "name 'show'"),
+    ],
+    ids=["syntax", "usage", "silent", "Python 2", "mistake"],
+)
+def test_a_client_that_no_case_can_be_run_with_is_told_its_own_words(code: str, why: str, words: str) -> None:
+    spec = ClientSpec(command=python(code, "PORT"), stdin="none")
+    sentence, _, printed = troubled(spec).partition("\n")
+    assert sentence == f"the client {why}"
+    assert words in printed
+
+
+def test_an_error_that_depends_on_the_input_stops_nothing() -> None:
+    decodes = ECHO_CODE.replace("conn.sendall(data)", "conn.sendall(data.decode().encode())")
+    assert decodes != ECHO_CODE
+    report = Choice(only=("T04", "T09")).check(ServerSpec(command=python(decodes)))
+    assert [(result.verdict, result.pattern) for result in report.results] == [
+        ("FAIL", "ended UnicodeDecodeError"),
+        ("PASS", ""),
+    ]
+    assert report.results[0].text.splitlines()[-1].startswith("UnicodeDecodeError: 'utf-8' codec can't decode")
 
 
 @pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt, 130), (BrokenPipeError, 0)])

@@ -98,7 +98,8 @@ def test_a_server_that_exits_is_named_as_the_cause_of_its_clients_failure() -> N
     # A second descriptor keeps the connection until the program has ended.
     exits = f"{LISTEN}c = s.accept()[0]\nos.dup(c.fileno())\nc.recv(9)\nraise SystemExit('enough')"
     result = run_case(case(act), ServerSpec(command=python(exits)), OPTIONS)
-    assert result.text.startswith("the server exited with code 1; its output: ...'enough': sent b'hello\\n': ")
+    assert result.text.startswith("the server exited with code 1: sent b'hello\\n': ")
+    assert result.text.endswith("\nenough")
     assert result.pattern == "ended"
 
 

@@ -50,22 +50,29 @@ class Evidence:
 class Outcome(Exception):  # noqa: N818 - a verdict, not an error of the checker
     """What a case found, as a sentence.
 
-    `pattern` classifies a failure where that hints at the cause (see `halloo._check.diagnoses`).
+    `pattern` classifies a failure, in words that hint at the cause (see `halloo._check.diagnoses`); `words` are lines
+    that the program has printed.
     """
 
     verdict: Verdict = "FAIL"
 
-    def __init__(self, text: str, *, pattern: str = "", evidence: Evidence | None = None) -> None:
+    def __init__(self, text: str, *, pattern: str = "", evidence: Evidence | None = None, words: str = "") -> None:
         super().__init__(text)
         self.pattern = pattern
         self.evidence = evidence
+        self.words = words
+
+    @property
+    def lines(self) -> str:
+        return f"{self}\n{self.words}" if self.words else str(self)
 
 
 class Failed(Outcome):
     """The target does not conform: what was sent, what was received, and where they differ."""
 
-    def in_context(self, context: str, *, pattern: str = "") -> "Failed":
-        return Failed(f"{context}: {self}", pattern=pattern or self.pattern, evidence=self.evidence)
+    def in_context(self, context: str, *, pattern: str = "", words: str = "") -> "Failed":
+        text, pattern, words = f"{context}: {self}", pattern or self.pattern, words or self.words
+        return Failed(text, pattern=pattern, evidence=self.evidence, words=words)
 
 
 @contextmanager

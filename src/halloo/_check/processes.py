@@ -114,6 +114,20 @@ class ProcessTree:
         return sum(map(measure, self.running()))
 
 
+def describe_exit(code: int) -> str:
+    """Say how a process has ended.
+
+    >>> describe_exit(1), describe_exit(-11)
+    ('exited with code 1', 'was ended by SIGSEGV')
+    """
+    return f"exited with code {code}" if code >= 0 else f"was ended by {signal_name(-code)}"
+
+
+def signal_name(number: int) -> str:
+    """Return the name of a signal; real-time signals have none."""
+    return signal.Signals(number).name if number in {*signal.Signals} else f"signal {number}"
+
+
 def _signal_all(pids: Iterable[int], number: signal.Signals) -> None:
     for pid in pids:
         with suppress(ProcessLookupError, PermissionError):

@@ -33,6 +33,8 @@ class Result:
     """Likely causes, the likeliest first."""
     repeat: str = ""
     """The command that runs this case again."""
+    words: str = ""
+    """Lines that the program has printed; part of no report by themselves."""
 
 
 @dataclass(frozen=True, slots=True)

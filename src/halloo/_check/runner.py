@@ -17,10 +17,12 @@ from functools import partial
 
 from halloo._check.case import MAX_LEVEL, AnyCase, Failed, Outcome
 from halloo._check.client.loop import Script, ScriptLoop
+from halloo._check.client.program import ClientProgram
 from halloo._check.client.target import ClientTarget
 from halloo._check.diagnoses import Seen, diagnose
 from halloo._check.language import language_of
 from halloo._check.processes import NOT_STARTED, proportional_memory, resident_memory
+from halloo._check.program_errors import MISTAKES, last_error, own_words
 from halloo._check.results import LOCAL_LIMIT, NOT_PASSED, CheckReport, Result
 from halloo._check.server.probe import Facts, probe
 from halloo._check.server.program import Program, with_detected_port
@@ -35,6 +37,7 @@ MAX_PROCESSES = 4096
 POLL_INTERVAL = 0.1  # seconds between two checks of the limits
 PROBE_TIMEOUT = 60.0  # seconds for all probes of a server
 EXIT_DELAY = 0.3  # seconds that a failing server may take to exit after its connections are closed
+UNCONNECTED, ENDED = "unconnected", "ended"  # patterns of a client that does not connect, of a server that has exited
 COMPARING_CASES = ("C09", "C10")  # MUST for a client that claims to compare, INFO otherwise
 
 OnResult = Callable[[Result], object]
@@ -136,15 +139,24 @@ def _prepared(spec: CheckSpec, options: RunOptions) -> CheckSpec:
             return replace(spec, reached=reached(spec.address))
         return with_detected_port(spec, partial(_supervised, seconds=math.inf, options=options))
     except Failed as failure:
-        raise _Troubled(str(failure)) from failure
+        raise _Troubled(failure.lines) from failure
 
 
 def _raise_if_troubled(result: Result, spec: CheckSpec) -> None:
-    """Stop if the first case has shown that no case can be run."""
-    if result.pattern == NOT_STARTED:
+    """Stop if the first case has shown that no case can be run, or that the program ends by a mistake of its own."""
+    seen = result.pattern.split()
+    server = isinstance(spec, ServerSpec)
+    if NOT_STARTED in seen:
         raise _Troubled(result.text)
-    if result.pattern == "refused" and isinstance(spec, ServerSpec) and spec.address:
+    if "refused" in seen and isinstance(spec, ServerSpec) and spec.address:
         raise _Troubled(f"{result.text}; start the server, then check it")
+    printed = f"\n{result.words}" if result.words else "; it printed nothing"
+    if UNCONNECTED in seen and not server:
+        raise _Troubled(f"the client does not connect{printed}")
+    if result.verdict == "FAIL" and (mistakes := MISTAKES.intersection(seen)):
+        who, whom = ("server", "client") if server else ("client", "message")
+        verb = "ends" if ENDED in seen or not server else "fails"
+        raise _Troubled(f"the {who} {verb} with {min(mistakes)} at its first {whom}{printed}")
 
 
 def _raise_if_no_echo(facts: Facts) -> None:
@@ -175,13 +187,13 @@ def _run_server(case: AnyCase, spec: ServerSpec, options: RunOptions) -> Result:
                 program.start()
             return case.run(ServerTarget.of(spec, program, options.clock, options.seed, longer=options.longer))
         except Failed as failure:
-            raise _with_exit_reason(failure, program) if program else failure from failure
+            raise _explained(failure, program) if program else failure from failure
 
     with closing(program) if program else nullcontext(), _supervised(program, case.kill, options):
         result = _result_of(case, act)
     if program and program.expired and result.verdict != "ERROR":
         # What the case saw since then is what halloo did, and not the program.
-        pattern = NOT_STARTED if result.pattern == NOT_STARTED else "overdue"
+        pattern = NOT_STARTED if NOT_STARTED in result.pattern.split() else "overdue"
         result = replace(result, verdict="FAIL", text=program.expired, pattern=pattern, evidence=None)
     return replace(result, seconds=options.clock() - began)
 
@@ -211,14 +223,31 @@ def _run_client(case: AnyCase, spec: ClientSpec, options: RunOptions) -> Result:
     with closing(ClientTarget(spec, loop, sockets, options.seed)) as target:
         loop.start(_limit_memory(target, options.memory))
         result = _result_of(case, lambda: case.run(target))
+        if result.verdict == "FAIL" and target.launched:
+            result = _with_words_of_client(result, target.launched)
         return replace(result, seconds=options.clock() - began)
+
+
+def _with_words_of_client(result: Result, client: ClientProgram) -> Result:
+    """Add what a client has printed: an error, or the end of its output."""
+    output = bytes(client.out + client.err).decode(errors="replace")
+    error = last_error(output)
+    pattern = f"{result.pattern} {error.name}".strip() if error else result.pattern
+    return replace(result, words=own_words(output), pattern=pattern)
 
 
 def _result_of(case: AnyCase, act: Callable[[], str | None]) -> Result:
     try:
         note = act()
     except Outcome as outcome:
-        return Result(case, outcome.verdict, str(outcome), evidence=outcome.evidence, pattern=outcome.pattern)
+        return Result(
+            case,
+            outcome.verdict,
+            outcome.lines,
+            evidence=outcome.evidence,
+            pattern=outcome.pattern,
+            words=outcome.words,
+        )
     except LocalError as error:
         return Result(case, "ERROR", f"{type(error).__name__}: {error}", pattern=LOCAL_LIMIT)
     except Exception:  # noqa: BLE001 - a fault of the checker must not count as one of the program
@@ -226,13 +255,16 @@ def _result_of(case: AnyCase, act: Callable[[], str | None]) -> Result:
     return Result(case, "INFO" if case.severity == "INFO" else "PASS", note or "")
 
 
-def _with_exit_reason(failure: Failed, program: Program) -> Failed:
-    """Add that the server has exited, if that is why its clients failed."""
+def _explained(failure: Failed, program: Program) -> Failed:
+    """Add that the server has exited, if that is why its clients failed, or the error that it has printed."""
     if failure.pattern in ("refused", "reset", "cut", "silent", "unserved"):
         try:
             program.check_alive(EXIT_DELAY)
         except Failed as ended:
-            return failure if str(ended) in str(failure) else failure.in_context(str(ended), pattern="ended")
+            return failure.in_context(str(ended), pattern=ended.pattern, words=ended.words)
+    if not failure.words and (error := program.error()):  # of a thread, perhaps
+        pattern = f"{failure.pattern} {error.name}".strip()
+        return Failed(str(failure), pattern=pattern, evidence=failure.evidence, words=program.words())
     return failure
 
 

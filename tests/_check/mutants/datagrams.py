@@ -65,7 +65,11 @@ MUTANTS = (
         {RECEIVED: f"{RECEIVED}\nif len(datagram.data) > 1472:\n    os._exit(1)"},
         "U05: datagram-error-ends",
     ),
-    udp("has a buffer of 1024 bytes", {"sock.recvmsg(BUFFER, 256)": "sock.recvmsg(1024, 256)"}, "U04 U05: datagram-buffer"),
+    udp(
+        "has a buffer of 1024 bytes",
+        {"sock.recvmsg(BUFFER, 256)": "sock.recvmsg(1024, 256)"},
+        "U04 U05: datagram-buffer",
+    ),
     udp("has a buffer of 8 KiB", {"sock.recvmsg(BUFFER, 256)": "sock.recvmsg(8192, 256)"}, "U05: datagram-buffer"),
     udp(
         "does not reply to empty datagrams",

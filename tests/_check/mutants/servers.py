@@ -23,9 +23,7 @@ def slots(number: int) -> Mapping[str, str]:
 
 
 WITH_THREADS = (
-    Mutant(
-        "exits if getpeername() fails after accept()", {START: f"conn.getpeername()\n{START}"}, "T20: accept-error"
-    ),
+    Mutant("exits if getpeername() fails after accept()", {START: f"conn.getpeername()\n{START}"}, "T20: accept-error"),
     Mutant(
         "closes at SIGTERM while the client is sending",
         {
@@ -126,7 +124,9 @@ conn.close()"""
         {REPLY: f'print(f"{{len(data)}} bytes from {{conn.getpeername()}}", flush=True)\n{REPLY}'},
         "T46 T47: prints-each-message",
     ),
-    Mutant("has no handler for SIGINT", {"(signal.SIGINT, signal.SIGTERM)": "(signal.SIGTERM,)"}, "T44: ctrl-c-traceback"),
+    Mutant(
+        "has no handler for SIGINT", {"(signal.SIGINT, signal.SIGTERM)": "(signal.SIGTERM,)"}, "T44: ctrl-c-traceback"
+    ),
     Mutant(
         "queues without limit",
         {

@@ -48,8 +48,8 @@ def refused(*command: str, clock: Callable[[], float] = fast_clock, port: int = 
     spec = ServerSpec(command=command, port=port, start=start)
     with closing(Program(spec, clock)) as program, pytest.raises(Failed) as failed:
         program.start()
-    assert failed.value.pattern == "unstarted"
-    return str(failed.value)
+    assert failed.value.pattern.split()[0] == "unstarted"
+    return failed.value.lines
 
 
 # Starting.
@@ -128,7 +128,7 @@ def test_listening_on_another_port_is_reported() -> None:
 
 
 def test_why_a_program_does_not_listen_is_reported() -> None:
-    early = "the server exited with code 1 before it listened; its output: ...'no such luck'"
+    early = "the server exited with code 1 before it listened\nno such luck"
     assert refused(*python("raise SystemExit('no such luck')"), clock=time.monotonic) == early
     late = "the server did not listen within 15 s; it printed nothing"
     assert refused(*python("import signal\nsignal.pause()")) == late
@@ -184,7 +184,7 @@ def test_the_first_reason_for_killing_it_early_is_kept() -> None:
         program.expire("not done within 1 s")
         program.expire("something else")
         assert program.expired == "not done within 1 s"
-        with pytest.raises(Failed, match="exited with code -9"):
+        with pytest.raises(Failed, match=r"^not done within 1 s$"):  # and not that it was killed, which halloo did
             program.pause(10)
 
 
@@ -217,8 +217,9 @@ def test_the_output_until_its_exit_is_kept() -> None:
 def test_an_exit_with_an_error_is_reported_with_the_output() -> None:
     with started(f"{LISTEN}s.accept()\nraise SystemExit('enough')") as program:
         socket.create_connection((program.host, program.port)).close()
-        with pytest.raises(Failed, match=r"exited with code 1; its output: \.\.\.'enough'"):
+        with pytest.raises(Failed, match="exited with code 1") as failed:
             program.check_alive(10)
+        assert failed.value.words == "enough"
 
 
 BACKGROUND = f"{LISTEN}\nif os.fork():\n    os._exit(0)\n{WAIT}"

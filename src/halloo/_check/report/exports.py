@@ -78,7 +78,8 @@ def gradescope(reports: Sequence[CheckReport], *, hints: view.Hints = "fix", wei
 def _heading(report: CheckReport, hints: view.Hints) -> str:
     errors = [result.case.id for result in report.results if result.verdict == "ERROR"]
     note = f"ERROR {len(errors)}: error of halloo or of this machine, not counted ({' '.join(errors)})"
-    lines = [view.summary(report), view.words(report), *view.abilities(report), *view.not_run(report)]
+    words = f"{view.PRINTED}\n{words}" if (words := view.words(report)) else ""
+    lines = [view.summary(report), words, *view.abilities(report), *view.not_run(report)]
     return "\n\n".join(["\n".join(filter(None, [*lines, note if errors else ""])), *_explanations(report, hints)])
 
 

@@ -94,7 +94,7 @@ def _section(
     if report.started:
         yield f"<p>Started {_safe(view.one_line(report.started))}.</p>\n"
     if words := view.words(report):
-        yield f"<pre>{_safe(words)}</pre>\n"
+        yield f"<p>{view.PRINTED}</p>\n<pre>{_safe(words)}</pre>\n"
     yield from (f"<p>{_safe(line)}</p>\n" for line in view.not_run(report))
     yield from (f"<p>{_safe(line)}</p>\n" for line in view.abilities(report))
     everything = view.findings(report, hints=hints) if not (alone and report.trouble) else ()

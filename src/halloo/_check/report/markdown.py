@@ -24,7 +24,7 @@ def _one_report(report: CheckReport, hints: view.Hints) -> Iterator[str]:
     text = _code(view.summary(report)) if report.trouble else _text(view.summary(report))
     yield from (f"## halloo check: {_code(report.target)}", "", text, "")
     if report.trouble:
-        yield from _block(words, "text") if (words := view.words(report)) else ()
+        yield from (view.PRINTED, "", *_block(words, "text")) if (words := view.words(report)) else ()
         return
     yield from (f"- {_code(line)}" for line in view.not_run(report))
     yield from ("", "| case | | time | |", "|---|---|---:|---|")

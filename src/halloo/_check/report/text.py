@@ -33,7 +33,7 @@ def check_text(report: CheckReport, *, hints: view.Hints = "fix", width: int | N
         lines = (f"  {name:<{column}}  {text}".rstrip() for name, text in texts.items())
         paragraphs.append("\n".join(["observations", *(folded(line, width) for line in lines)]))
     if words := view.words(report):
-        paragraphs.append(textwrap.indent(words, WHOLE))
+        paragraphs.append(f"{view.PRINTED}\n{textwrap.indent(words, WHOLE)}")
     ending = [*view.not_run(report), *view.abilities(report), view.summary(report)]
     paragraphs.append("\n".join(folded(line, width) for line in ending))
     return "\n\n".join(paragraphs)

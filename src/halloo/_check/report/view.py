@@ -19,6 +19,7 @@ Hints = Literal["none", "cause", "fix"]
 REPORTED = ("FAIL", "ERROR", "WARN")
 INTERNAL_ERROR = "internal error of halloo, unrelated to the program under test: please report it with these lines"
 LOCAL_ERROR = "the case was not run: this machine lacks what it needs, whatever the program under test does"
+PRINTED = "it printed:"
 ROW_SIZE = 16
 SYMBOLS = {"PASS": ".", "WARN": "w", "INFO": "i", "FAIL": "F", "ERROR": "E", "BLOCKED": "b", "SKIP": "-"}
 LEGEND = ". pass, F fail, w warning, i information, b blocked by another failure, - skipped, E not the program's error"

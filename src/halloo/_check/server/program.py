@@ -17,7 +17,8 @@ from typing import Literal
 from halloo._check import processes
 from halloo._check.case import Failed
 from halloo._check.output import OutputPipe
-from halloo._check.processes import NOT_STARTED, ProcessTree
+from halloo._check.processes import NOT_STARTED, ProcessTree, describe_exit, signal_name
+from halloo._check.program_errors import ProgramError, last_error, own_words
 from halloo._check.sockets import POLL_INTERVAL, PORT_TIMEOUT, free_port, is_free
 from halloo._check.spec import LOOPBACK, ServerSpec
 
@@ -146,21 +147,35 @@ class Program:
                     return
                 elsewhere = set(found)
             if code is not None and not self.tree.running():
-                fact = f"the server exited with code {code} before it listened; {self._quote_output()}"
-                raise Failed(fact, pattern=NOT_STARTED)
+                raise self._failure(f"the server {describe_exit(code)} before it listened", NOT_STARTED)
             time.sleep(POLL_INTERVAL)
-        fact = f"the server did not listen within {self._spec.start:g} s; {self._quote_output()}"
         if elsewhere:
             other = f"check it with: halloo check server --port {min(elsewhere)}"
             fact = f"the server listens on port {min(elsewhere)}, not on {port}; {other}"
-        raise Failed(fact, pattern=NOT_STARTED)
+            raise Failed(fact, pattern=NOT_STARTED)
+        raise self._failure(f"the server did not listen within {self._spec.start:g} s", NOT_STARTED)
 
     def output(self) -> str:
         return self._output.text
 
-    def _quote_output(self) -> str:
-        output = self.output().strip()
-        return f"its output: ...{output[-500:]!r}" if output else "it printed nothing"
+    def error(self) -> ProgramError | None:
+        """Find the error that it has printed last, also of a thread."""
+        return last_error(self.output())
+
+    def words(self) -> str:
+        return own_words(self.output())
+
+    def _failure(self, fact: str, pattern: str) -> Failed:
+        """Return a failure with its own words, unless it was halloo that ended it."""
+        if self.expired:
+            return Failed(self.expired, pattern=pattern)
+        words, error = self.words(), self.error()
+        pattern = f"{pattern} {error.name}" if error else pattern
+        return Failed(fact if words else f"{fact}; it printed nothing", pattern=pattern, words=words)
+
+    def _exited(self, code: int) -> Failed:
+        crash = f" {signal_name(-code)}" if code < 0 else ""
+        return self._failure(f"the server {describe_exit(code)}", f"ended{crash}")
 
     def close_output_reader(self) -> None:
         """Close the read end of its standard output pipe, so that the program's next write fails."""
@@ -175,7 +190,7 @@ class Program:
         with suppress(subprocess.TimeoutExpired):
             code = self._leader.wait(max(seconds, 0))
             if code or not self.tree.running():
-                raise Failed(f"the server exited with code {code}; {self._quote_output()}", pattern="ended")
+                raise self._exited(code)
             time.sleep(max(deadline - self._clock(), 0))
 
     def wait_until(self, condition: Callable[[], bool], within: float) -> bool:
