@@ -126,6 +126,14 @@ def test_a_correct_server_passes_everything(name: str) -> None:
         skip_if_skipped(results, CASES)
 
 
+@pytest.mark.parametrize(("backlog", "chosen"), [(0, "T13 T15 T20 T21 T22 T23"), (128, "T24")])
+def test_a_short_backlog_is_enough_except_for_a_burst_of_clients(backlog: int, chosen: str) -> None:
+    """A tutorial calls listen(1), `socket.create_server` listen(128)."""
+    server = Mutant("", {"backlog=4096": f"backlog={backlog}"})
+    results = check_program(server.command(), [CASES[each] for each in chosen.split()])
+    assert texts(results, "FAIL", "ERROR", "WARN", "BLOCKED") == {}
+
+
 def test_a_closed_listener_fails_t52() -> None:
     """The failure is the server's, not a port that the client's system refuses."""
     serves_two = f"""{LISTEN}

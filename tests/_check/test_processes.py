@@ -101,6 +101,15 @@ def test_a_listening_unix_socket_is_found_by_its_path() -> None:
         assert processes.listens_at(path)
 
 
+def test_clients_that_wait_for_accept_are_counted() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()):
+        port = listener.getsockname()[1]
+        assert processes.unaccepted(port) == 1
+        listener.accept()[0].close()
+        assert processes.unaccepted(port) == 0
+    assert processes.unaccepted(port) == 0
+
+
 def test_the_other_end_of_a_connection_is_found() -> None:
     with (
         socket.create_server(("127.0.0.1", 0)) as listener,

@@ -66,6 +66,11 @@ class Outcome(Exception):  # noqa: N818 - a verdict, not an error of the checker
     def lines(self) -> str:
         return f"{self}\n{self.words}" if self.words else str(self)
 
+    @property
+    def seen(self) -> frozenset[str]:
+        """The words of the pattern."""
+        return frozenset(self.pattern.split())
+
 
 class Failed(Outcome):
     """The target does not conform: what was sent, what was received, and where they differ."""

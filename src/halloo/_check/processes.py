@@ -18,6 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -286,6 +287,20 @@ def _ipv6_interfaces() -> dict[str, str]:
     """Return this machine's IPv6 addresses, each with its interface."""
     rows = (line.split() for line in _lines("if_inet6"))
     return {str(IPv6Address(bytes.fromhex(fields[0]))): fields[-1] for fields in rows}
+
+
+def unaccepted(port: int) -> int:
+    """Return the number of clients that wait for accept(), or 0 if that is unknown; listeners are the first rows."""
+    total = 0
+    for table in ("tcp", "tcp6"):
+        with suppress(FileNotFoundError), (PROC / "net" / table).open() as rows:
+            for line in islice(rows, 1, None):
+                if LISTEN not in line:
+                    break
+                _, local, _, _, queues, *_ = line.split()
+                if int(local.partition(":")[2], 16) == port:
+                    total += int(queues.partition(":")[2], 16)
+    return total
 
 
 def bound_hosts(pids: Iterable[int], port: int, kind: str) -> set[str]:

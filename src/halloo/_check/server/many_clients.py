@@ -7,12 +7,11 @@ import select
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 
+from halloo._check.case import Failed
 from halloo._check.server.stream_client import StreamClient
 from halloo._check.server.target import ServerTarget
 from halloo._core.histogram import Histogram
 from halloo._core.units import SECOND
-
-SHORT_BACKLOG = 4  # connections that fit even into a short accept queue
 
 
 @contextmanager
@@ -21,14 +20,17 @@ def many_clients(
 ) -> Iterator[list[StreamClient]]:
     """Connect `count` clients, and close them at the end of the block.
 
-    Every fourth client has a line echoed, by which time all earlier ones have been accepted: a short backlog is enough.
+    Each has a line echoed before the next one connects, by which time it has been accepted: a queue for one is enough.
     """
     with ExitStack() as stack:
         clients: list[StreamClient] = []
-        while len(clients) < count:
-            clients.append(stack.enter_context(target.connect(receive_buffer=receive_buffer)))
-            if len(clients) % SHORT_BACKLOG == 0:
+        for number in range(count):
+            try:
+                clients.append(stack.enter_context(target.connect(receive_buffer=receive_buffer)))
                 clients[-1].roundtrip(b"here\n", quiet_time=0)
+            except Failed as failure:
+                pattern = f"{failure.pattern} served-{number}"
+                raise failure.in_context(f"{number} of {count} clients were served", pattern=pattern) from failure
         yield clients
 
 

@@ -3,18 +3,22 @@
 Creates clients, and provides the clock and the random numbers.
 """
 
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from random import Random
 
+from halloo._check import processes
 from halloo._check.case import PROCESS, Case, Skipped
 from halloo._check.server.program import Output, Program
 from halloo._check.server.stream_client import EOF_TIMEOUT, StreamClient
 from halloo._check.server.udp_client import UdpClient
+from halloo._check.sockets import POLL_INTERVAL
 from halloo._check.spec import ServerSpec
 
 CONNECT_TIMEOUT = 5.0  # seconds to connect
+ACCEPT_TIMEOUT = 1.0  # seconds until a server has to accept the clients before
 LOCAL_CONNECT_TIMEOUT = 0.2  # the same, to a local program that may be stopped
 
 
@@ -82,6 +86,8 @@ class ServerTarget:
         receive_buffer: int | None = None,
         source_port: int | None = None,
     ) -> StreamClient:
+        """Connect a client, once those before it have been accepted: a queue for one is enough."""
+        self._await_accepted()
         client = StreamClient(
             self.path or (host or self.host, self.port),
             clock=self.clock,
@@ -94,6 +100,11 @@ class ServerTarget:
         while self.spec.greeting and client.receive(1) != b"\n":
             pass
         return client
+
+    def _await_accepted(self) -> None:
+        deadline = self.clock() + ACCEPT_TIMEOUT
+        while self.started and not self.path and processes.unaccepted(self.port) and self.clock() < deadline:
+            time.sleep(POLL_INTERVAL)
 
     def connect_idle(self) -> StreamClient:
         """Connect a client that sends and receives nothing; a stopped server may have no room in its queue."""

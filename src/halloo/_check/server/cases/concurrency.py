@@ -8,6 +8,7 @@ import select
 import socket
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from functools import partial
 
 from halloo._check.case import Failed, Skipped, Warned
 from halloo._check.payload import MIB, payload
@@ -20,7 +21,7 @@ from halloo._check.spec import LOOPBACK
 FLOOD_SIZE = 192 * MIB
 SMALL_BUFFER = 4 * 1024  # so that the server's send blocks
 BURST_SIZE, BURST_TIME = 500, 8.0
-SYN_RETRY_TIME = 0.9  # seconds: a SYN dropped by a full queue is sent again after 1 s
+SYN_RETRY_TIME = 0.9  # seconds: the kernel drops a SYN if the queue is full, and the client sends it again after 1 s
 
 
 @case("MUST", "each gets its own bytes, within 3 s", "Protohackers 0", "T05 T14")
@@ -71,7 +72,7 @@ def t23_hold_200(target: ServerTarget) -> None:
 
 @case(
     "SHOULD",
-    "all connect and get their echo; no SYN is sent twice",
+    "all connect and get their echo",
     "listen(2)",
     "T13",
     "500 clients connect only to a server started by the checker",
@@ -80,7 +81,8 @@ def t23_hold_200(target: ServerTarget) -> None:
 )
 def t24_burst_500(target: ServerTarget) -> str:
     """500 clients connect at once and send a line each."""
-    target.require_plain_echo()
+    if target.spec.greeting:
+        raise Skipped("only for servers that send no greeting")
     with ExitStack() as stack:
         burst = {}
         for _ in range(BURST_SIZE):
@@ -93,13 +95,14 @@ def t24_burst_500(target: ServerTarget) -> str:
         left = _each_ready(target, burst, select.POLLOUT, _send_line)
         if left:
             fact = f"{left} of {BURST_SIZE} clients did not connect within {BURST_TIME:g} s"
-            raise Failed(fact, pattern="refused")
+            raise Failed(fact, pattern=f"refused served-{BURST_SIZE - left}")
         slowest = target.clock() - began
-        if missing := _each_ready(target, burst, select.POLLIN, _receive_line):
-            raise Failed(f"{missing} of {BURST_SIZE} clients got no echo within {BURST_TIME:g} s", pattern="silent")
-    if slowest > SYN_RETRY_TIME:
-        raise Warned(f"the slowest connected after {slowest:.2f} s: a SYN was sent twice, the backlog is too small")
-    return f"the slowest connected after {slowest * 1000:.0f} ms"
+        left = _each_ready(target, burst, select.POLLIN, partial(_receive_line, target.spec.expected_reply))
+        if left:
+            fact = f"{left} of {BURST_SIZE} clients got no echo within {BURST_TIME:g} s"
+            raise Failed(fact, pattern=f"silent served-{BURST_SIZE - left}")
+    note = f"the slowest connected after {slowest * 1000:,.0f} ms"
+    return note if slowest < SYN_RETRY_TIME else f"{note}: some found the accept queue full, and tried again"
 
 
 def _each_ready(
@@ -126,12 +129,12 @@ def _send_line(sock: socket.socket) -> None:
         raise Failed(f"a client of the burst could not send: {error}", pattern="reset") from error
 
 
-def _receive_line(sock: socket.socket) -> None:
+def _receive_line(expected_reply: Callable[[bytes], bytes], sock: socket.socket) -> None:
     try:
         received = sock.recv(64)
     except OSError as error:
         raise Failed(f"a client of the burst got no echo: {error}", pattern="reset") from error
-    if received != b"burst %4d\n" % (sock.fileno() % 10000):
+    if received != expected_reply(b"burst %4d\n" % (sock.fileno() % 10000)):
         raise Failed(f"a client of the burst received {received!r}", pattern="changed" if received else "cut")
 
 

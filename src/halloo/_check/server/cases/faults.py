@@ -11,12 +11,12 @@ from contextlib import ExitStack, suppress
 from halloo._check.case import PROCESS, UNENCRYPTED, Failed, Skipped, Warned
 from halloo._check.payload import KIB, MIB, payload
 from halloo._check.processes import descriptors
-from halloo._check.server.many_clients import SHORT_BACKLOG
 from halloo._check.server.program import Program
 from halloo._check.server.stream_client import StreamClient, mismatch
 from halloo._check.server.target import ServerTarget, case
 from halloo._check.sockets import begin_connecting, unacknowledged, unconnected_socket
 
+SHORT_QUEUE = 2  # clients that fit into the queue of listen(1)
 MAX_GROWTH = 5  # descriptors, or zombies, that a server may keep
 SETTLE_TIME = 2.0  # seconds
 DESCRIPTOR_LIMIT = 64  # descriptors
@@ -52,10 +52,10 @@ def t19_close_unread(target: ServerTarget) -> None:
 
 @case("MUST", "the next client is served", "gnet#453; ECONNABORTED", "T35")
 def t20_rst_before_accept(target: ServerTarget) -> None:
-    """100 clients connect and reset; after every four, or fewer if its queue is full, another one sends a line."""
-    for _ in range(target.scale(100, 20) // SHORT_BACKLOG):
+    """50 clients connect and reset; after every two, or one if its queue is full, another one sends a line."""
+    for _ in range(target.scale(50, 20) // SHORT_QUEUE):
         with target.suspended(), suppress(Failed):
-            for _ in range(SHORT_BACKLOG):
+            for _ in range(SHORT_QUEUE):
                 with target.connect_idle() as client:
                     client.reset()
         target.check_served()
@@ -63,12 +63,11 @@ def t20_rst_before_accept(target: ServerTarget) -> None:
 
 @case("MUST", "clients are served; at most 5 more descriptors and 5 more zombies", "leaks", "T10 T35", PROCESS)
 def t21_connect_close(target: ServerTarget) -> None:
-    """300 clients connect and close; after every four of them another one sends a line."""
+    """150 clients connect and close; after each of them another one sends a line."""
 
     def connect_and_close() -> None:
-        for _ in range(300 // SHORT_BACKLOG):
-            for _ in range(SHORT_BACKLOG):
-                target.connect().close()
+        for _ in range(150):
+            target.connect().close()
             target.check_served()
 
     program = target.program
@@ -115,13 +114,12 @@ def t29_emfile(target: ServerTarget) -> str:
     with target.connect() as old:
         old.roundtrip(b"I was here first\n")
         with ExitStack() as waiting:
-            for number in range(100 * len(target.program.tree.running())):
+            for _ in range(100 * len(target.program.tree.running())):
                 # Slowly enough for a short queue; those that find it full keep waiting.
                 sock = waiting.enter_context(unconnected_socket(target.address))
                 sock.setblocking(False)
                 begin_connecting(sock, target.address)
-                if number % SHORT_BACKLOG == 0:
-                    target.program.pause(0.01)
+                target.program.pause(0.005)
             load = target.program.cpu_load(OVERLOAD_TIME, demand=True)
             elapsed = old.roundtrip(b"and I still am\n", quiet_time=0)
         recovery = _recovery_time(target)
