@@ -18,7 +18,7 @@ from halloo._check.results import Result
 from halloo._check.runner import RunOptions, check, run_case
 from halloo._check.spec import ServerSpec
 from tests._check.mutants import datagrams, servers
-from tests._check.programs import LISTEN, WAIT, Mutant, python
+from tests._check.programs import ECHO, LISTEN, WAIT, Mutant, python
 
 CASES = {case.id: case for case in cases() if case.id[0] != "C" and (case.runs_over("tcp") or case.id[0] == "U")}
 # Cases that fail at once; others fail by a timeout, which takes seconds.
@@ -124,6 +124,36 @@ def test_a_correct_server_passes_everything(name: str) -> None:
     if kind == "U":
         assert set(texts(results, "SKIP")) <= {*NEED_ROOT, "U20"}  # U20 needs IPv6
         skip_if_skipped(results, CASES)
+
+
+@pytest.mark.parametrize(
+    ("reply", "pattern", "fact"),
+    [
+        ("b'You said: ' + data", "inserted", "at offset 0 10 bytes are inserted: b'You said: '"),
+        ("data + b'> '", "surplus inserted", "2 unexpected bytes were received after 4 bytes sent and 6 received"),
+        (
+            "data + b'\\n'",
+            "surplus inserted newline",
+            "1 unexpected byte was received after 4 bytes sent and 5 received",
+        ),
+        ("data + b'\\0'", "surplus inserted nul", "1 unexpected byte was received after 4 bytes sent and 5 received"),
+        ("data.strip()", "short newline", "3 of 4 bytes came back, then nothing for 2 s"),
+        ("data + data", "surplus again", "4 unexpected bytes were received after 4 bytes sent and 8 received"),
+        ("data.upper()", "changed upper", "at offset 0 other bytes were received than expected"),
+    ],
+)
+def test_bytes_that_were_added_or_lost_or_changed_are_named(reply: str, pattern: str, fact: str) -> None:
+    result = check_code("T05", ECHO.replace("sendall(data)", f"sendall({reply})"))
+    assert (result.verdict, result.pattern) == ("FAIL", pattern)
+    assert fact in result.text
+
+
+@pytest.mark.parametrize(("end", "words"), [("break", "exit-0"), ("sys.exit(3)", "exit-3"), ("os.abort()", "signal-6")])
+def test_a_server_that_ends_is_named_with_its_exit_code(end: str, words: str) -> None:
+    result = check_code("T35", ECHO.replace("while data :=", "if data :=") + f"    {end}\n")
+    assert result.verdict == "FAIL"
+    assert {"ended", words} <= set(result.pattern.split())
+    assert result.text.startswith("the server exited with code")
 
 
 @pytest.mark.parametrize(("backlog", "chosen"), [(0, "T13 T15 T20 T21 T22 T23"), (128, "T24")])

@@ -100,7 +100,7 @@ def test_a_server_that_exits_is_named_as_the_cause_of_its_clients_failure() -> N
     result = run_case(case(act), ServerSpec(command=python(exits)), OPTIONS)
     assert result.text.startswith("the server exited with code 1: sent b'hello\\n': ")
     assert result.text.endswith("\nenough")
-    assert result.pattern == "ended"
+    assert result.pattern == "ended exit-1"
 
 
 def test_a_case_over_its_time_limit_is_stopped() -> None:

@@ -38,6 +38,7 @@ POLL_INTERVAL = 0.1  # seconds between two checks of the limits
 PROBE_TIMEOUT = 60.0  # seconds for all probes of a server
 EXIT_DELAY = 0.3  # seconds that a failing server may take to exit after its connections are closed
 UNCONNECTED, ENDED = "unconnected", "ended"  # patterns of a client that does not connect, of a server that has exited
+CONNECTION_ENDED = ("refused", "reset", "cut", "silent")  # patterns that the exit of a server explains
 COMPARING_CASES = ("C09", "C10")  # MUST for a client that claims to compare, INFO otherwise
 
 OnResult = Callable[[Result], object]
@@ -257,11 +258,12 @@ def _result_of(case: AnyCase, act: Callable[[], str | None]) -> Result:
 
 def _explained(failure: Failed, program: Program) -> Failed:
     """Add that the server has exited, if that is why its clients failed, or the error that it has printed."""
-    if failure.pattern in ("refused", "reset", "cut", "silent", "unserved"):
+    if failure.seen & {*CONNECTION_ENDED, "unserved"}:
         try:
             program.check_alive(EXIT_DELAY)
         except Failed as ended:
-            return failure.in_context(str(ended), pattern=ended.pattern, words=ended.words)
+            others = [word for word in failure.pattern.split() if word not in CONNECTION_ENDED]
+            return failure.in_context(str(ended), pattern=" ".join((ended.pattern, *others)), words=ended.words)
     if not failure.words and (error := program.error()):  # of a thread, perhaps
         pattern = f"{failure.pattern} {error.name}".strip()
         return Failed(str(failure), pattern=pattern, evidence=failure.evidence, words=program.words())

@@ -66,9 +66,12 @@ def test_duplex_sends_and_receives_at_the_same_time() -> None:
 def test_a_wrong_reply_is_described() -> None:
     surplus = "6 unexpected bytes were received after 6 bytes sent and 12 received: b'hello\\n'"
     for reply, pattern, fact in (
-        (b"hello\nhello\n", "surplus", surplus),
-        (b"hullo\n", "changed", "at offset 1 bytes were received that were never sent"),
-        (b"hel", "short", "sent b'hello\\n': 3 of 6 bytes came back within 0.1 s"),
+        (b"hello\nhello\n", "surplus again", surplus),
+        (b"hello\n\0", "surplus inserted nul", "1 unexpected byte was received after 6 bytes sent and 7 received"),
+        (b"hullo\n", "changed", "at offset 1 other bytes were received than expected"),
+        (b"> hello\n", "inserted", "at offset 0 2 bytes are inserted: b'> '"),
+        (b"hel", "short", "sent b'hello\\n': 3 of 6 bytes came back, then nothing for 0.1 s"),
+        (b"hello", "short newline", "sent b'hello\\n': 5 of 6 bytes came back, then nothing for 0.1 s"),
         (b"", "silent", "sent b'hello\\n': 0 of 6 bytes came back within 0.1 s"),
     ):
         with failing(saying(reply), pattern, fact) as client:
@@ -81,7 +84,7 @@ def test_a_wrong_end_is_described() -> None:
         client.expect_silence(LONG)
     with failing(receive_all, "open", "did not end the stream within 0.1 s of the client's half-close") as client:
         client.expect_eof(BRIEF)
-    with failing(saying(b"bye"), "surplus", "3 unexpected bytes were received") as client:
+    with failing(saying(b"bye"), "surplus inserted first", "3 unexpected bytes were received") as client:
         client.expect_eof()
     with failing(receive_all, "cut", "0 of 6 bytes came back, then the end of the") as client:
         client.half_close()

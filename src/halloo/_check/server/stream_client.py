@@ -8,11 +8,12 @@ import select
 import socket
 import ssl
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Self, cast
 
 from halloo._check import sockets
 from halloo._check.case import Evidence, Failed, context
-from halloo._check.payload import difference
+from halloo._check.payload import difference, kinds, quoted, shortfall
 from halloo._check.sockets import check_not_self_connected, place_of, raise_if_local, unconnected_socket
 from halloo._net.readiness import deadline_ns, run_steps
 
@@ -22,7 +23,7 @@ EOF_TIMEOUT = 3.0  # seconds within which the end of the stream has to arrive
 STALL_TIMEOUT = 8.0  # seconds without a byte in either direction after which a stream has stalled
 PUSHBACK_TIME = 0.5  # seconds without progress after which a server applies backpressure
 CHUNK_SIZE = 256 * 1024
-_MAX_QUOTED = 64  # bytes
+MAX_FOLLOWING = 64 * 1024  # bytes read after a difference
 
 
 class StreamClient:
@@ -47,6 +48,7 @@ class StreamClient:
         self.clock = clock
         self.expected = expected
         self.sent = self.received = 0
+        self._asked = b""  # what the latest reply was expected to
         self.raw = unconnected_socket(address, receive_buffer)
         _, sockaddr = place_of(address)
         try:
@@ -80,7 +82,7 @@ class StreamClient:
         except BlockingIOError:
             return 0
         except OSError as error:
-            raise Failed(f"sending failed after {self._progress()}: {error}", pattern="reset") from error
+            raise self._reset("sending", error) from error
         self.sent += count
         return count
 
@@ -91,7 +93,7 @@ class StreamClient:
         except BlockingIOError:
             return None
         except OSError as error:
-            raise Failed(f"receiving failed after {self._progress()}: {error}", pattern="reset") from error
+            raise self._reset("receiving", error) from error
         self.received += len(data)
         return data
 
@@ -102,7 +104,7 @@ class StreamClient:
         """
         piece = self.receive_some()
         if piece and piece != expected[offset : offset + len(piece)]:
-            raise mismatch(expected[offset : offset + len(piece)], piece, offset)
+            raise self._mismatch(expected, bytes(expected[:offset]) + piece, 0)
         return None if piece is None else len(piece)
 
     def wait(self, seconds: float, *, write: bool = False, read: bool = True) -> None:
@@ -129,27 +131,66 @@ class StreamClient:
         return done
 
     def receive(self, count: int, within: float = REPLY_TIMEOUT) -> bytes:
+        received, ended = self._receive(count, within)
+        if len(received) < count:
+            raise self._short(b"", len(received), count, within, ended=ended)
+        return received
+
+    def _receive(self, count: int, within: float) -> tuple[bytes, bool]:
+        """Receive so many bytes, or those until the stream ends or nothing comes for `within` seconds."""
         received, deadline = bytearray(), self.clock() + within
         while len(received) < count:
             piece = self.receive_some(count - len(received))
-            if not piece and (piece is not None or self.clock() >= deadline):
-                progress = f"{len(received):,} of {count:,} bytes came back"
-                if piece is not None:
-                    raise Failed(f"{progress}, then the end of the stream", pattern="cut")
-                raise Failed(f"{progress} within {within:g} s", pattern="short" if received else "silent")
-            if piece is None:
-                self.wait(deadline - self.clock())
-            received += piece or b""
-        return bytes(received)
+            if piece == b"":
+                return bytes(received), True
+            if piece:
+                received += piece
+                deadline = self.clock() + within
+            elif (left := deadline - self.clock()) <= 0:
+                break
+            else:
+                self.wait(left)
+        return bytes(received), False
+
+    def _short(self, expected: bytes | memoryview, done: int, count: int, within: float, *, ended: bool) -> Failed:
+        """Describe a reply that ends, or stalls, before its last byte."""
+        end = "the end of the stream" if ended else f"nothing for {within:g} s"
+        words = ("cut",) if ended else ("short",) if done else ("silent",)
+        pattern = " ".join((*words, *shortfall(expected, done)))
+        if not ended and not done:
+            return Failed(f"0 of {count:,} bytes came back within {within:g} s", pattern=pattern)
+        return Failed(f"{done:,} of {count:,} bytes came back, then {end}", pattern=pattern)
 
     def expect(self, data: bytes, within: float = REPLY_TIMEOUT, *, quiet_time: float = QUIET_TIME) -> None:
+        """Check that the reply to the data is received, and nothing else for `quiet_time` seconds."""
+        self.expect_rest(data, b"", within, quiet_time=quiet_time)
+
+    def expect_rest(
+        self, data: bytes, received: bytes, within: float = REPLY_TIMEOUT, *, quiet_time: float = QUIET_TIME
+    ) -> None:
+        """Check the whole reply to the data, of which the first bytes have been received."""
         expected = self.expected(data)
-        with context(f"sent {_quote(data)}"):
-            received = self.receive(len(expected), within)
-        if received != expected:
-            raise mismatch(expected, received, self.received - len(received))
+        base, self._asked = self.received - len(received), data
+        more, ended = self._receive(len(expected) - len(received), within)
+        received += more
+        with context(f"sent {quoted(data)}"):
+            if received != expected[: len(received)]:
+                raise self._mismatch(expected, received, base)
+            if len(received) < len(expected):
+                raise self._short(expected, len(received), len(expected), within, ended=ended)
         if quiet_time:
             self.expect_silence(quiet_time)
+
+    def _mismatch(self, expected: bytes | memoryview, received: bytes, base: int) -> Failed:
+        """Describe a difference; what follows it tells inserted bytes from changed ones."""
+        following, deadline = bytearray(received), self.clock() + QUIET_TIME
+        with suppress(Failed):  # a reset is not the first difference
+            while len(following) < len(received) + MAX_FOLLOWING and (left := deadline - self.clock()) > 0:
+                self.wait(left)
+                if (piece := self.receive_some()) == b"":
+                    break
+                following += piece or b""
+        return mismatch(expected, bytes(following), base)
 
     def roundtrip(self, data: bytes, within: float = REPLY_TIMEOUT, *, quiet_time: float = QUIET_TIME) -> float:
         """Send the bytes and expect the reply; return the seconds that it took."""
@@ -179,9 +220,20 @@ class StreamClient:
                 return False
             self.wait(left)
         if piece:
-            fact = f"{len(piece):,} unexpected bytes were received after {self._progress()}: {_quote(piece)}"
-            raise Failed(fact, pattern="surplus")
+            raise self._surplus(piece)
         return True
+
+    def _surplus(self, piece: bytes) -> Failed:
+        count = "1 unexpected byte was" if len(piece) == 1 else f"{len(piece):,} unexpected bytes were"
+        fact = f"{count} received after {self._progress()}: {quoted(piece)}"
+        reply = self.expected(self._asked)
+        repeated = bool(reply) and (piece.startswith(reply) or reply.startswith(piece))
+        words = ("again",) if repeated else ("inserted", *kinds(piece), *(() if self.sent else ("first",)))
+        return Failed(fact, pattern=" ".join(("surplus", *words)))
+
+    def _reset(self, action: str, error: OSError) -> Failed:
+        words = ("reset", *shortfall(self._asked, self.received))
+        return Failed(f"{action} failed after {self._progress()}: {error}", pattern=" ".join(words))
 
     def duplex(
         self,
@@ -198,6 +250,7 @@ class StreamClient:
         server to do the same; `chunk_size` is the maximum for one send; `then_silence` checks that nothing else comes.
         """
         view, sent, received, last_progress = memoryview(data), 0, 0, self.clock()
+        self._asked = data
         expected, read_start = memoryview(self.expected(data)), self.clock() + read_delay
         while received < len(expected):
             count = self.send_some(view[sent : sent + chunk_size]) if sent < len(view) else 0
@@ -205,17 +258,17 @@ class StreamClient:
                 self.half_close()
             piece = self.receive_some() if self.clock() >= read_start else None  # T49 sends single bytes
             if piece == b"":
-                fact = f"{received:,} of {len(view):,} bytes came back, then the end of the stream"
-                raise Failed(fact, pattern="cut")
+                raise self._short(expected, received, len(expected), STALL_TIMEOUT, ended=True)
             if piece and piece != expected[received : received + len(piece)]:
-                raise mismatch(expected[received : received + len(piece)], piece, received)
+                raise self._mismatch(expected, bytes(expected[:received]) + piece, 0)
             sent, received = sent + count, received + len(piece or b"")
             if count or piece:
                 last_progress = self.clock()
                 continue
             if self.clock() - max(last_progress, read_start) > STALL_TIMEOUT:
                 fact = f"stalled for {STALL_TIMEOUT:g} s: {sent:,} of {len(view):,} bytes sent, {received:,} back"
-                raise Failed(fact, pattern="short" if sent == len(view) else "stuck")
+                words = ("short" if received else "silent",) if sent == len(view) else ("stuck",)
+                raise Failed(fact, pattern=" ".join((*words, *shortfall(expected, received))))
             delay_left = read_start - self.clock()
             self.wait(delay_left if delay_left > 0 else STALL_TIMEOUT, read=delay_left <= 0, write=sent < len(view))
         if half_close:
@@ -257,7 +310,3 @@ def _wrap_tls(sock: socket.socket, timeout: float) -> socket.socket:
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # identity is not checked
     steps = securing(sock, context, until_ns=deadline_ns(timeout), server_hostname="localhost")
     return cast("socket.socket", run_steps(steps))  # it has the same methods
-
-
-def _quote(data: bytes) -> str:
-    return repr(data[:_MAX_QUOTED]) + ("..." if len(data) > _MAX_QUOTED else "")
