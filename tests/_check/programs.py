@@ -27,6 +27,19 @@ while True:
             conn.sendall(data)
 """
 )
+LINES = (  # replies to whole lines only
+    LISTEN
+    + """
+def answer(conn):
+    with conn, conn.makefile("rb") as lines:
+        for line in lines:
+            end = b"\\n" if line.endswith(b"\\n") else b""
+            conn.sendall(change(line.removesuffix(b"\\n")) + end)
+import threading
+while True:
+    threading.Thread(target=answer, args=s.accept()[:1], daemon=True).start()
+"""
+)
 MODULES = "import os, select, struct, sys, traceback\nkept = []\n"  # for mutants
 HERE = Path(__file__).parent
 

@@ -16,6 +16,7 @@ from tests.programs import PYTHON
 HALLOO = (PYTHON, "-m", "halloo", "serve", "-q")
 # As on a system without epoll; readv and fork are kept, so that only the poller differs.
 PORTABLE = (PYTHON, "-c", "import select; del select.epoll; from halloo._cli.main import main; main()", "serve", "-q")
+CAPITALS = (PYTHON, "-c", "import halloo, sys; halloo.serve(sys.argv[1], respond=bytes.upper, quiet=True)")
 LIMITS = (
     *("--idle-timeout", "1h", "--max-lifetime", "1h", "--max-bytes", "10GB", "--rate-limit", "10GB/s"),
     *("--max-connections", "100k", "--max-per-host", "100k", "--max-memory", "1GiB"),
@@ -25,6 +26,7 @@ SPECS = {
     "halloo, workers": ServerSpec(command=(*HALLOO, "PORT", "--workers", "2")),
     "halloo, limits": ServerSpec(command=(*HALLOO, "PORT", *LIMITS)),
     "halloo, tls": ServerSpec(scheme="tls", command=(*HALLOO, "tls://PORT")),
+    "halloo, capitals": ServerSpec(command=(*CAPITALS, "PORT"), expect=bytes.upper),
     "halloo, unix": ServerSpec(scheme="unix", command=(*HALLOO, "unix:{path}")),
     "halloo, datagrams": ServerSpec(scheme="udp", command=(*HALLOO, "udp://PORT")),
     "halloo, datagrams and streams everywhere": ServerSpec(scheme="udp", command=(*HALLOO, "udp://:PORT", ":PORT")),

@@ -15,10 +15,10 @@ from halloo._check.case import AnyCase
 from halloo._check.catalogue import cases
 from halloo._check.diagnoses import diagnoses
 from halloo._check.results import Result
-from halloo._check.runner import RunOptions, check, run_case
-from halloo._check.spec import ServerSpec
+from halloo._check.runner import RunOptions, check, run_all, run_case
+from halloo._check.spec import ServerSpec, parse_transform
 from tests._check.mutants import datagrams, servers
-from tests._check.programs import ECHO, LISTEN, WAIT, Mutant, python
+from tests._check.programs import ECHO, LINES, LISTEN, WAIT, Mutant, python
 
 CASES = {case.id: case for case in cases() if case.id[0] != "C" and (case.runs_over("tcp") or case.id[0] == "U")}
 # Cases that fail at once; others fail by a timeout, which takes seconds.
@@ -146,6 +146,24 @@ def test_bytes_that_were_added_or_lost_or_changed_are_named(reply: str, pattern:
     result = check_code("T05", ECHO.replace("sendall(data)", f"sendall({reply})"))
     assert (result.verdict, result.pattern) == ("FAIL", pattern)
     assert fact in result.text
+
+
+@pytest.mark.parametrize(("name", "change"), [("upper", "bytes.upper"), ("reverse", "lambda line: line[::-1]")])
+def test_a_server_of_changed_lines_gets_whole_lines(name: str, change: str) -> None:
+    spec = ServerSpec(command=python(f"change = {change}\n{LINES}"), expect=parse_transform(name))
+    chosen = [CASES[each] for each in ("T01", "T03", "T04", "T05", "T06", "T07", "T09", "T12", "T23")]
+    results = run_all(chosen, lambda case: run_case(case, spec, RunOptions()), jobs=2)
+    assert texts(results, "FAIL", "ERROR", "WARN", "BLOCKED") == {}
+    assert texts(results, "SKIP") == {"T03": "a server that changes lines may wait for the end of one"}
+
+
+def test_datagrams_of_a_server_that_changes_them_have_no_newline() -> None:
+    """Whether a newline counts as part of the datagram is not known."""
+    server = DUAL_STACK.replace("sendto(data,", "sendto(data[::-1],")
+    spec = ServerSpec(scheme="udp", command=python(server), expect=parse_transform("reverse"))
+    chosen = [case for case in required("U") if case.id in QUICK | {"U07"} and case.id not in ("U10", "U12", "U18")]
+    results = run_all(chosen, lambda case: run_case(case, spec, RunOptions()), jobs=2)
+    assert texts(results, "FAIL", "ERROR", "BLOCKED") == {}
 
 
 @pytest.mark.parametrize(("end", "words"), [("break", "exit-0"), ("sys.exit(3)", "exit-3"), ("os.abort()", "signal-6")])

@@ -11,12 +11,14 @@ from random import Random
 
 from halloo._check import processes
 from halloo._check.case import PROCESS, Case, Skipped
+from halloo._check.payload import KIB, payload
 from halloo._check.server.program import Output, Program
 from halloo._check.server.stream_client import EOF_TIMEOUT, StreamClient
 from halloo._check.server.udp_client import UdpClient
 from halloo._check.sockets import POLL_INTERVAL
 from halloo._check.spec import ServerSpec
 
+LINE_LENGTH = KIB  # bytes of a line for a server that changes lines; some have a limit
 CONNECT_TIMEOUT = 5.0  # seconds to connect
 ACCEPT_TIMEOUT = 1.0  # seconds until a server has to accept the clients before
 LOCAL_CONNECT_TIMEOUT = 0.2  # the same, to a local program that may be stopped
@@ -58,9 +60,29 @@ class ServerTarget:
         return full if self.started else by_address
 
     def require_plain_echo(self) -> None:
-        """Skip the case if the server transforms lines or sends a greeting."""
+        """Skip the case if the server changes lines or sends a greeting."""
         if self.spec.expect or self.spec.greeting:
             raise Skipped("only for servers that echo bytes unchanged and send no greeting")
+
+    def payload(self, size: int, stream: int = 0) -> bytes:
+        """Return test data of whole lines, or one datagram without any if the server changes lines."""
+        data = payload(size, stream)
+        if not self.spec.expect:
+            return data
+        changed = bytearray(data.replace(b"\n", b"."))
+        if self.spec.scheme != "udp" and changed:
+            changed[LINE_LENGTH - 1 :: LINE_LENGTH] = b"\n" * (size // LINE_LENGTH)
+            changed[-1:] = b"\n"
+        return bytes(changed)
+
+    def line(self, text: bytes) -> bytes:
+        """Return a line; a datagram to a server that changes lines has no newline, which some would change too."""
+        return text if self.spec.expect and self.spec.scheme == "udp" else text + b"\n"
+
+    @property
+    def every_byte(self) -> bytes:
+        """All byte values, or only the characters of ASCII if the server changes lines, as it may expect text."""
+        return bytes(range(32, 127)) if self.spec.expect else bytes(range(256))
 
     def random(self) -> Random:
         return Random(self.seed)  # noqa: S311 - not used for cryptography

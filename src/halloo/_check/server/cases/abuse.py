@@ -38,11 +38,11 @@ def _bound_to_any(target: ServerTarget) -> bool:
 def _served_before_and_after(target: ServerTarget) -> Iterator[UdpClient]:
     """Check that a client is served before and after the block."""
     with target.udp_client(host=_ipv4(target)[0]) as client:
-        client.roundtrip(b"hello\n", quiet_time=0)
+        client.roundtrip(target.line(b"hello"), quiet_time=0)
         _discard_extra_replies(client)  # U08 is about those
         yield client
         _discard_extra_replies(client)
-        client.roundtrip(b"and now?\n", quiet_time=0)
+        client.roundtrip(target.line(b"and now?"), quiet_time=0)
 
 
 def _discard_extra_replies(client: UdpClient) -> None:

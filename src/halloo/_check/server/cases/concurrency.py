@@ -11,7 +11,7 @@ from contextlib import ExitStack, suppress
 from functools import partial
 
 from halloo._check.case import Failed, Skipped, Warned
-from halloo._check.payload import MIB, payload
+from halloo._check.payload import MIB
 from halloo._check.server.many_clients import many_clients
 from halloo._check.server.stream_client import EOF_TIMEOUT
 from halloo._check.server.target import ServerTarget, case
@@ -28,7 +28,7 @@ SYN_RETRY_TIME = 0.9  # seconds: the kernel drops a SYN if the queue is full, an
 def t13_five(target: ServerTarget) -> None:
     """Five clients take turns to send five pieces each."""
     piece, began = 1000, target.clock()
-    streams = [payload(5 * piece, stream) for stream in range(5)]
+    streams = [target.payload(5 * piece, stream) for stream in range(5)]
     with many_clients(target, 5) as clients:
         for offset in range(0, 5 * piece, piece):
             for client, stream in zip(clients, streams, strict=True):
@@ -52,7 +52,7 @@ def t14_head_of_line(target: ServerTarget) -> None:
 def t15_stalled_neighbour(target: ServerTarget) -> str:
     """One client sends without reading; then five new ones send a line each."""
     with target.connect(receive_buffer=SMALL_BUFFER) as flood:
-        data = payload(MIB)
+        data = target.payload(MIB)
         for _ in range(target.scale(FLOOD_SIZE // MIB, 4)):
             if flood.send_until_blocked(data, 0.1) < MIB:
                 break
@@ -65,9 +65,9 @@ def t23_hold_200(target: ServerTarget) -> None:
     """200 clients are connected, and all send 64 bytes; only 50 against an address."""
     with many_clients(target, target.scale(200, 50)) as clients:
         for number, client in enumerate(clients):
-            client.send(payload(64, number))
+            client.send(target.payload(64, number))
         for number, client in enumerate(clients):
-            client.expect(payload(64, number), quiet_time=0)
+            client.expect(target.payload(64, number), quiet_time=0)
 
 
 @case(

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 
 from halloo._check import processes
 from halloo._check.case import PROCESS, Failed, Skipped, context
-from halloo._check.payload import payload
 from halloo._check.server.many_clients import p99
 from halloo._check.server.stream_client import REPLY_TIMEOUT, StreamClient
 from halloo._check.server.target import ServerTarget, case
@@ -48,14 +47,14 @@ def _check_served(client: UdpClient, data: bytes) -> None:
 def u01_echo(target: ServerTarget) -> None:
     """Send a short line."""
     with target.udp_client() as client:
-        client.roundtrip(b"hello\n", quiet_time=0)  # U08 checks for more replies
+        client.roundtrip(target.line(b"hello"), quiet_time=0)  # U08 checks for more replies
 
 
 @case("MUST", "identical", RFC, ONE_REPLY)
 def u02_bytes(target: ServerTarget) -> None:
     """Send all 256 byte values."""
     with target.udp_client() as client:
-        client.roundtrip(bytes(range(256)))
+        client.roundtrip(target.every_byte)
 
 
 @case("SHOULD", "an empty reply, and clients are still served", "RFC 768; cpython#113812; uvloop#594", ONE_REPLY)
@@ -65,7 +64,7 @@ def u03_empty(target: ServerTarget) -> None:
         client.send(b"")
         answer = client.receive_from(REPLY_TIMEOUT)
         with context("the server stops replying after an empty datagram"):
-            _check_served(client, b"and now?\n")
+            _check_served(client, target.line(b"and now?"))
         if answer is None:
             raise Failed("no reply to an empty datagram", pattern="silent")
         client.check_reply(b"", answer[0])
@@ -76,7 +75,7 @@ def u04_small(target: ServerTarget) -> None:
     """Send datagrams of 1 to 1472 bytes, around the usual buffer sizes."""
     with target.udp_client() as client:
         for size in SMALL_SIZES:
-            client.roundtrip(payload(size), quiet_time=0.05)
+            client.roundtrip(target.payload(size), quiet_time=0.05)
 
 
 WHOLE_OR_NONE = "whole replies or none, never truncated; clients are still served"
@@ -88,11 +87,11 @@ def u05_large(target: ServerTarget) -> str:
     answered = 0
     with target.udp_client() as client:
         for size in LARGE_SIZES:
-            client.send(payload(size))
+            client.send(target.payload(size))
             if answer := client.receive_from(REPLY_TIMEOUT):
-                client.check_reply(payload(size), answer[0])
+                client.check_reply(target.payload(size), answer[0])
                 answered = size
-        if _reply_with_retries(client, b"and now?\n") is None:
+        if _reply_with_retries(client, target.line(b"and now?")) is None:
             raise Failed("the server stops replying after large datagrams", pattern="silent")
     return f"largest reply: {answered:,} bytes"
 
@@ -100,7 +99,7 @@ def u05_large(target: ServerTarget) -> str:
 @case("MUST", "five replies, none merged", 'RFC 862: "an answering datagram"', ONE_REPLY)
 def u06_boundaries(target: ServerTarget) -> None:
     """Send five datagrams at once."""
-    sent = [payload(20 + number, number) for number in range(5)]
+    sent = [target.payload(20 + number, number) for number in range(5)]
     with target.udp_client() as client:
         for data in sent:
             client.send(data)
@@ -120,10 +119,10 @@ def u07_two_clients(target: ServerTarget) -> None:
     """Two clients take turns to send five datagrams each."""
     with target.udp_client() as one, target.udp_client() as other:
         for number in range(5):
-            one.send(payload(32, number))
-            other.send(payload(32, 100 + number))
-            one.expect(payload(32, number))
-            other.expect(payload(32, 100 + number))
+            one.send(target.payload(32, number))
+            other.send(target.payload(32, 100 + number))
+            one.expect(target.payload(32, number))
+            other.expect(target.payload(32, 100 + number))
         one.expect_silence(0.05)
         other.expect_silence(0.05)
 
@@ -132,19 +131,19 @@ def u07_two_clients(target: ServerTarget) -> None:
 def u08_once(target: ServerTarget) -> None:
     """Send one datagram, and wait for further replies after the first."""
     with target.udp_client() as client:
-        client.roundtrip(b"once\n", quiet_time=0.5)
+        client.roundtrip(target.line(b"once"), quiet_time=0.5)
 
 
 @case("MUST", NEXT_SERVED, "ICMP: cpython#91227, #127057, #156784; go#5834; SIO_UDP_CONNRESET", "U07")
 def u09_vanished(target: ServerTarget) -> None:
     """Twenty clients send a datagram and close their socket before the reply."""
-    question = b"I have a port already, and get none of theirs\n"
+    question = target.line(b"I have a port already, and get none of theirs")
     with target.udp_client() as next_client:
         next_client.roundtrip(question, quiet_time=0)
         with target.suspended():
             for number in range(20):
                 with target.udp_client() as client:
-                    client.send(payload(32, number))
+                    client.send(target.payload(32, number))
         next_client.roundtrip(question)
 
 
@@ -157,7 +156,7 @@ def u10_source_addr(target: ServerTarget) -> None:
     if not processes.bound_to_any(target.program.tree.running(), target.port, "udp"):
         raise Skipped("the server is bound to one address")
     with target.udp_client(host=SECOND_LOOPBACK) as client:
-        client.send(b"who are you?\n")
+        client.send(target.line(b"who are you?"))
         found = client.receive_from(REPLY_TIMEOUT)
         if found is None:
             raise Failed(f"no reply from {SECOND_LOOPBACK}", pattern="silent")
@@ -171,7 +170,7 @@ def u11_burst(target: ServerTarget) -> str:
     received = 0
     with target.udp_client() as client:
         for number in range(500):
-            client.send(payload(1000, number))
+            client.send(target.payload(1000, number))
         while client.receive_from(0.3):
             received += 1
     return f"{received} of 500 came back"
@@ -182,8 +181,8 @@ def u14_unread(target: ServerTarget) -> None:
     """One client sends 200 datagrams without reading the replies; another sends one."""
     with target.udp_client() as not_reading, target.udp_client() as client:
         for number in range(200):
-            not_reading.send(payload(1000, number))
-        _check_served(client, payload(1000, 200))
+            not_reading.send(target.payload(1000, number))
+        _check_served(client, target.payload(1000, 200))
 
 
 @case("MUST", "no reply is longer than the request", "amplification", ONE_REPLY)
@@ -193,7 +192,7 @@ def u19_no_gain(target: ServerTarget) -> str:
     for sizes in ((0, *SMALL_SIZES, *LARGE_SIZES), SMALL_SIZES):
         with target.udp_client() as client:  # a new client, which does not receive late replies to the other
             for size in sizes:
-                client.send(payload(size))
+                client.send(target.payload(size))
                 sent += size
                 if answer := client.receive_from(0.2):
                     received += len(answer[0])
@@ -212,7 +211,7 @@ def u20_v6(target: ServerTarget) -> None:
     mapped = "0.0.0.0" not in hosts and processes.bound_to_any(pids, target.port, "udp")
     for host in ("::1", LOOPBACK) if mapped else ("::1",):
         with target.udp_client(host=host) as one, target.udp_client(host=host) as other:
-            for data in (b"hello\n", bytes(range(256)), payload(1472)):
+            for data in (target.line(b"hello"), target.every_byte, target.payload(1472)):
                 one.roundtrip(data, quiet_time=0.05)
                 other.roundtrip(data, quiet_time=0.05)
 
@@ -227,13 +226,13 @@ def u21_both(target: ServerTarget) -> str:
     times, expected = list[float](), target.spec.expected_reply
     with StreamClient((hosts[port], port), clock=target.clock, expected=expected) as client:
         try:
-            client.roundtrip(payload(64))
+            client.roundtrip(target.payload(64))
         except Failed as failure:
             raise Skipped("its TCP service is not an echo") from failure
         with _flooded(target):
             ends = target.clock() + 2
             while target.clock() < ends:
-                times.append(client.roundtrip(payload(64), quiet_time=0))
+                times.append(client.roundtrip(target.payload(64), quiet_time=0))
     latency = p99(times)
     measured = f"p99 {latency * 1000:.1f} ms of {len(times):,} replies"
     if latency > 0.05:
@@ -249,7 +248,7 @@ def _flooded(target: ServerTarget) -> Iterator[None]:
         with target.udp_client() as client:
             while not finished.is_set():
                 for number in range(FLOOD_BATCH):
-                    client.send(payload(64, number))
+                    client.send(target.payload(64, number))
                 while client.receive_from():
                     pass
 
@@ -265,7 +264,7 @@ def _flooded(target: ServerTarget) -> Iterator[None]:
 @case("INFO", "the share lost; another client is served", "—", "U07", FLOODS, alone=True)
 def u22_rate(target: ServerTarget) -> str:
     """Send 50,000 datagrams a second from one client for 5 s."""
-    data, sent, received, began = payload(64), 0, 0, target.clock()
+    data, sent, received, began = target.payload(64), 0, 0, target.clock()
     with target.udp_client() as client, target.udp_client() as other:
         while (elapsed := target.clock() - began) < FLOOD_TIME:
             for _ in range(max(int(elapsed * FLOOD_RATE) - sent, 0)):
@@ -273,7 +272,7 @@ def u22_rate(target: ServerTarget) -> str:
                 sent += 1
             while client.receive_from(0.0005):
                 received += 1
-        _check_served(other, b"and me?\n")
+        _check_served(other, target.line(b"and me?"))
         while client.receive_from(0.3):
             received += 1
     return f"{sent / FLOOD_TIME:,.0f}/s sent, {1 - received / sent:.2%} lost"

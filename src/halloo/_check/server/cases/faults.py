@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 
 from halloo._check.case import PROCESS, UNENCRYPTED, Failed, Skipped, Warned
-from halloo._check.payload import KIB, MIB, payload
+from halloo._check.payload import KIB, MIB
 from halloo._check.processes import descriptors
 from halloo._check.server.program import Program
 from halloo._check.server.stream_client import StreamClient, mismatch
@@ -28,7 +28,7 @@ LINE = b"hello\n"  # a client that gets an echo has been accepted: what follows 
 @case("MUST", "the next client is served", "toxiproxy reset_peer", "T05 T35")
 def t18_rst_mid(target: ServerTarget) -> None:
     """A client has a line echoed, sends 100 KB and resets the connection; ten times."""
-    _send_and_reset(target, 10, payload(100_000))
+    _send_and_reset(target, 10, target.payload(100_000))
 
 
 def _send_and_reset(target: ServerTarget, count: int, data: bytes) -> None:
@@ -45,7 +45,7 @@ def t19_close_unread(target: ServerTarget) -> None:
     """A client sends 200 KB and closes with the reply unread; ten times."""
     for _ in range(10):
         with target.connect() as client:
-            client.send_until_blocked(payload(200_000))
+            client.send_until_blocked(target.payload(200_000))
             client.wait(1)
     target.check_served()
 
@@ -84,7 +84,7 @@ def t21_connect_close(target: ServerTarget) -> None:
 def t22_data_rst_leak(target: ServerTarget) -> None:
     """A client has a line echoed, sends 2 KB and resets the connection; 100 times."""
     target.check_served()
-    _check_no_leak(target.program, lambda: _send_and_reset(target, 100, payload(2000)))
+    _check_no_leak(target.program, lambda: _send_and_reset(target, 100, target.payload(2000)))
 
 
 def _check_no_leak(program: Program, act: Callable[[], None]) -> None:
@@ -158,7 +158,7 @@ def _recovery_time(target: ServerTarget) -> float:
 def t33_freeze(target: ServerTarget) -> str:
     """Stop and continue the server (SIGSTOP, SIGCONT) three times while its send is blocked."""
     target.require_plain_echo()
-    data = payload(24 * MIB)
+    data = target.payload(24 * MIB)
     with target.connect() as client:
         sent, received = client.send_until_blocked(data), b""
         for _ in range(3):
@@ -186,7 +186,7 @@ def t48_fin_then_rst(target: ServerTarget) -> None:
         for size in (32 * KIB, MIB) * 10:  # with 32 KiB the server waits to receive, with 1 MiB its send blocks
             with target.connect(receive_buffer=4 * KIB) as client:
                 client.roundtrip(LINE, quiet_time=0)
-                client.send_until_blocked(payload(size), 0.05)
+                client.send_until_blocked(target.payload(size), 0.05)
                 _wait_acknowledged(client)
                 with target.program.suspended():
                     client.half_close()
@@ -228,7 +228,7 @@ def t45_worker_kill9(target: ServerTarget) -> str:
 def t46_stdout_full(target: ServerTarget) -> None:
     """Echo 2 MiB in messages of 1 KiB while the server's output is not read."""
     target.restart(output="unread")
-    data = payload(2 * MIB)
+    data = target.payload(2 * MIB)
     with target.connect() as client:
         for offset in range(0, len(data), KIB):
             client.roundtrip(data[offset : offset + KIB], quiet_time=0)

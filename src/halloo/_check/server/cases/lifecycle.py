@@ -9,7 +9,7 @@ import subprocess
 
 from halloo._check import processes
 from halloo._check.case import PROCESS, Failed, Skipped
-from halloo._check.payload import MIB, payload
+from halloo._check.payload import MIB
 from halloo._check.processes import ProcessTree
 from halloo._check.server.stream_client import StreamClient
 from halloo._check.server.target import ServerTarget, case
@@ -49,7 +49,7 @@ def t30_sigterm(target: ServerTarget) -> str:
     """Send SIGTERM while one client is idle and another has not read its reply."""
     with target.connect() as idle, target.connect() as unread:
         idle.roundtrip(b"idle\n")
-        unread.send(payload(65536))
+        unread.send(target.payload(65536))
         target.program.pause(0.2)
         target.program.send_signal(signal.SIGTERM)
         try:
@@ -73,7 +73,7 @@ def _describe_rest(client: StreamClient, expected: int) -> str:
 def t34_drain(target: ServerTarget) -> str:
     """A client sends for 0.8 s; SIGTERM after 0.3 s, reading from 0.35 s; then it half-closes and reads the rest."""
     target.require_plain_echo()
-    data, received, signalled = payload(12 * MIB), 0, False
+    data, received, signalled = target.payload(12 * MIB), 0, False
     with target.connect() as client:
         began = target.clock()
         while (now := target.clock() - began) < 0.8:

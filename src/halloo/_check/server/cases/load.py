@@ -8,7 +8,7 @@ from statistics import median
 
 from halloo._check import processes
 from halloo._check.case import PROCESS, Failed, Skipped, context
-from halloo._check.payload import KIB, MIB, payload
+from halloo._check.payload import KIB, MIB
 from halloo._check.processes import proportional_memory, resident_memory
 from halloo._check.server.many_clients import Poller, many_clients, p99
 from halloo._check.server.stream_client import StreamClient
@@ -34,7 +34,7 @@ def _memory(target: ServerTarget) -> int:
 def t16_backpressure(target: ServerTarget) -> str:
     """A client sends up to 192 MiB without reading."""
     target.check_served()
-    before, data, sent = _memory(target), payload(MIB), 0
+    before, data, sent = _memory(target), target.payload(MIB), 0
     with target.connect() as client:
         while sent < 192 * MIB and (count := client.send_until_blocked(data[sent % MIB :], 1.0)):
             sent += count
@@ -70,7 +70,7 @@ def t37_eof_cpu(target: ServerTarget) -> str:
     """Measure the server's CPU time for 1 s while a half-closed client does not read its reply."""
     with target.connect(receive_buffer=SMALL_BUFFER) as client:
         # Enough to block the server's send, and little enough to leave room for the FIN in its receive buffer.
-        data = payload(64 * KIB)
+        data = target.payload(64 * KIB)
         while client.sent < MAX_UNREAD and _reads_everything(target, client):
             client.send(data)
         client.half_close()
@@ -131,15 +131,23 @@ def t40_stalled_1000(target: ServerTarget) -> str:
             # Bytes queued by the clients say nothing about the server, and would exhaust the system's TCP memory.
             client.raw.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
         _fill_buffers(target, clients)
-        worst = max(target.check_served() for _ in range(100))
+        worst = _worst_wait(target, 100)
         user = (target.program.tree.total(resident_memory) - resident) / CLIENTS / KIB
         kernel = (processes.kernel_memory() - pinned) / CLIENTS / KIB
     return f"{_report_wait(worst)}; per client {user:.0f} KiB of the server, {kernel:.0f} KiB of the kernel (both ends)"
 
 
+def _worst_wait(target: ServerTarget, count: int) -> float:
+    """Return the longest wait of so many new clients, in the best of three attempts."""
+    for _ in range(ATTEMPTS):
+        if (worst := max(target.check_served() for _ in range(count))) <= MAX_WAIT:
+            break
+    return worst
+
+
 def _fill_buffers(target: ServerTarget, clients: list[StreamClient]) -> None:
     """Send on all connections until every send blocks."""
-    data, last_progress = payload(256 * KIB), target.clock()
+    data, last_progress = target.payload(256 * KIB), target.clock()
     while target.clock() - last_progress < SETTLE_TIME:
         if sum([client.send_until_blocked(data, 0) for client in clients if client.sent < MAX_UNREAD]):
             last_progress = target.clock()
@@ -169,7 +177,7 @@ def t41_fairness(target: ServerTarget) -> str:
 
 def _measure_latencies(target: ServerTarget, seconds: float) -> tuple[list[list[float]], int]:
     """Return each client's latencies in seconds, the last one unfinished, and the number of bytes streamed."""
-    message, data = payload(64), payload(8 * MIB)
+    message, data = target.payload(64), target.payload(8 * MIB)
     with many_clients(target, 21) as (bulk, *others):
         times: dict[StreamClient, list[float]] = {client: [] for client in others}
         poller, sent_at, missing = Poller([bulk, *others], bulk), {}, {client: len(message) for client in others}
@@ -205,7 +213,7 @@ def _receive_and_compare(bulk: StreamClient, data: bytes) -> None:
 @case("SHOULD", "none fails; clients per second", "the accept path", "T21", kill=60)
 def t51_many_short(target: ServerTarget) -> str:
     """5000 clients (1000 over TLS) one after another send 32 bytes, read them and close."""
-    message, began = payload(32), target.clock()
+    message, began = target.payload(32), target.clock()
     count = target.scale(1000 if target.spec.scheme == "tls" else 5000, 200)
     for number in range(count):
         with context(f"client {number}"), target.connect() as client:
@@ -219,7 +227,7 @@ def t53_size_limits(target: ServerTarget) -> str:
     if not target.longer:
         raise Skipped("takes long; runs with: halloo check server --long")
     target.check_served()
-    block, before, began = payload(8 * MIB), _memory(target), target.clock()
+    block, before, began = target.payload(8 * MIB), _memory(target), target.clock()
     with target.connect() as client:
         for _ in range(128):
             client.duplex(block, then_silence=False)
