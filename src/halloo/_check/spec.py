@@ -119,6 +119,8 @@ class ClientSpec(Spec):
     """The message to send, unless the case needs a particular one."""
     verifying: bool = False
     """Whether the client claims to compare the reply with what it sent."""
+    silent: bool = False
+    """Whether the client prints nothing: it is judged by what arrives at the server, and by its exit code."""
 
     def __post_init__(self) -> None:
         """Raise UsageError for a client that cannot find the server."""

@@ -7,10 +7,11 @@ import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from halloo._check.case import QUICK, AnyCase
+from halloo._check.case import MAX_LEVEL, QUICK, AnyCase
 from halloo._check.catalogue import cases as all_cases
 from halloo._check.results import Result
 from halloo._check.runner import RunOptions, run_all, run_case
@@ -33,21 +34,37 @@ class ClientCase:
     stdin: Stdin | None = "pipe"
     scheme: str = "tcp"
     verifying: bool = False
+    silent: bool = False
+    level: int = MAX_LEVEL
     fails: str = ""
     warns: str = ""
 
     def run(self, cases: Iterable[AnyCase], *, seed: int = 1) -> tuple[Result, ...]:
         subject = ClientSpec(
-            command=self.words, scheme=self.scheme, stdin=self.stdin, verifying=self.verifying, message=""
+            command=self.words, scheme=self.scheme, stdin=self.stdin, verifying=self.verifying, silent=self.silent
         )
-        fitting = [case for case in cases if case.runs_over(self.scheme)]
+        fitting = [case for case in cases if case.runs_over(self.scheme) and case.level <= self.level]
         return run_all(fitting, lambda case: run_case(case, subject, RunOptions(seed=seed)), jobs=JOBS)
+
+
+TYPED = (PYTHON, "-m", "tests._check.client.typed")
+
+
+def typed(changes: dict[str, str]) -> ClientCase:
+    """A correct variant of the typed client."""
+    return ClientCase(words=clients.typed("", changes).command("HOST", "PORT"), stdin=None)
+
+
+def example(*words: str, level: int = 3, stdin: Stdin | None = None, **options: Any) -> ClientCase:  # noqa: ANN401 - those of ClientCase
+    """A program of the tutorial, at the level that it claims."""
+    return ClientCase(words=(PYTHON, str(EXAMPLES / words[0]), *words[1:]), stdin=stdin, level=level, **options)
 
 
 REFERENCE = ClientCase(words=(PYTHON, "-m", "tests._check.client.reference", "HOST", "PORT"), verifying=True)
 CORRECT = {
     "reference": REFERENCE,
     "reference with argument": ClientCase(words=(*REFERENCE.words, "{msg}"), stdin=None, verifying=True),
+    "reference, silent": ClientCase(words=clients.SILENT.command("HOST", "PORT"), verifying=True, silent=True),
     "reference of datagrams": ClientCase(
         words=(PYTHON, "-m", "tests._check.client.reference_udp", "HOST", "PORT"), scheme="udp"
     ),
@@ -58,26 +75,36 @@ CORRECT = {
     "halloo typed": ClientCase(words=(*HALLOO, "HOST:PORT"), stdin=None),
     "halloo udp": ClientCase(words=(*HALLOO, "udp://HOST:PORT"), scheme="udp"),
     "halloo udp typed": ClientCase(words=(*HALLOO, "udp://HOST:PORT"), stdin=None, scheme="udp"),
-    "example safe": ClientCase(words=(PYTHON, str(EXAMPLES / "echoclient_safe.py"), "HOST", "PORT"), stdin=None),
-    # Documented to wait without a timeout and to print tracebacks.
-    "example": ClientCase(
-        words=(PYTHON, str(EXAMPLES / "echoclient.py"), "HOST", "PORT"),
-        stdin=None,
-        fails="C08 C20 C28",
-        warns="C07 C12 C13",
+    "typed": ClientCase(words=(*TYPED, "HOST", "PORT"), stdin=None),
+    "typed, with a long timeout": typed({", timeout=5": ", timeout=10"}),
+    "typed, prints the bytes": typed({clients.PRINT: "print(reply)"}),
+    "typed, ends at a word": typed({clients.PROMPT: 'while (line := input("Send:")) != "quit":'}),
+    "typed, sends the word that ends it": typed(
+        {clients.PROMPT: 'while line := input("Send:"):', "reply = b": 'if line == "exit":\n    return\nreply = b'}
     ),
+    "typed, has no prompt": typed({clients.PROMPT: "while line := input():"}),
+    "example safe": example("echoclient_safe.py", "HOST", "PORT", level=MAX_LEVEL),
+    # Documented to end in a traceback without a server, and to wait without a timeout, which only level 4 requires.
+    "example": example("echoclient.py", "HOST", "PORT", warns="C07 C12 C13"),
+    "example, all levels": example(
+        "echoclient.py", "HOST", "PORT", level=MAX_LEVEL, fails="C08 C20 C28", warns="C07 C12 C13"
+    ),
+    "example of functions": example("echo_functions.py", "client", "HOST", "PORT"),
+    "example that only sends": example("client.py", "PORT", stdin="none", silent=True, warns="C13"),
+    "example of datagrams": example("udp_client.py", "HOST", "PORT", stdin="none", scheme="udp"),
 }
 TUTORIAL = "C02 C03 C05 C06 C07 C08 C09 C10 C11 C20 C21 C28"
+STDIN: dict[str, Stdin | None] = {"client/pinger": "none", "client/typed": "pty"}
 FAULTY = {
     mutant.mistake: ClientCase(
         words=mutant.command("{host}", "{port}"),
-        stdin="none" if mutant.program == "client/pinger" else "pipe",
-        scheme="tcp" if mutant in clients.TCP else "udp",
+        stdin=STDIN.get(mutant.program, "pipe"),
+        scheme="udp" if mutant in clients.UDP else "tcp",
         verifying=mutant in clients.TCP,
-        fails=mutant.effect,
+        fails=" ".join(sorted(mutant.fails)),
         warns=mutant.warns,
     )
-    for mutant in (*clients.TCP, *clients.UDP)
+    for mutant in (*clients.TYPED, *clients.TCP, *clients.UDP)
 } | {
     "tutorial": ClientCase(
         words=(PYTHON, "-m", "tests._check.mutants.tutorial", "{host}", "{port}"),
@@ -126,7 +153,7 @@ def test_a_mutant_fails_exactly_its_cases(name: str) -> None:
     [
         (CORRECT["reference"].words, ""),
         (CORRECT["halloo"].words, ""),
-        *((mutant.command("HOST", "PORT"), mutant.effect) for mutant in clients.BY_NAME),
+        *((mutant.command("HOST", "PORT"), "".join(mutant.fails)) for mutant in clients.BY_NAME),
     ],
     ids=["reference", "halloo", *(mutant.mistake for mutant in clients.BY_NAME)],
 )

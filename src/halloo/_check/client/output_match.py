@@ -7,13 +7,20 @@ import json
 import re
 from collections.abc import Iterator
 
-BUFFER_SIZES = {2**power for power in range(4, 17)} | {1000, 10_000, 65535}  # usual buffer sizes
+MIN_SHOWN = 3  # bytes that do not occur in other output by chance
 _QUOTED = re.compile(rb"""'((?:[^'\\\n]|\\.)*)'|"((?:[^"\\\n]|\\.)*)\"""")
 _LABEL = re.compile(rb"(?m)^(?:[A-Za-z][A-Za-z0-9 ]*[:>=]+ ?)+")
 _TRACEBACK = re.compile(
     r"Traceback \(most recent call last\)|^Exception in thread|^Unhandled exception|^panic: |^thread '.*' panicked"
     r"|^\s+at \S+ ?\(.*:\d+\)|^Uncaught |terminate called after throwing",
     re.MULTILINE,
+)
+
+_EXCEPTION = re.compile(r'(?m)^(?:Exception in thread "[^"]*" )?([A-Za-z_][\w.]*)(?::|$)')
+_ERROR = re.compile(
+    r"(?i)error|exception|refused|reset|abort|broken|tim(?:ed|e) ?-?out|clos(?:ed|ing)|fail|unable|can(?:'t|not| not)"
+    r"|could(?:n't| not)|unreachable|lost|incomplete|missing|no (?:reply|response|answer|server|more)|did not|gone"
+    r"|disconnect|end of (?:file|stream)|\beof\b|too (?:short|long|slow|few)|only \d+"
 )
 
 
@@ -44,12 +51,14 @@ def _spellings(reply: bytes) -> Iterator[bytes]:
             text = reply.decode()
         except UnicodeDecodeError:
             yield repr(reply.decode("latin-1"))[1:-1].encode()
+            text = reply.decode(errors="replace")  # bytes that are no text cannot be shown otherwise
+            yield from (text.encode(), repr(text)[1:-1].encode())
         else:
             yield from (form[1:-1].encode() for form in (repr(text), ascii(text), json.dumps(text)))
 
 
 def shown_length(output: bytes, reply: bytes) -> int:
-    """Count the bytes at the start of the reply that the output contains."""
+    """Count the bytes at the start of the reply that the output contains; one or two within a word do not count."""
     low, high = 0, len(reply)
     while low < high:
         middle = (low + high + 1) // 2
@@ -57,19 +66,32 @@ def shown_length(output: bytes, reply: bytes) -> int:
             low = middle
         else:
             high = middle - 1
-    return low
+    if low >= MIN_SHOWN or low == len(reply):
+        return low
+    return low if re.search(rb"(?<!\w)" + re.escape(reply[:low]) + rb"(?!\w)", output) else 0
 
 
 def pattern_of(length: int) -> str:
-    """Name the pattern of an incomplete reply: missing, cut at a usual buffer size, or cut elsewhere."""
-    if length == 0:
-        return "silent"
-    return "round" if length in BUFFER_SIZES else "short"
+    """Name the pattern of an incomplete reply: the number of bytes after which it is cut."""
+    return f"cut at-{length}" if length else "nothing-shown"
 
 
 def is_traceback(text: str) -> bool:
     """Whether the text contains a traceback, or its equivalent in Java, Go, Rust, JavaScript or C++."""
     return bool(_TRACEBACK.search(text))
+
+
+def error_name(text: str) -> str:
+    """Return the name of the exception that a traceback ends with; empty if there is none."""
+    if not is_traceback(text):
+        return ""
+    names = _EXCEPTION.findall(text)
+    return str(names[-1]).rpartition(".")[2] if names else "traceback"
+
+
+def mentions_error(text: str) -> bool:
+    """Whether a message of a program says that something went wrong."""
+    return bool(_ERROR.search(text))
 
 
 def quote_end(data: bytes, limit: int = 300) -> str:

@@ -37,12 +37,13 @@ class ClientConnection:
         self.queued = bytearray()  # all bytes to send, sent or not
         self.sent = 0  # how many of them the kernel has accepted
         self.closed = False
+        self.left_first = False  # whether the client ended its side before anything was sent to it
         self.last_progress = self._last_received = loop.clock()
         self._sock, self._loop, self._expected, self._on_first_reply = sock, loop, expected, on_first_reply
         self._consumed = 0
         self._reading = True
         self._max_pending: int | None = None  # unsent bytes at which reading pauses
-        self._echoing = self._shutdown_pending = self._write_closed = False
+        self._echoing = self._shutdown_pending = self._write_closed = self._held = False
         sock.setblocking(False)
         self._update_watch()
 
@@ -50,6 +51,7 @@ class ClientConnection:
 
     def send(self, data: bytes | bytearray) -> None:
         if data and not self.queued:
+            self.left_first = bool(self.end)
             self._on_first_reply()
         self.queued += data
         self._write()
@@ -63,14 +65,30 @@ class ClientConnection:
 
     def shutdown_write(self) -> None:
         """Shut down the sending side once all queued bytes are sent."""
-        self._shutdown_pending = True
+        self._shutdown_pending = not self._write_closed
         self._write()
+
+    def hold(self) -> None:
+        """Do not echo what arrives until `release`."""
+        self._held = True
+
+    def release(self) -> None:
+        if self._held:
+            self._held = False
+            if self._echoing:
+                self.echo(self._max_pending)
+
+    def send_line_end(self) -> None:
+        """Send a line end if all that came has been echoed: a client that goes on now was waiting for more."""
+        if self._echoing and not (self.closed or self._write_closed or self._shutdown_pending):
+            self.send(b"\n")
 
     def set_reading(self, *, enabled: bool) -> None:
         self._reading = enabled
         self._update_watch()
 
     def reset(self) -> None:
+        self._notice_reset()
         self.close(sockets.reset)
 
     def close(self, close: Callable[[socket.socket], None] = socket.socket.close) -> None:
@@ -110,10 +128,23 @@ class ClientConnection:
 
     @property
     def read_by_client(self) -> bool:
+        self._notice_reset()
         if self.closed or not self.acknowledged:
             return self.closed
         client_socket = processes.other_end(self._sock)
         return client_socket is None or client_socket.unread == 0
+
+    @property
+    def left_unread(self) -> bool:
+        """Whether the client ended it without having read a byte, as one does that only sends."""
+        self._notice_reset()
+        return not self.queued or (self.left_first and self.end == "RST")
+
+    @property
+    def unread(self) -> int:
+        """The number of bytes that have arrived at the client and that it has not read."""
+        client_socket = None if self.closed else processes.other_end(self._sock)
+        return client_socket.unread if client_socket else 0
 
     # Socket events.
 
@@ -140,8 +171,8 @@ class ClientConnection:
         self.received += data
         if not data:
             self.end = "FIN"
-            self._shutdown_pending = self._shutdown_pending or self._echoing
-        elif self._echoing:
+            self._shutdown_pending = self._shutdown_pending or (self._echoing and not self._held)
+        elif self._echoing and not self._held:
             self.send(self.take_rest())
 
     def _write(self) -> None:
@@ -160,6 +191,11 @@ class ClientConnection:
         except OSError:
             self._on_reset()
         self._update_watch()
+
+    def _notice_reset(self) -> None:
+        """Notice a reset after the client's end of file, when nothing is read or written any more."""
+        if not self.closed and self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            self._on_reset()
 
     def _on_reset(self) -> None:
         self.end = "RST"

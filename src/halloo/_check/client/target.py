@@ -12,17 +12,22 @@ from socket import AddressFamily
 
 from halloo._check.case import Case, Failed, Skipped
 from halloo._check.client.loop import Script, ScriptLoop
-from halloo._check.client.output_match import quote_end, remove_reply, shows
+from halloo._check.client.output_match import error_name, quote_end, remove_reply, shows
 from halloo._check.client.program import ClientProgram
 from halloo._check.client.server import Behaviour, ClientConnection, InstrumentedServer, UdpBehaviour, UdpServer
+from halloo._check.processes import NOT_STARTED, cpu_demand
 from halloo._check.sockets import HOSTS, Sockets
 from halloo._check.spec import ClientSpec, Shape
 
 CONNECT_TIMEOUT = 10.0  # seconds to connect and to send
 OUTPUT_TIMEOUT = 3.0  # seconds from the reply to its appearance in the output
-CLIENT_TIMEOUT = 7.0  # seconds within which a client must give up without a reply
+CLIENT_TIMEOUT = 7.0  # seconds to exit once the session has ended
+GIVE_UP_TIMEOUT = 12.0  # seconds within which a client must give up without a reply
 EXIT_TIMEOUT = 1.0  # seconds for the client to exit after a blank line
+WORD_TIMEOUT = 0.3  # seconds that a client that ends at a word is given before the word is echoed
+WORDS = ("exit", "quit", "bye")  # after a blank line: the words at which clients of courses end
 QUIET_TIME, PROMPT_TIMEOUT = 0.2, 3.0  # seconds before typing without a prompt: after connecting; at most
+BUSY_TIME = 0.5  # seconds to measure the use of the processor
 END_OF_INPUT = "the end of the input"
 _SIGNALS = {*signal.Signals}  # real-time signals have no names
 
@@ -39,14 +44,16 @@ class ClientTarget:
     server: InstrumentedServer | None = None
     udp_server: UdpServer | None = None
     launched: ClientProgram | None = None
-    ended_by: str = ""  # how the terminal session was ended: "a blank line" or END_OF_INPUT
+    ended_by: str = ""  # how the terminal session was ended: "a blank line", "the word 'exit'" or END_OF_INPUT
     lines_typed: int = 0
+    first_piece: int = 0  # length of the first piece of a reply that is sent in pieces
     _output_at_eof: tuple[int | None, int | None] = (
         None,
         None,
     )  # stdout and stderr lengths; later output is its effect
     _repeats_message: bool = False  # it prints its own message, which looks like the reply
     _prompt: bytes = b""
+    _exchanged: tuple[bytes, bytes] | None = None  # message and reply before the session was ended
     _marks: tuple[int, int] = field(default=(0, 0))  # lengths of stdout and stderr before the first reply
     _output_marked: bool = False
 
@@ -67,6 +74,11 @@ class ClientTarget:
         """Skip the case unless the client gets its message in one of these ways."""
         if self.shape not in shapes:
             raise Skipped(why)
+
+    def require_output(self) -> None:
+        """Skip the case for a client that prints nothing."""
+        if self.subject.silent:
+            raise Skipped("needs a client that prints the reply, and this one is silent")
 
     # Start.
 
@@ -102,7 +114,8 @@ class ClientTarget:
         self.loop.start(behaviour(server))
         self._start(*([self._default_message] if lines is None else lines))
         if not self.wait_until(lambda: bool(server.received), CONNECT_TIMEOUT):
-            raise Failed(f"no datagram arrived at port {self.port}; {self.describe()}", pattern="silent")
+            pattern = NOT_STARTED if self.program.exit_code else f"nothing-sent {self.words}"
+            raise Failed(f"no datagram arrived at port {self.port}; {self.describe()}", pattern=pattern)
         return server
 
     def refuse_connections(self, *, full_queue: bool = False) -> None:
@@ -162,6 +175,8 @@ class ClientTarget:
     @property
     def reply(self) -> bytes:
         """The bytes sent to the client, on the connection that has most of them."""
+        if self._exchanged:
+            return self._exchanged[1]
         if self.udp_server:
             return self.udp_server.sent[-1] if self.udp_server.sent else b""
         return max((bytes(connection.queued) for connection in self.connections), key=len, default=b"")
@@ -169,20 +184,30 @@ class ClientTarget:
     @property
     def expected_output(self) -> bytes:
         """The bytes the client should print: those it sent, on the connection that has most of them."""
+        if self._exchanged:
+            return self._exchanged[0]
         return max((bytes(connection.received) for connection in self.connections), key=len, default=b"")
 
     def wait_connection(self) -> ClientConnection:
         if not self.wait_until(lambda: bool(self.connections), CONNECT_TIMEOUT):
             text = f"the client did not connect to port {self.port}; {self.describe()}"
-            raise Failed(text, pattern="unconnected")
+            raise Failed(text, pattern=f"unconnected {self.words}")
         return self.connections[0]
 
     def wait_message(self) -> ClientConnection:
         """Wait for a connection on which the client has sent something. Raises Failed."""
         self.wait_connection()
         if not self.wait_until(lambda: any(each.received for each in self.connections), CONNECT_TIMEOUT):
-            raise Failed(f"the client connected but sent nothing; {self.describe()}", pattern="silent")
+            text = f"the client connected but sent nothing; {self.describe()}"
+            raise Failed(text, pattern=f"nothing-sent {self.words}")
         return next(each for each in self.connections if each.received)
+
+    def wait_first_message(self) -> ClientConnection:
+        """Wait for the message in the first case; a client that fails before it has sent one did not start."""
+        try:
+            return self.wait_message()
+        except Failed as failure:
+            raise Failed(str(failure), pattern=NOT_STARTED) if self.program.exit_code else failure from failure
 
     def wait_until(self, condition: Callable[[], bool], timeout: float) -> bool:
         """Wait until the condition holds or the client has exited; return whether it holds."""
@@ -190,15 +215,47 @@ class ClientTarget:
         return condition()
 
     def end_session(self, timeout: float = CLIENT_TIMEOUT) -> bool:
-        """End a terminal session with a blank line, then with Ctrl-D; return whether the client exited."""
+        """End a terminal session: a blank line, then words, then Ctrl-D; return whether the client exited."""
         program = self.program
-        if self.shape == "typed" and not program.ended:
-            self.ended_by = "a blank line"
-            program.send_input(b"\n")
-            if not self.loop.wait_until(lambda: program.ended, EXIT_TIMEOUT):
-                self.ended_by, self._output_at_eof = END_OF_INPUT, (len(program.out), len(program.err))
-                program.send_input(b"", eof=True)
+        if self.shape == "typed" and not program.ended and not self.ended_by:
+            self._exchanged = self.expected_output, self.reply
+            if not self._ends_at("", "a blank line"):
+                if not self.prompted:  # some wait for the reply to an empty line
+                    self.answer_nothing()
+                if not self.ends_at_word() and not program.ended:
+                    self.ended_by, self._output_at_eof = END_OF_INPUT, (len(program.out), len(program.err))
+                    program.send_input(b"", eof=True)
         return self.loop.wait_until(lambda: program.ended, timeout)
+
+    def ends_at_word(self) -> bool:
+        """Type the words at which many clients end, at each prompt; return whether one of them ended the client."""
+        for word in WORDS:
+            if self._prompt and not self.prompted:
+                return False
+            if self._ends_at(word, f"the word {word!r}"):
+                return True
+        return False
+
+    def _ends_at(self, line: str, name: str) -> bool:
+        """Type a line that is no message; return whether the client exits. Its echo comes late, or would be unread."""
+        self.ended_by = name
+        self.lines_typed += 1
+        for connection in self.connections:
+            connection.hold()
+        self.program.send_input(f"{line}\n".encode())
+        for timeout in (WORD_TIMEOUT, EXIT_TIMEOUT):
+            self.loop.wait_until(lambda: self.program.ended or self.prompted, timeout)
+            if self.program.ended:
+                return True
+            for connection in self.connections:
+                connection.release()
+        return False
+
+    def answer_nothing(self) -> bool:
+        """Send a line end that answers no message; return whether the client was waiting for it."""
+        for connection in self.connections:
+            connection.send_line_end()
+        return self.loop.wait_until(lambda: self.program.ended or self.prompted, EXIT_TIMEOUT)
 
     # Output.
 
@@ -252,7 +309,7 @@ class ClientTarget:
 
     def describe(self) -> str:
         program = self.program
-        output = bytes(program.out + program.err).strip()
+        output = bytes(program.out[: self._output_at_eof[0]] + program.err[: self._output_at_eof[1]]).strip()
         description = f"it printed {quote_end(output)}" if output else "it printed nothing"
         if program.ended:
             return f"{description}, and {self.describe_exit()} after {program.duration:.1f} s"
@@ -260,9 +317,34 @@ class ClientTarget:
 
     def describe_exit(self) -> str:
         code = self.program.exit_code or 0
-        if code >= 0:
-            return f"exited with code {code}"
-        return f"was killed by {signal.Signals(-code).name if -code in _SIGNALS else f'signal {-code}'}"
+        if self.ended_by == END_OF_INPUT:  # what it does then is no part of the case
+            return "exited at the end of its input (Ctrl-D)"
+        by = f" at {self.ended_by}" if self.ended_by else ""
+        return f"exited with code {code}{by}" if code >= 0 else f"was killed by {self._signal_name}{by}"
+
+    @property
+    def _signal_name(self) -> str:
+        number = -(self.program.exit_code or 0)
+        return signal.Signals(number).name if number in _SIGNALS else f"signal {number}"
+
+    @property
+    def words(self) -> str:
+        """What was seen of its end, as words of a pattern: how it exited, and the exception of its traceback."""
+        code, name = self.program.exit_code, error_name(self.error_output)
+        if not self.loop.wait_until(lambda: self.program.ended, QUIET_TIME):
+            ending = "spins" if self._is_busy() else "waits"
+        elif self.ended_by == END_OF_INPUT:
+            ending = "ended-at-eof"
+        else:
+            ending = f"exit-{code}" if code is not None and code >= 0 else self._signal_name.replace(" ", "-")
+        return f"{ending} {name}".rstrip()
+
+    def _is_busy(self) -> bool:
+        """Whether it computes instead of waiting."""
+        pids = self.program.tree.running()
+        before = sum(map(cpu_demand, pids))
+        self.loop.run_for(BUSY_TIME)
+        return sum(map(cpu_demand, pids)) - before > BUSY_TIME / 4
 
     def close(self) -> None:
         self.loop.close()

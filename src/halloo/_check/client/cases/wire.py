@@ -8,10 +8,10 @@ import socket
 
 from halloo._check.case import Evidence, Failed, Skipped
 from halloo._check.client.cases.answers import C01, MESSAGE_ONLY, MESSAGE_SHAPES, PIPE_ONLY, bulk_payload
-from halloo._check.client.checks import check_reply_shown
+from halloo._check.client.checks import REPLACEMENT, awaits, check_reply_shown
 from halloo._check.client.loop import Script
 from halloo._check.client.server import ClientConnection, echo
-from halloo._check.client.target import CONNECT_TIMEOUT, ClientTarget, case
+from halloo._check.client.target import CONNECT_TIMEOUT, QUIET_TIME, ClientTarget, case
 from halloo._check.payload import MIB, common_length, difference
 
 SPACED_TEXT = "  two  words "
@@ -28,13 +28,20 @@ def c17_wire(target: ClientTarget) -> None:
     connection = target.wait_message()
     target.wait_until(lambda: connection.reply_sent, CONNECT_TIMEOUT)
     target.wait_until(lambda: target.prompted or target.shows(target.reply), 1)
-    target.end_session(CONNECT_TIMEOUT / 2)
     _check_received(target, text.encode() + (b"\n" if target.shape == "piped" else b""), line=target.shape != "piped")
+    all_read = target.wait_until(lambda: not connection.closed and connection.read_by_client, QUIET_TIME)
+    target.end_session(CONNECT_TIMEOUT / 2)
     target.loop.wait_until(lambda: bool(connection.end), CONNECT_TIMEOUT / 2)
     if connection.end == "RST":
-        raise Failed("the client ended the connection with a reset: it left bytes unread", pattern="reset")
+        all_read = all_read or target.shows(target.reply)
+        why = "although it had read all of the reply" if all_read else "it left bytes of the reply unread"
+        text = f"the client ended the connection with a reset: {why}"
+        raise Failed(text, pattern="rst-all-read" if all_read else "rst-unread")
     if not connection.end:
-        raise Failed(f"the client did not close the connection: {target.describe()}", pattern="open")
+        awaited = awaits(target)
+        why = ", before the server had" if awaited == "waits-for-end" else ""
+        text = f"the client did not close the connection{why}: {target.describe()}"
+        raise Failed(text, pattern=f"kept-open {awaited} {target.words}")
 
 
 def _check_received(target: ClientTarget, data: bytes, *, line: bool = False) -> None:
@@ -43,7 +50,24 @@ def _check_received(target: ClientTarget, data: bytes, *, line: bool = False) ->
     if received != data and not (line and received.rstrip(b"\r\n") == data.rstrip(b"\r\n")):
         evidence = Evidence.at(common_length(data, received), data, received)
         text = f"the client's input was {data!r}, it sent {received!r}"
-        raise Failed(text, pattern="changed", evidence=evidence)
+        raise Failed(text, pattern=_change(data, received), evidence=evidence)
+
+
+def _change(data: bytes, received: bytes) -> str:
+    """Name what a client has done to its input, as a word of a pattern."""
+    line, sent = data.rstrip(b"\r\n"), received.rstrip(b"\r\n")
+    if sent == line:
+        return "newline-dropped" if len(received) < len(data) else "newline-added"
+    if b" ".join(received.split()) == b" ".join(data.split()):
+        return "stripped"
+    if received in (2 * data, 2 * line, 2 * data.strip()):
+        return "twice"
+    if b"\0" in line and sent == line.partition(b"\0")[0]:
+        return "cut-at-nul"
+    ascii_only = bytes(byte for byte in line if byte < 0x80)
+    if bytes(byte for byte in sent.replace(REPLACEMENT, b"") if byte < 0x80 and byte != ord("?")) == ascii_only:
+        return "non-ascii-changed"
+    return "changed"
 
 
 @case("SHOULD", "connects", "RFC 8305", C01)
@@ -124,7 +148,7 @@ def c25_freeze(target: ClientTarget) -> str:
 
     loop.wait_until(finished, 30)
     received = bytes(connection.received)
-    if received[: len(data)] != data:
+    if received[: len(data)] != data and received.replace(b"\n", b"") != data.replace(b"\n", b""):
         text, pattern, offset = difference(data.replace(b".", b"\n"), received.replace(b".", b"\n"))
         raise Failed(
             f"of {len(data):,} bytes {len(received):,} arrived; {text}",
