@@ -246,6 +246,7 @@ def client(
     stdin: Stdin | None = None,
     message: Annotated[str, Parameter(metavar="TEXT")] = "",
     verifying: Annotated[bool, switch("--verifying")] = False,
+    silent: Annotated[bool, switch("--silent")] = False,
     choice: Choice = CASES,
     outputs: Outputs = OUTPUTS,
     quiet: Quiet = False,
@@ -253,8 +254,8 @@ def client(
     """Check an echo client, for example: halloo check client -- python client.py HOST PORT.
 
     The command is started anew for each case, against a server that replies late, in pieces, incorrectly or not at
-    all. A message is typed at the client's prompt, and a blank line ends the client; MSG (or {msg}) in the command
-    passes the message as an argument instead.
+    all. A message is typed at the client's prompt; then a blank line, a word such as exit, or Ctrl-D ends the client.
+    MSG (or {msg}) in the command passes the message as an argument instead.
 
     Parameters
     ----------
@@ -268,11 +269,21 @@ def client(
         Message to send, in cases that need no message of their own.
     verifying
         Require the client to compare the reply with its message.
+    silent
+        The client prints no reply: judge it by what arrives at the server, and by its exit code.
     quiet
         Print the summary only.
     """
     scheme = "udp" if udp else "tcp"
-    subject = ClientSpec(command=command, scheme=scheme, port=port, stdin=stdin, message=message, verifying=verifying)
+    subject = ClientSpec(
+        command=command,
+        scheme=scheme,
+        port=port,
+        stdin=stdin,
+        message=message,
+        verifying=verifying,
+        silent=silent,
+    )
     return run_one(subject, choice, outputs, quiet=quiet).exit_code
 
 
