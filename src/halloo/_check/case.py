@@ -16,6 +16,7 @@ Target = TypeVar("Target")
 KINDS = {"T": "tcp", "U": "udp", "C": "client"}
 SCHEMES = {"T": "tcp tls unix", "U": "udp", "C": "tcp"}  # of a case, unless it says otherwise
 UNENCRYPTED = "tcp unix"  # for cases that depend on buffered bytes: TLS buffers some itself
+ANY_BYTES = "needs a server that echoes any bytes, and this one has messages of its own"
 PROCESS = "needs the server's process: give its command instead of an address"
 CONTEXT_BYTES = 32  # bytes shown on either side of a difference
 
@@ -34,6 +35,8 @@ LEVELS = {
     3: _ids("T13-15 T23-24"),
 }
 MAX_LEVEL = 4
+# Cases that send nothing but whole messages, or none: they suit every protocol that answers each.
+MESSAGE_CASES = _ids("T01-02 T05-06 T09-10 T13-14 T20-21 T25 T28 T35-36 T38 T42-47 U01 U07-09")
 QUICK = _ids("T01-15 T18-20 T28 T35 U01-09 C01 C03 C05-07 C11-13 C17 C22")
 
 

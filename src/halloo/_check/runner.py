@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 
-from halloo._check.case import MAX_LEVEL, AnyCase, Failed, Outcome
+from halloo._check.case import ANY_BYTES, MAX_LEVEL, MESSAGE_CASES, AnyCase, Failed, Outcome
 from halloo._check.client.loop import Script, ScriptLoop
 from halloo._check.client.program import ClientProgram
 from halloo._check.client.target import ClientTarget
@@ -175,6 +175,8 @@ def run_case(case: AnyCase, spec: CheckSpec, options: RunOptions) -> Result:
         return _run_client(case, spec, options)
     if case.command_only and not spec.command:
         return Result(case, "SKIP", case.command_only)
+    if spec.messages and case.id not in MESSAGE_CASES:
+        return Result(case, "SKIP", ANY_BYTES)
     return _run_server(case, spec, options)
 
 

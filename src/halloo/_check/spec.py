@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar, Literal
 
+from halloo._check.messages import Messages, Request
 from halloo._core import arguments
 from halloo._core.address import Address
 from halloo._core.hosts import is_near
@@ -36,6 +37,8 @@ class Spec:
     scheme: str = "tcp"
     port: int = 0
     """The fixed port of a program that takes no port as an argument."""
+    messages: Messages | None = None
+    """The messages of its protocol, if that is not lines of text."""
 
     def __post_init__(self) -> None:
         """Check what the user has given. Raises UsageError."""
@@ -102,6 +105,8 @@ class ServerSpec(Spec):
         return bool(self.placeholders - {"host"})
 
     def expected_reply(self, data: bytes) -> bytes:
+        if isinstance(data, Request):
+            return data.reply
         if self.expect is None:
             return data
         return b"\n".join(self.expect(line) if line else b"" for line in data.split(b"\n"))
@@ -129,6 +134,17 @@ class ClientSpec(Spec):
             raise UsageError("name a client to check", "its command: halloo check client -- COMMAND HOST PORT")
         if not self.port and "port" not in self.placeholders:
             raise UsageError("the command has no placeholder for the port", "write PORT in its place, or give port=")
+
+        if self.messages and self.shape != "own" and not (self.message or self.messages.message(0).typed):
+            raise UsageError(
+                f"{self.messages} does not say what is typed at the client",
+                "let it return (request, reply, typed), or give message= or stdin='none'",
+            )
+
+    @property
+    def prints(self) -> bool:
+        """Whether the reply is looked for in the output: that of another protocol is shown in its own way."""
+        return not self.silent and self.messages is None
 
     @property
     def shape(self) -> Shape:
@@ -168,3 +184,12 @@ def parse_transform(text: str | None) -> Transform | None:
 
 
 _TRANSFORMS: dict[str, Transform] = {"upper": bytes.upper, "lower": bytes.lower, "reverse": lambda line: line[::-1]}
+
+
+def parse_messages(text: str | None, expect: Transform | None = None) -> Messages | None:
+    """Parse MODULE:FUNCTION; the function makes a message of each number. Raises UsageError."""
+    if text is None:
+        return None
+    if ":" not in text:
+        raise UsageError(f"{text!r} is not MODULE:FUNCTION", "name a module here and a function in it")
+    return Messages(text, parse_transform(text), expect or bytes)  # type: ignore[arg-type] # the same import

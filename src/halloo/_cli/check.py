@@ -28,7 +28,7 @@ from halloo._check.report.view import Hints, summary
 from halloo._check.results import CheckReport, exit_code_of_all
 from halloo._check.runner import OnResult, RunOptions
 from halloo._check.runner import check as run_check
-from halloo._check.spec import START_TIMEOUT, CheckSpec, ClientSpec, ServerSpec, Stdin, parse_transform
+from halloo._check.spec import START_TIMEOUT, CheckSpec, ClientSpec, ServerSpec, Stdin, parse_messages, parse_transform
 from halloo._cli.options import File, Quiet, Seconds, switch
 from halloo._core import arguments
 from halloo._core.address import parse
@@ -165,6 +165,7 @@ def server(
     tls: Annotated[bool, switch("--tls")] = False,
     unix: Annotated[bool, switch("--unix")] = False,
     expect: str | None = None,
+    messages: str | None = None,
     greeting: Annotated[bool, switch("--greeting")] = False,
     stdin: Stdin | None = None,
     start: Seconds = START_TIMEOUT,
@@ -195,6 +196,9 @@ def server(
         Check over a Unix socket, at {path} in the command.
     expect
         Expected change to each line: upper, lower, reverse or MODULE:FUNCTION.
+    messages
+        MODULE:FUNCTION makes the messages of a protocol that is not lines of text: called with 0, 1, 2, ..., it returns
+        a request, to which --expect gives the reply, or (request, reply). Cases that need an echo are skipped.
     greeting
         Expect one line from the server before the echo.
     stdin
@@ -228,6 +232,7 @@ def server(
         scheme=parsed.scheme if parsed else schemes[0] if schemes else "tcp",
         port=port,
         expect=parse_transform(expect),
+        messages=parse_messages(messages, parse_transform(expect)),
         greeting=greeting,
         stdin=stdin or "pipe",
         start=start,
@@ -247,6 +252,7 @@ def client(
     message: Annotated[str, Parameter(metavar="TEXT")] = "",
     verifying: Annotated[bool, switch("--verifying")] = False,
     silent: Annotated[bool, switch("--silent")] = False,
+    messages: str | None = None,
     choice: Choice = CASES,
     outputs: Outputs = OUTPUTS,
     quiet: Quiet = False,
@@ -271,6 +277,9 @@ def client(
         Require the client to compare the reply with its message.
     silent
         The client prints no reply: judge it by what arrives at the server, and by its exit code.
+    messages
+        MODULE:FUNCTION makes the messages of a protocol that is not lines of text: called with 0, 1, 2, ..., it returns
+        (request, reply), or (request, reply, text to type at the client). Implies --silent.
     quiet
         Print the summary only.
     """
@@ -283,6 +292,7 @@ def client(
         message=message,
         verifying=verifying,
         silent=silent,
+        messages=parse_messages(messages),
     )
     return run_one(subject, choice, outputs, quiet=quiet).exit_code
 

@@ -34,7 +34,7 @@ AWAITED = {
 
 def check_reply_shown(target: ClientTarget) -> None:
     """Check that the output contains the whole reply; an early exit counts as not waiting for it."""
-    if target.subject.silent:
+    if not target.subject.prints:
         check_reply_read(target)
         return
     target.wait_message()
@@ -95,7 +95,7 @@ def check_reply_read(target: ClientTarget, *, sender: bool = False) -> None:
     if not sender and not read:
         first = " first-piece" if connection.closed and target.first_piece else ""
         what = "closed the connection before it had" if connection.closed else "has not"
-        text = f"the client {what} read the whole reply of {len(target.expected_output):,} bytes"
+        text = f"the client {what} read the whole reply of {len(target.reply):,} bytes"
         raise Failed(f"{text}; {target.describe()}", pattern=f"cut{first} {target.words}")
     if program.ended and program.exit_code:
         raise Failed(f"the client had no error to report, but {target.describe_exit()}; {target.describe()}")
@@ -116,7 +116,7 @@ def check_error_reported(target: ClientTarget, give_up_time: float | None = None
     may be lost (`lossy`), a client that waited and printed a message only gets a warning for exit code 0. One that
     prints nothing is judged by its exit code.
     """
-    program, silent = target.program, target.subject.silent
+    program, silent = target.program, not target.subject.prints
     target.wait_until(lambda: target.prompted, give_up_time or DECISION_TIME)
     if not program.ended:
         target.loop.wait_until(lambda: program.ended, QUIET_TIME)
@@ -151,7 +151,7 @@ def check_no_traceback(target: ClientTarget) -> None:
 
 def check_completed(target: ClientTarget, data: bytes) -> None:
     """Check that the client exits by itself and has printed a long reply; fail after a stall."""
-    program, silent = target.program, target.subject.silent
+    program, silent = target.program, not target.subject.prints
     while not program.ended:
         target.loop.run_for(0.05)
         idle = target.idle_time

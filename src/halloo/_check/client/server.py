@@ -5,7 +5,7 @@ The behaviour, a script, writes; bytes from the client are read and recorded bes
 """
 
 import socket
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -13,6 +13,7 @@ from typing import Literal
 
 from halloo._check import processes, sockets
 from halloo._check.client.loop import WRITE, Script, ScriptLoop, Step
+from halloo._check.messages import Messages
 from halloo._check.sockets import HOSTS, Sockets, unacknowledged
 
 BACKLOG = 64
@@ -27,10 +28,18 @@ OnFirstReply = Callable[[], object]
 class ClientConnection:
     """One connection of the client: the bytes it sent, when they arrived, and how it ended."""
 
-    def __init__(self, sock: socket.socket, loop: ScriptLoop, expected: int, on_first_reply: OnFirstReply) -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        loop: ScriptLoop,
+        expected: int,
+        on_first_reply: OnFirstReply,
+        messages: Messages | None = None,
+    ) -> None:
         """Take over a connected socket.
 
         `expected` is the length of the message when known; `on_first_reply` is called before the first byte is sent.
+        With `messages`, each request gets its reply instead of its own bytes.
         """
         self.received = bytearray()
         self.end: Literal["", "FIN", "RST"] = ""  # how the client ended its side
@@ -40,6 +49,7 @@ class ClientConnection:
         self.left_first = False  # whether the client ended its side before anything was sent to it
         self.last_progress = self._last_received = loop.clock()
         self._sock, self._loop, self._expected, self._on_first_reply = sock, loop, expected, on_first_reply
+        self._messages, self._answered = messages, 0
         self._consumed = 0
         self._reading = True
         self._max_pending: int | None = None  # unsent bytes at which reading pauses
@@ -100,16 +110,30 @@ class ClientConnection:
     # Conditions of behaviours.
 
     def receive_message(self) -> Generator[Step, None, bytes]:
-        """Wait for the message; one of unknown length ends at a pause or end of file."""
+        """Wait for the message, and return the reply; one of unknown length ends at a pause or end of file."""
         yield self._message_complete
+        if self._messages:
+            return self.take_rest()
         start = self._consumed
         self._consumed = min(start + (self._expected or len(self.received)), len(self.received))
         return bytes(self.received[start : self._consumed])
 
     def take_rest(self) -> bytes:
-        """Return the bytes after the message, such as its line end."""
+        """Return the reply to what came after the message, such as its line end."""
+        if self._messages:
+            return b"".join(self._replies(self._messages))
         start, self._consumed = self._consumed, len(self.received)
         return bytes(self.received[start:])
+
+    def _replies(self, messages: Messages) -> Iterator[bytes]:
+        """Reply to the requests that have arrived whole."""
+        while True:
+            message = messages.message(self._answered)
+            if len(self.received) - self._consumed < len(message.request):
+                return
+            self._consumed += len(message.request)
+            self._answered += 1
+            yield message.reply
 
     def _message_complete(self) -> bool:
         length = len(self.received) - self._consumed
@@ -120,7 +144,8 @@ class ClientConnection:
     @property
     def reply_sent(self) -> bool:
         whole = self._echoing or self._write_closed or self.closed
-        return whole and self.sent == len(self.queued) >= max(self._expected * self._echoing, 1)
+        expected = 0 if self._messages else self._expected * self._echoing
+        return whole and self.sent == len(self.queued) >= max(expected, 1)
 
     @property
     def acknowledged(self) -> bool:
@@ -224,11 +249,12 @@ class InstrumentedServer:
         expected: int,
         buffer: int,
         on_first_reply: OnFirstReply,
+        messages: Messages | None = None,
     ) -> None:
         """Take over bound sockets; they do not listen yet."""
         self.connections: list[ClientConnection] = []
         self._loop, self._behaviour, self._expected, self._on_first_reply = loop, behaviour, expected, on_first_reply
-        self._listeners = sockets
+        self._listeners, self._messages = sockets, messages
         self._queue_fillers: list[socket.socket] = []
         if buffer:
             for sock in self._listeners.values():
@@ -257,7 +283,7 @@ class InstrumentedServer:
     def _accept(self, listener: socket.socket, _: int) -> None:
         with suppress(OSError):
             sock, _ = listener.accept()
-            connection = ClientConnection(sock, self._loop, self._expected, self._on_first_reply)
+            connection = ClientConnection(sock, self._loop, self._expected, self._on_first_reply, self._messages)
             self.connections.append(connection)
             if self._behaviour:
                 self._loop.start(self._behaviour(connection))
@@ -283,9 +309,12 @@ class Datagram:
 class UdpServer:
     """A loopback port for datagrams, on IPv4 and IPv6."""
 
-    def __init__(self, sockets: Sockets, loop: ScriptLoop, on_first_reply: OnFirstReply) -> None:
+    def __init__(
+        self, sockets: Sockets, loop: ScriptLoop, on_first_reply: OnFirstReply, messages: Messages | None = None
+    ) -> None:
         """Take over bound sockets; `on_first_reply` is called before anything is sent."""
         self.received: list[Datagram] = []
+        self._messages = messages
         self.sent: list[bytes] = []
         self._loop, self._on_first_reply = loop, on_first_reply
         self._consumed = 0
@@ -305,8 +334,10 @@ class UdpServer:
         return self.received[self._consumed - 1]
 
     def reply(self, datagram: Datagram, data: bytes | None = None) -> None:
-        """Send `data` to the sender of a datagram; its own data when None."""
+        """Send `data` to the sender of a datagram; when None, its own data, or the reply to its message."""
         self._on_first_reply()
+        if data is None and self._messages:
+            data = self._messages.reply_to(datagram.data)
         self.sent.append(datagram.data if data is None else data)
         with suppress(OSError):
             datagram.socket.sendto(self.sent[-1], datagram.sender)

@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from random import Random
 from socket import AddressFamily
 
-from halloo._check.case import Case, Failed, Skipped
+from halloo._check.case import Case, Evidence, Failed, Skipped
 from halloo._check.client.loop import Script, ScriptLoop
 from halloo._check.client.output_match import error_name, quote_end, remove_reply, shows
 from halloo._check.client.program import ClientProgram
 from halloo._check.client.server import Behaviour, ClientConnection, InstrumentedServer, UdpBehaviour, UdpServer
+from halloo._check.payload import common_length
 from halloo._check.processes import NOT_STARTED, cpu_demand
 from halloo._check.sockets import HOSTS, Sockets
 from halloo._check.spec import ClientSpec, Shape
@@ -29,6 +30,7 @@ WORDS = ("exit", "quit", "bye")  # after a blank line: the words at which client
 QUIET_TIME, PROMPT_TIMEOUT = 0.2, 3.0  # seconds before typing without a prompt: after connecting; at most
 BUSY_TIME = 0.5  # seconds to measure the use of the processor
 END_OF_INPUT = "the end of the input"
+ANY_TEXT = "needs a client that sends any text, and this one has messages of its own"
 _SIGNALS = {*signal.Signals}  # real-time signals have no names
 
 
@@ -77,8 +79,8 @@ class ClientTarget:
 
     def require_output(self) -> None:
         """Skip the case for a client that prints nothing."""
-        if self.subject.silent:
-            raise Skipped("needs a client that prints the reply, and this one is silent")
+        if not self.subject.prints:
+            raise Skipped("needs a client that prints the bytes of the reply")
 
     # Start.
 
@@ -91,12 +93,19 @@ class ClientTarget:
         stdout_closed: bool = False,
     ) -> None:
         """Listen, with the behaviour for each connection, and start the client with a line of text."""
+        if text is not None and self.subject.messages:
+            raise Skipped(ANY_TEXT)
         line = self._default_message if text is None else text
-        self._serve(behaviour, 0 if self.shape == "own" else len(line.encode())).listen(*families)
+        expected = len(line.encode()) if self.shape != "own" and self.subject.prints else 0
+        if self.subject.messages:
+            expected = len(self.subject.messages.message(0).request)
+        self._serve(behaviour, expected).listen(*families)
         self._start(line, stdout_closed=stdout_closed)
 
     def serve_bytes(self, behaviour: Behaviour, data: bytes, *, buffer: int = 0) -> None:
         """Listen, with the behaviour for each connection, and start the client with bytes in its pipe."""
+        if self.subject.messages:
+            raise Skipped(ANY_TEXT)
         self._serve(behaviour, len(data), buffer).listen()
         self._launch("")
         self.program.max_output += 4 * len(data)  # it may print the message as well, and escape bytes
@@ -104,18 +113,29 @@ class ClientTarget:
 
     def _serve(self, behaviour: Behaviour | None = None, expected: int = 0, buffer: int = 0) -> InstrumentedServer:
         self.server = InstrumentedServer(
-            self.sockets, self.loop, behaviour, expected=expected, buffer=buffer, on_first_reply=self._mark_output
+            self.sockets,
+            self.loop,
+            behaviour,
+            expected=expected,
+            buffer=buffer,
+            on_first_reply=self._mark_output,
+            messages=self.subject.messages,
         )
         return self.server
 
     def serve_udp(self, behaviour: UdpBehaviour, lines: Sequence[str] | None = None) -> UdpServer:
         """Serve UDP with the behaviour, start the client with lines of text, and wait for its first datagram."""
-        server = self.udp_server = UdpServer(self.sockets, self.loop, self._mark_output)
+        messages = self.subject.messages
+        server = self.udp_server = UdpServer(self.sockets, self.loop, self._mark_output, messages)
         self.loop.start(behaviour(server))
+        if messages and lines:
+            lines = [messages.message(number).typed or self.subject.message for number in range(len(lines))]
         self._start(*([self._default_message] if lines is None else lines))
         if not self.wait_until(lambda: bool(server.received), CONNECT_TIMEOUT):
             pattern = NOT_STARTED if self.program.exit_code else f"nothing-sent {self.words}"
             raise Failed(f"no datagram arrived at port {self.port}; {self.describe()}", pattern=pattern)
+        if messages and messages.reply_to(server.received[0].data) is None:
+            raise self._other_request(server.received[0].data)
         return server
 
     def refuse_connections(self, *, full_queue: bool = False) -> None:
@@ -130,6 +150,8 @@ class ClientTarget:
     @property
     def _default_message(self) -> str:
         """The message of most cases: the user's, or one word of letters and digits."""
+        if self.subject.messages and (typed := self.subject.messages.message(0).typed):
+            return typed
         return self.subject.message or f"halloo{Random(self.seed).randrange(1000, 10_000)}echo"  # noqa: S311 - no secret
 
     def _start(self, *lines: str, stdout_closed: bool = False) -> None:
@@ -208,6 +230,24 @@ class ClientTarget:
             return self.wait_message()
         except Failed as failure:
             raise Failed(str(failure), pattern=NOT_STARTED) if self.program.exit_code else failure from failure
+
+    def wait_request(self) -> None:
+        """Check that the first message is that of the protocol."""
+        connection, messages = self.wait_first_message(), self.subject.messages
+        if messages:
+            request = messages.message(0).request
+            self.wait_until(lambda: len(connection.received) >= len(request), OUTPUT_TIMEOUT)
+            if not connection.received.startswith(request):
+                raise self._other_request(bytes(connection.received))
+
+    def _other_request(self, received: bytes) -> Failed:
+        assert self.subject.messages  # noqa: S101 - it is called with them only
+        request = self.subject.messages.message(0).request
+        text = (
+            f"the client sent {received[:64]!r}, and the first message of {self.subject.messages} is {request[:64]!r}"
+        )
+        evidence = Evidence.at(common_length(request, received), request, received)
+        return Failed(f"{text}; {self.describe()}", pattern="other-request", evidence=evidence)
 
     def wait_until(self, condition: Callable[[], bool], timeout: float) -> bool:
         """Wait until the condition holds or the client has exited; return whether it holds."""

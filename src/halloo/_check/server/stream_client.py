@@ -39,14 +39,15 @@ class StreamClient:
         source_port: int | None = None,
         secure: bool = False,
         expected: Callable[[bytes], bytes] = bytes,
+        message: Callable[[bytes], bytes] = bytes,
     ) -> None:
         """Connect to a host and port, or a path, within `timeout` seconds.
 
         `source_port` is the local port, even if it is in TIME-WAIT; `secure` is for TLS, with any certificate;
-        `expected` maps the bytes sent to the reply.
+        `expected` maps the bytes sent to the reply; `message` maps those of an echo to a message of the protocol.
         """
         self.clock = clock
-        self.expected = expected
+        self.expected, self.message = expected, message
         self.sent = self.received = 0
         self._asked = b""  # what the latest reply was expected to
         self.raw = unconnected_socket(address, receive_buffer)
@@ -194,7 +195,7 @@ class StreamClient:
 
     def roundtrip(self, data: bytes, within: float = REPLY_TIMEOUT, *, quiet_time: float = QUIET_TIME) -> float:
         """Send the bytes and expect the reply; return the seconds that it took."""
-        began = self.clock()
+        began, data = self.clock(), self.message(data)
         self.send(data, within)
         self.expect(data, within, quiet_time=0)
         elapsed = self.clock() - began

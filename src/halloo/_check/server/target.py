@@ -36,6 +36,7 @@ class ServerTarget:
     seed: int
     longer: bool = False
     started: Program | None = None
+    messages_sent: int = 0
 
     @classmethod
     def of(
@@ -84,6 +85,13 @@ class ServerTarget:
         """All byte values, or only the characters of ASCII if the server changes lines, as it may expect text."""
         return bytes(range(32, 127)) if self.spec.expect else bytes(range(256))
 
+    def message(self, data: bytes) -> bytes:
+        """Return the next message of the server's protocol in place of the bytes for an echo."""
+        if self.spec.messages is None:
+            return data
+        self.messages_sent += 1
+        return self.spec.messages.request(self.messages_sent - 1)
+
     def random(self) -> Random:
         return Random(self.seed)  # noqa: S311 - not used for cryptography
 
@@ -118,6 +126,7 @@ class ServerTarget:
             source_port=source_port,
             secure=self.spec.scheme == "tls",
             expected=self.spec.expected_reply,
+            message=self.message,
         )
         while self.spec.greeting and client.receive(1) != b"\n":
             pass
@@ -135,7 +144,7 @@ class ServerTarget:
 
     def udp_client(self, *, host: str = "", source: tuple[str, int] = ("", 0)) -> UdpClient:
         address, expected = (host or self.host, self.port), self.spec.expected_reply
-        return UdpClient(address, clock=self.clock, source=source, expected=expected)
+        return UdpClient(address, clock=self.clock, source=source, expected=expected, message=self.message)
 
     def check_served(self, within: float = EOF_TIMEOUT) -> float:
         """Check that a new client is served; return the seconds that it took."""

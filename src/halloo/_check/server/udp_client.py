@@ -29,9 +29,10 @@ class UdpClient:
         clock: Callable[[], float],
         source: tuple[str, int] = ("", 0),
         expected: Callable[[bytes], bytes] = bytes,
+        message: Callable[[bytes], bytes] = bytes,
     ) -> None:
         self.clock = clock
-        self.expected = expected
+        self.expected, self.message = expected, message
         family, self.address = place_of(address)
         try:
             self.sock = _bound(family, source, address)
@@ -87,7 +88,7 @@ class UdpClient:
 
     def roundtrip(self, data: bytes, within: float = REPLY_TIMEOUT, *, quiet_time: float = QUIET_TIME) -> float:
         """Send a datagram and expect exactly one whole reply; return the seconds that it took."""
-        began = self.clock()
+        began, data = self.clock(), self.message(data)
         self.send(data)
         if (received := self.receive_from(within)) is None:
             raise Failed(f"sent {len(data):,} bytes: no reply within {within:g} s", pattern="silent")

@@ -39,11 +39,11 @@ def bulk_payload(size: int) -> bytes:
 def c01_plain(target: ClientTarget) -> None:
     """Reply immediately."""
     target.serve(echo)
-    target.wait_first_message()
-    if target.subject.silent:
-        check_reply_read(target, sender=True)
-    else:
+    target.wait_request()
+    if target.subject.prints:
         check_reply_shown(target)
+    else:
+        check_reply_read(target, sender=target.subject.messages is None)
 
 
 def _check_pieces(

@@ -23,12 +23,16 @@ STALL_TIMEOUT = 5.0  # seconds without input after which the client counts as st
 def c17_wire(target: ClientTarget) -> None:
     """Record the bytes sent, blanks included, and how the connection ends."""
     target.require_shape(*MESSAGE_SHAPES, why=MESSAGE_ONLY)
-    text = target.subject.message or SPACED_TEXT
-    target.serve(echo, text=text)
+    messages, text = target.subject.messages, target.subject.message or SPACED_TEXT
+    target.serve(echo, text=None if messages else text)
     connection = target.wait_message()
     target.wait_until(lambda: connection.reply_sent, CONNECT_TIMEOUT)
     target.wait_until(lambda: target.prompted or target.shows(target.reply), 1)
-    _check_received(target, text.encode() + (b"\n" if target.shape == "piped" else b""), line=target.shape != "piped")
+    if messages:
+        _check_received(target, messages.message(0).request)
+    else:
+        line_end = b"\n" if target.shape == "piped" else b""
+        _check_received(target, text.encode() + line_end, line=target.shape != "piped")
     all_read = target.wait_until(lambda: not connection.closed and connection.read_by_client, QUIET_TIME)
     target.end_session(CONNECT_TIMEOUT / 2)
     target.loop.wait_until(lambda: bool(connection.end), CONNECT_TIMEOUT / 2)

@@ -119,10 +119,11 @@ def u07_two_clients(target: ServerTarget) -> None:
     """Two clients take turns to send five datagrams each."""
     with target.udp_client() as one, target.udp_client() as other:
         for number in range(5):
-            one.send(target.payload(32, number))
-            other.send(target.payload(32, 100 + number))
-            one.expect(target.payload(32, number))
-            other.expect(target.payload(32, 100 + number))
+            first, second = target.message(target.payload(32, number)), target.message(target.payload(32, 100 + number))
+            one.send(first)
+            other.send(second)
+            one.expect(first)
+            other.expect(second)
         one.expect_silence(0.05)
         other.expect_silence(0.05)
 
@@ -143,7 +144,7 @@ def u09_vanished(target: ServerTarget) -> None:
         with target.suspended():
             for number in range(20):
                 with target.udp_client() as client:
-                    client.send(target.payload(32, number))
+                    client.send(target.message(target.payload(32, number)))
         next_client.roundtrip(question)
 
 

@@ -31,9 +31,10 @@ def _half_close_after(client: StreamClient, data: bytes) -> None:
     """Send data and half-close, with the FIN in the last segment; expect all of it, then EOF."""
     if client.raw.family != socket.AF_UNIX:
         client.raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
-    client.send(data)
+    message = client.message(data)
+    client.send(message)
     client.half_close()
-    client.expect(data, quiet_time=0)
+    client.expect(message, quiet_time=0)
     client.expect_eof()
 
 
@@ -54,8 +55,9 @@ def t02_silent(target: ServerTarget) -> None:
 @case("MUST", "identical", "toxiproxy slicer")
 def t06_dribble(target: ServerTarget) -> None:
     """Send 200 single bytes, 3 ms apart."""
-    data, received = target.payload(200), b""
+    received = b""
     with target.connect() as client:
+        data = client.message(target.payload(200))
         for offset in range(len(data)):
             client.send(data[offset : offset + 1])
             pause_ends = client.clock() + 0.003
