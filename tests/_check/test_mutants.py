@@ -215,6 +215,33 @@ while True:
     assert "others of its processes still listen" in result.text
 
 
+SHARED = LISTEN.replace("create_server((", "create_server(reuse_port=True, address=(")
+
+
+@pytest.mark.parametrize(
+    ("code", "verdict", "text"),
+    [
+        (f"{LISTEN}{WAIT}", "FAIL", "sent b'and now?\\n': 0 of 9 bytes came back within 3 s"),
+        (ECHO, "PASS", "exit code 1: Traceback (most recent call last):"),
+        (ECHO.replace(LISTEN, SHARED), "FAIL", "the second copy listens on the same port"),
+        (
+            ECHO.replace(LISTEN, f"try:{LISTEN.replace(chr(10), chr(10) + ' ')}\nexcept OSError: os._exit(0)\n"),
+            "FAIL",
+            "the second copy exited with code 0",
+        ),
+        (
+            ECHO.replace(LISTEN, f"try:{LISTEN.replace(chr(10), chr(10) + ' ')}\nexcept OSError: os.abort()\n"),
+            "FAIL",
+            "the second copy was ended by SIGABRT",
+        ),
+    ],
+    ids=["serves nobody", "correct", "shared", "silent", "crash"],
+)
+def test_what_a_second_copy_does_is_told_as_it_was(code: str, verdict: str, text: str) -> None:
+    result = check_code("T43", code)
+    assert (result.verdict, result.text.splitlines()[0]) == (verdict, text)
+
+
 # A dual-stack socket, as in Go and Java: it serves IPv4 as well.
 DUAL_STACK = """
 import socket, sys

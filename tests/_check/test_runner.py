@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -114,6 +115,24 @@ def test_a_case_over_its_time_limit_is_stopped() -> None:
     assert result.verdict == "FAIL"
     assert result.text == "not done within 60 s"
     assert result.pattern == "overdue"
+
+
+def test_the_time_until_the_program_listens_is_no_part_of_the_time_limit(tmp_path: Path) -> None:
+    may_listen, looks, leap = tmp_path / "may listen", [0], [0.0]
+
+    def clock() -> float:
+        """Leap while the program waits, and have it listen once the limits have been looked at after that."""
+        if threading.current_thread().name == "halloo watch":
+            looks[0] += 1
+            leap[0] = 61.0 if looks[0] > 1 else 0.0
+            if looks[0] == 4:
+                may_listen.touch()
+        return time.monotonic() + leap[0]
+
+    code = f"import pathlib, sys\nwhile not pathlib.Path(sys.argv[2]).exists(): pass\n{LISTEN}{WAIT}"
+    spec = ServerSpec(command=python(code, "PORT", str(may_listen)), start=600)
+    result = run_case(replace(case(lambda _: "in time"), kill=60), spec, replace(OPTIONS, clock=clock))
+    assert (result.verdict, result.text) == ("PASS", "in time")
 
 
 def test_a_program_over_a_limit_is_killed() -> None:

@@ -60,6 +60,12 @@ class OutputPipe:
             gap = b"\n... %d bytes ...\n" % missing if missing else b""
             return (self._first + gap + self._last).decode(errors="replace")
 
+    def clear(self) -> None:
+        """Forget what has been written so far."""
+        _ = self.text
+        with self._lock:
+            self._first, self._last, self._total = bytearray(), bytearray(), 0
+
     def close(self) -> None:
         """Stop reading, whatever process still holds the pipe."""
         os.close(self._closer)

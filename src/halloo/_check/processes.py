@@ -303,6 +303,18 @@ def unaccepted(port: int) -> int:
     return total
 
 
+def is_served(port: int, kind: str = "tcp") -> bool:
+    """Whether any process of this machine listens on a port, or has bound it (udp)."""
+    state = LISTEN if kind == "tcp" else UNCONNECTED
+    return any(each.port == port for each in sockets(kind, state, f":{port:04X} "))
+
+
+def is_closed_by_peer(sock: socket.socket) -> bool:
+    """Whether the process at the other end of a connection of this machine has closed it."""
+    found = other_end(sock)
+    return found is not None and found.inode == 0
+
+
 def bound_hosts(pids: Iterable[int], port: int, kind: str) -> set[str]:
     """Return the addresses at which processes have bound a port."""
     own = {inode for pid in pids for inode in _inodes(pid)}

@@ -282,17 +282,20 @@ def _limit_memory(target: ClientTarget, limit: int) -> Script:
 
 @contextmanager
 def _supervised(program: Program | None, seconds: float, options: RunOptions) -> Iterator[None]:
-    """Kill a program that exceeds its time, memory or number of processes."""
+    """Kill a program that exceeds its time, memory or number of processes; the time of its starts does not count."""
     if program is None:
         yield
         return
-    finished, deadline = threading.Event(), options.clock() + seconds
+    finished = threading.Event()
 
     def watch() -> None:
+        used, last = 0.0, options.clock()
         while not finished.wait(POLL_INTERVAL):
+            now = options.clock()
+            used, last = used + (0 if program.starting else now - last), now
             if options.stopped.is_set():
                 program.expire("the check was interrupted")
-            if options.clock() > deadline:
+            if used > seconds:
                 program.expire(f"not done within {seconds:g} s")
             if why := _exceeded_limit(program, options):
                 program.expire(why)

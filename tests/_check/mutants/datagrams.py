@@ -105,6 +105,7 @@ for datagram in accepted:
         self.reply(sock, datagram._replace(peer=accepted[-1].peer))"""
         },
         "U07: wrong-client",
+        perhaps="U21",  # it waits 20 ms for more datagrams, and TCP waits with it
     ),
     udp("replies to multicast sources", {" or from_group": ""}, "U17: replies-to-anyone"),
     udp("replies to service ports", {"frozenset({0, ": "frozenset({0} or {"}, "U12: replies-to-anyone"),

@@ -183,6 +183,7 @@ WITH_AN_EVENT_LOOP = (
         "polls without waiting",
         {"self.poll.poll(0.1 if resuming else timeout)": "self.poll.poll(0)"},
         "T36 T37: busy-loop",
+        warns="T29",
     ),
     # In T08 and T41 clients read while they write, so that there may be room for everything.
     event_loop(

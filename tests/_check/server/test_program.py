@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -135,7 +136,49 @@ def test_why_a_program_does_not_listen_is_reported() -> None:
     assert refused("no-such-server", "PORT") == "no-such-server: No such file or directory"
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        assert refused(*python(IDLE, str(port)), port=port) == f"port {port} is in use by another program"
+        reason = refused(*python(IDLE, str(port)), port=port)
+        owner = Path("/proc/self/comm").read_text().strip()
+        assert reason == f"port {port} is in use by {owner} (pid {os.getpid()}); stop it, or choose another port"
+
+
+STARTER = """
+import signal, socket, sys
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(print("ended", flush=True)))
+with socket.socket(socket.AF_UNIX) as daemon:
+    daemon.connect(sys.argv[1])
+    daemon.send(sys.argv[2].encode())
+    signal.pause()
+"""
+
+
+@pytest.mark.parametrize("scheme", ["tcp", "udp"])
+def test_a_port_served_by_another_process_is_reported_at_once(scheme: str, tmp_path: Path) -> None:
+    """As with `docker run -p`: the command asks a daemon, here this test, for the server."""
+    kind = socket.SOCK_DGRAM if scheme == "udp" else socket.SOCK_STREAM
+    path = str(tmp_path / "daemon")
+    with socket.socket(socket.AF_UNIX) as daemon, socket.socket(type=kind) as served:
+        daemon.bind(path)
+        daemon.listen()
+
+        def serve() -> None:
+            with daemon.accept()[0] as connection:
+                served.bind(("127.0.0.1", int(connection.recv(9))))
+            if kind == socket.SOCK_STREAM:
+                served.listen()
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        spec = ServerSpec(command=python(STARTER, path, "PORT"), scheme=scheme)
+        with closing(Program(spec)) as program:
+            with pytest.raises(Failed) as failed:
+                program.start()
+            assert program.output() == "ended\n"
+        thread.join()
+        address = f"{'udp://' if scheme == 'udp' else ''}localhost:PORT"
+        assert str(failed.value) == (
+            f"what listens on port {served.getsockname()[1]} is no process of the command, as with docker run; "
+            f"start it yourself, and check its address: halloo check server {address}"
+        )
 
 
 # Ending.
@@ -177,6 +220,21 @@ def test_it_can_be_killed_and_restarted_on_the_same_port() -> None:
         assert not program.started
         program.start(port=port, wait_for_port=False)
         assert (program.port, program.pid != first) == (port, True)
+
+
+def test_the_output_of_an_earlier_start_is_forgotten() -> None:
+    with started(f"print('once', flush=True)\n{IDLE}") as program:
+        program.kill()
+        program.start()
+        assert program.output() == "once\n"
+
+
+def test_a_second_copy_runs_until_it_exits_or_listens() -> None:
+    with started() as program, program.copy() as second:
+        assert second.run(program.port, 60) == 1
+        assert "Address already in use" in second.words()
+        second.kill()
+        assert second.run(free_port("tcp"), 60) is None
 
 
 def test_the_first_reason_for_killing_it_early_is_kept() -> None:

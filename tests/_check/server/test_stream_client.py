@@ -13,7 +13,7 @@ import pytest
 from halloo._check.case import Evidence, Failed
 from halloo._check.payload import payload
 from halloo._check.server.stream_client import StreamClient
-from halloo._check.sockets import check_not_self_connected, reset, unacknowledged
+from halloo._check.sockets import check_not_self_connected, is_free, reset, unacknowledged
 from tests.peers import echoing, peer, receive_all, resetting, silent, unused_port
 
 QUIET = 0.02  # seconds of silence, instead of the default
@@ -165,3 +165,30 @@ def test_a_local_port_can_be_reused() -> None:
         client.expect_eof()
     with peer(receive_all) as port, connected(port, source_port=used) as client:
         assert client.raw.getsockname()[1] == used
+
+
+def closing_first(connection: socket.socket) -> None:
+    """Close before the client does, and after it has sent something."""
+    connection.recv(1)
+    connection.close()
+
+
+@pytest.mark.parametrize("frees_port", [True, False])
+def test_a_port_can_be_kept_out_of_time_wait(frees_port: bool) -> None:
+    with peer(closing_first) as port, connected(port, frees_port=frees_port) as client:
+        client.send(b"x")
+        client.expect_eof()
+    assert is_free("tcp", port) == frees_port
+
+
+def test_a_server_that_has_ended_its_side_alone_is_not_reset() -> None:
+    read: list[bytes] = []
+
+    def half_closing(connection: socket.socket) -> None:
+        connection.shutdown(socket.SHUT_WR)
+        read.append(connection.recv(1))
+
+    with peer(half_closing) as port, connected(port, frees_port=True) as client:
+        client.expect_eof()
+        client.close()
+    assert read == [b""]

@@ -21,8 +21,11 @@ from halloo._check.processes import NOT_STARTED, ProcessTree, describe_exit, sig
 from halloo._check.program_errors import ProgramError, last_error, own_words
 from halloo._check.sockets import POLL_INTERVAL, PORT_TIMEOUT, free_port, is_free
 from halloo._check.spec import LOOPBACK, ServerSpec
+from halloo._net.binding import port_owner
 
 SUSPEND_TIMEOUT = 2.0  # seconds until all processes are stopped
+SERVED_TIMEOUT = 5.0  # seconds until a port has to be free that another program serves
+FOREIGN_TIME = 1.0  # seconds for which another process than the program's has to listen on its port
 EXIT_TIMEOUT = 3.0  # seconds until no process listens, once the first has exited
 PIPE_SIZE = 4096  # capacity of an unread pipe in bytes: the minimum
 Output = Literal["kept", "unread", "closed"]
@@ -38,6 +41,7 @@ class Program:
         self._folder = tempfile.TemporaryDirectory(prefix="halloo-") if spec.scheme == "unix" else None
         self._output = OutputPipe()
         self._copy: Program | None = None
+        self._starting = False
         self._stop_requested = False
         self._unwritten = -1  # our end of its standard input
         self.final_output = ""  # until its exit
@@ -72,24 +76,41 @@ class Program:
         `output` says whether its output is kept, written to a pipe that is not read, or closed. With `wait_for_port`,
         a program that fails to bind a fixed port in TIME-WAIT is started again when the port is free.
         """
-        port = port or self._spec.port
-        if not self.path:
-            port = port or free_port(self._kind)
-            if wait_for_port:
-                self._await_free(port, reuse=True)
+        port = port or self._spec.port or (0 if self.path else free_port(self._kind))
         launch = partial(self._launch, self.argv(port), output, f"ulimit -n {descriptors}" if descriptors else "")
-        launch()
+        self._starting = True
         try:
-            self._await_listening(port)
-        except Failed:
-            if not wait_for_port or self.path or is_free(self._kind, port):
-                raise
-            self.kill()
-            self._await_free(port)
+            if wait_for_port and not self.path:
+                self._await_free(port, reuse=True)
             launch()
-            self._await_listening(port)
+            try:
+                self._await_listening(port)
+            except Failed:
+                if not wait_for_port or self.path or self.tree.running() or not self._in_time_wait(port):
+                    raise
+                self.kill()
+                self._await_free(port)
+                launch()
+                self._await_listening(port)
+        finally:
+            self._starting = False
 
-    def _launch(self, argv: list[str], output: Output, setup: str) -> None:
+    @property
+    def starting(self) -> bool:
+        """Whether it, or its copy, waits for its port, or is expected to listen: that is no part of a case's time."""
+        return self._starting or (self._copy is not None and self._copy.starting)
+
+    def run(self, port: int, within: float) -> int | None:
+        """Start the program on a port that may be taken, until it exits or listens; return its exit code."""
+        self._launch(self.argv(port), "kept")
+        deadline = self._clock() + within
+        while self._clock() < deadline and not processes.listening_ports(self.tree.running(), self._kind):
+            with suppress(subprocess.TimeoutExpired):
+                return self._leader.wait(POLL_INTERVAL)
+        return None
+
+    def _launch(self, argv: list[str], output: Output, setup: str = "") -> None:
+        self._output.clear()
         with self._standard_input() as stdin:
             self._tree = ProcessTree(
                 argv,
@@ -122,17 +143,24 @@ class Program:
     def argv(self, port: int) -> list[str]:
         return self._spec.argv(host=LOOPBACK, port=str(port), path=self.path)
 
+    def _in_time_wait(self, port: int) -> bool:
+        return not is_free(self._kind, port) and not processes.is_served(port, self._kind)
+
     def _await_free(self, port: int, *, reuse: bool = False) -> None:
-        deadline = self._clock() + PORT_TIMEOUT
+        began = self._clock()
         while not is_free(self._kind, port, reuse=reuse):
-            if self._clock() >= deadline:
-                raise Failed(f"port {port} is in use by another program", pattern=NOT_STARTED)
+            # A program that is just being ended releases a port that it serves at once; TIME-WAIT takes a minute.
+            limit = SERVED_TIMEOUT if processes.is_served(port, self._kind) else PORT_TIMEOUT
+            if self._clock() - began >= limit:
+                owner = port_owner(port, datagrams=self._kind == "udp")
+                by = f"{owner[0]} (pid {owner[1]})" if owner else "another program"
+                raise Failed(f"port {port} is in use by {by}; stop it, or choose another port", pattern=NOT_STARTED)
             time.sleep(POLL_INTERVAL)
 
     def _await_listening(self, port: int) -> None:
         """Wait for a listening socket in /proc: a test connection would be the only client that some servers accept."""
-        deadline, elsewhere = self._clock() + self._spec.start, set[int]()
-        while self._clock() < deadline:
+        began, elsewhere, foreign_since = self._clock(), set[int](), None
+        while self._clock() < began + self._spec.start:
             if self.expired:
                 raise Failed(self.expired, pattern=NOT_STARTED)
             code = self._leader.poll()
@@ -146,6 +174,10 @@ class Program:
                     self.host = found[self.port]
                     return
                 elsewhere = set(found)
+                # It was free: only what the program has started can listen there, though it is none of its processes.
+                foreign_since = (foreign_since or self._clock()) if processes.is_served(port, self._kind) else None
+                if foreign_since and self._clock() - foreign_since >= FOREIGN_TIME:
+                    raise self._served_by_another(port)
             if code is not None and not self.tree.running():
                 raise self._failure(f"the server {describe_exit(code)} before it listened", NOT_STARTED)
             time.sleep(POLL_INTERVAL)
@@ -154,6 +186,18 @@ class Program:
             fact = f"the server listens on port {min(elsewhere)}, not on {port}; {other}"
             raise Failed(fact, pattern=NOT_STARTED)
         raise self._failure(f"the server did not listen within {self._spec.start:g} s", NOT_STARTED)
+
+    def _served_by_another(self, port: int) -> Failed:
+        """Ask the program to end what it has started, as `docker run` does at SIGTERM, and say what to do instead."""
+        self.tree.signal(signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
+            self._leader.wait(EXIT_TIMEOUT)
+        scheme = "udp://" if self._kind == "udp" else ""
+        return Failed(
+            f"what listens on port {port} is no process of the command, as with docker run; start it yourself, and "
+            f"check its address: halloo check server {scheme}localhost:PORT",
+            pattern=NOT_STARTED,
+        )
 
     def output(self) -> str:
         return self._output.text
@@ -206,11 +250,13 @@ class Program:
             code = self._leader.wait(within)
         except subprocess.TimeoutExpired:
             raise Failed(f"the server did not exit within {within:g} s", pattern="open") from None
+        if self.expired:
+            raise Failed(self.expired, pattern="overdue")
         elapsed = self._clock() - began
         while self.listening_pids():
             if self._clock() - began > elapsed + EXIT_TIMEOUT:
                 raise Failed(
-                    f"the server exited with code {code}, but {EXIT_TIMEOUT:g} s later others of its processes "
+                    f"the server {describe_exit(code)}, but {EXIT_TIMEOUT:g} s later others of its processes "
                     "still listen (in a script that starts the server, write exec before its command)",
                     pattern="open",
                 )

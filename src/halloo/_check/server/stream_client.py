@@ -14,6 +14,7 @@ from typing import Self, cast
 from halloo._check import sockets
 from halloo._check.case import Evidence, Failed, context
 from halloo._check.payload import difference, kinds, quoted, shortfall
+from halloo._check.processes import is_closed_by_peer
 from halloo._check.sockets import check_not_self_connected, place_of, raise_if_local, unconnected_socket
 from halloo._net.readiness import deadline_ns, run_steps
 
@@ -38,16 +39,19 @@ class StreamClient:
         receive_buffer: int | None = None,
         source_port: int | None = None,
         secure: bool = False,
+        frees_port: bool = False,
         expected: Callable[[bytes], bytes] = bytes,
         message: Callable[[bytes], bytes] = bytes,
     ) -> None:
         """Connect to a host and port, or a path, within `timeout` seconds.
 
         `source_port` is the local port, even if it is in TIME-WAIT; `secure` is for TLS, with any certificate;
-        `expected` maps the bytes sent to the reply; `message` maps those of an echo to a message of the protocol.
+        `frees_port` avoids TIME-WAIT at the server's port; `expected` maps the bytes sent to the reply; `message` maps
+        those of an echo to a message of the protocol.
         """
         self.clock = clock
         self.expected, self.message = expected, message
+        self._frees_port = frees_port
         self.sent = self.received = 0
         self._asked = b""  # what the latest reply was expected to
         self.raw = unconnected_socket(address, receive_buffer)
@@ -291,8 +295,15 @@ class StreamClient:
         sockets.reset(self.raw)
 
     def close(self) -> None:
-        """Close; if there are unread bytes, this is a reset too."""
-        self.sock.close()
+        """Close; if there are unread bytes, this is a reset too.
+
+        A server that has closed first would keep its port in TIME-WAIT, for which its next start might have to wait: a
+        reset of a connection that no process has any more ends that state, and nobody notices.
+        """
+        if self._frees_port and is_closed_by_peer(self.raw):
+            self.reset()
+        else:
+            self.sock.close()
 
     def _progress(self) -> str:
         return f"{self.sent:,} bytes sent and {self.received:,} received"

@@ -125,6 +125,7 @@ class ServerTarget:
             receive_buffer=receive_buffer,
             source_port=source_port,
             secure=self.spec.scheme == "tls",
+            frees_port=self.spec.port != 0,
             expected=self.spec.expected_reply,
             message=self.message,
         )

@@ -3,17 +3,16 @@
 Uses clients, signals and the server's process.
 """
 
-import os
 import signal
-import subprocess
 
 from halloo._check import processes
 from halloo._check.case import PROCESS, Failed, Skipped
 from halloo._check.payload import MIB
-from halloo._check.processes import ProcessTree
+from halloo._check.processes import describe_exit
 from halloo._check.server.stream_client import StreamClient
 from halloo._check.server.target import ServerTarget, case
 
+COPY_TIMEOUT = 10.0  # seconds within which a second copy of the server has to exit
 STOP_TIMEOUT = 15.0  # seconds within which a server has to exit after a signal
 
 
@@ -53,7 +52,8 @@ def t30_sigterm(target: ServerTarget) -> str:
         target.program.pause(0.2)
         target.program.send_signal(signal.SIGTERM)
         try:
-            end = "exit code {} after {:.1f} s".format(*target.program.wait_exit(STOP_TIMEOUT))
+            code, elapsed = target.program.wait_exit(STOP_TIMEOUT)
+            end = f"the server {describe_exit(code)} after {elapsed:.1f} s"
         except Failed as failure:
             end = str(failure)
         return f"{end}; the idle client received {_describe_rest(idle, 0)}, the other {_describe_rest(unread, 65536)}"
@@ -94,7 +94,7 @@ def t34_drain(target: ServerTarget) -> str:
             received += more
         client.expect_eof()
         code, elapsed = target.program.wait_exit(STOP_TIMEOUT)
-        return f"{received:,} bytes, then exit code {code} after {elapsed:.1f} s"
+        return f"{received:,} bytes, then the server {describe_exit(code)} after {elapsed:.1f} s"
 
 
 def _receive(client: StreamClient, data: bytes, received: int) -> int:
@@ -122,22 +122,18 @@ def t42_keep_alive(target: ServerTarget) -> str:
 def t43_port_taken(target: ServerTarget) -> str:
     """Start a second copy of the server on the same port."""
     _require_known_port(target)
-    pipe, argv = subprocess.PIPE, target.program.argv(target.port)
-    tree = ProcessTree(argv, {**os.environ}, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe)
-    second = tree.leader
-    try:
-        output, errors = second.communicate(timeout=10)
-    except subprocess.TimeoutExpired:
-        output = errors = b""
-    finally:
-        tree.kill()
-        second.communicate()
-    if second.returncode <= 0:
-        raise Failed(f"the second copy exited with code {second.returncode} (0: success; -9: killed after 10 s)")
-    if not (reason := errors.strip() or output.strip()):
-        raise Failed(f"the second copy exited with code {second.returncode} without an error message")
+    with target.program.copy() as second:
+        code = second.run(target.port, COPY_TIMEOUT)
+        if code is None and target.port in processes.listening_ports(second.tree.running()):
+            raise Failed("the second copy listens on the same port")
+        if code is None:
+            raise Failed(f"the second copy neither exited nor listened within {COPY_TIMEOUT:g} s")
+        if code <= 0:
+            raise Failed(f"the second copy {describe_exit(code)}")
+        if not (reason := second.output().strip()):
+            raise Failed(f"the second copy exited with code {code} without an error message")
     target.check_served()
-    return f"exit code {second.returncode}: {reason.decode(errors='replace')}"
+    return f"exit code {code}: {reason}"
 
 
 @case("SHOULD", "exits within 2 s, without a traceback", "a person at a terminal", command_only=PROCESS)
@@ -150,5 +146,5 @@ def t44_sigint(target: ServerTarget) -> str:
         if "Traceback" in target.program.final_output:
             raise Failed(f"the server printed a traceback: ...{target.program.final_output[-300:]!r}")
         if elapsed > 2:
-            raise Failed(f"exit code {code} after {elapsed:.1f} s")
-        return f"exit code {code} after {elapsed:.1f} s"
+            raise Failed(f"the server {describe_exit(code)} after {elapsed:.1f} s")
+        return f"the server {describe_exit(code)} after {elapsed:.1f} s"
