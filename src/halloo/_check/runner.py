@@ -188,7 +188,8 @@ def _run_server(case: AnyCase, spec: ServerSpec, options: RunOptions) -> Result:
         try:
             if program:
                 program.start()
-            return case.run(ServerTarget.of(spec, program, options.clock, options.seed, longer=options.longer))
+            target = ServerTarget.of(spec, program, options.clock, options.seed, longer=options.longer)
+            return target.with_loss(case.run(target))
         except Failed as failure:
             raise _explained(failure, program) if program else failure from failure
 

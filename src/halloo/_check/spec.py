@@ -75,6 +75,8 @@ class ServerSpec(Spec):
     """How the server transforms each line, if it is not a plain echo."""
     greeting: bool = False
     """Whether the server sends a line before it reads."""
+    lossy: bool = False
+    """Whether the server of datagrams loses some on purpose, as those of some courses do."""
     allowed: tuple[str, ...] = ()
     """Public hosts that may be checked."""
     stdin: Stdin = "pipe"
@@ -90,6 +92,8 @@ class ServerSpec(Spec):
             raise UsageError(
                 "name one server to check", "an address, or its command: halloo check server -- COMMAND PORT"
             )
+        if self.lossy and self.scheme != "udp":
+            raise UsageError("is for datagrams, and a stream is checked", "leave it out", argument="lossy")
         host = (self.address and self.address.host) or "localhost"
         if not is_near(host) and host not in self.allowed:
             raise UsageError(

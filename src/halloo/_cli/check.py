@@ -169,6 +169,7 @@ def server(
     greeting: Annotated[bool, switch("--greeting")] = False,
     stdin: Stdin | None = None,
     start: Seconds = START_TIMEOUT,
+    lossy: Annotated[bool, switch("--lossy")] = False,
     allow_remote: Annotated[tuple[str, ...], Parameter(negative=(), show_default=False, metavar="HOST")] = (),
     each: Annotated[str | None, Parameter(metavar="FOLDERS")] = None,
     resume: Annotated[bool, switch("--resume")] = False,
@@ -205,6 +206,8 @@ def server(
         Standard input of the server: a terminal or a pipe, both open and silent, or none; by default a pipe.
     start
         Maximum time until the server listens.
+    lossy
+        Permit a UDP server to lose some datagrams: each is sent again until it is answered.
     allow_remote
         Permit checking this public host; only for hosts that are yours to test.
     each
@@ -236,6 +239,7 @@ def server(
         greeting=greeting,
         stdin=stdin or "pipe",
         start=start,
+        lossy=lossy,
         allowed=allow_remote,
     )
     if each is None:

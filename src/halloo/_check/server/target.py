@@ -6,7 +6,7 @@ Creates clients, and provides the clock and the random numbers.
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 
 from halloo._check import processes
@@ -20,6 +20,8 @@ from halloo._check.spec import ServerSpec
 
 LINE_LENGTH = KIB  # bytes of a line for a server that changes lines; some have a limit
 CONNECT_TIMEOUT = 5.0  # seconds to connect
+LOSSY_PATH = (1.0, 1.0, 2.0, 2.0, 2.0)  # seconds to wait before asking again
+LOSSY_SERVER = (*(0.3,) * 6, *(1.0,) * 6)  # the same: if one of three is lost, twelve are once in 500,000 times
 ACCEPT_TIMEOUT = 1.0  # seconds until a server has to accept the clients before
 LOCAL_CONNECT_TIMEOUT = 0.2  # the same, to a local program that may be stopped
 
@@ -37,6 +39,7 @@ class ServerTarget:
     longer: bool = False
     started: Program | None = None
     messages_sent: int = 0
+    _udp_clients: list[UdpClient] = field(default_factory=list)
 
     @classmethod
     def of(
@@ -126,6 +129,7 @@ class ServerTarget:
             source_port=source_port,
             secure=self.spec.scheme == "tls",
             frees_port=self.spec.port != 0,
+            far=not self.started,
             expected=self.spec.expected_reply,
             message=self.message,
         )
@@ -144,8 +148,20 @@ class ServerTarget:
         return StreamClient(self.address, clock=self.clock, timeout=timeout)
 
     def udp_client(self, *, host: str = "", source: tuple[str, int] = ("", 0)) -> UdpClient:
+        """Open a client that asks again, if the path or the server may lose datagrams."""
         address, expected = (host or self.host, self.port), self.spec.expected_reply
-        return UdpClient(address, clock=self.clock, source=source, expected=expected, message=self.message)
+        waits = LOSSY_SERVER if self.spec.lossy else () if self.started else LOSSY_PATH
+        client = UdpClient(
+            address, clock=self.clock, source=source, expected=expected, message=self.message, waits=waits
+        )
+        self._udp_clients.append(client)
+        return client
+
+    def with_loss(self, note: str | None) -> str | None:
+        """Add the number of lost datagrams to the note of a case, if any may be lost."""
+        sent = sum(client.sent for client in self._udp_clients if client.waits)
+        lost = sent - sum(client.answered for client in self._udp_clients if client.waits)
+        return note if not lost else "; ".join(filter(None, (note, f"{lost} of {sent} datagrams were not answered")))
 
     def check_served(self, within: float = EOF_TIMEOUT) -> float:
         """Check that a new client is served; return the seconds that it took."""

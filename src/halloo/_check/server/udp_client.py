@@ -6,17 +6,17 @@ Uses a socket and a clock. The socket is not connected, so that a reply from a w
 import errno
 import select
 import socket
+from collections import Counter
 from collections.abc import Callable
 from typing import Self
 
 from halloo._check.case import Evidence, Failed
-from halloo._check.payload import common_length
+from halloo._check.payload import common_length, difference, kinds, quoted, shortfall
 from halloo._check.server.stream_client import QUIET_TIME, REPLY_TIMEOUT
 from halloo._check.sockets import place_of, raise_if_local
 
 MAX_DATAGRAM = 65507  # bytes
 RECEIVE_BUFFER = 4 << 20  # bytes of replies that the kernel may queue
-_MAX_QUOTED = 64
 
 
 class UdpClient:
@@ -30,9 +30,17 @@ class UdpClient:
         source: tuple[str, int] = ("", 0),
         expected: Callable[[bytes], bytes] = bytes,
         message: Callable[[bytes], bytes] = bytes,
+        waits: tuple[float, ...] = (),
     ) -> None:
+        """Open a socket; `waits` are the seconds to wait for a reply before each time that a datagram is sent again.
+
+        They are for paths and servers that lose datagrams; none means that it is sent once.
+        """
         self.clock = clock
         self.expected, self.message = expected, message
+        self.waits = waits
+        self.sent = self.answered = 0
+        self._due = Counter[bytes]()  # replies to what was sent that have not been received
         family, self.address = place_of(address)
         try:
             self.sock = _bound(family, source, address)
@@ -61,11 +69,18 @@ class UdpClient:
                 raise Failed(f"nothing is bound to the port: {error}", pattern="refused") from error
             except OSError as error:
                 raise Failed(f"a datagram of {len(data):,} bytes could not be sent: {error.strerror}") from error
+            self.sent += 1
+            self._due[self.expected(data)] += 1
             return
         raise Failed(f"no datagram could be sent for {REPLY_TIMEOUT:g} s")
 
     def receive_from(self, within: float = 0) -> tuple[bytes, tuple[str, int]] | None:
         """Receive a datagram and its sender; None if none arrives."""
+        found = self._receive(within)
+        return found and found[:2]
+
+    def _receive(self, within: float) -> tuple[bytes, tuple[str, int], bool] | None:
+        """Receive a datagram, its sender, and whether it is a reply that was due."""
         poll, deadline = select.poll(), self.clock() + within
         poll.register(self.sock, select.POLLIN)
         while True:
@@ -78,22 +93,42 @@ class UdpClient:
             except ConnectionError as error:
                 raise Failed(f"nothing is bound to the port: {error}", pattern="refused") from error
             else:
-                return data, peer[:2]
+                if due := self._due[data] > 0:
+                    self._due[data] -= 1
+                    self.answered += 1
+                return data, peer[:2], due
+
+    def ask(self, data: bytes, *, attempts: int = 1) -> bytes | None:
+        """Send a datagram, up to `attempts` times, or more if datagrams may be lost; return the reply, if any."""
+        self.send(data)
+        return self._await_reply(data, self.waits or (REPLY_TIMEOUT,) * attempts)
+
+    def _await_reply(self, data: bytes, waits: tuple[float, ...]) -> bytes | None:
+        """Wait for the reply to a datagram that was sent, and send it again after each wait but the last."""
+        for number, seconds in enumerate(waits):
+            if number:
+                self.send(data)
+            deadline = self.clock() + seconds
+            while found := self._receive(deadline - self.clock()):
+                reply, _, due = found
+                if reply == self.expected(data) or not due:
+                    return reply  # otherwise a late one to an earlier datagram
+        return None
 
     def expect(self, data: bytes, within: float = REPLY_TIMEOUT) -> None:
-        """Check that the next datagram is the whole reply to one."""
-        if (received := self.receive_from(within)) is None:
-            raise Failed(f"no reply within {within:g} s", pattern="silent")
-        self.check_reply(data, received[0])
+        """Check that the next datagram is the whole reply to one that was sent."""
+        waits = self.waits or (within,)
+        if (reply := self._await_reply(data, waits)) is None:
+            count = "no reply" if len(waits) == 1 else f"no reply to any of {len(waits)} datagrams"
+            raise Failed(f"sent {len(data):,} bytes: {count} within {sum(waits):g} s", pattern="silent")
+        self.check_reply(data, reply)
 
     def roundtrip(self, data: bytes, within: float = REPLY_TIMEOUT, *, quiet_time: float = QUIET_TIME) -> float:
         """Send a datagram and expect exactly one whole reply; return the seconds that it took."""
         began, data = self.clock(), self.message(data)
         self.send(data)
-        if (received := self.receive_from(within)) is None:
-            raise Failed(f"sent {len(data):,} bytes: no reply within {within:g} s", pattern="silent")
+        self.expect(data, within)
         elapsed = self.clock() - began
-        self.check_reply(data, received[0])
         if quiet_time:
             self.expect_silence(quiet_time)
         return elapsed
@@ -103,18 +138,24 @@ class UdpClient:
         if received == expected:
             return
         offset = common_length(expected, received)
-        longer = "surplus" if received.startswith(expected) else "changed"
-        pattern = "short" if expected.startswith(received) else longer
         fact = f"a datagram of {len(sent):,} bytes came back with {len(received):,}"
-        if pattern == "changed":
+        if expected.startswith(received):
+            words = ("short", *shortfall(expected, len(received)))
+        elif received.startswith(expected):
+            words = ("surplus", *kinds(received[len(expected) :]))
+        else:
+            words = ("changed", *difference(expected, received)[1].removeprefix("changed").split())
             fact += f", different from offset {offset:,} on"
-        raise Failed(fact, pattern=pattern, evidence=Evidence.at(offset, expected, received))
+        raise Failed(fact, pattern=" ".join(words), evidence=Evidence.at(offset, expected, received))
 
     def expect_silence(self, seconds: float = QUIET_TIME) -> None:
-        """Check that nothing more is received for so long."""
-        if received := self.receive_from(seconds):
-            fact = f"an unexpected datagram was received, of {len(received[0]):,} bytes: {received[0][:_MAX_QUOTED]!r}"
-            raise Failed(fact, pattern="surplus")
+        """Check that nothing more is received for so long, but late replies to datagrams that were sent again."""
+        deadline = self.clock() + seconds
+        while found := self._receive(deadline - self.clock()):
+            data, _, due = found
+            if not due:
+                fact = f"an unexpected datagram was received, of {len(data):,} bytes: {quoted(data)}"
+                raise Failed(fact, pattern="surplus")
 
 
 def _bound(family: int, source: tuple[str, int], target: tuple[str, int]) -> socket.socket:

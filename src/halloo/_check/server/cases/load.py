@@ -23,6 +23,7 @@ SEND_BUFFER = 64 * KIB
 MAX_UNREAD = 4 * MIB  # a server that accepts this much from a client that does not read has no early backpressure
 SETTLE_TIME = 0.2  # seconds
 MAX_P99 = 0.05  # seconds
+MAX_TIME = 30.0  # seconds
 ATTEMPTS = 3  # a busy machine may pause for a moment, but an unfair server is unfair each time
 
 
@@ -110,7 +111,8 @@ def t39_trickle_1000(target: ServerTarget) -> str:
                 client.expect(b"\n", quiet_time=0)
             worst = max(worst, target.check_served())
             clients[0].expect_silence(max(ends - target.clock(), 0))
-    return _report_wait(worst)
+        rtt = max(client.rtt for client in clients)
+    return _report_wait(max(worst - 2 * rtt, 0))
 
 
 @case(
@@ -165,6 +167,8 @@ def _report_wait(worst: float) -> str:
 def t41_fairness(target: ServerTarget) -> str:
     """One client streams for 2 s while 20 others exchange messages of 64 bytes; the best of three runs."""
     target.require_plain_echo()
+    if not target.started and (fastest := min(target.check_served() for _ in range(5))) > MAX_P99 / 2:
+        raise Skipped(f"a round trip takes at least {fastest * 1000:.0f} ms")
     for _ in range(ATTEMPTS):
         times, echoed = _measure_latencies(target, 2)
         latencies = [each for own in times for each in own]
@@ -212,10 +216,13 @@ def _receive_and_compare(bulk: StreamClient, data: bytes) -> None:
 
 @case("SHOULD", "none fails; clients per second", "the accept path", "T21", kill=60)
 def t51_many_short(target: ServerTarget) -> str:
-    """5000 clients (1000 over TLS) one after another send 32 bytes, read them and close."""
+    """5000 clients (1000 over TLS), or as many as 30 s allow, one after another send 32 bytes, read them and close."""
     message, began = target.payload(32), target.clock()
     count = target.scale(1000 if target.spec.scheme == "tls" else 5000, 200)
     for number in range(count):
+        if target.clock() - began > MAX_TIME:
+            count = number
+            break
         with context(f"client {number}"), target.connect() as client:
             client.roundtrip(message, quiet_time=0)
     return f"{count / (target.clock() - began):,.0f}/s"
