@@ -90,7 +90,12 @@ def check(
             result = run_case(case, ready, options)
             if all(each.verdict == "SKIP" for each in [*ended.values()]):
                 _raise_if_troubled(result, ready)
-            if result.verdict == "FAIL" and case.level == 1 and isinstance(ready, ServerSpec) and not probed:
+            if (
+                result.verdict == "FAIL"
+                and case.level == 1
+                and isinstance(ready, ServerSpec)
+                and not (probed or ready.messages)
+            ):
                 probed.append(probe_server(ready, options))
                 _raise_if_no_echo(probed[0])
             return result

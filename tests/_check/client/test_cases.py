@@ -14,7 +14,7 @@ import pytest
 from halloo._check.case import MAX_LEVEL, QUICK, AnyCase
 from halloo._check.catalogue import cases as all_cases
 from halloo._check.results import Result
-from halloo._check.runner import RunOptions, run_all, run_case
+from halloo._check.runner import RunOptions, run_all, run_case, with_causes
 from halloo._check.spec import ClientSpec, Stdin
 from tests._check.client.families import HOSTS, IN_BOTH_FAMILIES
 from tests._check.mutants import clients
@@ -38,13 +38,14 @@ class ClientCase:
     level: int = MAX_LEVEL
     fails: str = ""
     warns: str = ""
+    causes: str = ""  # ids of the mistakes that are named; each failed case has one
 
     def run(self, cases: Iterable[AnyCase], *, seed: int = 1) -> tuple[Result, ...]:
         subject = ClientSpec(
             command=self.words, scheme=self.scheme, stdin=self.stdin, verifying=self.verifying, silent=self.silent
         )
         fitting = [case for case in cases if case.runs_over(self.scheme) and case.level <= self.level]
-        return run_all(fitting, lambda case: run_case(case, subject, RunOptions(seed=seed)), jobs=JOBS)
+        return with_causes(run_all(fitting, lambda case: run_case(case, subject, RunOptions(seed=seed)), jobs=JOBS))
 
 
 TYPED = (PYTHON, "-m", "tests._check.client.typed")
@@ -87,7 +88,13 @@ CORRECT = {
     # Documented to end in a traceback without a server, and to wait without a timeout, which only level 4 requires.
     "example": example("echoclient.py", "HOST", "PORT", warns="C07 C12 C13"),
     "example, all levels": example(
-        "echoclient.py", "HOST", "PORT", level=MAX_LEVEL, fails="C08 C20 C28", warns="C07 C12 C13"
+        "echoclient.py",
+        "HOST",
+        "PORT",
+        level=MAX_LEVEL,
+        fails="C08 C20 C28",
+        warns="C07 C12 C13",
+        causes="client-no-timeout client-traceback",
     ),
     "example of functions": example("echo_functions.py", "client", "HOST", "PORT"),
     "example that only sends": example("client.py", "PORT", stdin="none", silent=True, warns="C13"),
@@ -103,6 +110,7 @@ FAULTY = {
         verifying=mutant in clients.TCP,
         fails=" ".join(sorted(mutant.fails)),
         warns=mutant.warns,
+        causes=mutant.cause,
     )
     for mutant in (*clients.TYPED, *clients.TCP, *clients.UDP)
 } | {
@@ -111,6 +119,7 @@ FAULTY = {
         stdin=None,
         verifying=True,
         fails=TUTORIAL,
+        causes="client-ignores-eof client-no-timeout client-not-compared client-one-recv client-traceback",
         warns="C12 C13",
     )
 }
@@ -125,12 +134,29 @@ def check_verdicts(client: ClientCase, results: tuple[Result, ...]) -> None:
     assert " ".join(sorted(verdicts(results, "FAIL"))) == client.fails, problems
     assert " ".join(sorted(verdicts(results, "WARN"))) == client.warns, problems
     assert not verdicts(results, "ERROR"), problems
+    named = {each.case.id: cause.id for each in results for cause in each.causes}
+    assert " ".join(sorted({*named.values()})) == client.causes, problems
+    assert set(verdicts(results, "FAIL")) == set(named), problems
 
 
 @pytest.mark.parametrize("name", ["reference", "halloo", "reference of datagrams"])
 def test_the_quick_cases_pass(name: str) -> None:
     quick = QUICK | {"C02", "C05", "C26", "C30", "C31", "C33"}
     check_verdicts(CORRECT[name], CORRECT[name].run(case for case in CASES.values() if case.id in quick))
+
+
+# They fail at once, others after a timeout.
+QUICK_MUTANTS = (
+    *("receives once", "receives at most five bytes", "decodes each piece", "does not notice the end"),
+    *("strips the line", "strips the input before sending it", "adds a newline", "reads its input as text"),
+    *("exits with code 0 after a reset", "accepts a reply from any sender", "receives 1024 bytes"),
+)
+
+
+@pytest.mark.parametrize("name", QUICK_MUTANTS)
+def test_the_cause_of_a_failure_is_found_at_once(name: str) -> None:
+    client = FAULTY[name]
+    check_verdicts(client, client.run(CASES[case] for case in {"C01", *client.fails.split()}))
 
 
 @pytest.mark.conformance

@@ -42,11 +42,16 @@ def check_reply_shown(target: ClientTarget) -> None:
     if target.wait_until(lambda: target.shows(target.expected_output), OUTPUT_TIMEOUT):
         return
     awaited = "" if target.prompted else awaits(target)
-    if not awaited:  # some print at the end
+    if not awaited and not (target.prompted and _shown_length(target)):  # some print all at the end
         target.end_session(OUTPUT_TIMEOUT)
         if target.shows(target.expected_output):
             return
     raise _not_shown(target, awaited if replied else "ended-early")
+
+
+def _shown_length(target: ClientTarget) -> int:
+    reply = target.expected_output
+    return shown_length(target.output_after_reply(reply), reply[:MAX_COMPARED])
 
 
 def awaits(target: ClientTarget) -> str:
@@ -65,7 +70,7 @@ def awaits(target: ClientTarget) -> str:
 
 def _not_shown(target: ClientTarget, pattern: str = "") -> Failed:
     reply = target.expected_output
-    count = 0 if pattern in AWAITED else shown_length(target.output_after_reply(reply), reply[:MAX_COMPARED])
+    count = 0 if pattern in AWAITED else _shown_length(target)
     words = [pattern, pattern_of(count), target.words]
     if count and count == target.first_piece:
         words.append("first-piece")

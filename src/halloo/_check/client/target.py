@@ -369,15 +369,15 @@ class ClientTarget:
 
     @property
     def words(self) -> str:
-        """What was seen of its end, as words of a pattern: how it exited, and the exception of its traceback."""
-        code, name = self.program.exit_code, error_name(self.error_output)
+        """What was seen of its end, as words of a pattern: `exit-0` or `waits`, and the exception of its traceback."""
         if not self.loop.wait_until(lambda: self.program.ended, QUIET_TIME):
             ending = "spins" if self._is_busy() else "waits"
         elif self.ended_by == END_OF_INPUT:
             ending = "ended-at-eof"
         else:
-            ending = f"exit-{code}" if code is not None and code >= 0 else self._signal_name.replace(" ", "-")
-        return f"{ending} {name}".rstrip()
+            code = self.program.exit_code or 0
+            ending = f"exit-{code}" if code >= 0 else self._signal_name.replace(" ", "-")
+        return f"{ending} {error_name(self.error_output)}".rstrip()
 
     def _is_busy(self) -> bool:
         """Whether it computes instead of waiting."""

@@ -176,7 +176,7 @@ def c34_pinger(target: ClientTarget) -> str:
         raise Failed(text, pattern=target.words)
     if len(received) < PINGS:
         text = f"{len(received)} datagrams received, not {PINGS}: {target.describe()}"
-        raise Failed(text, pattern=f"ended-{'after-loss' if len(received) in lost else 'early'} {target.words}")
+        raise Failed(text, pattern=f"{'ended-after-loss' if len(received) in lost else 'ended-early'} {target.words}")
     reports_loss = (program.exit_code or 0) > 0 and target.error_output and not is_traceback(target.error_output)
     if program.exit_code and not reports_loss and target.ended_by != END_OF_INPUT:
         pattern = f"traceback {target.words}" if target.error_output else f"no-message {target.words}"

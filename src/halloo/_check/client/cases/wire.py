@@ -26,7 +26,7 @@ def c17_wire(target: ClientTarget) -> None:
     messages, text = target.subject.messages, target.subject.message or SPACED_TEXT
     target.serve(echo, text=None if messages else text)
     connection = target.wait_message()
-    target.wait_until(lambda: connection.reply_sent, CONNECT_TIMEOUT)
+    target.wait_until(lambda: connection.reply_sent or target.prompted, CONNECT_TIMEOUT)
     target.wait_until(lambda: target.prompted or target.shows(target.reply), 1)
     if messages:
         _check_received(target, messages.message(0).request)
