@@ -37,7 +37,7 @@ LEVELS = {
 MAX_LEVEL = 4
 # Cases that send nothing but whole messages, or none: they suit every protocol that answers each.
 MESSAGE_CASES = _ids("T01-02 T05-06 T09-10 T13-14 T20-21 T25 T28 T35-36 T38 T42-47 U01 U07-09")
-QUICK = _ids("T01-15 T18-20 T28 T35 U01-09 C01 C03 C05-07 C11-13 C17 C22")
+QUICK = _ids("T01-15 T18-20 T28 T35 U01-09 C01 C03 C05-07 C11-13 C17 C22 C29 C33")
 
 
 @dataclass(frozen=True, slots=True)

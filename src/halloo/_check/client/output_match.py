@@ -16,7 +16,6 @@ _TRACEBACK = re.compile(
     re.MULTILINE,
 )
 
-_EXCEPTION = re.compile(r'(?m)^(?:Exception in thread "[^"]*" )?([A-Za-z_][\w.]*)(?::|$)')
 _ERROR = re.compile(
     r"(?i)error|exception|refused|reset|abort|broken|tim(?:ed|e) ?-?out|clos(?:ed|ing)|fail|unable|can(?:'t|not| not)"
     r"|could(?:n't| not)|unreachable|lost|incomplete|missing|no (?:reply|response|answer|server|more)|did not|gone"
@@ -79,14 +78,6 @@ def pattern_of(length: int) -> str:
 def is_traceback(text: str) -> bool:
     """Whether the text contains a traceback, or its equivalent in Java, Go, Rust, JavaScript or C++."""
     return bool(_TRACEBACK.search(text))
-
-
-def error_name(text: str) -> str:
-    """Return the name of the exception that a traceback ends with; empty if there is none."""
-    if not is_traceback(text):
-        return ""
-    names = _EXCEPTION.findall(text)
-    return str(names[-1]).rpartition(".")[2] if names else "traceback"
 
 
 def mentions_error(text: str) -> bool:

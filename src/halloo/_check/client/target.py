@@ -4,7 +4,6 @@ A case sets a behaviour for each connection, starts the client, then checks the 
 """
 
 import os
-import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from random import Random
@@ -12,11 +11,11 @@ from socket import AddressFamily
 
 from halloo._check.case import Case, Evidence, Failed, Skipped
 from halloo._check.client.loop import Script, ScriptLoop
-from halloo._check.client.output_match import error_name, quote_end, remove_reply, shows
+from halloo._check.client.output_match import quote_end, remove_reply, shows
 from halloo._check.client.program import ClientProgram
 from halloo._check.client.server import Behaviour, ClientConnection, InstrumentedServer, UdpBehaviour, UdpServer
 from halloo._check.payload import common_length
-from halloo._check.processes import NOT_STARTED, cpu_demand
+from halloo._check.processes import cpu_demand, signal_name
 from halloo._check.sockets import HOSTS, Sockets
 from halloo._check.spec import ClientSpec, Shape
 
@@ -31,7 +30,6 @@ QUIET_TIME, PROMPT_TIMEOUT = 0.2, 3.0  # seconds before typing without a prompt:
 BUSY_TIME = 0.5  # seconds to measure the use of the processor
 END_OF_INPUT = "the end of the input"
 ANY_TEXT = "needs a client that sends any text, and this one has messages of its own"
-_SIGNALS = {*signal.Signals}  # real-time signals have no names
 
 
 @dataclass(slots=True)
@@ -132,8 +130,9 @@ class ClientTarget:
             lines = [messages.message(number).typed or self.subject.message for number in range(len(lines))]
         self._start(*([self._default_message] if lines is None else lines))
         if not self.wait_until(lambda: bool(server.received), CONNECT_TIMEOUT):
-            pattern = NOT_STARTED if self.program.exit_code else f"nothing-sent {self.words}"
-            raise Failed(f"no datagram arrived at port {self.port}; {self.describe()}", pattern=pattern)
+            unconnected = "unconnected " if self.program.exit_code else ""
+            text = f"no datagram arrived at port {self.port}; {self.describe()}"
+            raise Failed(text, pattern=f"{unconnected}nothing-sent {self.words}")
         if messages and messages.reply_to(server.received[0].data) is None:
             raise self._other_request(server.received[0].data)
         return server
@@ -224,16 +223,9 @@ class ClientTarget:
             raise Failed(text, pattern=f"nothing-sent {self.words}")
         return next(each for each in self.connections if each.received)
 
-    def wait_first_message(self) -> ClientConnection:
-        """Wait for the message in the first case; a client that fails before it has sent one did not start."""
-        try:
-            return self.wait_message()
-        except Failed as failure:
-            raise Failed(str(failure), pattern=NOT_STARTED) if self.program.exit_code else failure from failure
-
     def wait_request(self) -> None:
         """Check that the first message is that of the protocol."""
-        connection, messages = self.wait_first_message(), self.subject.messages
+        connection, messages = self.wait_message(), self.subject.messages
         if messages:
             request = messages.message(0).request
             self.wait_until(lambda: len(connection.received) >= len(request), OUTPUT_TIMEOUT)
@@ -360,24 +352,17 @@ class ClientTarget:
         if self.ended_by == END_OF_INPUT:  # what it does then is no part of the case
             return "exited at the end of its input (Ctrl-D)"
         by = f" at {self.ended_by}" if self.ended_by else ""
-        return f"exited with code {code}{by}" if code >= 0 else f"was killed by {self._signal_name}{by}"
-
-    @property
-    def _signal_name(self) -> str:
-        number = -(self.program.exit_code or 0)
-        return signal.Signals(number).name if number in _SIGNALS else f"signal {number}"
+        return f"exited with code {code}{by}" if code >= 0 else f"was killed by {signal_name(-code)}{by}"
 
     @property
     def words(self) -> str:
-        """What was seen of its end, as words of a pattern: `exit-0` or `waits`, and the exception of its traceback."""
+        """What was seen of its end, as a word of a pattern: `exit-0`, `waits`, `spins`, SIGSEGV, ..."""
         if not self.loop.wait_until(lambda: self.program.ended, QUIET_TIME):
-            ending = "spins" if self._is_busy() else "waits"
-        elif self.ended_by == END_OF_INPUT:
-            ending = "ended-at-eof"
-        else:
-            code = self.program.exit_code or 0
-            ending = f"exit-{code}" if code >= 0 else self._signal_name.replace(" ", "-")
-        return f"{ending} {error_name(self.error_output)}".rstrip()
+            return "spins" if self._is_busy() else "waits"
+        if self.ended_by == END_OF_INPUT:
+            return "ended-at-eof"
+        code = self.program.exit_code or 0
+        return f"exit-{code}" if code >= 0 else signal_name(-code).replace(" ", "-")
 
     def _is_busy(self) -> bool:
         """Whether it computes instead of waiting."""
