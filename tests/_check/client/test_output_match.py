@@ -1,4 +1,4 @@
-from halloo._check.client.output_match import is_traceback, pattern_of, shown_length, shows
+from halloo._check.client.output_match import is_traceback, pattern_of, shown_length, shows, shows_in_order
 
 NON_ASCII = "zażółć-日本-🙂"
 
@@ -47,3 +47,8 @@ TRACEBACKS = (
 def test_tracebacks_of_several_languages_are_recognized() -> None:
     assert all(map(is_traceback, TRACEBACKS))
     assert not any(map(is_traceback, ("", "client: connection refused", "panic was avoided")))
+
+
+def test_pieces_may_have_labels_without_line_ends() -> None:
+    assert shows_in_order(b"Server: heServer: lServer: lo", b"hello\n")
+    assert not shows_in_order(b"Server: heServer: l", b"hello")

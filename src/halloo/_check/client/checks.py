@@ -5,9 +5,17 @@ does not go on, the server gives it what it may be waiting for.
 """
 
 import signal
+from collections.abc import Callable
 
 from halloo._check.case import Evidence, Failed, Skipped, Warned
-from halloo._check.client.output_match import is_traceback, mentions_error, pattern_of, quote_end, shown_length
+from halloo._check.client.output_match import (
+    is_traceback,
+    mentions_error,
+    pattern_of,
+    quote_end,
+    shown_length,
+    shows_in_order,
+)
 from halloo._check.client.server import ClientConnection
 from halloo._check.client.target import (
     CLIENT_TIMEOUT,
@@ -39,40 +47,45 @@ def check_reply_shown(target: ClientTarget) -> None:
         return
     target.wait_message()
     replied = target.wait_until(lambda: any(each.reply_sent for each in target.connections), CONNECT_TIMEOUT)
-    if target.wait_until(lambda: target.shows(target.expected_output), OUTPUT_TIMEOUT):
+
+    def shown() -> bool:
+        reply = target.expected_output
+        in_pieces = bool(target.first_piece) and target.all_read  # each may have a label, and no line end
+        return target.shows(reply) or (in_pieces and shows_in_order(target.output_after_reply(reply), reply))
+
+    if target.wait_until(shown, OUTPUT_TIMEOUT):
         return
-    awaited = "" if target.prompted else awaits(target)
+    all_read = target.all_read
+    awaited = "" if target.prompted or _shown_length(target) else awaits(target, shown)
     if not awaited and not (target.prompted and _shown_length(target)):  # some print all at the end
         target.end_session(OUTPUT_TIMEOUT)
-        if target.shows(target.expected_output):
+        if shown():
             return
-    raise _not_shown(target, awaited if replied else "ended-early")
+    raise _not_shown(target, awaited if replied else "ended-early", all_read=all_read)
 
 
 def _shown_length(target: ClientTarget) -> int:
     reply = target.expected_output
-    return shown_length(target.output_after_reply(reply), reply[:MAX_COMPARED])
+    return shown_length(target.without_prompts(target.output_after_reply(reply)), reply[:MAX_COMPARED])
 
 
-def awaits(target: ClientTarget) -> str:
+def awaits(target: ClientTarget, goes_on: Callable[[], bool]) -> str:
     """Find out what a client waits for although it has the whole reply; empty if it is nothing of `AWAITED`."""
-    program = target.program
-    if program.ended:
+    if target.program.ended:
         return ""
     for word, (_, act) in AWAITED.items():
-        printed = len(program.out)
         for connection in target.connections:
             act(connection)
-        if target.loop.wait_until(lambda: program.ended or len(program.out) > printed, EXIT_TIMEOUT):  # noqa: B023 - it is called in this round
+        if target.loop.wait_until(goes_on, EXIT_TIMEOUT):
             return word
     return ""
 
 
-def _not_shown(target: ClientTarget, pattern: str = "") -> Failed:
+def _not_shown(target: ClientTarget, pattern: str = "", *, all_read: bool = False) -> Failed:
     reply = target.expected_output
     count = 0 if pattern in AWAITED else _shown_length(target)
     words = [pattern, pattern_of(count), target.words]
-    if count and count == target.first_piece:
+    if count and count == target.first_piece and not all_read:
         words.append("first-piece")
     if REPLACEMENT in target.program.out:
         words.append("replaced")
@@ -160,7 +173,7 @@ def check_completed(target: ClientTarget, data: bytes) -> None:
     while not program.ended:
         target.loop.run_for(0.05)
         idle = target.idle_time
-        if idle > 1 and ((len(program.out) >= len(data) and target.shows(data)) or (silent and _all_read(target))):
+        if idle > 1 and ((len(program.out) >= len(data) and target.shows(data)) or (silent and target.all_read)):
             return  # it waits for EOF without having sent its own: C17 covers that
         if idle > STALL_TIMEOUT:
             received = sum(len(connection.received) for connection in target.connections)
@@ -173,7 +186,7 @@ def check_completed(target: ClientTarget, data: bytes) -> None:
                 pattern="stuck nothing-read" if unread and not program.out else "stuck",
             )
     if silent:
-        if not _all_read(target):
+        if not target.all_read:
             raise Failed(f"the client ended before it had read the whole reply: {target.describe()}", pattern="cut")
     elif not target.shows(data):
         raise _incomplete_output(target, data)
@@ -181,10 +194,6 @@ def check_completed(target: ClientTarget, data: bytes) -> None:
         error = quote_end(target.error_output.encode())
         what = "read" if silent else "printed"
         raise Failed(f"the client {what} the whole reply, but {target.describe_exit()}: {error}")
-
-
-def _all_read(target: ClientTarget) -> bool:
-    return any(each.reply_sent and each.read_by_client and each.end != "RST" for each in target.connections)
 
 
 def _incomplete_output(target: ClientTarget, data: bytes) -> Failed:

@@ -36,6 +36,12 @@ def shows(output: bytes, reply: bytes) -> bool:
     return any(form.replace(b"\n", b"") in bare for form in forms)
 
 
+def shows_in_order(output: bytes, reply: bytes) -> bool:
+    """Whether the bytes of the reply are in the output in their order, whatever is between them."""
+    rest = iter(output)
+    return all(byte in rest for byte in reply.rstrip(b"\r\n"))
+
+
 def remove_reply(output: bytes, reply: bytes) -> bytes:
     """Return the output without the first verbatim or escaped occurrence of the reply."""
     form = next((form for form in _spellings(reply.rstrip(b"\r\n")) if form in output), b"")

@@ -11,7 +11,7 @@ from socket import AddressFamily
 
 from halloo._check.case import Case, Evidence, Failed, Skipped
 from halloo._check.client.loop import Script, ScriptLoop
-from halloo._check.client.output_match import quote_end, remove_reply, shows
+from halloo._check.client.output_match import MIN_SHOWN, quote_end, remove_reply, shows
 from halloo._check.client.program import ClientProgram
 from halloo._check.client.server import Behaviour, ClientConnection, InstrumentedServer, UdpBehaviour, UdpServer
 from halloo._check.payload import common_length
@@ -241,6 +241,11 @@ class ClientTarget:
         evidence = Evidence.at(common_length(request, received), request, received)
         return Failed(f"{text}; {self.describe()}", pattern="other-request", evidence=evidence)
 
+    @property
+    def all_read(self) -> bool:
+        """Whether the client has read the whole reply."""
+        return any(each.reply_sent and each.read_by_client and each.end != "RST" for each in self.connections)
+
     def wait_until(self, condition: Callable[[], bool], timeout: float) -> bool:
         """Wait until the condition holds or the client has exited; return whether it holds."""
         self.loop.wait_until(lambda: condition() or self.program.ended, timeout)
@@ -262,7 +267,7 @@ class ClientTarget:
     def ends_at_word(self) -> bool:
         """Type the words at which many clients end, at each prompt; return whether one of them ended the client."""
         for word in WORDS:
-            if self._prompt and not self.prompted:
+            if not self.prompted and (self._prompt or not (self.connections or self.udp_server)):
                 return False
             if self._ends_at(word, f"the word {word!r}"):
                 return True
@@ -303,6 +308,9 @@ class ClientTarget:
         program = self.program
         output = bytes(program.out[self._marks[0] :] + b"\n" + program.err[self._marks[1] :])
         return remove_reply(output, reply) if self._repeats_message else output
+
+    def without_prompts(self, output: bytes) -> bytes:
+        return output.replace(self._prompt, b" ") if len(self._prompt) >= MIN_SHOWN else output
 
     def _mark_output(self) -> None:
         """Remember the output length before the first reply: a message printed as it is typed is no reply."""

@@ -17,7 +17,6 @@ HALF_A_REPLY = "an error message, exit code not 0, no hang"
 AT_ONCE = case(
     "MUST", "an error message and an exit code other than 0, no hang; a traceback is a warning", "toxiproxy down", C01
 )
-CONNECT_LIMIT = 20.0  # seconds within which a client must stop trying to connect
 
 
 def _half_then_eof(connection: ClientConnection) -> Script:
@@ -95,7 +94,7 @@ def c13_nobody(target: ClientTarget) -> str:
 def c20_queue_full(target: ClientTarget) -> str:
     """Listen with a full accept queue, so that the connection attempt gets no reply."""
     target.refuse_connections(full_queue=True)
-    return check_error_reported(target, CONNECT_LIMIT)
+    return check_error_reported(target, GIVE_UP_TIMEOUT)
 
 
 @case("SHOULD", "exits within 1 s, no traceback", "Ctrl-C at a terminal")

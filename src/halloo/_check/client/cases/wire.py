@@ -42,7 +42,7 @@ def c17_wire(target: ClientTarget) -> None:
         text = f"the client ended the connection with a reset: {why}"
         raise Failed(text, pattern="rst-all-read" if all_read else "rst-unread")
     if not connection.end:
-        awaited = awaits(target)
+        awaited = awaits(target, lambda: target.program.ended)
         why = ", before the server had" if awaited == "waits-for-end" else ""
         text = f"the client did not close the connection{why}: {target.describe()}"
         raise Failed(text, pattern=f"kept-open {awaited} {target.words}")
