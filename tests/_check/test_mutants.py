@@ -174,6 +174,17 @@ def test_a_server_that_ends_is_named_with_its_exit_code(end: str, words: str) ->
     assert result.text.startswith("the server exited with code")
 
 
+def test_a_server_that_exits_when_its_client_closes_is_not_said_to_have_exited_before() -> None:
+    one_client = f"""{LISTEN}
+conn, _ = s.accept()
+while data := conn.recv(99):
+    conn.sendall(data)
+"""
+    result = check_code("T14", one_client)
+    assert result.text.startswith("a new client while another is connected: sent b'and now?\\n': 0 of 9 bytes")
+    assert result.pattern == "unserved silent"
+
+
 @pytest.mark.parametrize(("backlog", "chosen"), [(0, "T13 T15 T20 T21 T22 T23"), (128, "T24")])
 def test_a_short_backlog_is_enough_except_for_a_burst_of_clients(backlog: int, chosen: str) -> None:
     """A tutorial calls listen(1), `socket.create_server` listen(128)."""

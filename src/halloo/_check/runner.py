@@ -268,7 +268,8 @@ def _explained(failure: Failed, program: Program) -> Failed:
     """Add that the server has exited, if that is why its clients failed, or the error that it has printed."""
     if failure.seen & {*CONNECTION_ENDED, "unserved"}:
         try:
-            program.check_alive(EXIT_DELAY)
+            # A server that waits for its client exits when that closes, which is not why another got no reply.
+            program.check_alive(EXIT_DELAY, orderly_too="silent" not in failure.words)
         except Failed as ended:
             others = [word for word in failure.pattern.split() if word not in CONNECTION_ENDED]
             return failure.in_context(str(ended), pattern=" ".join((ended.pattern, *others)), words=ended.words)

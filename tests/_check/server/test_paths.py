@@ -37,6 +37,9 @@ def failed(results: tuple[Result, ...]) -> dict[str, str]:
 # Streams that are delayed.
 
 
+never = threading.Event()
+
+
 def pump(source: socket.socket, sink: socket.socket, delay: float) -> Iterator[threading.Thread]:
     """Pass one direction of a stream on, `delay` seconds later, in two threads."""
     queue = SimpleQueue[tuple[float, bytes]]()
@@ -54,7 +57,7 @@ def pump(source: socket.socket, sink: socket.socket, delay: float) -> Iterator[t
         data = b"-"
         while data:
             due, data = queue.get()
-            time.sleep(max(due - time.monotonic(), 0))
+            never.wait(max(due - time.monotonic(), 0))
             with suppress(OSError):
                 sink.sendall(data) if data else sink.shutdown(socket.SHUT_WR)
 

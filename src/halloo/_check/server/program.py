@@ -265,12 +265,13 @@ class Program:
         self.kill()
         return code, elapsed
 
-    def check_alive(self, within: float) -> None:
-        """Fail if the server exits within so many seconds."""
+    def check_alive(self, within: float, *, orderly_too: bool = True) -> None:
+        """Fail if the server exits with an error within so many seconds, or `orderly_too`, at all."""
         if self._tree is not None and not self._stop_requested:
             with suppress(subprocess.TimeoutExpired):
                 self._leader.wait(within)
-            if self._leader.poll() is not None:
+            code = self._leader.poll()
+            if code or (code == 0 and orderly_too):
                 self.pause(0)
 
     @contextmanager
