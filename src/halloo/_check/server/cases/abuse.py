@@ -79,7 +79,7 @@ def u13_self_loop(target: ServerTarget) -> str:
         spoof(address, address, b"echo\n")
         load = target.program.cpu_load(1.0)
         if load > 0.3:
-            raise Failed(f"the server answers its own datagrams, at {load:.0%} of a core", pattern="busy")
+            raise Failed(f"{load:.0%} of a core, after one datagram from its own address", pattern="busy")
     return f"{load:.0%} of a core"
 
 
@@ -95,7 +95,7 @@ def u15_two_server_loop(target: ServerTarget) -> str:
             captured.count_sent(1.0)
             if more := captured.count_sent(QUIET_TIME):
                 rate = f"{more / QUIET_TIME:,.0f} datagrams a second"
-                raise Failed(f"after 1 s the two copies still answer each other: {rate}", pattern="busy")
+                raise Failed(f"1 s after one datagram the server still sends {rate}", pattern="busy")
     return "the exchange ended"
 
 
@@ -117,7 +117,7 @@ def _check_no_reply_to(target: ServerTarget, name: str, *senders: tuple[str, int
         for sender in senders:
             spoof(sender, _ipv4(target), b"hello\n")
         if count := _count_other_replies(client, captured):
-            raise Failed(f"{count} datagrams were sent to {name}", pattern="answered")
+            raise Failed(f"{count} replies were sent to {name}", pattern="answered")
 
 
 def _count_other_replies(client: UdpClient, captured: Capture) -> int:

@@ -125,7 +125,7 @@ def t43_port_taken(target: ServerTarget) -> str:
     with target.program.copy() as second:
         code = second.run(target.port, COPY_TIMEOUT)
         if code is None and target.port in processes.listening_ports(second.tree.running()):
-            raise Failed("the second copy listens on the same port")
+            raise Failed("the second copy listens on the same port", pattern="shared")
         if code is None:
             raise Failed(f"the second copy neither exited nor listened within {COPY_TIMEOUT:g} s")
         if code <= 0:
@@ -144,7 +144,8 @@ def t44_sigint(target: ServerTarget) -> str:
         target.program.send_signal(signal.SIGINT, to_all=True)
         code, elapsed = target.program.wait_exit(STOP_TIMEOUT)
         if "Traceback" in target.program.final_output:
-            raise Failed(f"the server printed a traceback: ...{target.program.final_output[-300:]!r}")
+            fact = f"the server printed a traceback: ...{target.program.final_output[-300:]!r}"
+            raise Failed(fact, pattern="traceback")
         if elapsed > 2:
-            raise Failed(f"the server {describe_exit(code)} after {elapsed:.1f} s")
+            raise Failed(f"the server {describe_exit(code)} after {elapsed:.1f} s", pattern="slow")
         return f"the server {describe_exit(code)} after {elapsed:.1f} s"
