@@ -270,7 +270,7 @@ TRUNCATES_MAPPED = DUAL_STACK.replace("(data,", '(data[:512] if peer[0].startswi
     ("case", "server", "pattern"),
     [
         ("U20", DUAL_STACK, ""),
-        ("U20", TRUNCATES_MAPPED, "short"),
+        ("U20", TRUNCATES_MAPPED, "short at-newline round at-512"),
         ("U12", DUAL_STACK, "answered"),
         ("U18", DUAL_STACK, "answered"),
     ],
