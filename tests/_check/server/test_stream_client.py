@@ -7,6 +7,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import count
 
 import pytest
 
@@ -61,6 +62,25 @@ def test_duplex_sends_and_receives_at_the_same_time() -> None:
     with peer(echoing) as port, connected(port) as client:
         client.duplex(payload(4 << 20), half_close=True)
         assert client.sent == client.received == 4 << 20
+
+
+def test_a_stream_is_cut_short_after_a_while_however_much_was_sent_by_then() -> None:
+    """The clock shows 10 ms more each time, as that of a slow machine."""
+    looks = count()
+    with (
+        peer(echoing) as port,
+        StreamClient(("127.0.0.1", port), clock=lambda: next(looks) / 100) as client,
+    ):
+        client.duplex(payload(4 << 20), half_close=True, chunk_size=1000)
+        assert 0 < client.sent == client.received < 4 << 20
+        assert client.sent % 8 == 0  # whole lines
+
+
+def test_a_limit_grows_with_the_round_trip_to_a_far_server() -> None:
+    for far in (False, True):
+        with peer(echoing) as port, connected(port, far=far) as client:
+            client.roundtrip(b"hello\n", quiet_time=QUIET)
+            assert (client.allowed(2) > 2) is far
 
 
 def test_a_wrong_reply_is_described() -> None:

@@ -279,10 +279,11 @@ class StreamClient:
             if self.clock() - began > SEND_TIME and sent < len(view):
                 view = view[: data.find(b"\n", max(sent - 1, 0)) + 1 or None]
                 expected = memoryview(self.expected(bytes(view)))
-            count = self.send_some(view[sent : sent + chunk_size]) if sent < len(view) else 0
-            if closing and sent + count == len(view):
+            if closing and sent == len(view):
                 self.half_close()
                 closing = False
+                continue
+            count = self.send_some(view[sent : sent + chunk_size]) if sent < len(view) else 0
             piece = self.receive_some() if self.clock() >= read_start else None  # T49 sends single bytes
             if piece == b"":
                 raise self._short(expected, received, len(expected), STALL_TIMEOUT, ended=True)
