@@ -43,6 +43,11 @@ goroutine 1 [running]:
 main.main()
 \t/home/a/server.go:3 +0x9c"""
 
+SANITIZER = """=================================================================
+==5362==ERROR: AddressSanitizer: SEGV on unknown address 0x000000000000 (pc 0x562c4edf23f5 T0)
+==5362==Hint: address points to the zero page.
+    #0 0x562c4edf23f5 in main (/home/a/server+0x13f5)"""
+
 
 @pytest.mark.parametrize(
     ("output", "name"),
@@ -54,8 +59,9 @@ main.main()
         (JAVA, "NullPointerException"),
         (DOTNET, "NullReferenceException"),
         (GO, "panic"),
+        (SANITIZER, "AddressSanitizer"),
     ],
-    ids=["Python", "syntax", "Node.js", "Node.js with a code", "Java", "C#", "Go"],
+    ids=["Python", "syntax", "Node.js", "Node.js with a code", "Java", "C#", "Go", "C"],
 )
 def test_an_error_is_found_with_its_lines(output: str, name: str) -> None:
     error = last_error(f"listening\n{output}\n\nExit.\n")

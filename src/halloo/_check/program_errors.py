@@ -14,7 +14,7 @@ MISTAKES = frozenset(
         *("NameError", "UnboundLocalError", "AttributeError", "TypeError", "ImportError", "ModuleNotFoundError"),
         *("SyntaxError", "IndentationError", "TabError", "ReferenceError", "NullPointerException"),
         *("ClassCastException", "NoClassDefFoundError", "NoSuchMethodError", "NullReferenceException", "panic"),
-        *("SIGSEGV", "SIGBUS", "SIGILL", "SIGFPE", "SIGABRT"),
+        *("AddressSanitizer", "SIGSEGV", "SIGBUS", "SIGILL", "SIGFPE", "SIGABRT"),
     )
 )
 MAX_LINES, MAX_WORDS = 20, 1000  # lines of an error, characters of other output
@@ -28,7 +28,8 @@ _NODE = r"^(?:.+\n.*\n *\^+\n\n)?(?:Uncaught )?(?P<name>(?:[A-Z]\w*)?Error)(?: \
 _JAVA = r'^Exception in thread ".*?" (?P<name>[\w.$]+)(?::.*)?(?:\n(?:\s+at|Caused by:|\s+\.\.\.).*)*'
 _DOTNET = r"^Unhandled exception\. (?P<name>[\w.]+):.*(?:\n +at .*)*"
 _GO = r"^(?P<name>panic|fatal error): .*\n(?:.*\n)*?goroutine \d+ .*(?:\n.+)*"
-_FORMS = [re.compile(form, re.MULTILINE) for form in (_PYTHON, _NODE, _JAVA, _DOTNET, _GO)]
+_SANITIZER = r"^=+\n==\d+==ERROR: (?P<name>\w+Sanitizer): .*(?:\n.+)*"  # of C and C++
+_FORMS = [re.compile(form, re.MULTILINE) for form in (_PYTHON, _NODE, _JAVA, _DOTNET, _GO, _SANITIZER)]
 
 
 @dataclass(frozen=True, slots=True)
