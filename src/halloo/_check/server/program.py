@@ -25,7 +25,8 @@ from halloo._net.binding import port_owner
 
 SUSPEND_TIMEOUT = 2.0  # seconds until all processes are stopped
 SERVED_TIMEOUT = 5.0  # seconds until a port has to be free that another program serves
-FOREIGN_TIME = 1.0  # seconds for which another process than the program's has to listen on its port
+QUICK_START = 1.0  # seconds after which it is looked at less often, and whether another process serves its port
+SLOW_POLL_INTERVAL = 0.1
 EXIT_TIMEOUT = 3.0  # seconds until no process listens, once the first has exited
 PIPE_SIZE = 4096  # capacity of an unread pipe in bytes: the minimum
 Output = Literal["kept", "unread", "closed"]
@@ -159,7 +160,7 @@ class Program:
 
     def _await_listening(self, port: int) -> None:
         """Wait for a listening socket in /proc: a test connection would be the only client that some servers accept."""
-        began, elsewhere, foreign_since = self._clock(), set[int](), None
+        began, elsewhere = self._clock(), set[int]()
         while self._clock() < began + self._spec.start:
             if self.expired:
                 raise Failed(self.expired, pattern=NOT_STARTED)
@@ -174,20 +175,23 @@ class Program:
                     self.host = found[self.port]
                     return
                 elsewhere = set(found)
-                # It was free: only what the program has started can listen there, though it is none of its processes.
-                foreign_since = (foreign_since or self._clock()) if processes.is_served(port, self._kind) else None
-                if foreign_since and self._clock() - foreign_since >= FOREIGN_TIME:
-                    raise self._served_by_another(port)
+                if not found and self._clock() - began >= QUICK_START and self._served_by_another(port):
+                    raise self._start_by_hand(port)
             if code is not None and not self.tree.running():
                 raise self._failure(f"the server {describe_exit(code)} before it listened", NOT_STARTED)
-            time.sleep(POLL_INTERVAL)
+            time.sleep(POLL_INTERVAL if self._clock() - began < QUICK_START else SLOW_POLL_INTERVAL)
         if elsewhere:
             other = f"check it with: halloo check server --port {min(elsewhere)}"
             fact = f"the server listens on port {min(elsewhere)}, not on {port}; {other}"
             raise Failed(fact, pattern=NOT_STARTED)
         raise self._failure(f"the server did not listen within {self._spec.start:g} s", NOT_STARTED)
 
-    def _served_by_another(self, port: int) -> Failed:
+    def _served_by_another(self, port: int) -> bool:
+        """Whether the port is served, and not by this program. It was free: only the program can have caused that."""
+        served = processes.is_served(port, self._kind)
+        return served and port not in processes.listening_ports(self.tree.running(), self._kind)
+
+    def _start_by_hand(self, port: int) -> Failed:
         """Ask the program to end what it has started, as `docker run` does at SIGTERM, and say what to do instead."""
         self.tree.signal(signal.SIGTERM)
         with suppress(subprocess.TimeoutExpired):
