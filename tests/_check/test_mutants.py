@@ -253,6 +253,12 @@ def test_what_a_second_copy_does_is_told_as_it_was(code: str, verdict: str, text
     assert (result.verdict, result.text.splitlines()[0]) == (verdict, text)
 
 
+@pytest.mark.parametrize("case", ["T43", "T44"])
+def test_a_daemon_is_not_asked_for_what_only_a_foreground_process_has(case: str) -> None:
+    result = check_code(case, f"import os\nif os.fork(): os._exit(0)\nos.setsid()\n{ECHO}")
+    assert (result.verdict, result.text.partition(",")[0]) == ("SKIP", "the server runs in the background")
+
+
 # A dual-stack socket, as in Go and Java: it serves IPv4 as well.
 DUAL_STACK = """
 import socket, sys

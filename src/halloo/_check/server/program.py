@@ -63,6 +63,11 @@ class Program:
         return self.tree.leader
 
     @property
+    def in_background(self) -> bool:
+        """Whether the started process has exited and left the server to others, as a daemon does."""
+        return self._leader.poll() is not None
+
+    @property
     def tree(self) -> ProcessTree:
         """All its processes. Raises Failed if it has been killed."""
         if self._tree is None:
@@ -302,7 +307,7 @@ class Program:
         If the started process has left others in the background, they get the signal.
         """
         self._stop_requested = True
-        if to_all or self._leader.poll() is not None:
+        if to_all or self.in_background:
             self.tree.signal(number)
         else:
             self._leader.send_signal(number)

@@ -43,6 +43,11 @@ def _require_known_port(target: ServerTarget) -> None:
         raise Skipped("the server chooses its own port: write PORT in its command")
 
 
+def _require_foreground(target: ServerTarget) -> None:
+    if target.program.in_background:
+        raise Skipped("the server runs in the background, where no terminal reaches it and no exit code is seen")
+
+
 @case("INFO", "exit code, time, replies to both", "signal(7)", command_only=PROCESS)
 def t30_sigterm(target: ServerTarget) -> str:
     """Send SIGTERM while one client is idle and another has not read its reply."""
@@ -122,6 +127,7 @@ def t42_keep_alive(target: ServerTarget) -> str:
 def t43_port_taken(target: ServerTarget) -> str:
     """Start a second copy of the server on the same port."""
     _require_known_port(target)
+    _require_foreground(target)
     with target.program.copy() as second:
         code = second.run(target.port, COPY_TIMEOUT)
         if code is None and target.port in processes.listening_ports(second.tree.running()):
@@ -139,6 +145,7 @@ def t43_port_taken(target: ServerTarget) -> str:
 @case("SHOULD", "exits within 2 s, without a traceback", "a person at a terminal", command_only=PROCESS)
 def t44_sigint(target: ServerTarget) -> str:
     """Send Ctrl-C (SIGINT to all its processes) while a client is connected."""
+    _require_foreground(target)
     with target.connect() as client:
         client.roundtrip(b"hello\n", quiet_time=0)
         target.program.send_signal(signal.SIGINT, to_all=True)
