@@ -16,6 +16,7 @@ from halloo._check.report.json import check_json, read_reports
 from halloo._check.report.markdown import check_markdown
 from halloo._check.report.text import check_text
 from halloo._check.results import Result, exit_code_of_all
+from halloo._check.sockets import free_port, is_free
 from halloo._check.spec import CheckSpec, ClientSpec, ServerSpec
 from halloo._cli.check import Choice, Outputs, run_each
 from halloo._cli.check import run_one as run
@@ -181,6 +182,24 @@ def test_an_error_that_depends_on_the_input_stops_nothing() -> None:
         ("PASS", ""),
     ]
     assert report.results[0].text.splitlines()[-1].startswith("UnicodeDecodeError: 'utf-8' codec can't decode")
+
+
+def test_a_server_with_a_fixed_port_gets_the_same_verdicts_twice_though_it_closes_first() -> None:
+    """It sets no SO_REUSEADDR: its port in TIME-WAIT would fail or delay the next start."""
+    port = free_port("tcp")
+    code = """import socket
+s = socket.socket()
+s.bind(("", PORT))
+s.listen(5)
+while True:
+    conn, peer = s.accept()
+    conn.send(conn.recv(1024))
+    conn.close()
+""".replace("PORT", str(port))
+    spec, choice = ServerSpec(command=python(code, "fixed"), port=port), Choice(only=("T01", "T02", "T05", "T09"))
+    verdicts = [[result.verdict for result in choice.check(spec).results] for _ in range(2)]
+    assert verdicts == [["FAIL", "FAIL", "FAIL", "PASS"]] * 2
+    assert is_free("tcp", port)
 
 
 @pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt, 130), (BrokenPipeError, 0)])
