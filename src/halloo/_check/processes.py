@@ -100,7 +100,12 @@ class ProcessTree:
         self.leader.wait()
 
     def kill_once(self) -> bool:
-        """Kill all processes; return whether there were any. May be called from another thread."""
+        """Kill all processes; return whether there were any. May be called from another thread.
+
+        Its process group is killed at one moment: processes that fork and exit all the time are never in a list.
+        """
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.leader.pid, signal.SIGKILL)
         alive = [pid for pid in self._members() if not is_zombie(pid)]
         _signal_all(alive, signal.SIGKILL)
         return bool(alive)

@@ -21,7 +21,7 @@ from halloo._check.client.program import ClientProgram
 from halloo._check.client.target import ClientTarget
 from halloo._check.diagnoses import Seen, diagnose
 from halloo._check.language import language_of
-from halloo._check.processes import NOT_STARTED, proportional_memory, resident_memory
+from halloo._check.processes import NOT_STARTED, ProcessTree, proportional_memory, resident_memory
 from halloo._check.program_errors import MISTAKES, last_error, own_words
 from halloo._check.results import LOCAL_LIMIT, NOT_PASSED, CheckReport, Result
 from halloo._check.server.probe import Facts, probe
@@ -230,7 +230,7 @@ def _run_client(case: AnyCase, spec: ClientSpec, options: RunOptions) -> Result:
     sockets = bind_port(spec.scheme, spec.port)
     began, loop = options.clock(), ScriptLoop(case.kill, options.clock)
     with closing(ClientTarget(spec, loop, sockets, options.seed)) as target:
-        loop.start(_limit_memory(target, options.memory))
+        loop.start(_limit(target, options))
         result = _result_of(case, lambda: case.run(target))
         if result.verdict == "FAIL" and target.launched:
             result = _with_words_of_client(result, target.launched)
@@ -279,12 +279,12 @@ def _explained(failure: Failed, program: Program) -> Failed:
     return failure
 
 
-def _limit_memory(target: ClientTarget, limit: int) -> Script:
-    """Fail a client that uses too much memory."""
+def _limit(target: ClientTarget, options: RunOptions) -> Script:
+    """Fail a client that uses too much memory, or too many processes."""
     while True:
         yield POLL_INTERVAL
-        if target.launched and target.launched.tree.total(resident_memory) > limit:
-            raise Failed(f"more than {limit / (1 << 30):g} GiB of memory were used", pattern="memory")
+        if target.launched and (why := _exceeded_limit([target.launched.tree], options)):
+            raise Failed(why, pattern="memory")
 
 
 @contextmanager
@@ -304,7 +304,7 @@ def _supervised(program: Program | None, seconds: float, options: RunOptions) ->
                 program.expire("the check was interrupted")
             if used > seconds:
                 program.expire(f"not done within {seconds:g} s")
-            if why := _exceeded_limit(program, options):
+            if why := _exceeded_limit(program.trees, options):
                 program.expire(why)
 
     thread = threading.Thread(target=watch, name="halloo watch", daemon=True)
@@ -316,8 +316,7 @@ def _supervised(program: Program | None, seconds: float, options: RunOptions) ->
         thread.join()
 
 
-def _exceeded_limit(program: Program, options: RunOptions) -> str:
-    trees = program.trees
+def _exceeded_limit(trees: Sequence[ProcessTree], options: RunOptions) -> str:
     if sum(len(tree.running()) for tree in trees) > options.processes:
         return f"more than {options.processes:,} processes were started"
     for measure in (resident_memory, proportional_memory):  # the latter is exact, and slow

@@ -76,6 +76,13 @@ def test_a_client_that_uses_too_much_memory_fails() -> None:
     assert (result.verdict, result.pattern) == ("FAIL", "memory")
 
 
+def test_a_client_that_starts_too_many_processes_fails() -> None:
+    forks = "import os, signal; any(os.fork() == 0 for _ in range(5)); signal.pause()"
+    subject = ClientSpec(command=(PYTHON, "-c", forks, "HOST", "PORT"), stdin="none")
+    result = run_case(CASES["C01"], subject, RunOptions(processes=4))
+    assert (result.verdict, result.text) == ("FAIL", "more than 4 processes were started")
+
+
 def test_a_client_that_prints_without_end_fails_and_is_not_kept_in_memory() -> None:
     result = ask("C01", "import os\nwhile True: os.write(1, b'x' * 65536)")
     assert (result.verdict, result.text, result.pattern) == ("FAIL", "it printed more than 16 MiB", "flood")

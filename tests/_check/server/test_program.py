@@ -1,5 +1,6 @@
 """Tests of the program under test: detecting that it listens, killing it, and measuring it."""
 
+import fcntl
 import os
 import signal
 import socket
@@ -210,6 +211,23 @@ def test_a_daemon_beside_the_server_is_killed_as_well() -> None:
         assert sorted(program.tree.running()) == sorted([program.pid, daemon])
         session = os.getsid(daemon)
     assert not alive(session)
+
+
+def test_processes_that_fork_and_exit_all_the_time_are_killed(tmp_path: Path) -> None:
+    lock = tmp_path / "lock"
+    # flock(2): the lock is held while any of them lives.
+    code = f"""import fcntl\n{LISTEN}
+lock = open(sys.argv[2], "w")
+fcntl.flock(lock, fcntl.LOCK_EX)
+if os.fork() == 0:
+    while True:
+        if os.fork():
+            os._exit(0)
+{WAIT}"""
+    with started(code, "PORT", str(lock)):
+        pass
+    with lock.open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def test_it_can_be_killed_and_restarted_on_the_same_port() -> None:
