@@ -10,7 +10,7 @@ import pytest
 from halloo._check.case import QUICK
 from halloo._check.catalogue import cases as all_cases
 from halloo._check.runner import RunOptions, run_all, run_case
-from halloo._check.spec import ServerSpec
+from halloo._check.spec import ServerSpec, parse_transform
 from tests.programs import PYTHON
 
 HALLOO = (PYTHON, "-m", "halloo", "serve", "-q")
@@ -26,7 +26,7 @@ SPECS = {
     "halloo, workers": ServerSpec(command=(*HALLOO, "PORT", "--workers", "2")),
     "halloo, limits": ServerSpec(command=(*HALLOO, "PORT", *LIMITS)),
     "halloo, tls": ServerSpec(scheme="tls", command=(*HALLOO, "tls://PORT")),
-    "halloo, capitals": ServerSpec(command=(*CAPITALS, "PORT"), expect=bytes.upper),
+    "halloo, capitals": ServerSpec(command=(*CAPITALS, "PORT"), expect=parse_transform("upper")),
     "halloo, unix": ServerSpec(scheme="unix", command=(*HALLOO, "unix:{path}")),
     "halloo, datagrams": ServerSpec(scheme="udp", command=(*HALLOO, "udp://PORT")),
     "halloo, datagrams and streams everywhere": ServerSpec(scheme="udp", command=(*HALLOO, "udp://:PORT", ":PORT")),

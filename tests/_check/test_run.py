@@ -51,7 +51,7 @@ def test_exactly_one_server_has_to_be_named() -> None:
 def test_a_public_address_has_to_be_allowed() -> None:
     with pytest.raises(UsageError, match=r"8\.8\.8\.8 is neither .* name it with allow_remote="):
         ServerSpec(address=parse("8.8.8.8"))
-    assert ServerSpec(address=parse("8.8.8.8"), allowed=("8.8.8.8",)).address == parse("8.8.8.8")
+    assert ServerSpec(address=parse("8.8.8.8"), allow_remote=("8.8.8.8",)).address == parse("8.8.8.8")
     for host in ("localhost", "127.0.0.2", "10.1.2.3", "[fe80::1]", "unix:/tmp/echo", "udp://localhost"):
         assert ServerSpec(address=parse(host)).address == parse(host)
 

@@ -9,17 +9,80 @@ from halloo._core.address import Address
 from halloo.errors import UsageError
 
 
-def words(*command: str) -> list[str]:
-    return ServerSpec(command=command).argv(host="127.0.0.1", port="8889", path="/tmp/echo")  # noqa: S108 - only a word
+def words(*command: str, folder: str = "") -> list[str]:
+    return ServerSpec(command=command, folder=folder).argv(host="127.0.0.1", port="8889", path="/tmp/echo")  # noqa: S108 - only a word
 
 
 def test_a_placeholder_is_replaced_and_other_words_are_kept() -> None:
-    assert words("{port}", "PORT", "HOST", "{host}:{port}", "HOST:PORT", "-p{port}", "unix:{path}", "PATH") == [
+    assert words(
+        "{port}", "PORT", "HOST", "{host}:{port}", "HOST:PORT", "-p{port}", "--port=PORT", "tcp://HOST:PORT"
+    ) == [
         *("8889", "8889", "127.0.0.1", "127.0.0.1:8889", "127.0.0.1:8889", "-p8889"),
-        *("unix:/tmp/echo", "/tmp/echo"),  # noqa: S108 - only words
+        *("--port=8889", "tcp://127.0.0.1:8889"),
     ]
-    others = ["{dir}", "port", "PORTS", "EXPORT", "{}", "hosts", "zażółć\udcff"]
+    script = "cd x && exec ./server 'PORT', {port}{port}"
+    assert words(script, "TCP:HOST:PORT,reuseaddr") == [
+        "cd x && exec ./server '8889', 88898889",
+        "TCP:127.0.0.1:8889,reuseaddr",
+    ]
+
+
+def test_what_looks_like_a_placeholder_and_is_none_is_kept() -> None:
+    others = ["{dir}", "DIR", "{msg}", "{path}", "PATH", "port", "PORTS", "EXPORT", "{}", "hosts", "zażółć\udcff", ""]
     assert words(*others) == others
+    shell = [
+        "$PORT",
+        "${PORT}",
+        "${port}",
+        "${PORT:-8888}",
+        "PORT=8888 exec x",
+        "PORT = 1",
+        "PATH=/bin:$PATH",
+        "f() { x $HOST; }",
+    ]
+    assert words(*shell) == shell
+    parts = [
+        "/x/PORT/y",
+        "./PORT",
+        "PORT/server.py",
+        "PORT.py",
+        "x.PORT",
+        "MY_PORT",
+        "--PORT",
+        "xPORT",
+        "PORT8",
+        "{PORT}",
+        "żPORT",
+    ]
+    assert words(*parts) == parts
+    code = ["x = {'port': 1, 'a': {}}", "{port!r}", "{ port }", "{{}}", "{0}", "%(port)s", "%s", "{", "}"]
+    assert words(*code) == code
+
+
+def test_the_path_of_a_socket_is_a_placeholder_for_a_unix_server_alone() -> None:
+    spec = ServerSpec(command=("unix:{path}", "PATH", "PORT", "PATH=/bin", "$PATH"), scheme="unix")
+    assert spec.argv(host="h", port="0", path="/s") == ["unix:/s", "/s", "PORT", "PATH=/bin", "$PATH"]
+    with pytest.raises(UsageError, match="no placeholder for the socket's path; write"):
+        ServerSpec(command=("server", "PORT"), scheme="unix")
+
+
+@pytest.mark.parametrize(
+    "folder", ["subs/anna", "PORT", "subs/DIRK", "{port}", "{dir}", "HOST:PORT", r"\1", "DIR", "a b"]
+)
+def test_the_name_of_a_folder_is_no_placeholder(folder: str) -> None:
+    command = (
+        "{dir}/server.py",
+        "DIR",
+        "cd DIR && ./server {port}",
+        "'DIR/server.py'",
+        "--port=PORT",
+        "/x/DIR",
+        "DIRK",
+    )
+    assert words(*command, folder=folder) == [
+        *(f"{folder}/server.py", folder, f"cd {folder} && ./server 8889", f"'{folder}/server.py'"),
+        *("--port=8889", "/x/DIR", "DIRK"),
+    ]
 
 
 def test_a_placeholder_for_the_port_is_detected() -> None:
@@ -67,6 +130,12 @@ def spec(*words: str, stdin: Stdin | None = None) -> ClientSpec:
 
 def test_placeholders_of_a_client_are_replaced_and_other_words_are_kept() -> None:
     words = ("{host}", "{port}", "HOST", "udp://HOST:PORT", "PORTAL", "LOCALHOST", "{ports}", "MSG", "{msg}")
+    assert spec("{path}", "{dir}", "DIR", "PATH").argv(host="h", port="7", msg="x") == [
+        "{path}",
+        "{dir}",
+        "DIR",
+        "PATH",
+    ]
     assert spec(*words).argv(host="::1", port="7", msg="HOST {port}\udcff") == [
         *("::1", "7", "::1", "udp://::1:7", "PORTAL", "LOCALHOST", "{ports}"),
         *("HOST {port}\udcff", "HOST {port}\udcff"),  # what is in a message is no placeholder

@@ -179,9 +179,12 @@ def server(
 ) -> int:
     """Check an echo server, for example: halloo check server -- python server.py PORT.
 
-    The command is started anew for each case, with PORT (or {port}) replaced by a free port, and all its processes are
-    ended afterwards. A server given by address is checked with care: at most 50 connections and 8 MiB, and no case that
-    needs its process.
+    The command is started anew for each case, with PORT (or {port}) replaced by a free port, and HOST by its host; all
+    its processes are ended afterwards. A server given by address is checked with care: at most 50 connections and
+    8 MiB, and no case that needs its process.
+
+    PORT and the like are replaced where they stand alone, as in localhost:PORT or --port=PORT, and {port} anywhere;
+    $PORT, ${PORT} and PORT=8888 are left to the shell.
 
     Parameters
     ----------
@@ -194,7 +197,7 @@ def server(
     tls
         Check over TLS.
     unix
-        Check over a Unix socket, at {path} in the command.
+        Check over a Unix socket, at {path} or PATH in the command.
     expect
         Expected change to each line: upper, lower, reverse or MODULE:FUNCTION.
     messages
@@ -211,7 +214,7 @@ def server(
     allow_remote
         Permit checking this public host; only for hosts that are yours to test.
     each
-        Check every folder that matches, such as 'subs/*'; {dir} or DIR in the command is the folder.
+        Check every folder that matches, such as 'subs/*'; {dir} or DIR in the command is its name.
     resume
         With --each: skip folders that have a report in the --json file.
     quiet
@@ -240,7 +243,7 @@ def server(
         stdin=stdin or "pipe",
         start=start,
         lossy=lossy,
-        allowed=allow_remote,
+        allow_remote=allow_remote,
     )
     if each is None:
         return run_one(subject, choice, outputs, quiet=quiet).exit_code
@@ -266,6 +269,9 @@ def client(
     The command is started anew for each case, against a server that replies late, in pieces, incorrectly or not at
     all. A message is typed at the client's prompt; then a blank line, a word such as exit, or Ctrl-D ends the client.
     MSG (or {msg}) in the command passes the message as an argument instead.
+
+    PORT and the like are replaced where they stand alone, as in localhost:PORT or --port=PORT, and {port} anywhere;
+    $PORT, ${PORT} and PORT=8888 are left to the shell.
 
     Parameters
     ----------
@@ -349,8 +355,7 @@ def run_each(
     for folder in folders:
         if folder in done_before:
             continue
-        words = tuple(word.replace("{dir}", folder).replace("DIR", folder) for word in spec.command)
-        report = choice.check(replace(spec, command=words), name=folder)
+        report = choice.check(replace(spec, folder=folder))
         if report.interrupted:
             raise KeyboardInterrupt
         done.append(report)

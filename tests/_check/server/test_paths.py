@@ -14,7 +14,7 @@ import pytest
 from halloo._check.catalogue import cases
 from halloo._check.results import Result
 from halloo._check.runner import RunOptions, run_all, run_case
-from halloo._check.spec import ServerSpec
+from halloo._check.spec import ServerSpec, parse_transform
 from halloo._core.address import Address
 from halloo._server.server import Server
 from halloo.errors import UsageError
@@ -176,7 +176,7 @@ while True:
     if chance.randint(0, 10) >= 4:
         s.sendto(message.upper(), address)
 """
-LOSSY = ServerSpec(scheme="udp", command=python(PINGER), expect=bytes.upper, lossy=True)
+LOSSY = ServerSpec(scheme="udp", command=python(PINGER), expect=parse_transform("upper"), lossy=True)
 
 
 def test_a_server_that_loses_datagrams_on_purpose_passes() -> None:
@@ -191,7 +191,7 @@ def test_a_server_that_may_lose_datagrams_must_not_repeat_join_or_shorten_them()
         ("s.sendto(message.upper()[:512], address)\n", "U04"),
     ):
         changed = PINGER.replace("s.sendto(message.upper(), address)\n", change.replace("\n", "\n        ").rstrip(" "))
-        spec = ServerSpec(scheme="udp", command=python(changed), expect=bytes.upper, lossy=True)
+        spec = ServerSpec(scheme="udp", command=python(changed), expect=parse_transform("upper"), lossy=True)
         assert [result.verdict for result in run(spec, {case})] == ["FAIL"]
 
 
