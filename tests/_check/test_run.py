@@ -233,12 +233,6 @@ def test_the_exit_code_says_who_failed_and_of_several_reports_the_gravest_counts
     assert exit_code_of_all([interrupted, failed, not_run]) == 130
 
 
-def test_each_result_has_the_command_that_repeats_it() -> None:
-    command = (*FAILS_TO_START, "{port}", "{}", "{x}")  # no part of it is a template
-    (result,) = Choice(only=("T01",), seed=7).check(ServerSpec(command=command)).results
-    assert result.repeat == f"halloo check server --only T01 --seed 7 -- {' '.join(command)}"
-
-
 def test_a_report_is_written_to_every_requested_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     names = ("json", "junit", "html", "markdown", "gradescope", "csv")
     paths: dict[str, Any] = {name: str(tmp_path / name) for name in names}

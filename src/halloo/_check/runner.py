@@ -23,6 +23,7 @@ from halloo._check.diagnoses import Seen, diagnose
 from halloo._check.language import language_of
 from halloo._check.processes import NOT_STARTED, ProcessTree, proportional_memory, resident_memory
 from halloo._check.program_errors import MISTAKES, last_error, own_words
+from halloo._check.repeat import repeat_command
 from halloo._check.results import LOCAL_LIMIT, NOT_PASSED, CheckReport, Result
 from halloo._check.server.probe import Facts, probe
 from halloo._check.server.program import Program, with_detected_port
@@ -111,6 +112,7 @@ def check(
         results = tuple((rest | ended).values())
     facts = frozenset().union(*(each.names for each in probed))
     results = with_causes(results, facts)
+    repeat = partial(repeat_command, spec, seed=options.seed, longer=options.longer, strict=strict)
     return CheckReport(
         target=name or spec.name,
         kind=kind,
@@ -119,10 +121,7 @@ def check(
         level=MAX_LEVEL if only else level,
         strict=strict,
         seconds=time.monotonic() - began,
-        results=tuple(
-            replace(each, repeat=f"halloo check {kind} --only {each.case.id} --seed {options.seed} -- {spec.name}")
-            for each in results
-        ),
+        results=tuple(replace(each, repeat=repeat(each.case.id)) for each in results),
         started=started.isoformat(timespec="seconds"),
         trouble=trouble,
         facts=tuple(sorted(facts)),

@@ -43,7 +43,7 @@ class Transform:
 class Spec:
     """A program to check; its command has placeholders such as {port} or PORT.
 
-    A field is the option of its name.
+    Each field is the option of its name, except for those in `halloo._check.repeat.PLACED`.
     """
 
     command: tuple[str, ...] = ()

@@ -1,5 +1,6 @@
 """A finding in words, the summary, the text of a report, and its display on a terminal."""
 
+import html
 import io
 import os
 import re
@@ -11,6 +12,8 @@ import pytest
 from halloo._check.case import Evidence, Verdict
 from halloo._check.language import Language
 from halloo._check.report import view
+from halloo._check.report.html import check_html
+from halloo._check.report.markdown import check_markdown
 from halloo._check.report.progress import print_text, progress, supports_live
 from halloo._check.report.text import MAX_TEXT, WIDTH, check_text, finding_text, result_line
 from halloo._check.report.view import Hints, dump, finding, headline, level_result, summary
@@ -362,3 +365,13 @@ def test_text_of_a_target_is_neither_wrapped_nor_markup_nor_terminal_codes() -> 
     assert "\\x1b[31m\\x00" in shown
     assert "\x07" not in shown
     assert "\x1b[31m\x00" not in shown
+
+
+def test_a_command_of_several_lines_stays_one_command() -> None:
+    repeat = "halloo check server --only T01 -- python -c 'import x\nx.serve()' PORT"
+    report_ = replace(GOOD, results=(Result(SHORT, "FAIL", "cut", repeat=repeat),))
+    (found,) = view.findings(report_)
+    assert found.repeat == repeat
+    assert f"  repeat    {repeat}\n" in f"{finding_text(found)}\n"
+    assert f"```sh\n{repeat}\n```" in check_markdown([report_])
+    assert f"<pre>{html.escape(repeat)}</pre>" in check_html([report_])

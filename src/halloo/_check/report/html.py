@@ -135,5 +135,5 @@ def _details(found: view.Finding, number: int) -> Iterator[str]:
         yield f"<pre>{_safe(found.dump)}</pre>\n"
     yield from (f"<p>Cause: {_safe(cause.name)}</p>\n" for cause in found.causes)
     if found.repeat:
-        yield f"<p>Repeat: <code>{_safe(found.repeat)}</code></p>\n"
+        yield f"<p>Repeat:</p>\n<pre>{_safe(found.repeat)}</pre>\n"
     yield "</details>\n"

@@ -61,7 +61,11 @@ def _finding(found: view.Finding) -> Iterator[str]:
     if found.dump:
         yield from ("", *_block(found.dump, "text"))
     if found.repeat:
-        yield from ("", f"Repeat: {_code(found.repeat)}")
+        several = "\n" in found.repeat
+        yield from (
+            "",
+            *(("Repeat:", "", *_block(found.repeat, "sh")) if several else [f"Repeat: {_code(found.repeat)}"]),
+        )
 
 
 def _matrix(reports: Sequence[CheckReport]) -> Iterator[str]:

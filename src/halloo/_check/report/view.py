@@ -55,6 +55,7 @@ class Finding:
     dump: str
     causes: tuple[Cause, ...]
     repeat: str
+    """For a shell, so that the newlines in its words are kept."""
 
     @property
     def path(self) -> str:
@@ -131,7 +132,7 @@ def finding(result: Result, *, hints: Hints = "fix", language: Language | None =
         facts=tuple((label, printable(text)) for label, text in facts),
         dump=dump(result.evidence) if result.evidence else "",
         causes=() if hints == "none" else tuple(_causes(result, hints, language)),
-        repeat=one_line(result.repeat),
+        repeat=printable(result.repeat),
     )
 
 
