@@ -128,24 +128,83 @@ def test_a_signal_leaves_a_whole_report_of_a_ping(echo: str, tmp_path: Path) -> 
     assert json.loads(path.read_text(encoding="utf-8"))["summary"]["targets"][0]["received"] >= 1
 
 
-def test_a_signal_leaves_whole_reports_of_a_check(tmp_path: Path) -> None:
-    kinds = ("json", "html", "csv", "junit", "markdown", "gradescope")
-    paths = {kind: tmp_path / kind for kind in kinds}
-    files = [word for kind in kinds for word in (f"--{kind}", str(paths[kind]))]
-    with socket.create_server(("127.0.0.1", 0)) as listener:  # it never answers
-        listener.settimeout(TIMEOUT)
-        address = f"127.0.0.1:{listener.getsockname()[1]}"
-        with started(*HALLOO, "check", "server", address, *files) as process, listener.accept()[0]:
-            process.send_signal(signal.SIGTERM)
-            assert process.wait(TIMEOUT) == 130
+# An echo server when it is started for the first time; later it never listens.
+ECHO_ONCE = """
+import os, signal, socket, sys
+try:
+    os.mkdir(sys.argv[2])
+except FileExistsError:
+    signal.pause()
+s = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+conn, peer = s.accept()
+while data := conn.recv(65536):
+    conn.sendall(data)
+"""
+
+
+def check_words(folder: Path, *options: str) -> tuple[list[str], dict[str, Path]]:
+    """Return the words of a check of two cases of which the second hangs, and the files of its reports."""
+    paths = {kind: folder / kind for kind in ("json", "html", "csv", "junit", "markdown", "gradescope")}
+    files = [word for kind, path in paths.items() for word in (f"--{kind}", str(path))]
+    program = [PYTHON, "-c", ECHO_ONCE, "PORT", str(folder / "started")]
+    return ["check", "server", "--only", "T01,T02,T03", *files, *options, "--", *program], paths
+
+
+def check_reports(paths: dict[str, Path]) -> dict[str, str]:
+    """Check that each report is whole; return the text of each case that was not run."""
     report = json.loads(paths["json"].read_text(encoding="utf-8"))
-    assert report["summary"]["exit_code"] == 130
-    assert {each["text"] for each in report["results"]} == {"the check was interrupted"}
+    assert [each["verdict"] for each in report["results"]] == ["PASS", "BLOCKED", "BLOCKED"]
     assert ET.fromstring(paths["junit"].read_text(encoding="utf-8")).tag == "testsuites"  # noqa: S314 - our own file
     assert paths["html"].read_text(encoding="utf-8").rstrip().endswith("</html>")
-    assert json.loads(paths["gradescope"].read_text(encoding="utf-8"))["score"] == 0
+    assert json.loads(paths["gradescope"].read_text(encoding="utf-8"))["tests"][0]["status"] == "passed"
     for kind in ("csv", "markdown"):
         assert paths[kind].read_text(encoding="utf-8").endswith("\n")
+    assert {*os.listdir(paths["json"].parent)} == {*paths, "started"}  # noqa: PTH208 - names
+    return {each["id"]: each["text"] for each in report["results"] if each["verdict"] == "BLOCKED"}
+
+
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="halloo check needs /proc")
+@pytest.mark.parametrize("number", STOPS, ids=lambda number: number.name)
+def test_whatever_ends_a_check_its_reports_have_the_cases_that_have_ended(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    words, paths = check_words(tmp_path)
+    with started(*HALLOO, *words) as process:
+        assert process.stdout
+        assert process.stdout.readline().startswith(b"PASS tcp/T01")
+        process.send_signal(number)
+        assert process.wait(TIMEOUT) == (-9 if number == signal.SIGKILL else 130)
+    assert check_reports(paths) == dict.fromkeys(("T02", "T03"), "the check was interrupted")
+    assert json.loads(paths["json"].read_text(encoding="utf-8"))["summary"]["exit_code"] == 130
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /dev/full, and halloo check /proc")
+def test_an_error_amid_a_check_is_raised_once_its_reports_are_written(tmp_path: Path) -> None:
+    words, paths = check_words(tmp_path)
+    with open("/dev/full", "wb") as full:  # noqa: PTH123 - a device
+        done = subprocess.run([*HALLOO, *words], stdout=full, stderr=subprocess.PIPE, timeout=TIMEOUT, check=False)
+    message = b"halloo: standard output cannot be written: no space left on device; make room on its disk\n"
+    assert (done.returncode, done.stderr) == (2, message)
+    why = "the check ended early: OSError: [Errno 28] No space left on device"
+    assert check_reports(paths) == dict.fromkeys(("T02", "T03"), why)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="halloo check needs /proc")
+def test_a_report_that_fails_does_not_prevent_the_others_and_is_no_fault_of_the_program(
+    echo: str, tmp_path: Path
+) -> None:
+    faulty = "import json; json.dumps = None; from halloo._cli.main import main; main()"
+    paths = [tmp_path / kind for kind in ("json", "junit", "csv")]
+    files = [word for path in paths for word in (f"--{path.name}", str(path))]
+    argv = [PYTHON, "-c", faulty, "check", "server", echo, "--only", "T01", *files]
+    done = subprocess.run(argv, capture_output=True, timeout=TIMEOUT, check=False)
+    assert (done.returncode, [path.exists() for path in paths]) == (2, [False, True, True])
+    assert b"1 case of a tcp server: 1 PASS" in done.stdout
+    assert done.stderr.endswith(b"halloo: internal error of halloo; please report it with the lines above\n")
+    assert b"TypeError: 'NoneType' object is not callable" in done.stderr
 
 
 @pytest.mark.parametrize("way", ["rename", "copytruncate"])

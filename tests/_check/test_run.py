@@ -17,7 +17,7 @@ from halloo._check.report.markdown import check_markdown
 from halloo._check.report.text import check_text
 from halloo._check.results import Result, exit_code_of_all
 from halloo._check.sockets import free_port, is_free
-from halloo._check.spec import CheckSpec, ClientSpec, ServerSpec
+from halloo._check.spec import CheckSpec, ClientSpec, ServerSpec, Transform
 from halloo._cli.check import Choice, Outputs, run_each
 from halloo._cli.check import run_one as run
 from halloo._core.address import parse
@@ -221,6 +221,29 @@ def test_an_interrupted_check_reports_the_cases_that_ended(error: type[BaseExcep
             assert again.exit_code == code
 
 
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_an_error_of_halloo_is_no_failure_and_the_report_has_what_ended(jobs: int) -> None:
+    def fail(result: Result) -> None:
+        if result.case.id == "T02":
+            raise ValueError("it is")
+
+    with Server() as server:
+        choice = Choice(only=("T01", "T02", "T03"), jobs=jobs)
+        report = choice.check(ServerSpec(address=server.address), on_result=fail)
+    assert isinstance(report.error, ValueError)
+    assert [result.verdict for result in report.results][:2] == ["PASS", "PASS"]
+    assert (report.results[2].text, report.exit_code) == ("the check ended early: ValueError: it is", 2)
+
+
+def test_what_a_function_of_the_user_raises_is_an_error_of_its_case() -> None:
+    def leave(_: bytes) -> bytes:
+        raise SystemExit(0)
+
+    report = Choice(only=("T01", "T03")).check(ServerSpec(command=CORRECT, expect=Transform("f", leave)))
+    assert {each.verdict for each in report.results} == {"ERROR"}
+    assert "SystemExit" in report.results[0].text
+
+
 def test_the_exit_code_says_who_failed_and_of_several_reports_the_gravest_counts() -> None:
     passed = FIRST.check(ECHO)
     (result,) = passed.results
@@ -268,6 +291,15 @@ def test_a_mistake_in_a_file_is_reported_before_any_case_is_run(
     assert (output.out, output.err) == ("", "")
 
 
+def test_the_weights_are_read_once(tmp_path: Path) -> None:
+    (tmp_path / "weights").write_text("points = 7\n")
+    outputs = Outputs(grade=str(tmp_path / "weights"), csv=str(tmp_path / "csv"))
+    outputs.validate()
+    (tmp_path / "weights").unlink()  # as a pipe is empty afterwards
+    outputs.write([FIRST.check(ECHO)])
+    assert rows(tmp_path / "csv")[0]["points"] == "7"
+
+
 # Many submissions.
 
 
@@ -288,6 +320,15 @@ def test_each_submission_has_a_row_and_a_run_over_them_can_be_resumed(
     assert [(Path(report.target).name, report.exit_code) for report in reports] == [("anna", 0), ("bob", 1)]
     assert [row["points"] for row in rows(tmp_path / "marks.csv")] == ["100", "0"]
     assert len(capsys.readouterr().out.splitlines()) == 2
+
+
+def test_what_is_no_file_gets_the_reports_of_all_submissions_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("anna", "bob"):
+        (tmp_path / name).mkdir()
+    run_each(f"{tmp_path}/*", ServerSpec(command=CORRECT), FIRST, Outputs(csv="-"))
+    assert [row["points"] for row in csv.DictReader(io.StringIO(capsys.readouterr().out))] == ["100", "100"]
 
 
 def test_a_pattern_without_matches_is_a_usage_error(tmp_path: Path) -> None:

@@ -1,7 +1,11 @@
 """The `halloo check` command line: words after -- are the command, options before it are halloo's."""
 
+import json
+import shlex
+from pathlib import Path
+
 from tests.command import halloo
-from tests.programs import PYTHON
+from tests.programs import PYTHON, Terminal
 
 HALLOO = (PYTHON, "-m", "halloo")
 
@@ -17,6 +21,33 @@ def test_a_correct_server_gives_exit_code_0() -> None:
     done = halloo("check", "server", "--only", "tcp/T01", "-q", "--", *HALLOO, "serve", "PORT", "-q")
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout.startswith(b"1 case of a tcp server: 1 PASS")
+
+
+# What is special to str.format, %, rich, Markdown, XML, re.sub, spreadsheets and shells, and to halloo itself.
+ODD = (
+    *("{}", "{0}", "{port!r}", "{msg}", "{dir}", "{path}", "{x: {y}}", "%s %(x)d", "[bold]x[/]", "|`*_", "<b>&"),
+    *("\\1\\g<0>", "=1+1", "$PORT", "${PORT}", "${port}", "f() { x; }", "{'a': {}}", ""),
+)
+KINDS = ("json", "html", "csv", "junit", "markdown", "gradescope")
+
+
+def test_text_of_the_user_and_of_the_program_is_no_template(tmp_path: Path) -> None:
+    program = "import sys; print(*sys.argv[2:]); sys.exit('[red]{0} %s \\\\1')"
+    files = [word for kind in KINDS for word in (f"--{kind}", str(tmp_path / kind))]
+    done = halloo("check", "server", "--only", "T01", *files, "--", PYTHON, "-c", program, "{port}", *ODD)
+    assert (done.returncode, done.stderr) == (1, b"")
+    (result,) = json.loads((tmp_path / "json").read_text(encoding="utf-8"))["results"]
+    assert shlex.split(result["repeat"])[-len(ODD) - 1 :] == ["{port}", *ODD]
+    assert all(text in result["text"] for text in ("[red]{0} %s", " ".join(ODD[:6])))
+    for kind in KINDS:
+        assert "{0} %s" in (tmp_path / kind).read_text(encoding="utf-8").replace(r"\{0\}", "{0}")
+
+
+def test_text_of_the_program_is_no_markup_on_a_terminal() -> None:
+    program = "import sys; sys.exit('[red]{0}[/] :smile: %s')"
+    with Terminal(*HALLOO, "check", "server", "--only", "T01", "--", PYTHON, "-c", program, "{port}", "{}") as terminal:
+        assert b"[red]{0}[/] :smile: %s" in terminal.read_to_end()
+        assert terminal.wait() == 1
 
 
 USAGE_ERRORS = {

@@ -62,6 +62,8 @@ class CheckReport:
     """That of the program, as far as its command tells."""
     interrupted: bool = False
     """Whether a signal ended it; the cases that had not ended are BLOCKED."""
+    error: BaseException | None = field(default=None, compare=False)
+    """What else ended it, to be raised once the report is written; the cases that had not ended are BLOCKED."""
 
     @property
     def counts(self) -> dict[str, int]:
@@ -78,6 +80,8 @@ class CheckReport:
         """130 if interrupted, 1 if the target failed or did not start, 2 if halloo or this machine failed, else 0."""
         if self.interrupted:
             return INTERRUPTED
+        if self.error:
+            return 2
         if self.trouble or self.missed("FAIL"):
             return 1
         return 2 if self.missed("ERROR") else 0

@@ -31,7 +31,7 @@ from halloo._check.server.reach import reached
 from halloo._check.server.target import ServerTarget
 from halloo._check.sockets import bind_port
 from halloo._check.spec import CheckSpec, ClientSpec, ServerSpec
-from halloo.errors import LocalError
+from halloo.errors import HallooError, LocalError
 
 MAX_MEMORY = 2 << 30  # bytes, of all processes of the program
 MAX_PROCESSES = 4096
@@ -42,7 +42,10 @@ UNCONNECTED, ENDED = "unconnected", "ended"  # patterns of a client that does no
 CONNECTION_ENDED = ("refused", "reset", "cut", "silent")  # patterns that the exit of a server explains
 COMPARING_CASES = ("C09", "C10")  # MUST for a client that claims to compare, INFO otherwise
 
+INTERRUPTION = "the check was interrupted"  # why the remaining cases were not run
+
 OnResult = Callable[[Result], object]
+OnReport = Callable[[CheckReport], object]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,67 +71,99 @@ def check(
     strict: bool = False,
     only: Sequence[str] = (),
     on_result: OnResult = repr,
+    on_report: OnReport | None = None,
     name: str = "",
 ) -> CheckReport:
     """Run cases, and call `on_result` with each result; `level`, `strict` and `only` say how they were chosen.
 
-    `name` is the target's name in the report, by default its command. Raises UnknownHost, TimedOut if the address
-    cannot be resolved.
+    `on_report` is called before it, with the report as it would be if the check were interrupted then. Whatever ends
+    the check early, the report has the results until then, and in `error` what is to be raised once it is written.
+    `name` is the target's name in the report, by default its command. Raises what goes wrong before a case has ended,
+    such as UnknownHost for the address.
     """
-    began, started = time.monotonic(), datetime.now(UTC)
-    kind = "server" if isinstance(spec, ServerSpec) else "client"
-    ended: dict[str, Result] = {}
+    run = _Run(spec, cases, options, level=level, strict=strict, only=only, name=name)
 
     def record(result: Result) -> None:
-        ended[result.case.id] = result
+        run.ended[result.case.id] = result
+        if on_report:
+            on_report(run.report(INTERRUPTION, interrupted=True))
         on_result(result)
 
-    interrupted, trouble, probed = False, "", list[Facts]()
     try:
         ready = _prepared(spec, options)
 
         def run_one(case: AnyCase) -> Result:
             result = run_case(case, ready, options)
-            if all(each.verdict == "SKIP" for each in [*ended.values()]):
-                _raise_if_troubled(result, ready)
-            if (
-                result.verdict == "FAIL"
-                and case.level == 1
-                and isinstance(ready, ServerSpec)
-                and not (probed or ready.messages)
-            ):
-                probed.append(probe_server(ready, options))
-                _raise_if_no_echo(probed[0])
+            run.learn(result, ready)
             return result
 
         jobs = 1 if ready.port or not ready.command else options.jobs
-        results = run_all(cases, run_one, jobs=jobs, on_result=record, stopped=options.stopped)
+        run_all(cases, run_one, jobs=jobs, on_result=record, stopped=options.stopped)
+        return run.report()
     except _Troubled as error:
-        trouble = str(error)
-        results = tuple(Result(case, "BLOCKED", "no case could be run") for case in cases)
-    except (KeyboardInterrupt, BrokenPipeError) as error:  # or the reader of the lines has left
-        interrupted = isinstance(error, KeyboardInterrupt)
-        rest = {case.id: Result(case, "BLOCKED", "the check was interrupted") for case in cases}
-        results = tuple((rest | ended).values())
-    facts = frozenset().union(*(each.names for each in probed))
-    results = with_causes(results, facts)
-    repeat = partial(repeat_command, spec, seed=options.seed, longer=options.longer, strict=strict)
-    return CheckReport(
-        target=name or spec.name,
-        kind=kind,
-        scheme=spec.scheme,
-        seed=options.seed,
-        level=MAX_LEVEL if only else level,
-        strict=strict,
-        seconds=time.monotonic() - began,
-        results=tuple(replace(each, repeat=repeat(each.case.id)) for each in results),
-        started=started.isoformat(timespec="seconds"),
-        trouble=trouble,
-        facts=tuple(sorted(facts)),
-        supplied={"only": list(only)} if only else {},
-        language=language_of(spec.command),
-        interrupted=interrupted,
-    )
+        return run.report("no case could be run", trouble=str(error))
+    except KeyboardInterrupt:
+        return run.report(INTERRUPTION, interrupted=True)
+    except BrokenPipeError:  # the reader of the lines has left
+        return run.report(INTERRUPTION)
+    except BaseException as error:  # of halloo, of the machine, or of a function that the user has named
+        if isinstance(error, HallooError) and not run.ended:
+            raise
+        return run.report(f"the check ended early: {type(error).__name__}: {error}", error=error)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Run:
+    """A check under way: the results of the cases that have ended, and the report if it ended now."""
+
+    spec: CheckSpec = field(kw_only=False)
+    cases: Sequence[AnyCase] = field(kw_only=False)
+    options: RunOptions = field(kw_only=False)
+    level: int
+    strict: bool
+    only: Sequence[str]
+    name: str
+    began: float = field(default_factory=time.monotonic)
+    started: datetime = field(default_factory=partial(datetime.now, UTC))
+    ended: dict[str, Result] = field(default_factory=dict)
+    facts: Facts | None = None
+
+    def learn(self, result: Result, ready: CheckSpec) -> None:
+        """Stop the check if a result shows that no case can be run; probe a server at its first failure of level 1."""
+        if all(each.verdict == "SKIP" for each in [*self.ended.values()]):
+            _raise_if_troubled(result, ready)
+        fails = result.verdict == "FAIL" and result.case.level == 1
+        if fails and isinstance(ready, ServerSpec) and not (self.facts or ready.messages):
+            self.facts = probe_server(ready, self.options)
+            if self.facts.kind:
+                raise _Troubled(self.facts.kind)
+
+    def report(
+        self, not_run: str = "", *, trouble: str = "", interrupted: bool = False, error: BaseException | None = None
+    ) -> CheckReport:
+        """Report what has ended; `not_run` says why the other cases were not run, or with `trouble` all cases."""
+        seed, longer = self.options.seed, self.options.longer
+        found = {case.id: Result(case, "BLOCKED", not_run) for case in self.cases} | ({} if trouble else self.ended)
+        facts = self.facts.names if self.facts else set()
+        results = tuple(found.values()) if error else with_causes(tuple(found.values()), facts)  # which may be at fault
+        repeat = partial(repeat_command, self.spec, seed=seed, longer=longer, strict=self.strict)
+        return CheckReport(
+            target=self.name or self.spec.name,
+            kind="server" if isinstance(self.spec, ServerSpec) else "client",
+            scheme=self.spec.scheme,
+            seed=seed,
+            level=MAX_LEVEL if self.only else self.level,
+            strict=self.strict,
+            seconds=time.monotonic() - self.began,
+            results=tuple(replace(each, repeat=repeat(each.case.id)) for each in results),
+            started=self.started.isoformat(timespec="seconds"),
+            trouble=trouble,
+            facts=tuple(sorted(facts)),
+            supplied={"only": list(self.only)} if self.only else {},
+            language=language_of(self.spec.command),
+            interrupted=interrupted,
+            error=error,
+        )
 
 
 class _Troubled(Exception):  # noqa: N818 - a finding, not an error of the checker
@@ -162,12 +197,6 @@ def _raise_if_troubled(result: Result, spec: CheckSpec) -> None:
         who, whom = ("server", "client") if server else ("client", "message")
         verb = "ends" if ENDED in seen or not server else "fails"
         raise _Troubled(f"the {who} {verb} with {min(mistakes)} at its first {whom}{printed}")
-
-
-def _raise_if_no_echo(facts: Facts) -> None:
-    """Stop if a probe has shown that this is no echo server."""
-    if facts.kind:
-        raise _Troubled(facts.kind)
 
 
 def run_case(case: AnyCase, spec: CheckSpec, options: RunOptions) -> Result:
@@ -258,7 +287,9 @@ def _result_of(case: AnyCase, act: Callable[[], str | None]) -> Result:
         )
     except LocalError as error:
         return Result(case, "ERROR", f"{type(error).__name__}: {error}", pattern=LOCAL_LIMIT)
-    except Exception:  # noqa: BLE001 - a fault of the checker must not count as one of the program
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # noqa: BLE001 - a fault of the checker, or of a user's function, is none of the program
         return Result(case, "ERROR", traceback.format_exc())
     return Result(case, "INFO" if case.severity == "INFO" else "PASS", note or "")
 
@@ -268,7 +299,7 @@ def _explained(failure: Failed, program: Program) -> Failed:
     if failure.seen & {*CONNECTION_ENDED, "unserved"}:
         try:
             # A server that waits for its client exits when that closes, which is not why another got no reply.
-            program.check_alive(EXIT_DELAY, orderly_too="silent" not in failure.words)
+            program.check_alive(EXIT_DELAY, orderly_too="silent" not in failure.seen)
         except Failed as ended:
             others = [word for word in failure.pattern.split() if word not in CONNECTION_ENDED]
             return failure.in_context(str(ended), pattern=" ".join((ended.pattern, *others)), words=ended.words)
@@ -300,7 +331,7 @@ def _supervised(program: Program | None, seconds: float, options: RunOptions) ->
             now = options.clock()
             used, last = used + (0 if program.starting else now - last), now
             if options.stopped.is_set():
-                program.expire("the check was interrupted")
+                program.expire(INTERRUPTION)
             if used > seconds:
                 program.expire(f"not done within {seconds:g} s")
             if why := _exceeded_limit(program.trees, options):

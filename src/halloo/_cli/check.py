@@ -7,10 +7,11 @@ the requested files.
 import glob
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TextIO
 
 from cyclopts import App, Parameter
 
@@ -26,13 +27,13 @@ from halloo._check.report.progress import print_text, progress
 from halloo._check.report.text import check_text
 from halloo._check.report.view import Hints, summary
 from halloo._check.results import CheckReport, exit_code_of_all
-from halloo._check.runner import OnResult, RunOptions
+from halloo._check.runner import OnReport, OnResult, RunOptions
 from halloo._check.runner import check as run_check
 from halloo._check.spec import START_TIMEOUT, CheckSpec, ClientSpec, ServerSpec, Stdin, parse_messages, parse_transform
 from halloo._cli.options import File, Quiet, Seconds, switch
 from halloo._core import arguments
 from halloo._core.address import parse
-from halloo._output.files import STDOUT, appender, check_writable, read_text, write_file
+from halloo._output.files import STDOUT, appender, check_writable, is_stream, read_text, write_file
 from halloo._output.terminal import folded, width_of
 from halloo.errors import LocalError, UsageError
 
@@ -74,8 +75,10 @@ class Choice:
         known = [case for case in all_cases() if case.id[0] == kind]
         return choose(known, only=self.only, level=self.level, quick=self.quick, scheme=spec.scheme)
 
-    def check(self, spec: CheckSpec, *, on_result: OnResult = repr, name: str = "") -> CheckReport:
-        """Run the chosen cases, and call `on_result` with each result. Raises UsageError if there are none."""
+    def check(
+        self, spec: CheckSpec, *, on_result: OnResult = repr, on_report: OnReport | None = None, name: str = ""
+    ) -> CheckReport:
+        """Run the chosen cases: see `halloo._check.runner.check`. Raises UsageError if there are none."""
         return run_check(
             spec,
             self.cases(spec),
@@ -84,6 +87,7 @@ class Choice:
             strict=self.strict,
             only=self.only,
             on_result=on_result,
+            on_report=on_report,
             name=name,
         )
 
@@ -110,7 +114,7 @@ class Outputs:
     grade: File = None
     """TOML file with the weights of the cases: see docs/how-to/mark-a-course.md."""
 
-    @property
+    @cached_property
     def weights(self) -> Weights | None:
         """The weights of the cases. Raises UsageError, LocalError."""
         if self.grade is None:
@@ -135,7 +139,11 @@ class Outputs:
         for path in self.paths:
             check_writable(path)
 
-    def write(self, reports: Sequence[CheckReport], *, json: bool = True) -> None:
+    def write(self, reports: Sequence[CheckReport], *, json: bool = True, streams: bool = True) -> None:
+        """Write every requested report, or all but those to `streams`, where nothing can be replaced later.
+
+        Each is written, whatever becomes of the others; one of their errors is raised then. Raises LocalError.
+        """
         weights, hints = self.weights, self.hints
         texts: tuple[tuple[str | None, Callable[[], str]], ...] = (
             (self.json if json else None, lambda: "\n".join(check_json(each, hints=hints) for each in reports)),
@@ -145,11 +153,21 @@ class Outputs:
             (self.gradescope, lambda: gradescope(reports, hints=hints, weights=weights)),
             (self.csv, lambda: marks(reports, weights=weights)),
         )
-        for path, text in texts:
-            if path:
-                content = text().rstrip("\n")
-                with suppress(BrokenPipeError):  # the reader of this one has left
-                    write_file(path, f"{content}\n")
+        with ExitStack() as rest:  # the last one first; an exception does not stop the others
+            for path, text in reversed(texts):
+                if path and (streams or not is_stream(path)):
+                    rest.callback(_write, path, text)
+
+    def update(self, report: CheckReport) -> None:
+        """Write the report of a check under way, so that it is there however the check ends; `write` names errors."""
+        with suppress(Exception):
+            self.write([report], streams=False)
+
+
+def _write(path: str, text: Callable[[], str]) -> None:
+    content = text().rstrip("\n")
+    with suppress(BrokenPipeError):  # the reader of this one has left
+        write_file(path, f"{content}\n")
 
 
 CASES, OUTPUTS = Choice(), Outputs()
@@ -320,26 +338,37 @@ def run_one(spec: CheckSpec, choice: Choice, outputs: Outputs, *, quiet: bool = 
     """Check a server or client, show progress and results on the terminal, and write the requested files."""
     stream = sys.stderr if STDOUT in outputs.paths else sys.stdout
     outputs.validate()
-    choice.cases(spec)  # a usage error, before anything is shown
-    if quiet:
-        report = choice.check(spec)
-        text = folded(summary(report), width_of(stream))
-    else:
-        with progress(choice.cases(spec), stream) as show:
-            report = choice.check(spec, on_result=show)
-        text = check_text(report, hints=outputs.hints, width=width_of(stream))
-    outputs.write([report])
-    with suppress(BrokenPipeError):  # the reader has left; the exit code says the rest
-        print_text(text, stream)
+    cases = choice.cases(spec)  # a usage error, before anything is shown
+    report: CheckReport | None = None
+    try:
+        with nullcontext(repr) if quiet else progress(cases, stream) as show:
+            report = choice.check(spec, on_result=show, on_report=outputs.update if outputs.paths else None)
+    finally:
+        if report is not None:
+            _finish(report, outputs, stream, quiet=quiet)
+    if report.error:
+        raise report.error
     return report
+
+
+def _finish(report: CheckReport, outputs: Outputs, stream: TextIO, *, quiet: bool) -> None:
+    """Write the files and then the text, even if a file could not be written."""
+    width = width_of(stream)
+    try:
+        outputs.write([report])
+    finally:
+        text = folded(summary(report), width) if quiet else check_text(report, hints=outputs.hints, width=width)
+        with suppress(BrokenPipeError):  # the reader has left; the exit code says the rest
+            print_text(text, stream)
 
 
 def run_each(
     pattern: str, spec: ServerSpec, choice: Choice, outputs: Outputs, *, resume: bool = False
 ) -> list[CheckReport]:
-    """Check each matching folder, whose name replaces {dir} in the command, and write all reports after each.
+    """Check each matching folder, whose name replaces {dir} in the command, and write the files after each.
 
-    `resume` skips folders that the JSON file has reports of. Raises UsageError if nothing matches.
+    What is no file gets its reports once, at the end. `resume` skips folders that the JSON file has reports of. Raises
+    UsageError if nothing matches.
     """
     folders = sorted(folder for folder in glob.glob(pattern) if Path(folder).is_dir())  # noqa: PTH207 - as a shell does
     if not folders:
@@ -352,19 +381,25 @@ def run_each(
     done_before = {report.target for report in done}
     if append_to and not resume:
         write_file(append_to, "")
-    for folder in folders:
-        if folder in done_before:
-            continue
-        report = choice.check(replace(spec, folder=folder))
-        if report.interrupted:
-            raise KeyboardInterrupt
-        done.append(report)
-        if append_to:
-            with appender(append_to) as write:
-                write(check_json(report, hints=outputs.hints, indent=None) + "\n")
-        outputs.write(done, json=not append_to)
-        stream = sys.stderr if STDOUT in outputs.paths else sys.stdout
-        print(folded(f"{folder}: {summary(report)}", width_of(stream)), file=stream, flush=True)
+    stream = sys.stderr if STDOUT in outputs.paths else sys.stdout
+    try:
+        for folder in folders:
+            if folder in done_before:
+                continue
+            report = choice.check(replace(spec, folder=folder))
+            if report.interrupted:
+                raise KeyboardInterrupt
+            if report.error:
+                raise report.error
+            done.append(report)
+            if append_to:
+                with appender(append_to) as write:
+                    write(check_json(report, hints=outputs.hints, indent=None) + "\n")
+            outputs.write(done, json=not append_to, streams=False)
+            print(folded(f"{folder}: {summary(report)}", width_of(stream)), file=stream, flush=True)
+    finally:
+        if done:
+            outputs.write(done, json=not append_to)
     return done
 
 

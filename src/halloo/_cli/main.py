@@ -99,6 +99,11 @@ def main(argv: list[str] | None = None) -> NoReturn:
                 print(text, file=sys.stderr)
             else:
                 say(text)
+    except Exception:  # noqa: BLE001 - with Python's own exit code it would be the peer's fault
+        code = LOCAL
+        with suppress(OSError):
+            traceback.print_exc()
+            say("internal error of halloo; please report it with the lines above")
     _discard_output()
     sys.exit(code)
 

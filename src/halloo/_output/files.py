@@ -31,7 +31,7 @@ FULL = {errno.ENOSPC, errno.EDQUOT}
 
 def check_writable(path: str) -> None:
     """Check that a file can be written, and leave everything as it is. Raises LocalError."""
-    if path == STDOUT or _is_special(path):
+    if is_stream(path):
         return
     target = Path(os.path.realpath(path))  # the file that a symbolic link leads to
     with _named_errors(path):
@@ -47,7 +47,7 @@ def write_file(path: str, text: str) -> None:
 
     A symbolic link stays, and the file that it names is replaced; mode and owner are those of the old file.
     """
-    if path == STDOUT or _is_special(path):
+    if is_stream(path):
         with writer(path) as write:
             write(text)
         return
@@ -68,7 +68,7 @@ def writer(path: str) -> Iterator[Write]:
 
     A device or FIFO is opened now, and stays open, so that its reader sees one stream.
     """
-    if path == STDOUT or _is_special(path):
+    if is_stream(path):
         with appender(path) as write:
             yield write
     else:
@@ -108,7 +108,7 @@ class _Stream:
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._special = _is_special(path)
+        self._special = is_stream(path)
         with _named_errors(path):
             self._open()
 
@@ -163,8 +163,9 @@ def _replace(target: Path, data: bytes) -> None:
         raise
 
 
-def _is_special(path: str) -> bool:
-    if path.startswith(OPEN_FILES):
+def is_stream(path: str) -> bool:
+    """Whether it is standard output, a device, a FIFO or the like: what is written there cannot be replaced."""
+    if path == STDOUT or path.startswith(OPEN_FILES):
         return True
     try:
         mode = os.stat(path).st_mode  # noqa: PTH116 - as the other functions of `os` here
