@@ -16,19 +16,21 @@ PLACED = ("command", "address", "scheme", "folder")  # fields that are written a
 
 def repeat_command(spec: CheckSpec, case: str, *, seed: int, longer: bool = False, strict: bool = False) -> str:
     """Return the command for a case, by its id."""
-    words = ["halloo", "check", "server" if isinstance(spec, ServerSpec) else "client"]
-    words += ["--only", case, "--seed", str(seed), *(["--long"] if longer else []), *(["--strict"] if strict else [])]
+    given: dict[str, object] = {"only": case, "seed": seed, "long": longer, "strict": strict}
     if spec.command and spec.scheme != "tcp":
-        words.append(f"--{spec.scheme}")
+        given[spec.scheme] = True
     for each in fields(spec):
         if each.name not in PLACED and (value := getattr(spec, each.name)) != each.default:
-            words += _option(f"--{each.name.replace('_', '-')}", value)
-    return shlex.join([*words, *_target(spec)])
+            given[each.name] = value
+    kind = "server" if isinstance(spec, ServerSpec) else "client"
+    options = (word for name, value in given.items() for word in _option(name, value))
+    return shlex.join(["halloo", "check", kind, *options, *_target(spec)])
 
 
-def _option(flag: str, value: object) -> Iterator[str]:
-    if value is True:
-        yield flag
+def _option(name: str, value: object) -> Iterator[str]:
+    flag = f"--{name.replace('_', '-')}"
+    if isinstance(value, bool):
+        yield from (flag,) * value
     else:
         for each in value if isinstance(value, tuple) else (value,):
             text = str(each)
@@ -41,5 +43,6 @@ def _target(spec: CheckSpec) -> tuple[str, ...]:
             return (str(spec.address),)
         if spec.folder:
             alone = spec.for_folder_alone()
-            return ("--", *alone.command) if alone else ("--each", glob.escape(spec.folder), "--", *spec.command)
+            folder = tuple(_option("each", glob.escape(spec.folder)))
+            return ("--", *alone.command) if alone else (*folder, "--", *spec.command)
     return ("--", *spec.command)
