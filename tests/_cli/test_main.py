@@ -176,6 +176,15 @@ def test_a_number_that_is_sent_as_a_message_gets_a_hint() -> None:
     assert b"is sent as" not in halloo("send", f"127.0.0.1:{port}", "42", "-W", "5").stderr
 
 
+def test_the_words_of_the_user_stay_as_they_are_in_a_message() -> None:
+    for word in ("./a=b", "./port=3", "./only=True"):
+        assert failed("check", "server", word) == (
+            2,
+            f"halloo: '{word}' is a path; a Unix socket is written unix:{word}",
+        )
+    assert failed("ping", "localhost", "-o", "-port=x")[1].endswith("write ./-port=x for a file of that name")
+
+
 def test_a_message_does_not_repeat_a_long_text_whole() -> None:
     lines = (
         "connect LONG; connect unix:/LONG; connect localhost LONG; send a b LONG; serve LONG; serve --LONG; "

@@ -10,7 +10,8 @@ from halloo._core.escape import printable
 from halloo._output.files import FULL
 from halloo.errors import HallooError, UsageError, shortened
 
-ARGUMENT = re.compile(r"\b([a-z_]+)=(?:True\b)?")
+# A word by itself, and none in a command to copy: the user's own words may contain an equals sign.
+ARGUMENT = re.compile(r"\bhalloo [a-z]+ .*|(?<![^\s(])([a-z_]+)=(?:True)?(?![^\s,;.)])")
 
 
 def message(error: Exception, command: str, app: App) -> str:
@@ -43,7 +44,7 @@ def message(error: Exception, command: str, app: App) -> str:
 
 def with_flags(remedy: str, app: App) -> str:
     """Name the flags of a command instead of the library's arguments: "give ca= or insecure=True"."""
-    return ARGUMENT.sub(lambda found: _flag(found[1], app), remedy)
+    return ARGUMENT.sub(lambda found: _flag(found[1], app) if found[1] else found[0], remedy)
 
 
 def _flag(name: str, app: App) -> str:
