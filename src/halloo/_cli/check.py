@@ -31,8 +31,10 @@ from halloo._check.runner import OnReport, OnResult, RunOptions
 from halloo._check.runner import check as run_check
 from halloo._check.spec import START_TIMEOUT, CheckSpec, ClientSpec, ServerSpec, Stdin, parse_messages, parse_transform
 from halloo._cli.options import File, Quiet, Seconds, switch
+from halloo._cli.program_words import refuse_program
 from halloo._core import arguments
 from halloo._core.address import parse
+from halloo._core.arguments import shown
 from halloo._output.files import STDOUT, appender, check_writable, is_stream, read_text, write_file
 from halloo._output.terminal import folded, width_of
 from halloo.errors import LocalError, UsageError
@@ -41,6 +43,7 @@ MAX_WEIGHTS = 1_000_000  # characters of a file of weights
 CommandWords = Annotated[
     tuple[str, ...], Parameter(name="--command", show=False, allow_leading_hyphen=True, negative=())
 ]
+Words = Annotated[str, Parameter(show=False, allow_leading_hyphen=True)]
 Port = Annotated[int, Parameter(show_default=False)]
 
 
@@ -176,7 +179,7 @@ CASES, OUTPUTS = Choice(), Outputs()
 def server(
     address: str | None = None,
     /,
-    *,
+    *words: Words,
     command: CommandWords = (),
     port: Port = 0,
     udp: Annotated[bool, switch("--udp")] = False,
@@ -241,6 +244,10 @@ def server(
     schemes = [name for name, given in (("udp", udp), ("tls", tls), ("unix", unix)) if given]
     if len(schemes) > 1:
         raise UsageError(f"--{schemes[0]} and --{schemes[1]} exclude each other", "check once for each")
+    if address is not None and address not in allow_remote:
+        options = [*(f"--{scheme}" for scheme in schemes), *(["--port", str(port)] if port else [])]
+        refuse_program((address, *words), "server", options)
+    _refuse(words, "server")
     given = {"port": port, "each": each is not None, "stdin": stdin, "start": start != START_TIMEOUT}
     of_command = [*schemes, *(name for name, value in given.items() if value)]
     if address is not None and of_command:
@@ -269,7 +276,7 @@ def server(
 
 
 def client(
-    *,
+    *words: Words,
     command: CommandWords = (),
     port: Port = 0,
     udp: Annotated[bool, switch("--udp")] = False,
@@ -311,6 +318,8 @@ def client(
     quiet
         Print the summary only.
     """
+    refuse_program(words, "client", [*(["--udp"] if udp else []), *(["--port", str(port)] if port else [])])
+    _refuse(words, "client")
     scheme = "udp" if udp else "tcp"
     subject = ClientSpec(
         command=command,
@@ -323,6 +332,16 @@ def client(
         messages=parse_messages(messages),
     )
     return run_one(subject, choice, outputs, quiet=quiet).exit_code
+
+
+def _refuse(words: Sequence[str], kind: str) -> None:
+    """Raise UsageError for words that are neither an address nor a command."""
+    for word in words[:1]:
+        see = f"see: halloo check {kind} --help"
+        if word.startswith("-"):
+            raise UsageError(f"unknown option: {word}", see)
+        port = f"a port is part of the address, as in localhost:{word}; " if word.isdecimal() else ""
+        raise UsageError(f"unexpected argument: {shown(word)}", f"{port}{see}")
 
 
 def cases() -> int:
