@@ -181,6 +181,22 @@ def test_whatever_ends_a_check_its_reports_have_the_cases_that_have_ended(
     assert json.loads(paths["json"].read_text(encoding="utf-8"))["summary"]["exit_code"] == 130
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="halloo check needs /proc")
+def test_a_terminal_that_hangs_up_ends_a_check_with_its_reports(tmp_path: Path) -> None:
+    words, paths = check_words(tmp_path)
+    keyboard, screen = os.openpty()
+    in_terminal = "import os, sys; os.login_tty(0); os.execvp(sys.argv[1], sys.argv[1:])"
+    argv = [PYTHON, "-IS", "-c", in_terminal, *HALLOO, *words]
+    with subprocess.Popen(argv, stdin=screen, stdout=screen, stderr=screen) as process:
+        os.close(screen)
+        shown = b""
+        while b"1/3" not in shown and b"PASS tcp/T01" not in shown:  # in a table, or on a line
+            shown += os.read(keyboard, 65536)
+        os.close(keyboard)
+        assert process.wait(TIMEOUT) == 130
+    assert check_reports(paths) == dict.fromkeys(("T02", "T03"), "the check was interrupted")
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /dev/full, and halloo check /proc")
 def test_an_error_amid_a_check_is_raised_once_its_reports_are_written(tmp_path: Path) -> None:
     words, paths = check_words(tmp_path)

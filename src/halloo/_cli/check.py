@@ -362,6 +362,9 @@ def run_one(spec: CheckSpec, choice: Choice, outputs: Outputs, *, quiet: bool = 
     try:
         with nullcontext(repr) if quiet else progress(cases, stream) as show:
             report = choice.check(spec, on_result=show, on_report=outputs.update if outputs.paths else None)
+    except OSError:
+        if report is None or not report.interrupted:
+            raise  # else the terminal has hung up
     finally:
         if report is not None:
             _finish(report, outputs, stream, quiet=quiet)
@@ -377,7 +380,8 @@ def _finish(report: CheckReport, outputs: Outputs, stream: TextIO, *, quiet: boo
         outputs.write([report])
     finally:
         text = folded(summary(report), width) if quiet else check_text(report, hints=outputs.hints, width=width)
-        with suppress(BrokenPipeError):  # the reader has left; the exit code says the rest
+        # The reader has left, or the terminal has hung up; the exit code says the rest.
+        with suppress(OSError if report.interrupted else BrokenPipeError):
             print_text(text, stream)
 
 
