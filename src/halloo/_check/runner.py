@@ -90,14 +90,17 @@ def check(
         on_result(result)
 
     try:
-        ready = _prepared(spec, options)
+        ready = _prepared(spec, options)  # an interrupt before the first case leaves no report
+    except _Troubled as error:
+        return run.report("no case could be run", trouble=str(error))
 
-        def run_one(case: AnyCase) -> Result:
-            result = run_case(case, ready, options)
-            run.learn(result, ready)
-            return result
+    def run_one(case: AnyCase) -> Result:
+        result = run_case(case, ready, options)
+        run.learn(result, ready)
+        return result
 
-        jobs = 1 if ready.port or not ready.command else options.jobs
+    jobs = 1 if ready.port or not ready.command else options.jobs
+    try:
         run_all(cases, run_one, jobs=jobs, on_result=record, stopped=options.stopped)
         return run.report()
     except _Troubled as error:
@@ -164,6 +167,30 @@ class _Run:
             interrupted=interrupted,
             error=error,
         )
+
+
+def _run_until_interrupted(
+    spec: CheckSpec, cases: Sequence[AnyCase], options: RunOptions, on_result: OnResult
+) -> tuple[tuple[Result, ...], bool]:
+    """Run cases; return the results, and whether a signal ended that: the cases that had not ended are BLOCKED."""
+    ended: dict[str, Result] = {}
+
+    def run_one(case: AnyCase) -> Result:
+        result = run_case(case, spec, options)
+        if all(each.verdict == "SKIP" for each in [*ended.values()]):
+            _raise_if_troubled(result, spec)
+        return result
+
+    def record(result: Result) -> None:
+        ended[result.case.id] = result
+        on_result(result)
+
+    jobs = 1 if spec.port or not spec.command else options.jobs
+    try:
+        return run_all(cases, run_one, jobs=jobs, on_result=record, stopped=options.stopped), False
+    except (KeyboardInterrupt, BrokenPipeError) as error:  # or the reader of the lines has left
+        rest = {case.id: Result(case, "BLOCKED", "the check was interrupted") for case in cases}
+        return with_causes(tuple((rest | ended).values())), isinstance(error, KeyboardInterrupt)
 
 
 class _Troubled(Exception):  # noqa: N818 - a finding, not an error of the checker

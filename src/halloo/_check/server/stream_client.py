@@ -321,7 +321,7 @@ class StreamClient:
         """Close; if there are unread bytes, this is a reset too.
 
         A server that has closed first would keep its port in TIME-WAIT, for which its next start might have to wait: a
-        reset of a connection that no process has any more ends that state, and nobody notices.
+        reset of a connection that no process has any more ends that state unnoticed.
         """
         if self._frees_port and is_closed_by_peer(self.raw):
             self.reset()
