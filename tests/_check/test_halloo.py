@@ -4,6 +4,7 @@ This proves that the cases can be passed. `make check-all` runs the slow cases a
 """
 
 from collections.abc import Collection
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,7 @@ from halloo._check.runner import RunOptions, run_all, run_case
 from halloo._check.spec import ServerSpec, parse_transform
 from tests.programs import PYTHON
 
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 HALLOO = (PYTHON, "-m", "halloo", "serve", "-q")
 # As on a system without epoll; readv and fork are kept, so that only the poller differs.
 PORTABLE = (PYTHON, "-c", "import select; del select.epoll; from halloo._cli.main import main; main()", "serve", "-q")
@@ -60,6 +62,16 @@ def test_it_passes_the_quick_cases(name: str) -> None:
 @pytest.mark.parametrize("name", SPECS)
 def test_it_passes_every_case(name: str) -> None:
     check_passes(name, {case.id for case in all_cases()})
+
+
+@pytest.mark.conformance
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(("name", "scheme", "level"), [("echoserver.py", "tcp", 1), ("udp_server.py", "udp", 3)])
+def test_an_example_passes_every_case_of_its_level(name: str, scheme: str, level: int) -> None:
+    spec = ServerSpec(scheme=scheme, command=(PYTHON, str(EXAMPLES / name), "PORT"))
+    chosen = [case for case in all_cases() if case.id[0] == scheme[0].upper() and case.level <= level]
+    results = run_all(chosen, lambda case: run_case(case, spec, RunOptions()), jobs=2)
+    assert {each.case.id: each.text for each in results if each.verdict not in ("PASS", "INFO")} == {}
 
 
 @pytest.mark.conformance

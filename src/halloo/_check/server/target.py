@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 from halloo._check import processes
-from halloo._check.case import PROCESS, Case, Skipped
+from halloo._check.case import PROCESS, Case, Skipped, context
 from halloo._check.payload import KIB, payload
 from halloo._check.server.program import Output, Program
 from halloo._check.server.stream_client import EOF_TIMEOUT, StreamClient
@@ -133,8 +133,10 @@ class ServerTarget:
             expected=self.spec.expected_reply,
             message=self.message,
         )
-        while self.spec.greeting and client.receive(1) != b"\n":
-            pass
+        if self.spec.greeting:
+            with context("waiting for a line of greeting"):
+                while client.receive(1) != b"\n":
+                    pass
         return client
 
     def _await_accepted(self) -> None:
