@@ -119,8 +119,6 @@ class ServerTarget:
         receive_buffer: int | None = None,
         source_port: int | None = None,
     ) -> StreamClient:
-        """Connect a client, once those before it have been accepted: a queue for one is enough."""
-        self._await_accepted()
         client = StreamClient(
             self.path or (host or self.host, self.port),
             clock=self.clock,
@@ -139,7 +137,8 @@ class ServerTarget:
                     pass
         return client
 
-    def _await_accepted(self) -> None:
+    def await_accepted(self) -> None:
+        """Wait until all clients have been accepted, so that a queue for one is enough for the next."""
         deadline = self.clock() + ACCEPT_TIMEOUT
         while self.started and not self.path and processes.unaccepted(self.port) and self.clock() < deadline:
             time.sleep(POLL_INTERVAL)
