@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import pytest
 
@@ -65,6 +65,29 @@ def test_a_wrong_reply_is_described() -> None:
         ):
             client.roundtrip(b"hello", LONG if answers else BRIEF, quiet_time=LONG)
         assert (failed.value.pattern, str(failed.value)) == (pattern, fact)
+
+
+@pytest.mark.parametrize(("replies", "surplus"), [(2, False), (3, True)])
+def test_a_datagram_is_sent_again_until_it_is_answered_and_may_be_answered_each_time(
+    replies: int, surplus: bool
+) -> None:
+    with socket.socket(type=socket.SOCK_DGRAM) as sock:
+        sock.bind(("127.0.0.1", 0))
+        sock.settimeout(20)
+
+        def serve() -> None:
+            asked = [sock.recvfrom(65535), sock.recvfrom(65535)]
+            for data, source in asked[:1] * replies:
+                sock.sendto(data, source)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        with UdpClient(sock.getsockname(), clock=time.monotonic, waits=(BRIEF, LONG)) as client:
+            client.roundtrip(b"hello", quiet_time=0)
+            thread.join()
+            with pytest.raises(Failed, match="an unexpected datagram") if surplus else nullcontext():
+                client.expect_silence(LONG if surplus else QUIET)
+            assert client.sent == client.answered == 2
 
 
 def test_a_source_address_that_is_not_local_is_reported() -> None:
