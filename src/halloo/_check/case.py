@@ -30,7 +30,7 @@ def _ids(text: str) -> frozenset[str]:
 # Levels, from what RFC 862 requires to what a service needs. Cases not listed here belong to level 4.
 # A client at a terminal has a person who interrupts it: what one without needs is level 4, and so are strangers.
 LEVELS = {
-    1: _ids("T01-12 T17 U01-08 C01-07 C09-19 C21-27 C29 C32-34"),
+    1: _ids("T01-12 T17 U01-08 C01-07 C09-19 C22-27 C29 C32-34"),
     2: _ids("T18-22 T28 T35 U09 U14"),
     3: _ids("T13-15 T23-24"),
 }

@@ -25,6 +25,7 @@ CLIENT_TIMEOUT = 7.0  # seconds to exit once the session has ended
 GIVE_UP_TIMEOUT = 12.0  # seconds within which a client must give up without a reply
 EXIT_TIMEOUT = 1.0  # seconds for the client to exit after a blank line
 WORD_TIMEOUT = 0.3  # seconds that a client that ends at a word is given before the word is echoed
+REACTION_TIME = 0.5  # seconds for the client to react to what it has received
 WORDS = ("exit", "quit", "bye")  # after a blank line: the words at which clients of courses end
 QUIET_TIME, PROMPT_TIMEOUT = 0.2, 3.0  # seconds before typing without a prompt: after connecting; at most
 BUSY_TIME = 0.5  # seconds to measure the use of the processor
@@ -280,7 +281,7 @@ class ClientTarget:
         for connection in self.connections:
             connection.hold()
         self.program.send_input(f"{line}\n".encode())
-        for timeout in (WORD_TIMEOUT, EXIT_TIMEOUT):
+        for timeout in (WORD_TIMEOUT, REACTION_TIME if line else EXIT_TIMEOUT):
             self.loop.wait_until(lambda: self.program.ended or self.prompted, timeout)
             if self.program.ended:
                 return True
@@ -292,7 +293,7 @@ class ClientTarget:
         """Send a line end that answers no message; return whether the client was waiting for it."""
         for connection in self.connections:
             connection.send_line_end()
-        return self.loop.wait_until(lambda: self.program.ended or self.prompted, EXIT_TIMEOUT)
+        return self.loop.wait_until(lambda: self.program.ended or self.prompted, REACTION_TIME)
 
     # Output.
 

@@ -97,7 +97,7 @@ def c20_queue_full(target: ClientTarget) -> str:
     return check_error_reported(target, GIVE_UP_TIMEOUT)
 
 
-@case("SHOULD", "exits within 1 s, no traceback", "Ctrl-C at a terminal")
+@case("SHOULD", "exits within 2 s, no traceback", "Ctrl-C at a terminal")
 def c21_interrupt(target: ClientTarget) -> str:
     """Send no reply and interrupt the client (SIGINT to all its processes)."""
     target.serve(None)
@@ -110,7 +110,7 @@ def c21_interrupt(target: ClientTarget) -> str:
     if not target.loop.wait_until(lambda: program.ended, 3):
         raise Failed(f"the client was still running 3 s after SIGINT: {target.describe()}", pattern=target.words)
     check_no_traceback(target)
-    if (elapsed := program.started_at + program.duration - signalled_at) > 1:
+    if (elapsed := program.started_at + program.duration - signalled_at) > 2:
         raise Failed(f"the client exited {elapsed:.1f} s after SIGINT", pattern="slow")
     return f"{target.describe_exit()} after {elapsed:.2f} s"
 
@@ -148,7 +148,7 @@ def c26_reset_after_all(target: ClientTarget) -> None:
         yield 0.05  # the line end may still be in transit
         connection.send(message + connection.take_rest())
         yield lambda: connection.read_by_client
-        yield 0.1
+        yield target.loop.condition_or_timeout(lambda: bool(connection.end), 0.5)  # it may still be sending its end
         connection.reset()
 
     target.serve(reply_then_reset)
