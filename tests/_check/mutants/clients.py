@@ -145,6 +145,7 @@ else:
         {READ: f'b"".join(line.removesuffix(b"\\n") + b"\\n" for line in {READ}.splitlines(keepends=True))'},
         "C24: client-adds-newline",
     ),
+    tcp("drops the line ends", {READ: f'{READ}.replace(b"\\n", b"")'}, "C17: client-drops-newline"),
     tcp("reads its input as text", {READ: f"{READ}.decode().encode()"}, "C23: client-text-only"),
     tcp("sends everything twice", {READ: f"2 * {READ}"}, "C17 C23 C24: client-sends-twice"),
     tcp(
