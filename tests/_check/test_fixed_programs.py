@@ -14,9 +14,10 @@ import pytest
 
 from halloo._check.case import QUICK
 from halloo._check.catalogue import cases
+from halloo._check.execution import RunOptions, run_case
 from halloo._check.fixes import fixes
 from halloo._check.language import LANGUAGES, Language
-from halloo._check.runner import RunOptions, run_all, run_case
+from halloo._check.scheduling import run_all
 from halloo._check.spec import CheckSpec, ClientSpec, ServerSpec
 from tests._check import snippets
 

@@ -10,7 +10,8 @@ import pytest
 
 from halloo._check.case import QUICK
 from halloo._check.catalogue import cases as all_cases
-from halloo._check.runner import RunOptions, run_all, run_case
+from halloo._check.execution import RunOptions, run_case
+from halloo._check.scheduling import run_all
 from halloo._check.spec import ServerSpec, parse_transform
 from tests.programs import PYTHON
 

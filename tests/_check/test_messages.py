@@ -6,9 +6,10 @@ import pytest
 
 from halloo._check.case import ANY_BYTES, MESSAGE_CASES
 from halloo._check.catalogue import cases
+from halloo._check.execution import RunOptions, run_case
 from halloo._check.messages import Message, Messages
 from halloo._check.results import Result
-from halloo._check.runner import RunOptions, run_all, run_case
+from halloo._check.scheduling import run_all
 from halloo._check.spec import CheckSpec, ClientSpec, ServerSpec, parse_messages, parse_transform
 from halloo.errors import UsageError
 from tests._check import sums

@@ -14,8 +14,10 @@ import pytest
 from halloo._check.case import AnyCase
 from halloo._check.catalogue import cases
 from halloo._check.diagnoses import diagnoses
+from halloo._check.execution import RunOptions, run_case
 from halloo._check.results import Result
-from halloo._check.runner import RunOptions, check, run_all, run_case
+from halloo._check.runner import check
+from halloo._check.scheduling import run_all
 from halloo._check.spec import ServerSpec, parse_transform
 from tests._check.mutants import datagrams, servers
 from tests._check.programs import ECHO, LINES, LISTEN, WAIT, Mutant, python

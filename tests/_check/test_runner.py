@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 
 from halloo._check.case import PROCESS, AnyCase, Evidence, Failed, Skipped, Warned
+from halloo._check.execution import RunOptions, run_case
 from halloo._check.processes import proportional_memory, resident_memory
 from halloo._check.results import LOCAL_LIMIT, Result
-from halloo._check.runner import RunOptions, check, run_all, run_case, with_causes
+from halloo._check.runner import check, with_causes
+from halloo._check.scheduling import run_all
 from halloo._check.server.target import ServerTarget
 from halloo._check.spec import ServerSpec
 from halloo._core.address import Address

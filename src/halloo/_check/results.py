@@ -13,6 +13,7 @@ from halloo._check.language import Language
 
 FAILING = ("FAIL", "ERROR")
 NOT_PASSED = (*FAILING, "BLOCKED")
+INTERRUPTION = "the check was interrupted"  # why the remaining cases were not run
 INTERRUPTED = 130  # exit code, as a shell reports SIGINT
 _EXIT_CODES = (0, 2, 1, INTERRUPTED)  # of several reports the one that comes last here decides
 LOCAL_LIMIT = "local"  # the pattern of an ERROR that is due to this machine, and not to halloo

@@ -18,6 +18,7 @@ from cyclopts import App, Parameter
 from halloo._check.case import AnyCase
 from halloo._check.catalogue import cases as all_cases
 from halloo._check.catalogue import choose
+from halloo._check.execution import RunOptions
 from halloo._check.grading import Weights, read_weights
 from halloo._check.report.exports import gradescope, junit, marks
 from halloo._check.report.html import check_html
@@ -27,8 +28,9 @@ from halloo._check.report.progress import print_text, progress
 from halloo._check.report.text import check_text
 from halloo._check.report.view import Hints, summary
 from halloo._check.results import CheckReport, exit_code_of_all
-from halloo._check.runner import OnReport, OnResult, RunOptions
+from halloo._check.runner import OnReport
 from halloo._check.runner import check as run_check
+from halloo._check.scheduling import OnResult
 from halloo._check.spec import START_TIMEOUT, CheckSpec, ClientSpec, ServerSpec, Stdin, parse_messages, parse_transform
 from halloo._cli.options import File, Quiet, Seconds, switch
 from halloo._cli.program_words import refuse_program

@@ -6,7 +6,7 @@ Some machines resolve localhost to one address family only; the test mounts a ho
 import sys
 
 from halloo._check.client.cases import wire
-from halloo._check.runner import RunOptions, run_case
+from halloo._check.execution import RunOptions, run_case
 from halloo._check.spec import ClientSpec
 
 HOSTS = "127.0.0.1 localhost\n::1 localhost\n"

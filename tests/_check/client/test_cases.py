@@ -13,8 +13,10 @@ import pytest
 
 from halloo._check.case import MAX_LEVEL, QUICK, AnyCase
 from halloo._check.catalogue import cases as all_cases
+from halloo._check.execution import RunOptions, run_case
 from halloo._check.results import Result
-from halloo._check.runner import RunOptions, run_all, run_case, with_causes
+from halloo._check.runner import with_causes
+from halloo._check.scheduling import run_all
 from halloo._check.spec import ClientSpec, Stdin
 from tests._check.client.families import HOSTS, IN_BOTH_FAMILIES
 from tests._check.mutants import clients

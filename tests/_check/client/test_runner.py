@@ -5,8 +5,8 @@ import pytest
 from halloo._check.case import Skipped
 from halloo._check.catalogue import cases
 from halloo._check.client.target import ClientTarget, case
+from halloo._check.execution import RunOptions, run_case
 from halloo._check.results import Result
-from halloo._check.runner import RunOptions, run_case
 from halloo._check.sockets import Sockets, bind_port
 from halloo._check.spec import ClientSpec, Stdin
 from halloo.errors import AddressInUse

@@ -12,8 +12,9 @@ from queue import SimpleQueue
 import pytest
 
 from halloo._check.catalogue import cases
+from halloo._check.execution import RunOptions, run_case
 from halloo._check.results import Result
-from halloo._check.runner import RunOptions, run_all, run_case
+from halloo._check.scheduling import run_all
 from halloo._check.spec import ServerSpec, parse_transform
 from halloo._core.address import Address
 from halloo._server.server import Server

@@ -2,7 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
-from halloo._check.runner import RunOptions, probe_server
+from halloo._check.execution import RunOptions, probe_server
 from halloo._check.server.probe import Facts
 from halloo._check.spec import ServerSpec
 from tests._check.programs import LISTEN, python

@@ -38,6 +38,7 @@ class Program:
     def __init__(self, spec: ServerSpec, clock: Callable[[], float] = time.monotonic) -> None:
         self._spec, self._clock = spec, clock
         self._kind = "udp" if spec.scheme == "udp" else "tcp"
+        self.progress = 0  # how often its clients have sent or received anything
         self._tree: ProcessTree | None = None
         self._folder = tempfile.TemporaryDirectory(prefix="halloo-") if spec.scheme == "unix" else None
         self._output = OutputPipe()
@@ -49,6 +50,10 @@ class Program:
         self.path = f"{self._folder.name}/echo" if self._folder else ""
         self.expired = ""  # why it was killed early
         self.host, self.port = LOOPBACK, 0
+
+    def note_progress(self) -> None:
+        """Count that a client has sent or received something; may be called from any thread."""
+        self.progress += 1
 
     @property
     def started(self) -> bool:

@@ -46,17 +46,19 @@ class StreamClient:
         far: bool = False,
         expected: Callable[[bytes], bytes] = bytes,
         message: Callable[[bytes], bytes] = bytes,
+        on_progress: Callable[[], object] | None = None,
     ) -> None:
         """Connect to a host and port, or a path, within `timeout` seconds.
 
         `source_port` is the local port, even if it is in TIME-WAIT; `secure` is for TLS, with any certificate;
         `frees_port` avoids TIME-WAIT at the server's port; `expected` maps the bytes sent to the reply; `message` maps
         those of an echo to a message of the protocol. The limits of a server that may be `far` grow with its round
-        trips.
+        trips. `on_progress` is called whenever bytes have been sent or received.
         """
         self.clock = clock
         self.expected, self.message = expected, message
         self._frees_port, self.far = frees_port, far
+        self._on_progress = on_progress
         self.sent = self.received = 0
         self._asked = b""  # what the latest reply was expected to
         self.rtt = 0.0  # seconds of a round trip to a server given by address
@@ -96,7 +98,7 @@ class StreamClient:
             return 0
         except OSError as error:
             raise self._reset("sending", error) from error
-        self.sent += count
+        self._count(count, 0)
         return count
 
     def receive_some(self, limit: int = CHUNK_SIZE) -> bytes | None:
@@ -107,8 +109,13 @@ class StreamClient:
             return None
         except OSError as error:
             raise self._reset("receiving", error) from error
-        self.received += len(data)
+        self._count(0, len(data))
         return data
+
+    def _count(self, sent: int, received: int) -> None:
+        self.sent, self.received = self.sent + sent, self.received + received
+        if self._on_progress and (sent or received):
+            self._on_progress()
 
     def receive_part(self, expected: bytes | memoryview, offset: int) -> int | None:
         """Receive what is available and compare it with the expected bytes at an offset.

@@ -130,6 +130,7 @@ class ServerTarget:
             far=not self.started,
             expected=self.spec.expected_reply,
             message=self.message,
+            on_progress=self.started.note_progress if self.started else None,
         )
         if self.spec.greeting:
             with context("waiting for a line of greeting"):
@@ -153,7 +154,13 @@ class ServerTarget:
         address, expected = (host or self.host, self.port), self.spec.expected_reply
         waits = LOSSY_SERVER if self.spec.lossy else () if self.started else LOSSY_PATH
         client = UdpClient(
-            address, clock=self.clock, source=source, expected=expected, message=self.message, waits=waits
+            address,
+            clock=self.clock,
+            source=source,
+            expected=expected,
+            message=self.message,
+            waits=waits,
+            on_progress=self.started.note_progress if self.started else None,
         )
         self._udp_clients.append(client)
         return client

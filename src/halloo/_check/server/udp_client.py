@@ -30,6 +30,7 @@ class UdpClient:
         source: tuple[str, int] = ("", 0),
         expected: Callable[[bytes], bytes] = bytes,
         message: Callable[[bytes], bytes] = bytes,
+        on_progress: Callable[[], object] | None = None,
         waits: tuple[float, ...] = (),
     ) -> None:
         """Open a socket; `waits` are the seconds to wait for a reply before each time that a datagram is sent again.
@@ -39,6 +40,7 @@ class UdpClient:
         self.clock = clock
         self.expected, self.message = expected, message
         self.waits = waits
+        self._on_progress = on_progress
         self.sent = self.answered = 0
         self._due = Counter[bytes]()  # replies to what was sent that have not been received
         family, self.address = place_of(address)
@@ -93,6 +95,8 @@ class UdpClient:
             except ConnectionError as error:
                 raise Failed(f"nothing is bound to the port: {error}", pattern="refused") from error
             else:
+                if self._on_progress:
+                    self._on_progress()
                 if due := self._due[data] > 0:
                     self._due[data] -= 1
                     self.answered += 1
