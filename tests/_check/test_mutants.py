@@ -255,6 +255,13 @@ def test_what_a_second_copy_does_is_told_as_it_was(code: str, verdict: str, text
     assert (result.verdict, result.text.splitlines()[0]) == (verdict, text)
 
 
+def test_a_second_copy_gets_the_path_of_the_first() -> None:
+    unix = LISTEN.replace('create_server(("127.0.0.1", int(sys.argv[1])))', "socket(socket.AF_UNIX)")
+    code = ECHO.replace(LISTEN, f"{unix}s.bind(sys.argv[1])\ns.listen()\n")
+    spec = ServerSpec(scheme="unix", command=python(code, "{path}"))
+    assert run_case(CASES["T43"], spec, RunOptions()).verdict == "PASS"
+
+
 @pytest.mark.parametrize("case", ["T43", "T44"])
 def test_a_daemon_is_not_asked_for_what_only_a_foreground_process_has(case: str) -> None:
     result = check_code(case, f"import os\nif os.fork(): os._exit(0)\nos.setsid()\n{ECHO}")

@@ -249,10 +249,10 @@ def test_the_output_of_an_earlier_start_is_forgotten() -> None:
 
 def test_a_second_copy_runs_until_it_exits_or_listens() -> None:
     with started() as program, program.copy() as second:
-        assert second.run(program.port, 60) == 1
+        assert second.run(program.argv(program.port), 60) == 1
         assert "Address already in use" in second.words()
         second.kill()
-        assert second.run(free_port("tcp"), 60) is None
+        assert second.run(program.argv(free_port("tcp")), 60) is None
 
 
 def test_the_first_reason_for_killing_it_early_is_kept() -> None:

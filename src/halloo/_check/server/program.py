@@ -111,9 +111,9 @@ class Program:
         """Whether it, or its copy, waits for its port, or is expected to listen: that is no part of a case's time."""
         return self._starting or (self._copy is not None and self._copy.starting)
 
-    def run(self, port: int, within: float) -> int | None:
-        """Start the program on a port that may be taken, until it exits or listens; return its exit code."""
-        self._launch(self.argv(port), "kept")
+    def run(self, argv: list[str], within: float) -> int | None:
+        """Run the command of another program, whose port is taken, until it exits or listens; return its exit code."""
+        self._launch(argv, "kept")
         deadline = self._clock() + within
         while self._clock() < deadline and not processes.listening_ports(self.tree.running(), self._kind):
             with suppress(subprocess.TimeoutExpired):
