@@ -100,7 +100,7 @@ def _measure_idle_load(target: ServerTarget, seconds: float) -> str:
     raise Failed(f"{load:.0%} of a core", pattern="busy")
 
 
-@case("SHOULD", "new clients are served within 1 s", "slowloris", "T13 T23", kill=40, alone=True)
+@case("SHOULD", "new clients are served within 1 s", "slowloris", "T13 T23", kill=60, alone=True)
 def t39_trickle_1000(target: ServerTarget) -> str:
     """1000 clients send one newline a second; meanwhile new clients send a line."""
     worst = 0.0
@@ -143,9 +143,15 @@ def t40_stalled_1000(target: ServerTarget) -> str:
 
 def _worst_wait(target: ServerTarget, count: int) -> float:
     """Return the longest wait of so many new clients, in the best of three attempts."""
-    for _ in range(ATTEMPTS):
-        if (worst := max(target.check_served() for _ in range(count))) <= MAX_WAIT:
-            break
+    for last in (*[False] * (ATTEMPTS - 1), True):
+        try:
+            worst = max(target.check_served() for _ in range(count))
+        except Failed:
+            if last:
+                raise
+        else:
+            if worst <= MAX_WAIT:
+                break
     return worst
 
 
