@@ -70,7 +70,7 @@ if not poll.poll(2):
     Mutant("exits if accept() fails", {"except OSError:": "except BlockingIOError:"}, "T29: accept-error"),
     Mutant("has a backlog of five", {"backlog=4096": "backlog=5"}, "T24: short-backlog"),
     Mutant("has a backlog of one", {"backlog=4096": "backlog=1"}, "T24: short-backlog"),
-    Mutant("has a pool of 600 threads", slots(600), "T39 T40: pool-limit"),
+    Mutant("has a pool of 600 threads", slots(600), "T39 T40"),
     Mutant("serves 100 clients at once, as `ncat` does", slots(100), "T23 T24: pool-limit"),
     Mutant("serves one client after another", slots(1), "T14: one-client-at-a-time"),
     Mutant("ignores the result of a blocking send()", {REPLY: "conn.send(data)"}, "T33: send-ignored"),

@@ -5,6 +5,7 @@ was seen. A sign is a list of words, all of which have to hold:
 
     T33            case T33 failed
     T33:gap        it failed, and `gap` is among the words of its pattern (see `Outcome.pattern`)
+    T23:served-N   it failed, and so is a word such as `served-100`
     *:ended        any case failed in this way
     +T09           case T09 was run and did not fail
     -T09           case T09 did not fail, or was not run
@@ -92,8 +93,11 @@ def holds(word: str, seen: Mapping[str, Seen], facts: Collection[str]) -> bool:
         passed = verdict in ("PASS", "WARN", "INFO")
         return passed if word[0] == "+" else verdict != "FAIL"
     case, _, way = word.partition(":")
-    if case == "*":
-        return any(way in each.words for each in seen.values() if each.verdict == "FAIL")
-    if case.isupper():
-        return case in seen and seen[case].verdict == "FAIL" and (not way or way in seen[case].words)
-    return word in facts
+    if not (case.isupper() or case == "*"):
+        return word in facts
+    failed = [each for name, each in seen.items() if case in (name, "*") and each.verdict == "FAIL"]
+    return any(not way or any(_is(word, way) for word in each.words) for each in failed)
+
+
+def _is(word: str, way: str) -> bool:
+    return word.startswith(way[:-1]) if way.endswith("-N") else word == way

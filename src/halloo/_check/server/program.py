@@ -4,6 +4,7 @@ Uses processes and signals.
 """
 
 import os
+import re
 import signal
 import subprocess
 import tempfile
@@ -30,6 +31,7 @@ SLOW_POLL_INTERVAL = 0.1
 EXIT_TIMEOUT = 3.0  # seconds until no process listens, once the first has exited
 PIPE_SIZE = 4096  # capacity of an unread pipe in bytes: the minimum
 Output = Literal["kept", "unread", "closed"]
+_IN_USE = re.compile("EADDRINUSE|address already in use", re.IGNORECASE)  # as most systems and languages say it
 
 
 class Program:
@@ -229,6 +231,7 @@ class Program:
             return Failed(self.expired, pattern=pattern)
         words, error = self.words(), self.error()
         pattern = f"{pattern} {error.name}" if error else pattern
+        pattern = f"{pattern} in-use" if _IN_USE.search(words) else pattern
         return Failed(fact if words else f"{fact}; it printed nothing", pattern=pattern, words=words)
 
     def _exited(self, code: int) -> Failed:
