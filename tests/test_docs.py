@@ -172,15 +172,15 @@ def without_times(line: str) -> str:
     return " ".join(re.sub(r"\b(\d{4,5}\b|\d+(\.\d+)?[num]?s\b)|(?<=window )\d+", "X", line).split())
 
 
-def test_check_prints_what_is_wrong() -> None:
-    command = "halloo check server --only T14 -- python examples/echoserver.py PORT"
-    paths = {"python": PYTHON, "examples/echoserver.py": str(ROOT / "examples" / "echoserver.py")}
-    done = halloo(*(paths.get(word, word) for word in shlex.split(command)[1:]))
-    output = done.stdout.decode()
-    for short, long in paths.items():
-        output = output.replace(long, short)
+def test_check_prints_what_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    command = "halloo check server --only T01,T05 -- python stripper.py PORT"
+    page = (ROOT / "docs" / "check.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(# stripper.py\n.*?)```", page, re.DOTALL)
+    (tmp_path / "stripper.py").write_text(code, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    done = halloo(*(PYTHON if word == "python" else word for word in shlex.split(command)[1:]))
     assert done.returncode == 1
-    assert "\n".join(console(command)[1:]) in output
+    assert "\n".join(console(command)[1:]) in done.stdout.decode().replace(PYTHON, "python")
 
 
 def test_the_error_without_a_server() -> None:

@@ -13,11 +13,15 @@ from typing import Any
 
 import pytest
 
+from halloo._check.messages import Messages
 from halloo._check.repeat import PLACED, repeat_command
 from halloo._check.spec import CheckSpec, ClientSpec, ServerSpec, parse_transform
 from halloo._cli import check
+from halloo._cli.check_files import Outputs
 from halloo._core.address import Address, parse
 from halloo._server.server import Server
+from tests._check.programs import ECHO as ONE_BY_ONE
+from tests._check.programs import python
 from tests.command import halloo
 from tests.peers import unused_port
 from tests.programs import EXAMPLES, PYTHON, run
@@ -34,9 +38,14 @@ CHOOSING = {
     "jobs",
     "quiet",
     "words",
-    *(each.name for each in fields(check.Outputs)),
+    *(each.name for each in fields(Outputs)),
 }
-EXAMPLES_OF = {"expect": parse_transform("upper"), "stdin": "pipe"}
+EXAMPLES_OF = {
+    "expect": parse_transform("upper"),
+    "messages": Messages("m:f", lambda number: (b"%d" % number, b"", "typed")),
+    "stdin": "none",
+    "lossy": False,  # for datagrams only
+}
 
 
 def repeat(spec: CheckSpec, **options: Any) -> str:  # noqa: ANN401 - those of `repeat_command`
@@ -53,10 +62,14 @@ def other(option: Field[Any]) -> Any:  # noqa: ANN401 - a value of any option
 
 @pytest.mark.parametrize(("command", "spec"), [(check.server, SERVER), (check.client, CLIENT)])
 def test_the_line_has_every_option_of_the_command_that_is_not_at_its_default(command: Any, spec: CheckSpec) -> None:  # noqa: ANN401 - a function
-    changed = {each.name: other(each) for each in fields(spec) if each.name not in PLACED}
+    changed = {each.name: value for each in fields(spec) if each.name not in PLACED and (value := other(each))}
     line = shlex.split(repeat(replace(spec, **changed), longer=True, strict=True))
     parameters = {*inspect.signature(command).parameters, *(each.name for each in fields(check.Choice))}
-    wanted = parameters - CHOOSING - {"choice", "outputs", "command", "address", "udp", "tls", "unix", "seed", "longer"}
+    wanted = (
+        parameters
+        - CHOOSING
+        - {"lossy", "choice", "outputs", "command", "address", "udp", "tls", "unix", "seed", "longer"}
+    )
     assert {*line} >= {f"--{name.replace('_', '-')}" for name in wanted} | {"--seed", "--long"}
     assert wanted == {*changed, "strict"}
     assert line.index("--") == len(line) - len(spec.command) - 1
@@ -64,8 +77,8 @@ def test_the_line_has_every_option_of_the_command_that_is_not_at_its_default(com
 
 def test_what_was_not_given_is_not_written_and_every_word_is_quoted() -> None:
     assert repeat(SERVER) == "halloo check server --only T05 --seed 3 -- python 'my server.py' PORT"
-    spec = replace(SERVER, scheme="udp", port=8888, greeting=True, expect=parse_transform("upper"))
-    options = "--udp --port 8888 --expect upper --greeting"
+    spec = replace(SERVER, scheme="udp", port=8888, greeting=True, expect=parse_transform("upper"), lossy=True)
+    options = "--udp --port 8888 --expect upper --greeting --lossy"
     assert repeat(spec) == f"halloo check server --only T05 --seed 3 {options} -- python 'my server.py' PORT"
     assert repeat(replace(CLIENT, message="-x")).split()[7:] == ["--message=-x", "--", "client", "HOST", "PORT"]
     words = ("sh", "-c", "x $HOME {}\n'y'", "{port}", "", "*")
@@ -124,7 +137,7 @@ def client(only: str, *options: str, command: tuple[str, ...] = LINES, verdict: 
 
 FORMS = {
     "tcp": server("T05"),
-    "a failure": server("T01", command=(PYTHON, "FOLDER/my server.py", "PORT"), verdict="FAIL"),
+    "a failure": server("T01", command=python(ONE_BY_ONE.replace("(data)", "(data.strip())")), verdict="FAIL"),
     "options": server(
         "T01", "--expect", "upper", "--greeting", "--strict", command=(PYTHON, "FOLDER/my server.py", "PORT")
     ),

@@ -116,7 +116,7 @@ def test_an_invalid_transformation_is_a_usage_error(tmp_path: Path, monkeypatch:
     monkeypatch.syspath_prepend(tmp_path)
     missing = ("no_such_module:f", "base64:no_such_function", ":f", "..:f", "this_module_exits:f")
     for text, fault in {
-        "louder": "'louder' is not a known transformation",
+        "louder": "'louder' names no function",
         "string:digits": "is not callable",
         **dict.fromkeys(missing, "cannot be imported"),
     }.items():

@@ -36,9 +36,9 @@ def test_text_of_the_user_and_of_the_program_is_no_template(tmp_path: Path) -> N
     files = [word for kind in KINDS for word in (f"--{kind}", str(tmp_path / kind))]
     done = halloo("check", "server", "--only", "T01", *files, "--", PYTHON, "-c", program, "{port}", *ODD)
     assert (done.returncode, done.stderr) == (1, b"")
-    (result,) = json.loads((tmp_path / "json").read_text(encoding="utf-8"))["results"]
-    assert shlex.split(result["repeat"])[-len(ODD) - 1 :] == ["{port}", *ODD]
-    assert all(text in result["text"] for text in ("[red]{0} %s", " ".join(ODD[:6])))
+    report = json.loads((tmp_path / "json").read_text(encoding="utf-8"))
+    assert shlex.split(report["results"][0]["repeat"])[-len(ODD) - 1 :] == ["{port}", *ODD]
+    assert all(text in report["summary"]["trouble"] for text in ("[red]{0} %s", " ".join(ODD[:6])))
     for kind in KINDS:
         assert "{0} %s" in (tmp_path / kind).read_text(encoding="utf-8").replace(r"\{0\}", "{0}")
 

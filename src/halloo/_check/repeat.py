@@ -11,7 +11,7 @@ from dataclasses import fields
 
 from halloo._check.spec import CheckSpec, ServerSpec
 
-PLACED = ("command", "address", "scheme", "folder")  # fields that are written at their own places
+PLACED = ("command", "address", "reached", "scheme", "folder")  # fields that are no options: part of the target
 
 
 def repeat_command(spec: CheckSpec, case: str, *, seed: int, longer: bool = False, strict: bool = False) -> str:

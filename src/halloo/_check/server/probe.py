@@ -56,38 +56,40 @@ class Facts:
         return next((describe(self) for name, describe in _KINDS.items() if name in self.names), "")
 
 
-def quote(data: bytes) -> str:
+def _quote(data: bytes) -> str:
     return repr(data[:MAX_QUOTED])[1:] + ("..." if len(data) > MAX_QUOTED else "")
 
 
-OTHER_MESSAGES = "if it expects other messages than lines of text, name them: --messages MODULE:FUNCTION"
+OTHER_MESSAGES = (
+    "if it expects other messages than lines of text, name them: halloo check server --messages MODULE:FUNCTION"
+)
 
 
 def _other_bytes(expect: str) -> Callable[[Facts], str]:
     return lambda facts: (
-        f"other bytes came back: sent {quote(LINE)}, received {quote(facts.reply)}; if that is what this server is "
-        f"for, say so: --expect {expect}"
+        f"other bytes came back: sent {_quote(LINE)}, received {_quote(facts.reply)}; if that is what this server is "
+        f"for, say so: halloo check server --expect {expect}"
     )
 
 
 _KINDS: dict[str, Callable[[Facts], str]] = {
     "closes-first": lambda facts: (
-        f"this is no echo server: it spoke first and closed (it sent {quote(facts.greeting)} and ended the connection "
+        f"this is no echo server: it spoke first and closed (it sent {_quote(facts.greeting)} and ended the connection "
         "before it was sent anything, as a time server does)"
     ),
     "speaks-first": lambda facts: (
-        f"it spoke first: it sent {quote(facts.greeting)} before it was sent anything; if that is its greeting, one "
-        "line, add --greeting"
+        f"it spoke first: it sent {_quote(facts.greeting)} before it was sent anything; if that is a greeting of "
+        "one line, say so: halloo check server --greeting"
     ),
     "closes-unasked": lambda _: "this is no echo server: it ended the connection before it was sent anything",
     "closes-unanswered": lambda _: (
-        f"it ended the connection without a reply when it was sent {quote(LINE)}; {OTHER_MESSAGES}"
+        f"it ended the connection without a reply when it was sent {_quote(LINE)}; {OTHER_MESSAGES}"
     ),
     "reaches-others": lambda _: (
-        f"this is no echo server: what one client sent ({quote(LINE)}) was received by another, as in a chat"
+        f"this is no echo server: what one client sent ({_quote(LINE)}) was received by another, as in a chat"
     ),
     "nothing-returns": lambda _: (
-        f"nothing returns to the sender: neither {quote(LINE)} nor the end of the input was answered; {OTHER_MESSAGES}"
+        f"nothing returns to the sender: neither {_quote(LINE)} nor the end of the input was answered; {OTHER_MESSAGES}"
     ),
     "upper": _other_bytes("upper"),
     "lower": _other_bytes("lower"),

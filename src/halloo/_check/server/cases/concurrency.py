@@ -47,8 +47,21 @@ def t13_five(target: ServerTarget) -> None:
 @case("MUST", "the second is served within 3 s", "Protohackers 0", "T35")
 def t14_head_of_line(target: ServerTarget) -> None:
     """Two clients: the first sends nothing, the second sends a line."""
-    with target.connect():
-        _check_others_served(target, 1)
+    try:
+        with target.connect():
+            _check_others_served(target, 1)
+    except Failed as failure:
+        raise _with_later_service(target, failure) from failure
+
+
+def _with_later_service(target: ServerTarget, failure: Failed) -> Failed:
+    """Add to a failure whether a client is served once the others have left."""
+    try:
+        target.check_served()
+    except Failed:
+        return failure
+    pattern = f"{failure.pattern} served-later"
+    return Failed(f"{failure}; once the first had left, a client was served", pattern=pattern, words=failure.words)
 
 
 @case("MUST", "all five are served within 3 s", "toxiproxy timeout", "T05 T14")
