@@ -61,7 +61,7 @@ def datagram_port() -> Iterator[int]:
 
 def test_each_program_prints_what_its_comments_say(capsys: pytest.CaptureFixture[str]) -> None:
     for program in PROGRAMS:
-        if "def test_" not in program:
+        if "def test_" not in program and "sys.argv" not in program:  # those are started by other tests
             exec(compile(program, "a page", "exec"), {})  # noqa: S102 - the reader's program
             assert capsys.readouterr().out.splitlines() == re.findall(r"print\(.*\)  # (.*)", program), program
 

@@ -34,12 +34,12 @@ SEEN = {  # what a thread does with its connection, and the facts
 }
 KINDS = {
     "conn.sendall(b'Mon Jan 1 00:00:00\\n')": "it spoke first and closed (it sent 'Mon Jan 1 00:00:00\\n' and ended",
-    f"conn.sendall(b'Welcome!\\n')\n        {EACH}conn.sendall(data)": "that is a greeting of one line, say so: halloo check server --greeting",
+    f"conn.sendall(b'Welcome!\\n')\n        {EACH}conn.sendall(data)": "halloo check server --greeting",
     f"{EACH}[each.sendall(data) for each in clients if each is not conn]": "was received by another, as in a chat",
     f"{EACH}pass": "nothing returns to the sender: neither 'Hello, 1st line\\n' nor the end of the input was answered",
-    f"{EACH}conn.sendall(data.upper())": "if that is what this server is for, say so: halloo check server --expect upper",
-    f"{EACH}conn.sendall(data.rstrip()[::-1])": "if that is what this server is for, say so: halloo check server --expect reverse",
-    f"{EACH}conn.sendall(b'42')": "received '42'; if that is what this server is for, say so: halloo check server --expect MODULE:FUNCTION",
+    f"{EACH}conn.sendall(data.upper())": "halloo check server --expect upper",
+    f"{EACH}conn.sendall(data.rstrip()[::-1])": "halloo check server --expect reverse",
+    f"{EACH}conn.sendall(b'42')": "received '42'; if that is what this server is for, say so",
     "conn.recv(99)": "it ended the connection without a reply when it was sent 'Hello, 1st line\\n'",
     "pass": "it ended the connection before it was sent anything",
 }

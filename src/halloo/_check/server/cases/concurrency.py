@@ -6,14 +6,14 @@ Uses clients. Levels 2 and 3 of the catalogue.
 import errno
 import select
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack, suppress
 from functools import partial
 
 from halloo._check.case import Failed, Skipped, Warned
 from halloo._check.payload import MIB
 from halloo._check.server.many_clients import many_clients
-from halloo._check.server.stream_client import EOF_TIMEOUT
+from halloo._check.server.stream_client import EOF_TIMEOUT, StreamClient
 from halloo._check.server.target import ServerTarget, case
 from halloo._check.sockets import begin_connecting, check_not_self_connected, raise_if_local, unconnected_socket
 from halloo._check.spec import LOOPBACK
@@ -37,11 +37,26 @@ def t13_five(target: ServerTarget) -> None:
             for client, stream in zip(clients, streams, strict=True):
                 client.send(stream[offset : offset + piece])
         for client, stream in zip(clients, streams, strict=True):
-            client.expect(stream, EOF_TIMEOUT, quiet_time=0)
+            try:
+                client.expect(stream, EOF_TIMEOUT, quiet_time=0)
+            except Failed as failure:
+                raise _with_misdirected(failure, [each for each in clients if each is not client]) from failure
         if (elapsed := target.clock() - began) > limit:
             raise Failed(f"the replies took {elapsed:.1f} s", pattern="slow")
         for client in clients:
             client.expect_silence(0.03)
+
+
+def _with_misdirected(failure: Failed, others: Iterable[StreamClient]) -> Failed:
+    """Add to a failure whether another client has received more than it had sent."""
+    with suppress(Failed):
+        for client in others:
+            while client.receive_some():
+                pass
+            if client.received > client.sent:
+                fact = f"{failure}; another client received {client.received:,} bytes, and had sent {client.sent:,}"
+                return Failed(fact, pattern=f"{failure.pattern} misdirected", evidence=failure.evidence)
+    return failure
 
 
 @case("MUST", "the second is served within 3 s", "Protohackers 0", "T35")
