@@ -158,6 +158,7 @@ while data := conn.recv(BUFFER):
 conn.sendall(rest.strip())"""
         },
         "T03 T04: stripped",
+        perhaps="T40",  # its work on each of a thousand clients' lines starves new ones
     ),
     Mutant(
         "waits for the end of a line",
