@@ -66,13 +66,13 @@ def _check_pieces(
     check_reply_shown(target)
 
 
-@case("MUST", "prints the whole reply", "toxiproxy slicer", C01)
+@case("MUST", "prints the whole reply", "TCP may cut a stream into pieces of any size", C01)
 def c02_dribble(target: ClientTarget) -> None:
     """Reply one byte every 10 ms."""
     _check_pieces(target, lambda data: [bytes([byte]) for byte in data], 0.01)
 
 
-@case("MUST", "the whole reply, no decoding error", "Autobahn 6.x", C01)
+@case("MUST", "the whole reply, no decoding error", "Autobahn test suite 6.x", C01)
 def c03_split_characters(target: ClientTarget) -> None:
     """Reply with non-ASCII text in pieces that end within a character."""
     target.require_shape(*MESSAGE_SHAPES, why=MESSAGE_ONLY)
@@ -96,7 +96,7 @@ def _reply(change: Callable[[bytes], bytes] = bytes, *, delay: float = 0) -> Beh
     return behaviour
 
 
-@case("MUST", "waits for the reply", "toxiproxy latency", C01)
+@case("MUST", "waits for the reply", "a reply may be late", C01)
 def c04_late(target: ClientTarget) -> None:
     """Reply after 2 s."""
     target.serve(_reply(delay=2))
@@ -166,7 +166,7 @@ def _echo_slowly(rate: int, step: float = 0.02) -> Behaviour:
     return behaviour
 
 
-@case("SHOULD", "completes", "toxiproxy bandwidth", C01, kill=40)
+@case("SHOULD", "completes", "a path may be slow", C01, kill=40)
 def c15_slow(target: ClientTarget) -> None:
     """Echo 1.6 MB at 400 KB/s, but read without a limit."""
     target.require_shape("piped", why=PIPE_ONLY)

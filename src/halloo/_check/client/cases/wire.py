@@ -100,7 +100,7 @@ def _check_family(target: ClientTarget, family: socket.AddressFamily) -> None:
     check_reply_shown(target)
 
 
-@case("MUST", "sends exactly the input", "Protohackers 0", C01)
+@case("MUST", "sends exactly the input", "Protohackers, problem 0", C01)
 def c23_binary(target: ClientTarget) -> None:
     """Send NUL and 0xff through a pipe; any line end is accepted."""
     _pipe_through(target, b"nul-\x00-and-\xff-bytes\n", line=True)

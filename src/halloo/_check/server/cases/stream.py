@@ -54,7 +54,7 @@ def t02_silent(target: ServerTarget) -> None:
         client.roundtrip(b"abc\n", quiet_time=0.4)
 
 
-@case("MUST", "identical", "toxiproxy slicer")
+@case("MUST", "identical", "TCP may cut a stream into pieces of any size")
 def t06_dribble(target: ServerTarget) -> None:
     """Send 200 single bytes, 3 ms apart."""
     received = b""
@@ -69,14 +69,14 @@ def t06_dribble(target: ServerTarget) -> None:
         client.expect_rest(data, received)
 
 
-@case("MUST", "identical", "Autobahn 9.1", kill=SLOW)
+@case("MUST", "identical", "Autobahn test suite 9.1", kill=SLOW)
 def t07_duplex_1m(target: ServerTarget) -> None:
     """Send 1 MiB, reading at the same time."""
     with target.connect() as client:
         client.duplex(target.payload(MIB))
 
 
-@case("MUST", "identical, then EOF", "Autobahn 9.1", "T10", kill=SLOW)
+@case("MUST", "identical, then EOF", "Autobahn test suite 9.1", "T10", kill=SLOW)
 def t08_duplex_32m(target: ServerTarget) -> str:
     """Send 32 MiB (8 MiB to an address), or as much as 5 s allow, reading at the same time, then half-close."""
     size = target.scale(32, 8) * MIB
@@ -95,7 +95,7 @@ def t10_empty_half_close(target: ServerTarget) -> None:
         client.expect_eof()
 
 
-@case("MUST", "the reply, then EOF within 3 s", "Protohackers 0; RFC 9293 3.6; nmap#962")
+@case("MUST", "the reply, then EOF within 3 s", "Protohackers, problem 0; RFC 9293 3.6; nmap#962")
 def t09_half_close(target: ServerTarget) -> None:
     """Send 4 bytes and half-close, both in one segment."""
     with target.connect() as client:
@@ -117,7 +117,7 @@ def t03_no_newline(target: ServerTarget) -> None:
     _roundtrips(b"no newline here")(target)
 
 
-@case("MUST", "identical", "Protohackers 0; Autobahn 6.x")
+@case("MUST", "identical", "Protohackers, problem 0; Autobahn test suite 6.x")
 def t04_binary(target: ServerTarget) -> str | None:
     """Send all 256 byte values, NUL, CRLF and invalid UTF-8; only ASCII to a server that changes lines."""
     _roundtrips(target.every_byte + b"\n" if target.spec.expect else EVERY_BYTE)(target)
@@ -210,7 +210,7 @@ def t31_pipelined(target: ServerTarget) -> None:
         client.expect(data)
 
 
-@case("SHOULD", "identical", "Autobahn 9.5", "T05 T10 T35", kill=60)
+@case("SHOULD", "identical", "Autobahn test suite 9.5", "T05 T10 T35", kill=60)
 def t49_chop_matrix(target: ServerTarget) -> None:
     """Send 1 KiB, 64 KiB and 1 MiB in pieces of 1, 64, 997, 1460 and 65,536 bytes."""
     for size in (KIB, 64 * KIB, MIB):
