@@ -118,7 +118,7 @@ for datagram in accepted:
     udp(
         "sends the end of earlier datagrams",
         {REPLY: "kept[: len(datagram.data)] = datagram.data\n" + REPLY.replace(DATA, "[bytes(kept)]")},
-        "U19: stale-bytes",
+        "U05 U19: stale-bytes",
     ),
     udp(
         "serves only its first client",

@@ -23,7 +23,10 @@ PRINTED = "it printed:"
 ROW_SIZE = 16
 SYMBOLS = {"PASS": ".", "WARN": "w", "INFO": "i", "FAIL": "F", "ERROR": "E", "BLOCKED": "b", "SKIP": "-"}
 LEGEND = ". pass, F fail, w warning, i information, b blocked by another failure, - skipped, E not the program's error"
-ABILITIES = ("", "echo every byte", "serve one client after another", "serve many clients at once", "run as a service")
+ABILITIES = {  # by level, from 1 on
+    "server": ("echo every byte", "serve one client after another", "serve many clients at once", "run as a service"),
+    "client": ("send, show each reply and report each failure", "", "", "run unattended"),
+}
 LEVEL_NAMES = ("", "echo", "one client after another", "many clients at once", "long-running service")
 
 
@@ -244,7 +247,7 @@ def abilities(report: CheckReport) -> Iterator[str]:
     if report.trouble or report.supplied.get("only"):
         return
     subject = f"the {one_line(report.kind)}"
-    for level, ability in enumerate(ABILITIES[: report.level + 1]):
+    for level, ability in enumerate(ABILITIES.get(report.kind, ())[: report.level], start=1):
         counted = [each for each in report.results if each.case.level == level and each.case.severity == "MUST"]
         failed = sum(each.verdict == "FAIL" for each in counted)
         passed = sum(each.verdict in ("PASS", "WARN") for each in counted)
