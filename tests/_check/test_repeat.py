@@ -137,7 +137,7 @@ def client(only: str, *options: str, command: tuple[str, ...] = LINES, verdict: 
 
 FORMS = {
     "tcp": server("T05"),
-    "a failure": server("T01", command=python(ONE_BY_ONE.replace("(data)", "(data.strip())")), verdict="FAIL"),
+    "a failure": server("T35", command=python(ONE_BY_ONE.replace("while True:", "if True:")), verdict="FAIL"),
     "options": server(
         "T01", "--expect", "upper", "--greeting", "--strict", command=(PYTHON, "FOLDER/my server.py", "PORT")
     ),
@@ -157,7 +157,7 @@ FORMS = {
     "typed": client("C01", "--stdin", "pty", "--message", "it's me", command=(PYTHON, TYPED, "HOST", "PORT")),
     "piped": client("C01", "--stdin", "pipe", "--verifying"),
     "argument": client("C01", command=(*LINES, "{msg}")),
-    "udp client": client("C32", "--udp", "--stdin", "none", command=PINGER, verdict="WARN"),
+    "udp client": client("C29", "--udp", "--stdin", "none", command=PINGER),
 }
 
 

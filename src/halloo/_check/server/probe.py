@@ -200,7 +200,14 @@ def _returns_otherwise(target: ServerTarget, facts: Facts) -> None:
         facts.names |= {"nothing-returns", *(["reaches-others"] if reached else [])}
 
 
+def _echoes(facts: Facts) -> bool:
+    """Whether a line comes back before the end of the stream, with or without its newline."""
+    return "answers" in facts.names and bool(facts.names & {"echoes", "newline-dropped"})
+
+
 def _newline(target: ServerTarget, facts: Facts) -> None:
+    if "answers" not in facts.names:
+        return
     with target.connect() as client:
         reply, ended = _exchange(client, WORDS)
         if not reply and not ended and (reply := _exchange(client, b"\n")[0]):
@@ -211,7 +218,7 @@ def _line_with(data: bytes, name: str, is_mistake: Callable[[bytes], bool]) -> C
     """Send a line with particular bytes; the fact is that it came back in a particular way."""
 
     def run(target: ServerTarget, facts: Facts) -> None:
-        if not facts.names & {"echoes", "newline-dropped"}:
+        if not _echoes(facts):
             return
         with target.connect() as client:
             reply, ended = _exchange(client, data)
@@ -226,7 +233,7 @@ def _differs_from(data: bytes) -> Callable[[bytes], bool]:
 
 
 def _first_bytes(target: ServerTarget, facts: Facts) -> None:
-    if not facts.names & {"echoes", "newline-dropped"}:
+    if not _echoes(facts):
         return
     data = (b"0123456789abcdef" * (MESSAGE // 16))[: MESSAGE - 1] + b"\n"
     with target.connect() as client:
@@ -240,7 +247,7 @@ def _first_bytes(target: ServerTarget, facts: Facts) -> None:
 
 def _ends_at_word(target: ServerTarget, facts: Facts) -> None:
     """Whether `exit` ends a connection that the end of file does not end."""
-    if not facts.names & {"echoes", "newline-dropped"} or "closes-after-reply" in facts.names:
+    if not _echoes(facts) or "closes-after-reply" in facts.names:
         return
     with target.connect() as client:
         _exchange(client, LINE)
@@ -291,7 +298,7 @@ def _datagram_answers(target: ServerTarget, facts: Facts) -> None:
 
 def _datagram_with(data: bytes, name: str) -> Callable[[ServerTarget, Facts], None]:
     def run(target: ServerTarget, facts: Facts) -> None:
-        if not facts.names & {"echoes", "newline-dropped"}:
+        if not _echoes(facts):
             return
         with target.udp_client() as client:
             replies = [*_replies(client, data)]
